@@ -1,0 +1,24 @@
+//! The catalogue of metrics, their accumulation in the VM and the encoding of labels. No host calls here.
+
+/// How much is exported: each profile contains the ones before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Profile {
+    /// At most 60 series for one destination.
+    Minimal,
+    /// At most 250 series for one destination.
+    #[default]
+    Standard,
+    /// Everything.
+    Full,
+}
+
+/// A label every per-connection metric can carry besides its own (`metrics.labels`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ScopeLabel {
+    /// `inbound`, `outbound`, `unspecified`.
+    Direction,
+    /// The rule's name, else Envoy's cluster name, else `passthrough`.
+    Destination,
+    /// The destination port, where a rule or the built-in table names it, else `other`.
+    Port,
+}
