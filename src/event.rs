@@ -1,34 +1,217 @@
 //! What the core tells the outside: the only input of metrics and access-log state.
+//!
+//! No event carries bytes a peer sent: every word in them comes from a fixed set.
 
-/// Which peer sent the bytes: the MySQL client (Envoy: downstream) or the server (upstream).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sender {
-    /// The downstream side.
-    Client,
-    /// The upstream side.
-    Server,
-}
+use std::time::Duration;
 
-/// Envoy's `xds.listener_direction`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Direction {
-    /// `UNSPECIFIED` (0): a listener outside a mesh.
-    #[default]
-    Unspecified,
-    /// `INBOUND` (1).
-    Inbound,
-    /// `OUTBOUND` (2).
-    Outbound,
-}
+use crate::labels::labels;
+use crate::mysql::command::Command;
+use crate::mysql::version::{Flavor, Release};
 
-impl Direction {
-    /// The label value, also the word configuration uses.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Unspecified => "unspecified",
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
+labels! {
+    /// Which peer sent the bytes.
+    Sender {
+        /// The MySQL client: Envoy's downstream.
+        Client = "client",
+        /// The MySQL server: Envoy's upstream.
+        Server = "server",
     }
+}
+
+labels! {
+    /// Envoy's `xds.listener_direction`.
+    Direction {
+        /// `UNSPECIFIED` (0): a listener outside a mesh.
+        Unspecified = "unspecified",
+        /// `INBOUND` (1).
+        Inbound = "inbound",
+        /// `OUTBOUND` (2).
+        Outbound = "outbound",
+    }
+}
+
+labels! {
+    /// What a connection carries: declared by a rule or the port table, else recognised.
+    Protocol {
+        /// MySQL or MariaDB.
+        Mysql = "mysql",
+        /// Another protocol in which the server speaks first.
+        ServerFirst = "server_first",
+        /// A protocol in which the client speaks first.
+        ClientFirst = "client_first",
+        /// Not looked at, by configuration.
+        Opaque = "opaque",
+        /// Nobody has said anything yet, or nobody ever did.
+        Unknown = "unknown",
+    }
+}
+
+labels! {
+    /// What a client that spoke before the server began with.
+    ClientFirst {
+        /// PROXY protocol, human-readable header.
+        ProxyV1 = "proxy_v1",
+        /// PROXY protocol, binary header.
+        ProxyV2 = "proxy_v2",
+        /// A TLS record with a handshake.
+        Tls = "tls",
+        /// An HTTP/1 request line or the HTTP/2 preface.
+        Http = "http",
+        /// A MySQL X Protocol message.
+        MysqlX = "mysqlx",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+labels! {
+    /// Why a connection is passed through uninspected.
+    OpaqueReason {
+        /// The MySQL session went on in TLS.
+        Tls = "tls",
+        /// The MySQL session went on compressed.
+        Compressed = "compressed",
+        /// The packets contradict the protocol as this filter knows it.
+        Desync = "desync",
+        /// It is another protocol.
+        NotMysql = "not_mysql",
+        /// A replication stream with a protocol of its own.
+        Replication = "replication",
+        /// MySQL's CLONE, which has a protocol of its own.
+        Clone = "clone",
+        /// The filter did not see the connection from its first byte.
+        LateStart = "late_start",
+        /// The connection would need more memory than one is given.
+        Memory = "memory",
+        /// Configuration says not to look.
+        Configured = "configured",
+    }
+}
+
+labels! {
+    /// How the connection phase ended.
+    HandshakeResult {
+        /// The server accepted the client.
+        Ok = "ok",
+        /// The server refused the client.
+        Error = "error",
+        /// The connection ended before the server decided.
+        Aborted = "aborted",
+        /// It went on in TLS, unseen.
+        Tls = "tls",
+    }
+}
+
+labels! {
+    /// How far a connection had come when it ended.
+    Phase {
+        /// The server had not greeted.
+        Greeting = "greeting",
+        /// The client had not answered the greeting.
+        Handshake = "handshake",
+        /// The server had not decided about the client.
+        Authentication = "authentication",
+        /// The server took commands.
+        Command = "command",
+        /// The connection was not inspected any more.
+        Opaque = "opaque",
+    }
+}
+
+labels! {
+    /// Who ended a connection.
+    ClosedBy {
+        /// The client: by COM_QUIT, the end of its stream, or a reset.
+        Client = "client",
+        /// The server: by the end of its stream or a reset.
+        Server = "server",
+        /// Envoy: no upstream, a time-out, drain.
+        Proxy = "proxy",
+    }
+}
+
+/// What the answer to a command held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows of all its result sets.
+    pub rows: u64,
+    /// Rows changed, deleted or inserted, as the server says.
+    pub affected_rows: u64,
+    /// Its result sets.
+    pub result_sets: u32,
+    /// The error that ended it.
+    pub errno: Option<u16>,
+}
+
+/// One thing that happened on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A connection has been open for a while and nobody has said anything: what is expected there.
+    Waiting(Protocol),
+    /// What a connection carries is known, or will never be. Told once for each connection.
+    Recognised {
+        /// What it carries.
+        protocol: Protocol,
+        /// What [`Event::Waiting`] took it for.
+        waited_as: Option<Protocol>,
+    },
+    /// The client spoke before the server.
+    ClientFirst(ClientFirst),
+    /// The server greeted.
+    Greeting {
+        /// Which server it says it is.
+        flavor: Flavor,
+        /// Its release.
+        release: Release,
+        /// Since the connection began.
+        after: Duration,
+    },
+    /// The server sent an error instead of a greeting.
+    PreHandshakeError {
+        /// MySQL's error number.
+        errno: u16,
+    },
+    /// The connection phase ended.
+    Handshake(HandshakeResult),
+    /// Bytes passed, PROXY headers left out.
+    Bytes {
+        /// Who sent them.
+        sender: Sender,
+        /// How many.
+        count: u64,
+    },
+    /// Packet headers passed.
+    Packets {
+        /// Who sent them.
+        sender: Sender,
+        /// How many.
+        count: u64,
+    },
+    /// The client sent a command that is not answered.
+    CommandSent(Command),
+    /// The client sent a command; [`Event::CommandEnded`] follows.
+    CommandStarted(Command),
+    /// The answer to a command ended, or will not come any more.
+    CommandEnded {
+        /// Which command.
+        command: Command,
+        /// What the answer held; none when it did not come or could not be seen.
+        tally: Option<Tally>,
+    },
+    /// The server sent an error that answers no command.
+    ServerNotice {
+        /// MySQL's error number.
+        errno: u16,
+    },
+    /// Inspection ended; the connection goes on.
+    Opaque(OpaqueReason),
+    /// The connection ended.
+    Closed {
+        /// As it was recognised.
+        protocol: Protocol,
+        /// How far it had come.
+        phase: Phase,
+        /// Who ended it.
+        by: ClosedBy,
+    },
 }

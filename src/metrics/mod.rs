@@ -1,5 +1,13 @@
 //! The catalogue of metrics, their accumulation in the VM and the encoding of labels. No host calls here.
 
+mod accumulator;
+pub mod catalogue;
+mod encoding;
+pub mod histogram;
+
+pub use accumulator::{Accumulator, ScopeId, Sink};
+pub use encoding::{RESERVED, label_value};
+
 /// How much is exported: each profile contains the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {

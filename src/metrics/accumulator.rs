@@ -1,0 +1,324 @@
+//! Counts in the VM's memory; the host hears of it when [`Accumulator::flush`] is called, which is on
+//! the tick and at the end, never on the data path.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::catalogue::{Kind, Metric, OTHER};
+use super::encoding::{push_label, push_name, scope};
+use super::histogram::{Pending, bounds};
+use super::{Profile, ScopeLabel};
+use crate::event::{Event, Protocol};
+use crate::mysql::errno;
+
+/// Where metrics go.
+pub trait Sink {
+    /// Names a metric and gives its number. None: the host refused.
+    fn define(&mut self, kind: Kind, name: &str) -> Option<u32>;
+
+    /// Adds to a metric; a counter's `delta` is positive. False: the host refused, nothing was added.
+    fn add(&mut self, id: u32, delta: i64) -> bool;
+
+    /// Sets a gauge that all VMs set to the same value.
+    fn set(&mut self, id: u32, value: u64) -> bool;
+}
+
+/// Stands for the values of `metrics.labels` that a connection's metrics carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ScopeId(u16);
+
+/// Metrics of the VM itself carry no `metrics.labels`.
+const VM: ScopeId = ScopeId(0);
+/// All of `metrics.labels` are `other`.
+const OVERFLOW: ScopeId = ScopeId(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    scope: ScopeId,
+    metric: Metric,
+    labels: [u16; 2],
+}
+
+/// What one series has to tell the host.
+#[derive(Debug, Default)]
+struct Cell {
+    id: Option<u32>,
+    delta: i64,
+}
+
+#[derive(Debug)]
+struct Histogram {
+    pending: Pending,
+    /// The buckets, the count, the sum.
+    cells: Vec<Cell>,
+}
+
+/// The deltas of all series of one plugin configuration in one VM.
+#[derive(Debug)]
+pub struct Accumulator {
+    profile: Profile,
+    scope_labels: Vec<ScopeLabel>,
+    max_series: usize,
+    /// The front part of the names in each scope.
+    scopes: Vec<String>,
+    cells: BTreeMap<Key, Cell>,
+    histograms: BTreeMap<Key, Histogram>,
+    /// Series the host knows.
+    defined: u64,
+    build_info_is_set: bool,
+}
+
+impl Accumulator {
+    /// An accumulator for at most `max_series` series; what comes beyond is counted under `other`.
+    #[must_use]
+    pub fn new(profile: Profile, scope_labels: Vec<ScopeLabel>, max_series: u32) -> Self {
+        let overflow = scope(scope_labels.iter().map(|label| (*label, "other")));
+        Self {
+            profile,
+            scope_labels,
+            max_series: max_series as usize,
+            scopes: vec![String::new(), overflow],
+            cells: BTreeMap::new(),
+            histograms: BTreeMap::new(),
+            defined: 0,
+            build_info_is_set: false,
+        }
+    }
+
+    /// The scope for these values of the labels; `values` gives the text of each. The series of a new
+    /// scope that are known beforehand start at zero.
+    pub fn scope<'a>(&mut self, values: impl Fn(ScopeLabel) -> &'a str) -> ScopeId {
+        let text = scope(self.scope_labels.iter().map(|label| (*label, values(*label))));
+        // A handful of destinations; VM and OVERFLOW stand in front and are not looked for.
+        if let Some(index) = self.scopes.iter().skip(1).position(|scope| *scope == text) {
+            return ScopeId(u16::try_from(index.saturating_add(1)).unwrap_or(OVERFLOW.0));
+        }
+        let Ok(index) = u16::try_from(self.scopes.len()) else { return OVERFLOW };
+        if self.scopes.len() >= self.max_series {
+            return OVERFLOW;
+        }
+        self.scopes.push(text);
+        self.preset(ScopeId(index));
+        ScopeId(index)
+    }
+
+    fn preset(&mut self, scope: ScopeId) {
+        for metric in Metric::ALL {
+            let definition = metric.definition();
+            if definition.kind == Kind::Histogram || definition.scoped != (scope != VM) {
+                continue;
+            }
+            let count = match definition.labels {
+                [] => Some(1),
+                [label] => label.preset(),
+                _ => None,
+            };
+            for code in 0..count.unwrap_or(0) {
+                self.add(scope, *metric, [code, 0], 0);
+            }
+        }
+    }
+
+    /// Counts what happened on a connection of `scope`.
+    pub fn record(&mut self, scope: ScopeId, event: &Event) {
+        match *event {
+            Event::Waiting(protocol) => self.active(scope, protocol, 1),
+            Event::Recognised { protocol, waited_as } => {
+                if let Some(before) = waited_as {
+                    self.active(scope, before, -1);
+                }
+                self.active(scope, protocol, 1);
+                self.count(scope, Metric::ConnectionsTotal, [protocol as u16, 0]);
+            }
+            Event::Closed { protocol, phase, by } => {
+                self.active(scope, protocol, -1);
+                self.count(scope, Metric::ConnectionsClosed, [phase as u16, by as u16]);
+            }
+            Event::ClientFirst(seen) => self.count(scope, Metric::ClientFirst, [seen as u16, 0]),
+            Event::Greeting { flavor, release, after } => {
+                self.count(scope, Metric::Greetings, [flavor as u16, release.code()]);
+                self.observe(scope, Metric::GreetingDuration, [0, 0], after);
+            }
+            Event::PreHandshakeError { errno } => self.error(scope, Metric::PreHandshakeErrors, errno),
+            Event::Handshake(result) => self.count(scope, Metric::Handshakes, [result as u16, 0]),
+            Event::Bytes { sender, count } => {
+                self.add(scope, Metric::Bytes, [sender as u16, 0], signed(count));
+            }
+            Event::Packets { sender, count } => {
+                self.add(scope, Metric::Packets, [sender as u16, 0], signed(count));
+            }
+            Event::CommandSent(command) => self.command(scope, command.label(), command.0),
+            Event::CommandStarted(command) => {
+                self.command(scope, command.label(), command.0);
+                self.add(scope, Metric::CommandsInFlight, [0, 0], 1);
+            }
+            Event::CommandEnded { tally, .. } => {
+                self.add(scope, Metric::CommandsInFlight, [0, 0], -1);
+                let Some(tally) = tally else { return };
+                self.add(scope, Metric::Rows, [0, 0], signed(tally.rows));
+                self.add(scope, Metric::AffectedRows, [0, 0], signed(tally.affected_rows));
+                self.add(scope, Metric::ResultSets, [0, 0], i64::from(tally.result_sets));
+                if let Some(errno) = tally.errno {
+                    self.error(scope, Metric::Errors, errno);
+                }
+            }
+            Event::ServerNotice { errno } => self.error(scope, Metric::ServerNotices, errno),
+            Event::Opaque(reason) => self.count(scope, Metric::Opaque, [reason as u16, 0]),
+        }
+    }
+
+    /// Counts a tick, and what the VM's memory grew or shrank by since the last, in bytes.
+    pub fn tick(&mut self, memory_change: i64) {
+        if self.defined == 0 {
+            self.preset(VM);
+        }
+        self.count(VM, Metric::Heartbeat, [0, 0]);
+        self.add(VM, Metric::VmMemory, [0, 0], memory_change);
+    }
+
+    /// Tells `sink` all that is not told yet. What it refuses is kept for the next time.
+    pub fn flush(&mut self, sink: &mut impl Sink) {
+        for histogram in self.histograms.values_mut() {
+            histogram.settle(self.profile);
+        }
+        let before = self.defined;
+        self.write(sink);
+        let new = self.defined.saturating_sub(before);
+        // The gauge of series counts itself: it was defined with the others.
+        self.add(VM, Metric::Series, [0, 0], signed(new));
+        self.write(sink);
+        if !self.build_info_is_set {
+            let name = self.name(VM, Metric::BuildInfo, [0, 0], "");
+            self.build_info_is_set = sink.define(Kind::Gauge, &name).is_some_and(|id| sink.set(id, 1));
+        }
+    }
+
+    /// The plugin's last words: gauges give back what they hold of the VM itself, then all is told.
+    pub fn end(&mut self, memory_change: i64, sink: &mut impl Sink) {
+        self.flush(sink);
+        self.add(VM, Metric::VmMemory, [0, 0], memory_change);
+        self.add(VM, Metric::Series, [0, 0], signed(self.defined).saturating_neg());
+        self.write(sink);
+    }
+
+    fn write(&mut self, sink: &mut impl Sink) {
+        let mut cells = std::mem::take(&mut self.cells);
+        for (key, cell) in &mut cells {
+            let kind = key.metric.definition().kind;
+            self.tell(cell, kind, sink, |this| this.name(key.scope, key.metric, key.labels, ""));
+        }
+        self.cells = cells;
+        let mut histograms = std::mem::take(&mut self.histograms);
+        for (key, histogram) in &mut histograms {
+            let buckets = bounds(self.profile).map(|(le, _)| (Some(le), "_seconds_bucket"));
+            let parts = buckets.chain([(None, "_seconds_count"), (None, "_microseconds_sum")]);
+            for (cell, (le, ending)) in histogram.cells.iter_mut().zip(parts) {
+                self.tell(cell, Kind::Counter, sink, |this| {
+                    let mut name = this.name(key.scope, key.metric, key.labels, ending);
+                    if let Some(le) = le {
+                        let mut labels = String::new();
+                        push_label(&mut labels, "le", le);
+                        name.insert_str(0, &labels);
+                    }
+                    name
+                });
+            }
+        }
+        self.histograms = histograms;
+    }
+
+    fn tell(&mut self, cell: &mut Cell, kind: Kind, sink: &mut impl Sink, name: impl Fn(&Self) -> String) {
+        if cell.id.is_none() {
+            cell.id = sink.define(kind, &name(self));
+            self.defined = self.defined.saturating_add(u64::from(cell.id.is_some()));
+        }
+        if let Some(id) = cell.id {
+            if cell.delta != 0 && sink.add(id, cell.delta) {
+                cell.delta = 0;
+            }
+        }
+    }
+
+    fn name(&self, scope: ScopeId, metric: Metric, codes: [u16; 2], ending: &str) -> String {
+        let definition = metric.definition();
+        let mut text = self.scopes.get(usize::from(scope.0)).cloned().unwrap_or_default();
+        for (label, code) in definition.labels.iter().zip(codes) {
+            push_label(&mut text, label.key(), &label.value(code));
+        }
+        push_name(&mut text, definition.name, ending);
+        text
+    }
+
+    fn active(&mut self, scope: ScopeId, protocol: Protocol, change: i64) {
+        self.add(scope, Metric::ConnectionsActive, [protocol as u16, 0], change);
+    }
+
+    fn command(&mut self, scope: ScopeId, label: &str, byte: u8) {
+        let code = if label == "other" { OTHER } else { u16::from(byte) };
+        self.count(scope, Metric::Commands, [code, 0]);
+    }
+
+    fn error(&mut self, scope: ScopeId, metric: Metric, number: u16) {
+        self.count(scope, metric, [errno::code(number), 0]);
+    }
+
+    fn count(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2]) {
+        self.add(scope, metric, labels, 1);
+    }
+
+    fn add(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2], change: i64) {
+        if metric.definition().profile > self.profile {
+            return;
+        }
+        let mut key = Key { scope, metric, labels };
+        if !self.cells.contains_key(&key) && !self.has_room(scope, 1) {
+            key = self.overflow(key);
+        }
+        let cell = self.cells.entry(key).or_default();
+        cell.delta = cell.delta.saturating_add(change);
+    }
+
+    fn observe(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2], duration: Duration) {
+        if metric.definition().profile > self.profile {
+            return;
+        }
+        let series = bounds(self.profile).count().saturating_add(2);
+        let mut key = Key { scope, metric, labels };
+        if !self.histograms.contains_key(&key) && !self.has_room(scope, series) {
+            key = self.overflow(key);
+        }
+        let new = || Histogram {
+            pending: Pending::default(),
+            cells: std::iter::repeat_with(Cell::default).take(series).collect(),
+        };
+        self.histograms.entry(key).or_insert_with(new).pending.observe(duration);
+    }
+
+    fn has_room(&self, scope: ScopeId, more: usize) -> bool {
+        let histograms = self.histograms.values().map(|histogram| histogram.cells.len());
+        let series = histograms.fold(self.cells.len(), usize::saturating_add);
+        scope == VM || scope == OVERFLOW || series.saturating_add(more) <= self.max_series
+    }
+
+    /// A whole label set moves to `other`, and stays there: series are never given up.
+    fn overflow(&mut self, key: Key) -> Key {
+        self.count(VM, Metric::SeriesOverflow, [0, 0]);
+        Key { scope: OVERFLOW, metric: key.metric, labels: [OTHER; 2] }
+    }
+}
+
+impl Histogram {
+    /// Turns durations into what the series have to tell.
+    fn settle(&mut self, profile: Profile) {
+        let counts = bounds(profile).map(|(_, bound)| self.pending.up_to(bound));
+        let values: Vec<_> = counts.chain([self.pending.count(), self.pending.micros()]).collect();
+        for (cell, value) in self.cells.iter_mut().zip(values) {
+            cell.delta = cell.delta.saturating_add(signed(value));
+        }
+        self.pending.clear();
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,248 @@
+//! Every metric: its name, kind, labels with their bounded values, and the profile it belongs to.
+//! The README's table, the tests and the names in Envoy all come from here.
+
+use std::borrow::Cow;
+
+use super::Profile;
+use crate::event::{ClientFirst, ClosedBy, HandshakeResult, OpaqueReason, Phase, Protocol, Sender};
+use crate::mysql::command::Command;
+use crate::mysql::errno;
+use crate::mysql::version::{Flavor, Release};
+
+/// What kind of metric it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations: cumulative counters `NAME_seconds_bucket` by `le`, `NAME_seconds_count` and
+    /// `NAME_microseconds_sum`.
+    Histogram,
+}
+
+/// The code of a label value that stands for all that have none of their own.
+pub const OTHER: u16 = u16::MAX;
+
+/// A label a metric has besides `metrics.labels`. Values are numbers until they are written out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// [`Protocol`].
+    Protocol,
+    /// [`Phase`].
+    Phase,
+    /// [`ClosedBy`].
+    By,
+    /// [`ClientFirst`].
+    Seen,
+    /// [`Flavor`].
+    Flavor,
+    /// [`Release`], `major.minor`.
+    Release,
+    /// A number from the list in [`errno`].
+    Errno,
+    /// [`HandshakeResult`].
+    Result,
+    /// [`Command`].
+    Command,
+    /// [`Sender`].
+    Sender,
+    /// [`OpaqueReason`].
+    Reason,
+    /// The version of this filter.
+    Version,
+    /// The commit it was built from.
+    Commit,
+}
+
+/// The text at `code` in a list of label values.
+macro_rules! at {
+    ($values:expr, $code:expr) => {
+        $values.get(usize::from($code)).map_or("other", |value| value.label()).into()
+    };
+}
+
+impl Label {
+    /// The label's name.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::Phase => "phase",
+            Self::By => "by",
+            Self::Seen => "seen",
+            Self::Flavor => "flavor",
+            Self::Release => "release",
+            Self::Errno => "errno",
+            Self::Result => "result",
+            Self::Command => "command",
+            Self::Sender => "sender",
+            Self::Reason => "reason",
+            Self::Version => "version",
+            Self::Commit => "commit",
+        }
+    }
+
+    /// The value a code stands for.
+    #[must_use]
+    pub fn value(self, code: u16) -> Cow<'static, str> {
+        match self {
+            _ if code == OTHER => "other".into(),
+            Self::Protocol => at!(Protocol::ALL, code),
+            Self::Phase => at!(Phase::ALL, code),
+            Self::By => at!(ClosedBy::ALL, code),
+            Self::Seen => at!(ClientFirst::ALL, code),
+            Self::Flavor => at!(Flavor::ALL, code),
+            Self::Release => Release::from_code(code).label().into(),
+            Self::Errno => errno::label(code),
+            Self::Result => at!(HandshakeResult::ALL, code),
+            Self::Command => u8::try_from(code).map_or("other", |byte| Command(byte).label()).into(),
+            Self::Sender => at!(Sender::ALL, code),
+            Self::Reason => at!(OpaqueReason::ALL, code),
+            Self::Version => crate::VERSION.into(),
+            Self::Commit => crate::COMMIT.into(),
+        }
+    }
+
+    /// The codes of a small fixed set, whose series are there from the start with the value zero.
+    #[must_use]
+    pub fn preset(self) -> Option<u16> {
+        let values = match self {
+            Self::Result => HandshakeResult::ALL.len(),
+            Self::Sender => Sender::ALL.len(),
+            Self::Reason => OpaqueReason::ALL.len(),
+            _ => return None,
+        };
+        u16::try_from(values).ok()
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition {
+    /// Without the prefix; a histogram's without its endings.
+    pub name: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// The smallest profile it belongs to.
+    pub profile: Profile,
+    /// It speaks of connections and carries `metrics.labels`; else it speaks of the VM.
+    pub scoped: bool,
+    /// Its own labels.
+    pub labels: &'static [Label],
+    /// What it counts.
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($metric:ident $name:literal $kind:ident $profile:ident $scoped:ident [$($label:ident)*] $help:literal;)*) => {
+        /// A row of the catalogue.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Metric {
+            $(#[doc = $help] $metric,)*
+        }
+
+        impl Metric {
+            /// Every metric, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$metric,)*];
+
+            /// What it is.
+            #[must_use]
+            pub const fn definition(self) -> Definition {
+                match self {
+                    $(Self::$metric => Definition {
+                        name: $name,
+                        kind: Kind::$kind,
+                        profile: Profile::$profile,
+                        scoped: catalogue!(@$scoped),
+                        labels: &[$(Label::$label,)*],
+                        help: $help,
+                    },)*
+                }
+            }
+        }
+    };
+    (@scoped) => { true };
+    (@vm) => { false };
+}
+
+catalogue! {
+    ConnectionsTotal "connections_total" Counter Minimal scoped [Protocol]
+        "Connections, counted when what they carry is recognised or when they end.";
+    ConnectionsActive "connections_active" Gauge Minimal scoped [Protocol]
+        "Open connections; one on which nobody has spoken yet counts as what is expected there.";
+    ConnectionsClosed "connections_closed_total" Counter Standard scoped [Phase By]
+        "Connections that ended, by how far they had come and who ended them.";
+    GreetingDuration "greeting_duration" Histogram Standard scoped []
+        "From the start of a connection to the server's greeting.";
+    ClientFirst "client_first_total" Counter Standard scoped [Seen]
+        "Connections on which the client spoke before the server, by what it said.";
+    Greetings "greetings_total" Counter Standard scoped [Flavor Release]
+        "Greetings, by the kind and release the server gives.";
+    PreHandshakeErrors "pre_handshake_errors_total" Counter Minimal scoped [Errno]
+        "Errors sent instead of a greeting.";
+    Handshakes "handshakes_total" Counter Minimal scoped [Result]
+        "Connection phases that ended, by their result.";
+    Commands "commands_total" Counter Minimal scoped [Command]
+        "Commands the client sent.";
+    CommandsInFlight "commands_in_flight" Gauge Minimal scoped []
+        "Commands whose answer is not complete.";
+    Errors "errors_total" Counter Minimal scoped [Errno]
+        "Commands that ended with an error.";
+    Rows "rows_total" Counter Standard scoped []
+        "Rows in result sets.";
+    AffectedRows "affected_rows_total" Counter Standard scoped []
+        "Rows changed, deleted or inserted, as the server says.";
+    ResultSets "result_sets_total" Counter Full scoped []
+        "Result sets.";
+    Packets "packets_total" Counter Full scoped [Sender]
+        "MySQL packets; a payload of 16 MiB or more has several.";
+    Bytes "bytes_total" Counter Minimal scoped [Sender]
+        "Bytes passed, whatever they carry.";
+    ServerNotices "server_notices_total" Counter Standard scoped [Errno]
+        "Errors the server sent of its own accord, outside any command.";
+    Opaque "opaque_total" Counter Minimal scoped [Reason]
+        "Connections passed through uninspected from some point on, by the cause.";
+    Heartbeat "heartbeat_total" Counter Minimal vm []
+        "Ticks of all VMs.";
+    VmMemory "vm_memory_bytes" Gauge Minimal vm []
+        "Linear memory of all VMs.";
+    Series "series" Gauge Minimal vm []
+        "Metric series defined by all VMs.";
+    SeriesOverflow "series_overflow_total" Counter Minimal vm []
+        "Label sets beyond metrics.max_series, counted under `other`.";
+    BuildInfo "build_info" Gauge Minimal vm [Version Commit]
+        "1, with the version and commit of the filter.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_distinct_and_end_as_their_kind_asks() {
+        let names: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.definition().name).collect();
+        assert_eq!(names.len(), Metric::ALL.len());
+        for definition in Metric::ALL.iter().map(|metric| metric.definition()) {
+            assert_eq!(definition.kind == Kind::Counter, definition.name.ends_with("_total"));
+            assert!(definition.labels.len() <= 2, "a series key holds two label values");
+        }
+    }
+
+    #[test]
+    fn every_value_is_safe_in_a_metric_name() {
+        let labels = Metric::ALL.iter().flat_map(|metric| metric.definition().labels);
+        for label in labels {
+            for code in 0..=u16::MAX {
+                let value = label.value(code);
+                let legal =
+                    |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_+./-".contains(&byte);
+                assert!(!value.is_empty() && value.bytes().all(legal), "{label:?} {code}: {value}");
+                for reserved in super::super::RESERVED {
+                    assert!(!value.contains(reserved), "{label:?} {code}: {value}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! How labels travel in a metric's name: `label=.=value;.;label=.=value;.;name`. Envoy's wasm metrics
+//! have names only; a `stats_tags` rule (Istio: `extraStatTags`) per label makes them labels again.
+
+use super::ScopeLabel;
+
+/// In front of every metric's name.
+const PREFIX: &str = "firstword_";
+
+/// Istio's bootstrap tears names apart at these, whatever stands around them.
+pub const RESERVED: [&str; 4] = ["cache.", "tag.", "component.", "wasm_filter."];
+
+/// Longer names of destinations are cut here.
+const MAX_VALUE_LEN: usize = 128;
+
+impl ScopeLabel {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Direction => "direction",
+            Self::Destination => "destination",
+            Self::Port => "port",
+        }
+    }
+}
+
+/// Makes a name that Envoy or the operator chose fit for a label: lower case, `_` for anything that is
+/// not in `[a-z0-9_+./-]`, and nothing that the receiving side would take apart.
+#[must_use]
+pub fn label_value(name: &str) -> String {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_+./-".contains(c);
+    let lower = name.chars().take(MAX_VALUE_LEN).map(|c| c.to_ascii_lowercase());
+    let mut value: String = lower.map(|c| if legal(c) { c } else { '_' }).collect();
+    for reserved in RESERVED {
+        value = value.replace(reserved, &reserved.replace('.', "_"));
+    }
+    value
+}
+
+/// Appends one label to the front part of a name.
+pub(super) fn push_label(text: &mut String, key: &str, value: &str) {
+    text.extend([key, "=.=", value, ";.;"]);
+}
+
+/// The front part that all metrics of one scope share.
+pub(super) fn scope<'a>(labels: impl Iterator<Item = (ScopeLabel, &'a str)>) -> String {
+    let mut text = String::new();
+    for (label, value) in labels {
+        push_label(&mut text, label.key(), value);
+    }
+    text
+}
+
+/// The end of a name.
+pub(super) fn push_name(text: &mut String, name: &str, ending: &str) {
+    text.extend([PREFIX, name, ending]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cluster_names_become_label_values() {
+        let cases = [
+            ("orders", "orders"),
+            ("PassthroughCluster", "passthroughcluster"),
+            ("outbound|3306||db.default.svc.cluster.local", "outbound_3306__db.default.svc.cluster.local"),
+            ("my-cache.prod", "my-cache_prod"),
+            ("wasm_filter.tag.x", "wasm_filter_tag_x"),
+            ("a;.;b=.=c", "a_._b_._c"),
+            ("büro", "b_ro"),
+            ("", ""),
+        ];
+        for (name, value) in cases {
+            assert_eq!(label_value(name), value);
+        }
+        assert_eq!(label_value(&"x".repeat(1000)).len(), MAX_VALUE_LEN);
+    }
+
+    #[test]
+    fn labels_come_first() {
+        let labels = [(ScopeLabel::Direction, "outbound"), (ScopeLabel::Destination, "orders")];
+        let mut text = scope(labels.into_iter());
+        push_label(&mut text, "command", "query");
+        push_name(&mut text, "commands", "_total");
+        let expected =
+            "direction=.=outbound;.;destination=.=orders;.;command=.=query;.;firstword_commands_total";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,140 @@
+//! The messages of the connection phase (MySQL manual, "Connection Phase Packets").
+
+use super::capability::Capabilities;
+use super::types::{ParseError, Reader};
+
+/// `protocol_version` of every server since MySQL 3.21.
+pub const PROTOCOL_V10: u8 = 0x0a;
+/// `protocol_version` of older servers; recognised, not followed.
+pub const PROTOCOL_V9: u8 = 0x09;
+/// A server that refuses before greeting sends an ERR packet.
+pub const ERR: u8 = 0xff;
+
+/// `Protocol::HandshakeV10`, the server's first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeV10<'a> {
+    /// Human-readable server version.
+    pub server_version: &'a [u8],
+    /// What the server can do.
+    pub capabilities: Capabilities,
+}
+
+impl<'a> HandshakeV10<'a> {
+    /// Reads a payload that begins with 0x0a. The scramble is passed over, never kept.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(payload);
+        let version = reader.u8("protocol_version")?;
+        if version != PROTOCOL_V10 {
+            return Err(ParseError::Invalid { field: "protocol_version", value: u64::from(version) });
+        }
+        let server_version = reader.nul_bytes("server_version")?;
+        reader.u32("thread_id")?;
+        reader.bytes("auth_plugin_data_part_1", 8)?;
+        reader.u8("filler")?;
+        let lower = u32::from(reader.u16("capability_flags_1")?);
+        if reader.rest().is_empty() {
+            // Servers before 4.1 stop here.
+            return Ok(Self { server_version, capabilities: Capabilities::new(lower, 0) });
+        }
+        reader.u8("character_set")?;
+        reader.u16("status_flags")?;
+        let upper = u32::from(reader.u16("capability_flags_2")?);
+        reader.u8("auth_plugin_data_len")?;
+        reader.bytes("reserved", 6)?;
+        let reserved = reader.u32("reserved")?;
+        let base = Capabilities::new(lower | upper << 16, 0);
+        // MariaDB leaves LONG_PASSWORD out and puts its extended flags into the reserved bytes.
+        let extended = if base.contains(Capabilities::LONG_PASSWORD) { 0 } else { reserved };
+        Ok(Self { server_version, capabilities: Capabilities::new(lower | upper << 16, extended) })
+    }
+}
+
+/// The client's first packet: `Protocol::HandshakeResponse41`, the older `HandshakeResponse320`, or
+/// `Protocol::SSLRequest`, which is the front part of either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeResponse {
+    /// What the client says it can do. Servers decide by `SSL` in it, not by the packet's length,
+    /// whether TLS comes next.
+    pub capabilities: Capabilities,
+}
+
+impl HandshakeResponse {
+    /// Reads the front part of the client's first packet. User name and auth response are not touched.
+    pub fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(payload);
+        let lower = u32::from(reader.u16("capability_flags")?);
+        if !Capabilities::new(lower, 0).contains(Capabilities::PROTOCOL_41) {
+            return Ok(Self { capabilities: Capabilities::new(lower, 0) });
+        }
+        let base = lower | u32::from(reader.u16("capability_flags")?) << 16;
+        reader.u32("max_packet_size")?;
+        reader.u8("character_set")?;
+        reader.bytes("filler", 19)?;
+        let filler = reader.u32("filler")?;
+        let mariadb = !Capabilities::new(base, 0).contains(Capabilities::LONG_PASSWORD);
+        Ok(Self { capabilities: Capabilities::new(base, if mariadb { filler } else { 0 }) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// MariaDB 10.11's greeting: version with the replication prefix, extended capabilities 0x1f.
+    fn mariadb_greeting() -> Vec<u8> {
+        let mut payload = b"\x0a5.5.5-10.11.19-MariaDB-0+deb12u1\0".to_vec();
+        payload.extend_from_slice(&7_u32.to_le_bytes());
+        payload.extend_from_slice(b"12345678\0");
+        payload.extend_from_slice(&[0xfe, 0xf7, 0x2d, 0x02, 0x00, 0xff, 0x81, 21]);
+        payload.extend_from_slice(&[0; 6]);
+        payload.extend_from_slice(&0x1f_u32.to_le_bytes());
+        payload.extend_from_slice(b"123456789012\0mysql_native_password\0");
+        payload
+    }
+
+    #[test]
+    fn mariadb_puts_extended_capabilities_into_the_reserved_bytes() {
+        let payload = mariadb_greeting();
+        let greeting = HandshakeV10::parse(&payload).unwrap();
+        assert_eq!(greeting.server_version, b"5.5.5-10.11.19-MariaDB-0+deb12u1");
+        assert_eq!(greeting.capabilities, Capabilities::new(0x81ff_f7fe, 0x1f));
+    }
+
+    #[test]
+    fn a_mysql_server_has_no_extended_capabilities() {
+        let mut payload = mariadb_greeting();
+        let capabilities = payload.iter().position(|&b| b == 0xfe).unwrap();
+        payload[capabilities] = 0xff;
+        let greeting = HandshakeV10::parse(&payload).unwrap();
+        assert_eq!(greeting.capabilities, Capabilities::new(0x81ff_f7ff, 0));
+    }
+
+    #[test]
+    fn a_greeting_cut_short_is_an_error_not_a_panic() {
+        let payload = mariadb_greeting();
+        let read = payload.len() - "123456789012\0mysql_native_password\0".len();
+        // The one shorter form that is legal ends after the lower capabilities (before MySQL 4.1).
+        let before_41 = b"\x0a5.5.5-10.11.19-MariaDB-0+deb12u1\0".len() + 4 + 9 + 2;
+        for cut in 0..read {
+            assert_eq!(HandshakeV10::parse(&payload[..cut]).is_ok(), cut == before_41, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_mariadb_client_sends_extended_capabilities() {
+        let mut response = [0; 32];
+        response[..4].copy_from_slice(&0x0200_u32.to_le_bytes());
+        response[28..32].copy_from_slice(&4_u32.to_le_bytes());
+        let capabilities = |payload: &[u8]| HandshakeResponse::parse(payload).map(|hello| hello.capabilities);
+        assert_eq!(capabilities(&response), Ok(Capabilities::new(0x0200, 4)));
+        response[0] = 1;
+        assert_eq!(capabilities(&response), Ok(Capabilities::new(0x0201, 0)));
+        assert_eq!(capabilities(&response[..31]), Err(ParseError::Truncated { field: "filler" }));
+    }
+
+    #[test]
+    fn the_response_320_has_sixteen_bits() {
+        let hello = HandshakeResponse::parse(b"\x05\x00\xff\xff\xffroot\0").unwrap();
+        assert_eq!(hello.capabilities, Capabilities::new(5, 0));
+    }
+}

@@ -1,0 +1,20 @@
+//! The MySQL and MariaDB client/server protocol, read from both directions and never answered.
+//!
+//! [`packet`] cuts a direction into packets, [`types`] reads the protocol's data types,
+//! [`handshake`], [`response`] and [`command`] read messages, [`reply`] follows the answer to one
+//! command and [`session`] holds the whole connection together. Nothing here does I/O.
+//!
+//! Sources: the MySQL internals manual ("Client/Server Protocol"), the MariaDB knowledge base
+//! ("Client/Server Protocol"); where they differ from the servers, the servers are right and a
+//! comment says so.
+
+pub mod capability;
+pub mod command;
+pub mod errno;
+pub mod handshake;
+pub mod packet;
+pub mod reply;
+pub mod response;
+pub mod session;
+pub mod types;
+pub mod version;

@@ -1,0 +1,215 @@
+//! The answer to one command, followed packet by packet.
+//!
+//! ```text
+//!                 +--------------------- MORE_RESULTS ---------------------+
+//!                 v                                                        |
+//! First --count--> Columns --last--> ColumnsEof --EOF--> Rows --end--> (done)
+//!   | |                       (DEPRECATE_EOF: straight to Rows)
+//!   | +--0xfb--> Infile --OK--> (done)
+//!   +--PREPARE_OK--> Definitions of the parameters --> Definitions of the columns --> (done)
+//! ```
+//! OK ends the answer in `First`, ERR ends it anywhere. Without `DEPRECATE_EOF` the groups of
+//! COM_STMT_PREPARE end at their EOF, not by count, because the counts overflow at 16 bits.
+
+use super::capability::Capabilities;
+use super::command::Grammar;
+use super::packet::{MAX_FRAGMENT_LEN, Packet};
+use super::response::{
+    ColumnCount, EOF, ERR, EofPacket, LOCAL_INFILE, OK, OkPacket, PrepareOk, StatusFlags, error_code,
+};
+use super::types::ParseError;
+use crate::event::Tally;
+
+/// An EOF packet is shorter than this; a row that begins with 0xfe is longer.
+const EOF_MAX_LEN: u32 = 9;
+/// MariaDB's progress reports are ERR packets with this number.
+const PROGRESS_REPORT: u16 = 0xffff;
+
+/// Where the answer stands after a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// More packets follow.
+    More,
+    /// The answer is complete.
+    Done,
+    /// The packet cannot stand here.
+    Unexpected,
+}
+
+/// A packet that cannot be read cannot stand where it is.
+impl From<ParseError> for Step {
+    fn from(_: ParseError) -> Self {
+        Self::Unexpected
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    First,
+    Columns {
+        left: u64,
+    },
+    ColumnsEof,
+    Rows,
+    /// A group of COM_STMT_PREPARE with `left` definitions to come, then a group of `then`.
+    Definitions {
+        left: u16,
+        then: u16,
+    },
+    Infile,
+}
+
+/// The answer to one command.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply {
+    grammar: Grammar,
+    state: State,
+    tally: Tally,
+}
+
+impl Reply {
+    /// The answer to a command, before its first packet.
+    #[must_use]
+    pub fn new(grammar: Grammar) -> Self {
+        Self { grammar, state: State::First, tally: Tally::default() }
+    }
+
+    /// What it held so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// No packet of it has come.
+    #[must_use]
+    pub fn awaits_first(&self) -> bool {
+        self.state == State::First
+    }
+
+    /// The server asked for a file and has not said yet what became of it.
+    #[must_use]
+    pub fn awaits_file(&self) -> bool {
+        self.state == State::Infile
+    }
+
+    /// Takes the next packet of the server.
+    pub fn packet(&mut self, packet: &Packet, capabilities: Capabilities) -> Step {
+        // Nearly all packets are rows.
+        if self.state == State::Rows && !matches!(packet.first(), Some(EOF | ERR) | None) {
+            self.tally.rows = self.tally.rows.saturating_add(1);
+            return Step::More;
+        }
+        match self.step(packet, capabilities) {
+            Ok(step) | Err(step) => step,
+        }
+    }
+
+    fn step(&mut self, packet: &Packet, capabilities: Capabilities) -> Result<Step, Step> {
+        let Some(first) = packet.first() else { return Err(Step::Unexpected) };
+        let deprecate_eof = capabilities.contains(Capabilities::DEPRECATE_EOF);
+        if first == ERR {
+            return self.error(packet, capabilities);
+        }
+        let is_eof = first == EOF && packet.length < EOF_MAX_LEN;
+        match self.state {
+            State::First => self.first(packet, first, capabilities),
+            State::Infile if first == OK => self.ok(packet),
+            State::Columns { left } => {
+                self.state = match left.saturating_sub(1) {
+                    0 if deprecate_eof => State::Rows,
+                    0 => State::ColumnsEof,
+                    left => State::Columns { left },
+                };
+                Ok(Step::More)
+            }
+            State::ColumnsEof if is_eof => {
+                let status = EofPacket::parse(packet.prefix)?.status_flags;
+                self.state = State::Rows;
+                Ok(if status.contains(StatusFlags::CURSOR_EXISTS) { Step::Done } else { Step::More })
+            }
+            State::Rows if deprecate_eof && packet.length < MAX_FRAGMENT_LEN => self.ok(packet),
+            State::Rows if is_eof => {
+                let eof = EofPacket::parse(packet.prefix)?;
+                Ok(self.end_of_result(eof.status_flags))
+            }
+            State::Rows => {
+                // A first column of 16 MiB or more: its length begins with 0xfe.
+                self.tally.rows = self.tally.rows.saturating_add(1);
+                Ok(Step::More)
+            }
+            State::Definitions { left, then } if deprecate_eof => {
+                Ok(self.definitions(left.saturating_sub(1), then))
+            }
+            State::Definitions { then, .. } if is_eof => Ok(self.definitions(0, then)),
+            State::Definitions { .. } => Ok(Step::More),
+            State::ColumnsEof | State::Infile => Err(Step::Unexpected),
+        }
+    }
+
+    fn first(&mut self, packet: &Packet, first: u8, capabilities: Capabilities) -> Result<Step, Step> {
+        let ended = first == EOF && packet.length < EOF_MAX_LEN;
+        match (self.grammar, first) {
+            (Grammar::Statistics, _) => Ok(Step::Done),
+            (Grammar::Ok | Grammar::Eof, EOF) => Ok(Step::Done),
+            (Grammar::Ok | Grammar::Eof | Grammar::ResultSet | Grammar::ChangeUser, OK) => self.ok(packet),
+            (Grammar::ResultSet, EOF) => self.ok(packet),
+            (Grammar::ResultSet, LOCAL_INFILE) => {
+                self.state = State::Infile;
+                Ok(Step::More)
+            }
+            (Grammar::ResultSet, _) => {
+                let count = ColumnCount::parse(packet.prefix, capabilities)?;
+                self.tally.result_sets = self.tally.result_sets.saturating_add(1);
+                self.state =
+                    match (count.metadata_follows, capabilities.contains(Capabilities::DEPRECATE_EOF)) {
+                        (true, _) => State::Columns { left: count.columns },
+                        (false, false) => State::ColumnsEof,
+                        (false, true) => State::Rows,
+                    };
+                Ok(Step::More)
+            }
+            (Grammar::Prepare, OK) => {
+                let prepared = PrepareOk::parse(packet.prefix, capabilities)?;
+                let (params, columns) = (prepared.num_params, prepared.num_columns);
+                Ok(if prepared.metadata_follows { self.definitions(params, columns) } else { Step::Done })
+            }
+            // Switch to another plugin, more data, another factor.
+            (Grammar::ChangeUser, EOF | 0x01 | 0x02) => Ok(Step::More),
+            (Grammar::FieldList, EOF) => Ok(Step::Done),
+            (Grammar::FieldList, _) => Ok(Step::More),
+            (Grammar::Fetch, _) => {
+                self.state = State::Rows;
+                Ok(self.packet(packet, capabilities))
+            }
+            (Grammar::BinlogDump, OK) => Ok(Step::More),
+            (Grammar::BinlogDump, EOF) if ended => Ok(Step::Done),
+            _ => Err(Step::Unexpected),
+        }
+    }
+
+    fn error(&mut self, packet: &Packet, capabilities: Capabilities) -> Result<Step, Step> {
+        let errno = error_code(packet.prefix)?;
+        if errno == PROGRESS_REPORT && capabilities.contains(Capabilities::MARIADB_PROGRESS) {
+            return Ok(Step::More);
+        }
+        self.tally.errno = Some(errno);
+        Ok(Step::Done)
+    }
+
+    fn ok(&mut self, packet: &Packet) -> Result<Step, Step> {
+        let ok = OkPacket::parse(packet.prefix)?;
+        self.tally.affected_rows = self.tally.affected_rows.saturating_add(ok.affected_rows);
+        Ok(self.end_of_result(ok.status_flags))
+    }
+
+    fn end_of_result(&mut self, status: StatusFlags) -> Step {
+        self.state = State::First;
+        if status.contains(StatusFlags::MORE_RESULTS) { Step::More } else { Step::Done }
+    }
+
+    fn definitions(&mut self, left: u16, then: u16) -> Step {
+        let (left, then) = if left == 0 { (then, 0) } else { (left, then) };
+        self.state = State::Definitions { left, then };
+        if left == 0 { Step::Done } else { Step::More }
+    }
+}

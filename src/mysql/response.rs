@@ -1,0 +1,132 @@
+//! Packets a server answers with (MySQL manual, "Generic Response Packets" and "Command Phase").
+
+use super::capability::Capabilities;
+use super::types::{ParseError, Reader};
+
+/// First byte of an OK packet.
+pub const OK: u8 = 0x00;
+/// First byte of an ERR packet.
+pub const ERR: u8 = 0xff;
+/// First byte of an EOF packet, and of the OK packet that ends a result set under `DEPRECATE_EOF`.
+pub const EOF: u8 = 0xfe;
+/// First byte of a LOCAL INFILE request.
+pub const LOCAL_INFILE: u8 = 0xfb;
+
+/// `SERVER_STATUS_flags_enum`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusFlags(pub u16);
+
+impl StatusFlags {
+    /// `SERVER_MORE_RESULTS_EXISTS`: another response follows without a further command.
+    pub const MORE_RESULTS: Self = Self(0x0008);
+    /// `SERVER_STATUS_CURSOR_EXISTS`: the rows wait for COM_STMT_FETCH.
+    pub const CURSOR_EXISTS: Self = Self(0x0040);
+
+    /// All of `flags` are set.
+    #[must_use]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+}
+
+/// `OK_Packet`, also the one with 0xfe in front that ends a result set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OkPacket {
+    /// Rows changed, deleted or inserted.
+    pub affected_rows: u64,
+    /// The server's state after the command.
+    pub status_flags: StatusFlags,
+    /// How many warnings the command raised.
+    pub warnings: u16,
+}
+
+impl OkPacket {
+    /// Reads a payload that begins with 0x00 or 0xfe.
+    pub fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(payload);
+        reader.u8("header")?;
+        let affected_rows = reader.lenenc_int("affected_rows")?;
+        reader.lenenc_int("last_insert_id")?;
+        let status_flags = StatusFlags(reader.u16("status_flags")?);
+        let warnings = reader.u16("warnings")?;
+        Ok(Self { affected_rows, status_flags, warnings })
+    }
+}
+
+/// `EOF_Packet`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EofPacket {
+    /// How many warnings the command raised.
+    pub warnings: u16,
+    /// The server's state.
+    pub status_flags: StatusFlags,
+}
+
+impl EofPacket {
+    /// Reads a payload that begins with 0xfe and is shorter than 9 bytes.
+    pub fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(payload);
+        reader.u8("header")?;
+        let warnings = reader.u16("warnings")?;
+        let status_flags = StatusFlags(reader.u16("status_flags")?);
+        Ok(Self { warnings, status_flags })
+    }
+}
+
+/// Reads `error_code` of an ERR packet. 0xffff is MariaDB's progress report, which is no error.
+pub fn error_code(payload: &[u8]) -> Result<u16, ParseError> {
+    let mut reader = Reader::new(payload);
+    reader.u8("header")?;
+    reader.u16("error_code")
+}
+
+/// `COM_STMT_PREPARE_OK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrepareOk {
+    /// Columns of the result set, modulo 65536: the servers let the field overflow.
+    pub num_columns: u16,
+    /// Parameters of the statement, modulo 65536.
+    pub num_params: u16,
+    /// Definitions of both follow, where there are any.
+    pub metadata_follows: bool,
+}
+
+impl PrepareOk {
+    /// Reads a payload that begins with 0x00.
+    pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(payload);
+        reader.u8("status")?;
+        reader.u32("statement_id")?;
+        let num_columns = reader.u16("num_columns")?;
+        let num_params = reader.u16("num_params")?;
+        reader.u8("filler")?;
+        reader.u16("warning_count")?;
+        let metadata_follows = !capabilities.contains(Capabilities::OPTIONAL_RESULTSET_METADATA)
+            || reader.rest().is_empty()
+            || reader.u8("metadata_follows")? != 0;
+        Ok(Self { num_columns, num_params, metadata_follows })
+    }
+}
+
+/// The packet that opens a result set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnCount {
+    /// `column_count`.
+    pub columns: u64,
+    /// The column definitions follow.
+    pub metadata_follows: bool,
+}
+
+impl ColumnCount {
+    /// Reads a column count. The flag stands behind the count, whatever the manual's page on text
+    /// result sets says: MySQL 8.4 and MariaDB 11.8 both write it there.
+    pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(payload);
+        let columns = reader.lenenc_int("column_count")?;
+        let optional = Capabilities::OPTIONAL_RESULTSET_METADATA | Capabilities::MARIADB_CACHE_METADATA;
+        let metadata_follows = !capabilities.intersects(optional)
+            || reader.rest().is_empty()
+            || reader.u8("metadata_follows")? != 0;
+        Ok(Self { columns, metadata_follows })
+    }
+}

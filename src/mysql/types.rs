@@ -1,0 +1,137 @@
+//! The protocol's data types (MySQL manual, "Protocol Data Types"), read with nom's complete parsers:
+//! a message is delimited by its packet, so a field that does not fit is a defect, not a wait.
+
+use nom::IResult;
+use nom::bytes::complete::{take, take_till};
+use nom::number::complete::{le_u8, le_u16, le_u24, le_u32, le_u64};
+
+/// Why a message could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// The packet, or what is kept of it, ends inside this field.
+    Truncated {
+        /// The field's name in the protocol's documentation.
+        field: &'static str,
+    },
+    /// The field holds a value that its type does not allow.
+    Invalid {
+        /// The field's name in the protocol's documentation.
+        field: &'static str,
+        /// What was found.
+        value: u64,
+    },
+}
+
+/// Reads fields off the front of a payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the payload's first byte.
+    #[must_use]
+    pub fn new(payload: &'a [u8]) -> Self {
+        Self { rest: payload }
+    }
+
+    /// What is not read yet.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    fn run<T>(
+        &mut self,
+        field: &'static str,
+        parser: impl FnOnce(&'a [u8]) -> IResult<&'a [u8], T>,
+    ) -> Result<T, ParseError> {
+        let (rest, value) = parser(self.rest).map_err(|_| ParseError::Truncated { field })?;
+        self.rest = rest;
+        Ok(value)
+    }
+
+    /// `int<1>`.
+    pub fn u8(&mut self, field: &'static str) -> Result<u8, ParseError> {
+        self.run(field, le_u8)
+    }
+
+    /// `int<2>`.
+    pub fn u16(&mut self, field: &'static str) -> Result<u16, ParseError> {
+        self.run(field, le_u16)
+    }
+
+    /// `int<4>`.
+    pub fn u32(&mut self, field: &'static str) -> Result<u32, ParseError> {
+        self.run(field, le_u32)
+    }
+
+    /// `int<lenenc>`. 0xfb (NULL) and 0xff (ERR) are no integers.
+    pub fn lenenc_int(&mut self, field: &'static str) -> Result<u64, ParseError> {
+        match self.u8(field)? {
+            small @ ..=0xfa => Ok(u64::from(small)),
+            0xfc => self.u16(field).map(u64::from),
+            0xfd => self.run(field, le_u24).map(u64::from),
+            0xfe => self.run(field, le_u64),
+            other => Err(ParseError::Invalid { field, value: u64::from(other) }),
+        }
+    }
+
+    /// `string<fix>` of `len` bytes.
+    pub fn bytes(&mut self, field: &'static str, len: usize) -> Result<&'a [u8], ParseError> {
+        self.run(field, take(len))
+    }
+
+    /// `string<lenenc>`.
+    pub fn lenenc_bytes(&mut self, field: &'static str) -> Result<&'a [u8], ParseError> {
+        let len = self.lenenc_int(field)?;
+        self.bytes(field, usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    /// `string<NUL>`, without its NUL, which has to be there.
+    pub fn nul_bytes(&mut self, field: &'static str) -> Result<&'a [u8], ParseError> {
+        let text = self.run(field, take_till(|byte| byte == 0))?;
+        self.u8(field)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_encoded_integers_of_every_width() {
+        let cases: [(&[u8], u64); 6] = [
+            (&[0], 0),
+            (&[0xfa], 250),
+            (&[0xfc, 0xfb, 0], 251),
+            (&[0xfd, 0, 0, 1], 1 << 16),
+            (&[0xfe, 0, 0, 0, 1, 0, 0, 0, 0], 1 << 24),
+            (&[0xfe, 255, 255, 255, 255, 255, 255, 255, 255], u64::MAX),
+        ];
+        for (bytes, value) in cases {
+            let mut reader = Reader::new(bytes);
+            assert_eq!(reader.lenenc_int("n"), Ok(value));
+            assert!(reader.rest().is_empty());
+            for cut in 0..bytes.len() {
+                let cut = Reader::new(&bytes[..cut]).lenenc_int("n");
+                assert_eq!(cut, Err(ParseError::Truncated { field: "n" }));
+            }
+        }
+        for byte in [0xfb, 0xff] {
+            let found = Reader::new(&[byte]).lenenc_int("n");
+            assert_eq!(found, Err(ParseError::Invalid { field: "n", value: u64::from(byte) }));
+        }
+    }
+
+    #[test]
+    fn strings() {
+        let mut reader = Reader::new(b"ab\0\x02cd");
+        assert_eq!(reader.nul_bytes("user"), Ok(&b"ab"[..]));
+        assert_eq!(reader.lenenc_bytes("database"), Ok(&b"cd"[..]));
+        assert_eq!(reader.nul_bytes("plugin"), Err(ParseError::Truncated { field: "plugin" }));
+        let huge = Reader::new(&[0xfe, 255, 255, 255, 255, 255, 255, 255, 255]).lenenc_bytes("x");
+        assert_eq!(huge, Err(ParseError::Truncated { field: "x" }));
+    }
+}

@@ -1,0 +1,179 @@
+//! Calls to the host, each with its status checked. The SDK's wrappers panic on statuses that are
+//! ordinary here (a property that does not exist yet, a buffer that is gone), and a panic resets every
+//! connection of the Envoy worker; so the few calls that are needed are imported anew.
+//!
+//! Names, arguments and statuses: proxy-wasm ABI specification 0.2.1.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ptr;
+
+use crate::clock::Timestamp;
+use crate::metrics::Sink;
+use crate::metrics::catalogue::Kind;
+
+#[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
+unsafe extern "C" {
+    fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_set_effective_context(context_id: u32) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer_type: u32,
+        start: usize,
+        max_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, delta: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
+}
+
+/// A host call that did not answer OK: `proxy_status_t`, see [`fmt::Display`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Status(u32);
+
+impl Status {
+    const NOT_FOUND: Self = Self(1);
+
+    fn check(status: u32) -> Result<(), Self> {
+        if status == 0 { Ok(()) } else { Err(Self(status)) }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            1 => "NOT_FOUND",
+            2 => "BAD_ARGUMENT",
+            3 => "SERIALIZATION_FAILURE",
+            4 => "PARSE_FAILURE",
+            6 => "INVALID_MEMORY_ACCESS",
+            7 => "EMPTY",
+            8 => "CAS_MISMATCH",
+            10 => "INTERNAL_FAILURE",
+            12 => "UNIMPLEMENTED",
+            other => return write!(f, "status {other}"),
+        };
+        f.write_str(name)
+    }
+}
+
+/// `proxy_buffer_type_t`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Buffer {
+    DownstreamData = 2,
+    UpstreamData = 3,
+    PluginConfiguration = 7,
+}
+
+/// Takes over what the host allocated in this VM through `proxy_on_memory_allocate`.
+fn taken(data: *mut u8, size: usize) -> Vec<u8> {
+    if data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the host got `data` from the SDK's allocator, which hands out a vector's memory of
+    // exactly `size` bytes, filled it, and keeps no pointer to it.
+    unsafe { Vec::from_raw_parts(data, size, size) }
+}
+
+/// Up to `max` bytes of a buffer from `start` on; fewer, or none, where the buffer ends.
+pub(super) fn buffer(buffer: Buffer, start: usize, max: usize) -> Result<Vec<u8>, Status> {
+    let (mut data, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the two pointers are to live locals that the host writes once.
+    Status::check(unsafe { proxy_get_buffer_bytes(buffer as u32, start, max, &mut data, &mut size) })?;
+    Ok(taken(data, size))
+}
+
+/// An attribute of the connection; none where the host has no such attribute, or not yet.
+/// `path` has a NUL between its segments.
+pub(super) fn property(path: &str) -> Result<Option<Vec<u8>>, Status> {
+    let (mut data, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: `path` outlives the call; the other pointers are to live locals.
+    let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut data, &mut size) };
+    match Status::check(status) {
+        Ok(()) => Ok(Some(taken(data, size))),
+        Err(Status::NOT_FOUND) => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+/// The host's clock; zero, which only ever makes durations zero, if it has none.
+pub(super) fn now() -> Timestamp {
+    let mut nanos = 0;
+    // SAFETY: the pointer is to a live local.
+    let status = unsafe { proxy_get_current_time_nanoseconds(&mut nanos) };
+    Timestamp::from_nanos(if status == 0 { nanos } else { 0 })
+}
+
+/// Makes the host call the root context's `on_tick` every `period` milliseconds.
+pub(super) fn set_tick_period(period: u32) -> Result<(), Status> {
+    // SAFETY: no pointers.
+    Status::check(unsafe { proxy_set_tick_period_milliseconds(period) })
+}
+
+/// Makes the calls that follow in this callback speak of another context's connection.
+pub(super) fn set_effective_context(context_id: u32) -> Result<(), Status> {
+    // SAFETY: no pointers.
+    Status::check(unsafe { proxy_set_effective_context(context_id) })
+}
+
+/// Writes a line to Envoy's log (component `wasm`).
+pub(super) fn log(level: log::Level, line: &str) {
+    let level = match level {
+        log::Level::Trace => 0,
+        log::Level::Debug => 1,
+        log::Level::Info => 2,
+        log::Level::Warn => 3,
+        log::Level::Error => 4,
+    };
+    // SAFETY: `line` outlives the call. A host that cannot log leaves nothing to do.
+    unsafe { proxy_log(level, line.as_ptr(), line.len()) };
+}
+
+/// Envoy's stats.
+#[derive(Debug, Default)]
+pub(super) struct HostMetrics {
+    /// The first refusal since this was last looked at.
+    pub(super) refused: Option<(&'static str, Status)>,
+}
+
+impl HostMetrics {
+    fn note(&mut self, call: &'static str, status: u32) -> bool {
+        let result = Status::check(status);
+        if let Err(status) = result {
+            self.refused.get_or_insert((call, status));
+        }
+        result.is_ok()
+    }
+}
+
+impl Sink for HostMetrics {
+    fn define(&mut self, kind: Kind, name: &str) -> Option<u32> {
+        let kind = match kind {
+            Kind::Counter | Kind::Histogram => 0,
+            Kind::Gauge => 1,
+        };
+        let mut id = 0;
+        // SAFETY: `name` outlives the call; the pointer is to a live local.
+        let status = unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) };
+        self.note("define_metric", status).then_some(id)
+    }
+
+    fn add(&mut self, id: u32, delta: i64) -> bool {
+        // SAFETY: no pointers.
+        self.note("increment_metric", unsafe { proxy_increment_metric(id, delta) })
+    }
+
+    fn set(&mut self, id: u32, value: u64) -> bool {
+        // SAFETY: no pointers.
+        self.note("record_metric", unsafe { proxy_record_metric(id, value) })
+    }
+}

@@ -1,0 +1,86 @@
+//! Which protocol is expected on which port, where configuration does not say.
+//!
+//! A hint and nothing more: what a connection carries is told by its first bytes.
+
+use crate::event::Protocol;
+
+/// Ports on which MySQL's protocol is spoken.
+const MYSQL: &[u16] = &[
+    3306,  // MySQL, MariaDB and most that speak their protocol
+    3307,  // ShardingSphere-Proxy, Databend
+    33062, // MySQL, admin_port
+    6446, 6447, 6450, // MySQL Router: read-write, read-only, split
+    4000, // TiDB
+    6000, // TiProxy
+    6032, 6033, // ProxySQL: admin, traffic
+    8066, 9066, // Mycat: traffic, admin
+    4006, 4008,  // MaxScale
+    15306, // Vitess
+    2881, 2883, // OceanBase: observer, proxy
+    9030, // StarRocks, Doris
+    9004, // ClickHouse
+    9306, // Manticore, Sphinx
+    6001, // MatrixOne
+    4002, // GreptimeDB
+    8527, // PolarDB-X
+];
+
+/// Ports on which another protocol lets the server speak first.
+const SERVER_FIRST: &[u16] = &[
+    21, // FTP
+    22, // SSH
+    23, // Telnet
+    24, // LMTP
+    25, 587, 2525, // SMTP
+    110,  // POP3
+    119,  // NNTP
+    143,  // IMAP
+    873,  // rsync
+    2628, // DICT
+    3690, // Subversion
+    4190, // ManageSieve
+    4222, // NATS
+    4444, 4567, 4568, // Galera: SST, group communication, IST
+    5038, // Asterisk manager
+    5900, 5901, 5902,  // RFB
+    6600,  // MPD
+    10011, // TeamSpeak query
+];
+
+/// What is expected on `port`; [`Protocol::Unknown`] where the table has nothing.
+#[must_use]
+pub fn expected(port: u16) -> Protocol {
+    if MYSQL.contains(&port) {
+        Protocol::Mysql
+    } else if SERVER_FIRST.contains(&port) {
+        Protocol::ServerFirst
+    } else {
+        Protocol::Unknown
+    }
+}
+
+/// The table knows `port`: it is one of a bounded set, fit for a label.
+#[must_use]
+pub fn is_known(port: u16) -> bool {
+    expected(port) != Protocol::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_server_first_and_what_is_not() {
+        assert_eq!(expected(3306), Protocol::Mysql);
+        assert_eq!(expected(25), Protocol::ServerFirst);
+        // Client-first, though often listed with the others: PostgreSQL, Redis, X Protocol, SMTPS.
+        for port in [5432, 6379, 33060, 465, 443, 80, 10000] {
+            assert_eq!(expected(port), Protocol::Unknown, "port {port}");
+        }
+    }
+
+    #[test]
+    fn no_port_stands_in_both_lists() {
+        assert!(MYSQL.iter().all(|port| !SERVER_FIRST.contains(port)));
+    }
+}
