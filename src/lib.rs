@@ -1,14 +1,48 @@
-#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 //! Firstword: an Envoy L4 filter that lets MySQL servers have the first word.
+//!
+//! # Map
+//!
+//! ```text
+//! plugin ──> connection ──> detect
+//!    │            └───────> mysql::session ──> mysql::{packet, handshake, command, reply, ...}
+//!    ├─────> config ──────> proxy_protocol::networks
+//!    ├─────> ports
+//!    └─────> metrics ─────> event <── connection, mysql
+//! ```
+//! Only [`plugin`] knows the host; everything else is sans-IO and runs in native tests as it is.
+//! `tests/layout.rs` holds the directions.
+//!
+//! # One byte's journey
+//!
+//! 1. Envoy has bytes for one of its connections and calls `proxy_on_downstream_data` or
+//!    `proxy_on_upstream_data`; the SDK finds the stream context, `plugin::stream`.
+//! 2. The stream hands a [`connection::Chunk`] to its [`connection::Connection`]: the bytes are still
+//!    the host's.
+//! 3. Until it is known who speaks first and with what, [`detect`] looks at the first 16 bytes. Nobody
+//!    ever waits for more: the bytes go on in any case.
+//! 4. On a MySQL connection the [`mysql::packet::Framer`] of the byte's direction takes it as part of a
+//!    header, as part of the prefix of a packet that is kept, or as one to be counted. Counted bytes
+//!    are not even read from the host.
+//! 5. A packet whose prefix is complete goes to the [`mysql::session::Session`], which follows both
+//!    directions and tells [`event::Event`]s.
+//! 6. The stream records the events in the [`metrics::Accumulator`] of its configuration, in the VM's
+//!    memory. The tick of `plugin::root` tells the host.
+//! 7. A packet that cannot stand where it stands makes the connection opaque, once, with a reason; from
+//!    then on its bytes are counted and not looked at.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod clock;
+pub mod config;
 pub mod connection;
 pub mod detect;
 pub mod event;
 mod labels;
 pub mod metrics;
 pub mod mysql;
+pub mod plugin;
 pub mod ports;
+pub mod proxy_protocol;
 
 /// The version of this filter.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -18,3 +52,11 @@ pub const COMMIT: &str = match option_env!("FIRSTWORD_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
+
+/// What Envoy calls first.
+#[allow(missing_docs, unsafe_code, reason = "the SDK's macro declares the module's entry point")]
+mod abi {
+    proxy_wasm::main! {{
+        crate::plugin::start();
+    }}
+}

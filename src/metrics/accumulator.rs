@@ -68,6 +68,12 @@ pub struct Accumulator {
     build_info_is_set: bool,
 }
 
+impl Default for ScopeId {
+    fn default() -> Self {
+        OVERFLOW
+    }
+}
+
 impl Accumulator {
     /// An accumulator for at most `max_series` series; what comes beyond is counted under `other`.
     #[must_use]
@@ -182,15 +188,16 @@ impl Accumulator {
             histogram.settle(self.profile);
         }
         let before = self.defined;
-        self.write(sink);
-        let new = self.defined.saturating_sub(before);
-        // The gauge of series counts itself: it was defined with the others.
-        self.add(VM, Metric::Series, [0, 0], signed(new));
-        self.write(sink);
         if !self.build_info_is_set {
             let name = self.name(VM, Metric::BuildInfo, [0, 0], "");
             self.build_info_is_set = sink.define(Kind::Gauge, &name).is_some_and(|id| sink.set(id, 1));
+            self.defined = self.defined.saturating_add(u64::from(self.build_info_is_set));
         }
+        self.write(sink);
+        // The gauge of series is one of them.
+        let new = self.defined.saturating_sub(before);
+        self.add(VM, Metric::Series, [0, 0], signed(new));
+        self.write(sink);
     }
 
     /// The plugin's last words: gauges give back what they hold of the VM itself, then all is told.

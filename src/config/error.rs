@@ -1,0 +1,83 @@
+//! What is wrong with a configuration: every problem, each with its place.
+
+use std::fmt;
+
+/// One problem in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// JSON path of the offending value, such as `$.rules[0].match.ports[1]`; `$` is the whole configuration.
+    pub at: String,
+    /// One line: what was expected and what was found.
+    pub problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Every problem of one configuration; never empty. `Display` gives one line each, without a last line end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The problems, roughly in the order of the schema.
+    pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a ConfigErrors {
+    type Item = &'a ConfigError;
+    type IntoIter = std::slice::Iter<'a, ConfigError>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// The problems met so far: readers add to it and go on, so that all are reported in one go.
+#[derive(Default)]
+pub(super) struct Problems(Vec<ConfigError>);
+
+impl Problems {
+    pub(super) fn add(&mut self, at: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(ConfigError { at: at.into(), problem: problem.into() });
+    }
+
+    /// Whether the value at this path, or one inside it, has a problem.
+    pub(super) fn concern(&self, at: &str) -> bool {
+        self.0
+            .iter()
+            .filter_map(|error| error.at.strip_prefix(at))
+            .any(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+
+    /// The value, if there was no problem.
+    pub(super) fn or<T>(self, value: T) -> Result<T, ConfigErrors> {
+        if self.0.is_empty() { Ok(value) } else { Err(ConfigErrors(self.0)) }
+    }
+}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}

@@ -1,0 +1,113 @@
+//! Which keys each object of a configuration has, and what to say about any other.
+
+use super::field::quoted;
+
+/// The keys of one kind of object.
+pub(super) struct Keys {
+    /// Where it stands, as a path without indices.
+    place: &'static str,
+    pub(super) names: &'static [&'static str],
+}
+
+pub(super) const ROOT: Keys =
+    Keys { place: "$", names: &["mode", "rules", "defaults", "metrics", "access_log", "log"] };
+pub(super) const RULE: Keys = Keys {
+    place: "$.rules[]",
+    names: &["name", "match", "protocol", "greeting_timeout_ms", "proxy_protocol", "mysql"],
+};
+pub(super) const MATCH: Keys = Keys { place: "$.rules[].match", names: &["ports", "addresses", "direction"] };
+pub(super) const PROXY_PROTOCOL: Keys =
+    Keys { place: "$.rules[].proxy_protocol", names: &["receive", "send"] };
+pub(super) const RECEIVE: Keys = Keys {
+    place: "$.rules[].proxy_protocol.receive",
+    names: &["mode", "trusted_networks", "untrusted", "timeout_ms", "connect", "max_header_bytes"],
+};
+pub(super) const SEND: Keys =
+    Keys { place: "$.rules[].proxy_protocol.send", names: &["mode", "version", "when"] };
+pub(super) const MYSQL: Keys = Keys {
+    place: "$.rules[].mysql",
+    names: &["observe", "hold_split_eof", "clear_capabilities", "block_local_infile", "slow_command_ms"],
+};
+/// `proxy_protocol` is known here only so that it can be refused with the reason.
+pub(super) const DEFAULTS: Keys =
+    Keys { place: "$.defaults", names: &["protocol", "greeting_timeout_ms", "mysql", "proxy_protocol"] };
+pub(super) const METRICS: Keys =
+    Keys { place: "$.metrics", names: &["profile", "labels", "flush_interval_ms", "max_series", "stall_ms"] };
+pub(super) const LOG: Keys = Keys { place: "$.log", names: &["level", "max_per_minute"] };
+
+const ALL: [&Keys; 10] =
+    [&ROOT, &RULE, &MATCH, &PROXY_PROTOCOL, &RECEIVE, &SEND, &MYSQL, &METRICS, &LOG, &DEFAULTS];
+
+impl Keys {
+    /// What to say about a key that is none of these.
+    pub(super) fn unknown(&self, key: &str) -> String {
+        let near = self.names.iter().find(|name| is_near(name, key));
+        let hint = match (near, ALL.iter().find(|keys| keys.names.contains(&key))) {
+            (Some(near), _) => format!(", did you mean {near:?}?"),
+            (None, Some(home)) => format!(", it belongs in {};", home.place),
+            (None, None) => ";".to_owned(),
+        };
+        format!("unknown key{hint} known here: {}", quoted(self.names))
+    }
+}
+
+/// Whether the two are the same but for style (`maxSeries`, `max-series`) and at most two slips, fewer in a short name.
+fn is_near(name: &str, key: &str) -> bool {
+    let bare = |text: &str| -> Vec<u8> {
+        let style = |byte: &u8| matches!(byte, b'_' | b'-' | b'.' | b' ');
+        text.bytes().filter(|byte| !style(byte)).map(|byte| byte.to_ascii_lowercase()).collect()
+    };
+    let (name, key) = (bare(name), bare(key));
+    let slips = if name.len() < 6 { 1 } else { 2 };
+    name.len().abs_diff(key.len()) <= slips && edit_distance(&name, &key) <= slips
+}
+
+/// Levenshtein's distance: insertions, deletions and substitutions.
+fn edit_distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for from in a {
+        let mut diagonal = row.first().copied().unwrap_or_default();
+        let mut left = diagonal.saturating_add(1);
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, to) in row.iter_mut().skip(1).zip(b) {
+            let substituted = diagonal.saturating_add(usize::from(from != to));
+            diagonal = *cell;
+            *cell = substituted.min(left.min(diagonal).saturating_add(1));
+            left = *cell;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance() {
+        for (a, b, distance) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("ports", "portz", 1),
+            ("mode", "moed", 2),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(edit_distance(a.as_bytes(), b.as_bytes()), distance, "{a} {b}");
+            assert_eq!(edit_distance(b.as_bytes(), a.as_bytes()), distance, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn near_is_a_slip_or_another_style_and_no_other_key() {
+        assert!(is_near("max_series", "maxSeries"));
+        assert!(is_near("flush_interval_ms", "flush_interval"));
+        assert!(is_near("ports", "port"));
+        assert!(!is_near("log", "tag"));
+        for (keys, name) in ALL.iter().flat_map(|keys| keys.names.iter().map(move |name| (keys, name))) {
+            let near: Vec<_> = keys.names.iter().filter(|other| is_near(name, other)).collect();
+            assert_eq!(near, [name], "two keys of {} are too alike to suggest one", keys.place);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `match`: which connections a rule is for.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::error::Problems;
+use super::field::{Field, Object};
+use super::keys;
+use crate::event::Direction;
+use crate::proxy_protocol::networks::Networks;
+
+/// An absent condition (`None`) matches every connection, also one whose port or address is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Match {
+    ports: Option<Vec<RangeInclusive<u16>>>,
+    addresses: Option<Networks>,
+    direction: Option<Direction>,
+}
+
+impl Match {
+    /// `None` if there was a problem, so that nothing is concluded from half a `match`.
+    pub(super) fn read(rule: &Object<'_>, problems: &mut Problems) -> Option<Self> {
+        let Some(field) = rule.get("match") else { return Some(Self::default()) };
+        let object = field.object(&keys::MATCH, problems)?;
+        let matching = Self {
+            ports: object.get("ports").and_then(|field| read_ports(&field, problems)),
+            addresses: object.get("addresses").and_then(|field| read_networks(&field, problems)),
+            direction: object.get("direction").and_then(|field| read_direction(&field, problems)),
+        };
+        (!problems.concern(&field.at)).then_some(matching)
+    }
+
+    pub(super) fn matches(&self, port: Option<u16>, address: Option<IpAddr>, direction: Direction) -> bool {
+        let port_matches = |ports: &Vec<RangeInclusive<u16>>| {
+            port.is_some_and(|port| ports.iter().any(|range| range.contains(&port)))
+        };
+        let address_matches = |networks: &Networks| address.is_some_and(|address| networks.contains(address));
+        self.ports.as_ref().is_none_or(port_matches)
+            && self.addresses.as_ref().is_none_or(address_matches)
+            && self.direction.is_none_or(|wanted| wanted == direction)
+    }
+
+    pub(super) fn ports(&self) -> &[RangeInclusive<u16>] {
+        self.ports.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn has_addresses(&self) -> bool {
+        self.addresses.is_some()
+    }
+
+    /// Whether every connection the other one matches is matched by this one too.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        covers(&self.ports, &other.ports, |ours, theirs| theirs.iter().all(|range| covers_range(ours, range)))
+            && covers(&self.addresses, &other.addresses, Networks::covers)
+            && covers(&self.direction, &other.direction, PartialEq::eq)
+    }
+}
+
+/// An absent condition covers every other one.
+fn covers<T>(ours: &Option<T>, theirs: &Option<T>, both: impl Fn(&T, &T) -> bool) -> bool {
+    match (ours, theirs) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(ours), Some(theirs)) => both(ours, theirs),
+    }
+}
+
+/// Whether the ranges, which may overlap or join, contain every port of this one.
+fn covers_range(ranges: &[RangeInclusive<u16>], wanted: &RangeInclusive<u16>) -> bool {
+    let mut first = *wanted.start();
+    loop {
+        let Some(last) = ranges.iter().filter(|range| range.contains(&first)).map(RangeInclusive::end).max()
+        else {
+            return false;
+        };
+        match last.checked_add(1) {
+            Some(next) if next <= *wanted.end() => first = next,
+            _ => return true,
+        }
+    }
+}
+
+fn read_ports(field: &Field<'_>, problems: &mut Problems) -> Option<Vec<RangeInclusive<u16>>> {
+    let items = field.array("ports and ranges of ports", problems)?;
+    if items.is_empty() {
+        field.refuse("at least one port (without the key every port matches)", problems);
+    }
+    Some(items.iter().filter_map(|item| read_port(item, problems)).collect())
+}
+
+/// `3306` or `"10000-10099"`.
+fn read_port(field: &Field<'_>, problems: &mut Problems) -> Option<RangeInclusive<u16>> {
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let range = match field.text() {
+        Some(text) => text.split_once('-').and_then(|(first, last)| Some(port(first)?..=port(last)?)),
+        None => port(&field.node.to_string()).map(|port| port..=port),
+    };
+    match &range {
+        None => field.refuse("a port from 1 to 65535 or a range like \"10000-10099\"", problems),
+        Some(range) if range.is_empty() => {
+            let meant = format!("\"{}-{}\"", range.end(), range.start());
+            field.refuse(
+                &format!("a range from the lower to the higher port (did you mean {meant}?)"),
+                problems,
+            );
+        }
+        Some(_) => {}
+    }
+    range
+}
+
+/// A list of networks: `match.addresses`, `trusted_networks`.
+pub(super) fn read_networks(field: &Field<'_>, problems: &mut Problems) -> Option<Networks> {
+    let items = field.array("addresses and networks", problems)?;
+    if items.is_empty() {
+        field.refuse("at least one address or network", problems);
+    }
+    let mut networks = Networks::default();
+    for item in items {
+        match item.text().map(|text| networks.add(text)) {
+            None => item.refuse("a string with an address or a network", problems),
+            Some(Err(error)) => item.refuse(&error.to_string(), problems),
+            Some(Ok(())) => {}
+        }
+    }
+    Some(networks)
+}
+
+fn read_direction(field: &Field<'_>, problems: &mut Problems) -> Option<Direction> {
+    let all = [Direction::Inbound, Direction::Outbound, Direction::Unspecified];
+    field.word(&all.map(|direction| (direction.label(), direction)), problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_join_cover_what_spans_them() {
+        let ranges = [1..=100, 90..=200, 201..=300, 400..=65_535];
+        for (wanted, covered) in
+            [(1..=300, true), (150..=250, true), (1..=301, false), (350..=450, false), (400..=65_535, true)]
+        {
+            assert_eq!(covers_range(&ranges, &wanted), covered, "{wanted:?}");
+        }
+    }
+}

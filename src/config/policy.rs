@@ -1,0 +1,223 @@
+//! `rules` and `defaults`: what is said about connections.
+//!
+//! Of `proxy_protocol` and `mysql` everything is checked but nothing kept yet: see [`super::not_yet`].
+
+use std::sync::Arc;
+
+use super::error::Problems;
+use super::field::{Field, Object};
+use super::keys;
+use super::matching::{Match, read_networks};
+use super::{Policy, Protocol};
+
+/// The longest time-out and threshold: an hour.
+pub(super) const LONGEST_MS: u32 = 3_600_000;
+
+/// The longest name of a rule, in characters.
+const NAME_CHARS: usize = 64;
+
+/// Istio's default tag rules would tear a label value that holds one of these.
+const TORN: [&str; 4] = ["cache.", "tag.", "component.", "wasm_filter."];
+
+/// What the label `destination` says where it is not the name of a rule or cluster.
+const RESERVED: [&str; 3] = ["none", "other", "passthrough"];
+
+const PROTOCOLS: [(&str, Protocol); 4] = [
+    ("mysql", Protocol::Mysql),
+    ("server_first", Protocol::ServerFirst),
+    ("opaque", Protocol::Opaque),
+    ("detect", Protocol::Detect),
+];
+
+/// The settings of `mysql` that change bytes.
+const BYTE_CHANGING: [&str; 3] = ["hold_split_eof", "clear_capabilities", "block_local_infile"];
+
+/// One of `rules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) matching: Match,
+    pub(super) policy: Policy,
+}
+
+/// What holds for connections that no rule is for, and what rules leave open.
+pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Policy {
+    let Some(defaults) = root.object("defaults", &keys::DEFAULTS, problems) else { return Policy::default() };
+    let protocol = read_protocol(&defaults, problems);
+    read_greeting_timeout(&defaults, problems);
+    let mysql = read_mysql(&defaults, problems).map(|mysql| mysql.object);
+    let changing = BYTE_CHANGING.iter().filter_map(|key| mysql.as_ref()?.get(key));
+    for field in defaults.get("proxy_protocol").into_iter().chain(changing) {
+        field.refuse("it only in a rule, because it changes bytes", problems);
+    }
+    Policy { name: None, protocol: protocol.unwrap_or_default() }
+}
+
+/// The rules, in order; they are complete if no problem was reported.
+pub(super) fn read_rules(root: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> Vec<Rule> {
+    let fields = root.get("rules").and_then(|field| field.array("rules", problems)).unwrap_or_default();
+    let mut read: Vec<ReadRule> = Vec::new();
+    for field in fields {
+        let Some(object) = field.object(&keys::RULE, problems) else { continue };
+        let rule = read_rule(&object, defaults, problems);
+        let clash =
+            |earlier: &&ReadRule| rule.policy.name.is_some() && earlier.policy.name == rule.policy.name;
+        if let (Some(name), Some(earlier)) = (object.get("name"), read.iter().find(clash)) {
+            name.refuse(&format!("a name other than that of {}", earlier.at), problems);
+        }
+        if let Some(earlier) = read.iter().find(|earlier| earlier.shadows(&rule)) {
+            let problem = "expected a rule that can match, found that all it matches is matched first by";
+            problems.add(field.at, format!("{problem} {}", earlier.at));
+        }
+        read.push(rule);
+    }
+    let rule = |rule: ReadRule| Some(Rule { matching: rule.matching?, policy: rule.policy });
+    read.into_iter().filter_map(rule).collect()
+}
+
+/// A rule as far as it could be read.
+struct ReadRule {
+    at: String,
+    /// `None` if there is a problem in it.
+    matching: Option<Match>,
+    policy: Policy,
+}
+
+impl ReadRule {
+    fn shadows(&self, later: &Self) -> bool {
+        matches!((&self.matching, &later.matching), (Some(ours), Some(theirs)) if ours.covers(theirs))
+    }
+}
+
+fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> ReadRule {
+    let name = rule.get("name").and_then(|field| read_name(&field, problems));
+    let matching = Match::read(rule, problems);
+    let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
+    read_greeting_timeout(rule, problems);
+    read_proxy_protocol(rule, problems);
+    if let Some(mysql) = read_mysql(rule, problems) {
+        let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
+        if let (Some(ssl), true) = (mysql.clears_ssl, no_addresses) {
+            let why = "a server that requires TLS then refuses every client";
+            let problem = format!("expected \"match.addresses\" beside \"ssl\", because {why}; found none");
+            problems.add(ssl, problem);
+        }
+        if matches!(protocol, Protocol::ServerFirst | Protocol::Opaque) {
+            let problem = "expected it only with the protocol \"mysql\" or \"detect\", found another one";
+            problems.add(mysql.object.at, problem);
+        }
+    }
+    ReadRule { at: rule.at.clone(), matching, policy: Policy { name, protocol } }
+}
+
+fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_+./-".contains(&byte);
+    let bounded = |name: &&str| (1..=NAME_CHARS).contains(&name.len()) && name.bytes().all(plain);
+    let Some(name) = field.text().filter(bounded) else {
+        field.refuse("a name of 1 to 64 characters, each of a-z 0-9 _ + . / -", problems);
+        return None;
+    };
+    if let Some(torn) = TORN.iter().find(|torn| name.contains(*torn)) {
+        field.refuse(&format!("a name without {torn:?}, which Istio's tag rules would tear"), problems);
+    } else if RESERVED.contains(&name) {
+        field.refuse("a name which is no reserved value of the label \"destination\"", problems);
+    }
+    Some(name.into())
+}
+
+fn read_protocol(policy: &Object<'_>, problems: &mut Problems) -> Option<Protocol> {
+    policy.get("protocol")?.word(&PROTOCOLS, problems)
+}
+
+fn read_greeting_timeout(policy: &Object<'_>, problems: &mut Problems) {
+    if let Some(field) = policy.get("greeting_timeout_ms") {
+        field.integer(1, LONGEST_MS, problems);
+    }
+}
+
+fn read_proxy_protocol(rule: &Object<'_>, problems: &mut Problems) {
+    let Some(object) = rule.object("proxy_protocol", &keys::PROXY_PROTOCOL, problems) else { return };
+    if let Some(receive) = object.object("receive", &keys::RECEIVE, problems) {
+        read_receive(&receive, problems);
+    }
+    if let Some(send) = object.object("send", &keys::SEND, problems) {
+        read_mode(&send, &["off", "first_bytes"], problems);
+        if let Some(field) = send.get("version") {
+            field.integer(1, 2, problems);
+        }
+        if let Some(field) = send.get("when") {
+            field.one_of(&["always", "not_received"], problems);
+        }
+    }
+}
+
+fn read_receive(receive: &Object<'_>, problems: &mut Problems) {
+    let mode = read_mode(receive, &["off", "optional", "required"], problems);
+    match receive.get("trusted_networks") {
+        Some(field) => {
+            read_networks(&field, problems);
+        }
+        None if mode == Some("required") => {
+            let why = "with the mode \"required\" nobody else can connect";
+            let problem = format!("expected at least one address or network, because {why}; found nothing");
+            problems.add(format!("{}.trusted_networks", receive.at), problem);
+        }
+        None => {}
+    }
+    if let Some(field) = receive.get("untrusted") {
+        field.one_of(&["close", "strip"], problems);
+    }
+    if let Some(field) = receive.get("timeout_ms") {
+        field.integer(1, LONGEST_MS, problems);
+    }
+    if let Some(field) = receive.get("connect") {
+        let connect = field.one_of(&["first", "after_header"], problems);
+        if connect == Some("after_header") && mode == Some("optional") {
+            // The client may be waiting for the server's first word.
+            field
+                .refuse("\"first\" with the mode \"optional\", which must never wait for a header", problems);
+        }
+    }
+    if let Some(field) = receive.get("max_header_bytes") {
+        // From the longest header of version 1 to the longest of version 2.
+        field.integer(107, 65_551, problems);
+    }
+}
+
+/// The `mode` of a part that does nothing without one.
+fn read_mode(part: &Object<'_>, modes: &[&'static str], problems: &mut Problems) -> Option<&'static str> {
+    let mode = part.get("mode");
+    if mode.is_none() && part.has_more_than("mode") {
+        let expected = super::field::alternatives(modes);
+        problems.add(format!("{}.mode", part.at), format!("expected {expected}, found nothing"));
+    }
+    mode?.one_of(modes, problems)
+}
+
+/// The part `mysql`, and what other parts must know of it.
+struct Mysql<'n> {
+    object: Object<'n>,
+    /// The path of `ssl` in `clear_capabilities`.
+    clears_ssl: Option<String>,
+}
+
+fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<'n>> {
+    let object = policy.object("mysql", &keys::MYSQL, problems)?;
+    if let Some(field) = object.get("observe") {
+        field.one_of(&["all", "requests", "handshake"], problems);
+    }
+    if let Some(field) = object.get("hold_split_eof") {
+        field.one_of(&["off", "affected_clients", "always"], problems);
+    }
+    let mut clears_ssl = None;
+    if let Some(field) = object.get("clear_capabilities") {
+        let cleared = field.some_of(&["compress", "zstd", "ssl"], problems).unwrap_or_default();
+        clears_ssl = cleared.contains(&"ssl").then_some(field.at);
+    }
+    if let Some(field) = object.get("block_local_infile") {
+        field.boolean(problems);
+    }
+    if let Some(field) = object.get("slow_command_ms") {
+        field.integer(0, LONGEST_MS, problems);
+    }
+    Some(Mysql { object, clears_ssl })
+}

@@ -1,0 +1,16 @@
+//! The only part that knows proxy-wasm: contexts, host calls, and nothing that decides.
+
+mod host;
+mod journal;
+mod memory;
+mod root;
+mod shared;
+mod stream;
+
+use root::Root;
+
+/// Called once when the VM starts.
+pub fn start() {
+    std::panic::set_hook(Box::new(|panic| host::log(log::Level::Error, &panic.to_string())));
+    proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+}

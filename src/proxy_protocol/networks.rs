@@ -1,0 +1,214 @@
+//! A list of networks, for the peers a header is believed from and the addresses a rule is for.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+/// A list of networks; the empty list (the default) contains no address.
+///
+/// An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is its IPv4 address, in the list and when asked for. Else the
+/// families stay apart: `::/0` contains no IPv4 address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(Vec<RangeInclusive<IpAddr>>);
+
+/// Why a text is no network. `Display` says what was expected, without the text itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkError {
+    /// Neither an address nor `ADDRESS/PREFIX`, `localhost` or `*`.
+    Syntax,
+    /// The prefix is longer than an address of this family.
+    Prefix {
+        /// The longest one: 32 or 128 bits.
+        max: u8,
+    },
+    /// Bits are set behind the prefix, as in `10.1.2.3/8`.
+    HostBits {
+        /// The first address of the network which was probably meant: `10.0.0.0`.
+        network: IpAddr,
+        /// Its prefix in bits: 8.
+        prefix: u8,
+    },
+}
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax => {
+                f.write_str(r#"an address, a network like "10.0.0.0/8" or "fd00::/8", "localhost" or "*""#)
+            }
+            Self::Prefix { max } => write!(f, "a prefix of at most {max} bits"),
+            Self::HostBits { network, prefix } => {
+                write!(f, "no bits set behind the prefix (did you mean \"{network}/{prefix}\"?)")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NetworkError {}
+
+impl Networks {
+    /// Adds what one text names: an address, `ADDRESS/PREFIX`, `localhost` (127.0.0.0/8 and `::1`) or `*` (every
+    /// address of both families).
+    ///
+    /// # Errors
+    /// [`NetworkError`], and the list is as before.
+    pub fn add(&mut self, text: &str) -> Result<(), NetworkError> {
+        let v4 = |first, last| IpAddr::V4(first)..=IpAddr::V4(last);
+        let v6 = |first, last| IpAddr::V6(first)..=IpAddr::V6(last);
+        match text {
+            "*" => self.0.extend([
+                v4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST),
+                v6(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from(u128::MAX)),
+            ]),
+            "localhost" => self.0.extend([
+                v4(Ipv4Addr::new(127, 0, 0, 0), Ipv4Addr::new(127, 255, 255, 255)),
+                v6(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+            ]),
+            _ => self.0.push(network(text)?),
+        }
+        Ok(())
+    }
+
+    /// Whether one of the networks contains the address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether each of the other's networks lies in one of these.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let covers = |ours: &RangeInclusive<IpAddr>, theirs: &RangeInclusive<IpAddr>| {
+            ours.contains(theirs.start()) && ours.contains(theirs.end())
+        };
+        other.0.iter().all(|theirs| self.0.iter().any(|ours| covers(ours, theirs)))
+    }
+}
+
+/// `ADDRESS` or `ADDRESS/PREFIX` as its first and last address.
+fn network(text: &str) -> Result<RangeInclusive<IpAddr>, NetworkError> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| NetworkError::Syntax)?;
+    let max: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        Some(digits) if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            return Err(NetworkError::Syntax);
+        }
+        Some(digits) => {
+            digits.parse().ok().filter(|bits| *bits <= max).ok_or(NetworkError::Prefix { max })?
+        }
+        None => max,
+    };
+    let host_bits = u32::from(max.abs_diff(prefix));
+    let (first, last) = match address {
+        IpAddr::V4(address) => {
+            let host = u32::MAX.checked_shr(32_u32.abs_diff(host_bits)).unwrap_or(0);
+            let bits = address.to_bits();
+            (Ipv4Addr::from_bits(bits & !host).into(), Ipv4Addr::from_bits(bits | host).into())
+        }
+        IpAddr::V6(address) => {
+            let host = u128::MAX.checked_shr(128_u32.abs_diff(host_bits)).unwrap_or(0);
+            let bits = address.to_bits();
+            (IpAddr::V6(Ipv6Addr::from_bits(bits & !host)), IpAddr::V6(Ipv6Addr::from_bits(bits | host)))
+        }
+    };
+    if first != address {
+        return Err(NetworkError::HostBits { network: first, prefix });
+    }
+    // A network inside ::ffff:0:0/96 is one of IPv4; a larger one keeps its family.
+    Ok(match (first.to_canonical(), last.to_canonical()) {
+        (first @ IpAddr::V4(_), last @ IpAddr::V4(_)) => first..=last,
+        _ => first..=last,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(texts: &[&str]) -> Networks {
+        let mut networks = Networks::default();
+        for text in texts {
+            networks.add(text).unwrap();
+        }
+        networks
+    }
+
+    fn contains(list: &[&str], address: &str) -> bool {
+        networks(list).contains(address.parse().unwrap())
+    }
+
+    #[test]
+    fn boundaries() {
+        for (list, inside, outside) in [
+            ("10.0.0.0/8", ["10.0.0.0", "10.255.255.255"], ["9.255.255.255", "11.0.0.0"]),
+            ("10.1.2.3", ["10.1.2.3", "::ffff:10.1.2.3"], ["10.1.2.2", "10.1.2.4"]),
+            ("10.1.2.2/31", ["10.1.2.2", "10.1.2.3"], ["10.1.2.1", "10.1.2.4"]),
+            ("0.0.0.0/0", ["0.0.0.0", "255.255.255.255"], ["::", "::1"]),
+            ("fd00::/8", ["fd00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"], ["fc00::", "fe00::"]),
+            ("::1", ["::1", "::1"], ["::", "::2"]),
+            ("::/0", ["::", "ffff::"], ["0.0.0.0", "::ffff:10.0.0.1"]),
+            ("::ffff:10.0.0.0/104", ["10.0.0.1", "::ffff:10.0.0.1"], ["11.0.0.1", "::10.0.0.1"]),
+            ("::ffff:0:0/96", ["0.0.0.0", "255.255.255.255"], ["::", "::1:0:0:0"]),
+            ("localhost", ["127.0.0.0", "127.255.255.255"], ["126.255.255.255", "128.0.0.0"]),
+            ("localhost", ["::1", "::ffff:127.0.0.1"], ["::2", "::"]),
+        ] {
+            for address in inside {
+                assert!(contains(&[list], address), "{list} must contain {address}");
+            }
+            for address in outside {
+                assert!(!contains(&[list], address), "{list} must not contain {address}");
+            }
+        }
+        for address in ["0.0.0.0", "10.1.2.3", "::", "ffff::1", "::ffff:1.2.3.4"] {
+            assert!(contains(&["*"], address));
+            assert!(!contains(&[], address));
+        }
+        assert!(contains(&["10.0.0.0/8", "192.168.0.0/16"], "192.168.1.1"));
+    }
+
+    #[test]
+    fn what_is_no_network() {
+        for (text, error) in [
+            ("", "an address, a network like \"10.0.0.0/8\" or \"fd00::/8\", \"localhost\" or \"*\""),
+            ("10.0.0.0/33", "a prefix of at most 32 bits"),
+            ("10.0.0.0/256", "a prefix of at most 32 bits"),
+            ("fd00::/129", "a prefix of at most 128 bits"),
+            ("10.1.2.3/8", "no bits set behind the prefix (did you mean \"10.0.0.0/8\"?)"),
+            ("10.1.2.3/0", "no bits set behind the prefix (did you mean \"0.0.0.0/0\"?)"),
+            ("fd00::1/64", "no bits set behind the prefix (did you mean \"fd00::/64\"?)"),
+            ("::ffff:10.1.2.3/104", "no bits set behind the prefix (did you mean \"::ffff:10.0.0.0/104\"?)"),
+        ] {
+            assert_eq!(Networks::default().add(text).unwrap_err().to_string(), error, "{text}");
+        }
+        for text in [
+            "10.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.0/8/8",
+            "10.0.0.0/-1",
+            " 10.0.0.1",
+            "db.local",
+            "**",
+        ] {
+            assert_eq!(Networks::default().add(text), Err(NetworkError::Syntax), "{text}");
+        }
+    }
+
+    #[test]
+    fn covering() {
+        for (list, other, covers) in [
+            (vec!["10.0.0.0/8"], vec!["10.1.0.0/16", "10.2.3.4"], true),
+            (vec!["10.0.0.0/8"], vec!["10.0.0.0/7"], false),
+            (vec!["*"], vec!["0.0.0.0/0", "::/0", "localhost"], true),
+            (vec!["0.0.0.0/0"], vec!["localhost"], false),
+            (vec!["10.0.0.0/9", "10.128.0.0/9"], vec!["10.200.0.0/16", "10.1.0.0/16"], true),
+        ] {
+            assert_eq!(networks(&list).covers(&networks(&other)), covers, "{list:?} {other:?}");
+        }
+    }
+}
