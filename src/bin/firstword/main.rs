@@ -1,2 +1,29 @@
-//! The native command line.
-fn main() {}
+//! `firstword`: the native command line.
+
+mod check_config;
+mod documents;
+mod find;
+mod wasm_filter;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tools for the Firstword Envoy filter.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    CheckConfig(check_config::Arguments),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+    }
+}

@@ -1,0 +1,151 @@
+//! `firstword check-config`: checks configurations where they stand, with the messages the filter itself logs.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::wasm_filter::{WasmFilter, check};
+use crate::{documents, find};
+
+/// Check a configuration before Envoy or Istio gets it
+///
+/// FILE is the filter's configuration itself (one JSON object), or a file that holds it: an Envoy bootstrap, xDS
+/// resource or configuration dump, an Istio EnvoyFilter, WasmPlugin or TrafficExtension; YAML (also several documents)
+/// or JSON.
+///
+/// In such a file a Wasm filter is taken for Firstword if its name, root_id, vm_id, or the file name or URL of its
+/// code holds "firstword", or else if it is the only network filter of this kind in the file.
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Arguments {
+    /// The files to check; "-" is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+const HELP: &str = r#"Exit status:
+  0  every configuration is right
+  1  problems were found
+  2  wrong usage, an unreadable file, or a file without a configuration
+
+Examples:
+  firstword check-config firstword.json
+  firstword check-config envoy/*.yaml istio/*.yaml
+  kubectl get envoyfilters,wasmplugins -A -o yaml | firstword check-config -
+  echo '{"rules": [{"match": {"ports": [3306]}, "protocol": "mysql"}]}' | firstword check-config -"#;
+
+/// The exit status of one file; the largest is that of the command.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Right = 0,
+    Problems = 1,
+    Unusable = 2,
+}
+
+/// What is said: results go to the standard output, problems to the standard error.
+#[derive(Default)]
+struct Report {
+    results: String,
+    problems: String,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let mut outcome = Outcome::Right;
+    for file in &arguments.files {
+        let mut report = Report::default();
+        outcome = outcome.max(check_file(file, &mut report));
+        // A reader that went away is no reason to fail, let alone to panic.
+        let _ = io::stdout().write_all(report.results.as_bytes());
+        let _ = io::stderr().write_all(report.problems.as_bytes());
+    }
+    ExitCode::from(outcome as u8)
+}
+
+fn check_file(path: &Path, report: &mut Report) -> Outcome {
+    let file = if path == Path::new("-") { "standard input".into() } else { path.to_string_lossy() };
+    match documents::read(path).and_then(|bytes| configurations(&bytes, report, &file)) {
+        Ok(configurations) => report.add(&file, &configurations),
+        Err(problem) => {
+            report.problem(&format!("{file}: {problem}"));
+            Outcome::Unusable
+        }
+    }
+}
+
+/// A configuration in a file: where, and what is wrong with it.
+struct Configuration {
+    place: Option<String>,
+    problems: Vec<String>,
+}
+
+fn configurations(bytes: &[u8], report: &mut Report, file: &str) -> Result<Vec<Configuration>, String> {
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    let alone = || Ok(vec![Configuration { place: None, problems: check(bytes) }]);
+    if bytes.trim_ascii().is_empty() {
+        return alone();
+    }
+    let documents = match documents::parse(bytes) {
+        Ok(documents) => documents,
+        // The filter's own message about a syntax error is the better one.
+        Err(_) if is_object => return alone(),
+        Err(error) => return Err(error),
+    };
+    let mut filters: Vec<(usize, WasmFilter)> = Vec::new();
+    for (document, number) in documents.iter().zip(1..) {
+        filters.extend(find::wasm_filters(document).into_iter().map(|filter| (number, filter)));
+    }
+    if filters.is_empty() && is_object && !documents.iter().any(find::is_of_others) {
+        return alone();
+    }
+    let only = filters.len() == 1;
+    let (ours, others): (Vec<_>, Vec<_>) = filters.into_iter().partition(|(_, filter)| filter.named || only);
+    for (document, filter) in &others {
+        let why = "not named firstword, and not the only one";
+        report.result(&format!("skipped: {file}: document {document}: {}: {why}", filter.at));
+    }
+    if ours.is_empty() {
+        return Err(
+            "found no configuration of Firstword, neither as one JSON object nor in a Wasm filter".to_owned()
+        );
+    }
+    let configuration = |(document, filter): (usize, WasmFilter)| Configuration {
+        place: Some(format!("document {document}: {}", filter.at)),
+        problems: filter.problems,
+    };
+    Ok(ours.into_iter().map(configuration).collect())
+}
+
+impl Report {
+    fn add(&mut self, file: &str, configurations: &[Configuration]) -> Outcome {
+        let count = configurations.len();
+        self.result(&format!("{file}: found {count} configuration{}", plural(count)));
+        let mut outcome = Outcome::Right;
+        for Configuration { place, problems } in configurations {
+            let place = place.as_ref().map_or_else(|| file.to_owned(), |place| format!("{file}: {place}"));
+            if problems.is_empty() {
+                self.result(&format!("ok: {place}"));
+                continue;
+            }
+            outcome = Outcome::Problems;
+            let count = problems.len();
+            self.problem(&format!("{place}: {count} problem{}", plural(count)));
+            for problem in problems {
+                self.problem(&format!("  {problem}"));
+            }
+        }
+        outcome
+    }
+
+    fn result(&mut self, line: &str) {
+        let _ = writeln!(self.results, "{line}");
+    }
+
+    fn problem(&mut self, line: &str) {
+        let _ = writeln!(self.problems, "{line}");
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

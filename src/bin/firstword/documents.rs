@@ -1,0 +1,63 @@
+//! A file -> its YAML or JSON documents.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The largest file read, in bytes: a configuration dump of a large mesh is smaller.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// How many brackets may be open. YAML's reader needs time in the square of it before it refuses it for its depth.
+const MAX_OPEN_BRACKETS: usize = 10_000;
+
+/// Reads a whole file; `-` is the standard input.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let input: io::Result<Box<dyn Read>> = match path.to_str() {
+        Some("-") => Ok(Box::new(io::stdin())),
+        _ => File::open(path).map(|file| Box::new(file) as Box<dyn Read>),
+    };
+    let mut bytes = Vec::new();
+    input
+        .and_then(|input| input.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot read it: {error}"))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_BYTES) {
+        Ok(bytes)
+    } else {
+        Err(format!("larger than {} MiB", MAX_BYTES >> 20))
+    }
+}
+
+/// The documents of a file. JSON is tried first: YAML readers choke on some of it.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Value>, String> {
+    if let Ok(document) = serde_json::from_slice(bytes) {
+        return Ok(vec![document]);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("neither YAML nor JSON: {error}"))?;
+    let mut open = 0_usize;
+    for byte in bytes {
+        match byte {
+            b'[' | b'{' => open = open.saturating_add(1),
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > MAX_OPEN_BRACKETS {
+            return Err(format!("more than {MAX_OPEN_BRACKETS} open brackets"));
+        }
+    }
+    let mut documents = Vec::new();
+    for document in serde_norway::Deserializer::from_str(text) {
+        let value = yaml(document)
+            .map_err(|error| format!("document {}: {error}", documents.len().saturating_add(1)))?;
+        documents.push(value);
+    }
+    Ok(documents)
+}
+
+fn yaml(document: serde_norway::Deserializer<'_>) -> Result<Value, String> {
+    let mut value = serde_norway::Value::deserialize(document).map_err(|error| error.to_string())?;
+    value.apply_merge().map_err(|error| error.to_string())?;
+    serde_json::to_value(value).map_err(|error| error.to_string())
+}

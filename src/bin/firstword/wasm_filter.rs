@@ -1,0 +1,153 @@
+//! One place in a file that configures a Wasm filter: whose it is, and what Envoy would hand to it.
+
+use base64::Engine;
+use firstword::config::Config;
+use serde_json::Value;
+
+/// A Wasm filter found in a document.
+pub(crate) struct WasmFilter {
+    /// The path of its configuration in the document, as a JSON path.
+    pub(crate) at: String,
+    /// Whether a name, root id, VM id, or file name of its code holds `firstword`.
+    pub(crate) named: bool,
+    /// What is wrong, one line each. A path from `$` is one in the configuration.
+    pub(crate) problems: Vec<String>,
+}
+
+const NETWORK_FILTER: &str = "envoy.extensions.filters.network.wasm.v3.Wasm";
+const HTTP_FILTER: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+
+/// How a non-empty `google.protobuf.Struct` begins, which is what the filter gets instead of JSON.
+const STRUCT_BYTES: &[u8] = b"\x0a\x08\x0a\x04mode\x12\x00";
+
+impl WasmFilter {
+    /// A `typed_config` of Envoy; `name` is the filter's. `None` if it is not that of a Wasm filter.
+    pub(crate) fn of_envoy(at: &str, name: Option<&str>, typed_config: &Value) -> Option<Self> {
+        let kind = type_name(get(typed_config, "@type")?)?;
+        let (kind, body, place) = match kind {
+            "udpa.type.v1.TypedStruct" | "xds.type.v3.TypedStruct" => {
+                (type_name(get(typed_config, "type_url")?)?, get(typed_config, "value")?, ".value")
+            }
+            kind => (kind, typed_config, ""),
+        };
+        if kind != NETWORK_FILTER && kind != HTTP_FILTER {
+            return None;
+        }
+        let named =
+            name.is_some_and(is_ours) || NAMES.iter().any(|path| text(body, path).is_some_and(is_ours));
+        let problems = match walk(body, &["config", "configuration"]) {
+            // No other HTTP filter is of interest, and this one cannot work.
+            _ if kind == HTTP_FILTER => {
+                vec![format!("expected a network filter, {NETWORK_FILTER}, found {HTTP_FILTER}")]
+            }
+            Some(configuration) => of_any(configuration),
+            None => check(b""),
+        };
+        // An HTTP filter that is not named so is surely somebody else's, even if it is the only one.
+        let at = format!("{at}{place}.config.configuration");
+        (named || kind == NETWORK_FILTER).then_some(Self { at, named, problems })
+    }
+
+    /// An Istio resource: `WasmPlugin` or `TrafficExtension`. `None` if it is another one.
+    pub(crate) fn of_istio(at: &str, resource: &Value) -> Option<Self> {
+        let place: &[&str] = match get(resource, "kind")?.as_str()? {
+            "WasmPlugin" => &["spec"],
+            "TrafficExtension" => &["spec", "wasm"],
+            _ => return None,
+        };
+        let plugin = walk(resource, place)?;
+        let place = place.join(".");
+        let names =
+            [text(resource, &["metadata", "name"]), text(plugin, &["pluginName"]), text(plugin, &["url"])];
+        let mut problems = Vec::new();
+        if text(plugin, &["type"]) != Some("NETWORK") {
+            let found = get(plugin, "type").map_or("nothing, which means HTTP".to_owned(), Value::to_string);
+            problems.push(format!("{place}.type: expected \"NETWORK\", found {found}"));
+        }
+        // Istio turns the Struct it is here into JSON.
+        problems.extend(match get(plugin, "pluginConfig") {
+            Some(config) => check(config.to_string().as_bytes()),
+            None => check(b""),
+        });
+        Some(Self {
+            at: format!("{at}.{place}.pluginConfig"),
+            named: names.into_iter().flatten().any(is_ours),
+            problems,
+        })
+    }
+}
+
+/// Checks a configuration as the filter does.
+pub(crate) fn check(json: &[u8]) -> Vec<String> {
+    match Config::parse(json) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Where, in the configuration of a Wasm filter, it may be named.
+const NAMES: [&[&str]; 5] = [
+    &["config", "name"],
+    &["config", "root_id"],
+    &["config", "vm_config", "vm_id"],
+    &["config", "vm_config", "code", "local", "filename"],
+    &["config", "vm_config", "code", "remote", "http_uri", "uri"],
+];
+
+fn is_ours(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("firstword")
+}
+
+/// Checks the `google.protobuf.Any` in which Envoy has a plugin's configuration.
+fn of_any(any: &Value) -> Vec<String> {
+    let value = get(any, "value");
+    let text = value.and_then(Value::as_str);
+    match (get(any, "@type").and_then(type_name), value, text) {
+        (Some("google.protobuf.Struct"), value, _) => {
+            let empty = value.is_none_or(|value| value.as_object().is_some_and(serde_json::Map::is_empty));
+            check(if empty { b"" } else { STRUCT_BYTES })
+        }
+        (Some("google.protobuf.StringValue" | "google.protobuf.BytesValue"), None, _) => check(b""),
+        (Some("google.protobuf.StringValue"), Some(_), Some(text)) => check(text.as_bytes()),
+        (Some("google.protobuf.BytesValue"), Some(_), Some(text)) => {
+            match base64::engine::general_purpose::STANDARD.decode(text) {
+                Ok(bytes) => check(&bytes),
+                Err(error) => vec![format!("value: expected base64, found other text: {error}")],
+            }
+        }
+        (Some("google.protobuf.StringValue"), Some(_), None) => {
+            vec!["value: expected the JSON in one string, such as '{\"mode\": \"observe\"}'".to_owned()]
+        }
+        _ => vec!["@type: expected type.googleapis.com/google.protobuf.StringValue".to_owned()],
+    }
+}
+
+/// `type.googleapis.com/NAME` -> `NAME`.
+fn type_name(url: &Value) -> Option<&str> {
+    url.as_str()?.rsplit('/').next()
+}
+
+/// The value of a key, as protobuf's JSON has it: in `snake_case` or in `camelCase`.
+pub(crate) fn get<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
+    let object = value.as_object()?;
+    object.get(key).or_else(|| object.get(&camel_case(key)))
+}
+
+fn camel_case(key: &str) -> String {
+    let mut words = key.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut chars = word.chars();
+        camel.extend(chars.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(chars.as_str());
+    }
+    camel
+}
+
+fn walk<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |value, key| get(value, key))
+}
+
+fn text<'v>(value: &'v Value, path: &[&str]) -> Option<&'v str> {
+    walk(value, path)?.as_str()
+}

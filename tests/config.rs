@@ -1,0 +1,180 @@
+//! Configuration as an operator writes it: each mistake, and exactly what is said about it.
+
+use firstword::config::Config;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+/// What is said about a configuration, a line each; empty if it is right.
+fn problems(json: &[u8]) -> String {
+    match Config::parse(json) {
+        Ok(_) => String::new(),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+/// The whole schema, with every setting this version does not act on left out.
+const POSSIBLE: &str = r#"{
+  "mode": "observe",
+  "rules": [
+    {"name": "orders", "match": {"ports": [3306, "10000-10099"], "addresses": ["10.1.0.0/16"], "direction": "outbound"},
+     "protocol": "mysql",
+     "proxy_protocol": {"receive": {"mode": "off"}, "send": {"mode": "off"}},
+     "mysql": {"observe": "all", "hold_split_eof": "off", "clear_capabilities": [], "block_local_infile": false, "slow_command_ms": 0}},
+    {"match": {"ports": [25]}, "protocol": "server_first"}
+  ],
+  "defaults": {"protocol": "detect", "mysql": {"observe": "all", "slow_command_ms": 0}},
+  "metrics": {"profile": "standard", "labels": ["direction", "destination"], "flush_interval_ms": 1000, "max_series": 1000},
+  "access_log": [],
+  "log": {"level": "warn", "max_per_minute": 60}
+}"#;
+
+/// The whole schema.
+const WHOLE: &str = r#"{
+  "mode": "active",
+  "rules": [
+    {"name": "orders", "match": {"ports": [3306, "10000-10099"], "addresses": ["10.1.0.0/16"], "direction": "outbound"},
+     "protocol": "mysql", "greeting_timeout_ms": 5000,
+     "proxy_protocol": {
+       "receive": {"mode": "required", "trusted_networks": ["10.0.0.0/8", "localhost"], "untrusted": "close",
+                   "timeout_ms": 3000, "connect": "first", "max_header_bytes": 536},
+       "send":    {"mode": "first_bytes", "version": 1, "when": "always"}},
+     "mysql": {"observe": "requests", "hold_split_eof": "affected_clients",
+               "clear_capabilities": ["compress", "zstd", "ssl"], "block_local_infile": true, "slow_command_ms": 500}},
+    {"match": {"ports": [25]}, "protocol": "server_first"}
+  ],
+  "defaults": {"protocol": "detect", "greeting_timeout_ms": 1000, "mysql": {"observe": "handshake", "slow_command_ms": 1}},
+  "metrics": {"profile": "full", "labels": ["direction", "destination", "port"], "flush_interval_ms": 1000, "max_series": 1000, "stall_ms": 10000},
+  "access_log": ["protocol", "user", "schema", "server_version", "client", "thread_id", "commands", "errors", "last_errno", "source", "opaque_reason"],
+  "log": {"level": "warn", "max_per_minute": 60}
+}"#;
+
+#[test]
+fn every_mistake_is_named() {
+    let mut cases: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in include_str!("config/problems.txt").lines() {
+        match (line.strip_prefix("  "), cases.last_mut()) {
+            (Some(problem), Some((_, problems))) => problems.push(problem),
+            _ if line.is_empty() || line.starts_with('#') => {}
+            _ => cases.push((line, Vec::new())),
+        }
+    }
+    assert!(cases.len() > 50, "{} cases", cases.len());
+    for (json, expected) in cases {
+        assert_eq!(problems(json.as_bytes()).lines().collect::<Vec<_>>(), expected, "{json}");
+    }
+}
+
+#[test]
+fn what_this_version_does_not_do_is_refused() {
+    assert_eq!(problems(POSSIBLE.as_bytes()), "");
+    let expected = r#"$.defaults.greeting_timeout_ms: 1000 is not in this version, leave it out
+$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
+$.defaults.mysql.slow_command_ms: 1 is not in this version, only 0 is
+$.rules[0].greeting_timeout_ms: 5000 is not in this version, leave it out
+$.rules[0].proxy_protocol.receive.mode: "required" is not in this version, only "off" is
+$.rules[0].proxy_protocol.receive.trusted_networks: ["10.0.0.0/8","localhost"] is not in this version, leave it out
+$.rules[0].proxy_protocol.receive.untrusted: "close" is not in this version, leave it out
+$.rules[0].proxy_protocol.receive.timeout_ms: 3000 is not in this version, leave it out
+$.rules[0].proxy_protocol.receive.connect: "first" is not in this version, leave it out
+$.rules[0].proxy_protocol.receive.max_header_bytes: 536 is not in this version, leave it out
+$.rules[0].proxy_protocol.send.mode: "first_bytes" is not in this version, only "off" is
+$.rules[0].proxy_protocol.send.version: 1 is not in this version, leave it out
+$.rules[0].proxy_protocol.send.when: "always" is not in this version, leave it out
+$.rules[0].mysql.observe: "requests" is not in this version, only "all" is
+$.rules[0].mysql.hold_split_eof: "affected_clients" is not in this version, only "off" is
+$.rules[0].mysql.clear_capabilities: ["compress","zstd","ssl"] is not in this version, only [] is
+$.rules[0].mysql.block_local_infile: true is not in this version, only false is
+$.rules[0].mysql.slow_command_ms: 500 is not in this version, only 0 is
+$.metrics.stall_ms: 10000 is not in this version, leave it out
+$.access_log: ["protocol","user","schema","server_version","client","threa... is not in this version, only [] is"#;
+    assert_eq!(problems(WHOLE.as_bytes()), expected);
+}
+
+#[test]
+fn numbers_that_went_through_a_struct_are_the_same() {
+    let floats = POSSIBLE
+        .replace(": [3306,", ": [3306.0,")
+        .replace("[25]", "[2.5e1]")
+        .replace(": 1000", ": 1000.0")
+        .replace(": 60}", ": 60.0}");
+    assert_ne!(floats, POSSIBLE);
+    assert_eq!(Config::parse(floats.as_bytes()).unwrap(), Config::parse(POSSIBLE.as_bytes()).unwrap());
+}
+
+#[test]
+fn a_struct_is_recognised_by_its_bytes() {
+    // {"mode": "off"} and {"log": {"max_per_minute": 1}} as Envoy hands them over.
+    for bytes in [
+        &b"\x0a\x0d\x0a\x04mode\x12\x05\x1a\x03off"[..],
+        &b"\x0a\x28\x0a\x03log\x12\x21\x2a\x1f\x0a\x1d\x0a\x0emax_per_minute\x12\x0b\x11\0\0\0\0\0\0\xf0\x3f"
+            [..],
+    ] {
+        assert_eq!(
+            problems(bytes),
+            "$: expected a JSON object, found the raw bytes of a protobuf message: \
+             in Envoy put the JSON in a google.protobuf.StringValue, not in a Struct"
+        );
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_refused_with_its_place() {
+    assert_eq!(
+        problems(b"{\"mode\": \"\xff\"}"),
+        "$: expected JSON, found a syntax error: invalid unicode code point at line 1 column 11"
+    );
+}
+
+/// Either it is right, or every problem is one line with a path; `parse` itself must not panic.
+fn parses_or_explains(json: &[u8]) -> Result<(), TestCaseError> {
+    let Err(errors) = Config::parse(json) else { return Ok(()) };
+    prop_assert!(errors.iter().count() > 0);
+    for error in &errors {
+        prop_assert!(error.at.starts_with('$'), "{error}");
+        prop_assert!(!error.to_string().contains(char::is_control), "{error:?}");
+        prop_assert!(error.to_string().len() < 1000, "{error}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes(json: Vec<u8>) {
+        parses_or_explains(&json)?;
+    }
+
+    #[test]
+    fn a_byte_changed(index: Index, byte: u8, whole: bool) {
+        let mut json = if whole { WHOLE } else { POSSIBLE }.as_bytes().to_vec();
+        *index.get_mut(&mut json) = byte;
+        parses_or_explains(&json)?;
+    }
+
+    /// One token in the place of another: still JSON more often than not.
+    #[test]
+    fn a_token_moved(from: Index, to: Index, whole: bool) {
+        let json = if whole { WHOLE } else { POSSIBLE };
+        let is_token = |char: char| char.is_ascii_alphanumeric() || "_\"./-".contains(char);
+        let mut tokens: Vec<&str> = json.split_inclusive(|char| !is_token(char)).collect();
+        let token = *from.get(&tokens);
+        *to.get_mut(&mut tokens) = token;
+        parses_or_explains(tokens.concat().as_bytes())?;
+    }
+
+    #[test]
+    fn cut_anywhere(length: Index, whole: bool) {
+        let json = if whole { WHOLE } else { POSSIBLE };
+        parses_or_explains(&json.as_bytes()[..length.index(json.len())])?;
+    }
+
+    #[test]
+    fn any_value_anywhere(key in "[a-z_]{0,12}|mode|rules|log", value in any::<i64>(), text in ".*", float: f64) {
+        let text = serde_json::to_string(&text).unwrap();
+        for json in [
+            format!("{{{key:?}: {value}, {text}: {float:?}}}"),
+            format!("{{\"rules\": [{{\"name\": {text}, \"match\": {{\"ports\": [{value}, {text}], \"addresses\": [{text}]}}}}]}}"),
+        ] {
+            parses_or_explains(json.as_bytes())?;
+        }
+    }
+}
