@@ -1,7 +1,7 @@
 //! Configuration: JSON -> [`Config`], valid by construction, or every problem in one go.
 //!
 //! The whole schema is read and checked here. Settings which this version does not act on are refused by one table,
-//! [`not_yet`]: nothing is accepted and then ignored.
+//! `not_yet`: nothing is accepted and then ignored.
 
 mod error;
 mod field;

@@ -58,8 +58,9 @@ impl std::error::Error for ConfigErrors {}
 pub(super) struct Problems(Vec<ConfigError>);
 
 impl Problems {
-    pub(super) fn add(&mut self, at: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(ConfigError { at: at.into(), problem: problem.into() });
+    #[inline(never)]
+    pub(super) fn add(&mut self, at: &str, problem: String) {
+        self.0.push(ConfigError { at: at.to_owned(), problem });
     }
 
     /// Whether the value at this path, or one inside it, has a problem.

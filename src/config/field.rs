@@ -1,4 +1,6 @@
 //! A JSON value together with its path: each getter expects a type and a range, and reports what it found instead.
+//!
+//! `inline(never)` where many callers would each get a copy: configuration is read once, the module's size counts.
 
 use super::error::Problems;
 use super::keys::Keys;
@@ -15,11 +17,13 @@ pub(super) struct Field<'n> {
 
 impl<'n> Field<'n> {
     /// Reports that something else was expected here.
+    #[inline(never)]
     pub(super) fn refuse(&self, expected: &str, problems: &mut Problems) {
-        problems.add(self.at.as_str(), format!("expected {expected}, found {}", self.node));
+        problems.add(&self.at, format!("expected {expected}, found {}", self.node));
     }
 
     /// An object with these keys: unknown and duplicate ones are reported.
+    #[inline(never)]
     pub(super) fn object(&self, keys: &'static Keys, problems: &mut Problems) -> Option<Object<'n>> {
         let Node::Object(entries) = self.node else {
             let expected = if self.at == "$" { "a JSON object" } else { "an object" };
@@ -33,11 +37,11 @@ impl<'n> Field<'n> {
             }
             let at = path_of_key(&self.at, key);
             if !keys.names.contains(&key.as_str()) {
-                problems.add(at.as_str(), keys.unknown(key));
+                problems.add(&at, keys.unknown(key));
             }
             let times = entries.iter().filter(same).count();
             if times > 1 {
-                problems.add(at, format!("expected the key once, found it {times} times"));
+                problems.add(&at, format!("expected the key once, found it {times} times"));
             }
         }
         Some(Object { at: self.at.clone(), entries })
@@ -54,6 +58,7 @@ impl<'n> Field<'n> {
     }
 
     /// A whole number from `min` to `max`.
+    #[inline(never)]
     pub(super) fn integer(&self, min: u32, max: u32, problems: &mut Problems) -> Option<u32> {
         let number = match self.node {
             Node::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
@@ -84,6 +89,7 @@ impl<'n> Field<'n> {
     }
 
     /// One of a few words.
+    #[inline(never)]
     pub(super) fn one_of(&self, words: &[&'static str], problems: &mut Problems) -> Option<&'static str> {
         let found = self.text().and_then(|text| words.iter().find(|word| **word == text).copied());
         if found.is_none() {
@@ -126,6 +132,7 @@ pub(super) struct Object<'n> {
 
 impl<'n> Object<'n> {
     /// The value of a key, if it is there.
+    #[inline(never)]
     pub(super) fn get(&self, key: &str) -> Option<Field<'n>> {
         let (_, node) = self.entries.iter().find(|entry| entry.0 == key)?;
         Some(Field { at: path_of_key(&self.at, key), node })

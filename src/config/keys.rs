@@ -43,11 +43,11 @@ impl Keys {
     pub(super) fn unknown(&self, key: &str) -> String {
         let near = self.names.iter().find(|name| is_near(name, key));
         let hint = match (near, ALL.iter().find(|keys| keys.names.contains(&key))) {
-            (Some(near), _) => format!(", did you mean {near:?}?"),
-            (None, Some(home)) => format!(", it belongs in {};", home.place),
-            (None, None) => ";".to_owned(),
+            (Some(near), _) => format!(" (did you mean {near:?}?)"),
+            (None, Some(home)) => format!(" (it belongs in {})", home.place),
+            (None, None) => String::new(),
         };
-        format!("unknown key{hint} known here: {}", quoted(self.names))
+        format!("unknown key{hint}, expected one of {}", quoted(self.names))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `rules` and `defaults`: what is said about connections.
 //!
-//! Of `proxy_protocol` and `mysql` everything is checked but nothing kept yet: see [`super::not_yet`].
+//! Of `proxy_protocol` and `mysql` everything is checked but nothing kept yet: see `not_yet`.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub(super) fn read_rules(root: &Object<'_>, defaults: &Policy, problems: &mut Pr
         }
         if let Some(earlier) = read.iter().find(|earlier| earlier.shadows(&rule)) {
             let problem = "expected a rule that can match, found that all it matches is matched first by";
-            problems.add(field.at, format!("{problem} {}", earlier.at));
+            problems.add(&field.at, format!("{problem} {}", earlier.at));
         }
         read.push(rule);
     }
@@ -99,11 +99,16 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
         if let (Some(ssl), true) = (mysql.clears_ssl, no_addresses) {
             let why = "a server that requires TLS then refuses every client";
             let problem = format!("expected \"match.addresses\" beside \"ssl\", because {why}; found none");
-            problems.add(ssl, problem);
+            problems.add(&ssl, problem);
         }
-        if matches!(protocol, Protocol::ServerFirst | Protocol::Opaque) {
-            let problem = "expected it only with the protocol \"mysql\" or \"detect\", found another one";
-            problems.add(mysql.object.at, problem);
+        let other = match protocol {
+            Protocol::Mysql | Protocol::Detect => None,
+            Protocol::ServerFirst => Some("server_first"),
+            Protocol::Opaque => Some("opaque"),
+        };
+        if let Some(other) = other {
+            let problem = format!("expected it with the protocol \"mysql\" or \"detect\", found {other:?}");
+            problems.add(&mysql.object.at, problem);
         }
     }
     ReadRule { at: rule.at.clone(), matching, policy: Policy { name, protocol } }
@@ -159,7 +164,7 @@ fn read_receive(receive: &Object<'_>, problems: &mut Problems) {
         None if mode == Some("required") => {
             let why = "with the mode \"required\" nobody else can connect";
             let problem = format!("expected at least one address or network, because {why}; found nothing");
-            problems.add(format!("{}.trusted_networks", receive.at), problem);
+            problems.add(&format!("{}.trusted_networks", receive.at), problem);
         }
         None => {}
     }
@@ -188,7 +193,7 @@ fn read_mode(part: &Object<'_>, modes: &[&'static str], problems: &mut Problems)
     let mode = part.get("mode");
     if mode.is_none() && part.has_more_than("mode") {
         let expected = super::field::alternatives(modes);
-        problems.add(format!("{}.mode", part.at), format!("expected {expected}, found nothing"));
+        problems.add(&format!("{}.mode", part.at), format!("expected {expected}, found nothing"));
     }
     mode?.one_of(modes, problems)
 }
