@@ -1,0 +1,33 @@
+# Every target builds or installs what it needs. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help rust wasm tools demo test lint clean
+
+# What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
+peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
+	ENVOY=$(CURDIR)/target/tools/envoy$(addprefix -,$(ENVOY_VERSION)) MARIADBD=$(CURDIR)/target/tools/mariadbd
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 10
+
+rust:
+	@sh -euc '. scripts/common.sh; need_rust'
+
+wasm: ## build target/firstword.wasm, the module Envoy loads
+	@scripts/wasm.sh
+
+tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: that Envoy too)
+	@scripts/tools.sh
+
+demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
+	@$(peers) cargo run --quiet --example demo
+
+test: rust tools wasm lint ## everything that must pass
+	$(peers) cargo test --features cli
+
+lint: rust ## formatting, clippy, documentation
+	cargo fmt --check
+	cargo clippy --all-targets --features cli -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
+
+clean: ## remove everything built and fetched
+	rm -rf target

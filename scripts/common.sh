@@ -1,0 +1,37 @@
+# Sourced by the other scripts: messages, Debian packages, the check for Rust.
+
+say() { echo "${0##*/}: $*"; }
+
+fail() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+# Installs Debian packages, all in one go. Package lists are fetched only when they turn out to be missing or stale.
+# Never removes a package to make room: this is somebody's machine.
+apt_install() {
+    command -v apt-get >/dev/null || fail "this system has no apt-get; install by other means: $*"
+    [ "$(id -u)" = 0 ] || fail "missing packages; run: sudo apt-get install --no-install-recommends $*"
+    say "installing by apt: $*"
+    apt_quiet "$@" 2>/dev/null || {
+        say "fetching the package lists first"
+        apt-get update -qq || fail "apt-get update failed"
+        apt_quiet "$@" || fail "apt could not install: $*"
+    }
+}
+
+apt_quiet() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-remove --no-install-recommends \
+        -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold "$@" >/dev/null
+}
+
+# Cargo, not older than Cargo.toml says, and the C linker that rustc calls for everything native.
+need_rust() {
+    command -v cargo >/dev/null && command -v "${RUSTC:-rustc}" >/dev/null ||
+        fail "Rust is missing; run: curl -sSf https://sh.rustup.rs | sh   (https://rustup.rs)"
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    found=$("${RUSTC:-rustc}" --version | cut -d' ' -f2)
+    oldest=$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)
+    [ "$oldest" = "$wanted" ] || fail "Rust $found is too old, $wanted or newer is needed; run: rustup update stable"
+    command -v cc >/dev/null || apt_install gcc libc6-dev
+}

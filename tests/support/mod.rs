@@ -1,0 +1,81 @@
+//! Real peers for tests and the demo: Envoy with one of the bootstraps of `envoy/`, a private MariaDB.
+//!
+//! A test says `mod support;`. Everything listens on an ephemeral loopback port and lives in a temporary directory; no
+//! server outlives the process that started it. What goes wrong here panics, with the server's own log.
+
+// Each test uses a part of this, and a panic is how a test reports. The clock is the tests' own, not the core's.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+pub mod envoy;
+pub mod mariadb;
+pub mod process;
+pub mod prometheus;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The repository's directory.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The module under test: `FIRSTWORD_WASM`, else `target/firstword.wasm`.
+pub fn wasm() -> PathBuf {
+    built("FIRSTWORD_WASM", "target/firstword.wasm")
+}
+
+/// The Envoy under test: `ENVOY`, else the one `make tools` fetched.
+pub fn envoy() -> PathBuf {
+    built("ENVOY", "target/tools/envoy")
+}
+
+/// The MariaDB server: `MARIADBD`, else the one `make tools` found or installed.
+pub fn mariadbd() -> PathBuf {
+    built("MARIADBD", "target/tools/mariadbd")
+}
+
+fn built(variable: &str, default: &str) -> PathBuf {
+    let path = root().join(std::env::var_os(variable).filter(|v| !v.is_empty()).unwrap_or(default.into()));
+    assert!(path.exists(), "{} is missing; run: make wasm tools (or set {variable})", path.display());
+    path
+}
+
+/// A directory that goes when its owner goes. Below `/tmp`, for the paths of Unix sockets are short.
+pub fn temp_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("firstword-").tempdir().expect("a temporary directory")
+}
+
+/// A loopback port that nobody listens on. Another process may take it before its user does: whoever can, binds port 0
+/// instead, and a server that cannot is started again with another one.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
+    listener.local_addr().expect("a bound address").port()
+}
+
+pub fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Asks again and again until there is an answer; panics, naming `what` was waited for, when there is none in time.
+pub fn wait_for<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "no {what} within {within:?}");
+        sleep(Duration::from_millis(20));
+    }
+}
