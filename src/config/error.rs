@@ -63,6 +63,10 @@ impl Problems {
         self.0.push(ConfigError { at: at.to_owned(), problem });
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether the value at this path, or one inside it, has a problem.
     pub(super) fn concern(&self, at: &str) -> bool {
         self.0

@@ -30,18 +30,14 @@ impl<'n> Field<'n> {
             self.refuse(expected, problems);
             return None;
         };
-        for (index, (key, _)) in entries.iter().enumerate() {
-            let same = |entry: &&(String, Node)| entry.0 == *key;
-            if entries.iter().take(index).any(|entry| same(&entry)) {
-                continue;
-            }
-            let at = path_of_key(&self.at, key);
-            if !keys.names.contains(&key.as_str()) {
-                problems.add(&at, keys.unknown(key));
-            }
-            let times = entries.iter().filter(same).count();
+        for (key, _) in entries.iter().filter(|(key, _)| !keys.names.contains(&key.as_str())) {
+            problems.add(&path_of_key(&self.at, key), keys.unknown(key));
+        }
+        for name in keys.names {
+            let times = entries.iter().filter(|(key, _)| key == name).count();
             if times > 1 {
-                problems.add(&at, format!("expected the key once, found it {times} times"));
+                let problem = format!("expected the key once, found it {times} times");
+                problems.add(&path_of_key(&self.at, name), problem);
             }
         }
         Some(Object { at: self.at.clone(), entries })

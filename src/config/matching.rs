@@ -18,16 +18,17 @@ pub(super) struct Match {
 }
 
 impl Match {
-    /// `None` if there was a problem, so that nothing is concluded from half a `match`.
+    /// `None` if there was a problem.
     pub(super) fn read(rule: &Object<'_>, problems: &mut Problems) -> Option<Self> {
         let Some(field) = rule.get("match") else { return Some(Self::default()) };
+        let before = problems.count();
         let object = field.object(&keys::MATCH, problems)?;
         let matching = Self {
             ports: object.get("ports").and_then(|field| read_ports(&field, problems)),
             addresses: object.get("addresses").and_then(|field| read_networks(&field, problems)),
             direction: object.get("direction").and_then(|field| read_direction(&field, problems)),
         };
-        (!problems.concern(&field.at)).then_some(matching)
+        (problems.count() == before).then_some(matching)
     }
 
     pub(super) fn matches(&self, port: Option<u16>, address: Option<IpAddr>, direction: Direction) -> bool {

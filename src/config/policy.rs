@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::error::Problems;
-use super::field::{Field, Object};
+use super::field::{Field, Object, alternatives};
 use super::keys;
 use super::matching::{Match, read_networks};
 use super::{Policy, Protocol};
@@ -77,7 +77,7 @@ pub(super) fn read_rules(root: &Object<'_>, defaults: &Policy, problems: &mut Pr
 /// A rule as far as it could be read.
 struct ReadRule {
     at: String,
-    /// `None` if there is a problem in it.
+    /// `None` if there is a problem in it, so that nothing is concluded from half of it.
     matching: Option<Match>,
     policy: Policy,
 }
@@ -124,7 +124,9 @@ fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {
     if let Some(torn) = TORN.iter().find(|torn| name.contains(*torn)) {
         field.refuse(&format!("a name without {torn:?}, which Istio's tag rules would tear"), problems);
     } else if RESERVED.contains(&name) {
-        field.refuse("a name which is no reserved value of the label \"destination\"", problems);
+        let reserved = alternatives(&RESERVED);
+        field
+            .refuse(&format!("a name other than {reserved}, which mean something else as a label"), problems);
     }
     Some(name.into())
 }
@@ -192,7 +194,7 @@ fn read_receive(receive: &Object<'_>, problems: &mut Problems) {
 fn read_mode(part: &Object<'_>, modes: &[&'static str], problems: &mut Problems) -> Option<&'static str> {
     let mode = part.get("mode");
     if mode.is_none() && part.has_more_than("mode") {
-        let expected = super::field::alternatives(modes);
+        let expected = alternatives(modes);
         problems.add(&format!("{}.mode", part.at), format!("expected {expected}, found nothing"));
     }
     mode?.one_of(modes, problems)
@@ -201,7 +203,7 @@ fn read_mode(part: &Object<'_>, modes: &[&'static str], problems: &mut Problems)
 /// The part `mysql`, and what other parts must know of it.
 struct Mysql<'n> {
     object: Object<'n>,
-    /// The path of `ssl` in `clear_capabilities`.
+    /// The path of `clear_capabilities`, if `ssl` is in it.
     clears_ssl: Option<String>,
 }
 
