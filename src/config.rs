@@ -191,6 +191,11 @@ impl Config {
     }
 }
 
+/// The path of every setting, as in `rules[].match.ports`, whether or not this version acts on it.
+pub fn settings() -> impl Iterator<Item = String> {
+    keys::settings()
+}
+
 impl MetricsConfig {
     fn read(root: &Object<'_>, problems: &mut Problems) -> Self {
         let mut config = Self::default();

@@ -38,6 +38,16 @@ pub(super) const LOG: Keys = Keys { place: "$.log", names: &["level", "max_per_m
 const ALL: [&Keys; 10] =
     [&ROOT, &RULE, &MATCH, &PROXY_PROTOCOL, &RECEIVE, &SEND, &MYSQL, &METRICS, &LOG, &DEFAULTS];
 
+/// The path of every setting that is not itself an object with known keys.
+pub(super) fn settings() -> impl Iterator<Item = String> {
+    let path = |keys: &Keys, name: &str| format!("{}.{name}", keys.place);
+    let paths = ALL.iter().flat_map(move |keys| keys.names.iter().map(move |name| path(keys, name)));
+    let is_object = |path: &str| {
+        ALL.iter().any(|keys| keys.place.strip_prefix(path).is_some_and(|rest| matches!(rest, "" | "[]")))
+    };
+    paths.filter(move |path| !is_object(path)).filter_map(|path| path.strip_prefix("$.").map(str::to_owned))
+}
+
 impl Keys {
     /// What to say about a key that is none of these.
     pub(super) fn unknown(&self, key: &str) -> String {

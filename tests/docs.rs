@@ -1,0 +1,123 @@
+//! The README's tables say what the code does.
+
+use std::collections::BTreeSet;
+
+use firstword::config::{self, Config};
+use firstword::metrics::Profile;
+use firstword::metrics::catalogue::{Kind, Metric};
+
+const README: &str = include_str!("../README.md");
+
+/// The rows of the table whose header begins with `| first |`, as cells.
+fn table(first: &str) -> Vec<Vec<&'static str>> {
+    let header = format!("| {first} |");
+    let lines = README.lines().skip_while(|line| !line.starts_with(&header));
+    let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
+    let rows: Vec<_> = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    assert!(!rows.is_empty(), "README.md has no table {header}");
+    rows
+}
+
+fn metric_row(metric: Metric) -> [String; 5] {
+    let definition = metric.definition();
+    let kind = match definition.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
+    let profile = match definition.profile {
+        Profile::Minimal => "minimal",
+        Profile::Standard => "standard",
+        Profile::Full => "full",
+    };
+    let labels: Vec<_> = definition.labels.iter().map(|label| format!("`{}`", label.key())).collect();
+    [
+        format!("`{}`", definition.name),
+        kind.to_owned(),
+        labels.join(", "),
+        profile.to_owned(),
+        definition.help.to_owned(),
+    ]
+}
+
+#[test]
+fn the_metric_table_is_the_catalogue() {
+    let expected: Vec<_> = Metric::ALL.iter().map(|metric| metric_row(*metric).to_vec()).collect();
+    let as_markdown: Vec<_> = expected.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
+    assert_eq!(table("metric"), expected, "the table should be:\n{}", as_markdown.join("\n"));
+}
+
+/// Settings of `defaults` that are known only so that they can be refused with the reason.
+fn is_refused_in_defaults(path: &str) -> bool {
+    path.strip_prefix("defaults.").is_some_and(|rest| rest.starts_with("proxy_protocol"))
+}
+
+#[test]
+fn the_configuration_table_names_every_setting() {
+    let documented: BTreeSet<_> =
+        table("setting").iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    let mut known: BTreeSet<_> = config::settings().filter(|path| !is_refused_in_defaults(path)).collect();
+    // `defaults.mysql` has the keys of a rule's that change no bytes.
+    if known.remove("defaults.mysql") {
+        known.extend(["defaults.mysql.observe", "defaults.mysql.slow_command_ms"].map(str::to_owned));
+    }
+    assert_eq!(documented, known);
+}
+
+/// A configuration in which only the setting at `path` has a value.
+fn with(path: &str, value: &str) -> String {
+    let (key, rest) = path.split_once('.').unwrap_or((path, ""));
+    let inner = if rest.is_empty() { value.to_owned() } else { with(rest, value) };
+    match key.strip_suffix("[]") {
+        Some(key) => format!("{{\"{key}\":[{inner}]}}"),
+        None => format!("{{\"{key}\":{inner}}}"),
+    }
+}
+
+/// A value of each setting that only a version with that setting can accept.
+fn telling_value(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap() {
+        "mode" if path.contains("receive") => "\"required\"",
+        "mode" if path.contains("send") => "\"first_bytes\"",
+        "mode" => "\"off\"",
+        "name" => "\"orders\"",
+        "ports" => "[3306]",
+        "addresses" | "trusted_networks" => "[\"10.0.0.0/8\"]",
+        "direction" => "\"outbound\"",
+        "protocol" => "\"mysql\"",
+        "untrusted" => "\"strip\"",
+        "connect" => "\"first\"",
+        "version" => "2",
+        "when" => "\"always\"",
+        "observe" => "\"requests\"",
+        "hold_split_eof" => "\"always\"",
+        "clear_capabilities" => "[\"zstd\"]",
+        "block_local_infile" => "true",
+        "profile" => "\"full\"",
+        "labels" => "[\"port\"]",
+        "access_log" => "[\"schema\"]",
+        "level" => "\"info\"",
+        "max_header_bytes" | "flush_interval_ms" | "max_series" => "1000",
+        _ => "100",
+    }
+}
+
+#[test]
+fn the_configuration_table_says_what_this_version_does() {
+    for row in table("setting") {
+        let [path, .., version] = row.as_slice() else { panic!("{row:?}") };
+        let path = path.trim_matches('`');
+        let configuration = with(path, telling_value(path));
+        let answer = Config::parse(configuration.as_bytes());
+        let problems = answer.err().map(|problems| problems.to_string()).unwrap_or_default();
+        let refused = problems.contains("is not in this version");
+        assert_eq!(*version == "yes", !refused, "{path} is said to be {version}: {problems}");
+        assert!(refused || problems.is_empty(), "{configuration}: {problems}");
+    }
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let example = README.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    Config::parse(example.as_bytes()).unwrap();
+}
