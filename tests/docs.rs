@@ -76,7 +76,7 @@ fn with(path: &str, value: &str) -> String {
 
 /// A value of each setting that only a version with that setting can accept.
 fn telling_value(path: &str) -> &'static str {
-    match path.rsplit('.').next().unwrap() {
+    match path.rsplit('.').next().unwrap_or_default() {
         "mode" if path.contains("receive") => "\"required\"",
         "mode" if path.contains("send") => "\"first_bytes\"",
         "mode" => "\"off\"",

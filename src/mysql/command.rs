@@ -1,7 +1,9 @@
 //! The commands of the command phase (`include/my_command.h` of MySQL, `include/mysql_com.h` of MariaDB).
 
+use std::fmt;
+
 /// A command byte. Values without a name are kept: an observer has to read what it does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Command(pub u8);
 
 /// How a server answers a command.
@@ -29,6 +31,12 @@ pub enum Grammar {
     BinlogDump,
     /// A protocol of its own that is not followed.
     Private,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({:#04x})", self.label(), self.0)
+    }
 }
 
 macro_rules! commands {

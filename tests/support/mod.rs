@@ -16,6 +16,7 @@
     clippy::unwrap_used
 )]
 
+pub mod capture;
 pub mod envoy;
 pub mod mariadb;
 pub mod process;
