@@ -10,7 +10,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 10
 
 rust:
-	@sh -euc '. scripts/common.sh; need_rust'
+	@sh -euc '. scripts/common.sh; need_rust' make
 
 wasm: ## build target/firstword.wasm, the module Envoy loads
 	@scripts/wasm.sh

@@ -230,7 +230,9 @@ fn template() -> PathBuf {
 fn initialise(data: &Path) {
     let install = in_path("mariadb-install-db").expect("mariadb-install-db in PATH; run: make tools");
     let mut command = Command::new(install);
-    command.args(common(data)).args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
+    // Unless forced it gives up where the machine's own name does not resolve, as in a bare container.
+    let options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--force"];
+    command.args(common(data)).args(options);
     let output = command.output().expect("mariadb-install-db");
     assert!(output.status.success(), "mariadb-install-db: {output:?}");
 
