@@ -10,7 +10,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 10
 
 rust:
-	@sh -euc '. scripts/common.sh; need_rust'
+	@sh -euc '. scripts/common.sh; need_rust' make
 
 wasm: ## build target/firstword.wasm, the module Envoy loads
 	@scripts/wasm.sh
@@ -19,7 +19,7 @@ tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: 
 	@scripts/tools.sh
 
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
-	@$(peers) cargo run --quiet --example demo
+	@$(peers) cargo run --example demo
 
 test: rust tools wasm lint ## everything that must pass
 	$(peers) cargo test --features cli

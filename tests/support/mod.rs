@@ -44,7 +44,8 @@ pub fn envoy() -> PathBuf {
 
 /// The MariaDB server: `MARIADBD`, else the one `make tools` found or installed.
 pub fn mariadbd() -> PathBuf {
-    built("MARIADBD", "target/tools/mariadbd")
+    // A link followed: the server looks for its files beside itself.
+    built("MARIADBD", "target/tools/mariadbd").canonicalize().expect("the path of the server")
 }
 
 fn built(variable: &str, default: &str) -> PathBuf {
