@@ -17,6 +17,8 @@ pub struct HandshakeV10<'a> {
     pub server_version: &'a [u8],
     /// What the server can do.
     pub capabilities: Capabilities,
+    /// `auth_plugin_name`; empty where the server names none.
+    pub auth_plugin: &'a [u8],
 }
 
 impl<'a> HandshakeV10<'a> {
@@ -34,37 +36,52 @@ impl<'a> HandshakeV10<'a> {
         let lower = u32::from(reader.u16("capability_flags_1")?);
         if reader.rest().is_empty() {
             // Servers before 4.1 stop here.
-            return Ok(Self { server_version, capabilities: Capabilities::new(lower, 0) });
+            let capabilities = Capabilities::new(lower, 0);
+            return Ok(Self { server_version, capabilities, auth_plugin: &[] });
         }
         reader.u8("character_set")?;
         reader.u16("status_flags")?;
         let upper = u32::from(reader.u16("capability_flags_2")?);
-        reader.u8("auth_plugin_data_len")?;
+        let auth_data_len = reader.u8("auth_plugin_data_len")?;
         reader.bytes("reserved", 6)?;
         let reserved = reader.u32("reserved")?;
         let base = Capabilities::new(lower | upper << 16, 0);
         // MariaDB leaves LONG_PASSWORD out and puts its extended flags into the reserved bytes.
         let extended = if base.contains(Capabilities::LONG_PASSWORD) { 0 } else { reserved };
-        Ok(Self { server_version, capabilities: Capabilities::new(lower | upper << 16, extended) })
+        let capabilities = Capabilities::new(lower | upper << 16, extended);
+        let mut auth_plugin: &[u8] = &[];
+        if base.contains(Capabilities::PLUGIN_AUTH) {
+            // Bug#59453 of MySQL: some servers leave out the NUL.
+            reader.bytes("auth_plugin_data_part_2", usize::from(auth_data_len).saturating_sub(8).max(13))?;
+            auth_plugin = reader.rest().split(|byte| *byte == 0).next().unwrap_or_default();
+        }
+        Ok(Self { server_version, capabilities, auth_plugin })
     }
 }
 
 /// The client's first packet: `Protocol::HandshakeResponse41`, the older `HandshakeResponse320`, or
 /// `Protocol::SSLRequest`, which is the front part of either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandshakeResponse {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandshakeResponse<'a> {
     /// What the client says it can do. Servers decide by `SSL` in it, not by the packet's length,
     /// whether TLS comes next.
     pub capabilities: Capabilities,
+    /// `client_plugin_name`; empty where the client names none.
+    pub auth_plugin: &'a [u8],
+    /// The connection attribute `_client_name`.
+    pub client_name: &'a [u8],
+    /// The connection attribute `_client_version`.
+    pub client_version: &'a [u8],
 }
 
-impl HandshakeResponse {
-    /// Reads the front part of the client's first packet. User name and auth response are not touched.
-    pub fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+impl<'a> HandshakeResponse<'a> {
+    /// Reads the client's first packet, given what the server offered. User name, schema and auth
+    /// response are passed over. What lies beyond the part of the packet that is kept stays empty.
+    pub fn parse(payload: &'a [u8], server: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         let lower = u32::from(reader.u16("capability_flags")?);
         if !Capabilities::new(lower, 0).contains(Capabilities::PROTOCOL_41) {
-            return Ok(Self { capabilities: Capabilities::new(lower, 0) });
+            return Ok(Self { capabilities: Capabilities::new(lower, 0), ..Self::default() });
         }
         let base = lower | u32::from(reader.u16("capability_flags")?) << 16;
         reader.u32("max_packet_size")?;
@@ -72,7 +89,42 @@ impl HandshakeResponse {
         reader.bytes("filler", 19)?;
         let filler = reader.u32("filler")?;
         let mariadb = !Capabilities::new(base, 0).contains(Capabilities::LONG_PASSWORD);
-        Ok(Self { capabilities: Capabilities::new(base, if mariadb { filler } else { 0 }) })
+        let capabilities = Capabilities::new(base, if mariadb { filler } else { 0 });
+        let mut response = Self { capabilities, ..Self::default() };
+        // Only what is wrong in the fixed part is an error: nothing of the rest decides what comes next.
+        let _ = response.read_rest(&mut reader, capabilities & server);
+        Ok(response)
+    }
+
+    fn read_rest(&mut self, reader: &mut Reader<'a>, capabilities: Capabilities) -> Result<(), ParseError> {
+        reader.nul_bytes("username")?;
+        if capabilities.contains(Capabilities::PLUGIN_AUTH_LENENC) {
+            reader.lenenc_bytes("auth_response")?;
+        } else if capabilities.contains(Capabilities::SECURE_CONNECTION) {
+            let len = reader.u8("auth_response_length")?;
+            reader.bytes("auth_response", usize::from(len))?;
+        } else {
+            reader.nul_bytes("auth_response")?;
+        }
+        if capabilities.contains(Capabilities::CONNECT_WITH_DB) {
+            reader.nul_bytes("database")?;
+        }
+        if capabilities.contains(Capabilities::PLUGIN_AUTH) {
+            self.auth_plugin = reader.nul_bytes("client_plugin_name")?;
+        }
+        if capabilities.contains(Capabilities::CONNECT_ATTRS) {
+            reader.lenenc_int("length of all key-values")?;
+            while !reader.rest().is_empty() {
+                let key = reader.lenenc_bytes("key")?;
+                let value = reader.lenenc_bytes("value")?;
+                match key {
+                    b"_client_name" => self.client_name = value,
+                    b"_client_version" => self.client_version = value,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -97,6 +149,7 @@ mod tests {
         let payload = mariadb_greeting();
         let greeting = HandshakeV10::parse(&payload).unwrap();
         assert_eq!(greeting.server_version, b"5.5.5-10.11.19-MariaDB-0+deb12u1");
+        assert_eq!(greeting.auth_plugin, b"mysql_native_password");
         assert_eq!(greeting.capabilities, Capabilities::new(0x81ff_f7fe, 0x1f));
     }
 
@@ -112,7 +165,7 @@ mod tests {
     #[test]
     fn a_greeting_cut_short_is_an_error_not_a_panic() {
         let payload = mariadb_greeting();
-        let read = payload.len() - "123456789012\0mysql_native_password\0".len();
+        let read = payload.len() - "mysql_native_password\0".len();
         // The one shorter form that is legal ends after the lower capabilities (before MySQL 4.1).
         let before_41 = b"\x0a5.5.5-10.11.19-MariaDB-0+deb12u1\0".len() + 4 + 9 + 2;
         for cut in 0..read {
@@ -133,8 +186,27 @@ mod tests {
     }
 
     #[test]
+    fn plugin_and_attributes_of_a_response() {
+        let flags = Capabilities::new(1 << 9 | 1 << 3 | 1 << 15 | 1 << 19 | 1 << 20 | 1 << 21 | 1, 0);
+        let mut response =
+            (1_u32 << 9 | 1 << 3 | 1 << 15 | 1 << 19 | 1 << 20 | 1 << 21 | 1).to_le_bytes().to_vec();
+        response.extend([0; 28]);
+        response.extend(b"app\0\x03pwddemo\0caching_sha2_password\0\x2e");
+        response.extend(b"\x0c_client_name\x08libmysql\x0f_client_version\x058.0.1");
+        let hello = HandshakeResponse::parse(&response, flags).unwrap();
+        assert_eq!(hello.auth_plugin, b"caching_sha2_password");
+        assert_eq!((hello.client_name, hello.client_version), (&b"libmysql"[..], &b"8.0.1"[..]));
+        // A server without PLUGIN_AUTH_LENENC reads one byte of length, which here is the same.
+        for cut in 32..response.len() {
+            let cut = HandshakeResponse::parse(&response[..cut], flags).unwrap();
+            assert_eq!(cut.capabilities, flags);
+        }
+    }
+
+    #[test]
     fn the_response_320_has_sixteen_bits() {
-        let hello = HandshakeResponse::parse(b"\x05\x00\xff\xff\xffroot\0").unwrap();
+        let hello = HandshakeResponse::parse(b"\x05\x00\xff\xff\xffroot\0", Capabilities::default());
+        let hello = hello.unwrap();
         assert_eq!(hello.capabilities, Capabilities::new(5, 0));
     }
 }
