@@ -112,7 +112,7 @@ impl Stream {
         if self.tracked.take().is_some() {
             // A plugin that has ended ticks no more.
             if let Some(shared) = self.shared.as_ref().filter(|shared| shared.has_ended()) {
-                shared.flush();
+                shared.end();
             }
         }
     }
@@ -130,11 +130,8 @@ impl StreamContext for Stream {
     fn on_new_connection(&mut self) -> Action {
         let Some(shared) = &self.shared else { return Action::Continue };
         let tracked = Rc::new(RefCell::new(begin(shared)));
-        self.tracked = Some(tracked.clone());
-        self.handle(Connection::handle_open);
-        if tracked.try_borrow().is_ok_and(|tracked| !tracked.connection.is_recognised()) {
-            shared.watch(self.context_id, Rc::downgrade(&tracked));
-        }
+        shared.watch(self.context_id, Rc::downgrade(&tracked));
+        self.tracked = Some(tracked);
         Action::Continue
     }
 
