@@ -63,6 +63,8 @@ pub struct Connection {
     waited_as: Option<Protocol>,
     recognised: Option<Protocol>,
     ended_first: Option<Sender>,
+    /// See [`Connection::take_report`].
+    report: Option<String>,
     state: State,
 }
 
@@ -70,7 +72,7 @@ pub struct Connection {
 enum State {
     Detecting(Detector),
     Mysql(Box<Mysql>),
-    Opaque,
+    Opaque { compressed: bool },
 }
 
 #[derive(Debug)]
@@ -83,8 +85,9 @@ struct Mysql {
 impl Mysql {
     fn new(opened: Timestamp) -> Self {
         let session = Session::new(opened);
-        let keep = session.keep();
-        Self { session, client: Framer::new(keep), server: Framer::new(keep) }
+        let framer = |sender| Framer::new(session.keep(sender));
+        let (client, server) = (framer(Sender::Client), framer(Sender::Server));
+        Self { session, client, server }
     }
 
     fn framer(&mut self, sender: Sender) -> &mut Framer {
@@ -106,14 +109,13 @@ impl Mysql {
             }
             let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
             let Some(framed) = framer.next(&mut input) else { return Ok(()) };
-            match (framed, sender) {
-                (Framed::Head(packet), Sender::Client) => session.client_packet(&packet, to)?,
-                (Framed::Head(packet), Sender::Server) => session.server_packet(&packet, to)?,
-                (Framed::End { sequence_id }, _) => session.packet_end(sender, sequence_id),
-                (Framed::Broken, _) => return Err(OpaqueReason::Desync),
+            match framed {
+                Framed::Head(packet) => session.packet(sender, &packet, to)?,
+                Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
+                Framed::Broken => return Err(OpaqueReason::Desync),
             }
-            client.set_keep(session.keep());
-            server.set_keep(session.keep());
+            client.set_keep(session.keep(Sender::Client));
+            server.set_keep(session.keep(Sender::Server));
         }
     }
 }
@@ -123,13 +125,28 @@ impl Connection {
     #[must_use]
     pub fn new(inspection: Inspection, expected: Protocol, opened: Timestamp) -> Self {
         let state = State::Detecting(Detector::default());
-        Self { opened, inspection, expected, waited_as: None, recognised: None, ended_first: None, state }
+        Self {
+            opened,
+            inspection,
+            expected,
+            waited_as: None,
+            recognised: None,
+            ended_first: None,
+            report: None,
+            state,
+        }
     }
 
     /// What it carries is known, or nobody will look.
     #[must_use]
     pub fn is_recognised(&self) -> bool {
         self.recognised.is_some()
+    }
+
+    /// After [`OpaqueReason::Desync`], once: who talked and what the last packets looked like from
+    /// outside, as `key=value` for a log.
+    pub fn take_report(&mut self) -> Option<String> {
+        self.report.take()
     }
 
     /// Takes what `sender` sent. `end_stream`: and that it sends no more.
@@ -141,13 +158,17 @@ impl Connection {
             return;
         }
         self.skip_if_told_so(to.events);
-        to.events.push(Event::Bytes { sender, count: chunk.len() as u64 });
+        let count = chunk.len() as u64;
+        to.events.push(Event::Bytes { sender, count });
+        if matches!(self.state, State::Opaque { compressed: true }) {
+            to.events.push(Event::CompressedBytes { sender, count });
+        }
         let mut read_len = FIRST_READ;
         let mut at: usize = 0;
         while at < chunk.len() {
             let left = chunk.len().saturating_sub(at);
             let skip = self.skippable(sender).min(left);
-            let outcome = if matches!(self.state, State::Opaque) {
+            let outcome = if matches!(self.state, State::Opaque { .. }) {
                 break;
             } else if skip > 0 {
                 self.skip(sender, skip);
@@ -191,7 +212,7 @@ impl Connection {
                 mysql.session.end(None, events);
                 (mysql.session.phase(), mysql.session.has_quit())
             }
-            State::Opaque => (Phase::Opaque, false),
+            State::Opaque { .. } => (Phase::Opaque, false),
         };
         if let State::Detecting(detector) = self.state {
             self.detected(detector.give_up(), events);
@@ -205,7 +226,7 @@ impl Connection {
             None => unless_known(),
         };
         events.push(Event::Closed { protocol, phase, by });
-        self.state = State::Opaque;
+        self.state = State::Opaque { compressed: false };
     }
 
     /// Nobody looks at this connection. That is told when something happens on it and not when it opens,
@@ -220,7 +241,7 @@ impl Connection {
     fn skippable(&mut self, sender: Sender) -> usize {
         match &mut self.state {
             State::Mysql(mysql) => mysql.framer(sender).skippable(),
-            State::Detecting(_) | State::Opaque => 0,
+            State::Detecting(_) | State::Opaque { .. } => 0,
         }
     }
 
@@ -233,7 +254,7 @@ impl Connection {
     fn inspect(&mut self, sender: Sender, bytes: &[u8], to: &mut Observer) -> Result<(), OpaqueReason> {
         match &mut self.state {
             State::Mysql(mysql) => mysql.inspect(sender, bytes, to),
-            State::Opaque => Ok(()),
+            State::Opaque { .. } => Ok(()),
             State::Detecting(detector) => {
                 let before = *detector;
                 let detection = match sender {
@@ -282,8 +303,11 @@ impl Connection {
             count_packets(mysql, Sender::Client, events);
             count_packets(mysql, Sender::Server, events);
             mysql.session.end(Some(reason), events);
+            if reason == OpaqueReason::Desync {
+                self.report = Some(mysql.session.report());
+            }
         }
-        self.state = State::Opaque;
+        self.state = State::Opaque { compressed: reason == OpaqueReason::Compressed };
         events.push(Event::Opaque(reason));
     }
 }

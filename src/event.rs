@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use crate::labels::labels;
+use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
+use crate::mysql::verb::Verb;
 use crate::mysql::version::{Flavor, Release};
 
 labels! {
@@ -137,10 +139,27 @@ pub struct Tally {
     pub rows: u64,
     /// Rows changed, deleted or inserted, as the server says.
     pub affected_rows: u64,
+    /// Warnings, as the server says.
+    pub warnings: u32,
     /// Its result sets.
     pub result_sets: u32,
+    /// How many of its parts used no index (`SERVER_QUERY_NO_INDEX_USED`).
+    pub no_index_used: u32,
+    /// How many of its parts the server calls slow (`SERVER_QUERY_WAS_SLOW`).
+    pub slow: u32,
     /// The error that ended it.
     pub errno: Option<u16>,
+}
+
+/// The complete answer to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What it held.
+    pub tally: Tally,
+    /// From the command's first packet to the answer's last.
+    pub took: Duration,
+    /// From the command's first packet to the answer's first.
+    pub first_byte: Duration,
 }
 
 /// One thing that happened on a connection.
@@ -172,7 +191,23 @@ pub enum Event {
         errno: u16,
     },
     /// The connection phase ended.
-    Handshake(HandshakeResult),
+    Handshake {
+        /// How.
+        result: HandshakeResult,
+        /// Since the connection began; none where the server did not decide.
+        took: Option<Duration>,
+    },
+    /// The server refused the client after greeting it.
+    HandshakeError {
+        /// MySQL's error number.
+        errno: u16,
+        /// What the client was to authenticate by.
+        plugin: AuthPlugin,
+    },
+    /// The server asked the client to authenticate by another plugin, or by a further one.
+    AuthSwitch(AuthPlugin),
+    /// caching_sha2_password needed the password itself on a connection without TLS.
+    PlaintextFullAuth,
     /// Bytes passed, PROXY headers left out.
     Bytes {
         /// Who sent them.
@@ -195,8 +230,29 @@ pub enum Event {
     CommandEnded {
         /// Which command.
         command: Command,
-        /// What the answer held; none when it did not come or could not be seen.
-        tally: Option<Tally>,
+        /// Of the statement it executes or prepares.
+        verb: Option<Verb>,
+        /// None when it did not come or could not be seen.
+        answer: Option<Answer>,
+    },
+    /// Prepared statements were opened, or closed where negative.
+    PreparedStatements {
+        /// How many.
+        change: i64,
+    },
+    /// A transaction began or ended, by the server's status flags.
+    Transaction {
+        /// It began.
+        open: bool,
+    },
+    /// The server asked for a file of the client's.
+    LocalInfile,
+    /// Bytes of [`Event::Bytes`] passed in a compressed session.
+    CompressedBytes {
+        /// Who sent them.
+        sender: Sender,
+        /// How many.
+        count: u64,
     },
     /// The server sent an error that answers no command.
     ServerNotice {

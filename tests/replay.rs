@@ -20,14 +20,20 @@ struct Told {
     events: Vec<Event>,
     bytes: [u64; 2],
     packets: [u64; 2],
+    compressed: [u64; 2],
 }
 
 impl Told {
     fn text(&self) -> String {
         let mut text: String = self.events.iter().map(|event| format!("{event:?}\n")).collect();
         for sender in Sender::ALL {
-            let (bytes, packets) = (self.bytes[*sender as usize], self.packets[*sender as usize]);
-            text.push_str(&format!("{}: {bytes} bytes, {packets} packets\n", sender.label()));
+            let of_sender = |counts: [u64; 2]| counts[*sender as usize];
+            let (bytes, packets) = (of_sender(self.bytes), of_sender(self.packets));
+            let compressed = of_sender(self.compressed);
+            let sender = sender.label();
+            text.push_str(&format!(
+                "{sender}: {bytes} bytes, {packets} packets, {compressed} bytes compressed\n"
+            ));
         }
         text
     }
@@ -36,7 +42,6 @@ impl Told {
 fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told {
     let mut events = Vec::new();
     let mut connection = Connection::new(Inspection::Full, Protocol::Unknown, Timestamp::default());
-    connection.handle_open(&mut events);
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };
@@ -50,6 +55,7 @@ fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told {
         match event {
             Event::Bytes { sender, count } => told.bytes[sender as usize] += count,
             Event::Packets { sender, count } => told.packets[sender as usize] += count,
+            Event::CompressedBytes { sender, count } => told.compressed[sender as usize] += count,
             other => told.events.push(other),
         }
     }

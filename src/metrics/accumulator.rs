@@ -8,8 +8,10 @@ use super::catalogue::{Kind, Metric, OTHER};
 use super::encoding::{push_label, push_name, scope};
 use super::histogram::{Pending, bounds};
 use super::{Profile, ScopeLabel};
-use crate::event::{Event, Protocol};
+use crate::event::{Answer, Event, Protocol};
+use crate::mysql::command::Command;
 use crate::mysql::errno;
+use crate::mysql::verb::Verb;
 
 /// Where metrics go.
 pub trait Sink {
@@ -181,28 +183,44 @@ impl Accumulator {
                 self.observe(scope, Metric::GreetingDuration, [0, 0], after);
             }
             Event::PreHandshakeError { errno } => self.error(scope, Metric::PreHandshakeErrors, errno),
-            Event::Handshake(result) => self.count(scope, Metric::Handshakes, [result as u16, 0]),
+            Event::Handshake { result, took } => {
+                self.count(scope, Metric::Handshakes, [result as u16, 0]);
+                if let Some(took) = took {
+                    self.observe(scope, Metric::HandshakeDuration, [0, 0], took);
+                }
+            }
+            Event::HandshakeError { errno, plugin } => {
+                self.count(scope, Metric::HandshakeErrors, [errno::code(errno), plugin as u16]);
+            }
+            Event::AuthSwitch(plugin) => self.count(scope, Metric::AuthSwitches, [plugin as u16, 0]),
+            Event::PlaintextFullAuth => self.count(scope, Metric::PlaintextFullAuth, [0, 0]),
             Event::Bytes { sender, count } => {
                 self.add(scope, Metric::Bytes, [sender as u16, 0], signed(count));
             }
             Event::Packets { sender, count } => {
                 self.add(scope, Metric::Packets, [sender as u16, 0], signed(count));
             }
-            Event::CommandSent(command) => self.command(scope, command.label(), command.0),
+            Event::CompressedBytes { sender, count } => {
+                self.add(scope, Metric::CompressedBytes, [sender as u16, 0], signed(count));
+            }
+            Event::CommandSent(command) => self.count(scope, Metric::Commands, [code(command), 0]),
             Event::CommandStarted(command) => {
-                self.command(scope, command.label(), command.0);
+                self.count(scope, Metric::Commands, [code(command), 0]);
                 self.add(scope, Metric::CommandsInFlight, [0, 0], 1);
             }
-            Event::CommandEnded { tally, .. } => {
+            Event::CommandEnded { command, verb, answer } => {
                 self.add(scope, Metric::CommandsInFlight, [0, 0], -1);
-                let Some(tally) = tally else { return };
-                self.add(scope, Metric::Rows, [0, 0], signed(tally.rows));
-                self.add(scope, Metric::AffectedRows, [0, 0], signed(tally.affected_rows));
-                self.add(scope, Metric::ResultSets, [0, 0], i64::from(tally.result_sets));
-                if let Some(errno) = tally.errno {
-                    self.error(scope, Metric::Errors, errno);
+                if let Some(answer) = answer {
+                    self.answer(scope, command, verb, &answer);
                 }
             }
+            Event::PreparedStatements { change } => {
+                self.add(scope, Metric::PreparedStatements, [0, 0], change);
+            }
+            Event::Transaction { open } => {
+                self.add(scope, Metric::Transactions, [0, 0], if open { 1 } else { -1 });
+            }
+            Event::LocalInfile => self.count(scope, Metric::LocalInfile, [0, 0]),
             Event::ServerNotice { errno } => self.error(scope, Metric::ServerNotices, errno),
             Event::Opaque(reason) => self.count(scope, Metric::Opaque, [reason as u16, 0]),
         }
@@ -295,9 +313,29 @@ impl Accumulator {
         self.add(scope, Metric::ConnectionsActive, [protocol as u16, 0], change);
     }
 
-    fn command(&mut self, scope: ScopeId, label: &str, byte: u8) {
-        let code = if label == "other" { OTHER } else { u16::from(byte) };
-        self.count(scope, Metric::Commands, [code, 0]);
+    fn answer(&mut self, scope: ScopeId, command: Command, verb: Option<Verb>, answer: &Answer) {
+        let labels = [code(command), 0];
+        self.observe(scope, Metric::CommandDuration, labels, answer.took);
+        self.observe(scope, Metric::CommandFirstByte, labels, answer.first_byte);
+        if let Some(verb) = verb.filter(|_| command != Command::STMT_PREPARE) {
+            self.count(scope, Metric::Statements, [verb as u16, 0]);
+        }
+        let tally = &answer.tally;
+        let counts = [
+            (Metric::Rows, tally.rows),
+            (Metric::AffectedRows, tally.affected_rows),
+            (Metric::Warnings, tally.warnings.into()),
+            (Metric::NoIndexUsed, tally.no_index_used.into()),
+            (Metric::SlowFlag, tally.slow.into()),
+            (Metric::ResultSets, tally.result_sets.into()),
+        ];
+        // Their series are there from the start: nothing is lost by passing over a zero.
+        for (metric, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            self.add(scope, metric, [0, 0], signed(count));
+        }
+        if let Some(errno) = tally.errno {
+            self.error(scope, Metric::Errors, errno);
+        }
     }
 
     fn error(&mut self, scope: ScopeId, metric: Metric, number: u16) {
@@ -400,6 +438,11 @@ impl Histogram {
         }
         self.pending.clear();
     }
+}
+
+/// The code of a command's label.
+fn code(command: Command) -> u16 {
+    if command.is_known() { u16::from(command.0) } else { OTHER }
 }
 
 fn signed(count: u64) -> i64 {

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 
 use super::Profile;
 use crate::event::{ClientFirst, ClosedBy, HandshakeResult, OpaqueReason, Phase, Protocol, Sender};
+use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
 use crate::mysql::errno;
+use crate::mysql::verb::Verb;
 use crate::mysql::version::{Flavor, Release};
 
 /// What kind of metric it is.
@@ -43,8 +45,12 @@ pub enum Label {
     Errno,
     /// [`HandshakeResult`].
     Result,
+    /// [`AuthPlugin`].
+    Plugin,
     /// [`Command`].
     Command,
+    /// [`Verb`].
+    Verb,
     /// [`Sender`].
     Sender,
     /// [`OpaqueReason`].
@@ -75,7 +81,9 @@ impl Label {
             Self::Release => "release",
             Self::Errno => "errno",
             Self::Result => "result",
+            Self::Plugin => "plugin",
             Self::Command => "command",
+            Self::Verb => "verb",
             Self::Sender => "sender",
             Self::Reason => "reason",
             Self::Version => "version",
@@ -96,6 +104,8 @@ impl Label {
             Self::Release => Release::from_code(code).label().into(),
             Self::Errno => errno::label(code),
             Self::Result => at!(HandshakeResult::ALL, code),
+            Self::Plugin => at!(AuthPlugin::ALL, code),
+            Self::Verb => at!(Verb::ALL, code),
             Self::Command => u8::try_from(code).map_or("other", |byte| Command(byte).label()).into(),
             Self::Sender => at!(Sender::ALL, code),
             Self::Reason => at!(OpaqueReason::ALL, code),
@@ -125,6 +135,8 @@ impl Label {
             Self::Result => Some(HandshakeResult::ALL.len()),
             Self::Sender => Some(Sender::ALL.len()),
             Self::Reason => Some(OpaqueReason::ALL.len()),
+            Self::Plugin => Some(AuthPlugin::ALL.len()),
+            Self::Verb => Some(Verb::ALL.len()),
             Self::Version | Self::Commit => Some(1),
             Self::Release | Self::Errno | Self::Command => None,
         }
@@ -215,22 +227,50 @@ catalogue! {
         "Errors sent instead of a greeting.";
     Handshakes "handshakes_total" Counter Minimal scoped [Result]
         "Connection phases that ended, by their result.";
+    HandshakeDuration "handshake_duration" Histogram Standard scoped []
+        "From the start of a connection to the server's decision about the client.";
+    HandshakeErrors "handshake_errors_total" Counter Standard scoped [Errno Plugin]
+        "Clients refused after the greeting, by error and by what they were to authenticate with.";
+    AuthSwitches "auth_switches_total" Counter Full scoped [Plugin]
+        "Requests to authenticate by another plugin, or by a further one.";
+    PlaintextFullAuth "plaintext_full_auth_total" Counter Standard scoped []
+        "Full authentications by caching_sha2_password without TLS.";
     Commands "commands_total" Counter Minimal scoped [Command]
         "Commands the client sent.";
     CommandsInFlight "commands_in_flight" Gauge Minimal scoped []
         "Commands whose answer is not complete.";
+    Statements "statements_total" Counter Standard scoped [Verb]
+        "Answered COM_QUERY, COM_STMT_EXECUTE and COM_STMT_BULK_EXECUTE, by the verb of their first statement.";
+    CommandDuration "command_duration" Histogram Standard scoped [Command]
+        "From a command's first packet to the last of its answer.";
+    CommandFirstByte "command_first_byte" Histogram Full scoped [Command]
+        "From a command's first packet to the first of its answer.";
     Errors "errors_total" Counter Minimal scoped [Errno]
         "Commands that ended with an error.";
     Rows "rows_total" Counter Standard scoped []
         "Rows in result sets.";
     AffectedRows "affected_rows_total" Counter Standard scoped []
         "Rows changed, deleted or inserted, as the server says.";
+    Warnings "warnings_total" Counter Standard scoped []
+        "Warnings, as the server says.";
+    NoIndexUsed "no_index_used_total" Counter Standard scoped []
+        "Results for which the server used no index (SERVER_QUERY_NO_INDEX_USED).";
+    SlowFlag "slow_flag_total" Counter Standard scoped []
+        "Results that the server calls slow (SERVER_QUERY_WAS_SLOW).";
+    PreparedStatements "prepared_statements_open" Gauge Standard scoped []
+        "Prepared statements that are open.";
+    Transactions "transactions_open" Gauge Standard scoped []
+        "Connections whose last status flags had SERVER_STATUS_IN_TRANS; an error carries none.";
     ResultSets "result_sets_total" Counter Full scoped []
         "Result sets.";
     Packets "packets_total" Counter Full scoped [Sender]
         "MySQL packets; a payload of 16 MiB or more has several.";
     Bytes "bytes_total" Counter Minimal scoped [Sender]
         "Bytes passed, whatever they carry.";
+    CompressedBytes "compressed_bytes_total" Counter Full scoped [Sender]
+        "Those of bytes_total that passed compressed.";
+    LocalInfile "local_infile_total" Counter Standard scoped []
+        "Requests of the server for a file of the client's.";
     ServerNotices "server_notices_total" Counter Standard scoped [Errno]
         "Errors the server sent of its own accord, outside any command.";
     Opaque "opaque_total" Counter Minimal scoped [Reason]

@@ -58,6 +58,12 @@ impl Capabilities {
         Self(base as u64 | (extended as u64) << 32)
     }
 
+    /// The fields they came from: lower 32 bits, MariaDB's extended 32 bits.
+    #[must_use]
+    pub const fn split(self) -> (u32, u32) {
+        (self.0 as u32, (self.0 >> 32) as u32)
+    }
+
     /// All of `flags` are set.
     #[must_use]
     pub const fn contains(self, flags: Self) -> bool {

@@ -56,6 +56,12 @@ macro_rules! commands {
                 }
             }
 
+            /// The command has a name.
+            #[must_use]
+            pub const fn is_known(self) -> bool {
+                matches!(self.0, $($byte)|*)
+            }
+
             /// How a server answers. One that does not know the command answers ERR 1047.
             #[must_use]
             pub const fn grammar(self) -> Grammar {

@@ -178,7 +178,10 @@ mod tests {
         let mut response = [0; 32];
         response[..4].copy_from_slice(&0x0200_u32.to_le_bytes());
         response[28..32].copy_from_slice(&4_u32.to_le_bytes());
-        let capabilities = |payload: &[u8]| HandshakeResponse::parse(payload).map(|hello| hello.capabilities);
+        let capabilities = |payload: &[u8]| {
+            let hello = HandshakeResponse::parse(payload, Capabilities::default());
+            hello.map(|hello| hello.capabilities)
+        };
         assert_eq!(capabilities(&response), Ok(Capabilities::new(0x0200, 4)));
         response[0] = 1;
         assert_eq!(capabilities(&response), Ok(Capabilities::new(0x0201, 0)));

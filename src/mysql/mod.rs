@@ -8,13 +8,20 @@
 //! ("Client/Server Protocol"); where they differ from the servers, the servers are right and a
 //! comment says so.
 
+pub mod auth_plugin;
 pub mod capability;
 pub mod command;
+mod command_phase;
+mod connection_phase;
 pub mod errno;
 pub mod handshake;
 pub mod packet;
+pub mod query;
 pub mod reply;
 pub mod response;
 pub mod session;
+pub mod statements;
+pub mod trail;
 pub mod types;
+pub mod verb;
 pub mod version;

@@ -65,19 +65,33 @@ pub struct Reply {
     grammar: Grammar,
     state: State,
     tally: Tally,
+    status: Option<StatusFlags>,
+    statement_id: Option<u32>,
 }
 
 impl Reply {
     /// The answer to a command, before its first packet.
     #[must_use]
     pub fn new(grammar: Grammar) -> Self {
-        Self { grammar, state: State::First, tally: Tally::default() }
+        Self { grammar, state: State::First, tally: Tally::default(), status: None, statement_id: None }
     }
 
     /// What it held so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// The session's state as the last OK or EOF of it said.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusFlags> {
+        self.status
+    }
+
+    /// The statement that was prepared.
+    #[must_use]
+    pub fn statement_id(&self) -> Option<u32> {
+        self.statement_id
     }
 
     /// No packet of it has come.
@@ -113,7 +127,7 @@ impl Reply {
         let is_eof = first == EOF && packet.length < EOF_MAX_LEN;
         match self.state {
             State::First => self.first(packet, first, capabilities),
-            State::Infile if first == OK => self.ok(packet),
+            State::Infile if first == OK => self.ok(packet, capabilities),
             State::Columns { left } => {
                 self.state = match left.saturating_sub(1) {
                     0 if deprecate_eof => State::Rows,
@@ -123,14 +137,18 @@ impl Reply {
                 Ok(Step::More)
             }
             State::ColumnsEof if is_eof => {
-                let status = EofPacket::parse(packet.prefix)?.status_flags;
+                let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 self.state = State::Rows;
-                Ok(if status.contains(StatusFlags::CURSOR_EXISTS) { Step::Done } else { Step::More })
+                if eof.status_flags.contains(StatusFlags::CURSOR_EXISTS) {
+                    // The rows wait for COM_STMT_FETCH; nothing else follows.
+                    return Ok(self.end_of_result(eof.status_flags, eof.warnings));
+                }
+                Ok(Step::More)
             }
-            State::Rows if deprecate_eof && packet.length < MAX_FRAGMENT_LEN => self.ok(packet),
+            State::Rows if deprecate_eof && packet.length < MAX_FRAGMENT_LEN => self.ok(packet, capabilities),
             State::Rows if is_eof => {
-                let eof = EofPacket::parse(packet.prefix)?;
-                Ok(self.end_of_result(eof.status_flags))
+                let eof = EofPacket::parse(packet.prefix, capabilities)?;
+                Ok(self.end_of_result(eof.status_flags, eof.warnings))
             }
             State::Rows => {
                 // A first column of 16 MiB or more: its length begins with 0xfe.
@@ -151,8 +169,8 @@ impl Reply {
         match (self.grammar, first) {
             (Grammar::Statistics, _) => Ok(Step::Done),
             (Grammar::Ok | Grammar::Eof, EOF) => Ok(Step::Done),
-            (Grammar::Ok | Grammar::Eof | Grammar::ResultSet | Grammar::ChangeUser, OK) => self.ok(packet),
-            (Grammar::ResultSet, EOF) => self.ok(packet),
+            (Grammar::Ok | Grammar::Eof | Grammar::ResultSet | Grammar::ChangeUser, OK)
+            | (Grammar::ResultSet, EOF) => self.ok(packet, capabilities),
             (Grammar::ResultSet, LOCAL_INFILE) => {
                 self.state = State::Infile;
                 Ok(Step::More)
@@ -171,6 +189,7 @@ impl Reply {
             (Grammar::Prepare, OK) => {
                 let prepared = PrepareOk::parse(packet.prefix, capabilities)?;
                 let (params, columns) = (prepared.num_params, prepared.num_columns);
+                self.statement_id = Some(prepared.statement_id);
                 Ok(if prepared.metadata_follows { self.definitions(params, columns) } else { Step::Done })
             }
             // Switch to another plugin, more data, another factor.
@@ -196,14 +215,20 @@ impl Reply {
         Ok(Step::Done)
     }
 
-    fn ok(&mut self, packet: &Packet) -> Result<Step, Step> {
-        let ok = OkPacket::parse(packet.prefix)?;
+    fn ok(&mut self, packet: &Packet, capabilities: Capabilities) -> Result<Step, Step> {
+        let ok = OkPacket::parse(packet.prefix, capabilities)?;
         self.tally.affected_rows = self.tally.affected_rows.saturating_add(ok.affected_rows);
-        Ok(self.end_of_result(ok.status_flags))
+        Ok(self.end_of_result(ok.status_flags, ok.warnings))
     }
 
-    fn end_of_result(&mut self, status: StatusFlags) -> Step {
+    fn end_of_result(&mut self, status: StatusFlags, warnings: u16) -> Step {
         self.state = State::First;
+        self.status = Some(status);
+        let tally = &mut self.tally;
+        tally.warnings = tally.warnings.saturating_add(u32::from(warnings));
+        let count = |flags| u32::from(status.contains(flags));
+        tally.no_index_used = tally.no_index_used.saturating_add(count(StatusFlags::NO_INDEX_USED));
+        tally.slow = tally.slow.saturating_add(count(StatusFlags::QUERY_WAS_SLOW));
         if status.contains(StatusFlags::MORE_RESULTS) { Step::More } else { Step::Done }
     }
 

@@ -17,10 +17,17 @@ pub const LOCAL_INFILE: u8 = 0xfb;
 pub struct StatusFlags(pub u16);
 
 impl StatusFlags {
+    /// `SERVER_STATUS_IN_TRANS`.
+    pub const IN_TRANS: Self = Self(0x0001);
     /// `SERVER_MORE_RESULTS_EXISTS`: another response follows without a further command.
     pub const MORE_RESULTS: Self = Self(0x0008);
     /// `SERVER_STATUS_CURSOR_EXISTS`: the rows wait for COM_STMT_FETCH.
     pub const CURSOR_EXISTS: Self = Self(0x0040);
+
+    /// `SERVER_QUERY_NO_INDEX_USED`.
+    pub const NO_INDEX_USED: Self = Self(0x0020);
+    /// `SERVER_QUERY_WAS_SLOW`.
+    pub const QUERY_WAS_SLOW: Self = Self(0x0800);
 
     /// All of `flags` are set.
     #[must_use]
@@ -41,12 +48,17 @@ pub struct OkPacket {
 }
 
 impl OkPacket {
-    /// Reads a payload that begins with 0x00 or 0xfe.
-    pub fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+    /// Reads a payload that begins with 0x00 or 0xfe. Before `PROTOCOL_41` there are no warnings, and a
+    /// status only under `CLIENT_TRANSACTIONS`.
+    pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         reader.u8("header")?;
         let affected_rows = reader.lenenc_int("affected_rows")?;
         reader.lenenc_int("last_insert_id")?;
+        if !capabilities.contains(Capabilities::PROTOCOL_41) {
+            let status_flags = StatusFlags(reader.u16("status_flags").unwrap_or(0));
+            return Ok(Self { affected_rows, status_flags, warnings: 0 });
+        }
         let status_flags = StatusFlags(reader.u16("status_flags")?);
         let warnings = reader.u16("warnings")?;
         Ok(Self { affected_rows, status_flags, warnings })
@@ -63,10 +75,14 @@ pub struct EofPacket {
 }
 
 impl EofPacket {
-    /// Reads a payload that begins with 0xfe and is shorter than 9 bytes.
-    pub fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+    /// Reads a payload that begins with 0xfe and is shorter than 9 bytes. Before `PROTOCOL_41` that byte
+    /// is all of it.
+    pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         reader.u8("header")?;
+        if !capabilities.contains(Capabilities::PROTOCOL_41) {
+            return Ok(Self { warnings: 0, status_flags: StatusFlags(0) });
+        }
         let warnings = reader.u16("warnings")?;
         let status_flags = StatusFlags(reader.u16("status_flags")?);
         Ok(Self { warnings, status_flags })
@@ -83,6 +99,8 @@ pub fn error_code(payload: &[u8]) -> Result<u16, ParseError> {
 /// `COM_STMT_PREPARE_OK`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrepareOk {
+    /// What COM_STMT_EXECUTE and COM_STMT_CLOSE call the statement.
+    pub statement_id: u32,
     /// Columns of the result set, modulo 65536: the servers let the field overflow.
     pub num_columns: u16,
     /// Parameters of the statement, modulo 65536.
@@ -96,7 +114,7 @@ impl PrepareOk {
     pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         reader.u8("status")?;
-        reader.u32("statement_id")?;
+        let statement_id = reader.u32("statement_id")?;
         let num_columns = reader.u16("num_columns")?;
         let num_params = reader.u16("num_params")?;
         reader.u8("filler")?;
@@ -104,7 +122,7 @@ impl PrepareOk {
         let metadata_follows = !capabilities.contains(Capabilities::OPTIONAL_RESULTSET_METADATA)
             || reader.rest().is_empty()
             || reader.u8("metadata_follows")? != 0;
-        Ok(Self { num_columns, num_params, metadata_follows })
+        Ok(Self { statement_id, num_columns, num_params, metadata_follows })
     }
 }
 

@@ -15,7 +15,7 @@ use super::shared::{Shared, socket_address};
 use crate::clock::Clock;
 use crate::config::{self, Mode};
 use crate::connection::{Chunk, Connection, Inspection};
-use crate::event::{ClosedBy, Direction, Event, OpaqueReason, Protocol, Sender};
+use crate::event::{ClosedBy, Direction, Event, Protocol, Sender};
 use crate::metrics::{ScopeId, ScopeLabel, label_value};
 use crate::mysql::session::Observer;
 use crate::ports;
@@ -61,8 +61,10 @@ impl Tracked {
             None => shared.scope(labels, &cluster_name().unwrap_or_else(|| "passthrough".to_owned())),
         });
         shared.record(scope, events);
-        if events.contains(&Event::Opaque(OpaqueReason::Desync)) {
-            shared.journal.line(Level::Warn, format_args!("event=opaque reason=desync"));
+        if let Some(report) = self.connection.take_report() {
+            let version = crate::VERSION;
+            let line = format_args!("event=opaque reason=desync version={version} {report}");
+            shared.journal.line(Level::Warn, line);
         }
     }
 

@@ -1,0 +1,329 @@
+//! The command phase: commands of the client wait in a queue, for they can be sent before earlier ones
+//! are answered; the queue's head owns the packets of the server.
+//!
+//! | sender | sequence id         | meaning                                                        |
+//! |--------|---------------------|----------------------------------------------------------------|
+//! | client | 0                   | a command                                                      |
+//! | client | 0, first byte 0xef  | a replica's acknowledgement, while a COM_BINLOG_DUMP is answered |
+//! | client | that of the upload  | a piece of a file the server asked for; an empty one ends it   |
+//! | client | any other           | authentication, while a COM_CHANGE_USER is answered            |
+//! | server | that of the head    | the head's answer, see [`super::reply`]                        |
+//! | server | 0 or 1, an ERR      | an error of the server's own accord: 4031, 1927, 1053          |
+//! | server | that of the tail    | what follows an answer that looked complete                    |
+//!
+//! Everything else is a desync.
+
+use std::collections::VecDeque;
+
+use super::capability::Capabilities;
+use super::command::{Command, Grammar};
+use super::packet::Packet;
+use super::query::statement;
+use super::reply::{Reply, Step};
+use super::response::{ERR, StatusFlags, error_code};
+use super::session::{Observer, Outcome};
+use super::statements::Statements;
+use super::types::Reader;
+use super::verb::{Verb, verb};
+use crate::clock::Timestamp;
+use crate::event::{Answer, Event, OpaqueReason, Sender, Tally};
+
+/// How many commands may wait for their answers.
+const MAX_QUEUED: usize = 1024;
+/// First byte of a semi-synchronous replica's acknowledgement.
+const SEMI_SYNC_ACK: u8 = 0xef;
+
+#[derive(Debug)]
+struct Queued {
+    command: Command,
+    verb: Option<Verb>,
+    /// Sequence id of the next packet of this exchange.
+    sequence_id: u8,
+    started: Timestamp,
+}
+
+/// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
+/// its first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CarriesOn {
+    #[default]
+    Nobody,
+    /// The head of the queue.
+    Oldest,
+    /// The command that the client is sending.
+    Newest,
+    /// The client, which is sending a file.
+    Upload,
+    /// What may come behind a complete answer.
+    Tail,
+}
+
+/// The command phase of one connection. Memory is bounded by [`MAX_QUEUED`] and [`Statements`].
+#[derive(Debug)]
+pub(super) struct CommandPhase {
+    /// What both sides can do.
+    capabilities: Capabilities,
+    queue: VecDeque<Queued>,
+    /// The answer to the queue's head.
+    reply: Reply,
+    /// When its first packet came.
+    first_byte: Option<Timestamp>,
+    /// The sequence id of the next packet of a file the client sends.
+    upload: Option<u8>,
+    /// The last answer can have a tail: its command's grammar and the next sequence id.
+    tail: Option<(Grammar, u8)>,
+    /// Of the client's packet whose head came and whose end did not.
+    client_passing: CarriesOn,
+    /// Of the server's.
+    server_passing: CarriesOn,
+    statements: Statements,
+    in_transaction: bool,
+    quit: bool,
+}
+
+impl CommandPhase {
+    pub(super) fn new(capabilities: Capabilities) -> Self {
+        Self {
+            capabilities,
+            queue: VecDeque::new(),
+            reply: Reply::new(Grammar::Nothing),
+            first_byte: None,
+            upload: None,
+            tail: None,
+            client_passing: CarriesOn::Nobody,
+            server_passing: CarriesOn::Nobody,
+            statements: Statements::default(),
+            in_transaction: false,
+            quit: false,
+        }
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// The client sent COM_QUIT: it is the one that ends the connection.
+    pub(super) fn has_quit(&self) -> bool {
+        self.quit
+    }
+
+    pub(super) fn client_packet(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
+        let carries_on = self.sent(packet, to)?;
+        self.client_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+        Ok(())
+    }
+
+    pub(super) fn server_packet(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
+        let carries_on = self.answered(packet, to)?;
+        self.server_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+        Ok(())
+    }
+
+    /// The last byte of a long packet passed; its last fragment had `sequence_id`.
+    pub(super) fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
+        let next = sequence_id.wrapping_add(1);
+        let passing = match sender {
+            Sender::Client => &mut self.client_passing,
+            Sender::Server => &mut self.server_passing,
+        };
+        let queued = match std::mem::take(passing) {
+            CarriesOn::Oldest => self.queue.front_mut(),
+            CarriesOn::Newest => self.queue.back_mut(),
+            CarriesOn::Upload => return self.upload = Some(next),
+            CarriesOn::Tail => return self.tail = self.tail.map(|(grammar, _)| (grammar, next)),
+            CarriesOn::Nobody => None,
+        };
+        if let Some(queued) = queued {
+            queued.sequence_id = next;
+        }
+    }
+
+    /// Nothing waits for an answer any more, and what was open is gone.
+    pub(super) fn end(&mut self, events: &mut Vec<Event>) {
+        for Queued { command, verb, .. } in self.queue.drain(..) {
+            events.push(Event::CommandEnded { command, verb, answer: None });
+        }
+        self.forget_statements(events);
+        self.transaction(false, events);
+    }
+
+    fn sent(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
+        let next = packet.sequence_id.wrapping_add(1);
+        if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
+            self.upload = (packet.length > 0).then_some(next);
+            // A server that refused the file has answered already, and the head is another command.
+            if let Some(head) = self.queue.front_mut().filter(|_| self.reply.awaits_file()) {
+                head.sequence_id = next;
+            }
+            return Ok(CarriesOn::Upload);
+        }
+        let head = self.queue.front().map(|queued| queued.command.grammar());
+        match (packet.sequence_id, head) {
+            // The server reads nothing behind COM_QUIT.
+            _ if self.quit => Ok(CarriesOn::Nobody),
+            (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
+            (0, _) => self.command(packet, to),
+            (_, Some(Grammar::ChangeUser)) => {
+                if let Some(head) = self.queue.front_mut() {
+                    head.sequence_id = next;
+                }
+                Ok(CarriesOn::Oldest)
+            }
+            _ => Err(OpaqueReason::Desync),
+        }
+    }
+
+    fn command(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
+        self.upload = None;
+        self.tail = None;
+        let command = packet.first().map_or(Command::SLEEP, Command);
+        let grammar = command.grammar();
+        if grammar == Grammar::Nothing {
+            to.events.push(Event::CommandSent(command));
+            self.quit |= command == Command::QUIT;
+            if command == Command::STMT_CLOSE && self.statements.closed(statement_id(packet)) {
+                to.events.push(Event::PreparedStatements { change: -1 });
+            }
+            return Ok(CarriesOn::Nobody);
+        }
+        if self.queue.len() >= MAX_QUEUED {
+            return Err(OpaqueReason::Memory);
+        }
+        to.events.push(Event::CommandStarted(command));
+        if self.queue.is_empty() {
+            self.reply = Reply::new(grammar);
+        }
+        let verb = self.verb(command, packet);
+        let started = to.clock.now();
+        self.queue.push_back(Queued { command, verb, sequence_id: 1, started });
+        match command {
+            Command::CLONE => Err(OpaqueReason::Clone),
+            Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
+            _ => Ok(CarriesOn::Newest),
+        }
+    }
+
+    /// The verb of the statement that a command executes or prepares.
+    fn verb(&mut self, command: Command, packet: &Packet) -> Option<Verb> {
+        match command {
+            Command::QUERY => Some(verb(statement(packet.prefix, self.capabilities))),
+            Command::STMT_PREPARE => {
+                let verb = verb(packet.prefix.get(1..).unwrap_or_default());
+                self.statements.prepare(verb);
+                Some(verb)
+            }
+            Command::STMT_EXECUTE | Command::STMT_BULK_EXECUTE => {
+                Some(self.statements.verb(statement_id(packet)))
+            }
+            _ => None,
+        }
+    }
+
+    fn answered(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
+        let next = packet.sequence_id.wrapping_add(1);
+        let is_alone = self.queue.len() == 1;
+        let Some(head) = self.queue.front_mut() else { return self.unasked(packet, to) };
+        // A refused file is answered before all of it has come.
+        if packet.sequence_id != head.sequence_id && !self.reply.awaits_file() {
+            // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
+            if packet.sequence_id <= 1 {
+                return self.unasked(packet, to);
+            }
+            // So is a command too long for the server (1153), at whichever fragment it noticed.
+            let sending = is_alone && self.client_passing == CarriesOn::Newest;
+            if !(sending && self.reply.awaits_first() && packet.first() == Some(ERR)) {
+                return Err(OpaqueReason::Desync);
+            }
+        }
+        head.sequence_id = next;
+        if self.first_byte.is_none() {
+            self.first_byte = Some(to.clock.now());
+        }
+        let asked_before = self.reply.awaits_file();
+        match self.reply.packet(packet, self.capabilities) {
+            Step::More => {
+                if self.reply.awaits_file() && !asked_before {
+                    self.upload = Some(next);
+                    to.events.push(Event::LocalInfile);
+                }
+                Ok(CarriesOn::Oldest)
+            }
+            Step::Done => {
+                self.done(next, to);
+                Ok(CarriesOn::Tail)
+            }
+            Step::Unexpected => Err(OpaqueReason::Desync),
+        }
+    }
+
+    /// The head's answer is complete; what follows it would have the sequence id `next`.
+    fn done(&mut self, next: u8, to: &mut Observer) {
+        let Some(Queued { command, verb, started, .. }) = self.queue.pop_front() else { return };
+        let tally = self.reply.tally();
+        let now = to.clock.now();
+        let first_byte = self.first_byte.take().unwrap_or(now).since(started);
+        let answer = Some(Answer { tally, took: now.since(started), first_byte });
+        to.events.push(Event::CommandEnded { command, verb, answer });
+        self.apply(command, verb.unwrap_or(Verb::Other), &tally, to.events);
+        self.tail = Some((command.grammar(), next));
+        if let Some(head) = self.queue.front() {
+            self.reply = Reply::new(head.command.grammar());
+        } else {
+            self.queue.shrink_to(4);
+        }
+    }
+
+    /// What the answer says of the session's state.
+    fn apply(&mut self, command: Command, verb: Verb, tally: &Tally, events: &mut Vec<Event>) {
+        if let Some(status) = self.reply.status() {
+            self.transaction(status.contains(StatusFlags::IN_TRANS), events);
+        }
+        if tally.errno.is_some() {
+            return;
+        }
+        match (command, self.reply.statement_id()) {
+            (Command::STMT_PREPARE, Some(id)) if self.statements.opened(id, verb) => {
+                events.push(Event::PreparedStatements { change: 1 });
+            }
+            (Command::CHANGE_USER | Command::RESET_CONNECTION, _) => self.forget_statements(events),
+            _ => {}
+        }
+    }
+
+    fn forget_statements(&mut self, events: &mut Vec<Event>) {
+        let open = i64::try_from(self.statements.clear()).unwrap_or(i64::MAX);
+        if open > 0 {
+            events.push(Event::PreparedStatements { change: open.saturating_neg() });
+        }
+    }
+
+    fn transaction(&mut self, open: bool, events: &mut Vec<Event>) {
+        if self.in_transaction != open {
+            self.in_transaction = open;
+            events.push(Event::Transaction { open });
+        }
+    }
+
+    /// A packet of the server that belongs to no command: an error of the server's own accord, or what
+    /// some servers send behind an answer that looked complete: the OK after OUT parameters, and
+    /// definitions beyond the 16 bits of their count.
+    fn unasked(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
+        if packet.first() == Some(ERR) {
+            let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+            to.events.push(Event::ServerNotice { errno });
+            return Ok(CarriesOn::Nobody);
+        }
+        match self.tail {
+            Some((Grammar::ResultSet | Grammar::Prepare, expected)) if expected == packet.sequence_id => {
+                self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
+                Ok(CarriesOn::Tail)
+            }
+            _ => Err(OpaqueReason::Desync),
+        }
+    }
+}
+
+/// The statement id behind the command byte; of a packet too short for it, one that no server gives.
+fn statement_id(packet: &Packet) -> u32 {
+    Reader::new(packet.prefix.get(1..).unwrap_or_default()).u32("statement_id").unwrap_or(0)
+}

@@ -1,0 +1,217 @@
+//! The connection phase: from the greeting to the server's decision about the client.
+//!
+//! | state          | sender | packet                          | next                        |
+//! |----------------|--------|---------------------------------|-----------------------------|
+//! | Greeting       | server | 0x0a HandshakeV10               | Handshake                   |
+//! | Greeting       | server | 0xff ERR                        | Refused                     |
+//! | Handshake      | client | response with SSL on both sides | TlsRequested                |
+//! | Handshake      | client | response                        | Authentication              |
+//! | TlsRequested   | client | 0x16                            | opaque(tls)                 |
+//! | TlsRequested   | client | anything else                   | Authentication              |
+//! | Authentication | client | anything (a secret)             | Authentication              |
+//! | Authentication | server | 0x01, 0x02, 0xfe                | Authentication              |
+//! | Authentication | server | 0x00 OK                         | the command phase           |
+//! | any            | server | 0xff ERR                        | Refused                     |
+//! | Refused        | both   | anything                        | Refused                     |
+
+use super::auth_plugin::AuthPlugin;
+use super::capability::Capabilities;
+use super::handshake::{self, HandshakeResponse, HandshakeV10};
+use super::packet::Packet;
+use super::response::{EOF, ERR, OK, error_code};
+use super::session::{Observer, Outcome};
+use super::types::Reader;
+use super::version::identify;
+use crate::clock::Timestamp;
+use crate::event::{Event, HandshakeResult, OpaqueReason, Phase};
+
+/// `Protocol::AuthMoreData`.
+const AUTH_MORE_DATA: u8 = 0x01;
+/// `Protocol::AuthNextFactor`.
+const AUTH_NEXT_FACTOR: u8 = 0x02;
+/// caching_sha2_password's `perform_full_authentication`.
+const FULL_AUTHENTICATION: u8 = 0x04;
+/// As much of a version text as a report shows.
+const SHOWN: usize = 40;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Greeting,
+    Handshake,
+    TlsRequested,
+    Authentication,
+    /// The server refused the client in this phase; nothing more is expected.
+    Refused(Phase),
+}
+
+/// What a packet of the server did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The connection phase goes on.
+    Stays,
+    /// The server takes commands, under these capabilities of both sides.
+    Accepted(Capabilities),
+}
+
+/// The connection phase of one connection.
+#[derive(Debug)]
+pub(super) struct ConnectionPhase {
+    state: State,
+    opened: Timestamp,
+    /// What the server offers, and from the handshake response on what both sides can do.
+    capabilities: Capabilities,
+    plugin: AuthPlugin,
+}
+
+impl ConnectionPhase {
+    pub(super) fn new(opened: Timestamp) -> Self {
+        let capabilities = Capabilities::default();
+        Self { state: State::Greeting, opened, capabilities, plugin: AuthPlugin::None }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.state {
+            State::Greeting => Phase::Greeting,
+            State::Handshake | State::TlsRequested => Phase::Handshake,
+            State::Authentication => Phase::Authentication,
+            State::Refused(phase) => phase,
+        }
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// The client asked for TLS: its next byte says whether TLS comes.
+    pub(super) fn awaits_tls(&self) -> bool {
+        self.state == State::TlsRequested
+    }
+
+    /// The client asked for TLS and then went on without.
+    pub(super) fn no_tls(&mut self) {
+        self.state = State::Authentication;
+    }
+
+    /// The client has been greeted and the server has not decided about it.
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.state, State::Handshake | State::TlsRequested | State::Authentication)
+    }
+
+    pub(super) fn client_packet(&mut self, packet: &Packet, peers: &mut String) -> Outcome {
+        match self.state {
+            State::Greeting => Err(OpaqueReason::NotMysql),
+            State::Handshake => {
+                let response = HandshakeResponse::parse(packet.prefix, self.capabilities);
+                let response = response.map_err(|_| OpaqueReason::Desync)?;
+                self.capabilities = self.capabilities & response.capabilities;
+                if !response.auth_plugin.is_empty() {
+                    self.plugin = AuthPlugin::from_name(response.auth_plugin);
+                }
+                show(peers, " client=", response.client_name);
+                show(peers, "/", response.client_version);
+                let tls = self.capabilities.contains(Capabilities::SSL);
+                self.state = if tls { State::TlsRequested } else { State::Authentication };
+                Ok(())
+            }
+            State::TlsRequested | State::Authentication | State::Refused(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn server_packet(
+        &mut self,
+        packet: &Packet,
+        peers: &mut String,
+        to: &mut Observer,
+    ) -> Outcome<Progress> {
+        match (self.state, packet.first()) {
+            (State::Refused(_), _) => {}
+            (State::Greeting, _) => self.greeting(packet, peers, to)?,
+            (_, Some(ERR)) => {
+                let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+                to.events.push(Event::HandshakeError { errno, plugin: self.plugin });
+                self.state = State::Refused(self.phase());
+                self.decided(HandshakeResult::Error, to);
+            }
+            (State::Handshake, _) => return Err(OpaqueReason::Desync),
+            (State::TlsRequested | State::Authentication, Some(OK)) => {
+                self.decided(HandshakeResult::Ok, to);
+                return Ok(Progress::Accepted(self.capabilities));
+            }
+            (State::TlsRequested | State::Authentication, Some(first)) => {
+                self.authentication(first, packet, to)?;
+            }
+            (State::TlsRequested | State::Authentication, None) => return Err(OpaqueReason::Desync),
+        }
+        Ok(Progress::Stays)
+    }
+
+    fn decided(&self, result: HandshakeResult, to: &mut Observer) {
+        let took = Some(to.clock.now().since(self.opened));
+        to.events.push(Event::Handshake { result, took });
+    }
+
+    fn greeting(&mut self, packet: &Packet, peers: &mut String, to: &mut Observer) -> Outcome {
+        match packet.first() {
+            Some(handshake::PROTOCOL_V10) => {
+                let greeting = HandshakeV10::parse(packet.prefix).map_err(|_| OpaqueReason::NotMysql)?;
+                self.greeted(greeting.server_version, peers, to);
+                self.capabilities = greeting.capabilities;
+                self.plugin = AuthPlugin::from_name(greeting.auth_plugin);
+                self.state = State::Handshake;
+                Ok(())
+            }
+            Some(handshake::PROTOCOL_V9) => {
+                let mut reader = Reader::new(packet.prefix);
+                let version = reader.u8("protocol_version").and_then(|_| reader.nul_bytes("server_version"));
+                self.greeted(version.map_err(|_| OpaqueReason::NotMysql)?, peers, to);
+                Err(OpaqueReason::NotMysql)
+            }
+            Some(handshake::ERR) => {
+                let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::NotMysql)?;
+                to.events.push(Event::PreHandshakeError { errno });
+                self.state = State::Refused(Phase::Greeting);
+                Ok(())
+            }
+            _ => Err(OpaqueReason::NotMysql),
+        }
+    }
+
+    fn greeted(&self, version: &[u8], peers: &mut String, to: &mut Observer) {
+        let (flavor, release) = identify(version);
+        let after = to.clock.now().since(self.opened);
+        to.events.push(Event::Greeting { flavor, release, after });
+        show(peers, "server=", version);
+    }
+
+    fn authentication(&mut self, first: u8, packet: &Packet, to: &mut Observer) -> Outcome {
+        let data = packet.prefix.get(1..).unwrap_or_default();
+        match first {
+            EOF | AUTH_NEXT_FACTOR => {
+                let name = data.split(|byte| *byte == 0).next().unwrap_or_default();
+                // A lone 0xfe is the request for the hash of MySQL before 4.1.
+                let old = first == EOF && packet.length == 1;
+                self.plugin = if old { AuthPlugin::OldPassword } else { AuthPlugin::from_name(name) };
+                to.events.push(Event::AuthSwitch(self.plugin));
+            }
+            AUTH_MORE_DATA => {
+                let full = self.plugin == AuthPlugin::CachingSha2Password && data == [FULL_AUTHENTICATION];
+                if full {
+                    to.events.push(Event::PlaintextFullAuth);
+                }
+            }
+            _ => return Err(OpaqueReason::Desync),
+        }
+        self.state = State::Authentication;
+        Ok(())
+    }
+}
+
+/// Appends a version text, as far as it is fit for a log.
+fn show(peers: &mut String, key: &str, text: &[u8]) {
+    let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
+    let shown = text.iter().take(SHOWN).map(|byte| if fit(byte) { char::from(*byte) } else { '_' });
+    if !text.is_empty() {
+        peers.push_str(key);
+        peers.extend(shown);
+    }
+}
