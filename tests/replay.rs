@@ -36,7 +36,6 @@ impl Told {
 fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told {
     let mut events = Vec::new();
     let mut connection = Connection::new(Inspection::Full, Protocol::Unknown, Timestamp::default());
-    connection.handle_open(&mut events);
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };
