@@ -18,6 +18,7 @@
 
 pub mod envoy;
 pub mod mariadb;
+pub mod packets;
 pub mod process;
 pub mod prometheus;
 
