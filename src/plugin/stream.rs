@@ -20,8 +20,9 @@ use crate::metrics::{ScopeId, ScopeLabel, label_value};
 use crate::mysql::session::Observer;
 use crate::ports;
 
-/// The attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamConnectionTermination`, `UC`.
-const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+/// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
+/// the server resets an established connection.
+const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
 /// The values of `metrics.labels` that are known when a connection begins.
 pub(super) struct Labels {
@@ -151,7 +152,7 @@ impl StreamContext for Stream {
     fn on_downstream_close(&mut self, peer_type: PeerType) {
         self.close(|| match peer_type {
             PeerType::Remote => ClosedBy::Client,
-            _ if response_flags() & UPSTREAM_CONNECTION_TERMINATION != 0 => ClosedBy::Server,
+            _ if response_flags() & UPSTREAM_REMOTE_RESET != 0 => ClosedBy::Server,
             _ => ClosedBy::Proxy,
         });
     }
