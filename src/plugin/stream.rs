@@ -43,6 +43,8 @@ impl Labels {
 /// A connection and where its metrics go.
 pub(super) struct Tracked {
     pub(super) connection: Connection,
+    /// The connection has been told that it is open.
+    opened: bool,
     labels: Labels,
     /// The name of the rule that matched.
     rule: Option<Rc<str>>,
@@ -67,11 +69,20 @@ impl Tracked {
         }
     }
 
-    pub(super) fn tick(&mut self, shared: &Shared) {
+    /// Lets the connection take something and records what it tells. What it tells of its opening is told here too: in the
+    /// first callback there would be no cluster to record it for.
+    fn handle(&mut self, shared: &Shared, what: impl FnOnce(&mut Connection, &mut Vec<Event>)) {
         let mut events = shared.events();
-        self.connection.handle_tick(&mut events);
+        if !std::mem::replace(&mut self.opened, true) {
+            self.connection.handle_open(&mut events);
+        }
+        what(&mut self.connection, &mut events);
         self.record(shared, &events);
         shared.put_back(events);
+    }
+
+    pub(super) fn tick(&mut self, shared: &Shared) {
+        self.handle(shared, Connection::handle_tick);
     }
 }
 
@@ -89,14 +100,10 @@ impl Stream {
         Self { context_id, shared, tracked: None }
     }
 
-    /// Lets the connection take something and records what it tells.
     fn handle(&self, what: impl FnOnce(&mut Connection, &mut Vec<Event>)) {
         let (Some(shared), Some(tracked)) = (&self.shared, &self.tracked) else { return };
         let Ok(mut tracked) = tracked.try_borrow_mut() else { return };
-        let mut events = shared.events();
-        what(&mut tracked.connection, &mut events);
-        tracked.record(shared, &events);
-        shared.put_back(events);
+        tracked.handle(shared, what);
     }
 
     fn data(&self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) {
@@ -131,11 +138,8 @@ impl StreamContext for Stream {
     fn on_new_connection(&mut self) -> Action {
         let Some(shared) = &self.shared else { return Action::Continue };
         let tracked = Rc::new(RefCell::new(begin(shared)));
-        self.tracked = Some(tracked.clone());
-        self.handle(Connection::handle_open);
-        if tracked.try_borrow().is_ok_and(|tracked| !tracked.connection.is_recognised()) {
-            shared.watch(self.context_id, Rc::downgrade(&tracked));
-        }
+        shared.watch(self.context_id, Rc::downgrade(&tracked));
+        self.tracked = Some(tracked);
         Action::Continue
     }
 
@@ -194,6 +198,7 @@ fn begin(shared: &Shared) -> Tracked {
     let named = port.filter(|port| shared.is_named(*port));
     Tracked {
         connection: Connection::new(inspection, expected, host::now()),
+        opened: false,
         labels: Labels { direction, port: named.map_or("other".into(), |port| port.to_string().into()) },
         rule: policy.name.as_deref().map(Rc::from),
         scope: None,
