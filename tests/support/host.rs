@@ -46,9 +46,9 @@ const PEER_UNKNOWN: u32 = 0;
 const PEER_LOCAL: u32 = 1;
 const PEER_REMOTE: u32 = 2;
 
-/// Of `response.flags`: the upstream could not be connected to; it ended the connection.
+/// Of `response.flags`: the upstream could not be connected to; it reset the connection.
 const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
-const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
 /// Attributes that are read once, when a connection begins to be told of.
 const SET_UP: [&str; 4] =
@@ -480,7 +480,7 @@ impl Stream {
     pub fn close(self, ending: Ending) -> Vec<Call> {
         let flags = match ending {
             Ending::Refused => UPSTREAM_CONNECTION_FAILURE,
-            Ending::ServerReset => UPSTREAM_CONNECTION_TERMINATION,
+            Ending::ServerReset => UPSTREAM_REMOTE_RESET,
             _ => 0,
         };
         set_property(self.id, "response.flags", Some(flags.to_le_bytes().to_vec()));
