@@ -238,7 +238,8 @@ impl Accumulator {
             histogram.settle(self.profile);
         }
         if !self.build_info_is_set {
-            let name = self.name(VM, Metric::BuildInfo, [0, 0], "");
+            let key = Key { scope: VM, metric: Metric::BuildInfo, labels: [0, 0] };
+            let name = self.name(key, None, "");
             self.build_info_is_set = sink.define(Kind::Gauge, &name).is_some_and(|id| sink.set(id, 1));
             self.defined = self.defined.saturating_add(u64::from(self.build_info_is_set));
         }
@@ -264,7 +265,7 @@ impl Accumulator {
         let mut cells = std::mem::take(&mut self.cells);
         for (key, cell) in &mut cells {
             let kind = key.metric.definition().kind;
-            self.tell(cell, kind, sink, |this| this.name(key.scope, key.metric, key.labels, ""));
+            self.tell(cell, kind, sink, |this| this.name(*key, None, ""));
         }
         self.cells = cells;
         let mut histograms = std::mem::take(&mut self.histograms);
@@ -272,15 +273,7 @@ impl Accumulator {
             let buckets = bounds(self.profile).map(|(le, _)| (Some(le), "_seconds_bucket"));
             let parts = buckets.chain([(None, "_seconds_count"), (None, "_microseconds_sum")]);
             for (cell, (le, ending)) in histogram.cells.iter_mut().zip(parts) {
-                self.tell(cell, Kind::Counter, sink, |this| {
-                    let mut name = this.name(key.scope, key.metric, key.labels, ending);
-                    if let Some(le) = le {
-                        let mut labels = String::new();
-                        push_label(&mut labels, "le", le);
-                        name.insert_str(0, &labels);
-                    }
-                    name
-                });
+                self.tell(cell, Kind::Counter, sink, |this| this.name(*key, le, ending));
             }
         }
         self.histograms = histograms;
@@ -298,12 +291,15 @@ impl Accumulator {
         }
     }
 
-    fn name(&self, scope: ScopeId, metric: Metric, codes: [u16; 2], ending: &str) -> String {
-        let definition = metric.definition();
-        let mut text =
-            self.scopes.get(usize::from(scope.0)).map(|scope| scope.text.clone()).unwrap_or_default();
-        for (label, code) in definition.labels.iter().zip(codes) {
+    fn name(&self, key: Key, le: Option<&str>, ending: &str) -> String {
+        let definition = key.metric.definition();
+        let scope = self.scopes.get(usize::from(key.scope.0));
+        let mut text = scope.map(|scope| scope.text.clone()).unwrap_or_default();
+        for (label, code) in definition.labels.iter().zip(key.labels) {
             push_label(&mut text, label.key(), &label.value(code));
+        }
+        if let Some(le) = le {
+            push_label(&mut text, "le", le);
         }
         push_name(&mut text, definition.name, ending);
         text
@@ -405,7 +401,8 @@ impl Accumulator {
 
     fn has_room(&self, more: usize) -> bool {
         let histograms = self.histograms.values().map(|histogram| histogram.cells.len());
-        let series = histograms.fold(self.cells.len(), usize::saturating_add);
+        // The information about the build is a series and no cell.
+        let series = histograms.fold(self.cells.len().saturating_add(1), usize::saturating_add);
         series.saturating_add(more) <= self.max_series
     }
 }
