@@ -226,7 +226,8 @@ impl CommandPhase {
         // A refused file is answered before all of it has come.
         if packet.sequence_id != head.sequence_id && !self.reply.awaits_file() {
             // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
-            if packet.sequence_id <= 1 {
+            let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
+            if packet.sequence_id <= 1 || follows {
                 return self.unasked(packet, to);
             }
             // So is a command too long for the server (1153), at whichever fragment it noticed.

@@ -92,6 +92,10 @@ impl Framer {
 
     /// How many payload bytes are kept of the packets that begin from now on.
     pub fn set_keep(&mut self, keep: usize) {
+        if keep < self.keep && !matches!(self.state, State::Prefix { .. }) {
+            // What a long handshake response needed is not held for the connection's life.
+            self.kept = Vec::new();
+        }
         self.keep = keep;
     }
 
