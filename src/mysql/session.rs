@@ -362,3 +362,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
