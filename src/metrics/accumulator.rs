@@ -445,3 +445,6 @@ fn code(command: Command) -> u16 {
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,3 +152,6 @@ impl Session {
         if capabilities.intersects(compression) { Err(OpaqueReason::Compressed) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;
