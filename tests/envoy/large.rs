@@ -73,7 +73,8 @@ fn a_megabyte_at_a_time_and_the_border_of_a_fragment() {
     let envoy = Envoy::start(configured(server.address(), json!({"metrics": {"profile": "full"}})));
     let mut ledger = Ledger::new(&envoy, MYSQL);
     let mut pair = Pair::logged_in(envoy.listener_addr(MYSQL), &server);
-    let (mut client, mut received) = (sent(&login(), Sender::Client), sent(&login(), Sender::Server));
+    let mut client = sent(&login(), Sender::Client) + QUIT.len();
+    let mut received = sent(&login(), Sender::Server);
     for (length, fragments) in [(MIB - 1, 1), (MIB, 1), (FRAGMENT - 1, 2), (FRAGMENT, 2)] {
         let (command, next) = query(length);
         assert_eq!(next, fragments);

@@ -115,14 +115,16 @@ impl<'e> Ledger<'e> {
     }
 }
 
-/// Reads lines of a series and a whole number.
+/// Reads lines of a series and a whole number. Several of the same series add up.
 fn parse(text: &str) -> Lines {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = |line: &str| {
-        let (series, value) = line.rsplit_once(' ')?;
-        Some((series.to_owned(), value.parse().ok()?))
-    };
-    lines.map(|text| line(text).unwrap_or_else(|| panic!("no series and number: {text}"))).collect()
+    let mut lines = Lines::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let value =
+            line.rsplit_once(' ').and_then(|(series, value)| Some((series, value.parse::<i64>().ok()?)));
+        let (series, value) = value.unwrap_or_else(|| panic!("no series and number: {line}"));
+        *lines.entry(series.to_owned()).or_default() += value;
+    }
+    lines
 }
 
 fn show(lines: &Lines) -> String {

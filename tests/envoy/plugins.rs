@@ -78,7 +78,8 @@ fn plugins_that_share_a_vm_count_apart() {
 fn two_workers_count_as_one() {
     const CONNECTIONS: usize = 40;
     let server = Server::start();
-    let envoy = Envoy::start(configured(server.address(), json!({})).concurrency(2));
+    let mysql = json!({"defaults": {"protocol": "mysql"}});
+    let envoy = Envoy::start(configured(server.address(), mysql).concurrency(2));
     let address = envoy.listener_addr(MYSQL);
     let mut ledger = Ledger::new(&envoy, MYSQL);
     let mut pairs: Vec<_> = (0..CONNECTIONS).map(|_| Pair::logged_in(address, &server)).collect();
