@@ -43,8 +43,6 @@ impl Labels {
 /// A connection and where its metrics go.
 pub(super) struct Tracked {
     pub(super) connection: Connection,
-    /// The connection has been told that it is open.
-    opened: bool,
     labels: Labels,
     /// The name of the rule that matched.
     rule: Option<Rc<str>>,
@@ -69,13 +67,9 @@ impl Tracked {
         }
     }
 
-    /// Lets the connection take something and records what it tells. What it tells of its opening is told here too: in the
-    /// first callback there would be no cluster to record it for.
+    /// Lets the connection take something and records what it tells.
     fn handle(&mut self, shared: &Shared, what: impl FnOnce(&mut Connection, &mut Vec<Event>)) {
         let mut events = shared.events();
-        if !std::mem::replace(&mut self.opened, true) {
-            self.connection.handle_open(&mut events);
-        }
         what(&mut self.connection, &mut events);
         self.record(shared, &events);
         shared.put_back(events);
@@ -120,7 +114,7 @@ impl Stream {
         if self.tracked.take().is_some() {
             // A plugin that has ended ticks no more.
             if let Some(shared) = self.shared.as_ref().filter(|shared| shared.has_ended()) {
-                shared.flush();
+                shared.end();
             }
         }
     }
@@ -198,7 +192,6 @@ fn begin(shared: &Shared) -> Tracked {
     let named = port.filter(|port| shared.is_named(*port));
     Tracked {
         connection: Connection::new(inspection, expected, host::now()),
-        opened: false,
         labels: Labels { direction, port: named.map_or("other".into(), |port| port.to_string().into()) },
         rule: policy.name.as_deref().map(Rc::from),
         scope: None,
