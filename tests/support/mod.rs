@@ -21,6 +21,7 @@ pub mod database;
 pub mod envoy;
 pub mod mariadb;
 pub mod mysqld;
+pub mod packets;
 pub mod process;
 pub mod prometheus;
 
