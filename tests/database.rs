@@ -7,10 +7,13 @@ mod support;
 
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, Value};
+#[cfg(feature = "mysqld")]
+use support::client::QUERY_ATTRIBUTES;
+use support::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
 use support::database::{DATABASE, Database, PASSWORD, USER};
 use support::mariadb::{self, MariaDb};
 #[cfg(feature = "mysqld")]
-use support::mysqld::{MySql, NO_TLS};
+use support::mysqld::{MySql, NO_TLS, SHA256_USER};
 
 fn session(server: &Database) {
     let options = OptsBuilder::new()
@@ -73,4 +76,42 @@ fn mysql_counts_a_session() {
     counts_a_session(&server);
     let counts = server.oracle_when_alone().since(&before).counts;
     assert_eq!((counts.commands["ping"], counts.affected_rows, counts.warnings), (1, Some(3), Some(0)));
+}
+
+/// Logs in, asks for a result set in the text and in the binary protocol, and says goodbye.
+fn raw_session(server: &Database, login: &Login) {
+    let mut client = Client::login(server.addr(), login);
+    client.query("SELECT 1, 'two' UNION SELECT 2, NULL").expect("rows");
+    client.query("SELECT * FROM nosuch").expect_errno(1146);
+    let statement = client.prepare("SELECT ? + 1").expect("a statement").statement_id();
+    client.execute(statement, 0, &["7"]).expect("a row");
+    client.pipeline(&[&[0x0e], &[0x19, 1, 0, 0, 0], &[0x0e]]);
+    for _ in 0..2 {
+        client.single().expect("an answer to COM_PING");
+    }
+    client.quit();
+}
+
+const MODERN: u32 = CLASSIC | DEPRECATE_EOF | SESSION_TRACK;
+
+#[test]
+fn the_raw_client_speaks_with_mariadb() {
+    let server = MariaDb::start(&[]);
+    for capabilities in [CLASSIC, MODERN] {
+        raw_session(&server, &Login::new(capabilities));
+    }
+    let refused = Client::connect(server.addr()).log_in(&Login::new(CLASSIC).user(USER, "wrong"));
+    assert_eq!(refused.err(), Some(1045));
+}
+
+#[cfg(feature = "mysqld")]
+#[test]
+fn the_raw_client_speaks_with_mysql() {
+    let server = MySql::start(&[]);
+    // The first login of a user is by the whole password, the next ones are fast.
+    for user in [USER, USER, SHA256_USER] {
+        for capabilities in [CLASSIC, MODERN | QUERY_ATTRIBUTES] {
+            raw_session(&server, &Login::new(capabilities).user(user, PASSWORD));
+        }
+    }
 }

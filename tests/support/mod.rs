@@ -17,6 +17,7 @@
 )]
 
 pub mod capture;
+pub mod client;
 pub mod database;
 pub mod envoy;
 pub mod mariadb;
