@@ -1,4 +1,4 @@
-//! Real peers for tests and the demo: Envoy with one of the bootstraps of `envoy/`, a private MariaDB.
+//! Real peers for tests and the demo: Envoy with one of the bootstraps of `envoy/`, a private MariaDB or MySQL.
 //!
 //! A test says `mod support;`. Everything listens on an ephemeral loopback port and lives in a temporary directory; no
 //! server outlives the process that started it. What goes wrong here panics, with the server's own log.
@@ -17,17 +17,22 @@
 )]
 
 pub mod capture;
+pub mod client;
+pub mod database;
 pub mod envoy;
 pub mod mariadb;
-pub mod peer;
+pub mod mysqld;
 pub mod packets;
+pub mod peer;
 pub mod process;
 pub mod prometheus;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 /// The repository's directory.
 pub fn root() -> &'static Path {
@@ -36,23 +41,28 @@ pub fn root() -> &'static Path {
 
 /// The module under test: `FIRSTWORD_WASM`, else `target/firstword.wasm`.
 pub fn wasm() -> PathBuf {
-    built("FIRSTWORD_WASM", "target/firstword.wasm")
+    built("FIRSTWORD_WASM", "target/firstword.wasm", "make wasm")
 }
 
 /// The Envoy under test: `ENVOY`, else the one `make tools` fetched.
 pub fn envoy() -> PathBuf {
-    built("ENVOY", "target/tools/envoy")
+    built("ENVOY", "target/tools/envoy", "make tools")
 }
 
 /// The MariaDB server: `MARIADBD`, else the one `make tools` found or installed.
 pub fn mariadbd() -> PathBuf {
     // A link followed: the server looks for its files beside itself.
-    built("MARIADBD", "target/tools/mariadbd").canonicalize().expect("the path of the server")
+    built("MARIADBD", "target/tools/mariadbd", "make tools").canonicalize().expect("the path of the server")
 }
 
-fn built(variable: &str, default: &str) -> PathBuf {
+/// The MySQL server: `MYSQLD`, else the one `make tools-mysql` fetched.
+pub fn mysqld() -> PathBuf {
+    built("MYSQLD", "target/tools/mysqld", "make tools-mysql")
+}
+
+fn built(variable: &str, default: &str, made_by: &str) -> PathBuf {
     let path = root().join(std::env::var_os(variable).filter(|v| !v.is_empty()).unwrap_or(default.into()));
-    assert!(path.exists(), "{} is missing; run: make wasm tools (or set {variable})", path.display());
+    assert!(path.exists(), "{} is missing; run: {made_by} (or set {variable})", path.display());
     path
 }
 
@@ -70,6 +80,16 @@ pub fn free_port() -> u16 {
 
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// A connection to `address`, from the machine's address `source` if one is given.
+pub fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+    }
+    socket.connect(&address.into()).unwrap_or_else(|e| panic!("{address}: {e}"));
+    socket.into()
 }
 
 /// Asks again and again until there is an answer; panics, naming `what` was waited for, when there is none in time.
