@@ -1,10 +1,4 @@
-//! A real client and a real MariaDB with the filter between them: the client sees no difference, and the filter counts
-//! what the server counts.
-
-// A panic is how a test reports.
-#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
-mod support;
+//! A client sees no difference; on MariaDB, whose general log and command line client are at hand.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,40 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
-use mysql::{Conn, OptsBuilder, Row};
-use support::envoy::{Envoy, EnvoyOptions};
-use support::mariadb::{DATABASE, GENERAL_LOG, MariaDb, PASSWORD, USER};
-use support::prometheus::Metrics;
-use support::wait_for;
+use mysql::{Conn, Row};
 
-/// Longer than two ticks of the filter.
-const QUIET: Duration = Duration::from_millis(1500);
+use crate::counts::{QUIET, between, client_options as options, login, sum};
+use crate::support::mariadb::{GENERAL_LOG, MariaDb, PASSWORD, USER};
+use crate::support::wait_for;
+
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn between(database: &MariaDb) -> Envoy {
-    let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr());
-    Envoy::start(options.configuration(r#"{"metrics": {"profile": "full"}}"#))
-}
-
-fn options(address: SocketAddr, user: &str, password: &str) -> OptsBuilder {
-    OptsBuilder::new()
-        .ip_or_hostname(Some(address.ip().to_string()))
-        .tcp_port(address.port())
-        .prefer_socket(false)
-        .user(Some(user))
-        .pass(Some(password))
-        .db_name(Some(DATABASE))
-        .max_allowed_packet(Some(64 << 20))
-}
-
-fn login(address: SocketAddr) -> Conn {
-    Conn::new(options(address, USER, PASSWORD)).unwrap()
-}
-
-/// The sum of a metric over all labels but those given.
-fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
-    metrics.select(name, labels).map(|sample| sample.value as u64).sum()
-}
 
 /// Everything a client can see of a session: rows, errors, numbers of affected rows.
 fn session(address: SocketAddr, table: &str) -> Vec<String> {
@@ -121,31 +88,31 @@ fn the_filter_counts_what_the_server_counts() {
     let metrics = envoy.stable(QUIET);
     let after = database.statuses(&STATUSES);
     let grown = |name: &str| after[name] - before[name];
-    let sent_by = |sender| sum(&metrics, "firstword_bytes_total", &[("sender", sender)]);
+    let sent_by = |sender| sum(&metrics, "bytes_total", &[("sender", sender)]);
 
     assert_eq!(sent_by("client"), grown("Bytes_received"));
     assert_eq!(sent_by("server"), grown("Bytes_sent"));
-    assert_eq!(sum(&metrics, "firstword_connections_total", &[("protocol", "mysql")]), grown("Connections"));
-    assert_eq!(sum(&metrics, "firstword_handshakes_total", &[("result", "ok")]), clients);
-    assert_eq!(sum(&metrics, "firstword_rows_total", &[]), grown("Rows_sent"));
-    assert_eq!(sum(&metrics, "firstword_errors_total", &[("errno", "1146")]), clients);
-    assert_eq!(sum(&metrics, "firstword_errors_total", &[("errno", "1064")]), clients);
-    assert_eq!(sum(&metrics, "firstword_errors_total", &[]), 2 * clients);
+    assert_eq!(sum(&metrics, "connections_total", &[("protocol", "mysql")]), grown("Connections"));
+    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), clients);
+    assert_eq!(sum(&metrics, "rows_total", &[]), grown("Rows_sent"));
+    assert_eq!(sum(&metrics, "errors_total", &[("errno", "1146")]), clients);
+    assert_eq!(sum(&metrics, "errors_total", &[("errno", "1064")]), clients);
+    assert_eq!(sum(&metrics, "errors_total", &[]), 2 * clients);
     let logged = database.logged();
     let counted: BTreeMap<_, _> = LOGGED
-        .map(|(label, word)| (word, sum(&metrics, "firstword_commands_total", &[("command", label)])))
+        .map(|(label, word)| (word, sum(&metrics, "commands_total", &[("command", label)])))
         .into_iter()
         .collect();
     let expected: BTreeMap<_, _> =
         LOGGED.map(|(_, word)| (word, logged.get(word).copied().unwrap_or(0))).into_iter().collect();
     assert_eq!(counted, expected);
     // The general log does not know COM_PING.
-    assert_eq!(sum(&metrics, "firstword_commands_total", &[("command", "ping")]), clients);
+    assert_eq!(sum(&metrics, "commands_total", &[("command", "ping")]), clients);
     let all: u64 = expected.values().sum();
-    assert_eq!(sum(&metrics, "firstword_commands_total", &[]), all + clients);
-    assert_eq!(sum(&metrics, "firstword_commands_in_flight", &[]), 0);
-    assert_eq!(sum(&metrics, "firstword_connections_active", &[]), 0);
-    assert_eq!(sum(&metrics, "firstword_opaque_total", &[]), 0);
+    assert_eq!(sum(&metrics, "commands_total", &[]), all + clients);
+    assert_eq!(sum(&metrics, "commands_in_flight", &[]), 0);
+    assert_eq!(sum(&metrics, "connections_active", &[]), 0);
+    assert_eq!(sum(&metrics, "opaque_total", &[]), 0);
 }
 
 #[test]
@@ -167,14 +134,14 @@ fn refused_clients_are_counted_as_the_server_refuses_them() {
     let accepted = held.len() as u64;
     drop(held);
     let metrics = envoy.stable(QUIET);
-    assert_eq!(sum(&metrics, "firstword_pre_handshake_errors_total", &[("errno", "1040")]), 1);
-    assert_eq!(sum(&metrics, "firstword_pre_handshake_errors_total", &[]), 1);
-    assert_eq!(sum(&metrics, "firstword_handshakes_total", &[("result", "error")]), 3);
-    assert_eq!(sum(&metrics, "firstword_handshakes_total", &[("result", "ok")]), accepted);
-    let greeted = sum(&metrics, "firstword_greetings_total", &[("flavor", "mariadb"), ("release", "10.11")]);
+    assert_eq!(sum(&metrics, "pre_handshake_errors_total", &[("errno", "1040")]), 1);
+    assert_eq!(sum(&metrics, "pre_handshake_errors_total", &[]), 1);
+    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "error")]), 3);
+    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), accepted);
+    let greeted = sum(&metrics, "greetings_total", &[("flavor", "mariadb"), ("release", "10.11")]);
     assert_eq!(greeted, 3 + accepted);
-    assert_eq!(sum(&metrics, "firstword_connections_total", &[("protocol", "mysql")]), 4 + accepted);
-    assert_eq!(sum(&metrics, "firstword_opaque_total", &[]), 0);
+    assert_eq!(sum(&metrics, "connections_total", &[("protocol", "mysql")]), 4 + accepted);
+    assert_eq!(sum(&metrics, "opaque_total", &[]), 0);
 }
 
 fn cli(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -203,6 +170,6 @@ fn the_command_line_client_sees_no_difference() {
         assert_eq!(cli(address, arguments), cli(database.addr(), arguments), "{arguments:?}");
     }
     let metrics = envoy.stable(QUIET);
-    assert_eq!(sum(&metrics, "firstword_opaque_total", &[("reason", "compressed")]), 1);
-    assert_eq!(sum(&metrics, "firstword_opaque_total", &[]), 1);
+    assert_eq!(sum(&metrics, "opaque_total", &[("reason", "compressed")]), 1);
+    assert_eq!(sum(&metrics, "opaque_total", &[]), 1);
 }

@@ -1,0 +1,183 @@
+//! Commands and answers that few clients use, by a client that speaks the protocol itself.
+
+use crate::counts::{address, assert_equal, between, on_both_servers, sum};
+use crate::support::client::{
+    CLASSIC, Client, DEPRECATE_EOF, Login, OPTIONAL_METADATA, QUERY_ATTRIBUTES, SESSION_TRACK,
+};
+use crate::support::database::{Database, PASSWORD, USER};
+
+on_both_servers! { results_of_every_shape cursors sessions_that_change files commands_sent_ahead forty_megabytes }
+
+/// Without and with what changes the grammar of results; a server takes what it knows of it.
+const DIALECTS: [u32; 3] = [
+    CLASSIC,
+    CLASSIC | DEPRECATE_EOF | SESSION_TRACK,
+    CLASSIC | DEPRECATE_EOF | SESSION_TRACK | OPTIONAL_METADATA | QUERY_ATTRIBUTES,
+];
+
+fn results_of_every_shape(database: &Database) {
+    let envoy = between(database);
+    let before = database.oracle();
+    let mut statements = 0;
+    for capabilities in DIALECTS {
+        let mut client = Client::login(address(&envoy), &Login::new(capabilities));
+        client.query("DROP TABLE IF EXISTS shapes").expect("a drop");
+        client.query("CREATE TABLE shapes (id INT PRIMARY KEY, text LONGTEXT)").expect("a table");
+        client
+            .query("INSERT INTO shapes VALUES (1, NULL), (2, 'two'), (3, REPEAT('x', 70000))")
+            .expect("rows");
+        client.query("SELECT * FROM shapes").expect("rows");
+        client.query("SELECT text FROM shapes WHERE id = 1").expect("a row that begins with NULL");
+        client.query("SELECT 1 FROM shapes WHERE FALSE").expect("no row");
+        client
+            .query("SELECT 1; SELECT * FROM shapes; DELETE FROM shapes WHERE id = 3")
+            .expect("three results");
+        statements += 2;
+        client.query("SELECT 1; SELECT * FROM nosuch; SELECT 2").expect_errno(1146);
+        statements += 1;
+        client.query("DROP PROCEDURE IF EXISTS shapes_of").expect("a drop");
+        client.query(
+            "CREATE PROCEDURE shapes_of(INOUT n INT) BEGIN SELECT * FROM shapes; SELECT n; SET n = n + 1; END",
+        )
+        .expect("a procedure");
+        client.query("SET @n = 1").expect("a variable");
+        client.query("CALL shapes_of(@n)").expect("two results");
+        let call = client.prepare("CALL shapes_of(?)").expect("a statement").statement_id();
+        client.execute(call, 0, &["4"]).expect("two results and the parameter");
+        let select = client.prepare("SELECT * FROM shapes WHERE id = ?").expect("a statement").statement_id();
+        for id in ["1", "2", "9"] {
+            client.execute(select, 0, &[id]).expect("rows");
+        }
+        client.command(&[&[0x1a], &select.to_le_bytes()[..]].concat());
+        client.single().expect("a reset");
+        client.command(&[&[0x19], &select.to_le_bytes()[..]].concat());
+        client.prepare("INSERT INTO shapes VALUES (?, ?)").expect("a statement without columns");
+        client.prepare("SELECT nothing FROM nosuch").expect_errno(1146);
+        client.command(b"\x09");
+        client.single().expect("statistics");
+        client.command(b"\x0e");
+        client.single().expect("a pong");
+        client.quit();
+    }
+    // A failed statement is not counted by either server as one more text.
+    assert_equal(database, &before, &envoy, statements);
+}
+
+fn cursors(database: &Database) {
+    let envoy = between(database);
+    let before = database.oracle();
+    for capabilities in DIALECTS {
+        let mut client = Client::login(address(&envoy), &Login::new(capabilities));
+        client.query("DROP TABLE IF EXISTS many").expect("a drop");
+        client.query("CREATE TABLE many (id INT PRIMARY KEY)").expect("a table");
+        let rows: Vec<_> = (0..25).map(|id| format!("({id})")).collect();
+        client.query(&format!("INSERT INTO many VALUES {}", rows.join(","))).expect("rows");
+        let statement = client.prepare("SELECT * FROM many").expect("a statement").statement_id();
+        client.execute(statement, 1, &[]).expect("a cursor");
+        for _ in 0..3 {
+            client.command(&[&[0x1c], &statement.to_le_bytes()[..], &10_u32.to_le_bytes()].concat());
+            client.until_eof().expect("some rows");
+        }
+        client.quit();
+    }
+    assert_equal(database, &before, &envoy, 0);
+}
+
+fn sessions_that_change(database: &Database) {
+    let envoy = between(database);
+    let before = database.oracle();
+    for capabilities in DIALECTS {
+        let login = Login::new(capabilities);
+        let mut client = Client::login(address(&envoy), &login);
+        let plugin = client.plugin.clone();
+        client.prepare("SELECT 1").expect("a statement");
+        client.command(b"\x1f");
+        client.single().expect("a reset");
+        client.query("BEGIN").expect("a transaction");
+        client.query("SELECT 1").expect("a row");
+        client.prepare("SELECT 2").expect("a statement");
+        client.change_user(&login, &plugin).expect("the same user");
+        client.command(b"\x02information_schema");
+        client.single().expect("a schema");
+        client.command(b"\x02nosuch");
+        client.single().expect_errno(1049);
+        client.command(b"\x1b\x01\0");
+        client.single().expect("multi-statements off");
+        client.query("SELECT 1; SELECT 2").expect_errno(1064);
+        client.change_user(&login.clone().user(USER, "wrong"), &plugin).expect_errno(1045);
+    }
+    let metrics = envoy.stable(crate::counts::QUIET);
+    let _ = before;
+    assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
+    assert_eq!(sum(&metrics, "errors_total", &[("errno", "1045")]), 3);
+    assert_eq!(sum(&metrics, "errors_total", &[("errno", "1049")]), 3);
+    assert_eq!(sum(&metrics, "errors_total", &[("errno", "1064")]), 3);
+    assert_eq!(sum(&metrics, "commands_total", &[("command", "change_user")]), 6);
+    assert_eq!(sum(&metrics, "prepared_statements_open", &[]), 0);
+    assert_eq!(sum(&metrics, "transactions_open", &[]), 0);
+}
+
+fn files(database: &Database) {
+    database.sql("SET GLOBAL local_infile = 1");
+    let envoy = between(database);
+    let before = database.oracle();
+    let mut requests = 0;
+    for capabilities in DIALECTS {
+        let mut client = Client::login(address(&envoy), &Login::new(capabilities).user(USER, PASSWORD));
+        client.query("DROP TABLE IF EXISTS filled").expect("a drop");
+        client.query("CREATE TABLE filled (id INT PRIMARY KEY)").expect("a table");
+        let load = "LOAD DATA LOCAL INFILE 'any' INTO TABLE filled";
+        for file in [&["1\n2\n", "3\n"][..], &[], &["1\n4\n"]] {
+            let asked = client.query(load);
+            assert_eq!(asked.0.last().and_then(|packet| packet.first()), Some(&0xfb), "a request for a file");
+            requests += 1;
+            for piece in file {
+                client.write(piece.as_bytes());
+            }
+            client.write(b"");
+            client.single().expect("the end of the file");
+        }
+        client.query("LOAD DATA LOCAL INFILE 'any' INTO TABLE nosuch").expect_errno(1146);
+        client.query("SELECT * FROM filled").expect("rows");
+        client.quit();
+    }
+    assert_equal(database, &before, &envoy, 0);
+    let metrics = envoy.stable(crate::counts::QUIET);
+    assert_eq!(sum(&metrics, "local_infile_total", &[]), requests);
+}
+
+fn commands_sent_ahead(database: &Database) {
+    let envoy = between(database);
+    let before = database.oracle();
+    for capabilities in DIALECTS {
+        let mut client = Client::login(address(&envoy), &Login::new(capabilities));
+        let statements = ["SELECT 1", "SELECT * FROM nosuch", "SELECT REPEAT('x', 100000)", "DO 1"];
+        for _ in 0..20 {
+            let payloads: Vec<_> = statements.iter().map(|text| client.query_payload(text)).collect();
+            let mut all: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+            all.push(b"\x0e");
+            client.pipeline(&all);
+            client.results().expect("a row");
+            client.results().expect_errno(1146);
+            client.results().expect("a long row");
+            client.results().expect("an OK");
+            client.single().expect("a pong");
+        }
+        client.quit();
+    }
+    assert_equal(database, &before, &envoy, 0);
+}
+
+fn forty_megabytes(database: &Database) {
+    database.sql("SET GLOBAL max_allowed_packet = 128 * 1024 * 1024");
+    let envoy = between(database);
+    let before = database.oracle();
+    let mut client = Client::login(address(&envoy), &Login::new(CLASSIC));
+    let answer = client.query("SELECT REPEAT('x', 40000000)").expect("a long row");
+    assert_eq!(answer.0.iter().map(Vec::len).max(), Some(40_000_004));
+    let text = "y".repeat(40_000_000);
+    let answer = client.query(&format!("SELECT LENGTH('{text}')")).expect("a length");
+    assert!(answer.0.contains(&b"\x0840000000".to_vec()));
+    client.quit();
+    assert_equal(database, &before, &envoy, 0);
+}

@@ -1,0 +1,106 @@
+//! The filter's counts beside the server's.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mysql::{Conn, OptsBuilder};
+
+use crate::support::database::{DATABASE, Database, Oracle, PASSWORD, USER};
+use crate::support::envoy::{Envoy, EnvoyOptions};
+use crate::support::prometheus::Metrics;
+
+/// Longer than two ticks of the filter.
+pub const QUIET: Duration = Duration::from_millis(1500);
+
+pub fn options(database: &Database) -> EnvoyOptions {
+    let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr());
+    options.configuration(r#"{"metrics": {"profile": "full", "max_series": 5000}}"#)
+}
+
+pub fn between(database: &Database) -> Envoy {
+    Envoy::start(options(database))
+}
+
+pub fn address(envoy: &Envoy) -> SocketAddr {
+    envoy.listener_addr("mysql")
+}
+
+pub fn client_options(address: SocketAddr, user: &str, password: &str) -> OptsBuilder {
+    OptsBuilder::new()
+        .ip_or_hostname(Some(address.ip().to_string()))
+        .tcp_port(address.port())
+        .prefer_socket(false)
+        .user(Some(user))
+        .pass(Some(password))
+        .db_name(Some(DATABASE))
+        .max_allowed_packet(Some(64 << 20))
+}
+
+pub fn login(address: SocketAddr) -> Conn {
+    Conn::new(client_options(address, USER, PASSWORD)).unwrap()
+}
+
+/// The sum of one of the filter's metrics over all labels but those given; a series that is not there counts 0.
+pub fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
+    let name = format!("firstword_{name}");
+    metrics.select(&name, labels).map(|sample| sample.value as u64).sum()
+}
+
+/// The sums by the values of one label, without zeros.
+pub fn by(metrics: &Metrics, name: &str, label: &str) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for sample in metrics.select(&format!("firstword_{name}"), &[]) {
+        *sums.entry(sample.labels[label].clone()).or_insert(0) += sample.value as u64;
+    }
+    sums.retain(|_, count| *count > 0);
+    sums
+}
+
+/// Everything the server counted since `before`, the filter counted too, to the unit. `statements` is how many more
+/// statements than COM_QUERYs were sent: the server counts a command for each of several statements in one text.
+pub fn assert_equal(database: &Database, before: &Oracle, envoy: &Envoy, statements: u64) {
+    let metrics = envoy.stable(QUIET);
+    let server = database.oracle_when_alone().since(before);
+    let filter = |name: &str| sum(&metrics, name, &[]);
+    assert_eq!(by(&metrics, "opaque_total", "reason"), BTreeMap::new(), "{}", envoy.log());
+    assert_eq!(sum(&metrics, "bytes_total", &[("sender", "client")]), server.bytes_received);
+    assert_eq!(sum(&metrics, "bytes_total", &[("sender", "server")]), server.bytes_sent);
+    assert_eq!(filter("connections_total"), server.connections);
+    let mut commands = server.counts.commands.clone();
+    *commands.get_mut("query").unwrap() -= statements;
+    for (label, count) in commands {
+        assert_eq!(sum(&metrics, "commands_total", &[("command", label)]), count, "command {label}");
+    }
+    let errors = server.counts.errors.iter().map(|(errno, count)| (errno.to_string(), *count)).collect();
+    assert_eq!(by(&metrics, "errors_total", "errno"), errors);
+    assert_eq!(filter("rows_total"), server.counts.rows, "rows");
+    for (name, count) in
+        [("affected_rows_total", server.counts.affected_rows), ("warnings_total", server.counts.warnings)]
+    {
+        if let Some(count) = count {
+            assert_eq!(filter(name), count, "{name}");
+        }
+    }
+    for gauge in ["connections_active", "commands_in_flight", "prepared_statements_open", "transactions_open"]
+    {
+        assert_eq!(filter(gauge), 0, "{gauge}");
+    }
+}
+
+/// Runs each scenario on both servers, as a test of its own.
+macro_rules! on_both_servers {
+    ($($(#[$doc:meta])* $scenario:ident)*) => {
+        mod mariadb {
+            use crate::support::mariadb::{COUNTED, MariaDb};
+            $($(#[$doc])* #[test] fn $scenario() { super::$scenario(&MariaDb::start(&COUNTED)); })*
+        }
+        #[cfg(feature = "mysqld")]
+        mod mysql {
+            use crate::support::mysqld::{MySql, NO_TLS};
+            $($(#[$doc])* #[test] fn $scenario() { super::$scenario(&MySql::start(&[NO_TLS])); })*
+        }
+    };
+}
+
+pub(crate) use on_both_servers;

@@ -1,0 +1,23 @@
+//! Real clients and real servers with the filter between them: the client sees no difference, and the filter counts what
+//! the server counts.
+
+// A panic is how a test reports.
+#![allow(
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod authentication;
+mod commands;
+mod counts;
+mod endings;
+mod load;
+mod replication;
+mod transparency;
