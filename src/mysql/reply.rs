@@ -121,7 +121,9 @@ impl Reply {
     fn step(&mut self, packet: &Packet, capabilities: Capabilities) -> Result<Step, Step> {
         let Some(first) = packet.first() else { return Err(Step::Unexpected) };
         let deprecate_eof = capabilities.contains(Capabilities::DEPRECATE_EOF);
-        if first == ERR {
+        // The text of COM_STATISTICS may begin with any byte; an error has the mark of its SQL state.
+        let is_text = self.grammar == Grammar::Statistics && packet.prefix.get(3) != Some(&b'#');
+        if first == ERR && !is_text {
             return self.error(packet, capabilities);
         }
         let is_eof = first == EOF && packet.length < EOF_MAX_LEN;
