@@ -331,3 +331,6 @@ impl CommandPhase {
 fn statement_id(packet: &Packet) -> u32 {
     Reader::new(packet.prefix.get(1..).unwrap_or_default()).u32("statement_id").unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;
