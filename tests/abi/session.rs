@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::host::{Ending, ORDERS, Vm};
 use crate::scripts::{self, Script, Turn, bytes, cut, in_pieces, run};
 use crate::support::packets::*;
-use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, buckets, counted, under};
+use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, buckets, counted, sum, under};
 
 const FULL: &str = r#"{"metrics": {"profile": "full"}}"#;
 
@@ -455,6 +455,29 @@ fn a_greeting_of_version_9_is_counted_and_not_followed() {
             "packets_total{sender=server} 1",
         ],
     );
+}
+
+#[test]
+fn what_is_not_followed_owes_no_answer() {
+    for (commands, count, reason) in [
+        (command(0x20, b""), 1, "clone"),
+        (command(0x21, b""), 1, "replication"),
+        (command(COM_PING, b"").repeat(1025), 1024, "memory"),
+    ] {
+        let vm = Vm::start();
+        let plugin = vm.plugin("");
+        let script = [scripts::login(CLIENT_CAPABILITIES), vec![Turn::Client(commands)]].concat();
+        let stream = plugin.connect(&ORDERS);
+        scripts::play(&stream, &script);
+        plugin.flush();
+        assert_eq!(sum(&vm, "commands_total", &[]), count, "{reason}");
+        assert_eq!(sum(&vm, "commands_in_flight", &[]), 0, "{reason}");
+        assert_eq!(sum(&vm, "command_duration_seconds_count", &[]), 0, "{reason}");
+        assert_eq!(sum(&vm, "opaque_total", &[&format!("reason=.={reason}")]), 1);
+        assert_eq!(stream.server(&answer([ok()])), [], "{reason}");
+        stream.close(Ending::ClientFin);
+        assert_eq!(vm.log(), [], "only a desync is a defect");
+    }
 }
 
 #[test]
