@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
@@ -83,6 +84,7 @@ fn greeting() -> Vec<u8> {
     let mut payload =
         b"\x0a8.0.41\0\x07\0\0\0\x31\x32\x33\x34\x35\x36\x37\x38\0\xff\xff\xff\x02\0\xff\xdf\x15".to_vec();
     payload.extend_from_slice(&[0; 10]);
+    payload.extend_from_slice(b"123456789012\0mysql_native_password\0");
     packet(0, &payload)
 }
 
@@ -178,13 +180,15 @@ fn tls_is_looked_for_behind_the_packet_and_not_in_it() {
         assert_eq!(watched.told(), [], "cut at {cut}");
         watched.client(&packet(3, b"no TLS"));
         watched.server(&packet(4, b"\0\0\0\x02\0\0\0"));
-        assert_eq!(watched.told(), [Event::Handshake(HandshakeResult::Ok)], "cut at {cut}");
+        let took = Some(Duration::from_millis(1));
+        assert_eq!(watched.told(), [Event::Handshake { result: HandshakeResult::Ok, took }], "cut at {cut}");
     }
     let mut tls = Watched::new(Inspection::Full);
     tls.server(&greeting());
     tls.told();
     tls.client(&[response(32), b"\x16\x03\x01".to_vec()].concat());
-    assert_eq!(tls.told(), [Event::Handshake(HandshakeResult::Tls), Event::Opaque(OpaqueReason::Tls)]);
+    let unseen = Event::Handshake { result: HandshakeResult::Tls, took: None };
+    assert_eq!(tls.told(), [unseen, Event::Opaque(OpaqueReason::Tls)]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! | client | that of the upload  | a piece of a file the server asked for; an empty one ends it   |
 //! | client | any other           | authentication, while a COM_CHANGE_USER is answered            |
 //! | server | that of the head    | the head's answer, see [`super::reply`]                        |
+//! | server | 1                   | an event for a semi-synchronous replica, counted anew          |
 //! | server | 0 or 1, an ERR      | an error of the server's own accord: 4031, 1927, 1053          |
 //! | server | that of the tail    | what follows an answer that looked complete                    |
 //!
@@ -223,8 +224,10 @@ impl CommandPhase {
         let next = packet.sequence_id.wrapping_add(1);
         let is_alone = self.queue.len() == 1;
         let Some(head) = self.queue.front_mut() else { return self.unasked(packet, to) };
+        // Behind an event that a replica has to acknowledge, the server counts from 1 again.
+        let anew = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
         // A refused file is answered before all of it has come.
-        if packet.sequence_id != head.sequence_id && !self.reply.awaits_file() {
+        if packet.sequence_id != head.sequence_id && !self.reply.awaits_file() && !anew {
             // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
             let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
             if packet.sequence_id <= 1 || follows {
@@ -328,3 +331,6 @@ impl CommandPhase {
 fn statement_id(packet: &Packet) -> u32 {
     Reader::new(packet.prefix.get(1..).unwrap_or_default()).u32("statement_id").unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,3 +215,6 @@ fn show(peers: &mut String, key: &str, text: &[u8]) {
         peers.extend(shown);
     }
 }
+
+#[cfg(test)]
+mod tests;

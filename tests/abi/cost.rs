@@ -1,7 +1,7 @@
 //! What a packet costs in host calls. The driver holds the general rules; here are the particular ones.
 
 use crate::host::{Call, Destination, Ending, ORDERS, Vm, count};
-use crate::scripts::{self, login, play, run};
+use crate::scripts::{self, Script, login, play, run};
 use crate::sum;
 use crate::support::packets::*;
 
@@ -13,17 +13,24 @@ fn reads(calls: &[Call]) -> Vec<&str> {
     calls.iter().filter(|call| call.name == "get_buffer_bytes").map(|call| call.what.as_str()).collect()
 }
 
+fn clock_reads(calls: &[Call]) -> usize {
+    count(calls, "get_current_time_nanoseconds")
+}
+
 #[test]
-fn a_command_and_its_answer_cost_one_read_each_and_nothing_else() {
+fn a_command_and_its_answer_cost_one_read_and_the_time_each() {
     let vm = Vm::start();
     let stream = vm.plugin("").connect(&ORDERS);
     play(&stream, &login(CLIENT_CAPABILITIES));
-    let call = |what: &str| vec![Call { name: "get_buffer_bytes", what: what.into() }];
-    assert_eq!(stream.client(&command(COM_QUERY, b"select a")), call("0+13"));
+    let call = |name, what: &str| Call { name, what: what.into() };
+    let calls = |read: &str| vec![call("get_buffer_bytes", read), call("get_current_time_nanoseconds", "")];
+    assert_eq!(stream.client(&command(COM_QUERY, b"select a")), calls("0+13"));
     let rows = answer(result_set(&["1"; 100]));
-    assert_eq!(stream.server(&rows), call(&format!("0+{}", rows.len())));
-    assert_eq!(stream.client(&command(COM_PING, b"")), call("0+5"));
-    assert_eq!(stream.server(&answer([ok()])), call("0+11"));
+    assert_eq!(stream.server(&rows), calls(&format!("0+{}", rows.len())));
+    assert_eq!(stream.client(&command(COM_PING, b"")), calls("0+5"));
+    assert_eq!(stream.server(&answer([ok()])), calls("0+11"));
+    let close = command(COM_STMT_CLOSE, &[1, 0, 0, 0]);
+    assert_eq!(stream.client(&close), [call("get_buffer_bytes", "0+9")], "it has no answer");
 }
 
 #[test]
@@ -36,7 +43,18 @@ fn a_large_chunk_of_small_packets_is_read_in_steps() {
     assert_eq!(rows.len(), 150_067);
     let calls = stream.server(&rows);
     assert_eq!(reads(&calls), ["0+16384", "16384+65536", "81920+65536", "147456+2611"]);
-    assert_eq!(calls.len(), 4, "nothing else, no clock either: {calls:?}");
+    assert_eq!(calls.len(), 4 + 1, "nothing else, but the time once: {calls:?}");
+}
+
+#[test]
+fn a_chunk_of_rows_alone_costs_no_look_at_the_clock() {
+    let vm = Vm::start();
+    let stream = vm.plugin("").connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    stream.client(&command(COM_QUERY, b"select a"));
+    let rows = answer(result_set(&["0123456789"; 10_000]));
+    let chunks: Vec<_> = rows.chunks(10_000).map(|chunk| clock_reads(&stream.server(chunk))).collect();
+    assert_eq!(chunks, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 }
 
 #[test]
@@ -82,7 +100,7 @@ fn attributes_are_read_once_and_only_who_closed_is_asked_at_the_end() {
         assert_eq!(properties(&play(&stream, &scripts::query("a", result_set(&["1"])))), [""; 0]);
         let calls = stream.close(ending);
         assert_eq!(properties(&calls), asked, "{ending:?}");
-        assert_eq!(count(&calls, "get_current_time_nanoseconds"), 0);
+        assert_eq!(clock_reads(&calls), 0);
     }
 }
 
@@ -94,13 +112,44 @@ fn a_named_rule_saves_the_question_for_the_cluster() {
     assert_eq!(properties(&play(&stream, &scripts::classic())), [""; 0]);
 }
 
+/// Where a script looks at the clock: a word for each chunk, in which a packet is 1 if it asks for the time and else 0.
+fn times_asked(name: &str) -> &'static str {
+    match name {
+        "classic" => "1 0 0 0 1 1 1000001 1 1 1 1 1 100001 1 10001 1 100001 01 1 1 1 0 1 0",
+        "modern" => "1 0 1 1 100001 1 1 1 1 1 10001 1 101 1 10001 01 1 0",
+        "pipelined" => "1 0 1 111 111 10 10 0 00001 1 1 00 1 0",
+        "unfinished" => "1 0 1 1 1 11 1011 1 10001 1 1000",
+        "replica" => "1 0 1 1 100 0 00 0",
+        "full_authentication" => "1 0 0 0 0 0 0 0 1",
+        "refused" => "1 0 1",
+        "tls" => "1 0 0 0",
+        "too_many_connections" => "0",
+        "compressed" => "1 0 1 0",
+        "desync" => "1 0 1 0",
+        "smtp" => "0 0 0",
+        "http" => "0 0",
+        _ => panic!("a script of which nothing is said: {name}"),
+    }
+}
+
+/// The greeting, the end of the handshake, the start of a command, the first and the last packet of an answer.
 #[test]
-fn only_the_greeting_asks_for_the_time() {
-    let vm = Vm::start();
-    let stream = vm.plugin("").connect(&ORDERS);
-    assert_eq!(count(&stream.server(&greeting()), "get_current_time_nanoseconds"), 1);
-    let rest = &scripts::classic()[1..];
-    assert_eq!(count(&play(&stream, rest), "get_current_time_nanoseconds"), 0);
+fn what_asks_for_the_time() {
+    // A line of the log has the time in it.
+    let asked = |calls: Vec<Call>| clock_reads(&calls) - count(&calls, "log");
+    for (name, script) in scripts::all() {
+        let vm = Vm::start();
+        let plugin = vm.plugin("");
+        let stream = plugin.connect(&ORDERS);
+        let chunk = |chunk: Script| -> String {
+            chunk.iter().map(|turn| asked(play(&stream, std::slice::from_ref(turn))).to_string()).collect()
+        };
+        let told: Vec<_> = scripts::in_packets(&script).into_iter().map(chunk).collect();
+        assert_eq!(told.join(" "), times_asked(name), "{name}");
+        let stream = plugin.connect(&ORDERS);
+        let byte_by_byte = asked(play(&stream, &scripts::in_pieces(&script, 1)));
+        assert_eq!(byte_by_byte, times_asked(name).matches('1').count(), "{name}");
+    }
 }
 
 #[test]

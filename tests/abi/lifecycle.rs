@@ -66,15 +66,15 @@ fn lines_are_limited_and_what_is_withheld_is_told() {
     let vm = Vm::start();
     let plugin = vm.plugin(r#"{"log": {"max_per_minute": 2}}"#);
     let desync = || run(&plugin, &ORDERS, &scripts::desync(), Ending::ClientFin);
-    let line = |text: &str| (3, text.to_owned());
+    let line = (3, scripts::desync_line());
     (0..5).for_each(|_| desync());
-    assert_eq!(vm.log(), [line("event=opaque reason=desync"), line("event=opaque reason=desync")]);
+    assert_eq!(vm.log(), [line.clone(), line.clone()]);
     vm.advance(Duration::from_secs(59));
     desync();
     assert_eq!(vm.log(), []);
     vm.advance(Duration::from_secs(1));
     desync();
-    assert_eq!(vm.log(), [line("event=log_limit withheld=4"), line("event=opaque reason=desync")]);
+    assert_eq!(vm.log(), [(3, "event=log_limit withheld=4".to_owned()), line]);
 
     let vm = Vm::start();
     run(&vm.plugin(r#"{"log": {"level": "error"}}"#), &ORDERS, &scripts::desync(), Ending::ClientFin);

@@ -31,7 +31,7 @@ use host::Vm;
 const OUTBOUND_ORDERS: &str = "direction=.=outbound;.;destination=.=orders;.;";
 
 /// The metrics behind this front part as `name{label=value} number`, in order, zeros included, without the prefix
-/// `firstword_`. The empty front gives those of the VM.
+/// `firstword_` and without the buckets of histograms. The empty front gives those of the VM.
 fn under(vm: &Vm, front: &str) -> Vec<String> {
     let metrics = vm.metrics();
     let mut lines: Vec<_> = metrics
@@ -42,17 +42,33 @@ fn under(vm: &Vm, front: &str) -> Vec<String> {
             let labels = labels.replace("=.=", "=").replace(";.;", ",");
             let is_vm = labels.is_empty() || labels.starts_with("version=");
             let name = name.strip_prefix("firstword_").expect("a prefix");
-            (!front.is_empty() || is_vm).then(|| format!("{name}{{{labels}}} {value}").replace("{}", ""))
+            let wanted = (!front.is_empty() || is_vm) && !name.ends_with("_bucket");
+            wanted.then(|| format!("{name}{{{labels}}} {value}").replace("{}", ""))
         })
         .collect();
     lines.sort();
     lines
 }
 
-/// The same without zeros and histograms.
+/// The same without zeros.
 fn counted(vm: &Vm, front: &str) -> Vec<String> {
-    let all = under(vm, front).into_iter();
-    all.filter(|line| !line.ends_with(" 0") && !line.starts_with("greeting_duration")).collect()
+    under(vm, front).into_iter().filter(|line| !line.ends_with(" 0")).collect()
+}
+
+/// How many buckets a histogram has, and `le:count` of the first and of each that counts more than the one below.
+fn buckets(vm: &Vm, front: &str, name: &str) -> (usize, String) {
+    let ending = format!(";.;firstword_{name}_seconds_bucket");
+    let metrics = vm.metrics();
+    let bucket = |(name, count): (&String, &u64)| {
+        let le = name.strip_prefix(front)?.strip_suffix(&ending)?.strip_prefix("le=.=")?;
+        Some((le.parse::<f64>().expect("a number"), *count, format!("{le}:{count}")))
+    };
+    let mut buckets: Vec<_> = metrics.iter().filter_map(bucket).collect();
+    buckets.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
+    let all = buckets.len();
+    buckets.dedup_by_key(|(_, count, _)| *count);
+    let steps: Vec<_> = buckets.into_iter().map(|(_, _, step)| step).collect();
+    (all, steps.join(" "))
 }
 
 /// The sum of a metric over everything that has all these labels (`key=.=value`).
@@ -69,7 +85,8 @@ fn sum(vm: &Vm, name: &str, labels: &[&str]) -> u64 {
 /// Every gauge but the VM's own has to be back at zero when no connection is open.
 fn assert_gauges_are_zero(vm: &Vm) {
     for (name, value) in vm.metrics() {
-        let gauges = ["connections_active", "commands_in_flight"];
+        let gauges =
+            ["connections_active", "commands_in_flight", "prepared_statements_open", "transactions_open"];
         if gauges.iter().any(|gauge| name.ends_with(gauge)) {
             assert_eq!(value, 0, "{name}");
         }

@@ -23,6 +23,31 @@ pub fn play(stream: &Stream, script: &[Turn]) -> Vec<Call> {
     calls.collect()
 }
 
+/// Each chunk in pieces of at most one packet; what is no packet stays whole.
+pub fn in_packets(script: &[Turn]) -> Vec<Script> {
+    // What is still to come of a packet, by sender.
+    let mut open = [0; 2];
+    let mut cut = |mut bytes: &[u8], turn: fn(Vec<u8>) -> Turn, sender: usize| {
+        let mut pieces = Script::new();
+        while !bytes.is_empty() {
+            let open: &mut usize = &mut open[sender];
+            if *open == 0 {
+                *open = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]) as usize + 4;
+            }
+            let (piece, rest) = bytes.split_at(bytes.len().min(*open));
+            *open -= piece.len();
+            pieces.push(turn(piece.to_vec()));
+            bytes = rest;
+        }
+        pieces
+    };
+    let turns = script.iter().map(|turn| match turn {
+        Client(bytes) => cut(bytes, Client, 0),
+        Server(bytes) => cut(bytes, Server, 1),
+    });
+    turns.collect()
+}
+
 /// A whole connection.
 pub fn run(plugin: &Plugin, to: &Destination, script: &[Turn], ending: Ending) {
     let stream = plugin.connect(to);
@@ -182,6 +207,75 @@ pub fn pipelined() -> Script {
     .concat()
 }
 
+/// A client that sends COM_STMT_PREPARE and COM_STMT_EXECUTE at once, in a transaction, and waits for rows.
+pub fn unfinished() -> Script {
+    let last_prepared = [0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0, 0];
+    let insert = command(COM_STMT_PREPARE, b"insert into orders values (?)");
+    let mut scan = result_set(&["1"]);
+    scan[4] = with_warnings(eof(IN_TRANS | NO_INDEX_USED | QUERY_WAS_SLOW), 2);
+    let mut rest = query("select a from orders", result_set(&["1"]));
+    rest.pop();
+    rest.push(Server(answer([column_count(1), column_def("a"), eof(IN_TRANS), row(&["1"])])));
+    [
+        login(CLIENT_CAPABILITIES),
+        query("begin", [ok_with(0, IN_TRANS)]),
+        vec![
+            Client([insert, command(COM_STMT_EXECUTE, &last_prepared)].concat()),
+            Server(
+                [
+                    answer([prepare_ok(0, 1), column_def("?"), eof(IN_TRANS)]),
+                    answer([with_warnings(ok_with(1, IN_TRANS), 3)]),
+                ]
+                .concat(),
+            ),
+        ],
+        query("select a from orders where b like '%a'", scan),
+        rest,
+    ]
+    .concat()
+}
+
+/// A semi-synchronous replica: behind an event that it has to acknowledge, the server counts from 1 again.
+pub fn replica() -> Script {
+    let (event, marked) = (b"\0event".to_vec(), b"\0\xef\x01event".to_vec());
+    let acknowledgement = packet(0, b"\xef\0\0\0\0\0\0\0\0binlog.000001");
+    [
+        login(CLIENT_CAPABILITIES),
+        vec![
+            Client(command(COM_BINLOG_DUMP, b"\x04\0\0\0\0\0\x02\0\0\0binlog.000001")),
+            Server(answer([event.clone(), event.clone(), marked.clone()])),
+            Client(acknowledgement.clone()),
+            Server(answer([event, marked])),
+            Client(acknowledgement),
+        ],
+    ]
+    .concat()
+}
+
+/// A client that has to give caching_sha2_password its password, without TLS.
+pub fn full_authentication() -> Script {
+    let mut script = login(CLIENT_CAPABILITIES);
+    script.pop();
+    script.extend([
+        Server(packet(2, &auth_switch("caching_sha2_password"))),
+        Client(packet(3, &[0x5a; 32])),
+        Server(packet(4, b"\x01\x04")),
+        Client(packet(5, b"\x02")),
+        Server(packet(6, b"\x01-----BEGIN PUBLIC KEY-----")),
+        Client(packet(7, &[0x5a; 256])),
+        Server(packet(8, &ok())),
+    ]);
+    script
+}
+
+/// A client that the server refuses after greeting it.
+pub fn refused(errno: u16) -> Script {
+    let mut script = login(CLIENT_CAPABILITIES);
+    script.pop();
+    script.push(Server(packet(2, &err(errno))));
+    script
+}
+
 /// A session that goes on in TLS.
 pub fn tls() -> Script {
     vec![
@@ -203,9 +297,19 @@ pub fn compressed() -> Script {
     [login(CLIENT_CAPABILITIES | CLIENT_COMPRESS), vec![Client(compressed)]].concat()
 }
 
-/// An OK in the place of the server's greeting for the second packet: nothing MySQL does.
+/// A command that counts from 7: nothing MySQL does.
 pub fn desync() -> Script {
     [login(CLIENT_CAPABILITIES), vec![Client(packet(7, b"\x03select 1"))]].concat()
+}
+
+/// The line that reports [`desync`].
+pub fn desync_line() -> String {
+    let version = firstword::VERSION;
+    let packets = "S:100:0:greeting C:79:1:handshake S:7:2:authentication C:9:7:command";
+    format!(
+        "event=opaque reason=desync version={version} server=5.5.5-10.11.19-MariaDB-0+deb12u1 \
+         capabilities=0xfa280/0x0 packets=\"{packets}\""
+    )
 }
 
 pub fn smtp() -> Script {
@@ -229,6 +333,10 @@ pub fn all() -> Vec<(&'static str, Script)> {
         ("classic", classic()),
         ("modern", modern()),
         ("pipelined", pipelined()),
+        ("unfinished", unfinished()),
+        ("replica", replica()),
+        ("full_authentication", full_authentication()),
+        ("refused", refused(1045)),
         ("tls", tls()),
         ("too_many_connections", too_many_connections()),
         ("compressed", compressed()),

@@ -248,7 +248,11 @@ extern "C" fn proxy_increment_metric(id: u32, delta: i64) -> u32 {
         host.called("increment_metric", format!("{id} {delta}"))?;
         let is_counter = id % 4 == 0;
         let value = host.values.get_mut(&id).filter(|_| !is_counter || delta > 0).ok_or(BAD_ARGUMENT)?;
-        *value = value.wrapping_add_signed(delta);
+        let sum = value.checked_add_signed(delta);
+        *value = sum.unwrap_or_default();
+        if sum.is_none() {
+            host.violations.push(format!("metric {id} falls below zero by {delta}"));
+        }
         Ok(())
     })
 }

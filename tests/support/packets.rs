@@ -20,12 +20,18 @@ pub const MARIADB_CAPABILITIES: u32 = 0x81ff_f7fe;
 /// MULTI_STATEMENTS, MULTI_RESULTS, PS_MULTI_RESULTS, PLUGIN_AUTH. Its result sets have EOF packets.
 pub const CLIENT_CAPABILITIES: u32 = 0x000f_a281;
 
+/// `SERVER_STATUS_IN_TRANS`.
+pub const IN_TRANS: u16 = 0x0001;
 /// `SERVER_STATUS_AUTOCOMMIT`.
 pub const AUTOCOMMIT: u16 = 0x0002;
 /// `SERVER_MORE_RESULTS_EXISTS`.
 pub const MORE_RESULTS: u16 = 0x0008;
+/// `SERVER_QUERY_NO_INDEX_USED`.
+pub const NO_INDEX_USED: u16 = 0x0020;
 /// `SERVER_STATUS_CURSOR_EXISTS`.
 pub const CURSOR_EXISTS: u16 = 0x0040;
+/// `SERVER_QUERY_WAS_SLOW`.
+pub const QUERY_WAS_SLOW: u16 = 0x0800;
 
 /// The longest payload of one fragment.
 pub const MAX_FRAGMENT: usize = 0xff_ffff;
@@ -106,6 +112,13 @@ pub fn ok() -> Vec<u8> {
 pub fn ok_with(affected_rows: u8, status: u16) -> Vec<u8> {
     let [s0, s1] = status.to_le_bytes();
     vec![0x00, affected_rows, 0, s0, s1, 0, 0]
+}
+
+/// An OK or an EOF packet with warnings, of which there are below 256.
+pub fn with_warnings(mut packet: Vec<u8>, warnings: u8) -> Vec<u8> {
+    let at = if packet[0] == 0xfe && packet.len() == 5 { 1 } else { 5 };
+    packet[at] = warnings;
+    packet
 }
 
 /// `OK_Packet` in place of the EOF of a result set.

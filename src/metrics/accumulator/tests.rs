@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::event::{ClosedBy, Phase, Sender, Tally};
+use crate::event::{ClosedBy, HandshakeResult, Phase, Sender, Tally};
+use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
 
 /// A host that refuses as long as it is told to.
@@ -61,11 +62,13 @@ fn accumulator(profile: Profile, max_series: u32) -> (Accumulator, ScopeId) {
     (accumulator, scope)
 }
 
+fn answered(command: Command, verb: Option<Verb>, tally: Tally) -> Event {
+    let (took, first_byte) = (Duration::from_millis(3), Duration::from_millis(2));
+    Event::CommandEnded { command, verb, answer: Some(Answer { tally, took, first_byte }) }
+}
+
 fn failed(errno: u16) -> Event {
-    Event::CommandEnded {
-        command: Command::QUERY,
-        tally: Some(Tally { errno: Some(errno), rows: 2, ..Tally::default() }),
-    }
+    answered(Command::QUERY, Some(Verb::Select), Tally { errno: Some(errno), rows: 2, ..Tally::default() })
 }
 
 fn greeted(after: Duration) -> Event {
@@ -116,12 +119,103 @@ fn gauges_give_back_what_they_took() {
     metrics.record(scope, &Event::Recognised { protocol, waited_as: Some(Protocol::Unknown) });
     metrics.flush(&mut host);
     assert_eq!((active(&host, "unknown"), active(&host, "mysql")), (0, 1));
-    metrics.record(scope, &Event::CommandEnded { command: Command::QUERY, tally: None });
+    let verb = Some(Verb::Select);
+    metrics.record(scope, &Event::CommandEnded { command: Command::QUERY, verb, answer: None });
     metrics.record(scope, &Event::Closed { protocol, phase: Phase::Command, by: ClosedBy::Client });
     metrics.flush(&mut host);
     assert_eq!((active(&host, "unknown"), active(&host, "mysql")), (0, 0));
     assert_eq!(host.get("destination=.=db;.;firstword_commands_in_flight"), 0);
-    assert!(!host.values.contains_key("destination=.=db;.;firstword_rows_total"), "no answer was seen");
+    for of_answers in ["rows_total", "command_duration", "statements_total"] {
+        let told = host.values.keys().any(|name| name.contains(of_answers));
+        assert!(!told, "no answer was seen: {of_answers}");
+    }
+}
+
+#[test]
+fn what_is_open_is_a_gauge() {
+    let (mut metrics, scope) = accumulator(Profile::Standard, 1000);
+    let mut host = Host::default();
+    let mut open = |events: &[Event]| {
+        events.iter().for_each(|event| metrics.record(scope, event));
+        metrics.flush(&mut host);
+        let gauge = |name: &str| host.get(&format!("destination=.=db;.;firstword_{name}_open"));
+        (gauge("prepared_statements"), gauge("transactions"))
+    };
+    let statements = |change| Event::PreparedStatements { change };
+    let transaction = |open| Event::Transaction { open };
+    assert_eq!(open(&[statements(1), statements(1), statements(1), transaction(true)]), (3, 1));
+    assert_eq!(open(&[statements(-1), transaction(true)]), (2, 2));
+    assert_eq!(open(&[statements(-2), transaction(false), transaction(false)]), (0, 0));
+}
+
+#[test]
+fn an_answer_is_counted_by_all_it_held() {
+    let (mut metrics, scope) = accumulator(Profile::Full, 1000);
+    let mut host = Host::default();
+    let tally = Tally {
+        rows: 1,
+        affected_rows: 2,
+        warnings: 3,
+        result_sets: 4,
+        no_index_used: 5,
+        slow: 6,
+        errno: Some(1205),
+    };
+    metrics.record(scope, &answered(Command::QUERY, Some(Verb::Select), tally));
+    metrics.record(scope, &answered(Command::STMT_PREPARE, Some(Verb::Select), Tally::default()));
+    metrics.record(scope, &answered(Command::STMT_EXECUTE, Some(Verb::Insert), Tally::default()));
+    metrics.record(scope, &answered(Command::PING, None, Tally::default()));
+    metrics.flush(&mut host);
+    for (name, count) in [
+        ("firstword_rows_total", 1),
+        ("firstword_affected_rows_total", 2),
+        ("firstword_warnings_total", 3),
+        ("firstword_result_sets_total", 4),
+        ("firstword_no_index_used_total", 5),
+        ("firstword_slow_flag_total", 6),
+        ("errno=.=1205;.;firstword_errors_total", 1),
+        ("verb=.=select;.;firstword_statements_total", 1),
+        ("verb=.=insert;.;firstword_statements_total", 1),
+    ] {
+        assert_eq!(host.get(&format!("destination=.=db;.;{name}")), count, "{name}");
+    }
+    for command in ["query", "stmt_prepare", "stmt_execute", "ping"] {
+        let sum = |metric: &str| {
+            host.get(&format!("destination=.=db;.;command=.={command};.;firstword_{metric}_microseconds_sum"))
+        };
+        assert_eq!((sum("command_duration"), sum("command_first_byte")), (3000, 2000), "{command}");
+    }
+}
+
+#[test]
+fn what_the_connection_phase_tells() {
+    let (mut metrics, scope) = accumulator(Profile::Full, 1000);
+    let mut host = Host::default();
+    let handshake = |result, took| Event::Handshake { result, took };
+    let plugin = AuthPlugin::CachingSha2Password;
+    for event in [
+        handshake(HandshakeResult::Ok, Some(Duration::from_micros(7))),
+        handshake(HandshakeResult::Aborted, None),
+        Event::AuthSwitch(plugin),
+        Event::PlaintextFullAuth,
+        Event::HandshakeError { errno: 1045, plugin },
+        Event::HandshakeError { errno: 60_000, plugin: AuthPlugin::None },
+    ] {
+        metrics.record(scope, &event);
+    }
+    metrics.flush(&mut host);
+    for (name, value) in [
+        ("result=.=ok;.;firstword_handshakes_total", 1),
+        ("result=.=aborted;.;firstword_handshakes_total", 1),
+        ("firstword_handshake_duration_seconds_count", 1),
+        ("firstword_handshake_duration_microseconds_sum", 7),
+        ("plugin=.=caching_sha2_password;.;firstword_auth_switches_total", 1),
+        ("firstword_plaintext_full_auth_total", 1),
+        ("errno=.=1045;.;plugin=.=caching_sha2_password;.;firstword_handshake_errors_total", 1),
+        ("errno=.=other;.;plugin=.=none;.;firstword_handshake_errors_total", 1),
+    ] {
+        assert_eq!(host.get(&format!("destination=.=db;.;{name}")), value, "{name}");
+    }
 }
 
 #[test]

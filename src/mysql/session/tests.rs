@@ -1,9 +1,15 @@
-use super::*;
-use crate::event::Tally;
+use std::time::Duration;
 
-const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41;
+use super::*;
+use crate::mysql::command::Command;
+use crate::mysql::verb::Verb;
+
+const C: Sender = Sender::Client;
+const S: Sender = Sender::Server;
+
 const OK_PACKET: &[u8] = b"\0\0\0\x02\0\0\0";
-const ERR_PACKET: &[u8] = b"\xff\x28\x04#42000";
+const ERR_PACKET: &[u8] = b"\xff\x15\x04#28000";
+const CLIENT: u32 = 1 | 1 << 9 | 1 << 15 | 1 << 19 | 1 << 20;
 
 /// A session and what it told.
 struct Watched {
@@ -16,270 +22,139 @@ impl Watched {
         Self { session: Session::new(Timestamp::from_nanos(1)), events: Vec::new() }
     }
 
-    /// A session that takes commands.
-    fn in_command_phase() -> Self {
+    /// A session whose client has these capabilities, at the server's decision.
+    fn answered(capabilities: u32) -> Self {
         let mut this = Self::new();
-        this.session.state = State::Command;
-        this.session.capabilities = CAPABILITIES;
+        this.pass(S, 0, &greeting());
+        this.pass(C, 1, &response(capabilities));
+        this.events.clear();
         this
     }
 
-    fn packet(&mut self, sender: Sender, sequence_id: u8, prefix: &[u8], complete: bool) -> Outcome {
+    fn accepted() -> Self {
+        let mut this = Self::answered(CLIENT);
+        this.pass(S, 2, OK_PACKET);
+        this.events.clear();
+        this
+    }
+
+    fn take(&mut self, sender: Sender, sequence_id: u8, prefix: &[u8]) -> Outcome {
         let read = || Timestamp::from_nanos(5_001);
-        let mut clock = Clock::new(&read);
-        let mut to = Observer { events: &mut self.events, clock: &mut clock };
-        let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete };
-        match sender {
-            Sender::Client => self.session.client_packet(&packet, &mut to),
-            Sender::Server => self.session.server_packet(&packet, &mut to),
-        }
+        let mut to = Observer { events: &mut self.events, clock: &mut Clock::new(&read) };
+        let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete: true };
+        self.session.packet(sender, &packet, &mut to)
     }
 
-    fn client(&mut self, sequence_id: u8, payload: &[u8]) -> Outcome {
-        self.packet(Sender::Client, sequence_id, payload, true)
+    fn pass(&mut self, sender: Sender, sequence_id: u8, prefix: &[u8]) {
+        assert_eq!(self.take(sender, sequence_id, prefix), Ok(()), "{prefix:?}");
     }
 
-    fn server(&mut self, sequence_id: u8, payload: &[u8]) -> Outcome {
-        self.packet(Sender::Server, sequence_id, payload, true)
-    }
-
-    /// A packet that is longer than what has come of it, and then its end.
-    fn in_two(&mut self, sender: Sender, sequence_id: u8, payload: &[u8]) {
-        assert_eq!(self.packet(sender, sequence_id, payload, false), Ok(()));
-        self.session.packet_end(sender, sequence_id);
-    }
-
-    fn told(&mut self) -> Vec<Event> {
+    fn end(&mut self, reason: Option<OpaqueReason>) -> Vec<Event> {
+        self.session.end(reason, &mut self.events);
         std::mem::take(&mut self.events)
     }
 }
 
-fn ended(command: Command) -> Event {
-    Event::CommandEnded { command, tally: Some(Tally::default()) }
+fn greeting() -> Vec<u8> {
+    let front = b"\x0a8.0.41\0\x07\0\0\0\x31\x32\x33\x34\x35\x36\x37\x38\0\xff\xff\xff\x02\0\xff\xdf\x15";
+    [&front[..], &[0; 10], b"123456789012\0caching_sha2_password\0"].concat()
 }
 
-fn failed(command: Command, errno: u16) -> Event {
-    Event::CommandEnded { command, tally: Some(Tally { errno: Some(errno), ..Tally::default() }) }
+fn response(capabilities: u32) -> Vec<u8> {
+    let attributes = b"\x2e\x0c_client_name\x08libmysql\x0f_client_version\x068.0.41";
+    [&capabilities.to_le_bytes()[..], &[0; 28], b"app\0\x06hidden", b"caching_sha2_password\0", attributes]
+        .concat()
+}
+
+fn handshake(result: HandshakeResult) -> Event {
+    Event::Handshake { result, took: Some(Duration::from_micros(5)) }
+}
+
+fn undecided(result: HandshakeResult) -> Event {
+    Event::Handshake { result, took: None }
 }
 
 #[test]
-fn phases_and_how_the_connection_phase_can_end() {
-    let greeting = b"\x0a8.0.41\0\x07\0\0\0\x31\x32\x33\x34\x35\x36\x37\x38\0\xff\xff\xff\x02\0\xff\xdf\x15\0\0\0\0\0\0\0\0\0\0";
-    let mut response = [0; 40];
-    response[..4].copy_from_slice(&0x0001_0201_u32.to_le_bytes());
-    let greeted = || {
-        let mut watched = Watched::new();
-        assert_eq!(watched.session.phase(), Phase::Greeting);
-        watched.server(0, greeting).unwrap();
-        assert!(matches!(watched.told()[..], [Event::Greeting { after, .. }] if after.as_micros() == 5));
-        watched
-    };
-    let answered = || {
-        let mut watched = greeted();
-        assert_eq!(watched.session.phase(), Phase::Handshake);
-        watched.client(1, &response).unwrap();
-        assert_eq!(watched.session.phase(), Phase::Authentication);
-        watched
-    };
+fn less_is_looked_at_in_the_command_phase() {
+    let kept = |session: &Session| (session.keep(C), session.keep(S));
+    assert_eq!(kept(&Session::new(Timestamp::default())), (4096, 4096));
+    let watched = Watched::accepted();
+    assert_eq!((watched.session.phase(), kept(&watched.session)), (Phase::Command, (512, 64)));
+}
 
-    let mut accepted = answered();
-    for round in [&b"\xfeplugin\0"[..], b"\x01\x04", b"\x02plugin\0"] {
-        accepted.server(2, round).unwrap();
-        accepted.client(3, b"a secret that looks like \x03 a command").unwrap();
-    }
-    accepted.server(4, OK_PACKET).unwrap();
-    assert_eq!(accepted.told(), [Event::Handshake(HandshakeResult::Ok)]);
-    assert_eq!(accepted.session.phase(), Phase::Command);
+#[test]
+fn how_the_connection_phase_ends() {
+    let mut accepted = Watched::answered(CLIENT);
+    accepted.pass(S, 2, OK_PACKET);
+    assert_eq!(accepted.end(None), [handshake(HandshakeResult::Ok)]);
 
-    let mut refused = answered();
-    refused.server(2, ERR_PACKET).unwrap();
-    refused.client(3, b"whatever").unwrap();
-    refused.session.end(None, &mut refused.events);
-    assert_eq!(refused.told(), [Event::Handshake(HandshakeResult::Error)]);
+    let mut refused = Watched::answered(CLIENT);
+    refused.pass(S, 2, ERR_PACKET);
+    refused.events.remove(0);
+    assert_eq!(refused.end(None), [handshake(HandshakeResult::Error)]);
     assert_eq!(refused.session.phase(), Phase::Authentication);
 
-    for mut abandoned in [greeted(), answered()] {
-        abandoned.session.end(None, &mut abandoned.events);
-        assert_eq!(abandoned.told(), [Event::Handshake(HandshakeResult::Aborted)]);
-    }
+    assert_eq!(Watched::answered(CLIENT).end(None), [undecided(HandshakeResult::Aborted)]);
+    let mut greeted = Watched::new();
+    greeted.pass(S, 0, &greeting());
+    greeted.events.clear();
+    assert_eq!(greeted.end(None), [undecided(HandshakeResult::Aborted)]);
 
-    let mut turned_away = Watched::new();
-    turned_away.server(0, b"\xff\x10\x04Too many connections").unwrap();
-    turned_away.session.end(None, &mut turned_away.events);
-    assert_eq!(turned_away.told(), [Event::PreHandshakeError { errno: 1040 }]);
-    assert_eq!(turned_away.session.phase(), Phase::Greeting);
-
-    response[1] |= 0x08;
-    let mut tls = greeted();
-    tls.client(1, &response[..32]).unwrap();
+    let mut tls = Watched::answered(CLIENT | 1 << 11);
     assert!(tls.session.awaits_tls());
-    tls.session.end(Some(OpaqueReason::Tls), &mut tls.events);
-    assert_eq!(tls.told(), [Event::Handshake(HandshakeResult::Tls)]);
+    assert_eq!(tls.end(Some(OpaqueReason::Tls)), [undecided(HandshakeResult::Tls)]);
+
+    assert_eq!(Watched::new().end(None), [], "nobody was greeted");
+    assert_eq!(Watched::answered(CLIENT).end(Some(OpaqueReason::Desync)), [], "nobody knows");
 }
 
 #[test]
-fn what_cannot_stand_in_the_connection_phase() {
-    assert_eq!(Watched::new().server(0, b"\x09old"), Err(OpaqueReason::NotMysql));
-    assert_eq!(Watched::new().server(0, b"\x0a8.0"), Err(OpaqueReason::NotMysql));
-    assert_eq!(Watched::new().client(0, b"\x0a8.0"), Err(OpaqueReason::NotMysql));
-    let mut watched = Watched::new();
-    watched.session.state = State::Handshake;
-    assert_eq!(watched.server(0, OK_PACKET), Err(OpaqueReason::Desync), "an OK before the client's response");
-    assert_eq!(watched.client(1, b"short"), Ok(()), "HandshakeResponse320 has no least length");
-    assert_eq!(watched.server(2, b"\x33"), Err(OpaqueReason::Desync));
-}
-
-#[test]
-fn each_answer_goes_to_the_oldest_command() {
-    let mut watched = Watched::in_command_phase();
-    watched.client(0, b"\x03a").unwrap();
-    watched.client(0, b"\x0e").unwrap();
-    watched.told();
-    watched.server(1, ERR_PACKET).unwrap();
-    watched.server(1, OK_PACKET).unwrap();
-    assert_eq!(watched.told(), [failed(Command::QUERY, 1064), ended(Command::PING)]);
-    assert_eq!(watched.server(2, OK_PACKET), Err(OpaqueReason::Desync), "nothing was asked");
-}
-
-#[test]
-fn sequence_ids_are_checked() {
-    let mut watched = Watched::in_command_phase();
-    watched.client(0, b"\x03a").unwrap();
-    assert_eq!(watched.server(2, OK_PACKET), Err(OpaqueReason::Desync));
-    assert_eq!(watched.client(1, b"\x03a"), Err(OpaqueReason::Desync));
-}
-
-#[test]
-fn the_end_of_a_long_packet_belongs_to_its_own_exchange() {
-    let pipelined = || {
-        let mut watched = Watched::in_command_phase();
-        watched.client(0, b"\x03a").unwrap();
-        watched.client(0, b"\x0e").unwrap();
-        watched
-    };
-    // The last packet of an answer: the next answer begins anew.
-    let mut watched = pipelined();
-    watched.in_two(Sender::Server, 1, ERR_PACKET);
-    assert_eq!(watched.server(1, OK_PACKET), Ok(()));
-
-    // A piece of a parameter has no answer.
-    let mut watched = Watched::in_command_phase();
-    watched.client(0, b"\x03a").unwrap();
-    watched.server(1, b"\x01").unwrap();
-    watched.server(2, b"\x03def").unwrap();
-    watched.in_two(Sender::Client, 0, b"\x18");
-    assert_eq!(watched.server(3, b"\xfe\0\0\x02\0"), Ok(()));
-
-    // A replica's acknowledgement neither.
-    let mut watched = Watched::in_command_phase();
-    watched.client(0, b"\x12").unwrap();
-    watched.server(1, b"\0event").unwrap();
-    watched.in_two(Sender::Client, 0, b"\xef");
-    assert_eq!(watched.server(2, b"\0event"), Ok(()));
-
-    // A command of many fragments.
-    let mut watched = Watched::in_command_phase();
-    watched.packet(Sender::Client, 0, b"\x03a", false).unwrap();
-    watched.session.packet_end(Sender::Client, 4);
-    assert_eq!(watched.server(5, OK_PACKET), Ok(()));
-}
-
-#[test]
-fn a_command_that_is_too_long_is_refused_before_its_end() {
-    let mut watched = Watched::in_command_phase();
-    watched.packet(Sender::Client, 0, b"\x03a", false).unwrap();
-    watched.told();
-    assert_eq!(watched.server(3, b"\xff\x81\x04#08S01"), Ok(()));
-    assert_eq!(watched.told(), [failed(Command::QUERY, 1153)]);
-    watched.session.packet_end(Sender::Client, 5);
-    assert_eq!(watched.session.phase(), Phase::Command);
-
-    let mut watched = Watched::in_command_phase();
-    watched.packet(Sender::Client, 0, b"\x03a", false).unwrap();
-    assert_eq!(watched.server(3, OK_PACKET), Err(OpaqueReason::Desync), "only an error");
-}
-
-#[test]
-fn errors_of_the_servers_own_accord() {
-    for sequence_id in [0, 1] {
-        let mut idle = Watched::in_command_phase();
-        idle.server(sequence_id, ERR_PACKET).unwrap();
-        assert_eq!(idle.told(), [Event::ServerNotice { errno: 1064 }]);
+fn compression_begins_behind_the_ok() {
+    for compression in [1 << 5, 1 << 26, 1 << 5 | 1 << 26] {
+        let mut compressed = Watched::answered(CLIENT | compression);
+        assert_eq!(compressed.take(S, 2, OK_PACKET), Err(OpaqueReason::Compressed));
+        assert_eq!(compressed.session.phase(), Phase::Command);
+        assert_eq!(compressed.end(Some(OpaqueReason::Compressed)), [handshake(HandshakeResult::Ok)]);
     }
-    let mut busy = Watched::in_command_phase();
-    busy.client(0, b"\x03a").unwrap();
-    busy.told();
-    busy.server(0, ERR_PACKET).unwrap();
-    busy.server(1, OK_PACKET).unwrap();
-    assert_eq!(busy.told(), [Event::ServerNotice { errno: 1064 }, ended(Command::QUERY)]);
-}
-
-/// The OK behind OUT parameters, when the result set before did not announce it.
-#[test]
-fn an_answer_can_have_a_tail() {
-    let mut watched = Watched::in_command_phase();
-    watched.client(0, b"\x17").unwrap();
-    watched.server(1, OK_PACKET).unwrap();
-    watched.told();
-    assert_eq!(watched.server(2, OK_PACKET), Ok(()));
-    assert_eq!(watched.told(), []);
-    assert_eq!(watched.server(2, OK_PACKET), Err(OpaqueReason::Desync));
-    watched.client(0, b"\x0e").unwrap();
-    watched.server(1, OK_PACKET).unwrap();
-    assert_eq!(watched.server(2, OK_PACKET), Err(OpaqueReason::Desync), "PING has none");
 }
 
 #[test]
-fn a_file_passes_and_may_be_refused_on_the_way() {
-    let asked = || {
-        let mut watched = Watched::in_command_phase();
-        watched.client(0, b"\x03load").unwrap();
-        watched.server(1, b"\xfbfile").unwrap();
-        watched.told();
-        watched
-    };
-    let mut accepted = asked();
-    accepted.client(2, b"\x03no command").unwrap();
-    accepted.client(3, b"").unwrap();
-    accepted.server(4, OK_PACKET).unwrap();
-    assert_eq!(accepted.told(), [ended(Command::QUERY)]);
-
-    let mut refused = asked();
-    refused.client(2, b"one").unwrap();
-    refused.server(3, ERR_PACKET).unwrap();
-    refused.client(3, b"two").unwrap();
-    refused.client(4, b"").unwrap();
-    refused.client(0, b"\x0e").unwrap();
-    refused.server(1, OK_PACKET).unwrap();
-    let expected = [failed(Command::QUERY, 1064), Event::CommandStarted(Command::PING), ended(Command::PING)];
-    assert_eq!(refused.told(), expected);
-}
-
-#[test]
-fn a_session_that_is_given_up_owes_no_answer() {
-    for (byte, reason) in [(0x20, OpaqueReason::Clone), (0x21, OpaqueReason::Replication)] {
-        let mut watched = Watched::in_command_phase();
-        assert_eq!(watched.client(0, &[byte]), Err(reason));
-        watched.session.end(Some(reason), &mut watched.events);
-        let command = Command(byte);
-        let expected = [Event::CommandStarted(command), Event::CommandEnded { command, tally: None }];
-        assert_eq!(watched.told(), expected);
+fn a_command_is_owed_no_answer_when_the_session_ends() {
+    for reason in [None, Some(OpaqueReason::Desync)] {
+        let mut watched = Watched::accepted();
+        watched.pass(C, 0, b"\x03SELECT 1");
+        watched.events.clear();
+        let (command, verb) = (Command::QUERY, Some(Verb::Select));
+        assert_eq!(watched.end(reason), [Event::CommandEnded { command, verb, answer: None }]);
+        assert_eq!(watched.end(None), []);
     }
-    let mut flooded = Watched::in_command_phase();
-    for _ in 0..MAX_QUEUED {
-        flooded.client(0, b"\x0e").unwrap();
-    }
-    assert_eq!(flooded.client(0, b"\x0e"), Err(OpaqueReason::Memory));
 }
 
 #[test]
-fn an_empty_packet_is_a_command_and_quit_has_no_answer() {
-    let mut watched = Watched::in_command_phase();
-    watched.client(0, b"").unwrap();
-    watched.server(1, ERR_PACKET).unwrap();
-    assert!(!watched.session.has_quit());
-    watched.client(0, b"\x01").unwrap();
-    assert!(watched.session.has_quit());
-    let quit = Event::CommandSent(Command::QUIT);
-    assert_eq!(watched.told(), [Event::CommandStarted(Command::SLEEP), failed(Command::SLEEP, 1064), quit]);
+fn the_report_tells_who_talked_and_nothing_of_what_was_said() {
+    let mut watched = Watched::accepted();
+    watched.pass(C, 0, b"\x03SELECT 'secret'");
+    watched.pass(S, 1, b"\xff\x28\x04#42000secret");
+    assert_eq!(watched.take(C, 7, b"\x03SELECT 'secret'"), Err(OpaqueReason::Desync));
+    let expected = "server=8.0.41 client=libmysql/8.0.41 capabilities=0x188201/0x0 \
+                    packets=\"S:74:0:greeting C:111:1:handshake S:7:2:authentication \
+                    C:16:0:command S:15:1:command C:16:7:command\"";
+    assert_eq!(watched.session.report(), expected);
+
+    // Before anybody has said who it is.
+    let mut early = Watched::new();
+    assert_eq!(early.take(C, 0, b"PROXY"), Err(OpaqueReason::NotMysql));
+    assert_eq!(early.session.report(), " capabilities=0x0/0x0 packets=\"C:5:0:greeting\"");
+}
+
+#[test]
+fn the_report_has_the_last_eight_packets() {
+    let mut watched = Watched::accepted();
+    for _ in 0..5 {
+        watched.pass(C, 0, b"\x0e");
+        watched.pass(S, 1, OK_PACKET);
+    }
+    let packets = ["C:1:0:command S:7:1:command"; 4].join(" ");
+    let report = watched.session.report();
+    assert!(report.ends_with(&format!(" packets=\"{packets}\"")), "{report}");
 }
