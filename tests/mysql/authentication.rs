@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::counts::{QUIET, address, between, by, sum};
 use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::PASSWORD;
+use crate::support::database::{PASSWORD, USER};
 use crate::support::mariadb::MariaDb;
 #[cfg(feature = "mysqld")]
 use crate::support::mysqld::{MySql, NO_TLS, SHA256_USER};
@@ -50,7 +50,7 @@ fn mysql_caches_what_it_was_told_in_clear() {
         Client::login(address(&envoy), &Login::new(CLASSIC)).quit();
     }
     Client::login(address(&envoy), &Login::new(CLASSIC).user(SHA256_USER, PASSWORD)).quit();
-    let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user("nobody", "x")).err();
+    let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user(USER, "x")).err();
     assert_eq!(refused, Some(1045));
     let metrics = envoy.stable(QUIET);
     // The first login needs the password itself, encrypted with a key that anybody between could have sent.

@@ -191,6 +191,11 @@ impl Database {
         panic!("{} found no port to listen on:\n{}", recipe.name, read_log(&dir.path().join("error.log")));
     }
 
+    /// It is MySQL, not MariaDB.
+    pub fn is_mysql(&self) -> bool {
+        self.recipe.name == "MySQL"
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
