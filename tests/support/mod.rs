@@ -19,8 +19,8 @@
 pub mod capture;
 pub mod envoy;
 pub mod mariadb;
-pub mod peer;
 pub mod packets;
+pub mod peer;
 pub mod process;
 pub mod prometheus;
 
