@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::bootstrap::{MYSQL, PLAIN, configured, copy_listener, filters, tcp_proxy, with_plain};
+use crate::bootstrap::{MYSQL, PLAIN, configured, copy_listener, listeners, plugin, tcp_proxy, with_plain};
 use crate::ledger::{Ledger, assert_clean};
 use crate::support::envoy::Envoy;
 use crate::support::peer::{Ending, Peer, Server, nobody};
@@ -15,8 +15,14 @@ type Seen = (Vec<u8>, Ending);
 struct Case {
     name: &'static str,
     run: fn(Pair) -> Vec<Seen>,
+    /// What is counted up to where the case begins: [`NOTHING`], [`GREETING`] or [`LOGIN`].
+    before: &'static str,
     counted: &'static str,
 }
+
+/// What a connection adds on which the server has not greeted.
+const NOTHING: &str = "connections_total{protocol=mysql} 1
+";
 
 /// What a login adds.
 const LOGIN: &str = "
@@ -50,6 +56,7 @@ const CASES: [Case; 13] = [
             drop(pair.server);
             vec![server, pair.client.rest()]
         },
+        before: LOGIN,
         // Four bytes that belong to no command, and not enough of a packet to say so.
         counted: "connections_closed_total{by=client,phase=command} 1
                   bytes_total{sender=client} 223
@@ -65,6 +72,7 @@ const CASES: [Case; 13] = [
             drop(pair.client);
             vec![client, pair.server.rest()]
         },
+        before: LOGIN,
         counted: "connections_closed_total{by=server,phase=command} 1
                   commands_total{command=ping} 1
                   bytes_total{sender=client} 228
@@ -80,6 +88,7 @@ const CASES: [Case; 13] = [
             drop(pair.client);
             vec![client, pair.server.rest()]
         },
+        before: LOGIN,
         counted: "connections_closed_total{by=server,phase=command} 1
                   server_notices_total{errno=1053} 1
                   bytes_total{sender=client} 223
@@ -92,6 +101,7 @@ const CASES: [Case; 13] = [
             pair.client.reset();
             vec![pair.server.rest()]
         },
+        before: LOGIN,
         counted: "connections_closed_total{by=client,phase=command} 1
                   bytes_total{sender=client} 223
                   bytes_total{sender=server} 115",
@@ -105,6 +115,7 @@ const CASES: [Case; 13] = [
             pair.client.reset();
             vec![pair.server.rest()]
         },
+        before: LOGIN,
         counted: "connections_closed_total{by=client,phase=command} 1
                   commands_total{command=ping} 1
                   bytes_total{sender=client} 228
@@ -117,6 +128,7 @@ const CASES: [Case; 13] = [
             pair.server.reset();
             vec![pair.client.rest()]
         },
+        before: LOGIN,
         counted: "connections_closed_total{by=server,phase=command} 1
                   bytes_total{sender=client} 223
                   bytes_total{sender=server} 115",
@@ -130,6 +142,7 @@ const CASES: [Case; 13] = [
             pair.server.reset();
             vec![pair.client.rest()]
         },
+        before: LOGIN,
         counted: "connections_closed_total{by=client,phase=command} 1
                   commands_total{command=quit} 1
                   bytes_total{sender=client} 228
@@ -141,8 +154,8 @@ const CASES: [Case; 13] = [
             drop(pair.client);
             vec![pair.server.rest()]
         },
-        counted: "connections_total{protocol=mysql} 1
-                  connections_closed_total{by=client,phase=greeting} 1",
+        before: NOTHING,
+        counted: "connections_closed_total{by=client,phase=greeting} 1",
     },
     Case {
         name: "the client resets before the greeting",
@@ -150,8 +163,8 @@ const CASES: [Case; 13] = [
             pair.client.reset();
             vec![pair.server.rest()]
         },
-        counted: "connections_total{protocol=mysql} 1
-                  connections_closed_total{by=client,phase=greeting} 1",
+        before: NOTHING,
+        counted: "connections_closed_total{by=client,phase=greeting} 1",
     },
     Case {
         name: "the server closes before the greeting",
@@ -159,8 +172,8 @@ const CASES: [Case; 13] = [
             drop(pair.server);
             vec![pair.client.rest()]
         },
-        counted: "connections_total{protocol=mysql} 1
-                  connections_closed_total{by=server,phase=greeting} 1",
+        before: NOTHING,
+        counted: "connections_closed_total{by=server,phase=greeting} 1",
     },
     Case {
         name: "the server resets in the middle of the greeting",
@@ -170,8 +183,8 @@ const CASES: [Case; 13] = [
             pair.server.reset();
             vec![pair.client.rest()]
         },
-        counted: "connections_total{protocol=mysql} 1
-                  connections_closed_total{by=server,phase=greeting} 1
+        before: NOTHING,
+        counted: "connections_closed_total{by=server,phase=greeting} 1
                   bytes_total{sender=server} 40",
     },
     Case {
@@ -181,6 +194,7 @@ const CASES: [Case; 13] = [
             drop(pair.client);
             vec![pair.server.rest()]
         },
+        before: GREETING,
         counted: "connections_closed_total{by=client,phase=handshake} 1",
     },
     Case {
@@ -190,8 +204,8 @@ const CASES: [Case; 13] = [
             drop(pair.server);
             vec![pair.client.rest()]
         },
-        counted: "connections_total{protocol=mysql} 1
-                  connections_closed_total{by=server,phase=authentication} 1
+        before: NOTHING,
+        counted: "connections_closed_total{by=server,phase=authentication} 1
                   greeting_duration_seconds_count 1
                   greetings_total{flavor=mariadb,release=10.11} 1
                   handshakes_total{result=error} 1
@@ -207,15 +221,10 @@ fn endings_are_those_of_tcp_proxy_and_counted_exactly() {
     let envoy = Envoy::start(configured(server.address(), mysql).edit(with_plain));
     let (plain, filtered) = (envoy.listener_addr(PLAIN), envoy.listener_addr(MYSQL));
     let mut ledger = Ledger::new(&envoy, MYSQL);
-    for Case { name, run, counted } in CASES {
+    for Case { name, run, before, counted } in CASES {
         println!("{name}");
         let expected = run(Pair::open(plain, &server));
         assert_eq!(run(Pair::open(filtered, &server)), expected, "{name}");
-        let before = match counted {
-            _ if counted.contains("connections_total") => "",
-            _ if counted.contains("phase=handshake") => GREETING,
-            _ => LOGIN,
-        };
         ledger.expect(&format!("{before}{counted}"));
     }
     ledger.finish();
@@ -241,8 +250,7 @@ fn envoy_cuts_idle_connections() {
     let server = Server::start();
     let mysql = json!({"defaults": {"protocol": "mysql"}});
     let envoy = Envoy::start(configured(server.address(), mysql).edit(|bootstrap| {
-        let listener = &mut bootstrap["static_resources"]["listeners"][0];
-        tcp_proxy(listener)["idle_timeout"] = json!("0.3s");
+        tcp_proxy(&mut listeners(bootstrap)[0])["idle_timeout"] = json!("0.3s");
     }));
     let mut ledger = Ledger::new(&envoy, MYSQL);
     let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
@@ -261,8 +269,7 @@ fn envoy_ends_with_live_connections() {
     let server = Server::start();
     let envoy = Envoy::start(configured(server.address(), json!({})).edit(|bootstrap| {
         copy_listener(bootstrap, "off", |listener| {
-            filters(listener)[0]["typed_config"]["config"]["configuration"]["value"] =
-                json!(r#"{"mode": "off"}"#);
+            plugin(listener)["configuration"]["value"] = json!(r#"{"mode": "off"}"#);
         });
     }));
     let mut pairs = Vec::new();
@@ -278,8 +285,7 @@ fn envoy_ends_with_live_connections() {
     envoy.wait_metric("firstword_connections_active", &[("protocol", "opaque")], 7.0);
     // Draining closes no connection of tcp_proxy: sessions go on.
     envoy.admin_post("/drain_listeners?graceful");
-    let login = &mut pairs[3];
-    login.play(&session()[3..5]);
+    pairs[3].play(&session()[3..5]);
     let (status, log) = envoy.shutdown();
     assert!(status.success(), "{status}\n{log}");
     assert_clean(&log);

@@ -6,7 +6,7 @@ use firstword::metrics::Profile;
 use firstword::metrics::catalogue::{Kind, Metric};
 use serde_json::json;
 
-use crate::bootstrap::{MYSQL, configured};
+use crate::bootstrap::{MYSQL, configured, listeners, soon, tcp_proxy};
 use crate::ledger::{Ledger, ours};
 use crate::support::envoy::{Envoy, EnvoyOptions};
 use crate::support::peer::Server;
@@ -95,7 +95,7 @@ fn connections_carry_the_labels_that_were_chosen() {
     for labels in [json!([]), json!(["port"]), json!(["port", "destination", "direction"])] {
         let configuration = json!({"rules": rules, "metrics": {"labels": labels}});
         let envoy = Envoy::start(configured(server.address(), configuration).edit(|bootstrap| {
-            bootstrap["static_resources"]["listeners"][0]["traffic_direction"] = json!("OUTBOUND");
+            listeners(bootstrap)[0]["traffic_direction"] = json!("OUTBOUND");
         }));
         let port = envoy.listener_addr(MYSQL).port().to_string();
         let values = [("port", port.as_str()), ("destination", "orders"), ("direction", "outbound")];
@@ -118,7 +118,7 @@ fn a_port_that_nobody_named_is_other() {
     let server = Server::start();
     let configuration = json!({"metrics": {"labels": ["direction", "port"]}});
     let envoy = Envoy::start(configured(server.address(), configuration).edit(|bootstrap| {
-        bootstrap["static_resources"]["listeners"][0]["traffic_direction"] = json!("INBOUND");
+        listeners(bootstrap)[0]["traffic_direction"] = json!("INBOUND");
     }));
     let mut ledger = Ledger::with_labels(&envoy, &[("direction", "inbound"), ("port", "other")]);
     run_session(&envoy, MYSQL, &server);
@@ -134,14 +134,13 @@ fn names_and_labels_arrive_in_one_piece() {
     let configuration =
         json!({"metrics": {"profile": "full", "labels": ["direction", "destination", "port"]}});
     let options = EnvoyOptions::new("envoy/mysql.yaml").edit(|bootstrap| {
-        let resources = &mut bootstrap["static_resources"];
-        resources["clusters"][0]["name"] = json!(CLUSTER);
-        resources["clusters"][0]["load_assignment"]["cluster_name"] = json!(CLUSTER);
-        resources["listeners"][0]["filter_chains"][0]["filters"][1]["typed_config"]["cluster"] =
-            json!(CLUSTER);
+        let cluster = &mut bootstrap["static_resources"]["clusters"][0];
+        cluster["name"] = json!(CLUSTER);
+        cluster["load_assignment"]["cluster_name"] = json!(CLUSTER);
+        tcp_proxy(&mut listeners(bootstrap)[0])["cluster"] = json!(CLUSTER);
     });
     let options = options.upstream(CLUSTER, server.address());
-    let envoy = Envoy::start(options.configuration(crate::bootstrap::soon(configuration)));
+    let envoy = Envoy::start(options.configuration(soon(configuration)));
     let usual = [
         ("direction", "unspecified"),
         ("destination", "outbound_3306__orders.cache_svc_._x_._y"),

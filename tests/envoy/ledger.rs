@@ -75,13 +75,7 @@ impl<'e> Ledger<'e> {
 
     /// Waits for several ticks, in which nothing is counted.
     pub fn rest(&mut self) {
-        let beats = || self.envoy.metric("firstword_heartbeat_total", &[]).unwrap_or_default();
-        let deadline = Instant::now() + PATIENCE;
-        let begin = beats();
-        while beats() < begin + SEVERAL_TICKS {
-            assert!(Instant::now() < deadline, "the heart has stopped:\n{}", self.envoy.log());
-            sleep(POLL);
-        }
+        several_ticks(self.envoy);
         self.expect("");
     }
 
@@ -112,6 +106,17 @@ impl<'e> Ledger<'e> {
         let labels: Vec<_> = shown.map(|(key, value)| format!("{key}={value}")).collect();
         let name = sample.name.trim_start_matches("firstword_");
         if labels.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", labels.join(",")) }
+    }
+}
+
+/// Waits until each VM has flushed several times: whatever had happened before is exported.
+pub fn several_ticks(envoy: &Envoy) {
+    let beats = || envoy.metric("firstword_heartbeat_total", &[]).unwrap_or_default();
+    let deadline = Instant::now() + PATIENCE;
+    let begin = beats();
+    while beats() < begin + SEVERAL_TICKS {
+        assert!(Instant::now() < deadline, "the heart has stopped:\n{}", envoy.log());
+        sleep(POLL);
     }
 }
 

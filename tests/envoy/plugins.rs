@@ -7,7 +7,7 @@ use crate::bootstrap::{MYSQL, configured, soon, with_second};
 use crate::ledger::{Ledger, ours};
 use crate::support::envoy::Envoy;
 use crate::support::peer::Server;
-use crate::traffic::{Pair, commands, session};
+use crate::traffic::{Pair, commands, sent, session};
 
 const SECOND: &str = "second";
 
@@ -109,8 +109,8 @@ fn two_workers_count_as_one() {
         6 * CONNECTIONS,
         4 * CONNECTIONS,
         5 * CONNECTIONS,
-        crate::traffic::sent(&session(), Sender::Client) * CONNECTIONS,
-        crate::traffic::sent(&session(), Sender::Server) * CONNECTIONS,
+        sent(&session(), Sender::Client) * CONNECTIONS,
+        sent(&session(), Sender::Server) * CONNECTIONS,
     ));
     ledger.finish();
     let workers = envoy.stats(r"^listener\..*\.worker_[01]\.downstream_cx_total$");
