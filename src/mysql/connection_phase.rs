@@ -11,7 +11,8 @@
 //! | Authentication | client | anything (a secret)             | Authentication              |
 //! | Authentication | server | 0x01, 0x02, 0xfe                | Authentication              |
 //! | Authentication | server | 0x00 OK                         | the command phase           |
-//! | any            | server | 0xff ERR                        | Refused                     |
+//! | Handshake      | server | 0xff ERR                        | Handshake                   |
+//! | any other      | server | 0xff ERR                        | Refused                     |
 //! | Refused        | both   | anything                        | Refused                     |
 
 use super::auth_plugin::AuthPlugin;
@@ -126,6 +127,12 @@ impl ConnectionPhase {
         match (self.state, packet.first()) {
             (State::Refused(_), _) => {}
             (State::Greeting, _) => self.greeting(packet, peers, to)?,
+            // Not about the client, which has not said who it is: MySQL's 1158 where the client goes
+            // away, 1159 where it never answers.
+            (State::Handshake, Some(ERR)) => {
+                let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+                to.events.push(Event::ServerNotice { errno });
+            }
             (_, Some(ERR)) => {
                 let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
                 to.events.push(Event::HandshakeError { errno, plugin: self.plugin });

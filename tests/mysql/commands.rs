@@ -53,7 +53,6 @@ fn results_of_every_shape(database: &Database) {
         client.single().expect("a reset");
         client.command(&[&[0x19], &select.to_le_bytes()[..]].concat());
         client.prepare("INSERT INTO shapes VALUES (?, ?)").expect("a statement without columns");
-        client.prepare("SELECT nothing FROM nosuch").expect_errno(1146);
         client.command(b"\x09");
         client.single().expect("statistics");
         client.command(b"\x0e");
@@ -62,7 +61,12 @@ fn results_of_every_shape(database: &Database) {
         client.query("DROP TABLE shapes").expect("a drop");
         client.quit();
     }
-    assert_equal(database, &before, &envoy, Known { further_statements, ..Known::default() });
+    assert_equal(
+        database,
+        &before,
+        &envoy,
+        Known { further_statements, rows_counted_twice: 9, rows_left_out: 3 },
+    );
 }
 
 fn cursors(database: &Database) {
@@ -82,7 +86,7 @@ fn cursors(database: &Database) {
         client.query("DROP TABLE many").expect("a drop");
         client.quit();
     }
-    assert_equal(database, &before, &envoy, Known { rows_fetched: 75, ..Known::default() });
+    assert_equal(database, &before, &envoy, Known { rows_left_out: 75, ..Known::default() });
 }
 
 fn sessions_that_change(database: &Database) {
@@ -105,6 +109,8 @@ fn sessions_that_change(database: &Database) {
         client.command(b"\x1b\x01\0");
         client.single().expect("multi-statements off");
         client.query("SELECT 1; SELECT 2").expect_errno(1064);
+        // MariaDB logs no COM_STMT_PREPARE that fails, so this one has no place beside its counts.
+        client.prepare("SELECT nothing FROM nosuch").expect_errno(1146);
         client.change_user(&login.clone().user(USER, "wrong"), &plugin).expect_errno(1045);
     }
     let metrics = envoy.stable(QUIET);
@@ -112,6 +118,7 @@ fn sessions_that_change(database: &Database) {
     assert_eq!(sum(&metrics, "errors_total", &[("errno", "1045")]), 3);
     assert_eq!(sum(&metrics, "errors_total", &[("errno", "1049")]), 3);
     assert_eq!(sum(&metrics, "errors_total", &[("errno", "1064")]), 3);
+    assert_eq!(sum(&metrics, "errors_total", &[("errno", "1146")]), 3);
     assert_eq!(sum(&metrics, "commands_total", &[("command", "change_user")]), 6);
     assert_eq!(sum(&metrics, "prepared_statements_open", &[]), 0);
     assert_eq!(sum(&metrics, "transactions_open", &[]), 0);
