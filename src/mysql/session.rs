@@ -9,7 +9,7 @@
 //!                +--------------------------------------------------------+  --> opaque(compressed)
 //! ```
 //! Anything that cannot stand where it stands ends the session with an [`OpaqueReason`]; the bytes go
-//! on. The transition tables are in [`super::connection_phase`] and [`super::command_phase`].
+//! on. The transition tables are in `connection_phase.rs` and `command_phase.rs`.
 
 use super::capability::Capabilities;
 use super::command_phase::CommandPhase;

@@ -152,6 +152,7 @@ fn sequence_ids_are_checked() {
         Watched::past(&[(C, 0, QUERY)]).desync((C, sequence_id, b""));
     }
     Watched::past(&[]).desync((S, 0, OK_PACKET));
+    Watched::past(&[(C, 0, QUERY)]).desync((S, 2, ERR_PACKET));
     let mut wrapped =
         Watched::past(&[(C, 0, QUERY), (S, 1, b"\x01"), (S, 2, b"\x03def"), (S, 3, EOF_PACKET)]);
     for row in 4..=257_u32 {
@@ -283,7 +284,9 @@ fn a_replica_acknowledges_events() {
     }
     let unknown = Command(0xef);
     assert_eq!(told(&[(C, 0, ack)]), [started(unknown)], "nothing is dumped");
-    Watched::past(&[(C, 0, b"\x12"), (S, 1, event)]).desync((S, 3, event));
+    for sequence_id in [0, 2, 4] {
+        Watched::past(&[(C, 0, b"\x12"), (S, 1, event), (S, 2, event)]).desync((S, sequence_id, event));
+    }
 }
 
 #[test]
@@ -344,7 +347,13 @@ fn a_command_that_is_too_long_is_refused_before_its_end() {
         assert_eq!(refused.told(&[(C, 0, PING), (S, 1, OK_PACKET)]), [started(Command::PING), pinged()]);
     }
     sending().desync((S, 3, OK_PACKET));
-    let mut answering = sending();
-    answering.phase.packet_end(C, 5);
-    answering.desync((S, 3, too_long));
+    let mut sent = sending();
+    sent.phase.packet_end(C, 5);
+    sent.desync((S, 3, too_long));
+    let mut answered = sending();
+    answered.told(&[(S, 1, b"\x01")]);
+    answered.desync((S, 4, too_long));
+    let mut another = Watched::past(&[(C, 0, PING)]);
+    another.head((C, 0, QUERY));
+    another.desync((S, 3, too_long));
 }

@@ -85,7 +85,7 @@ fn what_cannot_stand_first() {
 fn what_cannot_stand_later() {
     assert_unexpected(Command::QUERY, CLASSIC, &[b"\x01", COLUMN, ROW]);
     assert_unexpected(Command::QUERY, CLASSIC, &[b"\x01", COLUMN, EOF_PACKET, b""]);
-    assert_unexpected(Command::QUERY, CLASSIC, &[b"\xfbfile", EOF_PACKET]);
+    assert_unexpected(Command::QUERY, CLASSIC, &[b"\xfbfile", OK_AS_EOF]);
     assert_unexpected(Command::STMT_PREPARE, CLASSIC, &[b"\0\x01\0\0\0\x01\0\0\0\0\0\0", b""]);
 }
 

@@ -140,11 +140,6 @@ fn the_report_tells_who_talked_and_nothing_of_what_was_said() {
                     packets=\"S:74:0:greeting C:111:1:handshake S:7:2:authentication \
                     C:16:0:command S:15:1:command C:16:7:command\"";
     assert_eq!(watched.session.report(), expected);
-
-    // Before anybody has said who it is.
-    let mut early = Watched::new();
-    assert_eq!(early.take(C, 0, b"PROXY"), Err(OpaqueReason::NotMysql));
-    assert_eq!(early.session.report(), " capabilities=0x0/0x0 packets=\"C:5:0:greeting\"");
 }
 
 #[test]

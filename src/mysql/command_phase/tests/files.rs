@@ -53,6 +53,11 @@ fn the_server_can_refuse_while_the_file_comes() {
     assert_eq!(ahead.told(&[(C, 0, PING)]), [started(Command::PING)]);
     assert_eq!(ahead.told(&[(S, 3, ERR_PACKET), (S, 1, OK_PACKET)]), [expected[0], expected[2]]);
 
+    // The next command was sent before the file was asked for.
+    let mut early = Watched::past(&[(C, 0, LOAD), (C, 0, PING), (S, 1, ASKED), (C, 2, b"one")]);
+    assert_eq!(early.told(&[(S, 3, ERR_PACKET), (C, 3, b"two"), (C, 4, b"")]), [expected[0]]);
+    assert_eq!(early.told(&[(S, 1, OK_PACKET)]), [expected[2]]);
+
     // The client stops where it was told so.
     let mut stopped = asked();
     stopped.told(&[(C, 2, b"one")]);
@@ -79,6 +84,15 @@ fn a_file_has_more_pieces_than_sequence_ids() {
         assert_eq!(watched.told(&[(C, piece as u8, b"\x03piece")]), [], "{piece}");
     }
     assert_eq!(watched.told(&[(C, 2, b""), (S, 3, OK_PACKET)]), [loaded(Tally::default())]);
+}
+
+#[test]
+fn progress_can_be_reported_while_a_file_comes() {
+    let mut watched = Watched::new(CLASSIC | Capabilities::MARIADB_PROGRESS);
+    watched.told(&[(C, 0, LOAD), (S, 1, ASKED), (C, 2, b"one")]);
+    let progress = b"\xff\xff\xff\x01\x01\x02\0\0\0\0";
+    assert_eq!(watched.told(&[(S, 3, progress), (C, 3, b"two"), (C, 4, b"")]), []);
+    assert_eq!(watched.told(&[(S, 5, OK_PACKET)]), [loaded(Tally::default())]);
 }
 
 #[test]
