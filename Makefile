@@ -25,7 +25,7 @@ test: rust tools wasm lint ## everything that must pass
 	$(peers) cargo test --features cli
 
 # The numbers are Envoy's; how the harness itself is compiled changes none of them.
-bench: rust tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=200: more exactly)
+bench: rust tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)
 	@scripts/wasm.sh benches/floor
 	@sh -euc '. scripts/common.sh; command -v sysbench >/dev/null || apt_install sysbench' make
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
