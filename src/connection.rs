@@ -294,3 +294,6 @@ fn count_packets(mysql: &mut Mysql, sender: Sender, events: &mut Vec<Event>) {
         events.push(Event::Packets { sender, count });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,7 +74,7 @@ enum CarriesOn {
     Tail,
 }
 
-/// The protocol's state for one connection. Memory is bounded by [`MAX_QUEUED`].
+/// The protocol's state for one connection. Memory is bounded by `MAX_QUEUED`.
 #[derive(Debug)]
 pub struct Session {
     state: State,
@@ -362,3 +362,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@
 pub mod capture;
 pub mod envoy;
 pub mod mariadb;
+pub mod peer;
 pub mod packets;
 pub mod process;
 pub mod prometheus;
