@@ -1,6 +1,6 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust wasm tools tools-mysql demo test record lint clean
+.PHONY: help rust wasm tools tools-mysql demo test bench record lint clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -32,13 +32,21 @@ test: rust tools wasm lint ## everything that must pass
 	else set -x; $(peers) cargo test --features cli; set +x; \
 		echo "make test: left out the tests against MySQL; run: sudo make tools-mysql"; fi
 
+# The numbers are Envoy's; how the harness itself is compiled changes none of them.
+bench: rust tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)
+	@scripts/wasm.sh benches/floor
+	@sh -euc '. scripts/common.sh; command -v sysbench >/dev/null || apt_install sysbench' make
+	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
+
 record: rust tools ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --example record
 	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_tell
 
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --check
+	cargo fmt --check --manifest-path benches/floor/Cargo.toml
 	cargo clippy --all-targets --features cli,mysqld -- -D warnings
+	cargo clippy --locked --manifest-path benches/floor/Cargo.toml --target-dir target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
 
 clean: ## remove everything built and fetched

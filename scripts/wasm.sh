@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the module Envoy loads: target/firstword.wasm.
+# Builds the module Envoy loads: target/firstword.wasm. With an argument, the directory of another crate of this
+# repository, that crate's module instead, into target/ under the crate's name.
 #
 # Rust's standard library for wasm32 comes from the first of these that can be had:
 #   rustup   the target is installed, or `rustup target add` brings it;
@@ -10,6 +11,8 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 root=$(pwd -P)
+manifest=${1:-.}/Cargo.toml
+name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
 target=wasm32-unknown-unknown
 # A target directory of its own: neither native builds nor another rustc make cargo build everything anew.
 target_dir=$root/target/wasm
@@ -53,7 +56,7 @@ debian) way=debian ;;
 *) fail "WASM_TOOLCHAIN is rustup or debian, not '$WASM_TOOLCHAIN'" ;;
 esac
 
-set -- --release --locked --lib --crate-type cdylib --target "$target" --target-dir "$target_dir"
+set -- --manifest-path "$manifest" --release --locked --lib --crate-type cdylib --target "$target" --target-dir "$target_dir"
 # No path of this machine ends up in the module: the same source gives the same bytes anywhere.
 flags=$(printf '%s\037' \
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
@@ -86,8 +89,8 @@ export FIRSTWORD_COMMIT
 # `cargo rustc` with one crate type: with two, Cargo skips link-time optimisation without a word.
 cargo rustc "$@"
 
-built=$target_dir/$target/release/firstword.wasm
-module=$root/target/firstword.wasm
+built=$target_dir/$target/release/$name.wasm
+module=$root/target/$name.wasm
 # Left alone when nothing changed, and never seen half written by an Envoy that starts just now.
 cmp -s "$built" "$module" || { cp "$built" "$module.new" && mv "$module.new" "$module"; }
-say "target/firstword.wasm: $(wc -c <"$module") bytes, sha256 $(sha256sum "$module" | cut -d' ' -f1)"
+say "target/$name.wasm: $(wc -c <"$module") bytes, sha256 $(sha256sum "$module" | cut -d' ' -f1)"

@@ -346,11 +346,14 @@ impl Accumulator {
         if metric.definition().profile > self.profile {
             return;
         }
-        let mut key = Key { scope, metric, labels };
-        if !self.cells.contains_key(&key) {
-            key = self.place(key, 1);
-        }
-        let cell = self.cells.entry(key).or_default();
+        let key = Key { scope, metric, labels };
+        let cell = match self.cells.get_mut(&key) {
+            Some(cell) => cell,
+            None => {
+                let key = self.place(key, 1);
+                self.cells.entry(key).or_default()
+            }
+        };
         cell.delta = cell.delta.saturating_add(change);
     }
 
@@ -358,11 +361,12 @@ impl Accumulator {
         if metric.definition().profile > self.profile {
             return;
         }
-        let series = histogram_series(self.profile);
-        let mut key = Key { scope, metric, labels };
-        if !self.histograms.contains_key(&key) {
-            key = self.place(key, series);
+        let key = Key { scope, metric, labels };
+        if let Some(histogram) = self.histograms.get_mut(&key) {
+            return histogram.pending.observe(duration);
         }
+        let series = histogram_series(self.profile);
+        let key = self.place(key, series);
         let new = || Histogram {
             pending: Pending::default(),
             cells: std::iter::repeat_with(Cell::default).take(series).collect(),
