@@ -21,7 +21,7 @@ use crate::mysql::session::Observer;
 use crate::ports;
 
 /// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
-/// the server resets an established connection.
+/// the server resets an established connection. Envoy 1.37 and older set nothing.
 const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
 /// The values of `metrics.labels` that are known when a connection begins.

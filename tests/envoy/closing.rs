@@ -17,6 +17,8 @@ struct Case {
     run: fn(Pair) -> Vec<Seen>,
     /// What is counted up to where the case begins: [`NOTHING`], [`GREETING`] or [`LOGIN`].
     before: &'static str,
+    /// What is counted from there on. `RESETTER` is the server where Envoy passes a server's reset on; 1.37 and older do not
+    /// tell it from an end of their own.
     counted: &'static str,
 }
 
@@ -129,7 +131,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: LOGIN,
-        counted: "connections_closed_total{by=server,phase=command} 1
+        counted: "connections_closed_total{by=RESETTER,phase=command} 1
                   bytes_total{sender=client} 223
                   bytes_total{sender=server} 115",
     },
@@ -184,7 +186,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: NOTHING,
-        counted: "connections_closed_total{by=server,phase=greeting} 1
+        counted: "connections_closed_total{by=RESETTER,phase=greeting} 1
                   bytes_total{sender=server} 40",
     },
     Case {
@@ -225,6 +227,8 @@ fn endings_are_those_of_tcp_proxy_and_counted_exactly() {
         println!("{name}");
         let expected = run(Pair::open(plain, &server));
         assert_eq!(run(Pair::open(filtered, &server)), expected, "{name}");
+        let is_reset = expected.iter().any(|(_, ending)| *ending == Ending::Reset);
+        let counted = counted.replace("RESETTER", if is_reset { "server" } else { "proxy" });
         ledger.expect(&format!("{before}{counted}"));
     }
     ledger.finish();
