@@ -110,7 +110,7 @@ fn sessions_that_change(database: &Database) {
         client.single().expect("multi-statements off");
         client.query("SELECT 1; SELECT 2").expect_errno(1064);
         // MariaDB logs no COM_STMT_PREPARE that fails, so this one has no place beside its counts.
-        client.prepare("SELECT nothing FROM nosuch").expect_errno(1146);
+        client.prepare("SELECT nothing FROM demo.nosuch").expect_errno(1146);
         client.change_user(&login.clone().user(USER, "wrong"), &plugin).expect_errno(1045);
     }
     let metrics = envoy.stable(QUIET);
