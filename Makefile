@@ -1,6 +1,6 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust wasm tools demo test record lint clean
+.PHONY: help rust wasm tools demo test test-drivers record lint clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -23,6 +23,9 @@ demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filt
 
 test: rust tools wasm lint ## everything that must pass
 	$(peers) cargo test --features cli
+
+test-drivers: rust tools wasm ## run MySQL's world of drivers through the filter (DRIVER=go: those whose names begin so)
+	@$(peers) cargo test --quiet --test drivers -- --ignored --nocapture
 
 record: rust tools ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --example record
