@@ -21,30 +21,58 @@ program() {
 
 need() { command -v "$1" >/dev/null || { shift && apt_install "$@"; }; }
 
-# Does what was made of $2 and $3 stand in $1 as it was made?
-made() { [ "$(cat "$1/made-of" 2>/dev/null)" = "$(cat "$2" "$3" | sha256sum)" ]; }
-make_note() { cat "$2" "$3" | sha256sum >"$1/made-of"; }
+# Was $1 made from these files, as they are now? Where not, it is gone.
+made_from() {
+    directory=$1
+    shift
+    made_of=$(cat "$@" | sha256sum)
+    [ "$(cat "$directory/made-of" 2>/dev/null)" = "$made_of" ] || { rm -rf "$directory" && mkdir "$directory" && return 1; }
+}
+made() { echo "$made_of" >"$directory/made-of"; }
 
 python() {
     venv=$built/python
-    pins=$sources/python/requirements.txt
-    made "$venv" "$pins" "$pins" || {
+    made_from "$venv" "$sources/python/requirements.txt" || {
         need python3 python3 python3-venv
-        python3 -m venv --clear "$venv" >/dev/null 2>&1 || {
+        python3 -m venv "$venv" >/dev/null 2>&1 || {
             # Debian's own python3 comes without ensurepip.
             apt_install python3-venv
             /usr/bin/python3 -m venv --clear "$venv"
         }
-        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r "$pins"
-        make_note "$venv" "$pins" "$pins"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
+            -r "$sources/python/requirements.txt"
+        made
     }
-    program "$1" "PYTHONDONTWRITEBYTECODE=1 $venv/bin/python $sources/python/$2"
+    # The C library comes with its own OpenSSL, and Python must load none before it.
+    vendor=$(echo "$venv"/lib/python3*/site-packages/mysql/vendor)
+    program "$1" "PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=$vendor $venv/bin/python $sources/python/$2"
+}
+
+go_sql_driver() {
+    need go golang-go
+    (cd "$sources/go" && go build -o "$built/bin/go-sql-driver" .)
+}
+
+node() {
+    need node nodejs
+    need npm npm
+    modules=$built/node
+    made_from "$modules" "$sources/node/package.json" "$sources/node/package-lock.json" || {
+        cp "$sources/node/package.json" "$sources/node/package-lock.json" "$modules"
+        (cd "$modules" && npm ci --silent --ignore-scripts)
+        made
+    }
+    program "$1" "NODE_PATH=$modules/node_modules $(command -v node) $sources/node/$2"
 }
 
 prepare() {
     case $1 in
     pymysql) python "$1" pymysql_.py ;;
-    mysql-connector-python) python "$1" mysql_connector.py ;;
+    mysql-connector-python) python "$1" "mysql_connector.py pure" ;;
+    mysql-connector-python-c) python "$1" "mysql_connector.py c" ;;
+    go-sql-driver) go_sql_driver ;;
+    mysql2) node "$1" mysql2.js ;;
+    mariadb-node) node "$1" mariadb.js ;;
     *) fail "there is no driver $1" ;;
     esac
 }

@@ -1,16 +1,17 @@
-"""MySQL Connector/Python, its implementation in Python."""
+"""MySQL Connector/Python, in Python (`pure`) or with MySQL's client library in C (`c`)."""
 
-import hashlib
+import sys
 
 import mysql.connector
 
 import scenario
 from scenario import rows, say
 
+pure = sys.argv[1] == "pure"
 login, infile, tls = scenario.arguments()
 say("driver", "mysql-connector-python", mysql.connector.__version__)
 connection = mysql.connector.connect(
-    **login, use_pure=True, ssl_disabled=not tls, allow_local_infile=True, consume_results=True)
+    **login, use_pure=pure, ssl_disabled=not tls, allow_local_infile=True, consume_results=True)
 scenario.run(connection, mysql.connector.Error, infile)
 
 cursor = connection.cursor(prepared=True)
