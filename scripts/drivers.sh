@@ -65,11 +65,41 @@ node() {
     program "$1" "NODE_PATH=$modules/node_modules $(command -v node) $sources/node/$2"
 }
 
+php() {
+    need php php-cli
+    command php -m | grep -q mysqlnd || apt_install php-mysql
+    program "$1" "$(command -v php) -d memory_limit=512M -d mysqli.allow_local_infile=1 $sources/php/$2"
+}
+
+perl() {
+    command perl "-MDBD::$2" -e 1 2>/dev/null || apt_install "libdbd-$(echo "$2" | tr '[:upper:]' '[:lower:]')-perl"
+    program "$1" "$(command -v perl) $sources/perl/dbi.pl $2"
+}
+
+# $2: the kind of URL; $3: the jar.
+java() {
+    need java default-jdk-headless
+    need mvn maven
+    jars=$built/java
+    made_from "$jars" "$sources/java/pom.xml" || {
+        mvn --quiet --batch-mode -Dstyle.color=never -f "$sources/java/pom.xml" dependency:copy -DoutputDirectory="$jars"
+        made
+    }
+    program "$1" "$(command -v java) -Xmx1g -cp $jars/$3 $sources/java/Scenario.java $2"
+}
+
 prepare() {
     case $1 in
     pymysql) python "$1" pymysql_.py ;;
     mysql-connector-python) python "$1" "mysql_connector.py pure" ;;
     mysql-connector-python-c) python "$1" "mysql_connector.py c" ;;
+    php-mysqli) php "$1" mysqli.php ;;
+    php-pdo) php "$1" pdo.php ;;
+    perl-mysql) perl "$1" mysql ;;
+    perl-mariadb) perl "$1" MariaDB ;;
+    mariadb-java-*) java "$1" mariadb "mariadb-java-client-${1#mariadb-java-}.jar" ;;
+    connector-j-5.*) java "$1" mysql "mysql-connector-java-${1#connector-j-}.jar" ;;
+    connector-j-*) java "$1" mysql "mysql-connector-j-${1#connector-j-}.jar" ;;
     go-sql-driver) go_sql_driver ;;
     mysql2) node "$1" mysql2.js ;;
     mariadb-node) node "$1" mariadb.js ;;

@@ -37,12 +37,21 @@ const fn driver(name: &'static str, lacks: &'static [&'static str]) -> Driver {
     Driver { name, lacks }
 }
 
-const DRIVERS: [Driver; 6] = [
+const DRIVERS: [Driver; 15] = [
+    driver("connector-j-26.10.0", &["dump", "reset"]),
+    driver("connector-j-5.1.49", &["dump", "reset"]),
+    driver("connector-j-8.0.33", &["dump", "reset"]),
     driver("go-sql-driver", &["cursor", "dump", "reset", "change-user"]),
+    driver("mariadb-java-3.5.11", &["dump", "change-user"]),
+    driver("mariadb-java-4.0.0", &["dump", "change-user"]),
     driver("mariadb-node", &["cursor", "dump"]),
     driver("mysql2", &["cursor", "dump"]),
     driver("mysql-connector-python", &["cursor", "dump"]),
     driver("mysql-connector-python-c", &["cursor", "dump"]),
+    driver("perl-mariadb", &["cursor", "dump", "reset", "change-user"]),
+    driver("perl-mysql", &["cursor", "dump", "reset", "change-user"]),
+    driver("php-mysqli", &["dump", "reset"]),
+    driver("php-pdo", &["cursor", "dump", "reset", "change-user", "ping"]),
     driver("pymysql", &["prepared", "prepared-empty", "parameter", "cursor", "dump", "reset", "change-user"]),
 ];
 
