@@ -1,10 +1,11 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust wasm tools demo test test-drivers record lint clean
+.PHONY: help rust wasm tools tools-mysql demo test test-drivers record lint clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
-	ENVOY=$(CURDIR)/target/tools/envoy$(addprefix -,$(ENVOY_VERSION)) MARIADBD=$(CURDIR)/target/tools/mariadbd
+	ENVOY=$(CURDIR)/target/tools/envoy$(addprefix -,$(ENVOY_VERSION)) MARIADBD=$(CURDIR)/target/tools/mariadbd \
+	MYSQLD=$(CURDIR)/target/tools/mysqld
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -18,13 +19,20 @@ wasm: ## build target/firstword.wasm, the module Envoy loads
 tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: that Envoy too)
 	@scripts/tools.sh
 
+tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
+	@scripts/mysql.sh
+
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
 	@$(peers) cargo run --example demo
 
+# What needs root is left out where there is none, and named.
 test: rust tools wasm lint ## everything that must pass
-	$(peers) cargo test --features cli
+	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
+	@if [ -e target/tools/mysqld ]; then set -x; $(peers) cargo test --features cli,mysqld; \
+	else set -x; $(peers) cargo test --features cli; set +x; \
+		echo "make test: left out the tests against MySQL; run: sudo make tools-mysql"; fi
 
-test-drivers: rust tools wasm ## run MySQL's world of drivers through the filter (DRIVER=go: those whose names begin so)
+test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
 	@$(peers) cargo test --quiet --test drivers -- --ignored --nocapture
 
 record: rust tools ## record the captures that tests/replay.rs replays
@@ -33,7 +41,7 @@ record: rust tools ## record the captures that tests/replay.rs replays
 
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --check
-	cargo clippy --all-targets --features cli -- -D warnings
+	cargo clippy --all-targets --features cli,mysqld -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
 
 clean: ## remove everything built and fetched

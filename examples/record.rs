@@ -2,6 +2,9 @@
 //!
 //! Passwords and scrambles in them are those of a server that existed for a second.
 
+// A tool for this repository: what goes wrong ends it.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic)]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -58,8 +61,11 @@ fn client(recorder: &Recorder, arguments: &[&str]) {
     assert!(status.expect("the mariadb client").success());
 }
 
+/// The capture's name, the client's, and what it does.
+type Scenario = (&'static str, &'static str, fn(&Recorder));
+
 fn main() {
-    let scenarios: [(&str, &str, fn(&Recorder)); 5] = [
+    let scenarios: [Scenario; 5] = [
         ("mariadb-text", "Rust mysql 28", text),
         ("mariadb-prepared", "Rust mysql 28", prepared),
         ("mariadb-refused", "Rust mysql 28", refused),

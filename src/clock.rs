@@ -13,10 +13,11 @@ impl Timestamp {
         Self(nanos)
     }
 
-    /// The time that went by since `earlier`; zero when the host's clock stepped back.
+    /// The time that went by since `earlier`; zero when the host's clock stepped back, or gave no time.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        let nanos = if earlier.0 == 0 { 0 } else { self.0.saturating_sub(earlier.0) };
+        Duration::from_nanos(nanos)
     }
 }
 
@@ -50,6 +51,7 @@ mod tests {
         let late = Timestamp::from_nanos(5);
         assert_eq!(Timestamp::from_nanos(3).since(late), Duration::ZERO);
         assert_eq!(late.since(Timestamp::from_nanos(3)), Duration::from_nanos(2));
+        assert_eq!(late.since(Timestamp::default()), Duration::ZERO, "the epoch is no time");
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Mysql {
     fn inspect(&mut self, sender: Sender, mut input: &[u8], to: &mut Observer) -> Result<(), OpaqueReason> {
         let Self { session, client, server } = self;
         loop {
-            if sender == Sender::Client && session.awaits_tls() {
+            if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
                 match input.first() {
                     None => return Ok(()),
                     Some(&TLS_HANDSHAKE) => return Err(OpaqueReason::Tls),
@@ -132,14 +132,6 @@ impl Connection {
         self.recognised.is_some()
     }
 
-    /// The host has a new connection for it. Nothing has passed.
-    pub fn handle_open(&mut self, events: &mut Vec<Event>) {
-        if self.inspection == Inspection::Nothing {
-            self.recognise(self.expected, events);
-            self.give_up(OpaqueReason::Configured, events);
-        }
-    }
-
     /// Takes what `sender` sent. `end_stream`: and that it sends no more.
     pub fn handle_data(&mut self, sender: Sender, chunk: &impl Chunk, end_stream: bool, to: &mut Observer) {
         if end_stream {
@@ -148,6 +140,7 @@ impl Connection {
         if chunk.is_empty() {
             return;
         }
+        self.skip_if_told_so(to.events);
         to.events.push(Event::Bytes { sender, count: chunk.len() as u64 });
         let mut read_len = FIRST_READ;
         let mut at: usize = 0;
@@ -182,6 +175,7 @@ impl Connection {
 
     /// Some time has gone by: a connection on which nobody has spoken is told of.
     pub fn handle_tick(&mut self, events: &mut Vec<Event>) {
+        self.skip_if_told_so(events);
         if self.recognised.is_none() && self.waited_as.is_none() {
             self.waited_as = Some(self.expected);
             events.push(Event::Waiting(self.expected));
@@ -190,6 +184,7 @@ impl Connection {
 
     /// The connection ended. `unless_known` says who ended it where the traffic does not.
     pub fn handle_close(&mut self, unless_known: impl FnOnce() -> ClosedBy, events: &mut Vec<Event>) {
+        self.skip_if_told_so(events);
         let (phase, quit) = match &mut self.state {
             State::Detecting(_) => (Phase::Greeting, false),
             State::Mysql(mysql) => {
@@ -211,6 +206,15 @@ impl Connection {
         };
         events.push(Event::Closed { protocol, phase, by });
         self.state = State::Opaque;
+    }
+
+    /// Nobody looks at this connection. That is told when something happens on it and not when it opens,
+    /// for by then the host has not chosen where it goes.
+    fn skip_if_told_so(&mut self, events: &mut Vec<Event>) {
+        if self.inspection == Inspection::Nothing && self.recognised.is_none() {
+            self.recognise(self.expected, events);
+            self.give_up(OpaqueReason::Configured, events);
+        }
     }
 
     fn skippable(&mut self, sender: Sender) -> usize {
@@ -290,3 +294,6 @@ fn count_packets(mysql: &mut Mysql, sender: Sender, events: &mut Vec<Event>) {
         events.push(Event::Packets { sender, count });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,8 +47,11 @@ const CLIENT_FIRST: &[(&[u8], ClientFirst)] = &[
 ];
 
 impl Detector {
-    /// Takes bytes of the client, which spoke first.
+    /// Takes bytes of the client. Once the server has spoken, they decide nothing.
     pub fn client_bytes(&mut self, bytes: &[u8]) -> Detection {
+        if !self.client_first && self.len > 0 {
+            return self.give_up();
+        }
         self.client_first = true;
         self.push(bytes);
         let seen = self.seen();
@@ -177,6 +180,13 @@ mod tests {
         assert_eq!(detector.client_bytes(b"P"), Detection::Undecided);
         let detection = detector.server_bytes(b"\x4a\0\0\0\x0a5.5.5");
         assert_eq!(detection, Detection::ClientFirst(ClientFirst::Other));
+    }
+
+    #[test]
+    fn a_client_that_interrupts_a_server_did_not_speak_first() {
+        let mut detector = Detector::default();
+        assert_eq!(detector.server_bytes(b"22"), Detection::Undecided);
+        assert_eq!(detector.client_bytes(b"GET / HTTP/1.1"), Detection::ServerFirst);
     }
 
     #[test]

@@ -53,18 +53,37 @@ struct Histogram {
     cells: Vec<Cell>,
 }
 
+/// The values of `metrics.labels` that a group of series shares.
+#[derive(Debug)]
+struct Scope {
+    /// The front part of their names.
+    text: String,
+    /// How many of its series have labels of many values.
+    open: usize,
+    has_presets: bool,
+}
+
+impl Scope {
+    fn new(text: String) -> Self {
+        Self { text, open: 0, has_presets: false }
+    }
+}
+
 /// The deltas of all series of one plugin configuration in one VM.
 #[derive(Debug)]
 pub struct Accumulator {
     profile: Profile,
     scope_labels: Vec<ScopeLabel>,
     max_series: usize,
-    /// The front part of the names in each scope.
-    scopes: Vec<String>,
+    /// How many series with labels of many values a scope may have; beyond, such labels are `other`.
+    max_open: usize,
+    scopes: Vec<Scope>,
     cells: BTreeMap<Key, Cell>,
     histograms: BTreeMap<Key, Histogram>,
     /// Series the host knows.
     defined: u64,
+    /// As many of them as the gauge of series has been told.
+    announced: u64,
     build_info_is_set: bool,
 }
 
@@ -79,39 +98,53 @@ impl Accumulator {
     #[must_use]
     pub fn new(profile: Profile, scope_labels: Vec<ScopeLabel>, max_series: u32) -> Self {
         let overflow = scope(scope_labels.iter().map(|label| (*label, "other")));
-        Self {
+        let mut this = Self {
             profile,
             scope_labels,
             max_series: max_series as usize,
-            scopes: vec![String::new(), overflow],
+            max_open: max_open(profile),
+            scopes: vec![Scope::new(String::new()), Scope::new(overflow)],
             cells: BTreeMap::new(),
             histograms: BTreeMap::new(),
             defined: 0,
+            announced: 0,
             build_info_is_set: false,
-        }
+        };
+        this.preset(VM);
+        this
     }
 
     /// The scope for these values of the labels; `values` gives the text of each. The series of a new
     /// scope that are known beforehand start at zero.
     pub fn scope<'a>(&mut self, values: impl Fn(ScopeLabel) -> &'a str) -> ScopeId {
         let text = scope(self.scope_labels.iter().map(|label| (*label, values(*label))));
-        // A handful of destinations; VM and OVERFLOW stand in front and are not looked for.
-        if let Some(index) = self.scopes.iter().skip(1).position(|scope| *scope == text) {
-            return ScopeId(u16::try_from(index.saturating_add(1)).unwrap_or(OVERFLOW.0));
+        // A handful of destinations. The VM's scope stands in front and is not looked for. The one of the
+        // overflow has the text of connections whose labels are all `other`, or that have none.
+        let known = self.scopes.iter().skip(1).position(|scope| scope.text == text);
+        let index = known.map_or(self.scopes.len(), |index| index.saturating_add(1));
+        let id = match u16::try_from(index) {
+            Ok(index) if known.is_some() || usize::from(index) < self.max_series => ScopeId(index),
+            _ => {
+                self.count(VM, Metric::SeriesOverflow, [0, 0]);
+                return OVERFLOW;
+            }
+        };
+        if known.is_none() {
+            self.scopes.push(Scope::new(text));
         }
-        let Ok(index) = u16::try_from(self.scopes.len()) else { return OVERFLOW };
-        if self.scopes.len() >= self.max_series {
-            return OVERFLOW;
-        }
-        self.scopes.push(text);
-        self.preset(ScopeId(index));
-        ScopeId(index)
+        self.preset(id);
+        id
     }
 
     fn preset(&mut self, scope: ScopeId) {
+        match self.scopes.get_mut(usize::from(scope.0)) {
+            Some(scope) if !scope.has_presets => scope.has_presets = true,
+            _ => return,
+        }
         for metric in Metric::ALL {
             let definition = metric.definition();
-            if definition.kind == Kind::Histogram || definition.scoped != (scope != VM) {
+            let elsewhere = definition.scoped != (scope != VM) || definition.profile > self.profile;
+            if definition.kind == Kind::Histogram || elsewhere {
                 continue;
             }
             let count = match definition.labels {
@@ -120,7 +153,9 @@ impl Accumulator {
                 _ => None,
             };
             for code in 0..count.unwrap_or(0) {
-                self.add(scope, *metric, [code, 0], 0);
+                if scope == VM || self.has_room(1) {
+                    self.cells.entry(Key { scope, metric: *metric, labels: [code, 0] }).or_default();
+                }
             }
         }
     }
@@ -175,9 +210,6 @@ impl Accumulator {
 
     /// Counts a tick, and what the VM's memory grew or shrank by since the last, in bytes.
     pub fn tick(&mut self, memory_change: i64) {
-        if self.defined == 0 {
-            self.preset(VM);
-        }
         self.count(VM, Metric::Heartbeat, [0, 0]);
         self.add(VM, Metric::VmMemory, [0, 0], memory_change);
     }
@@ -187,24 +219,27 @@ impl Accumulator {
         for histogram in self.histograms.values_mut() {
             histogram.settle(self.profile);
         }
-        let before = self.defined;
         if !self.build_info_is_set {
-            let name = self.name(VM, Metric::BuildInfo, [0, 0], "");
+            let key = Key { scope: VM, metric: Metric::BuildInfo, labels: [0, 0] };
+            let name = self.name(key, None, "");
             self.build_info_is_set = sink.define(Kind::Gauge, &name).is_some_and(|id| sink.set(id, 1));
             self.defined = self.defined.saturating_add(u64::from(self.build_info_is_set));
         }
         self.write(sink);
         // The gauge of series is one of them.
-        let new = self.defined.saturating_sub(before);
+        let new = self.defined.saturating_sub(self.announced);
         self.add(VM, Metric::Series, [0, 0], signed(new));
+        self.announced = self.defined;
         self.write(sink);
     }
 
-    /// The plugin's last words: gauges give back what they hold of the VM itself, then all is told.
+    /// The plugin's last words: gauges give back what they hold of the VM itself, then all is told. What
+    /// still lives may make it speak, and end, again.
     pub fn end(&mut self, memory_change: i64, sink: &mut impl Sink) {
         self.flush(sink);
         self.add(VM, Metric::VmMemory, [0, 0], memory_change);
-        self.add(VM, Metric::Series, [0, 0], signed(self.defined).saturating_neg());
+        self.add(VM, Metric::Series, [0, 0], signed(self.announced).saturating_neg());
+        self.announced = 0;
         self.write(sink);
     }
 
@@ -212,7 +247,7 @@ impl Accumulator {
         let mut cells = std::mem::take(&mut self.cells);
         for (key, cell) in &mut cells {
             let kind = key.metric.definition().kind;
-            self.tell(cell, kind, sink, |this| this.name(key.scope, key.metric, key.labels, ""));
+            self.tell(cell, kind, sink, |this| this.name(*key, None, ""));
         }
         self.cells = cells;
         let mut histograms = std::mem::take(&mut self.histograms);
@@ -220,15 +255,7 @@ impl Accumulator {
             let buckets = bounds(self.profile).map(|(le, _)| (Some(le), "_seconds_bucket"));
             let parts = buckets.chain([(None, "_seconds_count"), (None, "_microseconds_sum")]);
             for (cell, (le, ending)) in histogram.cells.iter_mut().zip(parts) {
-                self.tell(cell, Kind::Counter, sink, |this| {
-                    let mut name = this.name(key.scope, key.metric, key.labels, ending);
-                    if let Some(le) = le {
-                        let mut labels = String::new();
-                        push_label(&mut labels, "le", le);
-                        name.insert_str(0, &labels);
-                    }
-                    name
-                });
+                self.tell(cell, Kind::Counter, sink, |this| this.name(*key, le, ending));
             }
         }
         self.histograms = histograms;
@@ -246,11 +273,15 @@ impl Accumulator {
         }
     }
 
-    fn name(&self, scope: ScopeId, metric: Metric, codes: [u16; 2], ending: &str) -> String {
-        let definition = metric.definition();
-        let mut text = self.scopes.get(usize::from(scope.0)).cloned().unwrap_or_default();
-        for (label, code) in definition.labels.iter().zip(codes) {
+    fn name(&self, key: Key, le: Option<&str>, ending: &str) -> String {
+        let definition = key.metric.definition();
+        let scope = self.scopes.get(usize::from(key.scope.0));
+        let mut text = scope.map(|scope| scope.text.clone()).unwrap_or_default();
+        for (label, code) in definition.labels.iter().zip(key.labels) {
             push_label(&mut text, label.key(), &label.value(code));
+        }
+        if let Some(le) = le {
+            push_label(&mut text, "le", le);
         }
         push_name(&mut text, definition.name, ending);
         text
@@ -278,8 +309,8 @@ impl Accumulator {
             return;
         }
         let mut key = Key { scope, metric, labels };
-        if !self.cells.contains_key(&key) && !self.has_room(scope, 1) {
-            key = self.overflow(key);
+        if !self.cells.contains_key(&key) {
+            key = self.place(key, 1);
         }
         let cell = self.cells.entry(key).or_default();
         cell.delta = cell.delta.saturating_add(change);
@@ -289,10 +320,10 @@ impl Accumulator {
         if metric.definition().profile > self.profile {
             return;
         }
-        let series = bounds(self.profile).count().saturating_add(2);
+        let series = histogram_series(self.profile);
         let mut key = Key { scope, metric, labels };
-        if !self.histograms.contains_key(&key) && !self.has_room(scope, series) {
-            key = self.overflow(key);
+        if !self.histograms.contains_key(&key) {
+            key = self.place(key, series);
         }
         let new = || Histogram {
             pending: Pending::default(),
@@ -301,17 +332,59 @@ impl Accumulator {
         self.histograms.entry(key).or_insert_with(new).pending.observe(duration);
     }
 
-    fn has_room(&self, scope: ScopeId, more: usize) -> bool {
-        let histograms = self.histograms.values().map(|histogram| histogram.cells.len());
-        let series = histograms.fold(self.cells.len(), usize::saturating_add);
-        scope == VM || scope == OVERFLOW || series.saturating_add(more) <= self.max_series
+    /// Where a label set that has no series yet is counted. It stays there: series are never given up.
+    fn place(&mut self, mut key: Key, series: usize) -> Key {
+        if key.scope == VM {
+            return key;
+        }
+        let definition = key.metric.definition();
+        let is_open = definition.label_sets().is_none();
+        if is_open && self.open(key.scope).saturating_add(series) > self.max_open {
+            key.labels = definition.others();
+        }
+        if self.cells.contains_key(&key) || self.histograms.contains_key(&key) {
+            return key;
+        }
+        if !self.has_room(series) {
+            self.count(VM, Metric::SeriesOverflow, [0, 0]);
+            return Key { scope: OVERFLOW, labels: definition.others(), ..key };
+        }
+        if is_open && key.labels != definition.others() {
+            if let Some(scope) = self.scopes.get_mut(usize::from(key.scope.0)) {
+                scope.open = scope.open.saturating_add(series);
+            }
+        }
+        key
     }
 
-    /// A whole label set moves to `other`, and stays there: series are never given up.
-    fn overflow(&mut self, key: Key) -> Key {
-        self.count(VM, Metric::SeriesOverflow, [0, 0]);
-        Key { scope: OVERFLOW, metric: key.metric, labels: [OTHER; 2] }
+    fn open(&self, scope: ScopeId) -> usize {
+        self.scopes.get(usize::from(scope.0)).map_or(0, |scope| scope.open)
     }
+
+    fn has_room(&self, more: usize) -> bool {
+        let histograms = self.histograms.values().map(|histogram| histogram.cells.len());
+        // The information about the build is a series and no cell.
+        let series = histograms.fold(self.cells.len().saturating_add(1), usize::saturating_add);
+        series.saturating_add(more) <= self.max_series
+    }
+}
+
+/// What a profile leaves of a destination's series for labels of many values, when each of the others has
+/// all it can have, and each metric with such labels its `other`.
+fn max_open(profile: Profile) -> usize {
+    let series = |metric: &Metric| {
+        let definition = metric.definition();
+        let each = if definition.kind == Kind::Histogram { histogram_series(profile) } else { 1 };
+        definition.label_sets().unwrap_or(1).saturating_mul(each)
+    };
+    let exported = Metric::ALL.iter().filter(|metric| metric.definition().profile <= profile);
+    let rest = exported.map(series).fold(0, usize::saturating_add);
+    profile.max_series().map_or(usize::MAX, |max| max.saturating_sub(rest))
+}
+
+/// The buckets, the count and the sum.
+fn histogram_series(profile: Profile) -> usize {
+    bounds(profile).count().saturating_add(2)
 }
 
 impl Histogram {
@@ -329,3 +402,6 @@ impl Histogram {
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,13 +107,27 @@ impl Label {
     /// The codes of a small fixed set, whose series are there from the start with the value zero.
     #[must_use]
     pub fn preset(self) -> Option<u16> {
-        let values = match self {
-            Self::Result => HandshakeResult::ALL.len(),
-            Self::Sender => Sender::ALL.len(),
-            Self::Reason => OpaqueReason::ALL.len(),
-            _ => return None,
-        };
-        u16::try_from(values).ok()
+        match self {
+            Self::Result | Self::Sender | Self::Reason => self.values().and_then(|n| u16::try_from(n).ok()),
+            _ => None,
+        }
+    }
+
+    /// How many values it has; none: more than every destination can have series for.
+    #[must_use]
+    pub const fn values(self) -> Option<usize> {
+        match self {
+            Self::Protocol => Some(Protocol::ALL.len()),
+            Self::Phase => Some(Phase::ALL.len()),
+            Self::By => Some(ClosedBy::ALL.len()),
+            Self::Seen => Some(ClientFirst::ALL.len()),
+            Self::Flavor => Some(Flavor::ALL.len()),
+            Self::Result => Some(HandshakeResult::ALL.len()),
+            Self::Sender => Some(Sender::ALL.len()),
+            Self::Reason => Some(OpaqueReason::ALL.len()),
+            Self::Version | Self::Commit => Some(1),
+            Self::Release | Self::Errno | Self::Command => None,
+        }
     }
 }
 
@@ -132,6 +146,24 @@ pub struct Definition {
     pub labels: &'static [Label],
     /// What it counts.
     pub help: &'static str,
+}
+
+impl Definition {
+    /// How many label sets it can have; none: one of its labels has too many values to say.
+    #[must_use]
+    pub fn label_sets(&self) -> Option<usize> {
+        self.labels.iter().try_fold(1, |sets: usize, label| Some(sets.saturating_mul(label.values()?)))
+    }
+
+    /// The codes of the label set that all share which have no series of their own.
+    #[must_use]
+    pub fn others(&self) -> [u16; 2] {
+        match self.labels {
+            [] => [0, 0],
+            [_] => [OTHER, 0],
+            _ => [OTHER, OTHER],
+        }
+    }
 }
 
 macro_rules! catalogue {
@@ -210,7 +242,7 @@ catalogue! {
     Series "series" Gauge Minimal vm []
         "Metric series defined by all VMs.";
     SeriesOverflow "series_overflow_total" Counter Minimal vm []
-        "Label sets beyond metrics.max_series, counted under `other`.";
+        "What was counted under `other` because its label set is beyond metrics.max_series.";
     BuildInfo "build_info" Gauge Minimal vm [Version Commit]
         "1, with the version and commit of the filter.";
 }

@@ -20,6 +20,19 @@ pub enum Profile {
     Full,
 }
 
+impl Profile {
+    /// How many series one destination may have, those of the VM included; none: only
+    /// `metrics.max_series` limits them.
+    #[must_use]
+    pub const fn max_series(self) -> Option<usize> {
+        match self {
+            Self::Minimal => Some(60),
+            Self::Standard => Some(250),
+            Self::Full => None,
+        }
+    }
+}
+
 /// A label every per-connection metric can carry besides its own (`metrics.labels`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ScopeLabel {

@@ -100,6 +100,12 @@ impl Framer {
         std::mem::take(&mut self.count)
     }
 
+    /// The next byte begins a packet.
+    #[must_use]
+    pub fn is_at_border(&self) -> bool {
+        matches!(self.state, State::Header { have: 0, .. }) && !self.continued
+    }
+
     /// How many of the coming bytes are known to be payload that nobody looks at.
     #[must_use]
     pub fn skippable(&self) -> usize {

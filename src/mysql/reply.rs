@@ -213,3 +213,155 @@ impl Reply {
         if left == 0 { Step::Done } else { Step::More }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::command::Command;
+
+    const CLASSIC: Capabilities = Capabilities::PROTOCOL_41;
+    const MODERN: Capabilities = Capabilities::DEPRECATE_EOF;
+    const EOF_PACKET: &[u8] = b"\xfe\0\0\x02\0";
+    const OK_PACKET: &[u8] = b"\0\x03\0\x02\0\0\0";
+
+    /// Feeds payloads; all but the last have to leave the answer open. Gives where the last one leads.
+    fn feed(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) -> (Step, Tally) {
+        let mut reply = Reply::new(command.grammar());
+        let mut last = Step::More;
+        for payload in payloads {
+            assert_eq!(last, Step::More, "before {payload:?}");
+            let length = payload.len() as u32;
+            let packet = Packet { length, sequence_id: 1, prefix: payload, complete: true };
+            last = reply.packet(&packet, capabilities);
+        }
+        (last, reply.tally())
+    }
+
+    fn tally(rows: u64, result_sets: u32) -> Tally {
+        Tally { rows, result_sets, ..Tally::default() }
+    }
+
+    #[test]
+    fn answers_of_one_packet() {
+        let affected = Tally { affected_rows: 3, ..Tally::default() };
+        let failed = Tally { errno: Some(1047), ..Tally::default() };
+        let error = b"\xff\x17\x04#08S01Unknown command";
+        let cases: [(Command, &[u8], Tally); 7] = [
+            (Command::PING, OK_PACKET, affected),
+            (Command::QUERY, OK_PACKET, affected),
+            (Command::QUERY, error, failed),
+            (Command::STMT_FETCH, error, failed),
+            (Command::DEBUG, EOF_PACKET, Tally::default()),
+            (Command::STATISTICS, b"Uptime: 5  Threads: 1", Tally::default()),
+            (Command(0x77), error, failed),
+        ];
+        for (command, payload, tally) in cases {
+            for capabilities in [CLASSIC, MODERN] {
+                assert_eq!(feed(command, capabilities, &[payload]), (Step::Done, tally), "{command:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_stand_first() {
+        for payload in [&b""[..], b"\0", b"\0\xfb\0\0\0\0\0", b"\xff\0", b"\xfc\x01"] {
+            assert_eq!(feed(Command::QUERY, CLASSIC, &[payload]).0, Step::Unexpected, "{payload:?}");
+        }
+        assert_eq!(feed(Command::PING, CLASSIC, &[b"\x01"]).0, Step::Unexpected);
+        assert_eq!(feed(Command::QUERY, CLASSIC, &[b"\x01", b"\x03def", b"\x011"]).0, Step::Unexpected);
+    }
+
+    #[test]
+    fn rows_that_look_like_something_else() {
+        let long = [&[0xfe, 0, 0, 0, 1, 0, 0, 0, 0][..], b"a first column of 16 MiB"].concat();
+        let payloads: [&[u8]; 7] = [b"\x01", b"\x03def", EOF_PACKET, b"\xfb", b"\0", &long, EOF_PACKET];
+        assert_eq!(feed(Command::QUERY, CLASSIC, &payloads), (Step::Done, tally(3, 1)));
+    }
+
+    #[test]
+    fn results_are_chained() {
+        let more = b"\xfe\0\0\x08\0";
+        let payloads: [&[u8]; 9] = [
+            b"\x01",
+            b"\x03def",
+            EOF_PACKET,
+            b"\x011",
+            more,
+            b"\0\x03\0\x08\0\0\0",
+            b"\x01",
+            b"\x03def",
+            b"\xff\x28\x04#42000",
+        ];
+        let expected = Tally { rows: 1, affected_rows: 3, result_sets: 2, errno: Some(1064) };
+        assert_eq!(feed(Command::QUERY, CLASSIC, &payloads), (Step::Done, expected));
+    }
+
+    #[test]
+    fn rows_of_a_cursor_come_with_fetch() {
+        let opened = b"\xfe\0\0\x40\0";
+        let payloads: [&[u8]; 3] = [b"\x01", b"\x03def", opened];
+        assert_eq!(feed(Command::STMT_EXECUTE, CLASSIC, &payloads), (Step::Done, tally(0, 1)));
+        let rows: [&[u8]; 3] = [b"\0\0\x011", b"\0\0\x012", EOF_PACKET];
+        assert_eq!(feed(Command::STMT_FETCH, CLASSIC, &rows), (Step::Done, tally(2, 0)));
+        assert_eq!(feed(Command::STMT_FETCH, CLASSIC, &[EOF_PACKET]), (Step::Done, tally(0, 0)));
+    }
+
+    #[test]
+    fn definitions_can_be_left_out() {
+        for (capabilities, end) in [
+            (Capabilities::MARIADB_CACHE_METADATA | CLASSIC, vec![EOF_PACKET, b"\x011", EOF_PACKET]),
+            (Capabilities::OPTIONAL_RESULTSET_METADATA | MODERN, vec![b"\x011", b"\xfe\0\0\x02\0\0\0"]),
+        ] {
+            let payloads = [vec![&b"\x01\0"[..]], end].concat();
+            assert_eq!(feed(Command::STMT_EXECUTE, capabilities, &payloads), (Step::Done, tally(1, 1)));
+        }
+        let prepared = b"\0\x01\0\0\0\x05\0\x02\0\0\0\0\0";
+        let optional = Capabilities::OPTIONAL_RESULTSET_METADATA;
+        assert_eq!(feed(Command::STMT_PREPARE, optional, &[prepared]).0, Step::Done);
+    }
+
+    #[test]
+    fn definitions_of_a_prepared_statement() {
+        let prepared = |columns: u8, params: u8| [0, 1, 0, 0, 0, columns, 0, params, 0, 0, 0, 0];
+        let definition = &b"\x03def"[..];
+        assert_eq!(feed(Command::STMT_PREPARE, CLASSIC, &[&prepared(0, 0)]).0, Step::Done);
+        assert_eq!(feed(Command::STMT_PREPARE, MODERN, &[&prepared(0, 0)]).0, Step::Done);
+        assert_eq!(
+            feed(Command::STMT_PREPARE, MODERN, &[&prepared(1, 1), definition, definition]).0,
+            Step::Done
+        );
+        // More definitions than 16 bits can count: the EOF ends the group.
+        let overflown = [&prepared(1, 0)[..], definition, definition, EOF_PACKET];
+        assert_eq!(feed(Command::STMT_PREPARE, CLASSIC, &overflown).0, Step::Done);
+        let both = [&prepared(1, 1)[..], definition, EOF_PACKET, definition, EOF_PACKET];
+        assert_eq!(feed(Command::STMT_PREPARE, CLASSIC, &both).0, Step::Done);
+    }
+
+    #[test]
+    fn a_file_is_asked_for() {
+        let mut reply = Reply::new(Grammar::ResultSet);
+        let mut take = |prefix: &[u8]| {
+            let packet = Packet { length: prefix.len() as u32, sequence_id: 1, prefix, complete: true };
+            (reply.packet(&packet, CLASSIC), reply.awaits_file())
+        };
+        assert_eq!(take(b"\xfbfile"), (Step::More, true));
+        assert_eq!(take(OK_PACKET), (Step::Done, false));
+    }
+
+    #[test]
+    fn progress_is_no_error() {
+        let progress = b"\xff\xff\xff\x01\x01\x02\0\0\0\0";
+        let with = Capabilities::MARIADB_PROGRESS;
+        assert_eq!(feed(Command::QUERY, with, &[progress, progress, OK_PACKET]).0, Step::Done);
+        assert_eq!(feed(Command::QUERY, CLASSIC, &[progress]).1.errno, Some(0xffff));
+    }
+
+    #[test]
+    fn grammars_of_their_own() {
+        let definition = &b"\x03def"[..];
+        assert_eq!(feed(Command::FIELD_LIST, CLASSIC, &[definition, definition, EOF_PACKET]).0, Step::Done);
+        assert_eq!(feed(Command::BINLOG_DUMP, MODERN, &[b"\0event", b"\0event", EOF_PACKET]).0, Step::Done);
+        let rounds: [&[u8]; 4] = [b"\xfeplugin\0", b"\x01\x04", b"\x02plugin\0", OK_PACKET];
+        assert_eq!(feed(Command::CHANGE_USER, CLASSIC, &rounds).0, Step::Done);
+    }
+}

@@ -47,8 +47,8 @@ enum State {
     TlsRequested,
     Authentication,
     Command,
-    /// The server refused the client or the client said goodbye; nothing more is expected.
-    Refused,
+    /// The server refused the client in this phase; nothing more is expected.
+    Refused(Phase),
 }
 
 #[derive(Debug)]
@@ -58,7 +58,23 @@ struct Queued {
     sequence_id: u8,
 }
 
-/// The protocol's state for one connection. Memory is bounded by [`MAX_QUEUED`].
+/// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
+/// its first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CarriesOn {
+    #[default]
+    Nobody,
+    /// The head of the queue.
+    Oldest,
+    /// The command that the client is sending.
+    Newest,
+    /// The client, which is sending a file.
+    Upload,
+    /// What may come behind a complete answer.
+    Tail,
+}
+
+/// The protocol's state for one connection. Memory is bounded by `MAX_QUEUED`.
 #[derive(Debug)]
 pub struct Session {
     state: State,
@@ -72,10 +88,14 @@ pub struct Session {
     upload: Option<u8>,
     /// The last answer can have a tail: its command's grammar and the next sequence id.
     tail: Option<(Grammar, u8)>,
+    /// Of the client's packet whose head came and whose end did not.
+    client_passing: CarriesOn,
+    /// Of the server's.
+    server_passing: CarriesOn,
     quit: bool,
 }
 
-type Outcome = Result<(), OpaqueReason>;
+type Outcome<T = ()> = Result<T, OpaqueReason>;
 
 impl Session {
     /// A session on a connection that began at `opened`.
@@ -89,6 +109,8 @@ impl Session {
             reply: Reply::new(Grammar::Nothing),
             upload: None,
             tail: None,
+            client_passing: CarriesOn::Nobody,
+            server_passing: CarriesOn::Nobody,
             quit: false,
         }
     }
@@ -105,8 +127,9 @@ impl Session {
         match self.state {
             State::Greeting => Phase::Greeting,
             State::Handshake | State::TlsRequested => Phase::Handshake,
-            State::Authentication | State::Refused => Phase::Authentication,
+            State::Authentication => Phase::Authentication,
             State::Command => Phase::Command,
+            State::Refused(phase) => phase,
         }
     }
 
@@ -132,8 +155,12 @@ impl Session {
                 self.state = if tls { State::TlsRequested } else { State::Authentication };
                 Ok(())
             }
-            State::Command => self.command_phase_packet(packet, to),
-            State::TlsRequested | State::Authentication | State::Refused => Ok(()),
+            State::Command => {
+                let carries_on = self.command_phase_packet(packet, to)?;
+                self.client_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+                Ok(())
+            }
+            State::TlsRequested | State::Authentication | State::Refused(_) => Ok(()),
         }
     }
 
@@ -141,10 +168,14 @@ impl Session {
     pub fn server_packet(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
         match (self.state, packet.first()) {
             (State::Greeting, _) => self.greeting(packet, to),
-            (State::Command, _) => self.answer(packet, to),
-            (State::Refused, _) => Ok(()),
+            (State::Command, _) => {
+                let carries_on = self.answer(packet, to)?;
+                self.server_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+                Ok(())
+            }
+            (State::Refused(_), _) => Ok(()),
             (State::Handshake | State::TlsRequested | State::Authentication, Some(ERR)) => {
-                self.state = State::Refused;
+                self.state = State::Refused(self.phase());
                 to.events.push(Event::Handshake(HandshakeResult::Error));
                 Ok(())
             }
@@ -167,18 +198,19 @@ impl Session {
     /// The last byte of a long packet passed; its last fragment had `sequence_id`.
     pub fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
         let next = sequence_id.wrapping_add(1);
-        match (sender, &mut self.upload) {
-            (Sender::Client, Some(upload)) => *upload = next,
-            (Sender::Client, None) => {
-                if let Some(newest) = self.queue.back_mut() {
-                    newest.sequence_id = next;
-                }
-            }
-            (Sender::Server, _) => {
-                if let Some(oldest) = self.queue.front_mut() {
-                    oldest.sequence_id = next;
-                }
-            }
+        let passing = match sender {
+            Sender::Client => &mut self.client_passing,
+            Sender::Server => &mut self.server_passing,
+        };
+        let queued = match std::mem::take(passing) {
+            CarriesOn::Oldest => self.queue.front_mut(),
+            CarriesOn::Newest => self.queue.back_mut(),
+            CarriesOn::Upload => return self.upload = Some(next),
+            CarriesOn::Tail => return self.tail = self.tail.map(|(grammar, _)| (grammar, next)),
+            CarriesOn::Nobody => None,
+        };
+        if let Some(queued) = queued {
+            queued.sequence_id = next;
         }
     }
 
@@ -215,37 +247,38 @@ impl Session {
             Some(handshake::ERR) => {
                 let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::NotMysql)?;
                 to.events.push(Event::PreHandshakeError { errno });
-                self.state = State::Refused;
+                self.state = State::Refused(Phase::Greeting);
                 Ok(())
             }
             _ => Err(OpaqueReason::NotMysql),
         }
     }
 
-    fn command_phase_packet(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
+    fn command_phase_packet(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
+        let next = packet.sequence_id.wrapping_add(1);
         if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
-            let next = packet.sequence_id.wrapping_add(1);
             self.upload = (packet.length > 0).then_some(next);
-            if let Some(head) = self.queue.front_mut() {
+            // A server that refused the file has answered already, and the head is another command.
+            if let Some(head) = self.queue.front_mut().filter(|_| self.reply.awaits_file()) {
                 head.sequence_id = next;
             }
-            return Ok(());
+            return Ok(CarriesOn::Upload);
         }
         let head = self.queue.front().map(|queued| queued.command.grammar());
         match (packet.sequence_id, head) {
-            (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(()),
+            (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
             (0, _) => self.command(packet, to),
-            (id, Some(Grammar::ChangeUser)) => {
+            (_, Some(Grammar::ChangeUser)) => {
                 if let Some(head) = self.queue.front_mut() {
-                    head.sequence_id = id.wrapping_add(1);
+                    head.sequence_id = next;
                 }
-                Ok(())
+                Ok(CarriesOn::Oldest)
             }
             _ => Err(OpaqueReason::Desync),
         }
     }
 
-    fn command(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
+    fn command(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         self.upload = None;
         self.tail = None;
         let command = packet.first().map_or(Command::SLEEP, Command);
@@ -253,7 +286,7 @@ impl Session {
         if grammar == Grammar::Nothing {
             self.quit |= command == Command::QUIT;
             to.events.push(Event::CommandSent(command));
-            return Ok(());
+            return Ok(CarriesOn::Nobody);
         }
         if self.queue.len() >= MAX_QUEUED {
             return Err(OpaqueReason::Memory);
@@ -266,22 +299,25 @@ impl Session {
         match command {
             Command::CLONE => Err(OpaqueReason::Clone),
             Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
-            _ => Ok(()),
+            _ => Ok(CarriesOn::Newest),
         }
     }
 
-    fn answer(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
+    fn answer(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         let next = packet.sequence_id.wrapping_add(1);
+        let is_alone = self.queue.len() == 1;
         let Some(head) = self.queue.front_mut() else { return self.unasked(packet, to) };
         // A refused file is answered before all of it has come.
-        let in_sequence = packet.sequence_id == head.sequence_id || self.upload.is_some();
-        if !in_sequence {
+        if packet.sequence_id != head.sequence_id && !self.reply.awaits_file() {
             // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
-            return if packet.sequence_id <= 1 {
-                self.unasked(packet, to)
-            } else {
-                Err(OpaqueReason::Desync)
-            };
+            if packet.sequence_id <= 1 {
+                return self.unasked(packet, to);
+            }
+            // So is a command too long for the server (1153), at whichever fragment it noticed.
+            let sending = is_alone && self.client_passing == CarriesOn::Newest;
+            if !(sending && self.reply.awaits_first() && packet.first() == Some(ERR)) {
+                return Err(OpaqueReason::Desync);
+            }
         }
         head.sequence_id = next;
         let asked_before = self.reply.awaits_file();
@@ -290,7 +326,7 @@ impl Session {
                 if self.reply.awaits_file() && !asked_before {
                     self.upload = Some(next);
                 }
-                Ok(())
+                Ok(CarriesOn::Oldest)
             }
             Step::Done => {
                 if let Some(Queued { command, .. }) = self.queue.pop_front() {
@@ -302,7 +338,7 @@ impl Session {
                 } else {
                     self.queue.shrink_to(4);
                 }
-                Ok(())
+                Ok(CarriesOn::Tail)
             }
             Step::Unexpected => Err(OpaqueReason::Desync),
         }
@@ -311,18 +347,21 @@ impl Session {
     /// A packet of the server that belongs to no command: an error of the server's own accord, or what
     /// some servers send behind an answer that looked complete: the OK after OUT parameters, and
     /// definitions beyond the 16 bits of their count.
-    fn unasked(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
+    fn unasked(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         if packet.first() == Some(ERR) {
             let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
             to.events.push(Event::ServerNotice { errno });
-            return Ok(());
+            return Ok(CarriesOn::Nobody);
         }
         match self.tail {
             Some((Grammar::ResultSet | Grammar::Prepare, expected)) if expected == packet.sequence_id => {
                 self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
-                Ok(())
+                Ok(CarriesOn::Tail)
             }
             _ => Err(OpaqueReason::Desync),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,10 +84,13 @@ impl Shared {
         for (context_id, connection) in silent.unwrap_or_default() {
             let Some(tracked) = connection.upgrade() else { continue };
             let Ok(mut tracked) = tracked.try_borrow_mut() else { continue };
-            if !tracked.connection.is_recognised() && host::set_effective_context(context_id).is_ok() {
-                tracked.tick(self);
-                still.push((context_id, connection));
+            if tracked.connection.is_recognised() {
+                continue;
             }
+            if host::set_effective_context(context_id).is_ok() {
+                tracked.tick(self);
+            }
+            still.push((context_id, connection));
         }
         if let Ok(mut silent) = self.silent.try_borrow_mut() {
             silent.append(&mut still);
@@ -101,10 +104,9 @@ impl Shared {
         self.tell(|metrics, host| metrics.flush(host));
     }
 
-    /// The plugin ends. Connections that outlive it flush on their own when they end.
+    /// The plugin ends. Each connection that outlives it says so anew when it ends.
     pub(super) fn end(&self) {
-        let Some(memory) = self.memory.take() else { return };
-        let change = memory.end();
+        let change = self.memory.take().map_or(0, VmMemory::end);
         self.tell(|metrics, host| metrics.end(change, host));
     }
 

@@ -20,8 +20,9 @@ use crate::metrics::{ScopeId, ScopeLabel, label_value};
 use crate::mysql::session::Observer;
 use crate::ports;
 
-/// The attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamConnectionTermination`, `UC`.
-const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+/// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
+/// the server resets an established connection.
+const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
 /// The values of `metrics.labels` that are known when a connection begins.
 pub(super) struct Labels {
@@ -66,11 +67,16 @@ impl Tracked {
         }
     }
 
-    pub(super) fn tick(&mut self, shared: &Shared) {
+    /// Lets the connection take something and records what it tells.
+    fn handle(&mut self, shared: &Shared, what: impl FnOnce(&mut Connection, &mut Vec<Event>)) {
         let mut events = shared.events();
-        self.connection.handle_tick(&mut events);
+        what(&mut self.connection, &mut events);
         self.record(shared, &events);
         shared.put_back(events);
+    }
+
+    pub(super) fn tick(&mut self, shared: &Shared) {
+        self.handle(shared, Connection::handle_tick);
     }
 }
 
@@ -88,14 +94,10 @@ impl Stream {
         Self { context_id, shared, tracked: None }
     }
 
-    /// Lets the connection take something and records what it tells.
     fn handle(&self, what: impl FnOnce(&mut Connection, &mut Vec<Event>)) {
         let (Some(shared), Some(tracked)) = (&self.shared, &self.tracked) else { return };
         let Ok(mut tracked) = tracked.try_borrow_mut() else { return };
-        let mut events = shared.events();
-        what(&mut tracked.connection, &mut events);
-        tracked.record(shared, &events);
-        shared.put_back(events);
+        tracked.handle(shared, what);
     }
 
     fn data(&self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) {
@@ -112,7 +114,7 @@ impl Stream {
         if self.tracked.take().is_some() {
             // A plugin that has ended ticks no more.
             if let Some(shared) = self.shared.as_ref().filter(|shared| shared.has_ended()) {
-                shared.flush();
+                shared.end();
             }
         }
     }
@@ -130,11 +132,8 @@ impl StreamContext for Stream {
     fn on_new_connection(&mut self) -> Action {
         let Some(shared) = &self.shared else { return Action::Continue };
         let tracked = Rc::new(RefCell::new(begin(shared)));
-        self.tracked = Some(tracked.clone());
-        self.handle(Connection::handle_open);
-        if tracked.try_borrow().is_ok_and(|tracked| !tracked.connection.is_recognised()) {
-            shared.watch(self.context_id, Rc::downgrade(&tracked));
-        }
+        shared.watch(self.context_id, Rc::downgrade(&tracked));
+        self.tracked = Some(tracked);
         Action::Continue
     }
 
@@ -151,7 +150,7 @@ impl StreamContext for Stream {
     fn on_downstream_close(&mut self, peer_type: PeerType) {
         self.close(|| match peer_type {
             PeerType::Remote => ClosedBy::Client,
-            _ if response_flags() & UPSTREAM_CONNECTION_TERMINATION != 0 => ClosedBy::Server,
+            _ if response_flags() & UPSTREAM_REMOTE_RESET != 0 => ClosedBy::Server,
             _ => ClosedBy::Proxy,
         });
     }

@@ -1,4 +1,4 @@
-//! Real peers for tests and the demo: Envoy with one of the bootstraps of `envoy/`, a private MariaDB.
+//! Real peers for tests and the demo: Envoy with one of the bootstraps of `envoy/`, a private MariaDB or MySQL.
 //!
 //! A test says `mod support;`. Everything listens on an ephemeral loopback port and lives in a temporary directory; no
 //! server outlives the process that started it. What goes wrong here panics, with the server's own log.
@@ -17,8 +17,11 @@
 )]
 
 pub mod capture;
+pub mod database;
 pub mod envoy;
 pub mod mariadb;
+pub mod mysqld;
+pub mod packets;
 pub mod process;
 pub mod prometheus;
 
@@ -34,23 +37,28 @@ pub fn root() -> &'static Path {
 
 /// The module under test: `FIRSTWORD_WASM`, else `target/firstword.wasm`.
 pub fn wasm() -> PathBuf {
-    built("FIRSTWORD_WASM", "target/firstword.wasm")
+    built("FIRSTWORD_WASM", "target/firstword.wasm", "make wasm")
 }
 
 /// The Envoy under test: `ENVOY`, else the one `make tools` fetched.
 pub fn envoy() -> PathBuf {
-    built("ENVOY", "target/tools/envoy")
+    built("ENVOY", "target/tools/envoy", "make tools")
 }
 
 /// The MariaDB server: `MARIADBD`, else the one `make tools` found or installed.
 pub fn mariadbd() -> PathBuf {
     // A link followed: the server looks for its files beside itself.
-    built("MARIADBD", "target/tools/mariadbd").canonicalize().expect("the path of the server")
+    built("MARIADBD", "target/tools/mariadbd", "make tools").canonicalize().expect("the path of the server")
 }
 
-fn built(variable: &str, default: &str) -> PathBuf {
+/// The MySQL server: `MYSQLD`, else the one `make tools-mysql` fetched.
+pub fn mysqld() -> PathBuf {
+    built("MYSQLD", "target/tools/mysqld", "make tools-mysql")
+}
+
+fn built(variable: &str, default: &str, made_by: &str) -> PathBuf {
     let path = root().join(std::env::var_os(variable).filter(|v| !v.is_empty()).unwrap_or(default.into()));
-    assert!(path.exists(), "{} is missing; run: make wasm tools (or set {variable})", path.display());
+    assert!(path.exists(), "{} is missing; run: {made_by} (or set {variable})", path.display());
     path
 }
 

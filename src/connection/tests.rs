@@ -1,0 +1,210 @@
+use std::cell::Cell;
+
+use super::*;
+use crate::clock::Clock;
+use crate::event::{ClientFirst, HandshakeResult};
+
+/// A connection, what it told and how often it read.
+struct Watched {
+    connection: Connection,
+    events: Vec<Event>,
+}
+
+/// Bytes that count the reads, or refuse them.
+struct Counted<'a> {
+    bytes: &'a [u8],
+    reads: &'a Cell<usize>,
+    refuses: bool,
+}
+
+impl Chunk for Counted<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn read(&self, start: usize, max: usize) -> Option<Bytes> {
+        self.reads.set(self.reads.get() + 1);
+        let end = start.saturating_add(max).min(self.bytes.len());
+        (!self.refuses).then(|| Bytes::copy_from_slice(&self.bytes[start..end]))
+    }
+}
+
+impl Watched {
+    fn new(inspection: Inspection) -> Self {
+        let connection = Connection::new(inspection, Protocol::Mysql, Timestamp::from_nanos(1));
+        Self { connection, events: Vec::new() }
+    }
+
+    fn take(&mut self, sender: Sender, bytes: &[u8], refuses: bool) -> usize {
+        let reads = Cell::new(0);
+        let now = || Timestamp::from_nanos(1_000_001);
+        let mut clock = Clock::new(&now);
+        let mut to = Observer { events: &mut self.events, clock: &mut clock };
+        self.connection.handle_data(sender, &Counted { bytes, reads: &reads, refuses }, false, &mut to);
+        reads.get()
+    }
+
+    /// Takes bytes; gives the number of reads.
+    fn client(&mut self, bytes: &[u8]) -> usize {
+        self.take(Sender::Client, bytes, false)
+    }
+
+    fn server(&mut self, bytes: &[u8]) -> usize {
+        self.take(Sender::Server, bytes, false)
+    }
+
+    fn end(&mut self, sender: Sender) {
+        let mut clock = Clock::new(&Timestamp::default);
+        let mut to = Observer { events: &mut self.events, clock: &mut clock };
+        self.connection.handle_data(sender, &Bytes::new(), true, &mut to);
+    }
+
+    fn close(&mut self) {
+        self.connection.handle_close(|| ClosedBy::Proxy, &mut self.events);
+    }
+
+    /// All but the bytes and packets.
+    fn told(&mut self) -> Vec<Event> {
+        let counted = |event: &Event| matches!(event, Event::Bytes { .. } | Event::Packets { .. });
+        std::mem::take(&mut self.events).into_iter().filter(|event| !counted(event)).collect()
+    }
+}
+
+fn recognised(protocol: Protocol, waited_as: Option<Protocol>) -> Event {
+    Event::Recognised { protocol, waited_as }
+}
+
+fn closed(protocol: Protocol, phase: Phase, by: ClosedBy) -> Event {
+    Event::Closed { protocol, phase, by }
+}
+
+/// A greeting of a server that offers TLS.
+fn greeting() -> Vec<u8> {
+    let mut payload =
+        b"\x0a8.0.41\0\x07\0\0\0\x31\x32\x33\x34\x35\x36\x37\x38\0\xff\xff\xff\x02\0\xff\xdf\x15".to_vec();
+    payload.extend_from_slice(&[0; 10]);
+    packet(0, &payload)
+}
+
+/// A handshake response that asks for TLS, and has `len` bytes.
+fn response(len: usize) -> Vec<u8> {
+    let mut payload = vec![0; len];
+    payload[..4].copy_from_slice(&0x0001_0a01_u32.to_le_bytes());
+    packet(1, &payload)
+}
+
+fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
+    let mut wire = (payload.len() as u32).to_le_bytes().to_vec();
+    wire[3] = sequence_id;
+    wire.extend_from_slice(payload);
+    wire
+}
+
+#[test]
+fn silence_is_told_once_and_becomes_what_it_was_taken_for() {
+    let mut silent = Watched::new(Inspection::Full);
+    silent.connection.handle_tick(&mut silent.events);
+    silent.connection.handle_tick(&mut silent.events);
+    assert_eq!(silent.told(), [Event::Waiting(Protocol::Mysql)]);
+    silent.close();
+    let expected = [
+        recognised(Protocol::Mysql, Some(Protocol::Mysql)),
+        closed(Protocol::Mysql, Phase::Greeting, ClosedBy::Proxy),
+    ];
+    assert_eq!(silent.told(), expected);
+}
+
+#[test]
+fn too_little_to_decide_is_decided_at_the_end() {
+    let mut client = Watched::new(Inspection::Full);
+    client.client(b"PRO");
+    assert_eq!(client.told(), []);
+    client.close();
+    let expected = [
+        recognised(Protocol::ClientFirst, None),
+        Event::ClientFirst(ClientFirst::Other),
+        closed(Protocol::ClientFirst, Phase::Greeting, ClosedBy::Proxy),
+    ];
+    assert_eq!(client.told(), expected);
+}
+
+#[test]
+fn what_nobody_looks_at_is_told_when_something_happens() {
+    let expected = [recognised(Protocol::Mysql, None), Event::Opaque(OpaqueReason::Configured)];
+    let mut data = Watched::new(Inspection::Nothing);
+    assert_eq!(data.server(&greeting()), 0, "not one read");
+    assert_eq!(data.told(), expected);
+    let mut tick = Watched::new(Inspection::Nothing);
+    tick.connection.handle_tick(&mut tick.events);
+    assert_eq!(tick.told(), expected);
+    let mut close = Watched::new(Inspection::Nothing);
+    close.close();
+    assert_eq!(close.told()[..2], expected);
+}
+
+#[test]
+fn first_bytes_only() {
+    let mut mysql = Watched::new(Inspection::FirstBytes);
+    assert_eq!(mysql.server(&greeting()), 1);
+    assert_eq!(mysql.server(&greeting()), 0);
+    assert_eq!(mysql.told(), [recognised(Protocol::Mysql, None), Event::Opaque(OpaqueReason::Configured)]);
+}
+
+#[test]
+fn who_ends_first_has_ended_it() {
+    for (ends, by) in [
+        (vec![], ClosedBy::Proxy),
+        (vec![Sender::Client, Sender::Server], ClosedBy::Client),
+        (vec![Sender::Server, Sender::Client], ClosedBy::Server),
+    ] {
+        let mut watched = Watched::new(Inspection::Full);
+        ends.into_iter().for_each(|sender| watched.end(sender));
+        watched.close();
+        assert_eq!(watched.told().last(), Some(&closed(Protocol::Mysql, Phase::Greeting, by)));
+    }
+}
+
+/// Servers decide by the flag and not by the length whether TLS comes; the byte behind the packet tells.
+#[test]
+fn tls_is_looked_for_behind_the_packet_and_not_in_it() {
+    let mut long = response(1000);
+    long[700..].fill(TLS_HANDSHAKE);
+    for cut in [600, 700, 1003, 1004] {
+        let mut watched = Watched::new(Inspection::Full);
+        watched.server(&greeting());
+        watched.told();
+        watched.client(&long[..cut]);
+        watched.client(&long[cut..]);
+        assert_eq!(watched.told(), [], "cut at {cut}");
+        watched.client(&packet(3, b"no TLS"));
+        watched.server(&packet(4, b"\0\0\0\x02\0\0\0"));
+        assert_eq!(watched.told(), [Event::Handshake(HandshakeResult::Ok)], "cut at {cut}");
+    }
+    let mut tls = Watched::new(Inspection::Full);
+    tls.server(&greeting());
+    tls.told();
+    tls.client(&[response(32), b"\x16\x03\x01".to_vec()].concat());
+    assert_eq!(tls.told(), [Event::Handshake(HandshakeResult::Tls), Event::Opaque(OpaqueReason::Tls)]);
+}
+
+#[test]
+fn reads_are_of_what_is_not_known_to_be_payload() {
+    let mut watched = Watched::new(Inspection::Full);
+    watched.server(&greeting());
+    let long = packet(1, &[0; 300_000]);
+    assert_eq!(watched.client(&long[..100_000]), 1, "16 KiB tell that the rest is payload");
+    assert_eq!(watched.client(&long[100_000..]), 0);
+    assert_eq!(watched.client(&packet(3, &[0; 10])), 1);
+}
+
+#[test]
+fn a_chunk_that_cannot_be_read_ends_inspection() {
+    let mut watched = Watched::new(Inspection::Full);
+    assert_eq!(watched.take(Sender::Server, b"x", true), 1);
+    assert_eq!(watched.told(), [Event::Opaque(OpaqueReason::Desync)]);
+    assert_eq!(watched.server(&greeting()), 0);
+    watched.close();
+    let expected =
+        [recognised(Protocol::Mysql, None), closed(Protocol::Mysql, Phase::Opaque, ClosedBy::Proxy)];
+    assert_eq!(watched.told(), expected);
+}

@@ -1,0 +1,272 @@
+//! Plugins and connections, from their beginning to their end.
+
+use std::time::Duration;
+
+use crate::host::{Ending, ORDERS, Vm, count};
+use crate::scripts::{self, play, run};
+use crate::support::packets::*;
+use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, counted, sum, under};
+
+#[test]
+fn the_empty_configuration_is_the_default_one() {
+    for configuration in ["", "{}", " \n"] {
+        let vm = Vm::start();
+        vm.plugin(configuration);
+        assert_eq!(vm.tick_period(), Some(500));
+        assert_eq!(vm.log(), []);
+    }
+}
+
+#[test]
+fn ticks_are_as_frequent_as_exports_but_twice_a_second_at_least() {
+    for (interval, tick, ticks_per_export) in
+        [(100, 100, 1), (500, 500, 1), (1000, 500, 2), (60_000, 500, 120)]
+    {
+        let vm = Vm::start();
+        let plugin = vm.plugin(&format!(r#"{{"metrics": {{"flush_interval_ms": {interval}}}}}"#));
+        assert_eq!(vm.tick_period(), Some(tick));
+        for export in 1..=2 {
+            for _ in 1..ticks_per_export {
+                assert_eq!(count(&plugin.tick(), "increment_metric"), 0, "{interval} ms");
+            }
+            assert!(count(&plugin.tick(), "increment_metric") > 0, "{interval} ms");
+            assert_eq!(vm.metric("firstword_heartbeat_total"), Some(export * ticks_per_export));
+        }
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_every_problem() {
+    let vm = Vm::start();
+    let refused = vm.try_plugin(r#"{"mode": "on", "metrics": {"profile": 3}, "rules": [{"prots": []}]}"#);
+    assert!(refused.is_err());
+    let log = vm.log();
+    assert_eq!(log.len(), 3, "{log:?}");
+    for path in ["$.mode", "$.metrics.profile", "$.rules[0].prots"] {
+        let problem = format!("configuration refused: {path}: ");
+        assert!(
+            log.iter().any(|(level, line)| *level == 4 && line.starts_with(&problem)),
+            "{path} in {log:?}"
+        );
+    }
+    assert_eq!(vm.tick_period(), None);
+    assert!(vm.try_plugin("{").is_err());
+}
+
+#[test]
+fn a_plugin_says_that_it_is_there_if_it_may() {
+    let vm = Vm::start();
+    vm.plugin(r#"{"log": {"level": "info"}}"#);
+    let line = format!("event=configured version={} commit={}", firstword::VERSION, firstword::COMMIT);
+    assert_eq!(vm.log(), [(2, line)]);
+}
+
+#[test]
+fn lines_are_limited_and_what_is_withheld_is_told() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(r#"{"log": {"max_per_minute": 2}}"#);
+    let desync = || run(&plugin, &ORDERS, &scripts::desync(), Ending::ClientFin);
+    let line = |text: &str| (3, text.to_owned());
+    (0..5).for_each(|_| desync());
+    assert_eq!(vm.log(), [line("event=opaque reason=desync"), line("event=opaque reason=desync")]);
+    vm.advance(Duration::from_secs(59));
+    desync();
+    assert_eq!(vm.log(), []);
+    vm.advance(Duration::from_secs(1));
+    desync();
+    assert_eq!(vm.log(), [line("event=log_limit withheld=4"), line("event=opaque reason=desync")]);
+
+    let vm = Vm::start();
+    run(&vm.plugin(r#"{"log": {"level": "error"}}"#), &ORDERS, &scripts::desync(), Ending::ClientFin);
+    assert_eq!(vm.log(), []);
+}
+
+#[test]
+fn a_connection_that_nobody_answers_is_counted() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    run(&plugin, &ORDERS, &[], Ending::Refused);
+    plugin.flush();
+    let expected =
+        ["connections_closed_total{phase=greeting,by=proxy} 1", "connections_total{protocol=mysql} 1"];
+    assert_eq!(counted(&vm, OUTBOUND_ORDERS), expected);
+    assert_gauges_are_zero(&vm);
+}
+
+#[test]
+fn who_ended_a_connection() {
+    for (ending, by) in [
+        (Ending::ClientFin, "client"),
+        (Ending::ClientReset, "client"),
+        (Ending::ServerFin, "server"),
+        (Ending::ServerReset, "server"),
+        (Ending::Refused, "proxy"),
+        (Ending::Drain, "proxy"),
+        (Ending::TornDown, "proxy"),
+    ] {
+        let vm = Vm::start();
+        let plugin = vm.plugin("");
+        run(&plugin, &ORDERS, &scripts::login(CLIENT_CAPABILITIES), ending);
+        plugin.flush();
+        let closed =
+            format!("{OUTBOUND_ORDERS}phase=.=command;.;by=.={by};.;firstword_connections_closed_total");
+        assert_eq!(vm.metric(&closed), Some(1), "{ending:?}");
+        assert_eq!(sum(&vm, "connections_closed_total", &[]), 1);
+    }
+    // The end of the answer to COM_QUIT comes from the server, on its client's behalf.
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let quit = [scripts::login(CLIENT_CAPABILITIES), scripts::quit()].concat();
+    run(&plugin, &ORDERS, &quit, Ending::ServerFin);
+    plugin.flush();
+    assert_eq!(sum(&vm, "connections_closed_total", &["by=.=client"]), 1);
+}
+
+/// In whatever state a connection is, and however it ends.
+#[test]
+fn gauges_return_to_zero() {
+    for ending in Ending::ALL {
+        let vm = Vm::start();
+        let plugin = vm.plugin("");
+        let mut connections = 0;
+        for (_, script) in scripts::all() {
+            for turns in 0..=script.len() {
+                for ticks in [0, 1] {
+                    let stream = plugin.connect(&ORDERS);
+                    (0..ticks).for_each(|_| drop(plugin.tick()));
+                    play(&stream, &script[..turns]);
+                    plugin.tick();
+                    stream.close(ending);
+                    connections += 1;
+                }
+            }
+        }
+        plugin.flush();
+        assert_gauges_are_zero(&vm);
+        assert_eq!(sum(&vm, "connections_total", &[]), connections, "{ending:?}");
+        assert_eq!(sum(&vm, "connections_closed_total", &[]), connections, "{ending:?}");
+    }
+}
+
+#[test]
+fn a_command_in_flight_is_seen_and_given_back_when_its_answer_never_comes() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &scripts::login(CLIENT_CAPABILITIES));
+    stream.client(&[command(COM_QUERY, b"select sleep(9)"), command(COM_PING, b"")].concat());
+    plugin.flush();
+    assert_eq!(sum(&vm, "commands_in_flight", &[]), 2);
+    stream.server(&answer([ok()]));
+    plugin.flush();
+    assert_eq!(sum(&vm, "commands_in_flight", &[]), 1);
+    stream.close(Ending::ServerReset);
+    plugin.flush();
+    assert_eq!(sum(&vm, "commands_in_flight", &[]), 0);
+    assert_eq!(sum(&vm, "errors_total", &[]), 0);
+}
+
+#[test]
+fn a_clock_that_steps_back_gives_no_negative_duration() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&ORDERS);
+    vm.step_back(Duration::from_secs(10));
+    stream.server(&greeting());
+    plugin.flush();
+    assert_eq!(sum(&vm, "greeting_duration_seconds_count", &[]), 1);
+    assert_eq!(sum(&vm, "greeting_duration_microseconds_sum", &[]), 0);
+    assert_eq!(sum(&vm, "greeting_duration_seconds_bucket", &["le=.=0.00025"]), 1);
+}
+
+#[test]
+fn two_plugins_in_one_vm_keep_apart() {
+    let vm = Vm::start();
+    let a = vm.plugin(r#"{"rules": [{"name": "a"}]}"#);
+    let b = vm.plugin(r#"{"rules": [{"name": "b"}], "metrics": {"profile": "minimal"}}"#);
+    run(&a, &ORDERS, &scripts::classic(), Ending::ClientFin);
+    let open = b.connect(&ORDERS);
+    play(&open, &scripts::modern()[..4]);
+    a.flush();
+    assert_eq!(sum(&vm, "commands_total", &["destination=.=a"]), 10);
+    assert_eq!(sum(&vm, "commands_total", &["destination=.=b"]), 0, "its own tick exports it");
+    b.flush();
+    assert_eq!(sum(&vm, "commands_total", &["destination=.=b"]), 1);
+    assert_eq!(sum(&vm, "connections_closed_total", &["destination=.=b"]), 0);
+    assert_eq!(sum(&vm, "connections_active", &["destination=.=b"]), 1);
+
+    assert_eq!(vm.metric("firstword_heartbeat_total"), Some(4));
+    assert_eq!(vm.metric("firstword_vm_memory_bytes"), Some(0));
+    let build_info = under(&vm, "").into_iter().find(|line| line.starts_with("build_info")).unwrap();
+    assert!(build_info.ends_with(" 1"), "{build_info}");
+
+    a.end();
+    play(&open, &scripts::quit());
+    open.close(Ending::ClientFin);
+    b.flush();
+    assert_eq!(sum(&vm, "commands_total", &["destination=.=b"]), 2, "the other one goes on");
+    b.end();
+    assert_eq!(vm.metric("firstword_series"), Some(0));
+    assert_gauges_are_zero(&vm);
+}
+
+#[test]
+fn the_same_series_of_two_plugins_add_up() {
+    let vm = Vm::start();
+    let plugins = [vm.plugin(""), vm.plugin("")];
+    for plugin in &plugins {
+        run(plugin, &ORDERS, &scripts::classic(), Ending::ClientFin);
+        plugin.flush();
+    }
+    assert_eq!(vm.metric(&format!("{OUTBOUND_ORDERS}command=.=query;.;firstword_commands_total")), Some(8));
+}
+
+#[test]
+fn a_plugin_that_ends_exports_everything_first() {
+    for ticks in [0, 1, 2, 3] {
+        let vm = Vm::start();
+        let plugin = vm.plugin("");
+        (0..ticks).for_each(|_| drop(plugin.tick()));
+        run(&plugin, &ORDERS, &scripts::classic(), Ending::ClientFin);
+        plugin.end();
+        assert_eq!(sum(&vm, "commands_total", &[]), 10, "after {ticks} ticks");
+        assert_eq!(vm.metric("firstword_series"), Some(0), "after {ticks} ticks");
+        assert_eq!(vm.metric("firstword_heartbeat_total"), Some(ticks));
+        assert_gauges_are_zero(&vm);
+    }
+}
+
+#[test]
+fn connections_that_outlive_their_plugin_are_counted() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let script = scripts::classic();
+    let (front, back) = script.split_at(6);
+    let streams = [plugin.connect(&ORDERS), plugin.connect(&ORDERS)];
+    streams.iter().for_each(|stream| drop(play(stream, front)));
+    plugin.end();
+    assert_eq!(sum(&vm, "connections_active", &[]), 2);
+    for stream in streams {
+        play(&stream, back);
+        stream.close(Ending::ClientFin);
+    }
+    assert_eq!(sum(&vm, "commands_total", &[]), 20);
+    assert_eq!(sum(&vm, "rows_total", &[]), 12);
+    assert_eq!(sum(&vm, "connections_closed_total", &[]), 2);
+    assert_eq!(vm.metric("firstword_series"), Some(0));
+    assert_gauges_are_zero(&vm);
+}
+
+#[test]
+fn connections_of_a_plugin_that_was_refused_pass() {
+    let vm = Vm::start();
+    let Err(plugin) = vm.try_plugin("{") else { panic!("accepted") };
+    for ending in Ending::ALL {
+        let stream = plugin.connect(&ORDERS);
+        assert_eq!(play(&stream, &scripts::classic()), []);
+        assert_eq!(stream.close(ending), []);
+    }
+    assert_eq!(plugin.tick(), []);
+    assert_eq!(vm.metrics().len(), 0);
+    plugin.end();
+}

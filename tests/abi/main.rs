@@ -1,0 +1,77 @@
+//! The filter through its ABI, natively: what Envoy calls, in Envoy's order, and every host call it makes. The driver
+//! itself asserts, for each callback of each test, that traffic goes on and that host calls keep within their budget.
+
+// A panic is how a test reports.
+#![allow(
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::panic_in_result_fn,
+    clippy::unwrap_used
+)]
+
+#[path = "../support/host.rs"]
+mod host;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cost;
+mod faults;
+mod first_word;
+mod labels;
+mod lifecycle;
+mod scripts;
+mod session;
+
+use host::Vm;
+
+/// The front part of the metrics of [`host::ORDERS`].
+const OUTBOUND_ORDERS: &str = "direction=.=outbound;.;destination=.=orders;.;";
+
+/// The metrics behind this front part as `name{label=value} number`, in order, zeros included, without the prefix
+/// `firstword_`. The empty front gives those of the VM.
+fn under(vm: &Vm, front: &str) -> Vec<String> {
+    let metrics = vm.metrics();
+    let mut lines: Vec<_> = metrics
+        .iter()
+        .filter_map(|(name, value)| {
+            let rest = name.strip_prefix(front)?;
+            let (labels, name) = rest.rsplit_once(";.;").unwrap_or(("", rest));
+            let labels = labels.replace("=.=", "=").replace(";.;", ",");
+            let is_vm = labels.is_empty() || labels.starts_with("version=");
+            let name = name.strip_prefix("firstword_").expect("a prefix");
+            (!front.is_empty() || is_vm).then(|| format!("{name}{{{labels}}} {value}").replace("{}", ""))
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// The same without zeros and histograms.
+fn counted(vm: &Vm, front: &str) -> Vec<String> {
+    let all = under(vm, front).into_iter();
+    all.filter(|line| !line.ends_with(" 0") && !line.starts_with("greeting_duration")).collect()
+}
+
+/// The sum of a metric over everything that has all these labels (`key=.=value`).
+fn sum(vm: &Vm, name: &str, labels: &[&str]) -> u64 {
+    let ending = format!("firstword_{name}");
+    let metrics = vm.metrics();
+    let matching = metrics.iter().filter(|(metric, _)| {
+        let (front, name) = metric.rsplit_once(";.;").unwrap_or(("", metric));
+        name == ending && labels.iter().all(|label| front.split(";.;").any(|part| part == *label))
+    });
+    matching.map(|(_, value)| value).sum()
+}
+
+/// Every gauge but the VM's own has to be back at zero when no connection is open.
+fn assert_gauges_are_zero(vm: &Vm) {
+    for (name, value) in vm.metrics() {
+        let gauges = ["connections_active", "commands_in_flight"];
+        if gauges.iter().any(|gauge| name.ends_with(gauge)) {
+            assert_eq!(value, 0, "{name}");
+        }
+    }
+}

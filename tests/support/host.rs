@@ -1,0 +1,551 @@
+//! A proxy-wasm host in the test's own process: the `proxy_*` functions that the crate and the SDK import, and a driver
+//! that calls what they export in the order in which Envoy does, with the statuses Envoy answers.
+//!
+//! State is per thread, as is the SDK's, so tests run in parallel. A panic inside a callback ends the process, as a trap
+//! ends the VM; its message comes to `proxy_log`, which prints it.
+#![allow(unsafe_code, reason = "an ABI is a set of unmangled C functions that pass pointers")]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+// Links the exports below.
+use firstword as _;
+
+unsafe extern "C" {
+    fn _initialize();
+    fn proxy_on_memory_allocate(size: usize) -> *mut u8;
+    safe fn proxy_on_context_create(context_id: u32, root_context_id: u32);
+    safe fn proxy_on_vm_start(context_id: u32, size: usize) -> bool;
+    safe fn proxy_on_configure(context_id: u32, size: usize) -> bool;
+    safe fn proxy_on_tick(context_id: u32);
+    safe fn proxy_on_new_connection(context_id: u32) -> u32;
+    safe fn proxy_on_downstream_data(context_id: u32, size: usize, end_of_stream: bool) -> u32;
+    safe fn proxy_on_upstream_data(context_id: u32, size: usize, end_of_stream: bool) -> u32;
+    safe fn proxy_on_downstream_connection_close(context_id: u32, peer: u32);
+    safe fn proxy_on_upstream_connection_close(context_id: u32, peer: u32);
+    safe fn proxy_on_done(context_id: u32) -> bool;
+    safe fn proxy_on_log(context_id: u32);
+    safe fn proxy_on_delete(context_id: u32);
+}
+
+const OK: u32 = 0;
+const NOT_FOUND: u32 = 1;
+const BAD_ARGUMENT: u32 = 2;
+
+/// `proxy_action_t`.
+const CONTINUE: u32 = 0;
+
+/// `proxy_buffer_type_t`.
+const DOWNSTREAM_DATA: u32 = 2;
+const UPSTREAM_DATA: u32 = 3;
+const PLUGIN_CONFIGURATION: u32 = 7;
+
+/// `proxy_peer_type_t`.
+const PEER_UNKNOWN: u32 = 0;
+const PEER_LOCAL: u32 = 1;
+const PEER_REMOTE: u32 = 2;
+
+/// Of `response.flags`: the upstream could not be connected to; it reset the connection.
+const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
+
+/// Attributes that are read once, when a connection begins to be told of.
+const SET_UP: [&str; 4] =
+    ["xds.listener_direction", "destination.address", "xds.cluster_name", "cluster_name"];
+
+/// One call of the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Without `proxy_`.
+    pub name: &'static str,
+    /// What it was about.
+    pub what: String,
+}
+
+/// How many of `calls` have this name.
+pub fn count(calls: &[Call], name: &str) -> usize {
+    calls.iter().filter(|call| call.name == name).count()
+}
+
+#[derive(Default)]
+struct Host {
+    contexts: BTreeSet<u32>,
+    next_context: u32,
+    current: u32,
+    effective: Option<u32>,
+    buffer: Option<(u32, Vec<u8>)>,
+    properties: BTreeMap<(u32, String), Vec<u8>>,
+    properties_read: BTreeSet<(u32, String)>,
+    now: Duration,
+    tick_period: Option<u32>,
+    ids: BTreeMap<String, u32>,
+    values: BTreeMap<u32, u64>,
+    log: Vec<(u32, String)>,
+    /// Since the callback began.
+    calls: Vec<Call>,
+    faults: BTreeMap<&'static str, u32>,
+    /// What the module must never do. Told after the callback, for a panic inside one ends the process.
+    violations: Vec<String>,
+}
+
+thread_local! {
+    static HOST: RefCell<Host> = RefCell::default();
+}
+
+fn host<T>(what: impl FnOnce(&mut Host) -> T) -> T {
+    HOST.with_borrow_mut(what)
+}
+
+impl Host {
+    /// Records a call; answers with the fault that is set for it.
+    fn called(&mut self, name: &'static str, what: impl ToString) -> Result<(), u32> {
+        self.calls.push(Call { name, what: what.to_string() });
+        self.faults.get(name).map_or(Ok(()), |status| Err(*status))
+    }
+
+    fn context(&self) -> u32 {
+        self.effective.unwrap_or(self.current)
+    }
+}
+
+/// A status of a call whose body may end early with another one.
+fn answer(body: impl FnOnce(&mut Host) -> Result<(), u32>) -> u32 {
+    host(body).err().unwrap_or(OK)
+}
+
+/// # Safety
+/// `data` and `size` are those of a live slice.
+unsafe fn text(data: *const u8, size: usize) -> String {
+    String::from_utf8_lossy(unsafe { std::slice::from_raw_parts(data, size) }).into_owned()
+}
+
+/// Gives bytes to the module in memory that its own allocator owns; none as a null pointer.
+///
+/// # Safety
+/// The pointers are to live variables.
+unsafe fn give(bytes: &[u8], data: *mut *mut u8, size: *mut usize) {
+    if bytes.is_empty() {
+        return;
+    }
+    unsafe {
+        let memory = proxy_on_memory_allocate(bytes.len());
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len());
+        (*data, *size) = (memory, bytes.len());
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_log(level: u32, message: *const u8, size: usize) -> u32 {
+    let line = unsafe { text(message, size) };
+    if std::thread::panicking() {
+        eprintln!("{line}");
+        return OK;
+    }
+    answer(|host| {
+        host.called("log", &line)?;
+        host.log.push((level, line));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32 {
+    answer(|host| {
+        host.called("get_current_time_nanoseconds", "")?;
+        unsafe { *time = u64::try_from(host.now.as_nanos()).unwrap() };
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
+    answer(|host| {
+        host.called("set_tick_period_milliseconds", period)?;
+        host.tick_period = Some(period);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_set_effective_context(context_id: u32) -> u32 {
+    answer(|host| {
+        host.called("set_effective_context", context_id)?;
+        if !host.contexts.contains(&context_id) {
+            return Err(BAD_ARGUMENT);
+        }
+        host.effective = Some(context_id);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_buffer_bytes(
+    buffer_type: u32,
+    start: usize,
+    max_size: usize,
+    data: *mut *mut u8,
+    size: *mut usize,
+) -> u32 {
+    let found = host(|host| {
+        host.called("get_buffer_bytes", format!("{start}+{max_size}"))?;
+        if ![DOWNSTREAM_DATA, UPSTREAM_DATA, PLUGIN_CONFIGURATION].contains(&buffer_type) {
+            return Err(BAD_ARGUMENT);
+        }
+        let (_, bytes) =
+            host.buffer.as_ref().filter(|(present, _)| *present == buffer_type).ok_or(NOT_FOUND)?;
+        let end = start.saturating_add(max_size).min(bytes.len());
+        Ok(bytes.get(start..end).unwrap_or_default().to_vec())
+    });
+    match found {
+        Ok(bytes) => unsafe { give(&bytes, data, size) },
+        Err(status) => return status,
+    }
+    OK
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_property(
+    path: *const u8,
+    path_size: usize,
+    value: *mut *mut u8,
+    value_size: *mut usize,
+) -> u32 {
+    let path = unsafe { text(path, path_size) }.replace('\0', ".");
+    let found = host(|host| {
+        let key = (host.context(), path.clone());
+        let once = host.properties_read.insert(key.clone());
+        if !once || !SET_UP.contains(&path.as_str()) && path != "response.flags" {
+            host.violations.push(format!("get_property {path} of {}", key.0));
+        }
+        host.called("get_property", &path)?;
+        host.properties.get(&key).cloned().ok_or(NOT_FOUND)
+    });
+    match found {
+        Ok(bytes) => unsafe { give(&bytes, value, value_size) },
+        Err(status) => return status,
+    }
+    OK
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32 {
+    let name = unsafe { text(name, size) };
+    answer(|host| {
+        host.called("define_metric", &name)?;
+        // Envoy keeps the kind in the lowest two bits.
+        let next = u32::try_from(host.ids.len()).unwrap() * 4 + kind;
+        let number = *host.ids.entry(name).or_insert(next);
+        host.values.entry(number).or_default();
+        unsafe { *id = number };
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_increment_metric(id: u32, delta: i64) -> u32 {
+    answer(|host| {
+        host.called("increment_metric", format!("{id} {delta}"))?;
+        let is_counter = id % 4 == 0;
+        let value = host.values.get_mut(&id).filter(|_| !is_counter || delta > 0).ok_or(BAD_ARGUMENT)?;
+        *value = value.wrapping_add_signed(delta);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_record_metric(id: u32, new: u64) -> u32 {
+    answer(|host| {
+        host.called("record_metric", format!("{id} {new}"))?;
+        *host.values.get_mut(&id).ok_or(BAD_ARGUMENT)? = new;
+        Ok(())
+    })
+}
+
+/// The rest of what the SDK imports.
+macro_rules! never_called {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        extern "C" fn $name() {
+            panic!(concat!(stringify!($name), " is not for this filter"));
+        }
+    )*};
+}
+
+never_called! {
+    proxy_add_header_map_value proxy_call_foreign_function proxy_close_stream proxy_continue_stream
+    proxy_dequeue_shared_queue proxy_done proxy_enqueue_shared_queue proxy_get_header_map_pairs
+    proxy_get_header_map_value proxy_get_log_level proxy_get_metric proxy_get_shared_data proxy_get_status
+    proxy_grpc_call proxy_grpc_cancel proxy_grpc_close proxy_grpc_send proxy_grpc_stream proxy_http_call
+    proxy_register_shared_queue proxy_remove_header_map_value proxy_replace_header_map_value
+    proxy_resolve_shared_queue proxy_send_local_response proxy_set_buffer_bytes proxy_set_header_map_pairs
+    proxy_set_property proxy_set_shared_data
+}
+
+/// One Envoy worker's VM: this thread.
+pub struct Vm(());
+
+impl Vm {
+    /// Starts it, without any plugin. The clock stands at 1000 s.
+    pub fn start() -> Self {
+        host(|host| {
+            // Context ids go on where the last test on this thread ended: the SDK still knows its contexts.
+            let next_context = host.next_context.max(1);
+            *host = Host { next_context, now: Duration::from_secs(1000), ..Host::default() };
+        });
+        // SAFETY: as often as one likes; it registers the root context with this thread's dispatcher.
+        unsafe { _initialize() };
+        Self(())
+    }
+
+    /// A plugin with this configuration.
+    pub fn plugin(&self, configuration: &str) -> Plugin {
+        let plugin = self.try_plugin(configuration);
+        plugin.unwrap_or_else(|_| panic!("configuration refused: {:?}", self.log()))
+    }
+
+    /// A plugin; an error if it refuses its configuration.
+    pub fn try_plugin(&self, configuration: &str) -> Result<Plugin, Plugin> {
+        let id = new_context(0);
+        assert!(callback(id, || proxy_on_vm_start(id, 0)).0);
+        host(|host| host.buffer = Some((PLUGIN_CONFIGURATION, configuration.into())));
+        let (accepted, _) = callback(id, || proxy_on_configure(id, configuration.len()));
+        if accepted { Ok(Plugin { id }) } else { Err(Plugin { id }) }
+    }
+
+    /// Lets time go by. The clock stands still otherwise.
+    pub fn advance(&self, by: Duration) {
+        host(|host| host.now += by);
+    }
+
+    /// The clock steps back.
+    pub fn step_back(&self, by: Duration) {
+        host(|host| host.now -= by);
+    }
+
+    /// From now on the call `proxy_NAME` does nothing and answers `status`.
+    pub fn fail(&self, name: &'static str, status: u32) {
+        host(|host| host.faults.insert(name, status));
+    }
+
+    /// All calls work again.
+    pub fn heal(&self) {
+        host(|host| host.faults.clear());
+    }
+
+    /// The period of ticks in milliseconds.
+    pub fn tick_period(&self) -> Option<u32> {
+        host(|host| host.tick_period)
+    }
+
+    /// The log since this was last asked: levels (0 trace ... 5 critical) and lines.
+    pub fn log(&self) -> Vec<(u32, String)> {
+        host(|host| std::mem::take(&mut host.log))
+    }
+
+    /// All metrics by the names the module gave them.
+    pub fn metrics(&self) -> BTreeMap<String, u64> {
+        host(|host| host.ids.iter().map(|(name, id)| (name.clone(), host.values[id])).collect())
+    }
+
+    /// The value of a metric; none if it was never defined.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        self.metrics().get(name).copied()
+    }
+}
+
+/// One plugin configuration in the VM: a root context.
+pub struct Plugin {
+    id: u32,
+}
+
+impl Plugin {
+    /// A new connection of a client; Envoy has chosen the cluster when this returns.
+    pub fn connect(&self, to: &Destination) -> Stream {
+        let id = new_context(self.id);
+        set_property(id, "xds.listener_direction", to.direction.map(|code| code.to_le_bytes().to_vec()));
+        set_property(id, "destination.address", Some(to.address.into()));
+        let (action, calls) = callback(id, || proxy_on_new_connection(id));
+        assert_eq!(action, CONTINUE, "on_new_connection");
+        assert!(count(&calls, "get_current_time_nanoseconds") <= 1, "{calls:?}");
+        assert_eq!(count(&calls, "get_buffer_bytes"), 0, "{calls:?}");
+        assert_no_metric_calls(&calls);
+        set_property(id, "xds.cluster_name", to.cluster.map(Into::into));
+        Stream { id }
+    }
+
+    /// One tick.
+    pub fn tick(&self) -> Vec<Call> {
+        callback(self.id, || proxy_on_tick(self.id)).1
+    }
+
+    /// As many ticks as it takes until everything is exported, with the default flush interval.
+    pub fn flush(&self) {
+        self.tick();
+        self.tick();
+    }
+
+    /// Envoy has no more use for this configuration.
+    pub fn end(self) {
+        assert!(callback(self.id, || proxy_on_done(self.id)).0);
+        delete_context(self.id);
+    }
+}
+
+/// Where a connection goes.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// `xds.listener_direction`: 0 unspecified, 1 inbound, 2 outbound.
+    pub direction: Option<u64>,
+    /// `destination.address`.
+    pub address: &'static str,
+    /// `xds.cluster_name`, once it is chosen.
+    pub cluster: Option<&'static str>,
+}
+
+/// An outbound connection to the cluster `orders`.
+pub const ORDERS: Destination =
+    Destination { direction: Some(2), address: "10.0.0.5:3306", cluster: Some("orders") };
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    ClientFin,
+    ClientReset,
+    ServerFin,
+    ServerReset,
+    /// The upstream cannot be connected to.
+    Refused,
+    /// Envoy ends it.
+    Drain,
+    /// Envoy gives the filter up without a word about the connection.
+    TornDown,
+}
+
+impl Ending {
+    pub const ALL: [Self; 7] = [
+        Self::ClientFin,
+        Self::ClientReset,
+        Self::ServerFin,
+        Self::ServerReset,
+        Self::Refused,
+        Self::Drain,
+        Self::TornDown,
+    ];
+}
+
+/// A connection. Every callback has to answer Continue and keep within its budget of host calls.
+pub struct Stream {
+    id: u32,
+}
+
+impl Stream {
+    /// Bytes of the client pass in one callback.
+    pub fn client(&self, bytes: &[u8]) -> Vec<Call> {
+        self.data(DOWNSTREAM_DATA, bytes, false)
+    }
+
+    /// Bytes of the server pass in one callback.
+    pub fn server(&self, bytes: &[u8]) -> Vec<Call> {
+        self.data(UPSTREAM_DATA, bytes, false)
+    }
+
+    /// Bytes of the server, with the end of its stream.
+    pub fn server_end(&self, bytes: &[u8]) {
+        self.data(UPSTREAM_DATA, bytes, true);
+        callback(self.id, || proxy_on_upstream_connection_close(self.id, PEER_UNKNOWN));
+    }
+
+    /// The end of the client's stream.
+    pub fn client_end(&self) {
+        self.data(DOWNSTREAM_DATA, b"", true);
+    }
+
+    fn data(&self, buffer: u32, bytes: &[u8], end_of_stream: bool) -> Vec<Call> {
+        host(|host| host.buffer = Some((buffer, bytes.to_vec())));
+        let (action, calls) = callback(self.id, || match buffer {
+            DOWNSTREAM_DATA => proxy_on_downstream_data(self.id, bytes.len(), end_of_stream),
+            _ => proxy_on_upstream_data(self.id, bytes.len(), end_of_stream),
+        });
+        assert_eq!(action, CONTINUE, "data callback");
+        assert_no_metric_calls(&calls);
+        let reads = 1 + bytes.len().saturating_sub(16 << 10).div_ceil(64 << 10);
+        assert!(count(&calls, "get_buffer_bytes") <= reads, "{} bytes: {calls:?}", bytes.len());
+        let clock = count(&calls, "get_current_time_nanoseconds");
+        assert!(clock <= 1 + count(&calls, "log"), "{calls:?}");
+        calls
+    }
+
+    /// The callbacks of an ending, in Envoy's order. Gives the host calls of the close itself.
+    pub fn close(self, ending: Ending) -> Vec<Call> {
+        let flags = match ending {
+            Ending::Refused => UPSTREAM_CONNECTION_FAILURE,
+            Ending::ServerReset => UPSTREAM_REMOTE_RESET,
+            _ => 0,
+        };
+        set_property(self.id, "response.flags", Some(flags.to_le_bytes().to_vec()));
+        let peer = match ending {
+            Ending::ClientFin => {
+                self.client_end();
+                self.server_end(b"");
+                PEER_LOCAL
+            }
+            Ending::ServerFin => {
+                self.server_end(b"");
+                self.client_end();
+                PEER_REMOTE
+            }
+            Ending::ClientReset => PEER_REMOTE,
+            Ending::ServerReset | Ending::Refused | Ending::Drain | Ending::TornDown => PEER_LOCAL,
+        };
+        let mut calls = Vec::new();
+        if ending != Ending::TornDown {
+            calls = callback(self.id, || proxy_on_downstream_connection_close(self.id, peer)).1;
+        }
+        let (done, more) = callback(self.id, || proxy_on_done(self.id));
+        assert!(done, "on_done");
+        callback(self.id, || proxy_on_log(self.id));
+        delete_context(self.id);
+        calls.extend(more);
+        calls
+    }
+}
+
+fn assert_no_metric_calls(calls: &[Call]) {
+    let metric = calls.iter().find(|call| call.name.ends_with("_metric"));
+    assert_eq!(metric, None, "a metric call on the data path");
+}
+
+fn set_property(context_id: u32, path: &str, value: Option<Vec<u8>>) {
+    if let Some(value) = value {
+        host(|host| host.properties.insert((context_id, path.to_owned()), value));
+    }
+}
+
+fn new_context(root: u32) -> u32 {
+    let id = host(|host| {
+        let id = host.next_context;
+        host.next_context += 1;
+        host.contexts.insert(id);
+        id
+    });
+    callback(id, || proxy_on_context_create(id, root));
+    id
+}
+
+fn delete_context(id: u32) {
+    callback(id, || proxy_on_delete(id));
+    host(|host| host.contexts.remove(&id));
+}
+
+/// Calls into the module on behalf of a context. What it read is gone when it returns.
+fn callback<T>(id: u32, call: impl FnOnce() -> T) -> (T, Vec<Call>) {
+    host(|host| (host.current, host.effective) = (id, None));
+    let result = call();
+    let (calls, violations) = host(|host| {
+        host.buffer = None;
+        (std::mem::take(&mut host.calls), std::mem::take(&mut host.violations))
+    });
+    assert!(violations.is_empty(), "{violations:?}");
+    (result, calls)
+}
