@@ -33,7 +33,7 @@ test: rust tools wasm lint ## everything that must pass
 		echo "make test: left out the tests against MySQL; run: sudo make tools-mysql"; fi
 
 test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
-	@$(peers) cargo test --quiet --test drivers -- --ignored --nocapture
+	@$(peers) cargo test --quiet --features mysqld --test drivers -- --ignored --nocapture
 
 record: rust tools ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --example record

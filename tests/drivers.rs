@@ -4,17 +4,20 @@
 //! A driver is a program that takes `HOST PORT USER PASSWORD DATABASE FILE plain|tls`, goes through the scenario of
 //! `tests/drivers/README.md` and prints a line for each step: the lines of `tests/drivers/expected.txt`.
 
+// A panic is how a test reports.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use support::database::{DATABASE, Database, PASSWORD, USER};
 use support::envoy::{Envoy, EnvoyOptions};
-use support::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
+use support::mariadb::MariaDb;
+use support::mysqld::MySql;
 use support::prometheus::Metrics;
 use support::{root, temp_dir, wait_for};
 
@@ -103,8 +106,8 @@ const STATUSES: [&str; 2] = ["Bytes_received", "Bytes_sent"];
 /// What one run did, as the server or the filter tells it: commands under their labels, and rows, errors, bytes.
 type Counts = BTreeMap<String, u64>;
 
-/// The server's side of what `USER` did.
-fn counted_by_server(database: &MariaDb, before: &Counts) -> Counts {
+/// The server's side of what `USER` did since [`forget`].
+fn counted_by_server(database: &Database, before: &Counts) -> Counts {
     let mut counts = Counts::new();
     let mut add = |name: &str, value: u64| *counts.entry(name.to_owned()).or_default() += value;
     let events = database.sql(&format!(
@@ -131,6 +134,12 @@ fn counted_by_server(database: &MariaDb, before: &Counts) -> Counts {
     counts
 }
 
+/// Sets the server's counts of statements to zero; of the others, what they are now.
+fn forget(database: &Database) -> Counts {
+    database.sql("TRUNCATE performance_schema.events_statements_summary_by_user_by_event_name");
+    database.statuses(&STATUSES)
+}
+
 /// The filter's side.
 fn counted_by_filter(metrics: &Metrics) -> Counts {
     let commands = metrics.select("firstword_commands_total", &[]);
@@ -148,39 +157,56 @@ fn counted_by_filter(metrics: &Metrics) -> Counts {
     counts
 }
 
+/// The commands among the counts.
+fn commands(counts: &Counts) -> u64 {
+    let labels = EVENTS.iter().map(|(_, label)| *label).chain(["query"]);
+    labels.filter_map(|label| counts.get(label)).sum()
+}
+
+/// Where the two sides differ.
+fn differences(server: &Counts, filter: &Counts) -> Vec<String> {
+    let names: BTreeSet<_> = server.keys().chain(filter.keys()).collect();
+    let both = names.into_iter().map(|name| {
+        let of = |counts: &Counts| counts.get(name).copied().unwrap_or(0);
+        (name, of(server), of(filter))
+    });
+    both.filter(|(_, server, filter)| server != filter)
+        .map(|(name, server, filter)| format!("{name}: the server counted {server}, the filter {filter}"))
+        .collect()
+}
+
 /// The sum of a metric over all labels but those given.
 fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.get(name, labels).unwrap_or(0.0) as u64
 }
 
-/// Runs a driver's program: what it printed, or how it failed.
-fn run(driver: &Driver, address: SocketAddr, transport: &str) -> Result<String, String> {
+/// Runs a driver's program: what it printed, and on failure also how it failed.
+fn run(driver: &Driver, database: &Database, address: SocketAddr, transport: &str) -> String {
+    each(database, &FILLED);
     let files = temp_dir();
     let file = files.path().join("loaded.tsv");
     let lines: String = (1..=1000).map(|id| format!("{id}\tname {id}\n")).collect();
     std::fs::write(&file, lines).expect("a file to load");
+    wait_until_alone(database);
     let output = Command::new("timeout")
         .arg(LONGEST)
-        .arg(programs().join(driver.name))
+        .arg(root().join("target/drivers/bin").join(driver.name))
         .args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, DATABASE])
         .arg(&file)
         .arg(transport)
         .output()
         .expect("timeout");
+    wait_until_alone(database);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let printed = text(&output.stdout);
     if output.status.success() {
-        Ok(printed)
+        printed
     } else {
-        Err(format!("{}\n{printed}{}", output.status, text(&output.stderr)))
+        format!("{printed}{}{}\n", text(&output.stderr), output.status)
     }
 }
 
-fn programs() -> PathBuf {
-    root().join("target/drivers/bin")
-}
-
-/// What is wrong with the lines a driver printed.
+/// What is wrong with what a driver printed.
 fn unexpected(driver: &Driver, printed: &str) -> Vec<String> {
     let step = |line: &'static str| line.split_once(' ').map_or(line, |(step, _)| step);
     let wanted: BTreeSet<&str> =
@@ -190,77 +216,79 @@ fn unexpected(driver: &Driver, printed: &str) -> Vec<String> {
     missing.chain(found.difference(&wanted).map(|line| format!("printed: {line}"))).collect()
 }
 
+/// A kind of server.
+struct Server<'a> {
+    name: &'static str,
+    database: &'a Database,
+    tls: bool,
+}
+
 /// How one driver got on with one server.
 struct Outcome {
     server: &'static str,
     driver: &'static str,
     version: String,
+    equal: bool,
     /// The filter's, the server's.
     commands: (u64, u64),
     desyncs: u64,
+    /// With TLS: the same results, and every connection counted as unseen. `None`: not tried.
+    tls: Option<bool>,
     problems: Vec<String>,
 }
 
-fn between(database: &MariaDb) -> Envoy {
+fn between(database: &Database) -> Envoy {
     let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr());
     let configuration = r#"{"defaults": {"protocol": "mysql"}, "metrics": {"profile": "full"}}"#;
     Envoy::start(options.configuration(configuration))
 }
 
-fn observe(driver: &Driver, database: &MariaDb) -> Outcome {
-    let mut problems = Vec::new();
-    let mut note = |result: Result<String, String>, how: &str| {
-        result.unwrap_or_else(|failure| {
-            problems.push(format!("{how}: {failure}"));
-            String::new()
-        })
-    };
-    each(database, &FILLED);
-    let direct = note(run(driver, database.addr(), "plain"), "direct");
-    let envoy = between(database);
-    each(database, &FILLED);
-    wait_for("the end of the direct sessions", PATIENCE, || nobody_else(database));
-    database.sql("TRUNCATE performance_schema.events_statements_summary_by_user_by_event_name");
-    let before = database.statuses(&STATUSES);
-    let through = note(run(driver, envoy.listener_addr("mysql"), "plain"), "through the filter");
-    wait_for("the end of the sessions", PATIENCE, || nobody_else(database));
-    let metrics = envoy.stable(QUIET);
-    let (server, filter) = (counted_by_server(database, &before), counted_by_filter(&metrics));
+fn observe(driver: &Driver, server: &Server) -> Outcome {
+    let database = server.database;
+    let direct = run(driver, database, database.addr(), "plain");
+    let mut problems = unexpected(driver, &direct);
 
-    if !direct.is_empty() {
-        problems.extend(unexpected(driver, &direct));
-    }
-    if through != direct {
+    let envoy = between(database);
+    let before = forget(database);
+    let through = run(driver, database, envoy.listener_addr("mysql"), "plain");
+    let metrics = envoy.stable(QUIET);
+    let (counted, filter) = (counted_by_server(database, &before), counted_by_filter(&metrics));
+    let equal = through == direct;
+    if !equal {
         problems.push(format!("direct:\n{direct}through the filter:\n{through}"));
     }
-    let names: BTreeSet<_> = server.keys().chain(filter.keys()).collect();
-    for name in names {
-        let (server, filter) = (server.get(name).copied(), filter.get(name).copied());
-        if server.unwrap_or(0) != filter.unwrap_or(0) {
-            problems.push(format!("{name}: the server counted {server:?}, the filter {filter:?}"));
-        }
-    }
-    let commands = |counts: &Counts| {
-        EVENTS.iter().map(|event| event.1).chain(["query"]).filter_map(|label| counts.get(label)).sum()
-    };
+    problems.extend(differences(&counted, &filter));
     let desyncs = sum(&metrics, "firstword_opaque_total", &[("reason", "desync")]);
     let opaque = sum(&metrics, "firstword_opaque_total", &[]);
     if opaque > 0 {
         problems.push(format!("{opaque} connections became opaque, {desyncs} of them by desync"));
     }
+
+    let tls = server.tls.then(|| {
+        let envoy = between(database);
+        let through = run(driver, database, envoy.listener_addr("mysql"), "tls");
+        let metrics = envoy.stable(QUIET);
+        let connections = sum(&metrics, "firstword_connections_total", &[]);
+        let unseen = sum(&metrics, "firstword_opaque_total", &[("reason", "tls")]);
+        let all_unseen = connections > 0 && unseen == connections;
+        if !all_unseen || through != direct {
+            problems.push(format!("TLS: {unseen} of {connections} connections were unseen\n{through}"));
+        }
+        all_unseen && through == direct
+    });
     let version = direct.lines().find_map(|line| line.strip_prefix("driver ")).unwrap_or("?").to_owned();
-    let commands = (commands(&filter), commands(&server));
-    Outcome { server: "MariaDB 10.11", driver: driver.name, version, commands, desyncs, problems }
+    let commands = (commands(&filter), commands(&counted));
+    Outcome { server: server.name, driver: driver.name, version, equal, commands, desyncs, tls, problems }
 }
 
-fn each(database: &MariaDb, statements: &[&str]) {
+fn each(database: &Database, statements: &[&str]) {
     for statement in statements {
         database.sql(statement);
     }
 }
 
-fn nobody_else(database: &MariaDb) -> Option<()> {
-    (database.status("Threads_connected") == 1).then_some(())
+fn wait_until_alone(database: &Database) {
+    wait_for("end of all sessions", PATIENCE, || (database.status("Threads_connected") == 1).then_some(()));
 }
 
 fn set_up(driver: &Driver) {
@@ -279,27 +307,50 @@ fn drivers_see_no_difference_and_are_counted_as_the_server_counts() {
         set_up(driver);
     }
     let mariadb = MariaDb::start(&["--performance-schema=ON", "--local-infile=1"]);
-    each(&mariadb, &[&format!("USE {DATABASE}")]);
-    each(&mariadb, &GIVEN);
-    let outcomes: Vec<_> = chosen.iter().map(|driver| observe(driver, &mariadb)).collect();
+    let mysql = MySql::start(&["--local-infile=1"]);
+    let servers = [
+        Server { name: "MariaDB 10.11", database: &mariadb, tls: false },
+        Server { name: "MySQL 9.7", database: &mysql, tls: true },
+    ];
+    let mut outcomes = Vec::new();
+    for server in &servers {
+        each(server.database, &[&format!("USE {DATABASE}")]);
+        each(server.database, &GIVEN);
+        outcomes.extend(chosen.iter().map(|driver| observe(driver, server)));
+    }
     println!("{}", table(&outcomes));
     let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.problems.is_empty()).collect();
     for Outcome { driver, server, problems, .. } in &failed {
         println!("{driver} with {server}:\n{}\n", problems.join("\n"));
     }
-    assert!(failed.is_empty(), "{} runs differ", failed.len());
+    assert!(failed.is_empty(), "{} of {} differ", failed.len(), outcomes.len());
 }
 
 fn table(outcomes: &[Outcome]) -> String {
-    let mut text = format!(
-        "{:24} {:34} {:14} {:8} {:>15} {:>7}\n",
-        "driver", "version", "server", "equal", "commands/server", "desyncs"
-    );
-    for Outcome { server, driver, version, commands: (filter, counted), desyncs, problems } in outcomes {
-        let equal = if problems.is_empty() { "yes" } else { "no" };
-        let commands = format!("{filter}/{counted}");
-        writeln!(text, "{driver:24} {version:34} {server:14} {equal:8} {commands:>15} {desyncs:>7}")
-            .expect("a String takes everything");
-    }
-    text
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    let mut lines = vec![
+        ["driver", "version", "server", "results equal", "commands", "server's", "desyncs", "TLS", "passed"]
+            .map(str::to_owned),
+    ];
+    lines.extend(outcomes.iter().map(|outcome| {
+        [
+            outcome.driver.into(),
+            outcome.version.clone(),
+            outcome.server.into(),
+            yes(outcome.equal).into(),
+            outcome.commands.0.to_string(),
+            outcome.commands.1.to_string(),
+            outcome.desyncs.to_string(),
+            outcome.tls.map_or("-", yes).into(),
+            yes(outcome.problems.is_empty()).into(),
+        ]
+    }));
+    let widths: Vec<_> = (0..lines[0].len())
+        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
+        .collect();
+    let padded = lines.iter().map(|line| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ")
+    });
+    padded.map(|line| format!("{}\n", line.trim_end())).collect()
 }
