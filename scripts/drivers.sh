@@ -53,6 +53,12 @@ go_sql_driver() {
     (cd "$sources/go" && go build -o "$built/bin/go-sql-driver" .)
 }
 
+rust() {
+    need_rust
+    cargo build --quiet --locked --manifest-path "$sources/rust/Cargo.toml" --target-dir "$built/rust"
+    program "$1" "$built/rust/debug/firstword-drivers $1"
+}
+
 node() {
     need node nodejs
     need npm npm
@@ -88,6 +94,39 @@ java() {
     program "$1" "$(command -v java) -Xmx1g -cp $jars/$3 $sources/java/Scenario.java $2"
 }
 
+# Command-line clients: $2 is how they say no TLS, $3 how they ask for it.
+cli() {
+    need script bsdutils
+    program "$1" "$sources/cli/scenario.sh $built/$1 $2 $3"
+}
+
+mariadb_cli() {
+    need mariadb-dump mariadb-client
+    mkdir -p "$built/$1"
+    for name in client:mariadb admin:mariadb-admin dump:mariadb-dump; do
+        ln -sfn "$(command -v "${name#*:}")" "$built/$1/${name%:*}"
+    done
+    cli "$1" --skip-ssl "--ssl --skip-ssl-verify-server-cert"
+}
+
+# Out of MySQL's root file system, by its own dynamic loader.
+mysql_cli() {
+    rootfs=$(readlink -f target/tools/mysql-rootfs)
+    [ -d "$rootfs" ] || fail "MySQL is missing; run: make tools-mysql"
+    mkdir -p "$built/$1"
+    for name in client:mysql admin:mysqladmin dump:mysqldump; do
+        cat >"$built/$1/${name%:*}" <<END
+#!/bin/sh
+first=\$1
+shift
+exec $(echo "$rootfs"/usr/lib*/ld-linux-*.so.*) --library-path $(echo "$rootfs"/usr/lib/*-linux-gnu) \\
+    $rootfs/usr/bin/${name#*:} "\$first" --plugin-dir=$rootfs/usr/lib/mysql/plugin "\$@"
+END
+        chmod +x "$built/$1/${name%:*}"
+    done
+    cli "$1" --ssl-mode=DISABLED --ssl-mode=REQUIRED
+}
+
 prepare() {
     case $1 in
     pymysql) python "$1" pymysql_.py ;;
@@ -100,6 +139,9 @@ prepare() {
     mariadb-java-*) java "$1" mariadb "mariadb-java-client-${1#mariadb-java-}.jar" ;;
     connector-j-5.*) java "$1" mysql "mysql-connector-java-${1#connector-j-}.jar" ;;
     connector-j-*) java "$1" mysql "mysql-connector-j-${1#connector-j-}.jar" ;;
+    mariadb-cli) mariadb_cli "$1" ;;
+    mysql-cli) mysql_cli "$1" ;;
+    mysql_async | sqlx) rust "$1" ;;
     go-sql-driver) go_sql_driver ;;
     mysql2) node "$1" mysql2.js ;;
     mariadb-node) node "$1" mariadb.js ;;

@@ -76,7 +76,7 @@ func run(db *sql.DB, file string) {
 	check(db.QueryRow("SELECT REPEAT('0123456789abcdef', 1048577)").Scan(&field))
 	say("field", fmt.Sprintf("%d %x", len(field), md5.Sum(field)))
 	numbers(db)
-	say("parameter", rows(db.Query("SELECT MD5(?)", strings.Repeat("x", 17_000_000))))
+	say("parameter", rows(db.Query("SELECT SHA2(?, 256)", strings.Repeat("x", 17_000_000))))
 
 	mysql.RegisterLocalFile(file)
 	_, err = db.Exec("LOAD DATA LOCAL INFILE '" + file + "' INTO TABLE loaded")

@@ -41,7 +41,7 @@ async function main([host, port, user, password, database, file, transport]) {
   const [[field]] = await select("SELECT REPEAT('0123456789abcdef', 1048577)");
   say('field', field.length, crypto.createHash('md5').update(field).digest('hex'));
   say('rows', sum(await select('SELECT n FROM numbers')));
-  say('parameter', rows((await connection.execute('SELECT MD5(?)', ['x'.repeat(17e6)]))[0]));
+  say('parameter', rows((await connection.execute('SELECT SHA2(?, 256)', ['x'.repeat(17e6)]))[0]));
   await connection.query(`LOAD DATA LOCAL INFILE '${file}' INTO TABLE loaded`);
   say('infile', rows(await select('SELECT COUNT(*), SUM(id) FROM loaded')));
 

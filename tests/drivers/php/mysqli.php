@@ -77,7 +77,7 @@ numbers('cursor', (function () use ($cursor, &$n) {
 $cursor->close();
 
 // In pieces: COM_STMT_SEND_LONG_DATA.
-$digest = $db->prepare('SELECT MD5(?)');
+$digest = $db->prepare('SELECT SHA2(?, 256)');
 $digest->bind_param('b', $nothing);
 for ($piece = 0; $piece < 17; $piece++) {
     $digest->send_long_data(0, str_repeat('x', 1_000_000));

@@ -58,7 +58,7 @@ say('out', rows($select('SELECT @out')));
 [[$field]] = $select(FIELD);
 say('field', strlen($field) . ' ' . md5($field));
 numbers('rows', $db->query('SELECT n FROM numbers'));
-$digest = $db->prepare('SELECT MD5(?)');
+$digest = $db->prepare('SELECT SHA2(?, 256)');
 $digest->execute([str_repeat('x', 17_000_000)]);
 say('parameter', rows($digest->fetchAll()));
 

@@ -19,7 +19,7 @@ statement = "SELECT id, name, price FROM items WHERE id >= ? AND price < ? ORDER
 for step, least in [("prepared", 1), ("prepared-empty", 5)]:
     cursor.execute(statement, (least, 100))
     say(step, rows(cursor.fetchall()))
-cursor.execute("SELECT MD5(?)", ("x" * 17_000_000,))
+cursor.execute("SELECT SHA2(?, 256)", ("x" * 17_000_000,))
 say("parameter", rows(cursor.fetchall()))
 cursor.close()
 
