@@ -106,24 +106,33 @@ mariadb_cli() {
     for name in client:mariadb admin:mariadb-admin dump:mariadb-dump; do
         ln -sfn "$(command -v "${name#*:}")" "$built/$1/${name%:*}"
     done
-    cli "$1" --skip-ssl "--ssl --skip-ssl-verify-server-cert"
+    cli "$1" --skip-ssl --ssl
 }
 
-# Out of MySQL's root file system, by its own dynamic loader.
+# Out of MySQL's root file system, by its own dynamic loader. $2: the program, $3: what it is there, the rest: its options.
+mysql_program() {
+    directory=$built/$1
+    started="$(echo "$rootfs"/usr/lib*/ld-linux-*.so.*) --library-path $(echo "$rootfs"/usr/lib/*-linux-gnu) $rootfs/usr/bin/$3"
+    name=$2
+    shift 3
+    # --no-defaults, its first argument, must stay the first.
+    cat >"$directory/$name" <<END
+#!/bin/sh
+first=\$1
+shift
+exec $started "\$first" --plugin-dir=$rootfs/usr/lib/mysql/plugin --get-server-public-key $* "\$@"
+END
+    chmod +x "$directory/$name"
+}
+
 mysql_cli() {
     rootfs=$(readlink -f target/tools/mysql-rootfs)
     [ -d "$rootfs" ] || fail "MySQL is missing; run: make tools-mysql"
     mkdir -p "$built/$1"
-    for name in client:mysql admin:mysqladmin dump:mysqldump; do
-        cat >"$built/$1/${name%:*}" <<END
-#!/bin/sh
-first=\$1
-shift
-exec $(echo "$rootfs"/usr/lib*/ld-linux-*.so.*) --library-path $(echo "$rootfs"/usr/lib/*-linux-gnu) \\
-    $rootfs/usr/bin/${name#*:} "\$first" --plugin-dir=$rootfs/usr/lib/mysql/plugin "\$@"
-END
-        chmod +x "$built/$1/${name%:*}"
-    done
+    mysql_program "$1" client mysql
+    mysql_program "$1" admin mysqladmin
+    # MariaDB has neither.
+    mysql_program "$1" dump mysqldump --column-statistics=0 --set-gtid-purged=OFF
     cli "$1" --ssl-mode=DISABLED --ssl-mode=REQUIRED
 }
 
