@@ -44,7 +44,8 @@ pub fn digest(field: &str) -> String {
 /// The version Cargo.lock pins.
 pub fn version(package: &str) -> &str {
     let lock = include_str!("../Cargo.lock");
-    let (_, entry) = lock.split_once(&format!("name = \"{package}\"\nversion = \"")).expect("a pinned package");
+    let (_, entry) =
+        lock.split_once(&format!("name = \"{package}\"\nversion = \"")).expect("a pinned package");
     entry.split_once('"').expect("a version").0
 }
 

@@ -34,7 +34,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
     for step in ["rolled-back", "committed"] {
         let mut transaction = db.start_transaction(TxOpts::default()).await?;
         transaction.query_drop(LAST).await?;
-        if step == "committed" { transaction.commit().await? } else { transaction.rollback().await? }
+        if step == "committed" {
+            transaction.commit().await?
+        } else {
+            transaction.rollback().await?
+        }
         say(step, text(&mut db, "SELECT COUNT(*) FROM batch").await?);
     }
 
@@ -52,10 +56,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
     let field: String = db.query_first(FIELD).await?.expect("a row");
     say("field", digest(&field));
     let (mut count, mut sum) = (0, 0);
-    db.query_iter("SELECT n FROM numbers").await?.for_each(|row| {
-        count += 1;
-        sum += from_value::<u64>(row[0].clone());
-    }).await?;
+    db.query_iter("SELECT n FROM numbers")
+        .await?
+        .for_each(|row| {
+            count += 1;
+            sum += from_value::<u64>(row[0].clone());
+        })
+        .await?;
     say("rows", format!("{count} {sum}"));
     let long = "x".repeat(17_000_000);
     say("parameter", show(&db.exec::<Row, _, _>("SELECT SHA2(?, 256)", (long,)).await?));
@@ -88,7 +95,9 @@ async fn fails(db: &mut Conn, step: &str, statement: &str) -> Result<(), Error> 
 fn show(found: &[Row]) -> String {
     let written = found.iter().map(|row| {
         let values = row.columns_ref().iter().enumerate();
-        values.map(|(index, column)| value(&row[index], column.column_type(), column.character_set())).collect()
+        values
+            .map(|(index, column)| value(&row[index], column.column_type(), column.character_set()))
+            .collect()
     });
     rows(&written.collect::<Vec<_>>())
 }

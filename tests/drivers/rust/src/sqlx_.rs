@@ -32,7 +32,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
     for step in ["rolled-back", "committed"] {
         let mut transaction = db.begin().await?;
         transaction.execute(LAST).await?;
-        if step == "committed" { transaction.commit().await? } else { transaction.rollback().await? }
+        if step == "committed" {
+            transaction.commit().await?
+        } else {
+            transaction.rollback().await?
+        }
         say(step, text(&mut db, "SELECT COUNT(*) FROM batch").await?);
     }
 
