@@ -19,6 +19,7 @@ program() {
     mv "$built/bin/$name.new" "$built/bin/$name"
 }
 
+# $1: a program; the rest: Debian's packages that bring it.
 need() { command -v "$1" >/dev/null || { shift && apt_install "$@"; }; }
 
 # Was $1 made from these files, as they are now? Where not, it is gone.
@@ -30,7 +31,7 @@ made_from() {
 }
 made() { echo "$made_of" >"$directory/made-of"; }
 
-python() {
+for_python() {
     venv=$built/python
     made_from "$venv" "$sources/python/requirements.txt" || {
         need python3 python3 python3-venv
@@ -48,18 +49,18 @@ python() {
     program "$1" "PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=$vendor $venv/bin/python $sources/python/$2"
 }
 
-go_sql_driver() {
+for_go() {
     need go golang-go
-    (cd "$sources/go" && go build -o "$built/bin/go-sql-driver" .)
+    (cd "$sources/go" && go build -buildvcs=false -o "$built/bin/go-sql-driver" .)
 }
 
-rust() {
+for_rust() {
     need_rust
     cargo build --quiet --locked --manifest-path "$sources/rust/Cargo.toml" --target-dir "$built/rust"
     program "$1" "$built/rust/debug/firstword-drivers $1"
 }
 
-node() {
+for_node() {
     need node nodejs
     need npm npm
     modules=$built/node
@@ -71,19 +72,19 @@ node() {
     program "$1" "NODE_PATH=$modules/node_modules $(command -v node) $sources/node/$2"
 }
 
-php() {
+for_php() {
     need php php-cli
-    command php -m | grep -q mysqlnd || apt_install php-mysql
+    php -m | grep -q mysqli || apt_install php-mysql
     program "$1" "$(command -v php) -d memory_limit=512M -d mysqli.allow_local_infile=1 $sources/php/$2"
 }
 
-perl() {
-    command perl "-MDBD::$2" -e 1 2>/dev/null || apt_install "libdbd-$(echo "$2" | tr '[:upper:]' '[:lower:]')-perl"
+for_perl() {
+    perl "-MDBD::$2" -e 1 2>/dev/null || apt_install "libdbd-$(echo "$2" | tr '[:upper:]' '[:lower:]')-perl"
     program "$1" "$(command -v perl) $sources/perl/dbi.pl $2"
 }
 
 # $2: the kind of URL; $3: the jar.
-java() {
+for_java() {
     need java default-jdk-headless
     need mvn maven
     jars=$built/java
@@ -100,7 +101,7 @@ cli() {
     program "$1" "$sources/cli/scenario.sh $built/$1 $2 $3"
 }
 
-mariadb_cli() {
+for_mariadb() {
     need mariadb-dump mariadb-client
     mkdir -p "$built/$1"
     for name in client:mariadb admin:mariadb-admin dump:mariadb-dump; do
@@ -125,7 +126,7 @@ END
     chmod +x "$directory/$name"
 }
 
-mysql_cli() {
+for_mysql() {
     rootfs=$(readlink -f target/tools/mysql-rootfs)
     [ -d "$rootfs" ] || fail "MySQL is missing; run: make tools-mysql"
     mkdir -p "$built/$1"
@@ -138,28 +139,27 @@ mysql_cli() {
 
 prepare() {
     case $1 in
-    pymysql) python "$1" pymysql_.py ;;
-    mysql-connector-python) python "$1" "mysql_connector.py pure" ;;
-    mysql-connector-python-c) python "$1" "mysql_connector.py c" ;;
-    php-mysqli) php "$1" mysqli.php ;;
-    php-pdo) php "$1" pdo.php ;;
-    perl-mysql) perl "$1" mysql ;;
-    perl-mariadb) perl "$1" MariaDB ;;
-    mariadb-java-*) java "$1" mariadb "mariadb-java-client-${1#mariadb-java-}.jar" ;;
-    connector-j-5.*) java "$1" mysql "mysql-connector-java-${1#connector-j-}.jar" ;;
-    connector-j-*) java "$1" mysql "mysql-connector-j-${1#connector-j-}.jar" ;;
-    mariadb-cli) mariadb_cli "$1" ;;
-    mysql-cli) mysql_cli "$1" ;;
-    mysql_async | sqlx) rust "$1" ;;
-    go-sql-driver) go_sql_driver ;;
-    mysql2) node "$1" mysql2.js ;;
-    mariadb-node) node "$1" mariadb.js ;;
+    pymysql) for_python "$1" pymysql_.py ;;
+    mysql-connector-python) for_python "$1" "mysql_connector.py pure" ;;
+    mysql-connector-python-c) for_python "$1" "mysql_connector.py c" ;;
+    php-mysqli) for_php "$1" mysqli.php ;;
+    php-pdo) for_php "$1" pdo.php ;;
+    perl-mysql) for_perl "$1" mysql ;;
+    perl-mariadb) for_perl "$1" MariaDB ;;
+    mariadb-java-*) for_java "$1" mariadb "mariadb-java-client-${1#mariadb-java-}.jar" ;;
+    connector-j-5.*) for_java "$1" mysql "mysql-connector-java-${1#connector-j-}.jar" ;;
+    connector-j-*) for_java "$1" mysql "mysql-connector-j-${1#connector-j-}.jar" ;;
+    mariadb-cli) for_mariadb "$1" ;;
+    mysql-cli) for_mysql "$1" ;;
+    mysql_async | sqlx) for_rust "$1" ;;
+    go-sql-driver) for_go ;;
+    mysql2) for_node "$1" mysql2.js ;;
+    mariadb-node) for_node "$1" mariadb.js ;;
     *) fail "there is no driver $1" ;;
     esac
 }
 
+trap '[ $? = 0 ] || say "driver $driver cannot be installed" >&2' EXIT
 for driver in "$@"; do
-    # `set -e` is off in what is tested, so a shell of its own.
-    (set -e && prepare "$driver") && continue
-    fail "driver $driver cannot be installed"
+    prepare "$driver"
 done
