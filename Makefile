@@ -1,6 +1,6 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust wasm tools tools-mysql demo test bench record lint clean
+.PHONY: help rust wasm tools tools-mysql demo test test-drivers bench record lint clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -31,6 +31,9 @@ test: rust tools wasm lint ## everything that must pass
 	@if [ -e target/tools/mysqld ]; then set -x; $(peers) cargo test --features cli,mysqld; \
 	else set -x; $(peers) cargo test --features cli; set +x; \
 		echo "make test: left out the tests against MySQL; run: sudo make tools-mysql"; fi
+
+test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
+	@$(peers) cargo test --quiet --features mysqld --test drivers -- --ignored --nocapture
 
 # The numbers are Envoy's; how the harness itself is compiled changes none of them.
 bench: rust tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)

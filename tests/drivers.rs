@@ -1,0 +1,413 @@
+//! The drivers of MySQL's world as clients: what each tells its program through the filter is what it tells without, and
+//! the filter counts what the server counts. Run by `make test-drivers`, which also gets what they need.
+//!
+//! A driver is a program that takes `HOST PORT USER PASSWORD DATABASE FILE plain|tls`, goes through the scenario of
+//! `tests/drivers/README.md` and prints a line for each step: the lines of `tests/drivers/expected.txt`.
+
+// A panic is how a test reports.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use mysql::{Conn, OptsBuilder};
+use support::database::{DATABASE, Database, PASSWORD, USER};
+use support::envoy::{Envoy, EnvoyOptions};
+use support::mariadb::MariaDb;
+use support::mysqld::MySql;
+use support::prometheus::Metrics;
+use support::{root, temp_dir, wait_for};
+
+/// Longer than two ticks of the filter.
+const QUIET: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A driver that takes longer hangs; killing it is what `timeout` is for.
+const LONGEST: &str = "120";
+
+const EXPECTED: &str = include_str!("drivers/expected.txt");
+
+/// A program of `tests/drivers`, set up by `scripts/drivers.sh`.
+struct Driver {
+    name: &'static str,
+    /// The steps of the scenario its API has no words for.
+    lacks: &'static [&'static str],
+    /// Those it does not do with MySQL.
+    lacks_with_mysql: &'static [&'static str],
+    /// It can ask the server for its public key, without which caching_sha2_password wants TLS at a user's first login.
+    asks_for_key: bool,
+}
+
+const fn driver(name: &'static str, lacks: &'static [&'static str]) -> Driver {
+    Driver { name, lacks, lacks_with_mysql: &[], asks_for_key: true }
+}
+
+const DRIVERS: [Driver; 19] = [
+    driver("connector-j-26.10.0", &["dump", "reset"]),
+    driver("connector-j-5.1.49", &["dump", "reset"]),
+    driver("connector-j-8.0.33", &["dump", "reset"]),
+    driver("go-sql-driver", &["cursor", "dump", "reset", "change-user"]),
+    driver("mariadb-cli", &["cursor", "reset", "change-user"]),
+    Driver { lacks_with_mysql: &["reset"], ..driver("mariadb-java-3.5.11", &["dump", "change-user"]) },
+    Driver { lacks_with_mysql: &["reset"], ..driver("mariadb-java-4.0.0", &["dump", "change-user"]) },
+    Driver { lacks_with_mysql: &["change-user"], ..driver("mariadb-node", &["cursor", "dump"]) },
+    driver("mysql-cli", &["cursor", "reset", "change-user"]),
+    driver("mysql2", &["cursor", "dump"]),
+    driver("mysql_async", &["cursor", "dump"]),
+    Driver { asks_for_key: false, ..driver("mysql-connector-python", &["cursor", "dump"]) },
+    Driver { asks_for_key: false, ..driver("mysql-connector-python-c", &["cursor", "dump"]) },
+    driver("perl-mariadb", &["cursor", "dump", "reset", "change-user"]),
+    driver("perl-mysql", &["cursor", "dump", "reset", "change-user"]),
+    driver("php-mysqli", &["dump", "reset"]),
+    driver("php-pdo", &["cursor", "dump", "reset", "change-user", "ping"]),
+    driver("pymysql", &["prepared", "prepared-empty", "parameter", "cursor", "dump", "reset", "change-user"]),
+    driver("sqlx", &["infile", "cursor", "dump", "reset", "change-user"]),
+];
+
+/// What every server gets once.
+const GIVEN: [&str; 7] = [
+    "CREATE TABLE kinds (i INT, u BIGINT UNSIGNED, d DECIMAL(10,2), f DOUBLE, day DATE, at DATETIME, t VARCHAR(20), \
+     b VARBINARY(20)) CHARACTER SET utf8mb4",
+    "INSERT INTO kinds VALUES (-42, 18446744073709551615, 12.34, 1.5, '2024-02-29', '2024-02-29 12:34:56', \
+     CONVERT(X'6772c3bcc39f65' USING utf8mb4), X'00ff10'), (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+    "CREATE TABLE items (id INT, name VARCHAR(20), price DECIMAL(10,2))",
+    "INSERT INTO items VALUES (1, 'one', 1.25), (2, NULL, -3.00), (3, 'three', NULL)",
+    "CREATE TABLE numbers (n INT PRIMARY KEY)",
+    "INSERT INTO numbers WITH digits AS (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION \
+     SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9) SELECT a.d + 10 * b.d + 100 * c.d + \
+     1000 * e.d + 10000 * f.d FROM digits a, digits b, digits c, digits e, digits f",
+    "CREATE PROCEDURE two_results(IN n INT, OUT doubled INT) BEGIN SELECT n; \
+     SELECT n AS id, 'second' AS name UNION ALL SELECT n + 1, NULL; SET doubled = 2 * n; END",
+];
+
+/// What every run fills; and whoever logs in does it with all that caching_sha2_password can ask for.
+const FILLED: [&str; 6] = [
+    "FLUSH PRIVILEGES",
+    "DROP TABLE IF EXISTS batch, loaded, dumped",
+    "CREATE TABLE batch (id INT PRIMARY KEY, name VARCHAR(20))",
+    "CREATE TABLE loaded (id INT, name VARCHAR(20))",
+    "CREATE TABLE dumped (n INT PRIMARY KEY)",
+    "INSERT INTO dumped SELECT n FROM numbers WHERE n < 20000",
+];
+
+/// The events of `performance_schema` that are not statements as text, by the filter's label.
+const EVENTS: [(&str, &str); 16] = [
+    ("Binlog Dump", "binlog_dump"),
+    ("Bulk_execute", "stmt_bulk_execute"),
+    ("Change user", "change_user"),
+    ("Close stmt", "stmt_close"),
+    ("Execute", "stmt_execute"),
+    ("Fetch", "stmt_fetch"),
+    ("Field List", "field_list"),
+    ("Init DB", "init_db"),
+    ("Long Data", "stmt_send_long_data"),
+    ("Ping", "ping"),
+    ("Prepare", "stmt_prepare"),
+    ("Quit", "quit"),
+    ("Reset connection", "reset_connection"),
+    ("Reset stmt", "stmt_reset"),
+    ("Set option", "set_option"),
+    ("Statistics", "statistics"),
+];
+
+/// Neither server counts the row that answers SHOW CREATE.
+const CREATE_ROWS: &str = "event_name LIKE 'statement/sql/show\\_create\\_%'";
+
+const STATUSES: [&str; 2] = ["Bytes_received", "Bytes_sent"];
+
+/// What one run did, as the server or the filter tells it: commands under their labels, and rows, errors, bytes.
+type Counts = BTreeMap<String, u64>;
+
+/// The server's side of what `USER` did since [`forget`].
+fn counted_by_server(server: &Server, before: &Counts) -> Counts {
+    let Server { database, rows, .. } = server;
+    let mut counts = Counts::new();
+    let mut add = |name: &str, value: u64| *counts.entry(name.to_owned()).or_default() += value;
+    let events = database.sql(&format!(
+        "SELECT event_name, count_star, IF({CREATE_ROWS}, count_star - sum_errors, {rows}), sum_errors \
+         FROM performance_schema.events_statements_summary_by_user_by_event_name WHERE user = '{USER}'"
+    ));
+    for event in events {
+        let number = |column: usize| event[column].parse::<u64>().expect("a number");
+        add("rows", number(2));
+        add("errors", number(3));
+        match event[0].strip_prefix("statement/").and_then(|name| name.split_once('/')) {
+            Some(("sql", _)) => add("query", number(1)),
+            Some(("com", name)) if number(1) > 0 => {
+                let label = EVENTS.iter().find(|(event, _)| event.eq_ignore_ascii_case(name));
+                add(label.unwrap_or_else(|| panic!("no label for {name}")).1, number(1));
+            }
+            // What a procedure does inside is no command.
+            _ => {}
+        }
+    }
+    for (name, value) in database.statuses(&STATUSES) {
+        add(&name, value - before[&name]);
+    }
+    counts
+}
+
+/// Sets the server's counts of statements to zero; of the others, what they are now.
+fn forget(database: &Database) -> Counts {
+    database.sql("TRUNCATE performance_schema.events_statements_summary_by_user_by_event_name");
+    database.statuses(&STATUSES)
+}
+
+/// The filter's side.
+fn counted_by_filter(metrics: &Metrics) -> Counts {
+    let commands = metrics.select("firstword_commands_total", &[]);
+    let mut counts: Counts =
+        commands.map(|sample| (sample.labels["command"].clone(), sample.value as u64)).collect();
+    let sums = [
+        ("rows", "firstword_rows_total", None),
+        ("errors", "firstword_errors_total", None),
+        ("Bytes_received", "firstword_bytes_total", Some(("sender", "client"))),
+        ("Bytes_sent", "firstword_bytes_total", Some(("sender", "server"))),
+    ];
+    for (name, metric, label) in sums {
+        counts.insert(name.to_owned(), sum(metrics, metric, label.as_slice()));
+    }
+    counts
+}
+
+/// The commands among the counts.
+fn commands(counts: &Counts) -> u64 {
+    let labels = EVENTS.iter().map(|(_, label)| *label).chain(["query"]);
+    labels.filter_map(|label| counts.get(label)).sum()
+}
+
+/// Where the two sides differ.
+fn differences(server: &Counts, filter: &Counts) -> Vec<String> {
+    let names: BTreeSet<_> = server.keys().chain(filter.keys()).collect();
+    let both = names.into_iter().map(|name| {
+        let of = |counts: &Counts| counts.get(name).copied().unwrap_or(0);
+        (name, of(server), of(filter))
+    });
+    both.filter(|(_, server, filter)| server != filter)
+        .map(|(name, server, filter)| format!("{name}: the server counted {server}, the filter {filter}"))
+        .collect()
+}
+
+/// The sum of a metric over all labels but those given.
+fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
+    metrics.get(name, labels).unwrap_or(0.0) as u64
+}
+
+/// Gives the driver the tables it fills, and no other session.
+fn prepare(driver: &Driver, database: &Database) {
+    each(database, &FILLED);
+    if !driver.asks_for_key {
+        // From here on the server knows the password.
+        let options = OptsBuilder::new()
+            .ip_or_hostname(Some(database.addr().ip().to_string()))
+            .tcp_port(database.port())
+            .user(Some(USER))
+            .pass(Some(PASSWORD))
+            .prefer_socket(false);
+        drop(Conn::new(options).expect("a login"));
+    }
+    wait_until_alone(database);
+}
+
+/// Runs a driver's program: what it printed, and on failure also how it failed.
+fn run(driver: &Driver, database: &Database, address: SocketAddr, transport: &str) -> String {
+    let files = temp_dir();
+    let file = files.path().join("loaded.tsv");
+    let lines: String = (1..=1000).map(|id| format!("{id}\tname {id}\n")).collect();
+    std::fs::write(&file, lines).expect("a file to load");
+    let output = Command::new("timeout")
+        .arg(LONGEST)
+        .arg(root().join("target/drivers/bin").join(driver.name))
+        .args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, DATABASE])
+        .arg(&file)
+        .arg(transport)
+        .output()
+        .expect("timeout");
+    wait_until_alone(database);
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let printed = text(&output.stdout);
+    if output.status.success() {
+        printed
+    } else {
+        format!("{printed}{}{}\n", text(&output.stderr), output.status)
+    }
+}
+
+/// What is wrong with what a driver printed.
+fn unexpected(driver: &Driver, server: &Server, printed: &str) -> Vec<String> {
+    let lacks = [driver.lacks, if server.tls { driver.lacks_with_mysql } else { &[] }].concat();
+    let has = |line: &&str| !line.split_once(' ').is_some_and(|(step, _)| lacks.contains(&step));
+    let wanted: Vec<&str> = EXPECTED.lines().filter(has).collect();
+    let found: Vec<&str> = printed.lines().filter(|line| !line.starts_with("driver ")).collect();
+    apart(&wanted, &found)
+}
+
+fn lines_apart(wanted: &str, found: &str) -> Vec<String> {
+    apart(&wanted.lines().collect::<Vec<_>>(), &found.lines().collect::<Vec<_>>())
+}
+
+/// The lines that only one of two outputs has.
+fn apart(wanted: &[&str], found: &[&str]) -> Vec<String> {
+    let missing = wanted.iter().filter(|line| !found.contains(line)).map(|line| format!("- {line}"));
+    let more = found.iter().filter(|line| !wanted.contains(line)).map(|line| format!("+ {line}"));
+    missing.chain(more).collect()
+}
+
+/// A kind of server.
+struct Server<'a> {
+    name: &'static str,
+    database: &'a Database,
+    tls: bool,
+    /// Its name for the rows that statements sent.
+    rows: &'static str,
+}
+
+/// How one driver got on with one server.
+struct Outcome {
+    server: &'static str,
+    driver: &'static str,
+    version: String,
+    equal: bool,
+    /// The filter's, the server's.
+    commands: (u64, u64),
+    desyncs: u64,
+    /// With TLS: the same results, and every connection counted as unseen. `None`: not tried.
+    tls: Option<bool>,
+    problems: Vec<String>,
+}
+
+fn between(database: &Database) -> Envoy {
+    let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr());
+    let configuration = r#"{"defaults": {"protocol": "mysql"}, "metrics": {"profile": "full"}}"#;
+    Envoy::start(options.configuration(configuration))
+}
+
+fn observe(driver: &Driver, server: &Server) -> Outcome {
+    let database = server.database;
+    prepare(driver, database);
+    let direct = run(driver, database, database.addr(), "plain");
+    let mut problems = unexpected(driver, server, &direct);
+
+    let envoy = between(database);
+    prepare(driver, database);
+    let before = forget(database);
+    let through = run(driver, database, envoy.listener_addr("mysql"), "plain");
+    let metrics = envoy.stable(QUIET);
+    let (counted, filter) = (counted_by_server(server, &before), counted_by_filter(&metrics));
+    let equal = through == direct;
+    if !equal {
+        problems.push("through the filter:".into());
+        problems.extend(lines_apart(&direct, &through));
+    }
+    problems.extend(differences(&counted, &filter));
+    let desyncs = sum(&metrics, "firstword_opaque_total", &[("reason", "desync")]);
+    let opaque = sum(&metrics, "firstword_opaque_total", &[]);
+    if opaque > 0 {
+        problems.push(format!("{opaque} connections became opaque, {desyncs} of them by desync"));
+    }
+
+    let tls = server.tls.then(|| {
+        let envoy = between(database);
+        prepare(driver, database);
+        let through = run(driver, database, envoy.listener_addr("mysql"), "tls");
+        let metrics = envoy.stable(QUIET);
+        let connections = sum(&metrics, "firstword_connections_total", &[]);
+        let unseen = sum(&metrics, "firstword_opaque_total", &[("reason", "tls")]);
+        let all_unseen = connections > 0 && unseen == connections;
+        if !all_unseen || through != direct {
+            problems.push(format!("TLS: {unseen} of {connections} connections were unseen"));
+            problems.extend(unexpected(driver, server, &through));
+        }
+        all_unseen && through == direct
+    });
+    let version = direct.lines().find_map(|line| line.strip_prefix("driver ")).unwrap_or("?").to_owned();
+    let commands = (commands(&filter), commands(&counted));
+    Outcome { server: server.name, driver: driver.name, version, equal, commands, desyncs, tls, problems }
+}
+
+fn each(database: &Database, statements: &[&str]) {
+    for statement in statements {
+        database.sql(statement);
+    }
+}
+
+fn wait_until_alone(database: &Database) {
+    wait_for("end of all sessions", PATIENCE, || (database.status("Threads_connected") == 1).then_some(()));
+}
+
+fn set_up(driver: &Driver) {
+    let status = Command::new(root().join("scripts/drivers.sh")).arg(driver.name).status();
+    assert!(status.expect("scripts/drivers.sh").success(), "driver {} is not ready", driver.name);
+}
+
+#[test]
+#[ignore = "needs the drivers' packages: make test-drivers"]
+fn drivers_see_no_difference_and_are_counted_as_the_server_counts() {
+    let wanted = std::env::var("DRIVER").unwrap_or_default();
+    let chosen: Vec<_> = DRIVERS.iter().filter(|driver| driver.name.starts_with(&wanted)).collect();
+    let names: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
+    assert!(!chosen.is_empty(), "no driver's name begins with {wanted:?}; there are {names:?}");
+    for driver in &chosen {
+        set_up(driver);
+    }
+    let mariadb = MariaDb::start(&["--performance-schema=ON", "--local-infile=1"]);
+    let mysql = MySql::start(&["--local-infile=1"]);
+    let servers = [
+        Server { name: "MariaDB 10.11", database: &mariadb, tls: false, rows: "sum_rows_sent" },
+        Server {
+            name: "MySQL 9.7",
+            database: &mysql,
+            tls: true,
+            // To the second of the two statements in `two_results` it counts the row of the first as well.
+            rows: "sum_rows_sent - IF(event_name = 'statement/sp/stmt', count_star DIV 2, 0)",
+        },
+    ];
+    let mut outcomes = Vec::new();
+    for server in &servers {
+        each(server.database, &[&format!("USE {DATABASE}")]);
+        each(server.database, &GIVEN);
+        outcomes.extend(chosen.iter().map(|driver| observe(driver, server)));
+    }
+    println!("{}", table(&outcomes));
+    let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.problems.is_empty()).collect();
+    for Outcome { driver, server, problems, .. } in &failed {
+        println!("{driver} with {server}:");
+        // A driver that fails may show pages of its source.
+        for problem in problems.iter().take(100) {
+            println!("    {}", problem.chars().take(200).collect::<String>());
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} differ", failed.len(), outcomes.len());
+}
+
+fn table(outcomes: &[Outcome]) -> String {
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    let mut lines = vec![
+        ["driver", "version", "server", "results equal", "commands", "server's", "desyncs", "TLS", "passed"]
+            .map(str::to_owned),
+    ];
+    lines.extend(outcomes.iter().map(|outcome| {
+        [
+            outcome.driver.into(),
+            outcome.version.clone(),
+            outcome.server.into(),
+            yes(outcome.equal).into(),
+            outcome.commands.0.to_string(),
+            outcome.commands.1.to_string(),
+            outcome.desyncs.to_string(),
+            outcome.tls.map_or("-", yes).into(),
+            yes(outcome.problems.is_empty()).into(),
+        ]
+    }));
+    let widths: Vec<_> = (0..lines[0].len())
+        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
+        .collect();
+    let padded = lines.iter().map(|line| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ")
+    });
+    padded.map(|line| format!("{}\n", line.trim_end())).collect()
+}
