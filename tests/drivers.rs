@@ -8,6 +8,8 @@
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod support;
+#[path = "drivers/together.rs"]
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -214,6 +216,12 @@ fn prepare(driver: &Driver, database: &Database) {
 
 /// Runs a driver's program: what it printed, and on failure also how it failed.
 fn run(driver: &Driver, database: &Database, address: SocketAddr, transport: &str) -> String {
+    let printed = launch(driver, DATABASE, address, transport);
+    wait_until_alone(database);
+    printed
+}
+
+fn launch(driver: &Driver, schema: &str, address: SocketAddr, transport: &str) -> String {
     let files = temp_dir();
     let file = files.path().join("loaded.tsv");
     let lines: String = (1..=1000).map(|id| format!("{id}\tname {id}\n")).collect();
@@ -221,12 +229,11 @@ fn run(driver: &Driver, database: &Database, address: SocketAddr, transport: &st
     let output = Command::new("timeout")
         .arg(LONGEST)
         .arg(root().join("target/drivers/bin").join(driver.name))
-        .args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, DATABASE])
+        .args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, schema])
         .arg(&file)
         .arg(transport)
         .output()
         .expect("timeout");
-    wait_until_alone(database);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let printed = text(&output.stdout);
     if output.status.success() {
@@ -366,10 +373,14 @@ fn drivers_see_no_difference_and_are_counted_as_the_server_counts() {
         },
     ];
     let mut outcomes = Vec::new();
+    let mut problems = Vec::new();
     for server in &servers {
         each(server.database, &[&format!("USE {DATABASE}")]);
         each(server.database, &GIVEN);
         outcomes.extend(chosen.iter().map(|driver| observe(driver, server)));
+        if wanted.is_empty() {
+            problems.extend(together::together(server));
+        }
     }
     println!("{}", table(&outcomes));
     let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.problems.is_empty()).collect();
@@ -381,6 +392,7 @@ fn drivers_see_no_difference_and_are_counted_as_the_server_counts() {
         }
     }
     assert!(failed.is_empty(), "{} of {} differ", failed.len(), outcomes.len());
+    assert!(problems.is_empty(), "six at once:\n{}", problems.join("\n"));
 }
 
 fn table(outcomes: &[Outcome]) -> String {
