@@ -64,6 +64,8 @@ enum State {
 pub struct Reply {
     grammar: Grammar,
     state: State,
+    /// The current result set holds OUT parameters.
+    out_parameters: bool,
     tally: Tally,
     status: Option<StatusFlags>,
     statement_id: Option<u32>,
@@ -73,7 +75,14 @@ impl Reply {
     /// The answer to a command, before its first packet.
     #[must_use]
     pub fn new(grammar: Grammar) -> Self {
-        Self { grammar, state: State::First, tally: Tally::default(), status: None, statement_id: None }
+        Self {
+            grammar,
+            state: State::First,
+            out_parameters: false,
+            tally: Tally::default(),
+            status: None,
+            statement_id: None,
+        }
     }
 
     /// What it held so far.
@@ -141,6 +150,7 @@ impl Reply {
             State::ColumnsEof if is_eof => {
                 let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 self.state = State::Rows;
+                self.out_parameters = eof.status_flags.contains(StatusFlags::PS_OUT_PARAMS);
                 if eof.status_flags.contains(StatusFlags::CURSOR_EXISTS) {
                     // The rows wait for COM_STMT_FETCH; nothing else follows.
                     return Ok(self.end_of_result(eof.status_flags, eof.warnings));
@@ -192,7 +202,10 @@ impl Reply {
                 let prepared = PrepareOk::parse(packet.prefix, capabilities)?;
                 let (params, columns) = (prepared.num_params, prepared.num_columns);
                 self.statement_id = Some(prepared.statement_id);
-                Ok(if prepared.metadata_follows { self.definitions(params, columns) } else { Step::Done })
+                // Where the definitions are left out, the EOFs behind them are not (measured on MySQL 9.7).
+                let packets_follow =
+                    prepared.metadata_follows || !capabilities.contains(Capabilities::DEPRECATE_EOF);
+                Ok(if packets_follow { self.definitions(params, columns) } else { Step::Done })
             }
             // Switch to another plugin, more data, another factor.
             (Grammar::ChangeUser, EOF | 0x01 | 0x02) => Ok(Step::More),
@@ -231,7 +244,10 @@ impl Reply {
         let count = |flags| u32::from(status.contains(flags));
         tally.no_index_used = tally.no_index_used.saturating_add(count(StatusFlags::NO_INDEX_USED));
         tally.slow = tally.slow.saturating_add(count(StatusFlags::QUERY_WAS_SLOW));
-        if status.contains(StatusFlags::MORE_RESULTS) { Step::More } else { Step::Done }
+        // An OK follows OUT parameters, also where MySQL forgets to say so in the EOF behind them.
+        let more = status.contains(StatusFlags::MORE_RESULTS) || self.out_parameters;
+        self.out_parameters = false;
+        if more { Step::More } else { Step::Done }
     }
 
     fn definitions(&mut self, left: u16, then: u16) -> Step {

@@ -253,12 +253,24 @@ fn the_end_of_a_group_counts_and_not_its_16_bits() {
 fn definitions_of_a_prepared_statement_can_be_left_out() {
     let (optional, first) = (Capabilities::OPTIONAL_RESULTSET_METADATA, prepared(5, 2));
     let with_flag = |flag: u8| [&first[..], &[flag]].concat();
+    assert_eq!(done(Command::STMT_PREPARE, DEPRECATE_EOF | optional, &[&with_flag(0)]), Tally::default());
+    // The EOFs behind them are not.
+    let left_out = [&with_flag(0)[..], EOF_PACKET, EOF_PACKET];
+    assert_eq!(done(Command::STMT_PREPARE, CLASSIC | optional, &left_out), Tally::default());
     for capabilities in [CLASSIC | optional, DEPRECATE_EOF | optional] {
-        assert_eq!(done(Command::STMT_PREPARE, capabilities, &[&with_flag(0)]), Tally::default());
         assert_eq!(feed(Command::STMT_PREPARE, capabilities, &[&with_flag(1)]).0, Step::More);
         assert_eq!(feed(Command::STMT_PREPARE, capabilities, &[&first]).0, Step::More, "no flag");
     }
     assert_eq!(feed(Command::STMT_PREPARE, DEPRECATE_EOF, &[&with_flag(0)]).0, Step::More, "no capability");
+}
+
+#[test]
+fn an_ok_follows_out_parameters_announced_or_not() {
+    let of_parameters: &[u8] = b"\xfe\0\0\x0a\x10";
+    let rows = [b"\x01", COLUMN, of_parameters, BINARY_ROW, EOF_PACKET];
+    assert_eq!(feed(Command::STMT_EXECUTE, CLASSIC, &rows).0, Step::More);
+    let tally = done(Command::STMT_EXECUTE, CLASSIC, &[&rows[..], &[OK_PACKET]].concat());
+    assert_eq!((tally.rows, tally.affected_rows), (1, 3));
 }
 
 #[test]
