@@ -66,6 +66,8 @@ pub struct Reply {
     state: State,
     /// The current result set holds OUT parameters.
     out_parameters: bool,
+    /// Rows of the result sets before the current one.
+    rows_before: u64,
     tally: Tally,
     status: Option<StatusFlags>,
     statement_id: Option<u32>,
@@ -79,6 +81,7 @@ impl Reply {
             grammar,
             state: State::First,
             out_parameters: false,
+            rows_before: 0,
             tally: Tally::default(),
             status: None,
             statement_id: None,
@@ -190,6 +193,7 @@ impl Reply {
             (Grammar::ResultSet, _) => {
                 let count = ColumnCount::parse(packet.prefix, capabilities)?;
                 self.tally.result_sets = self.tally.result_sets.saturating_add(1);
+                self.rows_before = self.tally.rows;
                 self.state =
                     match (count.metadata_follows, capabilities.contains(Capabilities::DEPRECATE_EOF)) {
                         (true, _) => State::Columns { left: count.columns },
@@ -244,7 +248,11 @@ impl Reply {
         let count = |flags| u32::from(status.contains(flags));
         tally.no_index_used = tally.no_index_used.saturating_add(count(StatusFlags::NO_INDEX_USED));
         tally.slow = tally.slow.saturating_add(count(StatusFlags::QUERY_WAS_SLOW));
-        // An OK follows OUT parameters, also where MySQL forgets to say so in the EOF behind them.
+        if self.out_parameters || status.contains(StatusFlags::PS_OUT_PARAMS) {
+            // No server counts the row that carries them.
+            tally.rows = self.rows_before;
+        }
+        // An OK follows them, also where MySQL forgets to say so in the EOF behind them.
         let more = status.contains(StatusFlags::MORE_RESULTS) || self.out_parameters;
         self.out_parameters = false;
         if more { Step::More } else { Step::Done }

@@ -62,10 +62,9 @@ pub fn by(metrics: &Metrics, name: &str, label: &str) -> BTreeMap<String, u64> {
 pub struct Known {
     /// MySQL counts a command for each of several statements in one COM_QUERY: how many more that makes.
     pub further_statements: u64,
-    /// MySQL's `SUM_ROWS_SENT` counts rows of a procedure that a prepared statement calls twice: for the statement inside
-    /// and for COM_STMT_EXECUTE.
+    /// MySQL's `SUM_ROWS_SENT` counts the rows of a statement in a procedure again for each later statement in it.
     pub rows_counted_twice: u64,
-    /// MariaDB's `Rows_sent` leaves out what COM_STMT_FETCH brings, and the row of OUT parameters.
+    /// MariaDB's `Rows_sent` leaves out what COM_STMT_FETCH brings.
     pub rows_left_out: u64,
 }
 
