@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::catalogue::{Kind, Metric, OTHER};
 use super::encoding::{push_label, push_name, scope};
-use super::histogram::{Pending, bounds};
+use super::histogram::bounds;
+use super::series::{Cell, Histogram, histogram_series, signed};
 use super::{Profile, ScopeLabel};
 use crate::event::{Answer, Event, Protocol};
 use crate::mysql::command::Command;
@@ -39,20 +40,6 @@ struct Key {
     scope: ScopeId,
     metric: Metric,
     labels: [u16; 2],
-}
-
-/// What one series has to tell the host.
-#[derive(Debug, Default)]
-struct Cell {
-    id: Option<u32>,
-    delta: i64,
-}
-
-#[derive(Debug)]
-struct Histogram {
-    pending: Pending,
-    /// The buckets, the count, the sum.
-    cells: Vec<Cell>,
 }
 
 /// The values of `metrics.labels` that a group of series shares.
@@ -367,11 +354,7 @@ impl Accumulator {
         }
         let series = histogram_series(self.profile);
         let key = self.place(key, series);
-        let new = || Histogram {
-            pending: Pending::default(),
-            cells: std::iter::repeat_with(Cell::default).take(series).collect(),
-        };
-        self.histograms.entry(key).or_insert_with(new).pending.observe(duration);
+        self.histograms.entry(key).or_insert_with(|| Histogram::new(series)).pending.observe(duration);
     }
 
     /// Where a label set that has no series yet is counted. It stays there: series are never given up.
@@ -424,30 +407,9 @@ fn max_open(profile: Profile) -> usize {
     profile.max_series().map_or(usize::MAX, |max| max.saturating_sub(rest))
 }
 
-/// The buckets, the count and the sum.
-fn histogram_series(profile: Profile) -> usize {
-    bounds(profile).count().saturating_add(2)
-}
-
-impl Histogram {
-    /// Turns durations into what the series have to tell.
-    fn settle(&mut self, profile: Profile) {
-        let counts = bounds(profile).map(|(_, bound)| self.pending.up_to(bound));
-        let values: Vec<_> = counts.chain([self.pending.count(), self.pending.micros()]).collect();
-        for (cell, value) in self.cells.iter_mut().zip(values) {
-            cell.delta = cell.delta.saturating_add(signed(value));
-        }
-        self.pending.clear();
-    }
-}
-
 /// The code of a command's label.
 fn code(command: Command) -> u16 {
     if command.is_known() { u16::from(command.0) } else { OTHER }
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod accumulator;
 pub mod catalogue;
 mod encoding;
 pub mod histogram;
+mod series;
 
 pub use accumulator::{Accumulator, ScopeId, Sink};
 pub use encoding::{RESERVED, label_value};

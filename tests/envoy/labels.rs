@@ -32,13 +32,23 @@ const PROFILES: [(Profile, &str, &str); 3] = [
         "connections_closed_total{by=client,phase=command} 1
          greeting_duration_seconds_count 1
          greetings_total{flavor=mariadb,release=10.11} 1
+         handshake_duration_seconds_count 1
+         command_duration_seconds_count{command=ping} 1
+         command_duration_seconds_count{command=query} 6
+         statements_total{verb=ddl} 1
+         statements_total{verb=insert} 1
+         statements_total{verb=select} 3
+         statements_total{verb=update} 1
          rows_total 4
-         affected_rows_total 5",
+         affected_rows_total 5
+         no_index_used_total 1",
     ),
     (
         Profile::Full,
         "full",
-        "packets_total{sender=client} 9
+        "command_first_byte_seconds_count{command=ping} 1
+         command_first_byte_seconds_count{command=query} 6
+         packets_total{sender=client} 9
          packets_total{sender=server} 20
          result_sets_total 2",
     ),

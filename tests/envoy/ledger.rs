@@ -21,6 +21,10 @@ type Lines = BTreeMap<String, i64>;
 const BY_ITSELF: [&str; 4] =
     ["firstword_heartbeat_total", "firstword_vm_memory_bytes", "firstword_series", "firstword_build_info"];
 
+/// Gauges of what connections hold as long as they live.
+const LIVE: [&str; 4] =
+    ["connections_active", "commands_in_flight", "prepared_statements_open", "transactions_open"];
+
 /// Tells by how much each series has changed. Left out are [`BY_ITSELF`], and of a histogram all but the count.
 pub struct Ledger<'e> {
     envoy: &'e Envoy,
@@ -62,12 +66,12 @@ impl<'e> Ledger<'e> {
         }
     }
 
-    /// Several ticks later nothing else has been counted, nothing is left in a gauge of connections or commands, and
-    /// Envoy's log is clean.
+    /// Several ticks later nothing else has been counted, nothing is left in a gauge of what connections hold, and Envoy's
+    /// log is clean.
     pub fn finish(mut self) {
         self.rest();
         for (line, value) in &self.before {
-            let is_live = line.starts_with("connections_active") || line.starts_with("commands_in_flight");
+            let is_live = LIVE.iter().any(|gauge| line.starts_with(gauge));
             assert!(!is_live || *value == 0, "{line} {value}, and all connections are closed");
         }
         assert_clean(&self.envoy.log());

@@ -17,6 +17,7 @@
 
 mod bootstrap;
 mod closing;
+mod counted;
 mod first_bytes;
 mod labels;
 mod large;

@@ -1,6 +1,6 @@
 //! Whole sessions of real peers, as they were captured.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use firstword::VERSION;
@@ -8,17 +8,18 @@ use firstword::event::Sender;
 use serde_json::json;
 
 use crate::bootstrap::{MYSQL, PLAIN, configured, shipped, with_plain};
+use crate::counted::measured_in_full;
 use crate::ledger::{Ledger, assert_clean, ours, several_ticks};
 use crate::support::envoy::Envoy;
 use crate::support::peer::Server;
 use crate::support::prometheus::Sample;
 use crate::traffic::{Chunks, Pair, captured, sent, session};
 
-/// Every series of the filter after [`session`] through `envoy/mysql.yaml` as it is. `+` is any positive number, `*` is 0
-/// or 1.
+/// Every series of the filter after [`session`] through `envoy/mysql.yaml` as it is, but for [`HISTOGRAMS`]. `+` is any
+/// positive number.
 ///
-/// `series` counts each series in each VM that has defined it: the worker's all 42, and the main thread's, which sees no
-/// connection, the five that speak of the VM.
+/// `series` counts each series in each VM that has defined it: the worker's all 86, and the main thread's, which sees no
+/// connection, the 5 that speak of the VM.
 const EXPORT: &str = r#"
 firstword_affected_rows_total{destination="mysql",direction="unspecified"} 5
 firstword_build_info{commit="COMMIT",version="VERSION"} 1
@@ -32,23 +33,14 @@ firstword_connections_active{destination="mysql",direction="unspecified",protoco
 firstword_connections_closed_total{by="client",destination="mysql",direction="unspecified",phase="command"} 1
 firstword_connections_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_errors_total{destination="mysql",direction="unspecified",errno="1146"} 1
-firstword_greeting_duration_microseconds_sum{destination="mysql",direction="unspecified"} +
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="+Inf"} 1
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.00025"} *
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.001"} *
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.005"} *
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.025"} *
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.1"} *
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.5"} *
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="10"} 1
-firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="2.5"} *
-firstword_greeting_duration_seconds_count{destination="mysql",direction="unspecified"} 1
 firstword_greetings_total{destination="mysql",direction="unspecified",flavor="mariadb",release="10.11"} 1
 firstword_handshakes_total{destination="mysql",direction="unspecified",result="aborted"} 0
 firstword_handshakes_total{destination="mysql",direction="unspecified",result="error"} 0
 firstword_handshakes_total{destination="mysql",direction="unspecified",result="ok"} 1
 firstword_handshakes_total{destination="mysql",direction="unspecified",result="tls"} 0
 firstword_heartbeat_total{} +
+firstword_local_infile_total{destination="mysql",direction="unspecified"} 0
+firstword_no_index_used_total{destination="mysql",direction="unspecified"} 1
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="clone"} 0
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="compressed"} 0
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="configured"} 0
@@ -58,11 +50,39 @@ firstword_opaque_total{destination="mysql",direction="unspecified",reason="memor
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="not_mysql"} 0
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="replication"} 0
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="tls"} 0
+firstword_plaintext_full_auth_total{destination="mysql",direction="unspecified"} 0
+firstword_prepared_statements_open{destination="mysql",direction="unspecified"} 0
 firstword_rows_total{destination="mysql",direction="unspecified"} 4
 firstword_series_overflow_total{} 0
-firstword_series{} 47
+firstword_series{} 91
+firstword_slow_flag_total{destination="mysql",direction="unspecified"} 0
+firstword_statements_total{destination="mysql",direction="unspecified",verb="ddl"} 1
+firstword_statements_total{destination="mysql",direction="unspecified",verb="insert"} 1
+firstword_statements_total{destination="mysql",direction="unspecified",verb="select"} 3
+firstword_statements_total{destination="mysql",direction="unspecified",verb="update"} 1
+firstword_transactions_open{destination="mysql",direction="unspecified"} 0
 firstword_vm_memory_bytes{} +
+firstword_warnings_total{destination="mysql",direction="unspecified"} 0
 "#;
+
+/// The histograms beside [`EXPORT`]: name, the label it has of its own, how many durations.
+const HISTOGRAMS: [(&str, &str, f64); 4] = [
+    ("command_duration", r#"command="ping","#, 1.0),
+    ("command_duration", r#"command="query","#, 6.0),
+    ("greeting_duration", "", 1.0),
+    ("handshake_duration", "", 1.0),
+];
+
+/// The bounds of their buckets. Nothing in a session takes as long as the last but one.
+const BOUNDS: [&str; 9] = ["0.00025", "0.001", "0.005", "0.025", "0.1", "0.5", "2.5", "10", "+Inf"];
+
+/// The series of one of [`HISTOGRAMS`]: its buckets in the order of their bounds, its count, its sum.
+fn histogram(name: &str, own: &str) -> (Vec<String>, String, String) {
+    let labels = format!(r#"{own}destination="mysql",direction="unspecified""#);
+    let buckets = BOUNDS.map(|le| format!(r#"firstword_{name}_seconds_bucket{{{labels},le="{le}"}}"#));
+    let count = format!("firstword_{name}_seconds_count{{{labels}}}");
+    (buckets.to_vec(), count, format!("firstword_{name}_microseconds_sum{{{labels}}}"))
+}
 
 #[test]
 fn the_shipped_file_counts_a_session_exactly() {
@@ -76,15 +96,24 @@ fn the_shipped_file_counts_a_session_exactly() {
     several_ticks(&envoy);
 
     let metrics = envoy.prometheus();
-    let found: Vec<_> = ours(&metrics).map(|sample| (line(sample), sample.value)).collect();
-    let found_series: BTreeSet<_> = found.iter().map(|(series, _)| series.as_str()).collect();
-    assert_eq!(found_series.len(), found.len(), "a series is exported twice: {found:#?}");
+    let series: Vec<_> = ours(&metrics).map(|sample| (line(sample), sample.value)).collect();
+    let mut found: BTreeMap<_, _> = series.iter().cloned().collect();
+    assert_eq!(found.len(), series.len(), "a series is exported twice: {series:#?}");
+    for (name, own, durations) in HISTOGRAMS {
+        let (buckets, count, sum) = histogram(name, own);
+        let mut value = |series: &String| found.remove(series).unwrap_or_else(|| panic!("no {series}"));
+        let within: Vec<_> = buckets.iter().map(&mut value).collect();
+        let counts = within.iter().all(|value| *value >= 0.0 && value.fract() == 0.0);
+        assert!(counts && within.is_sorted(), "{name}: {within:?}");
+        assert_eq!(within[BOUNDS.len() - 2..], [durations; 2], "{name}");
+        assert_eq!(value(&count), durations, "{count}");
+        assert!(value(&sum) > 0.0, "{sum}");
+    }
     let expected: BTreeMap<_, _> = EXPORT.lines().filter_map(|line| line.rsplit_once(' ')).collect();
-    assert_eq!(found_series, expected.keys().copied().collect());
+    assert!(found.keys().eq(expected.keys()), "{found:#?}\nexpected: {expected:#?}");
     for (series, value) in &found {
         let holds = match expected[series.as_str()] {
             "+" => *value > 0.0,
-            "*" => [0.0, 1.0].contains(value),
             number => number.parse() == Ok(*value),
         };
         assert!(holds, "{series} {value}");
@@ -116,13 +145,15 @@ fn bytes(chunks: &Chunks) -> String {
     )
 }
 
+/// What a connection adds on which the server has greeted and decided about the client.
 const GREETED: &str = "
     connections_total{protocol=mysql} 1
     greeting_duration_seconds_count 1
     greetings_total{flavor=mariadb,release=10.11} 1
+    handshake_duration_seconds_count 1
 ";
 
-/// Captures, and what each adds besides [`GREETED`] and [`bytes`].
+/// Captures, and what each adds besides [`GREETED`], [`bytes`], and what is measured of its commands.
 const CAPTURES: [(&str, &str); 4] = [
     (
         "mariadb-text",
@@ -131,9 +162,14 @@ const CAPTURES: [(&str, &str); 4] = [
          commands_total{command=ping} 1
          commands_total{command=query} 6
          commands_total{command=quit} 1
+         statements_total{verb=ddl} 1
+         statements_total{verb=insert} 1
+         statements_total{verb=select} 3
+         statements_total{verb=update} 1
          errors_total{errno=1146} 1
          rows_total 4
          affected_rows_total 5
+         no_index_used_total 1
          packets_total{sender=client} 9
          packets_total{sender=server} 20
          result_sets_total 2",
@@ -147,8 +183,10 @@ const CAPTURES: [(&str, &str); 4] = [
          commands_total{command=stmt_execute} 3
          commands_total{command=stmt_close} 1
          commands_total{command=quit} 1
+         statements_total{verb=select} 4
          errors_total{errno=1064} 1
          rows_total 13
+         no_index_used_total 2
          packets_total{sender=client} 9
          packets_total{sender=server} 38
          result_sets_total 4",
@@ -157,6 +195,7 @@ const CAPTURES: [(&str, &str); 4] = [
         "mariadb-refused",
         "connections_closed_total{by=client,phase=authentication} 1
          handshakes_total{result=error} 1
+         handshake_errors_total{errno=1045,plugin=mysql_native_password} 1
          packets_total{sender=client} 2
          packets_total{sender=server} 2",
     ),
@@ -165,6 +204,8 @@ const CAPTURES: [(&str, &str); 4] = [
         "connections_closed_total{by=client,phase=opaque} 1
          handshakes_total{result=ok} 1
          opaque_total{reason=compressed} 1
+         compressed_bytes_total{sender=client} 32
+         compressed_bytes_total{sender=server} 61
          packets_total{sender=client} 1
          packets_total{sender=server} 2",
     ),
@@ -183,7 +224,7 @@ fn any_cut_of_the_bytes_counts_the_same() {
             let mut pair = Pair::open(address, &server);
             play(&mut pair, &chunks);
             pair.close();
-            ledger.expect(&format!("{GREETED}{}{counted}", bytes(&chunks)));
+            ledger.expect(&format!("{GREETED}{}{}", bytes(&chunks), measured_in_full(counted)));
         }
     }
     ledger.finish();
