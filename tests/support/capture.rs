@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use firstword::event::Sender;
 
-use super::{loopback, root};
+use super::{connect_from, loopback, root};
 
 pub type Chunks = Vec<(Sender, Bytes)>;
 
@@ -59,13 +59,18 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn start(server: SocketAddr) -> Self {
+        Self::start_from(None, server)
+    }
+
+    /// The server sees the client come from this address.
+    pub fn start_from(source: Option<IpAddr>, server: SocketAddr) -> Self {
         let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
         let address = listener.local_addr().expect("a bound address");
         let chunks = Arc::new(Mutex::new(Chunks::new()));
         let log = chunks.clone();
         let relay = thread::spawn(move || {
             let (client, _) = listener.accept().expect("a client");
-            let server = TcpStream::connect(server).expect("the server");
+            let server = connect_from(source, server);
             let back = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
             let there_log = log.clone();
             let there = thread::spawn(move || pass(client, server, Sender::Client, &there_log));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use mysql_common::crypto::encrypt;
 use mysql_common::io::ParseBuf;
 use mysql_common::packets::{AuthPlugin, HandshakePacket};
-use socket2::{Domain, Socket, Type};
 
+use super::connect_from;
 use super::database::{DATABASE, PASSWORD, USER};
 use super::packets::packet;
 
@@ -45,6 +45,7 @@ pub const CLASSIC: u32 = 0x003f_a289;
 
 const CURSOR_EXISTS: u16 = 0x0040;
 const MORE_RESULTS: u16 = 0x0008;
+const PS_OUT_PARAMS: u16 = 0x1000;
 
 /// How to log in.
 #[derive(Clone, Debug)]
@@ -147,24 +148,20 @@ pub struct Client {
     pub capabilities: u32,
     pub extended: u32,
     pub thread_id: u32,
+    /// The plugin the connection phase began with.
+    pub plugin: String,
     nonce: Vec<u8>,
 }
 
 impl Client {
     /// Connects and says nothing.
     pub fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}")))
+        Self::connect_from(None, address)
     }
 
     /// The same from another address of this machine, `127.0.0.2`.
-    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
-        socket.connect(&address.into()).unwrap_or_else(|e| panic!("{address}: {e}"));
-        Self::over(socket.into())
-    }
-
-    fn over(stream: TcpStream) -> Self {
+    pub fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> Self {
+        let stream = connect_from(source, address);
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_nodelay(true).expect("an option");
         Self {
@@ -174,6 +171,7 @@ impl Client {
             capabilities: 0,
             extended: 0,
             thread_id: 0,
+            plugin: String::new(),
             nonce: Vec::new(),
         }
     }
@@ -196,6 +194,7 @@ impl Client {
             self.capabilities &= !1;
         }
         let plugin = login.plugin.clone().unwrap_or(plugin);
+        self.plugin.clone_from(&plugin);
         let payload = self.handshake_response(login, &plugin);
         self.write(&payload);
         self.authenticate(&plugin, &login.password).expect_ok()?;
@@ -348,6 +347,14 @@ impl Client {
         }
     }
 
+    /// The server has ended its stream, now or within a moment.
+    pub fn is_closed(&self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
+        let closed = matches!(self.stream.peek(&mut [0]), Ok(0));
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        closed
+    }
+
     fn take(&mut self, length: usize) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 64 << 10];
         while self.unread.len() < length {
@@ -377,11 +384,14 @@ impl Client {
     pub fn prepared(&mut self) -> Answer {
         let mut answer = self.single();
         let first = answer.0[0].clone();
-        if first[0] == 0xff || (self.has(OPTIONAL_METADATA) && first.get(12) == Some(&0)) {
+        if first[0] == 0xff {
             return answer;
         }
+        // Where the definitions are left out, their EOFs are not.
+        let left_out = self.has(OPTIONAL_METADATA) && first.get(12) == Some(&0);
         let count = |at: usize| u16::from_le_bytes([first[at], first[at + 1]]);
         for definitions in [count(7), count(5)].into_iter().filter(|definitions| *definitions > 0) {
+            let definitions = if left_out { 0 } else { definitions };
             for _ in 0..definitions + u16::from(!self.has(DEPRECATE_EOF)) {
                 answer.0.push(self.packet());
             }
@@ -419,6 +429,7 @@ impl Client {
                 answer.0.push(self.packet());
             }
         }
+        let mut follows = 0;
         if !self.has(DEPRECATE_EOF) {
             let eof = self.packet();
             assert_eq!((eof[0], eof.len()), (0xfe, 5), "an EOF behind the definitions");
@@ -427,13 +438,17 @@ impl Client {
             if status & CURSOR_EXISTS != 0 {
                 return Some(status);
             }
+            // MySQL forgets to say so in the EOF behind OUT parameters: an OK always follows them.
+            if status & PS_OUT_PARAMS != 0 {
+                follows = MORE_RESULTS;
+            }
         }
         while !self.ends(answer) {}
         let last = answer.0.last()?;
         match (last[0], self.has(DEPRECATE_EOF)) {
             (0xff, _) => None,
             (_, true) => Some(ok_status(last)),
-            (_, false) => Some(u16::from_le_bytes([last[3], last[4]])),
+            (_, false) => Some(u16::from_le_bytes([last[3], last[4]]) | follows),
         }
     }
 

@@ -23,6 +23,10 @@ pub const PASSWORD: &str = "app";
 /// The database there is.
 pub const DATABASE: &str = "demo";
 
+/// An option that makes the server look up the names of its clients' hosts, and remember the hosts. MySQL only does so if
+/// the opposite was not said before.
+pub const RESOLVE: &str = "--skip-name-resolve=0";
+
 const START: Duration = Duration::from_secs(60);
 
 /// How to make and start servers of one kind.
@@ -93,11 +97,14 @@ impl Recipe {
             joined("--pid-file=", &dir.join("mysql.pid")),
             format!("--port={port}").into(),
             "--bind-address=127.0.0.1".into(),
-            // Everybody is an address; and a test may abort as many logins as it likes.
-            "--skip-name-resolve".into(),
+            // A test may abort as many logins as it likes.
             "--max-connect-errors=1000000".into(),
             "--max-allowed-packet=64M".into(),
         ]);
+        if !options.contains(&RESOLVE) {
+            // Everybody is an address.
+            arguments.push("--skip-name-resolve".into());
+        }
         arguments.extend(self.serving.iter().cloned());
         arguments.extend(options.iter().map(OsString::from));
         let mut process = Process::start(&self.program, &arguments, &log, &log);
@@ -275,6 +282,10 @@ impl Database {
     /// The server's own log.
     pub fn error_log(&self) -> String {
         read_log(&self.dir.path().join("error.log"))
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn process(&mut self) -> &mut Process {

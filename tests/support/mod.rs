@@ -26,10 +26,12 @@ pub mod packets;
 pub mod process;
 pub mod prometheus;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 /// The repository's directory.
 pub fn root() -> &'static Path {
@@ -77,6 +79,16 @@ pub fn free_port() -> u16 {
 
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// A connection to `address`, from the machine's address `source` if one is given.
+pub fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+    }
+    socket.connect(&address.into()).unwrap_or_else(|e| panic!("{address}: {e}"));
+    socket.into()
 }
 
 /// Asks again and again until there is an answer; panics, naming `what` was waited for, when there is none in time.
