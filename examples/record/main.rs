@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use firstword::event::Sender;
 use support::capture::{self, Chunks, Recorder};
 use support::client::Client;
 use support::database::Database;
@@ -27,12 +28,19 @@ struct Studio<'a> {
     /// The front of the captures' names.
     product: &'static str,
     version: String,
+    /// Asks the server what it counted.
+    counts: bool,
 }
 
 impl<'a> Studio<'a> {
     fn new(server: &'a Database, product: &'static str) -> Self {
         let version = server.sql("SELECT VERSION()").concat().concat();
-        Self { server, product, version }
+        Self { server, product, version, counts: true }
+    }
+
+    /// One whose server is started for something else than to count.
+    fn without_counts(server: &'a Database, product: &'static str) -> Self {
+        Self { counts: false, ..Self::new(server, product) }
     }
 
     /// Records what happens on the one connection made to the address it is given.
@@ -54,17 +62,27 @@ impl<'a> Studio<'a> {
         scenario: impl FnOnce(SocketAddr),
     ) {
         both::fixtures(self.server);
+        let before = self.counts.then(|| self.server.oracle());
         let recorder = Recorder::start_from(source, self.server.addr());
-        if let Err(e) =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scenario(recorder.address())))
-        {
-            write("debug", &[], &recorder.finish());
-            std::panic::resume_unwind(e);
+        scenario(recorder.address());
+        let chunks = recorder.finish();
+        let mut comments = vec![
+            format!("server: {}", self.version),
+            format!("client: {client}"),
+            "made by: make record".into(),
+        ];
+        // What a server counts of a connection that ends otherwise follows other rules.
+        if let (Some(before), true) = (before, says_goodbye(&chunks)) {
+            comments.push(capture::counted_comment(&self.server.oracle_when_alone().since(&before)));
         }
-        let comments =
-            [format!("server: {}", self.version), format!("client: {client}"), "made by: make record".into()];
-        write(&format!("{}-{name}", self.product), &comments, &recorder.finish());
+        write(&format!("{}-{name}", self.product), &comments, &chunks);
     }
+}
+
+/// The client's last bytes are COM_QUIT.
+fn says_goodbye(chunks: &Chunks) -> bool {
+    let last = chunks.iter().rfind(|(sender, _)| *sender == Sender::Client);
+    last.is_some_and(|(_, bytes)| bytes.ends_with(&[1, 0, 0, 0, 1]))
 }
 
 /// Writes a capture down.
@@ -89,8 +107,6 @@ fn command_line(program: &Path, address: SocketAddr, arguments: &[&str]) -> bool
 
 fn main() {
     by_hand::record();
-    if std::env::var_os("ONLY_MYSQL").is_none() {
-        mariadb::record();
-    }
+    mariadb::record();
     mysql::record();
 }

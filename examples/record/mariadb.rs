@@ -7,16 +7,15 @@ use std::time::Duration;
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 
+use crate::Studio;
 use crate::both::{self, Dialect};
-use crate::support::capture::Recorder;
 use crate::support::client::{
     CLASSIC, Client, DEPRECATE_EOF, Login, MARIADB_BULK, MARIADB_CACHE_METADATA, MARIADB_PROGRESS,
     PLUGIN_AUTH, SESSION_TRACK,
 };
 use crate::support::database::{RESOLVE, USER};
-use crate::support::mariadb::MariaDb;
+use crate::support::mariadb::{COUNTED, MariaDb};
 use crate::support::mysqld::MySql;
-use crate::{Studio, write};
 
 const MODERN: u32 = CLASSIC | DEPRECATE_EOF | SESSION_TRACK;
 
@@ -32,13 +31,14 @@ fn dialects() -> [Dialect; 4] {
 }
 
 pub(crate) fn record() {
-    let server = MariaDb::start(&[
+    let options = [
         "--local-infile=1",
         "--log-bin=log",
         "--server-id=1",
         "--plugin-load-add=auth_ed25519",
         "--secure-auth=0",
-    ]);
+    ];
+    let server = MariaDb::start(&[&COUNTED[..], &options].concat());
     let studio = Studio::new(&server, "mariadb");
     authentication(&studio);
     for dialect in dialects() {
@@ -69,11 +69,11 @@ pub(crate) fn record() {
     drop(server);
 
     let few = MariaDb::start(&["--max-connections=10"]);
-    both::record_too_many(&Studio::new(&few, "mariadb"), &Login::new(MODERN), 10);
+    both::record_too_many(&Studio::without_counts(&few, "mariadb"), &Login::new(MODERN), 10);
     drop(few);
     let strict = MariaDb::start(&[RESOLVE, "--max-connect-errors=1"]);
-    host_blocked(&Studio::new(&strict, "mariadb"));
-    both::record_shutdown(&Studio::new(&strict, "mariadb"), &Login::new(MODERN));
+    host_blocked(&Studio::without_counts(&strict, "mariadb"));
+    both::record_shutdown(&Studio::without_counts(&strict, "mariadb"), &Login::new(MODERN));
     drop(strict);
     shutdown();
     tls();
@@ -219,28 +219,14 @@ fn only_here(studio: &Studio) {
     });
 }
 
-fn options(recorder: &Recorder, password: &str) -> OptsBuilder {
-    OptsBuilder::new()
-        .ip_or_hostname(Some("127.0.0.1"))
-        .tcp_port(recorder.address().port())
-        .user(Some("app"))
-        .pass(Some(password))
-        .db_name(Some("demo"))
-        .prefer_socket(false)
-}
-
 /// A driver people use.
 fn drivers(studio: &Studio) {
     let record = |name: &str, scenario: fn(OptsBuilder)| {
-        both::fixtures(studio.server);
-        let recorder = Recorder::start(studio.server.addr());
-        scenario(options(&recorder, "app"));
-        let comments = [
-            format!("server: {}", studio.version),
-            "client: Rust mysql 28".into(),
-            "made by: make record".into(),
-        ];
-        write(&format!("mariadb-{name}"), &comments, &recorder.finish());
+        studio.record(name, "Rust mysql 28", |address| {
+            let options = OptsBuilder::new().ip_or_hostname(Some("127.0.0.1")).tcp_port(address.port());
+            let options = options.user(Some("app")).pass(Some("app")).db_name(Some("demo"));
+            scenario(options.prefer_socket(false));
+        });
     };
     record("text", |options| {
         let mut connection = Conn::new(options).expect("a login");
@@ -287,7 +273,7 @@ fn host_blocked(studio: &Studio) {
 /// COM_SHUTDOWN, which MySQL no longer has.
 fn shutdown() {
     let server = MariaDb::start(&[]);
-    Studio::new(&server, "mariadb").raw("shutdown", "COM_SHUTDOWN", |client| {
+    Studio::without_counts(&server, "mariadb").raw("shutdown", "COM_SHUTDOWN", |client| {
         let mut client = client.log_in(&Login::new(MODERN)).expect("a login");
         client.command(&[0x08, 0]);
         while client.next_packet().is_some() {}
@@ -300,6 +286,6 @@ fn tls() {
     let file = |option: &str, name: &str| format!("--{option}={}", keeper.data_file(name).display());
     let files = [file("ssl-cert", "server-cert.pem"), file("ssl-key", "server-key.pem")];
     let server = MariaDb::start(&[&files[0], &files[1]]);
-    let studio = Studio::new(&server, "mariadb");
+    let studio = Studio::without_counts(&server, "mariadb");
     both::record_command_line(&studio, "tls", Path::new("mariadb"), &["demo", "--ssl", "-e", "SELECT 1"]);
 }

@@ -38,10 +38,10 @@ pub(crate) fn record() {
     drop(server);
 
     let few = MySql::start(&[NO_TLS, "--max-connections=10"]);
-    both::record_too_many(&Studio::new(&few, "mysql"), &Login::new(MODERN), 10);
+    both::record_too_many(&Studio::without_counts(&few, "mysql"), &Login::new(MODERN), 10);
     drop(few);
     let server = MySql::start(&[]);
-    let studio = Studio::new(&server, "mysql");
+    let studio = Studio::without_counts(&server, "mysql");
     both::record_command_line(&studio, "tls", &client(), &["demo", "--ssl-mode=REQUIRED", "-e", "SELECT 1"]);
     both::record_shutdown(&studio, &Login::new(MODERN));
 }

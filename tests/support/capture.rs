@@ -13,7 +13,10 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use firstword::event::Sender;
 
+use super::database::Oracle;
 use super::{connect_from, loopback, root};
+
+const COUNTED: &str = "the server counted: ";
 
 pub type Chunks = Vec<(Sender, Bytes)>;
 
@@ -48,6 +51,17 @@ pub fn format(comments: &[String], chunks: &Chunks) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The comment that says what the server counted of the connection.
+pub fn counted_comment(oracle: &Oracle) -> String {
+    format!("{COUNTED}{}", serde_json::to_string(oracle).expect("JSON"))
+}
+
+/// What such a comment says.
+pub fn counted(text: &str) -> Option<Oracle> {
+    let json = text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(COUNTED))?;
+    Some(serde_json::from_str(json).expect("what the server counted"))
 }
 
 /// A relay for one connection that writes down what passes.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, Row};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::process::{Process, read_log};
@@ -123,7 +124,7 @@ impl Recipe {
 }
 
 /// What a server itself counted, the monitor left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Oracle {
     pub bytes_received: u64,
     pub bytes_sent: u64,
@@ -132,11 +133,11 @@ pub struct Oracle {
 }
 
 /// The part of it that each kind of server tells in its own way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// By the filter's label: each one this kind of server can tell about, zeros included. A `query` is counted for each
     /// of its statements.
-    pub commands: BTreeMap<&'static str, u64>,
+    pub commands: BTreeMap<String, u64>,
     /// Errors by their numbers; none with a zero.
     pub errors: BTreeMap<u16, u64>,
     pub rows: u64,
@@ -155,7 +156,11 @@ impl Oracle {
             bytes_sent: self.bytes_sent - earlier.bytes_sent,
             connections: self.connections - earlier.connections,
             counts: Counts {
-                commands: now.commands.iter().map(|(label, n)| (*label, n - then.commands[label])).collect(),
+                commands: now
+                    .commands
+                    .iter()
+                    .map(|(label, n)| (label.clone(), n - then.commands[label]))
+                    .collect(),
                 errors: now
                     .errors
                     .iter()

@@ -126,7 +126,7 @@ fn count(server: &Database) -> Counts {
         }
     }
     Counts {
-        commands: LOGGED.map(|(label, word)| (label, logged.get(word).copied().unwrap_or(0))).into(),
+        commands: LOGGED.map(|(label, word)| (label.into(), logged.get(word).copied().unwrap_or(0))).into(),
         errors,
         rows: server.status("Rows_sent"),
         affected_rows: None,

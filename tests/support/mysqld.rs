@@ -108,9 +108,9 @@ fn count(server: &Database) -> Counts {
          WHERE COUNT_STAR > 0",
     );
     let named = |event: &str| events.get(&format!("statement/com/{event}")).copied().unwrap_or(0);
-    let mut commands: BTreeMap<_, _> = EVENTS.map(|(label, event)| (label, named(event))).into();
+    let mut commands: BTreeMap<_, _> = EVENTS.map(|(label, event)| (label.into(), named(event))).into();
     let statements = events.iter().filter(|(event, _)| event.starts_with("statement/sql/"));
-    commands.insert("query", statements.map(|(_, count)| count).sum());
+    commands.insert("query".into(), statements.map(|(_, count)| count).sum());
     // Warnings and notes are in the table too; their numbers say nothing about their kind.
     let errors = server.counts(
         "SELECT ERROR_NUMBER, SUM_ERROR_RAISED - SUM_ERROR_HANDLED \
