@@ -28,6 +28,7 @@ pub struct EnvoyOptions {
     upstreams: BTreeSet<String>,
     concurrency: u32,
     log_level: String,
+    drain_time: Duration,
 }
 
 impl EnvoyOptions {
@@ -52,8 +53,13 @@ impl EnvoyOptions {
                 address["address"] = anywhere.clone();
             }
         }
-        let options =
-            Self { bootstrap, upstreams: BTreeSet::new(), concurrency: 1, log_level: "info".into() };
+        let options = Self {
+            bootstrap,
+            upstreams: BTreeSet::new(),
+            concurrency: 1,
+            log_level: "info".into(),
+            drain_time: Duration::from_secs(600),
+        };
         options.wasm(&super::wasm())
     }
 
@@ -110,6 +116,12 @@ impl EnvoyOptions {
     /// `info`, if nothing is said.
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.log_level);
+        self
+    }
+
+    /// For how long connections of a listener that was replaced may go on, in whole seconds. Ten minutes, if nothing is said.
+    pub fn drain_time(mut self, time: Duration) -> Self {
+        self.drain_time = time;
         self
     }
 
@@ -367,6 +379,8 @@ fn launch(options: &EnvoyOptions) -> (Process, Files) {
         options.concurrency.to_string().into(),
         "--log-level".into(),
         options.log_level.clone().into(),
+        "--drain-time-s".into(),
+        options.drain_time.as_secs().to_string().into(),
         // Access logs would reach their file after ten seconds.
         "--file-flush-interval-msec".into(),
         "50".into(),

@@ -23,6 +23,7 @@ pub mod envoy;
 pub mod mariadb;
 pub mod mysqld;
 pub mod packets;
+pub mod peer;
 pub mod process;
 pub mod prometheus;
 

@@ -1,0 +1,296 @@
+//! Every way in which a connection can end: both sides see what they see through `tcp_proxy` alone, and the filter names
+//! who ended it and how far it had come.
+
+use serde_json::json;
+
+use crate::bootstrap::{MYSQL, PLAIN, configured, copy_listener, listeners, plugin, tcp_proxy, with_plain};
+use crate::ledger::{Ledger, assert_clean};
+use crate::support::envoy::Envoy;
+use crate::support::peer::{Ending, Peer, Server, nobody};
+use crate::traffic::{Chunks, Pair, captured, login, session};
+
+/// What a side received behind what the case is sure of, and how the other side's stream ended for it.
+type Seen = (Vec<u8>, Ending);
+
+struct Case {
+    name: &'static str,
+    run: fn(Pair) -> Vec<Seen>,
+    /// What is counted up to where the case begins: [`NOTHING`], [`GREETING`] or [`LOGIN`].
+    before: &'static str,
+    counted: &'static str,
+}
+
+/// What a connection adds on which the server has not greeted.
+const NOTHING: &str = "connections_total{protocol=mysql} 1
+";
+
+/// What a login adds.
+const LOGIN: &str = "
+    connections_total{protocol=mysql} 1
+    greeting_duration_seconds_count 1
+    greetings_total{flavor=mariadb,release=10.11} 1
+    handshakes_total{result=ok} 1
+";
+
+/// What a greeting adds that is never answered.
+const GREETING: &str = "
+    connections_total{protocol=mysql} 1
+    greeting_duration_seconds_count 1
+    greetings_total{flavor=mariadb,release=10.11} 1
+    handshakes_total{result=aborted} 1
+    bytes_total{sender=server} 104
+";
+
+fn greeting() -> Chunks {
+    session()[..1].to_vec()
+}
+
+const CASES: [Case; 13] = [
+    Case {
+        name: "the client finishes and still receives",
+        run: |mut pair| {
+            pair.play(&login());
+            pair.client.finish();
+            let server = pair.server.rest();
+            pair.server.send(b"\x07\0\0\x01");
+            drop(pair.server);
+            vec![server, pair.client.rest()]
+        },
+        before: LOGIN,
+        // Four bytes that belong to no command, and not enough of a packet to say so.
+        counted: "connections_closed_total{by=client,phase=command} 1
+                  bytes_total{sender=client} 223
+                  bytes_total{sender=server} 119",
+    },
+    Case {
+        name: "the server finishes and still receives",
+        run: |mut pair| {
+            pair.play(&login());
+            pair.server.finish();
+            let client = pair.client.rest();
+            pair.client.send(b"\x01\0\0\0\x0e");
+            drop(pair.client);
+            vec![client, pair.server.rest()]
+        },
+        before: LOGIN,
+        counted: "connections_closed_total{by=server,phase=command} 1
+                  commands_total{command=ping} 1
+                  bytes_total{sender=client} 228
+                  bytes_total{sender=server} 115",
+    },
+    Case {
+        name: "the server's last bytes come with its end",
+        run: |mut pair| {
+            pair.play(&login());
+            // ERR 1053: the server shuts down.
+            pair.server.send_and_finish(b"\x09\0\0\0\xff\x1d\x04#08S01");
+            let client = pair.client.rest();
+            drop(pair.client);
+            vec![client, pair.server.rest()]
+        },
+        before: LOGIN,
+        counted: "connections_closed_total{by=server,phase=command} 1
+                  server_notices_total{errno=1053} 1
+                  bytes_total{sender=client} 223
+                  bytes_total{sender=server} 128",
+    },
+    Case {
+        name: "the client resets",
+        run: |mut pair| {
+            pair.play(&login());
+            pair.client.reset();
+            vec![pair.server.rest()]
+        },
+        before: LOGIN,
+        counted: "connections_closed_total{by=client,phase=command} 1
+                  bytes_total{sender=client} 223
+                  bytes_total{sender=server} 115",
+    },
+    Case {
+        name: "the client resets and a command waits",
+        run: |mut pair| {
+            pair.play(&login());
+            pair.client.send(b"\x01\0\0\0\x0e");
+            pair.server.expect(b"\x01\0\0\0\x0e");
+            pair.client.reset();
+            vec![pair.server.rest()]
+        },
+        before: LOGIN,
+        counted: "connections_closed_total{by=client,phase=command} 1
+                  commands_total{command=ping} 1
+                  bytes_total{sender=client} 228
+                  bytes_total{sender=server} 115",
+    },
+    Case {
+        name: "the server resets",
+        run: |mut pair| {
+            pair.play(&login());
+            pair.server.reset();
+            vec![pair.client.rest()]
+        },
+        before: LOGIN,
+        counted: "connections_closed_total{by=server,phase=command} 1
+                  bytes_total{sender=client} 223
+                  bytes_total{sender=server} 115",
+    },
+    Case {
+        name: "the client quits and the server resets",
+        run: |mut pair| {
+            pair.play(&login());
+            pair.client.send(b"\x01\0\0\0\x01");
+            pair.server.expect(b"\x01\0\0\0\x01");
+            pair.server.reset();
+            vec![pair.client.rest()]
+        },
+        before: LOGIN,
+        counted: "connections_closed_total{by=client,phase=command} 1
+                  commands_total{command=quit} 1
+                  bytes_total{sender=client} 228
+                  bytes_total{sender=server} 115",
+    },
+    Case {
+        name: "the client closes before the greeting",
+        run: |mut pair| {
+            drop(pair.client);
+            vec![pair.server.rest()]
+        },
+        before: NOTHING,
+        counted: "connections_closed_total{by=client,phase=greeting} 1",
+    },
+    Case {
+        name: "the client resets before the greeting",
+        run: |mut pair| {
+            pair.client.reset();
+            vec![pair.server.rest()]
+        },
+        before: NOTHING,
+        counted: "connections_closed_total{by=client,phase=greeting} 1",
+    },
+    Case {
+        name: "the server closes before the greeting",
+        run: |mut pair| {
+            drop(pair.server);
+            vec![pair.client.rest()]
+        },
+        before: NOTHING,
+        counted: "connections_closed_total{by=server,phase=greeting} 1",
+    },
+    Case {
+        name: "the server resets in the middle of the greeting",
+        run: |mut pair| {
+            pair.server.send(&greeting()[0].1[..40]);
+            pair.client.expect(&greeting()[0].1[..40]);
+            pair.server.reset();
+            vec![pair.client.rest()]
+        },
+        before: NOTHING,
+        counted: "connections_closed_total{by=server,phase=greeting} 1
+                  bytes_total{sender=server} 40",
+    },
+    Case {
+        name: "the client leaves after the greeting",
+        run: |mut pair| {
+            pair.play(&greeting());
+            drop(pair.client);
+            vec![pair.server.rest()]
+        },
+        before: GREETING,
+        counted: "connections_closed_total{by=client,phase=handshake} 1",
+    },
+    Case {
+        name: "the server refuses the login and closes",
+        run: |mut pair| {
+            pair.play(&captured("mariadb-refused")[..3]);
+            drop(pair.server);
+            vec![pair.client.rest()]
+        },
+        before: NOTHING,
+        counted: "connections_closed_total{by=server,phase=authentication} 1
+                  greeting_duration_seconds_count 1
+                  greetings_total{flavor=mariadb,release=10.11} 1
+                  handshakes_total{result=error} 1
+                  bytes_total{sender=client} 223
+                  bytes_total{sender=server} 179",
+    },
+];
+
+#[test]
+fn endings_are_those_of_tcp_proxy_and_counted_exactly() {
+    let server = Server::start();
+    let mysql = json!({"defaults": {"protocol": "mysql"}});
+    let envoy = Envoy::start(configured(server.address(), mysql).edit(with_plain));
+    let (plain, filtered) = (envoy.listener_addr(PLAIN), envoy.listener_addr(MYSQL));
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    for Case { name, run, before, counted } in CASES {
+        println!("{name}");
+        let expected = run(Pair::open(plain, &server));
+        assert_eq!(run(Pair::open(filtered, &server)), expected, "{name}");
+        ledger.expect(&format!("{before}{counted}"));
+    }
+    ledger.finish();
+}
+
+#[test]
+fn nobody_listens_upstream() {
+    let envoy =
+        Envoy::start(configured(nobody(), json!({"defaults": {"protocol": "mysql"}})).edit(with_plain));
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let expected = Peer::connect(envoy.listener_addr(PLAIN)).rest();
+    assert_eq!(Peer::connect(envoy.listener_addr(MYSQL)).rest(), expected);
+    ledger.expect(
+        "connections_total{protocol=mysql} 1
+         connections_closed_total{by=proxy,phase=greeting} 1",
+    );
+    ledger.finish();
+}
+
+/// Neither peer has done anything: it is Envoy that cuts an idle connection.
+#[test]
+fn envoy_cuts_idle_connections() {
+    let server = Server::start();
+    let mysql = json!({"defaults": {"protocol": "mysql"}});
+    let envoy = Envoy::start(configured(server.address(), mysql).edit(|bootstrap| {
+        tcp_proxy(&mut listeners(bootstrap)[0])["idle_timeout"] = json!("0.3s");
+    }));
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
+    pair.client.assert_finished();
+    pair.server.assert_finished();
+    ledger.expect(
+        "connections_total{protocol=mysql} 1
+         connections_closed_total{by=proxy,phase=greeting} 1",
+    );
+    ledger.finish();
+}
+
+/// Connections in every phase, of a plugin that looks and of one that does not.
+#[test]
+fn envoy_ends_with_live_connections() {
+    let server = Server::start();
+    let envoy = Envoy::start(configured(server.address(), json!({})).edit(|bootstrap| {
+        copy_listener(bootstrap, "off", |listener| {
+            plugin(listener)["configuration"]["value"] = json!(r#"{"mode": "off"}"#);
+        });
+    }));
+    let mut pairs = Vec::new();
+    for listener in [MYSQL, "off"] {
+        let address = envoy.listener_addr(listener);
+        for chunks in [0, 1, 2, 3, 4, 5, 6] {
+            let mut pair = Pair::open(address, &server);
+            pair.play(&session()[..chunks]);
+            pairs.push(pair);
+        }
+    }
+    envoy.wait_metric("firstword_connections_active", &[("protocol", MYSQL)], 6.0);
+    envoy.wait_metric("firstword_connections_active", &[("protocol", "opaque")], 7.0);
+    // Draining closes no connection of tcp_proxy: sessions go on.
+    envoy.admin_post("/drain_listeners?graceful");
+    pairs[3].play(&session()[3..5]);
+    let (status, log) = envoy.shutdown();
+    assert!(status.success(), "{status}\n{log}");
+    assert_clean(&log);
+    for mut pair in pairs {
+        pair.client.assert_finished();
+        pair.server.assert_finished();
+    }
+}

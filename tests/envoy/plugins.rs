@@ -1,0 +1,125 @@
+//! Several plugins in one VM, and several VMs.
+
+use firstword::event::Sender;
+use serde_json::json;
+
+use crate::bootstrap::{MYSQL, configured, soon, with_second};
+use crate::ledger::{Ledger, ours};
+use crate::support::envoy::Envoy;
+use crate::support::peer::Server;
+use crate::traffic::{Pair, commands, sent, session};
+
+const SECOND: &str = "second";
+
+/// VMs that Envoy has.
+fn vms(envoy: &Envoy) -> u64 {
+    envoy.stats("^wasm.envoy.wasm.runtime.v8.active$").values().sum()
+}
+
+/// Two listeners, two configurations, the same `vm_id` and module: one VM for each thread, and counts apart.
+#[test]
+fn plugins_that_share_a_vm_count_apart() {
+    let (server, second) = (Server::start(), Server::start());
+    let alone = vms(&Envoy::start(configured(server.address(), json!({}))));
+    let minimal = soon(json!({"metrics": {"profile": "minimal"}, "defaults": {"protocol": "mysql"}}));
+    let options = configured(server.address(), json!({"metrics": {"profile": "full"}}));
+    let options = options.edit(|bootstrap| with_second(bootstrap, SECOND, &minimal));
+    let envoy = Envoy::start(options.upstream(SECOND, second.address()));
+    assert_eq!(vms(&envoy), alone);
+
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let mut pairs = [
+        Pair::open(envoy.listener_addr(MYSQL), &server),
+        Pair::open(envoy.listener_addr(SECOND), &second),
+        Pair::open(envoy.listener_addr(SECOND), &second),
+    ];
+    for chunk in session() {
+        for pair in &mut pairs {
+            pair.play(std::slice::from_ref(&chunk));
+        }
+    }
+    for pair in pairs {
+        pair.close();
+    }
+    ledger.expect(
+        "connections_total{protocol=mysql} 1
+         connections_closed_total{by=client,phase=command} 1
+         greeting_duration_seconds_count 1
+         greetings_total{flavor=mariadb,release=10.11} 1
+         handshakes_total{result=ok} 1
+         commands_total{command=ping} 1
+         commands_total{command=query} 6
+         commands_total{command=quit} 1
+         errors_total{errno=1146} 1
+         rows_total 4
+         affected_rows_total 5
+         bytes_total{sender=client} 474
+         bytes_total{sender=server} 497
+         packets_total{sender=client} 9
+         packets_total{sender=server} 20
+         result_sets_total 2
+         connections_total{destination=second,direction=unspecified,protocol=mysql} 2
+         handshakes_total{destination=second,direction=unspecified,result=ok} 2
+         commands_total{command=ping,destination=second,direction=unspecified} 2
+         commands_total{command=query,destination=second,direction=unspecified} 12
+         commands_total{command=quit,destination=second,direction=unspecified} 2
+         errors_total{destination=second,direction=unspecified,errno=1146} 2
+         bytes_total{destination=second,direction=unspecified,sender=client} 948
+         bytes_total{destination=second,direction=unspecified,sender=server} 994",
+    );
+    ledger.finish();
+    let builds: Vec<_> =
+        envoy.prometheus().select("firstword_build_info", &[]).map(|sample| sample.value).collect();
+    assert_eq!(builds, [1.0], "all plugins say the same");
+}
+
+/// The threads' sums are those of Envoy as a whole.
+#[test]
+fn two_workers_count_as_one() {
+    const CONNECTIONS: usize = 40;
+    let server = Server::start();
+    let mysql = json!({"defaults": {"protocol": "mysql"}});
+    let envoy = Envoy::start(configured(server.address(), mysql).concurrency(2));
+    let address = envoy.listener_addr(MYSQL);
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let mut pairs: Vec<_> = (0..CONNECTIONS).map(|_| Pair::logged_in(address, &server)).collect();
+    envoy.wait_metric("firstword_connections_active", &[("protocol", MYSQL)], 40.0);
+    for chunk in commands() {
+        for pair in &mut pairs {
+            pair.play(std::slice::from_ref(&chunk));
+        }
+    }
+    for pair in pairs {
+        pair.close();
+    }
+    ledger.expect(&format!(
+        "connections_total{{protocol=mysql}} {CONNECTIONS}
+         connections_closed_total{{by=client,phase=command}} {CONNECTIONS}
+         greeting_duration_seconds_count {CONNECTIONS}
+         greetings_total{{flavor=mariadb,release=10.11}} {CONNECTIONS}
+         handshakes_total{{result=ok}} {CONNECTIONS}
+         commands_total{{command=ping}} {CONNECTIONS}
+         commands_total{{command=query}} {}
+         commands_total{{command=quit}} {CONNECTIONS}
+         errors_total{{errno=1146}} {CONNECTIONS}
+         rows_total {}
+         affected_rows_total {}
+         bytes_total{{sender=client}} {}
+         bytes_total{{sender=server}} {}",
+        6 * CONNECTIONS,
+        4 * CONNECTIONS,
+        5 * CONNECTIONS,
+        sent(&session(), Sender::Client) * CONNECTIONS,
+        sent(&session(), Sender::Server) * CONNECTIONS,
+    ));
+    ledger.finish();
+    let workers = envoy.stats(r"^listener\..*\.worker_[01]\.downstream_cx_total$");
+    assert!(workers.len() == 2 && workers.values().all(|count| *count > 0), "{workers:?}");
+    // Every VM counts the series it defined: both workers those of connections, and the main thread too those of a VM.
+    let metrics = envoy.prometheus();
+    let of_connections = ours(&metrics).filter(|sample| sample.labels.contains_key("direction")).count();
+    let of_vms = ours(&metrics).count() - of_connections;
+    #[allow(clippy::cast_precision_loss)]
+    let defined = (2 * of_connections + 3 * of_vms) as f64;
+    assert_eq!(metrics.get("firstword_series", &[]), Some(defined));
+}

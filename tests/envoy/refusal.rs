@@ -1,0 +1,94 @@
+//! Configurations that Envoy must not start with, and the ones it must.
+
+use serde_json::{Value, json};
+
+use crate::bootstrap::{MYSQL, listeners, plugin, shipped};
+use crate::ledger::{Ledger, assert_clean};
+use crate::support::envoy::{Envoy, EnvoyOptions};
+use crate::support::peer::{Server, nobody};
+use crate::traffic::{Pair, session};
+
+/// `envoy/mysql.yaml` with this in the place of the filter's configuration.
+fn with_any(configuration: Value) -> EnvoyOptions {
+    shipped(nobody()).edit(|bootstrap| plugin(&mut listeners(bootstrap)[0])["configuration"] = configuration)
+}
+
+/// What the filter says about why, in order.
+fn refusals(options: EnvoyOptions) -> Vec<String> {
+    let (status, log) = Envoy::fails_to_start(options);
+    assert!(!status.success(), "{status}");
+    assert!(!log.contains("panicked"), "{log}");
+    let ours = log.lines().filter_map(|line| line.split_once("configuration refused: "));
+    let said: Vec<_> = ours.map(|(_, problem)| problem.to_owned()).collect();
+    assert!(!said.is_empty(), "{log}");
+    said
+}
+
+#[test]
+fn every_problem_is_in_the_log() {
+    let configuration = json!({
+        "mode": "Observe",
+        "rules": [{"name": "orders", "match": {"port": 3306}}, {"match": {"ports": [0]}, "protocol": "postgres"}],
+        "metrics": {"labels": ["direction", "user"]},
+    });
+    let said = refusals(shipped(nobody()).configuration(configuration));
+    assert_eq!(
+        said,
+        [
+            r#"$.mode: expected "active", "observe" or "off", found "Observe""#,
+            r#"$.rules[0].match.port: unknown key (did you mean "ports"?), expected one of "ports", "addresses", "direction""#,
+            r#"$.rules[1].match.ports[0]: expected a port from 1 to 65535 or a range like "10000-10099", found 0"#,
+            r#"$.rules[1].protocol: expected "mysql", "server_first", "opaque" or "detect", found "postgres""#,
+            r#"$.metrics.labels[1]: expected "direction", "destination" or "port", found "user""#,
+        ]
+    );
+}
+
+#[test]
+fn text_that_is_no_json_is_refused() {
+    let said = refusals(shipped(nobody()).configuration("mode: observe"));
+    assert_eq!(said, ["$: expected JSON, found a syntax error: expected value at line 1 column 1"]);
+}
+
+/// The mistake that looks right in YAML.
+#[test]
+fn a_struct_is_refused_with_what_to_do() {
+    let a_struct = json!({
+        "@type": "type.googleapis.com/google.protobuf.Struct",
+        "value": {"defaults": {"protocol": "mysql"}, "metrics": {"profile": "full"}},
+    });
+    let said = refusals(with_any(a_struct));
+    let expected = "$: expected a JSON object, found the raw bytes of a protobuf message: in Envoy put the JSON in a \
+                    google.protobuf.StringValue, not in a Struct";
+    assert_eq!(said, [expected]);
+}
+
+/// No configuration at all is the empty one; so is an empty text, and bytes are as good as text.
+#[test]
+fn the_empty_configuration_is_complete() {
+    let server = Server::start();
+    let bytes = json!({"@type": "type.googleapis.com/google.protobuf.BytesValue", "value": "e30="});
+    let text = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": ""});
+    for configuration in [None, Some(text), Some(bytes)] {
+        let options = shipped(server.address()).edit(|bootstrap| {
+            let plugin = plugin(&mut listeners(bootstrap)[0]).as_object_mut().unwrap();
+            plugin.remove("configuration");
+            plugin.extend(configuration.map(|value| ("configuration".to_owned(), value)));
+        });
+        let envoy = Envoy::start(options);
+        let mut ledger = Ledger::new(&envoy, MYSQL);
+        let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
+        pair.play(&session()[..3]);
+        pair.close();
+        ledger.expect(
+            "connections_total{protocol=mysql} 1
+             connections_closed_total{by=client,phase=command} 1
+             greeting_duration_seconds_count 1
+             greetings_total{flavor=mariadb,release=10.11} 1
+             handshakes_total{result=ok} 1
+             bytes_total{sender=client} 223
+             bytes_total{sender=server} 115",
+        );
+        assert_clean(&envoy.log());
+    }
+}

@@ -1,0 +1,221 @@
+//! Whole sessions of real peers, as they were captured.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use firstword::VERSION;
+use firstword::event::Sender;
+use serde_json::json;
+
+use crate::bootstrap::{MYSQL, PLAIN, configured, shipped, with_plain};
+use crate::ledger::{Ledger, assert_clean, ours, several_ticks};
+use crate::support::envoy::Envoy;
+use crate::support::peer::Server;
+use crate::support::prometheus::Sample;
+use crate::traffic::{Chunks, Pair, captured, sent, session};
+
+/// Every series of the filter after [`session`] through `envoy/mysql.yaml` as it is. `+` is any positive number, `*` is 0
+/// or 1.
+///
+/// `series` counts each series in each VM that has defined it: the worker's all 42, and the main thread's, which sees no
+/// connection, the five that speak of the VM.
+const EXPORT: &str = r#"
+firstword_affected_rows_total{destination="mysql",direction="unspecified"} 5
+firstword_build_info{commit="COMMIT",version="VERSION"} 1
+firstword_bytes_total{destination="mysql",direction="unspecified",sender="client"} 474
+firstword_bytes_total{destination="mysql",direction="unspecified",sender="server"} 497
+firstword_commands_in_flight{destination="mysql",direction="unspecified"} 0
+firstword_commands_total{command="ping",destination="mysql",direction="unspecified"} 1
+firstword_commands_total{command="query",destination="mysql",direction="unspecified"} 6
+firstword_commands_total{command="quit",destination="mysql",direction="unspecified"} 1
+firstword_connections_active{destination="mysql",direction="unspecified",protocol="mysql"} 0
+firstword_connections_closed_total{by="client",destination="mysql",direction="unspecified",phase="command"} 1
+firstword_connections_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
+firstword_errors_total{destination="mysql",direction="unspecified",errno="1146"} 1
+firstword_greeting_duration_microseconds_sum{destination="mysql",direction="unspecified"} +
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="+Inf"} 1
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.00025"} *
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.001"} *
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.005"} *
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.025"} *
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.1"} *
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="0.5"} *
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="10"} 1
+firstword_greeting_duration_seconds_bucket{destination="mysql",direction="unspecified",le="2.5"} *
+firstword_greeting_duration_seconds_count{destination="mysql",direction="unspecified"} 1
+firstword_greetings_total{destination="mysql",direction="unspecified",flavor="mariadb",release="10.11"} 1
+firstword_handshakes_total{destination="mysql",direction="unspecified",result="aborted"} 0
+firstword_handshakes_total{destination="mysql",direction="unspecified",result="error"} 0
+firstword_handshakes_total{destination="mysql",direction="unspecified",result="ok"} 1
+firstword_handshakes_total{destination="mysql",direction="unspecified",result="tls"} 0
+firstword_heartbeat_total{} +
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="clone"} 0
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="compressed"} 0
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="configured"} 0
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="desync"} 0
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="late_start"} 0
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="memory"} 0
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="not_mysql"} 0
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="replication"} 0
+firstword_opaque_total{destination="mysql",direction="unspecified",reason="tls"} 0
+firstword_rows_total{destination="mysql",direction="unspecified"} 4
+firstword_series_overflow_total{} 0
+firstword_series{} 47
+firstword_vm_memory_bytes{} +
+"#;
+
+#[test]
+fn the_shipped_file_counts_a_session_exactly() {
+    let server = Server::start();
+    let envoy = Envoy::start(shipped(server.address()));
+    let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
+    pair.play(&session());
+    pair.close();
+    envoy.wait_metric("firstword_connections_closed_total", &[], 1.0);
+    // A scrape can fall into the middle of a flush.
+    several_ticks(&envoy);
+
+    let metrics = envoy.prometheus();
+    let found: Vec<_> = ours(&metrics).map(|sample| (line(sample), sample.value)).collect();
+    let found_series: BTreeSet<_> = found.iter().map(|(series, _)| series.as_str()).collect();
+    assert_eq!(found_series.len(), found.len(), "a series is exported twice: {found:#?}");
+    let expected: BTreeMap<_, _> = EXPORT.lines().filter_map(|line| line.rsplit_once(' ')).collect();
+    assert_eq!(found_series, expected.keys().copied().collect());
+    for (series, value) in &found {
+        let holds = match expected[series.as_str()] {
+            "+" => *value > 0.0,
+            "*" => [0.0, 1.0].contains(value),
+            number => number.parse() == Ok(*value),
+        };
+        assert!(holds, "{series} {value}");
+    }
+    // Of two VMs.
+    let pages = metrics.get("firstword_vm_memory_bytes", &[]).unwrap() / 65_536.0;
+    assert!(pages >= 2.0 && pages.fract() == 0.0, "{pages} pages");
+    assert_clean(&envoy.log());
+}
+
+/// As Prometheus writes it, but for what changes with every build.
+fn line(sample: &Sample) -> String {
+    let label = |(key, value): (&String, &String)| match key.as_str() {
+        "commit" => "commit=\"COMMIT\"".to_owned(),
+        "version" if value == VERSION => "version=\"VERSION\"".to_owned(),
+        _ => format!("{key}=\"{value}\""),
+    };
+    let labels: Vec<_> = sample.labels.iter().map(label).collect();
+    format!("{}{{{}}}", sample.name, labels.join(","))
+}
+
+/// What one connection with these chunks must add to `bytes_total`.
+fn bytes(chunks: &Chunks) -> String {
+    let sum = |sender| sent(chunks, sender);
+    format!(
+        "bytes_total{{sender=client}} {}\nbytes_total{{sender=server}} {}\n",
+        sum(Sender::Client),
+        sum(Sender::Server)
+    )
+}
+
+const GREETED: &str = "
+    connections_total{protocol=mysql} 1
+    greeting_duration_seconds_count 1
+    greetings_total{flavor=mariadb,release=10.11} 1
+";
+
+/// Captures, and what each adds besides [`GREETED`] and [`bytes`].
+const CAPTURES: [(&str, &str); 4] = [
+    (
+        "mariadb-text",
+        "connections_closed_total{by=client,phase=command} 1
+         handshakes_total{result=ok} 1
+         commands_total{command=ping} 1
+         commands_total{command=query} 6
+         commands_total{command=quit} 1
+         errors_total{errno=1146} 1
+         rows_total 4
+         affected_rows_total 5
+         packets_total{sender=client} 9
+         packets_total{sender=server} 20
+         result_sets_total 2",
+    ),
+    (
+        "mariadb-prepared",
+        "connections_closed_total{by=client,phase=command} 1
+         handshakes_total{result=ok} 1
+         commands_total{command=query} 1
+         commands_total{command=stmt_prepare} 2
+         commands_total{command=stmt_execute} 3
+         commands_total{command=stmt_close} 1
+         commands_total{command=quit} 1
+         errors_total{errno=1064} 1
+         rows_total 13
+         packets_total{sender=client} 9
+         packets_total{sender=server} 38
+         result_sets_total 4",
+    ),
+    (
+        "mariadb-refused",
+        "connections_closed_total{by=client,phase=authentication} 1
+         handshakes_total{result=error} 1
+         packets_total{sender=client} 2
+         packets_total{sender=server} 2",
+    ),
+    (
+        "mariadb-cli-compressed",
+        "connections_closed_total{by=client,phase=opaque} 1
+         handshakes_total{result=ok} 1
+         opaque_total{reason=compressed} 1
+         packets_total{sender=client} 1
+         packets_total{sender=server} 2",
+    ),
+];
+
+/// Whole, and with every byte in a callback of its own, which splits every header in every way.
+#[test]
+fn any_cut_of_the_bytes_counts_the_same() {
+    let server = Server::start();
+    let envoy = Envoy::start(configured(server.address(), json!({"metrics": {"profile": "full"}})));
+    let address = envoy.listener_addr(MYSQL);
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    for (name, counted) in CAPTURES {
+        let chunks = captured(name);
+        for play in [Pair::play, Pair::play_bytes] {
+            let mut pair = Pair::open(address, &server);
+            play(&mut pair, &chunks);
+            pair.close();
+            ledger.expect(&format!("{GREETED}{}{counted}", bytes(&chunks)));
+        }
+    }
+    ledger.finish();
+}
+
+/// The greeting arrives while the client is silent. How fast is reported, not judged.
+#[test]
+fn the_greeting_waits_for_nobody() {
+    const CONNECTIONS: usize = 101;
+    let server = Server::start();
+    let envoy = Envoy::start(shipped(server.address()).edit(with_plain));
+    let greeting = &session()[..1];
+    let mut medians = Vec::new();
+    for listener in [PLAIN, MYSQL] {
+        let address = envoy.listener_addr(listener);
+        let mut times: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                let begin = Instant::now();
+                let mut pair = Pair::open(address, &server);
+                pair.play(greeting);
+                begin.elapsed()
+            })
+            .collect();
+        times.sort();
+        medians.push(times[CONNECTIONS / 2]);
+    }
+    println!(
+        "greeting after: {:?} by tcp_proxy alone, {:?} with the filter (medians)",
+        medians[0], medians[1]
+    );
+    // Both the connections and the filter's counts are complete.
+    let left = [("phase", "handshake"), ("by", "client")];
+    envoy.wait_metric("firstword_connections_closed_total", &left, 101.0);
+    assert_clean(&envoy.log());
+}

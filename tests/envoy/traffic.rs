@@ -1,0 +1,102 @@
+//! MySQL traffic: captures of real connections.
+
+use std::net::SocketAddr;
+use std::thread;
+
+use bytes::Bytes;
+use firstword::event::Sender;
+
+use crate::support::capture;
+pub use crate::support::capture::Chunks;
+use crate::support::peer::{Peer, Server};
+
+/// How many chunks of a capture the connection phase is: greeting, response, OK.
+const LOGIN: usize = 3;
+
+/// `tests/captures/NAME.cap`.
+pub fn captured(name: &str) -> Chunks {
+    let path = capture::directory().join(format!("{name}.cap"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    capture::parse(&text)
+}
+
+/// A session in text commands, MariaDB's, from the greeting to QUIT.
+pub fn session() -> Chunks {
+    captured("mariadb-text")
+}
+
+/// Its connection phase.
+pub fn login() -> Chunks {
+    session()[..LOGIN].to_vec()
+}
+
+/// What follows its connection phase.
+pub fn commands() -> Chunks {
+    session()[LOGIN..].to_vec()
+}
+
+/// A connection through Envoy, both ends of it.
+pub struct Pair {
+    pub client: Peer,
+    pub server: Peer,
+}
+
+impl Pair {
+    pub fn open(envoy: SocketAddr, server: &Server) -> Self {
+        Self { client: Peer::connect(envoy), server: server.accept() }
+    }
+
+    /// One that has come to the command phase.
+    pub fn logged_in(envoy: SocketAddr, server: &Server) -> Self {
+        let mut pair = Self::open(envoy, server);
+        pair.play(&login());
+        pair
+    }
+
+    /// Each chunk arrives whole and unchanged before the next is sent.
+    pub fn play(&mut self, chunks: &[(Sender, Bytes)]) {
+        for (sender, bytes) in chunks {
+            let (from, to) = self.ends(*sender);
+            from.send(bytes);
+            to.expect(bytes);
+        }
+    }
+
+    /// Each byte arrives before the next is sent, so Envoy has to read them one by one.
+    pub fn play_bytes(&mut self, chunks: &[(Sender, Bytes)]) {
+        for (sender, bytes) in chunks {
+            let (from, to) = self.ends(*sender);
+            for byte in bytes.chunks(1) {
+                from.send(byte);
+                to.expect(byte);
+            }
+        }
+    }
+
+    /// Sends in another thread, for what does not fit into the buffers between.
+    pub fn play_large(&mut self, sender: Sender, bytes: &[u8]) {
+        let (from, to) = self.ends(sender);
+        thread::scope(|scope| {
+            scope.spawn(|| from.send(bytes));
+            to.expect(bytes);
+        });
+    }
+
+    fn ends(&mut self, sender: Sender) -> (&mut Peer, &mut Peer) {
+        match sender {
+            Sender::Client => (&mut self.client, &mut self.server),
+            Sender::Server => (&mut self.server, &mut self.client),
+        }
+    }
+
+    /// The client closes, then the server.
+    pub fn close(mut self) {
+        drop(self.client);
+        self.server.assert_finished();
+    }
+}
+
+/// How many bytes a side sends in all.
+pub fn sent(chunks: &[(Sender, Bytes)], sender: Sender) -> usize {
+    chunks.iter().filter(|(from, _)| *from == sender).map(|(_, bytes)| bytes.len()).sum()
+}

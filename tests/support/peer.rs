@@ -1,0 +1,123 @@
+//! Scripted TCP peers on loopback: a client and a server that do what a test says, step by step, in the test's own thread.
+//!
+//! A step that another side must answer waits for it, and panics when that takes too long; nothing sleeps.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::{free_port, loopback};
+
+/// How long any one step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server's port. Who connects waits in line until the test takes it with [`Server::accept`].
+pub struct Server {
+    address: SocketAddr,
+    line: Receiver<TcpStream>,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
+        let address = listener.local_addr().expect("a bound address");
+        let (door, line) = mpsc::channel();
+        // Ends with the test's process, or with the first connection nobody waits for any more.
+        thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| door.send(stream)));
+        Self { address, line }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection.
+    pub fn accept(&self) -> Peer {
+        Peer::new("server", self.line.recv_timeout(PATIENCE).expect("a connection to the server"))
+    }
+}
+
+/// Where nobody listens.
+pub fn nobody() -> SocketAddr {
+    loopback(free_port())
+}
+
+/// How the other side's stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A FIN.
+    Finished,
+    /// A RST.
+    Reset,
+}
+
+/// One side of a connection.
+pub struct Peer {
+    name: &'static str,
+    stream: TcpStream,
+}
+
+impl Peer {
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::new("client", TcpStream::connect(address).expect("a connection"))
+    }
+
+    fn new(name: &'static str, stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("a socket option");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        Self { name, stream }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap_or_else(|e| panic!("{}: sends: {e}", self.name));
+    }
+
+    /// Reads as many bytes as are expected, and compares.
+    pub fn expect(&mut self, expected: &[u8]) {
+        let mut bytes = vec![0; expected.len()];
+        self.stream
+            .read_exact(&mut bytes)
+            .unwrap_or_else(|e| panic!("{}: receives {} bytes: {e}", self.name, expected.len()));
+        if let Some(at) = bytes.iter().zip(expected).position(|(found, expected)| found != expected) {
+            panic!("{}: byte {at} of {} differs", self.name, expected.len());
+        }
+    }
+
+    /// Everything up to the end of the other side's stream, and how it ended.
+    pub fn rest(&mut self) -> (Vec<u8>, Ending) {
+        let mut bytes = Vec::new();
+        match self.stream.read_to_end(&mut bytes) {
+            Ok(_) => (bytes, Ending::Finished),
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => (bytes, Ending::Reset),
+            Err(e) => panic!("{}: waits for the end: {e}", self.name),
+        }
+    }
+
+    /// Sends a FIN and can still receive.
+    pub fn finish(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap_or_else(|e| panic!("{}: finishes: {e}", self.name));
+    }
+
+    /// Sends bytes and a FIN so that they arrive together.
+    pub fn send_and_finish(&mut self, bytes: &[u8]) {
+        let socket = SockRef::from(&self.stream);
+        socket.set_tcp_cork(true).expect("a socket option");
+        self.send(bytes);
+        self.finish();
+    }
+
+    /// Sends a RST.
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
+    }
+
+    /// The other side sends nothing more, and a FIN.
+    pub fn assert_finished(&mut self) {
+        assert_eq!(self.rest(), (Vec::new(), Ending::Finished), "{}", self.name);
+    }
+}
