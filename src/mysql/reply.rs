@@ -64,6 +64,8 @@ enum State {
 pub struct Reply {
     grammar: Grammar,
     state: State,
+    /// The current result set holds OUT parameters.
+    out_parameters: bool,
     tally: Tally,
 }
 
@@ -71,7 +73,7 @@ impl Reply {
     /// The answer to a command, before its first packet.
     #[must_use]
     pub fn new(grammar: Grammar) -> Self {
-        Self { grammar, state: State::First, tally: Tally::default() }
+        Self { grammar, state: State::First, out_parameters: false, tally: Tally::default() }
     }
 
     /// What it held so far.
@@ -125,6 +127,7 @@ impl Reply {
             State::ColumnsEof if is_eof => {
                 let status = EofPacket::parse(packet.prefix)?.status_flags;
                 self.state = State::Rows;
+                self.out_parameters = status.contains(StatusFlags::PS_OUT_PARAMS);
                 Ok(if status.contains(StatusFlags::CURSOR_EXISTS) { Step::Done } else { Step::More })
             }
             State::Rows if deprecate_eof && packet.length < MAX_FRAGMENT_LEN => self.ok(packet),
@@ -171,7 +174,10 @@ impl Reply {
             (Grammar::Prepare, OK) => {
                 let prepared = PrepareOk::parse(packet.prefix, capabilities)?;
                 let (params, columns) = (prepared.num_params, prepared.num_columns);
-                Ok(if prepared.metadata_follows { self.definitions(params, columns) } else { Step::Done })
+                // Where the definitions are left out, the EOFs behind them are not (measured on MySQL 9.7).
+                let packets_follow =
+                    prepared.metadata_follows || !capabilities.contains(Capabilities::DEPRECATE_EOF);
+                Ok(if packets_follow { self.definitions(params, columns) } else { Step::Done })
             }
             // Switch to another plugin, more data, another factor.
             (Grammar::ChangeUser, EOF | 0x01 | 0x02) => Ok(Step::More),
@@ -204,7 +210,10 @@ impl Reply {
 
     fn end_of_result(&mut self, status: StatusFlags) -> Step {
         self.state = State::First;
-        if status.contains(StatusFlags::MORE_RESULTS) { Step::More } else { Step::Done }
+        // An OK follows OUT parameters, also where MySQL forgets to say so in the EOF behind them.
+        let more = status.contains(StatusFlags::MORE_RESULTS) || self.out_parameters;
+        self.out_parameters = false;
+        if more { Step::More } else { Step::Done }
     }
 
     fn definitions(&mut self, left: u16, then: u16) -> Step {
@@ -317,7 +326,18 @@ mod tests {
         }
         let prepared = b"\0\x01\0\0\0\x05\0\x02\0\0\0\0\0";
         let optional = Capabilities::OPTIONAL_RESULTSET_METADATA;
-        assert_eq!(feed(Command::STMT_PREPARE, optional, &[prepared]).0, Step::Done);
+        assert_eq!(feed(Command::STMT_PREPARE, optional | MODERN, &[prepared]).0, Step::Done);
+        assert_eq!(feed(Command::STMT_PREPARE, optional, &[prepared, EOF_PACKET]).0, Step::More);
+        assert_eq!(feed(Command::STMT_PREPARE, optional, &[prepared, EOF_PACKET, EOF_PACKET]).0, Step::Done);
+    }
+
+    #[test]
+    fn an_ok_follows_out_parameters() {
+        let out_parameters = &b"\xfe\0\0\x0a\x10"[..];
+        let rows = [&b"\x01"[..], b"\x03def", out_parameters, b"\0\0\x01", EOF_PACKET];
+        assert_eq!(feed(Command::STMT_EXECUTE, CLASSIC, &rows).0, Step::More);
+        let ok = &b"\0\0\0\x02\0\0\0"[..];
+        assert_eq!(feed(Command::STMT_EXECUTE, CLASSIC, &[&rows[..], &[ok]].concat()).0, Step::Done);
     }
 
     #[test]

@@ -21,6 +21,8 @@ impl StatusFlags {
     pub const MORE_RESULTS: Self = Self(0x0008);
     /// `SERVER_STATUS_CURSOR_EXISTS`: the rows wait for COM_STMT_FETCH.
     pub const CURSOR_EXISTS: Self = Self(0x0040);
+    /// `SERVER_PS_OUT_PARAMS`: the result set holds the OUT parameters of a procedure.
+    pub const PS_OUT_PARAMS: Self = Self(0x1000);
 
     /// All of `flags` are set.
     #[must_use]
