@@ -222,7 +222,7 @@ fn only_here(studio: &Studio) {
 /// A driver people use.
 fn drivers(studio: &Studio) {
     let record = |name: &str, scenario: fn(OptsBuilder)| {
-        studio.record(name, "Rust mysql 28", |address| {
+        studio.record(&format!("driver-{name}"), "Rust mysql 28", |address| {
             let options = OptsBuilder::new().ip_or_hostname(Some("127.0.0.1")).tcp_port(address.port());
             let options = options.user(Some("app")).pass(Some("app")).db_name(Some("demo"));
             scenario(options.prefer_socket(false));

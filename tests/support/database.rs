@@ -135,15 +135,17 @@ pub struct Oracle {
 /// The part of it that each kind of server tells in its own way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// By the filter's label: each one this kind of server can tell about, zeros included. A `query` is counted for each
+    /// By the filter's label: each one this kind of server can tell about, zeros included. MySQL counts a `query` for each
     /// of its statements.
     pub commands: BTreeMap<String, u64>,
-    /// Errors by their numbers; none with a zero.
+    /// Errors by their numbers, none with a zero. MySQL counts warnings among them.
     pub errors: BTreeMap<u16, u64>,
     pub rows: u64,
     /// `None`: this kind of server does not count it.
     pub affected_rows: Option<u64>,
     pub warnings: Option<u64>,
+    /// Statements and other commands that ended with an error.
+    pub failed: Option<u64>,
 }
 
 impl Oracle {
@@ -170,6 +172,7 @@ impl Oracle {
                 rows: now.rows - then.rows,
                 affected_rows: both(now.affected_rows, then.affected_rows),
                 warnings: both(now.warnings, then.warnings),
+                failed: both(now.failed, then.failed),
             },
         }
     }
