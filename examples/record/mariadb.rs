@@ -50,6 +50,7 @@ pub(crate) fn record() {
     both::record_once(&studio, &Login::new(MODERN), &Login::new(MODERN).user(USER, "wrong"));
     only_here(&studio);
     drivers(&studio);
+    protocol_320(&studio);
     let client = Path::new("mariadb");
     let shown = "SHOW TABLES; SELECT REPEAT('x', 10000) AS long_row; SELECT 1";
     both::record_command_line(&studio, "cli", client, &["demo", "--skip-ssl", "-e", shown]);
@@ -217,6 +218,36 @@ fn only_here(studio: &Studio) {
         client.query("SELECT 1").expect("a row");
         client.quit();
     });
+}
+
+/// A client from before MySQL 4.1. MySQL answers it "Bad handshake"; MariaDB goes on with OK and EOF packets of its time.
+fn protocol_320(studio: &Studio) {
+    // LONG_PASSWORD and LONG_FLAG; with TRANSACTIONS its OK packets hold the status.
+    for (name, capabilities) in [("protocol-320", 0x0005_u16), ("protocol-320-status", 0x2005)] {
+        studio.raw(name, "HandshakeResponse320 and what follows", |mut client| {
+            let greeting = client.packet();
+            client.greeted(&greeting);
+            let response = [&capabilities.to_le_bytes()[..], &[0xff; 3], b"old\0"].concat();
+            let scramble = client.scramble("mysql_old_password", "app");
+            client.write(&[response, scramble].concat());
+            client.authenticate("mysql_old_password", "app").expect("OK");
+            for statement in ["DO 1", "SELECT id, name FROM demo.t", "SELECT FROM", "SELECT 1 LIMIT 0"] {
+                client.command(&[b"\x03", statement.as_bytes()].concat());
+                // OK, ERR, or two EOFs of one byte.
+                let mut eofs = 0;
+                while eofs < 2 {
+                    match client.packet().as_slice() {
+                        [0xfe] => eofs += 1,
+                        [0x00 | 0xff, ..] if eofs == 0 && client.sequence_id == 2 => break,
+                        _ => {}
+                    }
+                }
+            }
+            client.command(&[0x0e]);
+            client.single().expect("OK");
+            client.quit();
+        });
+    }
 }
 
 /// A driver people use.

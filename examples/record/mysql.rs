@@ -167,6 +167,12 @@ fn only_here(studio: &Studio) {
         studio.server.sql(&format!("KILL {}", client.thread_id));
         while client.next_packet().is_some() {}
     });
+    studio.raw("protocol-320", "HandshakeResponse320", |mut client| {
+        client.packet();
+        client.write(b"\x05\x20\xff\xff\xffapp\x0012345678\x00");
+        // Bad handshake, without an SQL state.
+        client.single().expect_errno(1043);
+    });
     for (name, byte) in [("clone", 0x20), ("group-replication", 0x21)] {
         studio.raw(name, "a command whose plugin is not there", |client| {
             let mut client = client.log_in(&modern).expect("a login");

@@ -252,7 +252,7 @@ impl Client {
     }
 
     /// What a plugin puts into the first packet that carries any of it.
-    fn scramble(&self, plugin: &str, password: &str) -> Vec<u8> {
+    pub fn scramble(&self, plugin: &str, password: &str) -> Vec<u8> {
         if plugin == "sha256_password" && !password.is_empty() {
             // Asks for the public key.
             return vec![1];
@@ -267,7 +267,7 @@ impl Client {
     }
 
     /// Answers the server until it decides.
-    fn authenticate(&mut self, plugin: &str, password: &str) -> Answer {
+    pub fn authenticate(&mut self, plugin: &str, password: &str) -> Answer {
         let mut plugin = plugin.to_owned();
         let mut answer = Answer(Vec::new());
         loop {
