@@ -243,8 +243,14 @@ impl CommandPhase {
         if self.first_byte.is_none() {
             self.first_byte = Some(to.clock.now());
         }
+        let verb = head.verb.unwrap_or(Verb::Other);
         let asked_before = self.reply.awaits_file();
-        match self.reply.packet(packet, self.capabilities) {
+        let step = self.reply.packet(packet, self.capabilities);
+        // The client can use it before its definitions have passed.
+        if self.reply.take_statement_id().is_some_and(|id| self.statements.opened(id, verb)) {
+            to.events.push(Event::PreparedStatements { change: 1 });
+        }
+        match step {
             Step::More => {
                 if self.reply.awaits_file() && !asked_before {
                     self.upload = Some(next);
@@ -268,7 +274,7 @@ impl CommandPhase {
         let first_byte = self.first_byte.take().unwrap_or(now).since(started);
         let answer = Some(Answer { tally, took: now.since(started), first_byte });
         to.events.push(Event::CommandEnded { command, verb, answer });
-        self.apply(command, verb.unwrap_or(Verb::Other), &tally, to.events);
+        self.apply(command, &tally, to.events);
         self.tail = Some((command.grammar(), next));
         if let Some(head) = self.queue.front() {
             self.reply = Reply::new(head.command.grammar());
@@ -278,19 +284,13 @@ impl CommandPhase {
     }
 
     /// What the answer says of the session's state.
-    fn apply(&mut self, command: Command, verb: Verb, tally: &Tally, events: &mut Vec<Event>) {
+    fn apply(&mut self, command: Command, tally: &Tally, events: &mut Vec<Event>) {
         if let Some(status) = self.reply.status() {
             self.transaction(status.contains(StatusFlags::IN_TRANS), events);
         }
-        if tally.errno.is_some() {
-            return;
-        }
-        match (command, self.reply.statement_id()) {
-            (Command::STMT_PREPARE, Some(id)) if self.statements.opened(id, verb) => {
-                events.push(Event::PreparedStatements { change: 1 });
-            }
-            (Command::CHANGE_USER | Command::RESET_CONNECTION, _) => self.forget_statements(events),
-            _ => {}
+        let anew = matches!(command, Command::CHANGE_USER | Command::RESET_CONNECTION);
+        if anew && tally.errno.is_none() {
+            self.forget_statements(events);
         }
     }
 

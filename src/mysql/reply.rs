@@ -100,10 +100,9 @@ impl Reply {
         self.status
     }
 
-    /// The statement that was prepared.
-    #[must_use]
-    pub fn statement_id(&self) -> Option<u32> {
-        self.statement_id
+    /// The statement that was prepared; told once.
+    pub fn take_statement_id(&mut self) -> Option<u32> {
+        self.statement_id.take()
     }
 
     /// No packet of it has come.

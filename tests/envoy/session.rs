@@ -156,7 +156,7 @@ const GREETED: &str = "
 /// Captures, and what each adds besides [`GREETED`], [`bytes`], and what is measured of its commands.
 const CAPTURES: [(&str, &str); 4] = [
     (
-        "mariadb-text",
+        "mariadb-driver-text",
         "connections_closed_total{by=client,phase=command} 1
          handshakes_total{result=ok} 1
          commands_total{command=ping} 1
@@ -175,7 +175,7 @@ const CAPTURES: [(&str, &str); 4] = [
          result_sets_total 2",
     ),
     (
-        "mariadb-prepared",
+        "mariadb-driver-prepared",
         "connections_closed_total{by=client,phase=command} 1
          handshakes_total{result=ok} 1
          commands_total{command=query} 1

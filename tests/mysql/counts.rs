@@ -86,7 +86,7 @@ pub fn assert_equal(database: &Database, before: &Oracle, envoy: &Envoy, known: 
         rows += known.rows_left_out;
     }
     for (label, count) in commands {
-        assert_eq!(sum(&metrics, "commands_total", &[("command", label)]), count, "command {label}");
+        assert_eq!(sum(&metrics, "commands_total", &[("command", &label)]), count, "command {label}");
     }
     let errors = server.counts.errors.iter().map(|(errno, count)| (errno.to_string(), *count)).collect();
     assert_eq!(by(&metrics, "errors_total", "errno"), errors);

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -13,7 +13,10 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use firstword::event::Sender;
 
-use super::{loopback, root};
+use super::database::Oracle;
+use super::{connect_from, loopback, root};
+
+const COUNTED: &str = "the server counted: ";
 
 pub type Chunks = Vec<(Sender, Bytes)>;
 
@@ -50,6 +53,17 @@ pub fn format(comments: &[String], chunks: &Chunks) -> String {
     text
 }
 
+/// The comment that says what the server counted of the connection.
+pub fn counted_comment(oracle: &Oracle) -> String {
+    format!("{COUNTED}{}", serde_json::to_string(oracle).expect("JSON"))
+}
+
+/// What such a comment says.
+pub fn counted(text: &str) -> Option<Oracle> {
+    let json = text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(COUNTED))?;
+    Some(serde_json::from_str(json).expect("what the server counted"))
+}
+
 /// A relay for one connection that writes down what passes.
 pub struct Recorder {
     address: SocketAddr,
@@ -59,13 +73,18 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn start(server: SocketAddr) -> Self {
+        Self::start_from(None, server)
+    }
+
+    /// The server sees the client come from this address.
+    pub fn start_from(source: Option<IpAddr>, server: SocketAddr) -> Self {
         let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
         let address = listener.local_addr().expect("a bound address");
         let chunks = Arc::new(Mutex::new(Chunks::new()));
         let log = chunks.clone();
         let relay = thread::spawn(move || {
             let (client, _) = listener.accept().expect("a client");
-            let server = TcpStream::connect(server).expect("the server");
+            let server = connect_from(source, server);
             let back = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
             let there_log = log.clone();
             let there = thread::spawn(move || pass(client, server, Sender::Client, &there_log));

@@ -45,6 +45,7 @@ pub const CLASSIC: u32 = 0x003f_a289;
 
 const CURSOR_EXISTS: u16 = 0x0040;
 const MORE_RESULTS: u16 = 0x0008;
+const PS_OUT_PARAMS: u16 = 0x1000;
 
 /// How to log in.
 #[derive(Clone, Debug)]
@@ -251,7 +252,7 @@ impl Client {
     }
 
     /// What a plugin puts into the first packet that carries any of it.
-    fn scramble(&self, plugin: &str, password: &str) -> Vec<u8> {
+    pub fn scramble(&self, plugin: &str, password: &str) -> Vec<u8> {
         if plugin == "sha256_password" && !password.is_empty() {
             // Asks for the public key.
             return vec![1];
@@ -266,7 +267,7 @@ impl Client {
     }
 
     /// Answers the server until it decides.
-    fn authenticate(&mut self, plugin: &str, password: &str) -> Answer {
+    pub fn authenticate(&mut self, plugin: &str, password: &str) -> Answer {
         let mut plugin = plugin.to_owned();
         let mut answer = Answer(Vec::new());
         loop {
@@ -383,11 +384,14 @@ impl Client {
     pub fn prepared(&mut self) -> Answer {
         let mut answer = self.single();
         let first = answer.0[0].clone();
-        if first[0] == 0xff || (self.has(OPTIONAL_METADATA) && first.get(12) == Some(&0)) {
+        if first[0] == 0xff {
             return answer;
         }
+        // Where the definitions are left out, their EOFs are not.
+        let left_out = self.has(OPTIONAL_METADATA) && first.get(12) == Some(&0);
         let count = |at: usize| u16::from_le_bytes([first[at], first[at + 1]]);
         for definitions in [count(7), count(5)].into_iter().filter(|definitions| *definitions > 0) {
+            let definitions = if left_out { 0 } else { definitions };
             for _ in 0..definitions + u16::from(!self.has(DEPRECATE_EOF)) {
                 answer.0.push(self.packet());
             }
@@ -425,6 +429,7 @@ impl Client {
                 answer.0.push(self.packet());
             }
         }
+        let mut follows = 0;
         if !self.has(DEPRECATE_EOF) {
             let eof = self.packet();
             assert_eq!((eof[0], eof.len()), (0xfe, 5), "an EOF behind the definitions");
@@ -433,13 +438,17 @@ impl Client {
             if status & CURSOR_EXISTS != 0 {
                 return Some(status);
             }
+            // MySQL forgets to say so in the EOF behind OUT parameters: an OK always follows them.
+            if status & PS_OUT_PARAMS != 0 {
+                follows = MORE_RESULTS;
+            }
         }
         while !self.ends(answer) {}
         let last = answer.0.last()?;
         match (last[0], self.has(DEPRECATE_EOF)) {
             (0xff, _) => None,
             (_, true) => Some(ok_status(last)),
-            (_, false) => Some(u16::from_le_bytes([last[3], last[4]])),
+            (_, false) => Some(u16::from_le_bytes([last[3], last[4]]) | follows),
         }
     }
 

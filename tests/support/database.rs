@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, Row};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::process::{Process, read_log};
@@ -22,6 +23,10 @@ pub const USER: &str = "app";
 pub const PASSWORD: &str = "app";
 /// The database there is.
 pub const DATABASE: &str = "demo";
+
+/// An option that makes the server look up the names of its clients' hosts, and remember the hosts. MySQL only does so if
+/// the opposite was not said before.
+pub const RESOLVE: &str = "--skip-name-resolve=0";
 
 const START: Duration = Duration::from_secs(60);
 
@@ -93,11 +98,14 @@ impl Recipe {
             joined("--pid-file=", &dir.join("mysql.pid")),
             format!("--port={port}").into(),
             "--bind-address=127.0.0.1".into(),
-            // Everybody is an address; and a test may abort as many logins as it likes.
-            "--skip-name-resolve".into(),
+            // A test may abort as many logins as it likes.
             "--max-connect-errors=1000000".into(),
             "--max-allowed-packet=64M".into(),
         ]);
+        if !options.contains(&RESOLVE) {
+            // Everybody is an address.
+            arguments.push("--skip-name-resolve".into());
+        }
         arguments.extend(self.serving.iter().cloned());
         arguments.extend(options.iter().map(OsString::from));
         let mut process = Process::start(&self.program, &arguments, &log, &log);
@@ -116,7 +124,7 @@ impl Recipe {
 }
 
 /// What a server itself counted, the monitor left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Oracle {
     pub bytes_received: u64,
     pub bytes_sent: u64,
@@ -125,17 +133,19 @@ pub struct Oracle {
 }
 
 /// The part of it that each kind of server tells in its own way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// By the filter's label: each one this kind of server can tell about, zeros included. A `query` is counted for each
+    /// By the filter's label: each one this kind of server can tell about, zeros included. MySQL counts a `query` for each
     /// of its statements.
-    pub commands: BTreeMap<&'static str, u64>,
-    /// Errors by their numbers; none with a zero.
+    pub commands: BTreeMap<String, u64>,
+    /// Errors by their numbers, none with a zero. MySQL counts warnings among them.
     pub errors: BTreeMap<u16, u64>,
     pub rows: u64,
     /// `None`: this kind of server does not count it.
     pub affected_rows: Option<u64>,
     pub warnings: Option<u64>,
+    /// Statements and other commands that ended with an error.
+    pub failed: Option<u64>,
 }
 
 impl Oracle {
@@ -148,7 +158,11 @@ impl Oracle {
             bytes_sent: self.bytes_sent - earlier.bytes_sent,
             connections: self.connections - earlier.connections,
             counts: Counts {
-                commands: now.commands.iter().map(|(label, n)| (*label, n - then.commands[label])).collect(),
+                commands: now
+                    .commands
+                    .iter()
+                    .map(|(label, n)| (label.clone(), n - then.commands[label]))
+                    .collect(),
                 errors: now
                     .errors
                     .iter()
@@ -158,6 +172,7 @@ impl Oracle {
                 rows: now.rows - then.rows,
                 affected_rows: both(now.affected_rows, then.affected_rows),
                 warnings: both(now.warnings, then.warnings),
+                failed: both(now.failed, then.failed),
             },
         }
     }
@@ -280,6 +295,10 @@ impl Database {
     /// The server's own log.
     pub fn error_log(&self) -> String {
         read_log(&self.dir.path().join("error.log"))
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn process(&mut self) -> &mut Process {

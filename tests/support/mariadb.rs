@@ -35,8 +35,8 @@ pub const GENERAL_LOG: [&str; 2] = ["--general-log=1", "--log-output=TABLE"];
 /// Options for [`MariaDb::start`] without which [`Database::oracle`] has nobody to ask.
 pub const COUNTED: [&str; 3] = ["--general-log=1", "--log-output=TABLE", "--plugin-load-add=sql_errlog"];
 
-/// What the general log calls a command, by the label of ours. It knows neither COM_PING nor what comes with a bad
-/// statement id.
+/// What the general log calls a command, by the label of ours. It holds neither COM_PING nor what cannot be run: a bad
+/// statement id, a statement that cannot be prepared, a schema that is not there.
 const LOGGED: [(&str, &str); 17] = [
     ("quit", "Quit"),
     ("init_db", "Init DB"),
@@ -126,11 +126,12 @@ fn count(server: &Database) -> Counts {
         }
     }
     Counts {
-        commands: LOGGED.map(|(label, word)| (label, logged.get(word).copied().unwrap_or(0))).into(),
+        commands: LOGGED.map(|(label, word)| (label.into(), logged.get(word).copied().unwrap_or(0))).into(),
         errors,
         rows: server.status("Rows_sent"),
         affected_rows: None,
         warnings: None,
+        failed: None,
     }
 }
 

@@ -26,6 +26,8 @@ pub mod packets;
 pub mod peer;
 pub mod process;
 pub mod prometheus;
+pub mod random;
+pub mod replay;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -34,9 +34,9 @@ CREATE USER sha256@'%' IDENTIFIED WITH sha256_password BY 'app';
 GRANT ALL ON *.* TO app@'%', sha256@'%';
 ";
 
-/// What `performance_schema` calls a command, by the label of ours. It does not instrument COM_STATISTICS, and calls
-/// COM_QUERY after what the statement turns out to be.
-const EVENTS: [(&str, &str); 24] = [
+/// What `performance_schema` calls a command, by the label of ours. It calls COM_QUERY after what its statements turn out
+/// to be.
+const EVENTS: [(&str, &str); 25] = [
     ("sleep", "Sleep"),
     ("quit", "Quit"),
     ("init_db", "Init DB"),
@@ -61,6 +61,7 @@ const EVENTS: [(&str, &str); 24] = [
     ("stmt_reset", "Reset stmt"),
     ("set_option", "Set option"),
     ("stmt_fetch", "Fetch"),
+    ("reset_connection", "Reset Connection"),
 ];
 
 /// A running server; dropped, it ends and its data is gone.
@@ -108,9 +109,9 @@ fn count(server: &Database) -> Counts {
          WHERE COUNT_STAR > 0",
     );
     let named = |event: &str| events.get(&format!("statement/com/{event}")).copied().unwrap_or(0);
-    let mut commands: BTreeMap<_, _> = EVENTS.map(|(label, event)| (label, named(event))).into();
+    let mut commands: BTreeMap<_, _> = EVENTS.map(|(label, event)| (label.into(), named(event))).into();
     let statements = events.iter().filter(|(event, _)| event.starts_with("statement/sql/"));
-    commands.insert("query", statements.map(|(_, count)| count).sum());
+    commands.insert("query".into(), statements.map(|(_, count)| count).sum());
     // Warnings and notes are in the table too; their numbers say nothing about their kind.
     let errors = server.counts(
         "SELECT ERROR_NUMBER, SUM_ERROR_RAISED - SUM_ERROR_HANDLED \
@@ -118,7 +119,7 @@ fn count(server: &Database) -> Counts {
          WHERE ERROR_NUMBER IS NOT NULL AND SUM_ERROR_RAISED > SUM_ERROR_HANDLED",
     );
     let sums = server.sql(
-        "SELECT SUM(SUM_ROWS_SENT), SUM(SUM_ROWS_AFFECTED), SUM(SUM_WARNINGS) \
+        "SELECT SUM(SUM_ROWS_SENT), SUM(SUM_ROWS_AFFECTED), SUM(SUM_WARNINGS), SUM(SUM_ERRORS) \
          FROM performance_schema.events_statements_summary_global_by_event_name",
     );
     let sum = |index: usize| sums[0][index].parse().expect("a sum");
@@ -128,6 +129,7 @@ fn count(server: &Database) -> Counts {
         rows: sum(0),
         affected_rows: Some(sum(1)),
         warnings: Some(sum(2)),
+        failed: Some(sum(3)),
     }
 }
 

@@ -227,12 +227,12 @@ fn definitions_of_a_prepared_statement() {
             |count: u8| [vec![COLUMN; usize::from(count)], vec![EOF_PACKET; usize::from(count.min(1))]];
         let classic = [vec![&first[..]], group(params).concat(), group(columns).concat()].concat();
         for (capabilities, payloads) in [(DEPRECATE_EOF, modern), (CLASSIC, classic)] {
-            let (step, reply) = feed(Command::STMT_PREPARE, capabilities, &payloads);
+            let (step, mut reply) = feed(Command::STMT_PREPARE, capabilities, &payloads);
             assert_eq!((step, reply.tally()), (Step::Done, Tally::default()), "{columns} and {params}");
-            assert_eq!(reply.statement_id(), Some(9));
+            assert_eq!(reply.take_statement_id(), Some(9));
         }
     }
-    assert_eq!(feed(Command::STMT_PREPARE, CLASSIC, &[ERR_PACKET]).1.statement_id(), None);
+    assert_eq!(feed(Command::STMT_PREPARE, CLASSIC, &[ERR_PACKET]).1.take_statement_id(), None);
 }
 
 #[test]

@@ -57,8 +57,8 @@ fn statements_are_open_from_the_answer_to_the_close() {
     let opened = told(&[(C, 0, SELECT), (S, 1, &answer)]);
     let expected = [
         started(Command::STMT_PREPARE),
-        ended(Command::STMT_PREPARE, Some(Verb::Select), Tally::default()),
         Event::PreparedStatements { change: 1 },
+        ended(Command::STMT_PREPARE, Some(Verb::Select), Tally::default()),
     ];
     assert_eq!(opened, expected);
     assert_eq!(changes(&told(&[(C, 0, SELECT), (S, 1, ERR_PACKET)])), [0; 0]);

@@ -1,0 +1,99 @@
+//! Replays captures through the core.
+
+use std::fs;
+use std::ops::Range;
+
+use bytes::Bytes;
+use firstword::clock::{Clock, Timestamp};
+use firstword::connection::{Connection, Inspection};
+use firstword::event::{ClosedBy, Event, Protocol, Sender};
+use firstword::mysql::session::Observer;
+
+use super::capture::{self, Chunks};
+
+/// What a connection told: events in order, and sums of what depends on the cuts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub events: Vec<Event>,
+    pub bytes: [u64; 2],
+    pub packets: [u64; 2],
+    pub compressed: [u64; 2],
+}
+
+impl Told {
+    pub fn text(&self) -> String {
+        let mut text: String = self.events.iter().map(|event| format!("{event:?}\n")).collect();
+        for sender in Sender::ALL {
+            let of_sender = |counts: [u64; 2]| counts[*sender as usize];
+            let (bytes, packets) = (of_sender(self.bytes), of_sender(self.packets));
+            let compressed = of_sender(self.compressed);
+            let sender = sender.label();
+            text.push_str(&format!(
+                "{sender}: {bytes} bytes, {packets} packets, {compressed} bytes compressed\n"
+            ));
+        }
+        text
+    }
+}
+
+/// What a connection tells on which these bytes pass in this order.
+pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told {
+    let mut events = Vec::new();
+    let mut connection = Connection::new(Inspection::Full, Protocol::Unknown, Timestamp::default());
+    let still = Timestamp::default;
+    for (sender, bytes) in chunks {
+        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };
+        connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
+    }
+    connection.handle_close(|| ClosedBy::Proxy, &mut events);
+    let mut told = Told::default();
+    for event in events {
+        match event {
+            Event::Bytes { sender, count } => told.bytes[sender as usize] += count,
+            Event::Packets { sender, count } => told.packets[sender as usize] += count,
+            Event::CompressedBytes { sender, count } => told.compressed[sender as usize] += count,
+            other => told.events.push(other),
+        }
+    }
+    told
+}
+
+/// What a capture's chunks are when each is cut into these ranges of it.
+pub fn parts(chunks: &Chunks, ranges: impl Fn(usize, usize) -> Vec<Range<usize>>) -> Vec<(Sender, &[u8])> {
+    let numbered = chunks.iter().enumerate();
+    numbered
+        .flat_map(|(index, (sender, bytes))| {
+            let ranges = ranges(index, bytes.len()).into_iter();
+            ranges.filter(|range| !range.is_empty()).map(|range| (*sender, &bytes[range]))
+        })
+        .collect()
+}
+
+/// Chunks as they were captured.
+pub fn whole(chunks: &Chunks) -> impl Iterator<Item = (Sender, &[u8])> {
+    chunks.iter().map(|(sender, bytes)| (*sender, bytes.as_ref()))
+}
+
+/// One of the captures.
+pub struct Captured {
+    pub name: String,
+    pub text: String,
+    pub chunks: Chunks,
+}
+
+/// All captures, by their names.
+pub fn captures() -> Vec<Captured> {
+    let mut captures: Vec<_> = fs::read_dir(capture::directory())
+        .expect("the captures")
+        .map(|entry| entry.expect("a capture").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cap"))
+        .map(|path| {
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            let text = fs::read_to_string(path).expect("a capture");
+            Captured { name, chunks: capture::parse(&text), text }
+        })
+        .collect();
+    captures.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(!captures.is_empty(), "there are captures");
+    captures
+}
