@@ -1,0 +1,240 @@
+//! Whatever passes, the core neither panics nor grows: captures with bytes changed, lost, doubled and out of order, and bytes
+//! that never were a capture.
+//!
+//! `FIRSTWORD_SEED=7 cargo test --test mutate` repeats a run.
+
+// A panic is how a test reports; an allocator that counts cannot be had without `unsafe`.
+#![allow(
+    unsafe_code,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use firstword::clock::{Clock, Timestamp};
+use firstword::connection::{Chunk, Connection, Inspection};
+use firstword::event::{ClosedBy, Event, Protocol, Sender};
+use firstword::mysql::session::Observer;
+use proptest::prelude::*;
+use support::random::Random;
+use support::replay::captures;
+
+/// Counts what this thread holds on the heap.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call goes on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = HELD.try_with(|held| held.set(held.get() + layout.size() as isize));
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _ = HELD.try_with(|held| held.set(held.get() - layout.size() as isize));
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// What one connection may hold here: both framers' prefixes, the session, and some commands sent ahead.
+const MOST_HELD: isize = 16 << 10;
+/// No chunk here tells more events.
+const EVENTS: usize = 1 << 12;
+
+type Owned = Vec<(Sender, Bytes)>;
+
+/// A chunk that knows whether it was read.
+struct Watched<'a> {
+    bytes: &'a Bytes,
+    read: Cell<bool>,
+}
+
+impl Chunk for Watched<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn read(&self, start: usize, max: usize) -> Option<Bytes> {
+        self.read.set(true);
+        self.bytes.read(start, max)
+    }
+}
+
+/// Lets chunks pass and holds what must be true of any connection. Gives all it told, but for bytes and packets, and the
+/// sums of those.
+fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
+    let still = Timestamp::default;
+    let mut all: Vec<Event> = Vec::new();
+    let mut events = Vec::with_capacity(EVENTS);
+    let mut opaque = false;
+    let mut before = HELD.get();
+    let mut connection = Connection::new(Inspection::Full, Protocol::Unknown, Timestamp::default());
+    for (sender, bytes) in chunks {
+        let chunk = Watched { bytes, read: Cell::new(false) };
+        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };
+        connection.handle_data(*sender, &chunk, false, &mut to);
+        assert!(events.len() <= EVENTS, "more events than there was room for");
+        assert!(HELD.get() - before <= MOST_HELD, "{} bytes held", HELD.get() - before);
+        assert!(!(opaque && chunk.read.get()), "read though opaque");
+        opaque |= events.iter().any(|event| matches!(event, Event::Opaque(_)));
+        drop(connection.take_report());
+        // What the test itself keeps does not count.
+        let kept = HELD.get();
+        all.extend_from_slice(&events);
+        events.clear();
+        before += HELD.get() - kept;
+    }
+    connection.handle_close(|| ClosedBy::Proxy, &mut events);
+    drop(connection);
+    let mut told = all;
+    told.append(&mut events);
+    hold(chunks, &told);
+    let packets = |of: Sender| {
+        let packets = told.iter().filter_map(|event| match event {
+            Event::Packets { sender, count } if *sender == of => Some(*count),
+            _ => None,
+        });
+        packets.sum::<u64>()
+    };
+    let sums = [packets(Sender::Client), packets(Sender::Server)];
+    let depends = |event: &Event| {
+        matches!(event, Event::Bytes { .. } | Event::Packets { .. } | Event::CompressedBytes { .. })
+    };
+    (told.into_iter().filter(|event| !depends(event)).collect(), sums)
+}
+
+/// What must be true of what any connection tells.
+fn hold(chunks: &Owned, told: &[Event]) {
+    let count = |is: fn(&Event) -> bool| told.iter().filter(|event| is(event)).count();
+    let sum = |of: fn(&Event) -> i64| told.iter().map(of).sum::<i64>();
+    assert_eq!(count(|event| matches!(event, Event::Recognised { .. })), 1);
+    assert_eq!(count(|event| matches!(event, Event::Closed { .. })), 1);
+    assert!(count(|event| matches!(event, Event::Opaque(_))) <= 1);
+    assert!(count(|event| matches!(event, Event::Handshake { .. })) <= 1);
+    let in_flight = sum(|event| match event {
+        Event::CommandStarted(_) => 1,
+        Event::CommandEnded { .. } => -1,
+        _ => 0,
+    });
+    let statements = sum(|event| if let Event::PreparedStatements { change } = event { *change } else { 0 });
+    let transactions = sum(|event| match event {
+        Event::Transaction { open } => i64::from(*open) * 2 - 1,
+        _ => 0,
+    });
+    assert_eq!((in_flight, statements, transactions), (0, 0, 0), "{told:?}");
+    for sender in Sender::ALL {
+        let sent: u64 = chunks.iter().filter(|(from, _)| from == sender).map(|(_, b)| b.len() as u64).sum();
+        let bytes = told.iter().map(|event| match event {
+            Event::Bytes { sender: from, count } if from == sender => *count,
+            _ => 0,
+        });
+        assert_eq!(bytes.sum::<u64>(), sent);
+    }
+}
+
+fn mutated(chunks: &Owned, random: &mut Random) -> Owned {
+    let mut chunks = chunks.clone();
+    for _ in 0..=random.below(3) {
+        let index = random.below(chunks.len());
+        let other = random.below(chunks.len());
+        let mut bytes = chunks[index].1.to_vec();
+        if bytes.is_empty() {
+            continue;
+        }
+        let at = random.below(bytes.len());
+        match random.below(7) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = random.next() as u8,
+            2 => bytes.truncate(at),
+            3 => bytes.insert(at, random.next() as u8),
+            4 => drop(bytes.remove(at)),
+            5 => chunks.swap(index, other),
+            _ => {
+                let doubled = chunks[index].clone();
+                chunks.insert(other, doubled);
+            }
+        }
+        if chunks[index].1.len() != bytes.len() || chunks[index].1[..] != bytes[..] {
+            let sender = chunks[index].0;
+            chunks[index] = (sender, bytes.into());
+        }
+    }
+    chunks
+}
+
+#[test]
+fn damaged_captures_neither_panic_nor_grow() {
+    let mut random = Random::from_environment();
+    for capture in captures() {
+        if capture.chunks.is_empty() {
+            continue;
+        }
+        for _ in 0..100 {
+            pass(&mutated(&capture.chunks, &mut random));
+        }
+    }
+}
+
+/// Chunks of both sides, often with bytes that mean something.
+fn anything() -> impl Strategy<Value = Owned> {
+    let telling = prop::sample::select(vec![0x00_u8, 0x01, 0x03, 0x0a, 0x16, 0x17, 0xfb, 0xfe, 0xff]);
+    let byte = prop_oneof![telling, any::<u8>()];
+    // Half of them in packets with a small length and sequence id.
+    let packet = (prop::collection::vec(byte.clone(), 0..24), 0..4_u8).prop_map(|(payload, id)| {
+        let mut bytes = vec![payload.len() as u8, 0, 0, id];
+        bytes.extend(payload);
+        bytes
+    });
+    let bytes = prop_oneof![packet, prop::collection::vec(byte, 1..40)];
+    let sender = prop::sample::select(Sender::ALL.to_vec());
+    prop::collection::vec((sender, bytes.prop_map(Bytes::from)), 1..40)
+}
+
+/// A connection that has come to the command phase.
+fn logged_in() -> Owned {
+    static LOGIN: OnceLock<Owned> = OnceLock::new();
+    let login = LOGIN.get_or_init(|| {
+        let text = captures().into_iter().find(|capture| capture.name == "mariadb-driver-text").unwrap();
+        text.chunks[..3].to_vec()
+    });
+    login.clone()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn anything_can_pass(chunks in anything()) {
+        pass(&chunks);
+    }
+
+    #[test]
+    fn anything_can_follow_a_login_and_be_cut_anywhere(more in anything(), seed in any::<usize>()) {
+        let mut chunks = logged_in();
+        chunks.extend(more);
+        let whole = pass(&chunks);
+        let cut = chunks.iter().flat_map(|(sender, bytes)| {
+            let at = seed % (bytes.len() + 1);
+            [(*sender, bytes.slice(..at)), (*sender, bytes.slice(at..))]
+        });
+        let (told, packets) = pass(&cut.collect());
+        prop_assert_eq!((told, packets), whole);
+    }
+}
