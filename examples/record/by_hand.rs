@@ -4,11 +4,11 @@ use bytes::Bytes;
 use firstword::event::Sender::{self, Client, Server};
 
 use crate::support::capture::Chunks;
-use crate::support::client::{CLASSIC, DEPRECATE_EOF, LOCAL_FILES};
+use crate::support::client::{DEPRECATE_EOF, LOCAL_FILES};
 use crate::support::packets::{
-    AUTOCOMMIT, COM_PING, COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, COM_STMT_PREPARE, MORE_RESULTS, answer,
-    column_def, command, eof, err, greeting, handshake_response, handshake_v10, local_infile, ok, packet,
-    packets, prepare_ok, result_set,
+    AUTOCOMMIT, CLIENT_CAPABILITIES, COM_PING, COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, COM_STMT_PREPARE,
+    MORE_RESULTS, answer, column_def, command, eof, err, greeting, handshake_response, handshake_v10,
+    local_infile, ok, ok_with, packet, packets, prepare_ok, result_set, ssl_request,
 };
 use crate::write;
 
@@ -69,7 +69,7 @@ fn tidb() -> Capture {
         (command(COM_STMT_EXECUTE, b"\x01\0\0\0\0\x01\0\0\0\0\x01\xfe\0\x01x"), binary.to_vec()),
         (query("SELECT FROM"), vec![err(1064)]),
     ];
-    let chunks = [login(greeting, CLASSIC | DEPRECATE_EOF), session(&exchanges)].concat();
+    let chunks = [login(greeting, CLIENT_CAPABILITIES | DEPRECATE_EOF), session(&exchanges)].concat();
     ("tidb", "server: TiDB 6.1, which has no DEPRECATE_EOF; client: one that asks for it", chunks)
 }
 
@@ -85,7 +85,10 @@ fn mycat() -> Capture {
         (query("SELECT * FROM nosuch"), vec![err(1064)]),
         (command(COM_PING, &[]), vec![ok()]),
     ];
-    ("mycat", "server: Mycat 1.6", [login(greeting, 0x0000_a28d), session(&exchanges)].concat())
+    // Without PLUGIN_AUTH nothing follows the scramble.
+    let response = [ssl_request(0x0000_a285).as_slice(), b"app\0\x14", &[0x5a; 20]].concat();
+    let login = vec![(Server, greeting), (Client, packet(1, &response)), (Server, packet(2, &ok()))];
+    ("mycat", "server: Mycat 1.6", [login, session(&exchanges)].concat())
 }
 
 /// Field by field as it was published from a debug build.
@@ -97,7 +100,7 @@ fn mysql_8_0_41() -> Capture {
     assert_eq!(payload.len(), 80, "as published");
     let chunks = vec![
         (Server, packet(0, &payload)),
-        (Client, packet(1, &handshake_response(CLASSIC))),
+        (Client, packet(1, &handshake_response(CLIENT_CAPABILITIES))),
         (Server, packet(2, &[1, 3])),
         (Server, packet(3, &ok())),
         (Client, command(COM_QUIT, &[])),
@@ -110,7 +113,7 @@ fn second_factor() -> Capture {
     let next = |plugin: &[u8]| [b"\x02", plugin, b"\0", &[0x42; 20], b"\0"].concat();
     let chunks = vec![
         (Server, packet(0, &handshake_v10("8.4.3", 0xdfff_ffff))),
-        (Client, packet(1, &handshake_response(CLASSIC | 1 << 28))),
+        (Client, packet(1, &handshake_response(CLIENT_CAPABILITIES | 1 << 28))),
         (Server, packet(2, &[1, 3])),
         (Server, packet(3, &next(b"authentication_ldap_sasl_client"))),
         (Client, packet(4, b"n,a=app,n=app,r=nonce")),
@@ -129,10 +132,10 @@ fn progress() -> Capture {
     let report =
         |stage: u8| [&[0xff, 0xff, 0xff, 1, stage, 2, 0, 0, 0][..], b"\x12copy to tmp table!"].concat();
     // LONG_PASSWORD left out; extended: PROGRESS.
-    let mut response = handshake_response(CLASSIC & !1);
+    let mut response = handshake_response(CLIENT_CAPABILITIES & !1);
     response[28] = 1;
     let chunks = vec![(Server, greeting()), (Client, packet(1, &response)), (Server, packet(2, &ok()))];
-    let more = crate::support::packets::ok_with(3, AUTOCOMMIT | MORE_RESULTS);
+    let more = ok_with(3, AUTOCOMMIT | MORE_RESULTS);
     let exchanges = [
         (query("ALTER TABLE t FORCE"), vec![report(1), report(1), report(2), ok()]),
         (query("ALTER TABLE t FORCE; ALTER TABLE nosuch FORCE"), vec![report(1), more, report(1), err(1146)]),
@@ -153,7 +156,7 @@ fn more_parameters_than_counted() -> Capture {
     (
         "overflown-counts",
         "server: one whose counts overflow at 65,536",
-        [login(greeting(), CLASSIC), session(&exchanges)].concat(),
+        [login(greeting(), CLIENT_CAPABILITIES), session(&exchanges)].concat(),
     )
 }
 
@@ -167,7 +170,7 @@ fn refused_while_uploading() -> Capture {
         (Client, packets(3, [b"2,two\n".to_vec(), Vec::new()])),
     ];
     let rest = session(&[(query("SELECT 1"), result_set(&["1"]))]);
-    let login = login(greeting(), CLASSIC | LOCAL_FILES);
+    let login = login(greeting(), CLIENT_CAPABILITIES | LOCAL_FILES);
     (
         "early-refusal",
         "server: one that refuses a file before all of it has come",
@@ -182,7 +185,7 @@ fn killed_by_name() -> Capture {
     (
         "notice",
         "server: MariaDB that says why it ends an idle connection",
-        [login(greeting(), CLASSIC), exchange.to_vec(), notice.to_vec()].concat(),
+        [login(greeting(), CLIENT_CAPABILITIES), exchange.to_vec(), notice.to_vec()].concat(),
     )
 }
 

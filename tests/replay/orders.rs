@@ -75,8 +75,13 @@ fn least(packets: &[Packet], decided: usize, index: usize) -> usize {
             && payload.first() == Some(&0)
             && payload.get(1..5) == named
     };
-    let told = named.and_then(|_| packets[decided + 1..index].iter().rev().find(tells));
-    told.unwrap_or(&packets[decided]).end
+    let before = &packets[decided + 1..index];
+    let told = named.and_then(|_| before.iter().rposition(|packet| tells(&packet)));
+    let Some(told) = told else { return packets[decided].end };
+    // And the definitions behind it.
+    let answer = before[told..].iter().filter(|packet| packet.sender == Sender::Server);
+    let more = answer.zip(1..).take_while(|(packet, id)| packet.sequence_id == *id);
+    more.last().map_or(packets[decided].end, |(packet, _)| packet.end)
 }
 
 /// For each packet of the server that answers a command: where that command ends.
