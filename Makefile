@@ -41,7 +41,7 @@ bench: rust tools wasm ## measure what the filter costs (QUICK=1: in a minute; R
 	@sh -euc '. scripts/common.sh; command -v sysbench >/dev/null || apt_install sysbench' make
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
 
-record: rust tools ## record the captures that tests/replay.rs replays
+record: rust tools tools-mysql ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --example record
 	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_tell
 

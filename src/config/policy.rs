@@ -9,15 +9,13 @@ use super::field::{Field, Object, alternatives};
 use super::keys;
 use super::matching::{Match, read_networks};
 use super::{Policy, Protocol};
+use crate::metrics;
 
 /// The longest time-out and threshold: an hour.
 pub(super) const LONGEST_MS: u32 = 3_600_000;
 
 /// The longest name of a rule, in characters.
 const NAME_CHARS: usize = 64;
-
-/// Istio's default tag rules would tear a label value that holds one of these.
-const TORN: [&str; 4] = ["cache.", "tag.", "component.", "wasm_filter."];
 
 /// What the label `destination` says where it is not the name of a rule or cluster.
 const RESERVED: [&str; 3] = ["none", "other", "passthrough"];
@@ -121,7 +119,7 @@ fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {
         field.refuse("a name of 1 to 64 characters, each of a-z 0-9 _ + . / -", problems);
         return None;
     };
-    if let Some(torn) = TORN.iter().find(|torn| name.contains(*torn)) {
+    if let Some(torn) = metrics::RESERVED.iter().find(|torn| name.contains(*torn)) {
         field.refuse(&format!("a name without {torn:?}, which Istio's tag rules would tear"), problems);
     } else if RESERVED.contains(&name) {
         let reserved = alternatives(&RESERVED);
