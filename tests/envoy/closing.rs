@@ -186,7 +186,7 @@ const CASES: [Case; 13] = [
     Case {
         name: "the server refuses the login and closes",
         run: |mut pair| {
-            pair.play(&captured("mariadb-refused")[..3]);
+            pair.play(&captured("session-refused")[..3]);
             drop(pair.server);
             vec![pair.client.rest()]
         },

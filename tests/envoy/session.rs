@@ -156,7 +156,7 @@ const GREETED: &str = "
 /// Captures, and what each adds besides [`GREETED`], [`bytes`], and what is measured of its commands.
 const CAPTURES: [(&str, &str); 4] = [
     (
-        "mariadb-driver-text",
+        "session-text",
         "connections_closed_total{by=client,phase=command} 1
          handshakes_total{result=ok} 1
          commands_total{command=ping} 1
@@ -175,7 +175,7 @@ const CAPTURES: [(&str, &str); 4] = [
          result_sets_total 2",
     ),
     (
-        "mariadb-driver-prepared",
+        "session-prepared",
         "connections_closed_total{by=client,phase=command} 1
          handshakes_total{result=ok} 1
          commands_total{command=query} 1
@@ -192,7 +192,7 @@ const CAPTURES: [(&str, &str); 4] = [
          result_sets_total 4",
     ),
     (
-        "mariadb-refused",
+        "session-refused",
         "connections_closed_total{by=client,phase=authentication} 1
          handshakes_total{result=error} 1
          handshake_errors_total{errno=1045,plugin=mysql_native_password} 1
@@ -200,7 +200,7 @@ const CAPTURES: [(&str, &str); 4] = [
          packets_total{sender=server} 2",
     ),
     (
-        "mariadb-cli-compressed",
+        "session-cli-compressed",
         "connections_closed_total{by=client,phase=opaque} 1
          handshakes_total{result=ok} 1
          opaque_total{reason=compressed} 1

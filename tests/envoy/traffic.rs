@@ -22,7 +22,7 @@ pub fn captured(name: &str) -> Chunks {
 
 /// A session in text commands, MariaDB's, from the greeting to QUIT.
 pub fn session() -> Chunks {
-    captured("mariadb-driver-text")
+    captured("session-text")
 }
 
 /// Its connection phase.
