@@ -42,9 +42,6 @@ fn results_of_every_shape(database: &Database) {
         client.query("CALL shapes_of(@n)").expect("two results");
         let call = client.prepare("CALL shapes_of(?)").expect("a statement").statement_id();
         client.execute(call, 0, &["4"]).expect("two results and the parameter");
-        if database.is_mysql() && capabilities & DEPRECATE_EOF == 0 {
-            client.single().expect("the OK that the last EOF did not announce");
-        }
         let select = client.prepare("SELECT * FROM shapes WHERE id = ?").expect("a statement").statement_id();
         for id in ["1", "2", "9"] {
             client.execute(select, 0, &[id]).expect("rows");
