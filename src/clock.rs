@@ -13,6 +13,12 @@ impl Timestamp {
         Self(nanos)
     }
 
+    /// Nanoseconds since the epoch of the host's clock.
+    #[must_use]
+    pub const fn nanos(self) -> u64 {
+        self.0
+    }
+
     /// The time that went by since `earlier`; zero when the host's clock stepped back, or gave no time.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -65,13 +65,21 @@ pub enum Protocol {
 }
 
 /// What holds for one connection: its rule, completed from `defaults`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The rule's name, a valid label value of 1 to 64 characters of `[a-z0-9_+./-]`; `None` for a rule without one
     /// and where no rule matched.
     pub name: Option<Arc<str>>,
     /// What is expected on the connection.
     pub protocol: Protocol,
+    /// How long a server that should speak first may be silent, 1 ms to an hour.
+    pub greeting_timeout: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { name: None, protocol: Protocol::default(), greeting_timeout: Duration::from_millis(5000) }
+    }
 }
 
 /// `metrics`.
@@ -261,7 +269,8 @@ mod tests {
         assert_eq!(config.metrics.max_series, 1000);
         assert_eq!(config.log, LogConfig { level: log::LevelFilter::Warn, max_per_minute: 60 });
         assert_eq!(config.named_ports().count(), 0);
-        let expected = Policy { name: None, protocol: Protocol::Detect };
+        let greeting_timeout = Duration::from_secs(5);
+        let expected = Policy { name: None, protocol: Protocol::Detect, greeting_timeout };
         assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
     }
 

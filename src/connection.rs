@@ -1,11 +1,13 @@
 //! One connection, sans-IO: data and endings in by `handle_*`, [`Event`]s out. It has no way to
 //! change, hold or drop a byte.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::detect::{Detection, Detector};
-use crate::event::{ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender};
+use crate::event::{ClientFirst, ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender, ServerFirst};
 use crate::mysql::packet::{Framed, Framer};
 use crate::mysql::session::{Observer, Session};
 
@@ -53,6 +55,19 @@ pub enum Inspection {
     Nothing,
 }
 
+/// What is known of a connection when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// How closely it is looked at.
+    pub inspection: Inspection,
+    /// What a rule or the port table expects.
+    pub expected: Protocol,
+    /// How long the server may take for its first word, where it is expected to have it.
+    pub greeting_timeout: Duration,
+    /// When it began.
+    pub opened: Timestamp,
+}
+
 /// A connection's state. What is not MySQL, or no longer readable, costs no memory and no reads.
 #[derive(Debug)]
 pub struct Connection {
@@ -60,6 +75,8 @@ pub struct Connection {
     inspection: Inspection,
     /// What a rule or the port table expects.
     expected: Protocol,
+    /// None: the server has spoken, or need not, or its silence has been told.
+    greeting_timeout: Option<Duration>,
     waited_as: Option<Protocol>,
     recognised: Option<Protocol>,
     ended_first: Option<Sender>,
@@ -121,26 +138,45 @@ impl Mysql {
 }
 
 impl Connection {
-    /// A connection that begins at `opened`, on which `expected` is expected.
+    /// A connection that begins.
     #[must_use]
-    pub fn new(inspection: Inspection, expected: Protocol, opened: Timestamp) -> Self {
-        let state = State::Detecting(Detector::default());
+    pub fn new(setup: Setup) -> Self {
+        let Setup { inspection, expected, greeting_timeout, opened } = setup;
+        let server_first = matches!(expected, Protocol::Mysql | Protocol::ServerFirst);
         Self {
             opened,
             inspection,
             expected,
+            greeting_timeout: server_first.then_some(greeting_timeout),
             waited_as: None,
             recognised: None,
             ended_first: None,
             report: None,
-            state,
+            state: State::Detecting(Detector::default()),
         }
     }
 
-    /// What it carries is known, or nobody will look.
+    /// When it began.
     #[must_use]
-    pub fn is_recognised(&self) -> bool {
-        self.recognised.is_some()
+    pub const fn opened(&self) -> Timestamp {
+        self.opened
+    }
+
+    /// What was expected of it when it began.
+    #[must_use]
+    pub const fn expected(&self) -> Protocol {
+        self.expected
+    }
+
+    /// [`Connection::handle_tick`] has something to do. Cheap, for it is asked of every connection on
+    /// every tick.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.recognised.is_none() && self.waited_as.is_none() || self.is_overdue(now)
+    }
+
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.greeting_timeout.is_some_and(|timeout| now.since(self.opened) >= timeout)
     }
 
     /// After [`OpaqueReason::Desync`], once: who talked and what the last packets looked like from
@@ -158,6 +194,9 @@ impl Connection {
             return;
         }
         self.skip_if_told_so(to.events);
+        if sender == Sender::Server {
+            self.greeting_timeout = None;
+        }
         let count = chunk.len() as u64;
         to.events.push(Event::Bytes { sender, count });
         if matches!(self.state, State::Opaque { compressed: true }) {
@@ -194,12 +233,28 @@ impl Connection {
         }
     }
 
-    /// Some time has gone by: a connection on which nobody has spoken is told of.
-    pub fn handle_tick(&mut self, events: &mut Vec<Event>) {
+    /// Some time has gone by: a connection on which nobody has spoken is told of, and a server that is
+    /// silent for too long.
+    pub fn handle_tick(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         self.skip_if_told_so(events);
         if self.recognised.is_none() && self.waited_as.is_none() {
             self.waited_as = Some(self.expected);
             events.push(Event::Waiting(self.expected));
+        }
+        if self.is_overdue(now) {
+            self.greeting_timeout = None;
+            events.push(Event::GreetingTimeout);
+        }
+    }
+
+    /// Configuration says not to look any more.
+    pub fn handle_off(&mut self, events: &mut Vec<Event>) {
+        self.inspection = Inspection::Nothing;
+        self.greeting_timeout = None;
+        let protocol = self.recognised.unwrap_or(self.expected);
+        self.recognise(protocol, events);
+        if !matches!(self.state, State::Opaque { .. }) {
+            self.give_up(OpaqueReason::Configured, events);
         }
     }
 
@@ -233,8 +288,7 @@ impl Connection {
     /// for by then the host has not chosen where it goes.
     fn skip_if_told_so(&mut self, events: &mut Vec<Event>) {
         if self.inspection == Inspection::Nothing && self.recognised.is_none() {
-            self.recognise(self.expected, events);
-            self.give_up(OpaqueReason::Configured, events);
+            self.handle_off(events);
         }
     }
 
@@ -272,7 +326,7 @@ impl Connection {
                         self.state = State::Mysql(mysql);
                         outcome
                     }
-                    Detection::ServerFirst | Detection::ClientFirst(_) => Err(OpaqueReason::NotMysql),
+                    Detection::ServerFirst(_) | Detection::ClientFirst(_) => Err(OpaqueReason::NotMysql),
                 }
             }
         }
@@ -281,11 +335,21 @@ impl Connection {
     fn detected(&mut self, detection: Detection, events: &mut Vec<Event>) {
         match detection {
             Detection::Undecided => {}
-            Detection::Mysql => self.recognise(Protocol::Mysql, events),
-            Detection::ServerFirst => self.recognise(Protocol::ServerFirst, events),
+            Detection::Mysql => {
+                self.recognise(Protocol::Mysql, events);
+                events.push(Event::ServerFirst(ServerFirst::Mysql));
+            }
+            Detection::ServerFirst(kind) => {
+                self.recognise(Protocol::ServerFirst, events);
+                events.push(Event::ServerFirst(kind));
+            }
             Detection::ClientFirst(kind) => {
                 self.recognise(Protocol::ClientFirst, events);
                 events.push(Event::ClientFirst(kind));
+                // A PROXY header is in front of a protocol, and says nothing of who speaks first in it.
+                if !matches!(kind, ClientFirst::ProxyV1 | ClientFirst::ProxyV2) {
+                    self.greeting_timeout = None;
+                }
             }
         }
     }

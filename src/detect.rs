@@ -1,10 +1,15 @@
 //! Who spoke first, and with what: told from the first bytes as they pass, never by waiting for more.
 
-use crate::event::ClientFirst;
+mod banner;
+
+use crate::event::{ClientFirst, ServerFirst};
 use crate::mysql::handshake::{ERR, PROTOCOL_V9, PROTOCOL_V10};
+use banner::{FirstWord, Reply, first_word};
 
 /// As many of the first bytes as any decision needs.
 const LOOKED_AT: usize = 16;
+/// As many bytes tell that a server's first line is a reply.
+const REPLY_CODE: usize = 4;
 /// No greeting comes near this; text read as a packet header is far beyond.
 const MAX_GREETING_LEN: u32 = 0xffff;
 
@@ -16,7 +21,7 @@ pub enum Detection {
     /// The server began with a MySQL packet that opens a connection.
     Mysql,
     /// The server spoke first, in another protocol.
-    ServerFirst,
+    ServerFirst(ServerFirst),
     /// The client spoke first.
     ClientFirst(ClientFirst),
 }
@@ -27,6 +32,7 @@ pub struct Detector {
     bytes: [u8; LOOKED_AT],
     len: usize,
     client_first: bool,
+    reply: Reply,
 }
 
 /// How what a client says first begins.
@@ -55,6 +61,9 @@ impl Detector {
         self.client_first = true;
         self.push(bytes);
         let seen = self.seen();
+        if banner::is_ssh(seen) {
+            return Detection::ServerFirst(ServerFirst::Ssh);
+        }
         if let Some((_, kind)) = CLIENT_FIRST.iter().find(|(start, _)| seen.starts_with(start)) {
             return Detection::ClientFirst(*kind);
         }
@@ -64,6 +73,7 @@ impl Detector {
             Some(false) if CLIENT_FIRST.iter().any(|(start, _)| start.starts_with(seen)) => {
                 Detection::Undecided
             }
+            Some(false) if banner::may_be_ssh(seen) => Detection::Undecided,
             Some(false) => Detection::ClientFirst(ClientFirst::Other),
         }
     }
@@ -73,18 +83,31 @@ impl Detector {
         if self.client_first {
             return self.give_up();
         }
+        let before = self.len;
         self.push(bytes);
         match self.seen() {
             [l0, l1, l2, 0, first, ..] => {
                 let length = u32::from_le_bytes([*l0, *l1, *l2, 0]);
                 let opens = matches!(*first, PROTOCOL_V10 | PROTOCOL_V9 | ERR);
                 let mysql = opens && (1..=MAX_GREETING_LEN).contains(&length);
-                if mysql { Detection::Mysql } else { Detection::ServerFirst }
+                if mysql { Detection::Mysql } else { Detection::ServerFirst(ServerFirst::Other) }
             }
             // A packet header whose packet has not begun.
             [_, _, _, 0] => Detection::Undecided,
-            [_, _, _, _, ..] => Detection::ServerFirst,
-            _ => Detection::Undecided,
+            [] | [_] | [_, _] | [_, _, _] => Detection::Undecided,
+            seen => match first_word(seen) {
+                FirstWord::Undecided => Detection::Undecided,
+                FirstWord::Known(kind) => Detection::ServerFirst(kind),
+                FirstWord::Other => Detection::ServerFirst(ServerFirst::Other),
+                FirstWord::Reply => {
+                    let start = self.bytes.get(..before.min(LOOKED_AT)).unwrap_or_default();
+                    let start = if before < REPLY_CODE { start } else { &[] };
+                    let mut reply = self.reply;
+                    let found = reply.take(start).or_else(|| reply.take(bytes));
+                    self.reply = reply;
+                    found.map_or(Detection::Undecided, Detection::ServerFirst)
+                }
+            },
         }
     }
 
@@ -94,7 +117,7 @@ impl Detector {
         match (self.client_first, self.len) {
             (_, 0) => Detection::Undecided,
             (true, _) => Detection::ClientFirst(ClientFirst::Other),
-            (false, _) => Detection::ServerFirst,
+            (false, _) => Detection::ServerFirst(ServerFirst::Other),
         }
     }
 
@@ -168,10 +191,61 @@ mod tests {
         let detect = |bytes: &[u8]| Detector::default().server_bytes(bytes);
         assert_eq!(detect(b"\x4a\0\0\0\x0a5.5.5"), Detection::Mysql);
         assert_eq!(detect(b"\x17\0\0\0\xff\x10\x04Too many"), Detection::Mysql);
-        assert_eq!(detect(b"\x4a\0\0\x01\x0a5.5.5"), Detection::ServerFirst);
-        assert_eq!(detect(b"\x0a\0\0\0\x0b\x08\x05\x1a\0"), Detection::ServerFirst, "an X Protocol notice");
-        assert_eq!(detect(b"220 mail ESMTP"), Detection::ServerFirst);
-        assert_eq!(detect(b"SSH-2.0-OpenSSH"), Detection::ServerFirst);
+        let other = Detection::ServerFirst(ServerFirst::Other);
+        assert_eq!(detect(b"\x4a\0\0\x01\x0a5.5.5"), other);
+        assert_eq!(detect(b"\x0a\0\0\0\x0b\x08\x05\x1a\0"), other, "an X Protocol notice");
+    }
+
+    /// The decision, and after how many bytes it fell when they come one by one.
+    fn server(bytes: &[u8]) -> (Detection, usize) {
+        let mut detector = Detector::default();
+        for (index, byte) in bytes.iter().enumerate() {
+            let detection = detector.server_bytes(&[*byte]);
+            if detection != Detection::Undecided {
+                assert_eq!(Detector::default().server_bytes(bytes), detection, "whole and byte by byte");
+                return (detection, index + 1);
+            }
+        }
+        (detector.give_up(), bytes.len())
+    }
+
+    #[test]
+    fn servers_that_speak_first_in_other_protocols() {
+        use ServerFirst::{Ftp, Imap, Nntp, Other, Pop3, Rfb, Smtp, Ssh};
+        let cases: [(&[u8], ServerFirst, usize); 20] = [
+            (b"220 mail.example.com ESMTP Postfix\r\n", Smtp, 26),
+            (b"220 mail.example.com LMTP ready\r\n", Smtp, 25),
+            (b"220-relay.example.com says\r\n220 ESMTP\r\n", Smtp, 37),
+            (b"554 mail.example.com no\r\n", Smtp, 4),
+            (b"421 too many connections of smtp clients\r\n", Smtp, 32),
+            (b"220 (vsFTPd 3.0.3)\r\n", Ftp, 10),
+            (b"220---------- Welcome to Pure-FTPd [privsep] ----------\r\n", Ftp, 33),
+            (b"220-FileZilla Server 1.7.0\r\n220-Please visit us\r\n220 an FTP server\r\n", Ftp, 59),
+            (b"220 mail.example.com\r\n", Other, 22),
+            (b"220-one\r\n  two\r\n220 three\r\nand an FTP server\r\n", Other, 27),
+            (b"+OK Dovecot ready.\r\n", Pop3, 4),
+            (b"* OK [CAPABILITY IMAP4rev1] ready\r\n", Imap, 4),
+            (b"* PREAUTH IMAP4rev1 server\r\n", Imap, 9),
+            (b"* BYE no\r\n", Imap, 5),
+            (b"200 news.example.com\r\n", Nntp, 4),
+            (b"201 news.example.com\r\n", Nntp, 4),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", Ssh, 4),
+            (b"RFB 003.008\n", Rfb, 4),
+            (b"@RSYNCD: 31.0\n", Other, 4),
+            (b"* PROXY\n", Other, 5),
+        ];
+        for (bytes, kind, after) in cases {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(server(bytes), (Detection::ServerFirst(kind), after), "{text}");
+        }
+        let endless = [&b"220-"[..], &[b'x'; 2000]].concat();
+        assert_eq!(server(&endless), (Detection::ServerFirst(Other), 1024));
+    }
+
+    #[test]
+    fn an_ssh_client_that_speaks_at_once_makes_it_ssh() {
+        assert_eq!(client(b"SSH-2.0-OpenSSH_9.2\r\n"), (Detection::ServerFirst(ServerFirst::Ssh), 4));
+        assert_eq!(client(b"SSX"), (Detection::ClientFirst(ClientFirst::Other), 3));
     }
 
     #[test]
@@ -186,7 +260,8 @@ mod tests {
     fn a_client_that_interrupts_a_server_did_not_speak_first() {
         let mut detector = Detector::default();
         assert_eq!(detector.server_bytes(b"22"), Detection::Undecided);
-        assert_eq!(detector.client_bytes(b"GET / HTTP/1.1"), Detection::ServerFirst);
+        let detection = detector.client_bytes(b"GET / HTTP/1.1");
+        assert_eq!(detection, Detection::ServerFirst(ServerFirst::Other));
     }
 
     #[test]

@@ -67,6 +67,30 @@ labels! {
 }
 
 labels! {
+    /// What a server that spoke before the client spoke.
+    ServerFirst {
+        /// MySQL's protocol, be it an error instead of a greeting.
+        Mysql = "mysql",
+        /// SMTP or LMTP.
+        Smtp = "smtp",
+        /// FTP.
+        Ftp = "ftp",
+        /// POP3.
+        Pop3 = "pop3",
+        /// IMAP.
+        Imap = "imap",
+        /// SSH.
+        Ssh = "ssh",
+        /// NNTP.
+        Nntp = "nntp",
+        /// RFB, the protocol of VNC.
+        Rfb = "rfb",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+labels! {
     /// Why a connection is passed through uninspected.
     OpaqueReason {
         /// The MySQL session went on in TLS.
@@ -176,6 +200,10 @@ pub enum Event {
     },
     /// The client spoke before the server.
     ClientFirst(ClientFirst),
+    /// The server spoke before the client.
+    ServerFirst(ServerFirst),
+    /// The server has said nothing for as long as it may.
+    GreetingTimeout,
     /// The server greeted.
     Greeting {
         /// Which server it says it is.

@@ -17,12 +17,12 @@ const POSSIBLE: &str = r#"{
   "mode": "observe",
   "rules": [
     {"name": "orders", "match": {"ports": [3306, "10000-10099"], "addresses": ["10.1.0.0/16"], "direction": "outbound"},
-     "protocol": "mysql",
+     "protocol": "mysql", "greeting_timeout_ms": 5000,
      "proxy_protocol": {"receive": {"mode": "off"}, "send": {"mode": "off"}},
      "mysql": {"observe": "all", "hold_split_eof": "off", "clear_capabilities": [], "block_local_infile": false, "slow_command_ms": 0}},
     {"match": {"ports": [25]}, "protocol": "server_first"}
   ],
-  "defaults": {"protocol": "detect", "mysql": {"observe": "all", "slow_command_ms": 0}},
+  "defaults": {"protocol": "detect", "greeting_timeout_ms": 1000, "mysql": {"observe": "all", "slow_command_ms": 0}},
   "metrics": {"profile": "standard", "labels": ["direction", "destination"], "flush_interval_ms": 1000, "max_series": 1000},
   "access_log": [],
   "log": {"level": "warn", "max_per_minute": 60}
@@ -67,10 +67,8 @@ fn every_mistake_is_named() {
 #[test]
 fn what_this_version_does_not_do_is_refused() {
     assert_eq!(problems(POSSIBLE.as_bytes()), "");
-    let expected = r#"$.defaults.greeting_timeout_ms: 1000 is not in this version, leave it out
-$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
+    let expected = r#"$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
 $.defaults.mysql.slow_command_ms: 1 is not in this version, only 0 is
-$.rules[0].greeting_timeout_ms: 5000 is not in this version, leave it out
 $.rules[0].proxy_protocol.receive.mode: "required" is not in this version, only "off" is
 $.rules[0].proxy_protocol.receive.trusted_networks: ["10.0.0.0/8","localhost"] is not in this version, leave it out
 $.rules[0].proxy_protocol.receive.untrusted: "close" is not in this version, leave it out

@@ -18,10 +18,11 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::connection::{Chunk, Connection, Inspection};
+use firstword::connection::{Chunk, Connection, Inspection, Setup};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::session::Observer;
 use proptest::prelude::*;
@@ -85,7 +86,12 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
     let mut events = Vec::with_capacity(EVENTS);
     let mut opaque = false;
     let mut before = HELD.get();
-    let mut connection = Connection::new(Inspection::Full, Protocol::Unknown, Timestamp::default());
+    let mut connection = Connection::new(Setup {
+        inspection: Inspection::Full,
+        expected: Protocol::Unknown,
+        greeting_timeout: Duration::MAX,
+        opened: Timestamp::default(),
+    });
     for (sender, bytes) in chunks {
         let chunk = Watched { bytes, read: Cell::new(false) };
         let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };

@@ -5,11 +5,9 @@ use super::node::Node;
 
 /// Each such setting, and the one value of it that this version does act on; `None` if there is none.
 /// A line goes when its setting comes.
-const NOT_YET: [(&str, Option<&str>); 20] = [
-    ("defaults.greeting_timeout_ms", None),
+const NOT_YET: [(&str, Option<&str>); 18] = [
     ("defaults.mysql.observe", Some(r#""all""#)),
     ("defaults.mysql.slow_command_ms", Some("0")),
-    ("rules[].greeting_timeout_ms", None),
     ("rules[].proxy_protocol.receive.mode", Some(r#""off""#)),
     ("rules[].proxy_protocol.receive.trusted_networks", None),
     ("rules[].proxy_protocol.receive.untrusted", None),

@@ -3,6 +3,7 @@
 //! Of `proxy_protocol` and `mysql` everything is checked but nothing kept yet: see `not_yet`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::Problems;
 use super::field::{Field, Object, alternatives};
@@ -41,13 +42,18 @@ pub(super) struct Rule {
 pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Policy {
     let Some(defaults) = root.object("defaults", &keys::DEFAULTS, problems) else { return Policy::default() };
     let protocol = read_protocol(&defaults, problems);
-    read_greeting_timeout(&defaults, problems);
+    let greeting_timeout = read_greeting_timeout(&defaults, problems);
     let mysql = read_mysql(&defaults, problems).map(|mysql| mysql.object);
     let changing = BYTE_CHANGING.iter().filter_map(|key| mysql.as_ref()?.get(key));
     for field in defaults.get("proxy_protocol").into_iter().chain(changing) {
         field.refuse("it only in a rule, because it changes bytes", problems);
     }
-    Policy { name: None, protocol: protocol.unwrap_or_default() }
+    let unsaid = Policy::default();
+    Policy {
+        name: None,
+        protocol: protocol.unwrap_or(unsaid.protocol),
+        greeting_timeout: greeting_timeout.unwrap_or(unsaid.greeting_timeout),
+    }
 }
 
 /// The rules, in order; they are complete if no problem was reported.
@@ -90,7 +96,7 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
     let name = rule.get("name").and_then(|field| read_name(&field, problems));
     let matching = Match::read(rule, problems);
     let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
-    read_greeting_timeout(rule, problems);
+    let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
     read_proxy_protocol(rule, problems);
     if let Some(mysql) = read_mysql(rule, problems) {
         let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
@@ -109,7 +115,7 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
             problems.add(&mysql.object.at, problem);
         }
     }
-    ReadRule { at: rule.at.clone(), matching, policy: Policy { name, protocol } }
+    ReadRule { at: rule.at.clone(), matching, policy: Policy { name, protocol, greeting_timeout } }
 }
 
 fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {
@@ -133,10 +139,9 @@ fn read_protocol(policy: &Object<'_>, problems: &mut Problems) -> Option<Protoco
     policy.get("protocol")?.word(&PROTOCOLS, problems)
 }
 
-fn read_greeting_timeout(policy: &Object<'_>, problems: &mut Problems) {
-    if let Some(field) = policy.get("greeting_timeout_ms") {
-        field.integer(1, LONGEST_MS, problems);
-    }
+fn read_greeting_timeout(policy: &Object<'_>, problems: &mut Problems) -> Option<Duration> {
+    let millis = policy.get("greeting_timeout_ms")?.integer(1, LONGEST_MS, problems)?;
+    Some(Duration::from_millis(millis.into()))
 }
 
 fn read_proxy_protocol(rule: &Object<'_>, problems: &mut Problems) {

@@ -32,7 +32,12 @@ impl Chunk for Counted<'_> {
 
 impl Watched {
     fn new(inspection: Inspection) -> Self {
-        let connection = Connection::new(inspection, Protocol::Mysql, Timestamp::from_nanos(1));
+        Self::expecting(inspection, Protocol::Mysql)
+    }
+
+    fn expecting(inspection: Inspection, expected: Protocol) -> Self {
+        let (greeting_timeout, opened) = (Duration::from_secs(5), Timestamp::from_nanos(1));
+        let connection = Connection::new(Setup { inspection, expected, greeting_timeout, opened });
         Self { connection, events: Vec::new() }
     }
 
@@ -58,6 +63,14 @@ impl Watched {
         let mut clock = Clock::new(&Timestamp::default);
         let mut to = Observer { events: &mut self.events, clock: &mut clock };
         self.connection.handle_data(sender, &Bytes::new(), true, &mut to);
+    }
+
+    fn tick(&mut self, after: Duration) {
+        let now = Timestamp::from_nanos(1 + after.as_nanos() as u64);
+        let before = self.events.len();
+        let due = self.connection.is_due(now);
+        self.connection.handle_tick(now, &mut self.events);
+        assert_eq!(due, self.events.len() > before, "a tick that is not due tells nothing");
     }
 
     fn close(&mut self) {
@@ -105,8 +118,8 @@ fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn silence_is_told_once_and_becomes_what_it_was_taken_for() {
     let mut silent = Watched::new(Inspection::Full);
-    silent.connection.handle_tick(&mut silent.events);
-    silent.connection.handle_tick(&mut silent.events);
+    silent.tick(Duration::ZERO);
+    silent.tick(Duration::ZERO);
     assert_eq!(silent.told(), [Event::Waiting(Protocol::Mysql)]);
     silent.close();
     let expected = [
@@ -137,7 +150,7 @@ fn what_nobody_looks_at_is_told_when_something_happens() {
     assert_eq!(data.server(&greeting()), 0, "not one read");
     assert_eq!(data.told(), expected);
     let mut tick = Watched::new(Inspection::Nothing);
-    tick.connection.handle_tick(&mut tick.events);
+    tick.tick(Duration::ZERO);
     assert_eq!(tick.told(), expected);
     let mut close = Watched::new(Inspection::Nothing);
     close.close();
@@ -149,7 +162,42 @@ fn first_bytes_only() {
     let mut mysql = Watched::new(Inspection::FirstBytes);
     assert_eq!(mysql.server(&greeting()), 1);
     assert_eq!(mysql.server(&greeting()), 0);
-    assert_eq!(mysql.told(), [recognised(Protocol::Mysql, None), Event::Opaque(OpaqueReason::Configured)]);
+    let expected = [
+        recognised(Protocol::Mysql, None),
+        Event::ServerFirst(ServerFirst::Mysql),
+        Event::Opaque(OpaqueReason::Configured),
+    ];
+    assert_eq!(mysql.told(), expected);
+}
+
+#[test]
+fn silence_for_too_long_is_told_once_where_the_server_has_the_first_word() {
+    for expected in Protocol::ALL {
+        let mut silent = Watched::expecting(Inspection::Full, *expected);
+        silent.tick(Duration::from_millis(4999));
+        silent.told();
+        silent.tick(Duration::from_secs(5));
+        let server_first = matches!(expected, Protocol::Mysql | Protocol::ServerFirst);
+        assert_eq!(silent.told(), vec![Event::GreetingTimeout; usize::from(server_first)], "{expected:?}");
+        silent.tick(Duration::from_secs(50));
+        assert_eq!(silent.told(), []);
+    }
+}
+
+#[test]
+fn off_is_told_once_whatever_was_seen() {
+    let mut mysql = Watched::new(Inspection::Full);
+    mysql.server(&greeting());
+    mysql.told();
+    for _ in 0..2 {
+        mysql.connection.handle_off(&mut mysql.events);
+    }
+    assert_eq!(mysql.told(), [Event::Opaque(OpaqueReason::Configured)]);
+    assert_eq!(mysql.client(&response(32)), 0, "not one read");
+    let mut silent = Watched::new(Inspection::Full);
+    silent.connection.handle_off(&mut silent.events);
+    silent.tick(Duration::from_secs(50));
+    assert_eq!(silent.told(), [recognised(Protocol::Mysql, None), Event::Opaque(OpaqueReason::Configured)]);
 }
 
 #[test]

@@ -164,6 +164,8 @@ impl Accumulator {
                 self.active(scope, protocol, -1);
                 self.count(scope, Metric::ConnectionsClosed, [phase as u16, by as u16]);
             }
+            Event::ServerFirst(spoken) => self.count(scope, Metric::ServerFirst, [spoken as u16, 0]),
+            Event::GreetingTimeout => self.count(scope, Metric::GreetingTimeouts, [0, 0]),
             Event::ClientFirst(seen) => self.count(scope, Metric::ClientFirst, [seen as u16, 0]),
             Event::Greeting { flavor, release, after } => {
                 self.count(scope, Metric::Greetings, [flavor as u16, release.code()]);

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 
 use super::Profile;
-use crate::event::{ClientFirst, ClosedBy, HandshakeResult, OpaqueReason, Phase, Protocol, Sender};
+use crate::event::{
+    ClientFirst, ClosedBy, HandshakeResult, OpaqueReason, Phase, Protocol, Sender, ServerFirst,
+};
 use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
 use crate::mysql::errno;
@@ -31,6 +33,8 @@ pub const OTHER: u16 = u16::MAX;
 pub enum Label {
     /// [`Protocol`].
     Protocol,
+    /// [`ServerFirst`].
+    Spoken,
     /// [`Phase`].
     Phase,
     /// [`ClosedBy`].
@@ -73,7 +77,7 @@ impl Label {
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
-            Self::Protocol => "protocol",
+            Self::Protocol | Self::Spoken => "protocol",
             Self::Phase => "phase",
             Self::By => "by",
             Self::Seen => "seen",
@@ -97,6 +101,7 @@ impl Label {
         match self {
             _ if code == OTHER => "other".into(),
             Self::Protocol => at!(Protocol::ALL, code),
+            Self::Spoken => at!(ServerFirst::ALL, code),
             Self::Phase => at!(Phase::ALL, code),
             Self::By => at!(ClosedBy::ALL, code),
             Self::Seen => at!(ClientFirst::ALL, code),
@@ -128,6 +133,7 @@ impl Label {
     pub const fn values(self) -> Option<usize> {
         match self {
             Self::Protocol => Some(Protocol::ALL.len()),
+            Self::Spoken => Some(ServerFirst::ALL.len()),
             Self::Phase => Some(Phase::ALL.len()),
             Self::By => Some(ClosedBy::ALL.len()),
             Self::Seen => Some(ClientFirst::ALL.len()),
@@ -219,6 +225,10 @@ catalogue! {
         "Connections that ended, by how far they had come and who ended them.";
     GreetingDuration "greeting_duration" Histogram Standard scoped []
         "From the start of a connection to the server's greeting.";
+    GreetingTimeouts "greeting_timeouts_total" Counter Minimal scoped []
+        "Connections on which the server was silent for greeting_timeout_ms, where it should speak first.";
+    ServerFirst "server_first_detected_total" Counter Minimal scoped [Spoken]
+        "Connections on which the server spoke before the client, by the protocol it spoke.";
     ClientFirst "client_first_total" Counter Standard scoped [Seen]
         "Connections on which the client spoke before the server, by what it said.";
     Greetings "greetings_total" Counter Standard scoped [Flavor Release]

@@ -31,6 +31,20 @@ unsafe extern "C" {
         value: *mut *mut u8,
         value_size: *mut usize,
     ) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        cas: u32,
+    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, delta: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -103,6 +117,25 @@ pub(super) fn property(path: &str) -> Result<Option<Vec<u8>>, Status> {
         Err(Status::NOT_FOUND) => Ok(None),
         Err(status) => Err(status),
     }
+}
+
+/// What the VMs with one `vm_id` share under `key`, over all workers and configurations; none where none
+/// of them set it.
+pub(super) fn shared_data(key: &str) -> Result<Option<Vec<u8>>, Status> {
+    let (mut data, mut size, mut cas) = (ptr::null_mut(), 0, 0);
+    // SAFETY: `key` outlives the call; the other pointers are to live locals.
+    let status = unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), &mut data, &mut size, &mut cas) };
+    match Status::check(status) {
+        Ok(()) => Ok(Some(taken(data, size))),
+        Err(Status::NOT_FOUND) => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+/// Sets it, whatever it was.
+pub(super) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), Status> {
+    // SAFETY: `key` and `value` outlive the call.
+    Status::check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) })
 }
 
 /// The host's clock; zero, which only ever makes durations zero, if it has none.

@@ -1,7 +1,7 @@
 //! Lines in Envoy's log: `key=value`, of the configured level, at most so many a minute.
 
 use std::cell::Cell;
-use std::fmt::Arguments;
+use std::fmt::Display;
 use std::time::Duration;
 
 use log::{Level, LevelFilter};
@@ -33,7 +33,7 @@ impl Journal {
     }
 
     /// Writes a line unless its level or the limit forbids.
-    pub(super) fn line(&self, level: Level, line: Arguments) {
+    pub(super) fn line<L: Display>(&self, level: Level, line: impl FnOnce() -> L) {
         if level > self.level {
             return;
         }
@@ -48,7 +48,7 @@ impl Journal {
         }
         if minute.lines < self.max_per_minute {
             minute.lines = minute.lines.saturating_add(1);
-            host::log(level, &line.to_string());
+            host::log(level, &line().to_string());
         } else {
             minute.withheld = minute.withheld.saturating_add(1);
         }

@@ -1,11 +1,14 @@
 //! The only part that knows proxy-wasm: contexts, host calls, and nothing that decides.
 
+mod advice;
 mod host;
 mod journal;
 mod memory;
+mod newest;
 mod root;
 mod shared;
 mod stream;
+mod tracked;
 
 use root::Root;
 

@@ -45,7 +45,8 @@ impl Root {
         let ticks = interval.as_nanos().div_ceil(tick.as_nanos().max(1));
         self.ticks_per_flush = u32::try_from(ticks).unwrap_or(u32::MAX);
         let shared = Shared::new(config);
-        shared.journal.line(Level::Info, format_args!("event=configured version={VERSION} commit={COMMIT}"));
+        shared.journal.line(Level::Info, || format!("event=configured version={VERSION} commit={COMMIT}"));
+        shared.announce();
         self.shared = Some(Rc::new(shared));
         true
     }

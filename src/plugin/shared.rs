@@ -1,28 +1,31 @@
 //! What all connections of one plugin configuration in one VM share.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Weak;
 
 use log::Level;
 
+use super::advice::ToldPorts;
 use super::host::{self, HostMetrics};
 use super::journal::Journal;
 use super::memory::VmMemory;
-use super::stream::Tracked;
+use super::newest::Newest;
+use super::tracked::{Labels, Tracked};
 use crate::config::Config;
 use crate::event::Event;
 use crate::metrics::{Accumulator, ScopeId};
 use crate::ports;
 
-/// The configuration, its metrics, and the connections a tick has to look at.
+/// The configuration, its metrics, and its connections.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) journal: Journal,
     metrics: RefCell<Accumulator>,
     memory: Cell<Option<VmMemory>>,
-    /// Connections on which nobody has spoken yet, with their context ids.
-    silent: RefCell<Vec<(u32, Weak<RefCell<Tracked>>)>>,
+    /// With their context ids; those that have ended go with the next tick.
+    connections: RefCell<Vec<(u32, Weak<RefCell<Tracked>>)>>,
+    newest: Newest,
+    pub(super) told_ports: RefCell<ToldPorts>,
     /// Reused by every callback so that none allocates.
     scratch: Cell<Vec<Event>>,
 }
@@ -35,7 +38,9 @@ impl Shared {
             journal: Journal::new(&config.log),
             metrics: RefCell::new(accumulator),
             memory: Cell::new(Some(VmMemory::new())),
-            silent: RefCell::default(),
+            connections: RefCell::default(),
+            newest: Newest::new(),
+            told_ports: RefCell::default(),
             scratch: Cell::default(),
             config,
         }
@@ -51,15 +56,23 @@ impl Shared {
         self.scratch.set(events);
     }
 
-    /// Remembers a connection on which nobody has spoken.
+    /// Says that this configuration is the newest.
+    pub(super) fn announce(&self) {
+        if let Err(status) = self.newest.tell(self.config.mode) {
+            self.journal
+                .line(Level::Warn, || format!("event=host_refused call=set_shared_data status={status}"));
+        }
+    }
+
+    /// A connection begins; it is looked at on every tick while it lives.
     pub(super) fn watch(&self, context_id: u32, connection: Weak<RefCell<Tracked>>) {
-        if let Ok(mut silent) = self.silent.try_borrow_mut() {
-            silent.push((context_id, connection));
+        if let Ok(mut connections) = self.connections.try_borrow_mut() {
+            connections.push((context_id, connection));
         }
     }
 
     /// The scope of a connection's metrics.
-    pub(super) fn scope(&self, labels: &crate::plugin::stream::Labels, destination: &str) -> ScopeId {
+    pub(super) fn scope(&self, labels: &Labels, destination: &str) -> ScopeId {
         self.with_metrics(|metrics| metrics.scope(|label| labels.value(label, destination)))
             .unwrap_or_default()
     }
@@ -77,26 +90,31 @@ impl Shared {
         ports::is_known(port) || self.config.named_ports().any(|ports| ports.contains(&port))
     }
 
-    /// Looks at the connections on which nobody has spoken and counts the tick.
+    /// Looks at the connections and counts the tick.
     pub(super) fn tick(&self) {
-        let silent = self.silent.try_borrow_mut().map(|mut silent| std::mem::take(&mut *silent));
-        let mut still = Vec::new();
-        for (context_id, connection) in silent.unwrap_or_default() {
-            let Some(tracked) = connection.upgrade() else { continue };
-            let Ok(mut tracked) = tracked.try_borrow_mut() else { continue };
-            if tracked.connection.is_recognised() {
-                continue;
-            }
-            if host::set_effective_context(context_id).is_ok() {
-                tracked.tick(self);
-            }
-            still.push((context_id, connection));
-        }
-        if let Ok(mut silent) = self.silent.try_borrow_mut() {
-            silent.append(&mut still);
-        }
+        self.tick_connections();
         let change = self.with_memory(VmMemory::change);
         self.with_metrics(|metrics| metrics.tick(change));
+    }
+
+    fn tick_connections(&self) {
+        let Ok(mut connections) = self.connections.try_borrow_mut() else { return };
+        connections.retain(|(_, tracked)| tracked.strong_count() > 0);
+        if connections.is_empty() {
+            return;
+        }
+        let now = host::now();
+        // Connections that began before it came live under an older configuration.
+        let newest = self.newest.told();
+        for (context_id, tracked) in connections.iter() {
+            let Some(tracked) = tracked.upgrade() else { continue };
+            let Ok(mut tracked) = tracked.try_borrow_mut() else { continue };
+            let newer = newest.filter(|newest| tracked.follows(newest)).map(|newest| newest.mode);
+            let wanted = tracked.connection.is_due(now) || newer.is_some();
+            if wanted && host::set_effective_context(*context_id).is_ok() {
+                tracked.tick(self, now, newer);
+            }
+        }
     }
 
     /// Tells the host all counts that it has not been told.
@@ -129,7 +147,7 @@ impl Shared {
         let mut host = HostMetrics::default();
         self.with_metrics(|metrics| what(metrics, &mut host));
         if let Some((call, status)) = host.refused {
-            self.journal.line(Level::Warn, format_args!("event=host_refused call={call} status={status}"));
+            self.journal.line(Level::Warn, || format!("event=host_refused call={call} status={status}"));
         }
     }
 
@@ -138,10 +156,4 @@ impl Shared {
     fn with_metrics<T>(&self, what: impl FnOnce(&mut Accumulator) -> T) -> Option<T> {
         self.metrics.try_borrow_mut().ok().map(|mut metrics| what(&mut metrics))
     }
-}
-
-/// Reads an address as Envoy writes it, `ip:port` or `[ip]:port`; none for a Unix socket.
-pub(super) fn socket_address(text: &[u8]) -> Option<(IpAddr, u16)> {
-    let address: SocketAddr = std::str::from_utf8(text).ok()?.parse().ok()?;
-    Some((address.ip(), address.port()))
 }

@@ -211,8 +211,14 @@ fn a_tick_without_news_costs_little() {
     let names: Vec<_> = calls.iter().map(|call| call.name).collect();
     assert_eq!(
         names,
-        ["set_effective_context", "set_effective_context", "increment_metric"],
-        "the heartbeat"
+        [
+            "get_current_time_nanoseconds",
+            "get_shared_data",
+            "get_current_time_nanoseconds",
+            "get_shared_data",
+            "increment_metric"
+        ],
+        "twice the time and the newest configuration's mode, once the heartbeat"
     );
     silent.close(Ending::ClientFin);
 }

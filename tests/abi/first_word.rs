@@ -56,7 +56,8 @@ fn another_server_that_speaks_first() {
 bytes_total{{sender=server}} {server}
 connections_closed_total{{phase=opaque,by=server}} 1
 connections_total{{protocol=server_first}} 1
-opaque_total{{reason={reason}}} 1"
+opaque_total{{reason={reason}}} 1
+server_first_detected_total{{protocol=smtp}} 1"
         );
         assert_eq!(counted(&vm, OUTBOUND_ORDERS), expected.lines().collect::<Vec<_>>());
         assert_gauges_are_zero(&vm);

@@ -126,7 +126,8 @@ fn a_profile_exports_its_own_metrics_and_those_of_the_smaller_ones() {
         names.split_whitespace().map(|name| format!("firstword_{name}")).collect::<BTreeSet<_>>()
     };
     let minimal = names(
-        "connections_total connections_active pre_handshake_errors_total handshakes_total commands_total
+        "connections_total connections_active greeting_timeouts_total server_first_detected_total
+         pre_handshake_errors_total handshakes_total commands_total
          commands_in_flight errors_total bytes_total opaque_total heartbeat_total vm_memory_bytes series
          series_overflow_total build_info",
     );

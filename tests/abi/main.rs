@@ -22,8 +22,10 @@ mod faults;
 mod first_word;
 mod labels;
 mod lifecycle;
+mod mode;
 mod scripts;
 mod session;
+mod silence;
 
 use host::Vm;
 

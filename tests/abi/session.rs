@@ -28,6 +28,7 @@ fn assert_counted(script: &[Turn], answered: &[(&str, u64)], expected: &[&str]) 
     plugin.flush();
     let (client, server) = bytes(script);
     let mut expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
+    expected.push("server_first_detected_total{protocol=mysql} 1".to_owned());
     expected.push(format!("bytes_total{{sender=client}} {client}"));
     expected.push(format!("bytes_total{{sender=server}} {server}"));
     for (command, count) in answered {
@@ -93,6 +94,7 @@ connections_total{{protocol=mysql}} 1
 errors_total{{errno=1146}} 1
 greeting_duration_microseconds_sum 3001
 greeting_duration_seconds_count 1
+greeting_timeouts_total 0
 greetings_total{{flavor=mariadb,release=10.11}} 1
 handshake_duration_microseconds_sum 3001
 handshake_duration_seconds_count 1
@@ -117,6 +119,7 @@ plaintext_full_auth_total 0
 prepared_statements_open 0
 result_sets_total 3
 rows_total 6
+server_first_detected_total{{protocol=mysql}} 1
 slow_flag_total 0
 statements_total{{verb=select}} 4
 statements_total{{verb=update}} 1

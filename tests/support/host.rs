@@ -51,8 +51,17 @@ const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
 const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
 /// Attributes that are read once, when a connection begins to be told of.
-const SET_UP: [&str; 4] =
-    ["xds.listener_direction", "destination.address", "xds.cluster_name", "cluster_name"];
+const SET_UP: [&str; 6] = [
+    "xds.listener_direction",
+    "destination.address",
+    "xds.cluster_name",
+    "cluster_name",
+    "plugin_name",
+    "plugin_root_id",
+];
+
+/// Attributes that a line of the log may ask for besides, in the callback that writes it.
+const TO_LOG: [&str; 3] = ["upstream.address", "xds.cluster_name", "cluster_name"];
 
 /// One call of the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,9 +93,13 @@ struct Host {
     log: Vec<(u32, String)>,
     /// Since the callback began.
     calls: Vec<Call>,
+    /// By key.
+    shared_data: BTreeMap<String, Vec<u8>>,
     faults: BTreeMap<&'static str, u32>,
     /// What the module must never do. Told after the callback, for a panic inside one ends the process.
     violations: Vec<String>,
+    /// What it must not do in a callback that writes no line to the log.
+    unless_logged: Vec<String>,
 }
 
 thread_local! {
@@ -216,7 +229,10 @@ unsafe extern "C" fn proxy_get_property(
         let key = (host.context(), path.clone());
         let once = host.properties_read.insert(key.clone());
         if !once || !SET_UP.contains(&path.as_str()) && path != "response.flags" {
-            host.violations.push(format!("get_property {path} of {}", key.0));
+            let violation = format!("get_property {path} of {}", key.0);
+            let list =
+                if TO_LOG.contains(&path.as_str()) { &mut host.unless_logged } else { &mut host.violations };
+            list.push(violation);
         }
         host.called("get_property", &path)?;
         host.properties.get(&key).cloned().ok_or(NOT_FOUND)
@@ -226,6 +242,47 @@ unsafe extern "C" fn proxy_get_property(
         Err(status) => return status,
     }
     OK
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_shared_data(
+    key: *const u8,
+    key_size: usize,
+    value: *mut *mut u8,
+    value_size: *mut usize,
+    cas: *mut u32,
+) -> u32 {
+    let key = unsafe { text(key, key_size) };
+    let found = host(|host| {
+        host.called("get_shared_data", &key)?;
+        host.shared_data.get(&key).cloned().ok_or(NOT_FOUND)
+    });
+    match found {
+        Ok(bytes) => unsafe {
+            *cas = 1;
+            give(&bytes, value, value_size);
+        },
+        Err(status) => return status,
+    }
+    OK
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_set_shared_data(
+    key: *const u8,
+    key_size: usize,
+    value: *const u8,
+    value_size: usize,
+    cas: u32,
+) -> u32 {
+    let key = unsafe { text(key, key_size) };
+    let value = unsafe { std::slice::from_raw_parts(value, value_size) }.to_vec();
+    answer(|host| {
+        host.called("set_shared_data", &key)?;
+        assert_eq!(cas, 0, "whatever it was");
+        host.shared_data.insert(key, value);
+        Ok(())
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -279,11 +336,11 @@ macro_rules! never_called {
 never_called! {
     proxy_add_header_map_value proxy_call_foreign_function proxy_close_stream proxy_continue_stream
     proxy_dequeue_shared_queue proxy_done proxy_enqueue_shared_queue proxy_get_header_map_pairs
-    proxy_get_header_map_value proxy_get_log_level proxy_get_metric proxy_get_shared_data proxy_get_status
+    proxy_get_header_map_value proxy_get_log_level proxy_get_metric proxy_get_status
     proxy_grpc_call proxy_grpc_cancel proxy_grpc_close proxy_grpc_send proxy_grpc_stream proxy_http_call
     proxy_register_shared_queue proxy_remove_header_map_value proxy_replace_header_map_value
     proxy_resolve_shared_queue proxy_send_local_response proxy_set_buffer_bytes proxy_set_header_map_pairs
-    proxy_set_property proxy_set_shared_data
+    proxy_set_property
 }
 
 /// One Envoy worker's VM: this thread.
@@ -310,7 +367,14 @@ impl Vm {
 
     /// A plugin; an error if it refuses its configuration.
     pub fn try_plugin(&self, configuration: &str) -> Result<Plugin, Plugin> {
+        self.named_plugin("firstword", configuration)
+    }
+
+    /// The same for a plugin of this name.
+    pub fn named_plugin(&self, name: &str, configuration: &str) -> Result<Plugin, Plugin> {
         let id = new_context(0);
+        set_property(id, "plugin_name", Some(name.into()));
+        set_property(id, "plugin_root_id", Some("firstword".into()));
         assert!(callback(id, || proxy_on_vm_start(id, 0)).0);
         host(|host| host.buffer = Some((PLUGIN_CONFIGURATION, configuration.into())));
         let (accepted, _) = callback(id, || proxy_on_configure(id, configuration.len()));
@@ -480,6 +544,11 @@ impl Stream {
         calls
     }
 
+    /// The connection to the server is there.
+    pub fn established(&self) {
+        set_property(self.id, "upstream.address", Some("10.0.0.5:3306".into()));
+    }
+
     /// The callbacks of an ending, in Envoy's order. Gives the host calls of the close itself.
     pub fn close(self, ending: Ending) -> Vec<Call> {
         let flags = match ending {
@@ -548,7 +617,13 @@ fn callback<T>(id: u32, call: impl FnOnce() -> T) -> (T, Vec<Call>) {
     let result = call();
     let (calls, violations) = host(|host| {
         host.buffer = None;
-        (std::mem::take(&mut host.calls), std::mem::take(&mut host.violations))
+        let calls = std::mem::take(&mut host.calls);
+        let mut violations = std::mem::take(&mut host.violations);
+        let unless_logged = std::mem::take(&mut host.unless_logged);
+        if count(&calls, "log") == 0 {
+            violations.extend(unless_logged);
+        }
+        (calls, violations)
     });
     assert!(violations.is_empty(), "{violations:?}");
     (result, calls)

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::connection::{Connection, Inspection};
+use firstword::connection::{Connection, Inspection, Setup};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::session::Observer;
 
@@ -39,7 +40,12 @@ impl Told {
 /// What a connection tells on which these bytes pass in this order.
 pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told {
     let mut events = Vec::new();
-    let mut connection = Connection::new(Inspection::Full, Protocol::Unknown, Timestamp::default());
+    let mut connection = Connection::new(Setup {
+        inspection: Inspection::Full,
+        expected: Protocol::Unknown,
+        greeting_timeout: Duration::MAX,
+        opened: Timestamp::default(),
+    });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };

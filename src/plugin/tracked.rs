@@ -1,0 +1,147 @@
+//! A connection, where its metrics go, and what is said about it.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use log::Level;
+
+use super::advice::{self, Place};
+use super::host;
+use super::newest::Told;
+use super::shared::Shared;
+use super::stream::{attribute, cluster_name, integer};
+use crate::clock::Timestamp;
+use crate::config::{self, Mode};
+use crate::connection::{Connection, Inspection, Setup};
+use crate::event::{Direction, Event, Protocol};
+use crate::metrics::{ScopeId, ScopeLabel};
+use crate::ports;
+
+/// The values of `metrics.labels` that are known when a connection begins.
+pub(super) struct Labels {
+    direction: Direction,
+    port: Cow<'static, str>,
+}
+
+impl Labels {
+    pub(super) fn value<'a>(&'a self, label: ScopeLabel, destination: &'a str) -> &'a str {
+        match label {
+            ScopeLabel::Direction => self.direction.label(),
+            ScopeLabel::Destination => destination,
+            ScopeLabel::Port => &self.port,
+        }
+    }
+}
+
+/// A connection and what belongs to it at the host's side.
+pub(super) struct Tracked {
+    pub(super) connection: Connection,
+    /// Of the configuration it follows.
+    mode: Mode,
+    labels: Labels,
+    place: Place,
+    /// The name of the rule that matched.
+    rule: Option<Rc<str>>,
+    scope: Option<ScopeId>,
+}
+
+impl Tracked {
+    /// Reads once what is needed of a new connection's attributes.
+    pub(super) fn begin(shared: &Shared) -> Rc<RefCell<Self>> {
+        let direction = match integer("xds\0listener_direction") {
+            Some(1) => Direction::Inbound,
+            Some(2) => Direction::Outbound,
+            _ => Direction::Unspecified,
+        };
+        let destination = attribute("destination\0address").and_then(|text| socket_address(&text));
+        let port = destination.map(|destination| destination.port());
+        let config = &shared.config;
+        let policy = config.policy(port, destination.map(|destination| destination.ip()), direction);
+        let hint = port.map_or(Protocol::Unknown, ports::expected);
+        let (inspection, expected) = match (config.mode, policy.protocol) {
+            (Mode::Off, _) | (_, config::Protocol::Opaque) => (Inspection::Nothing, Protocol::Opaque),
+            (_, config::Protocol::Mysql) => (Inspection::Full, Protocol::Mysql),
+            (_, config::Protocol::ServerFirst) => (Inspection::FirstBytes, Protocol::ServerFirst),
+            (_, config::Protocol::Detect) => (Inspection::Full, hint),
+        };
+        let named = port.filter(|port| shared.is_named(*port));
+        let greeting_timeout = policy.greeting_timeout;
+        Rc::new(RefCell::new(Self {
+            connection: Connection::new(Setup {
+                inspection,
+                expected,
+                greeting_timeout,
+                opened: host::now(),
+            }),
+            mode: config.mode,
+            labels: Labels { direction, port: named.map_or("other".into(), |port| port.to_string().into()) },
+            place: Place { direction, destination, expected },
+            rule: policy.name.as_deref().map(Rc::from),
+            scope: None,
+        }))
+    }
+
+    /// A newer configuration than its own came while the connection was open, with another mode.
+    pub(super) fn follows(&self, newest: &Told) -> bool {
+        newest.mode != self.mode && self.connection.opened() < newest.since
+    }
+
+    /// Lets the connection take something and records what it tells.
+    pub(super) fn handle(&mut self, shared: &Shared, what: impl FnOnce(&mut Connection, &mut Vec<Event>)) {
+        let mut events = shared.events();
+        what(&mut self.connection, &mut events);
+        self.record(shared, &events);
+        shared.put_back(events);
+    }
+
+    /// Some time has gone by; `newer` is the mode of a newer configuration. What was not looked at before
+    /// cannot be followed from its middle, so nothing but `off` changes how an open connection is seen.
+    pub(super) fn tick(&mut self, shared: &Shared, now: Timestamp, newer: Option<Mode>) {
+        let off = newer == Some(Mode::Off);
+        self.mode = newer.unwrap_or(self.mode);
+        self.handle(shared, |connection, events| {
+            if off {
+                connection.handle_off(events);
+            }
+            connection.handle_tick(now, events);
+        });
+    }
+
+    /// Records what happened. Where no rule names the destination it is Envoy's cluster, which is
+    /// chosen after this filter's first callback: so it is asked for when there is something to record.
+    fn record(&mut self, shared: &Shared, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        let Self { labels, rule, scope, .. } = self;
+        let scope = *scope.get_or_insert_with(|| match rule {
+            Some(name) => shared.scope(labels, name),
+            None => shared.scope(labels, &cluster_name().unwrap_or_else(|| "passthrough".to_owned())),
+        });
+        shared.record(scope, events);
+        for event in events {
+            match event {
+                Event::GreetingTimeout => advice::greeting_timeout(&shared.journal, &self.place),
+                Event::ServerFirst(spoken) => {
+                    if let Ok(mut told) = shared.told_ports.try_borrow_mut() {
+                        told.server_first(&shared.journal, &self.place, *spoken);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(report) = self.connection.take_report() {
+            let version = crate::VERSION;
+            shared
+                .journal
+                .line(Level::Warn, || format!("event=opaque reason=desync version={version} {report}"));
+        }
+    }
+}
+
+/// Reads an address as Envoy writes it, `ip:port` or `[ip]:port`; none for a Unix socket.
+fn socket_address(text: &[u8]) -> Option<SocketAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

@@ -1,0 +1,204 @@
+//! Servers that say nothing, and servers that speak first where nobody said so: what is counted and logged.
+
+use std::time::Duration;
+
+use crate::host::{Destination, Ending, ORDERS, Vm};
+use crate::scripts::{self, play, run};
+use crate::support::packets::*;
+use crate::{assert_gauges_are_zero, sum};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn timeouts(vm: &Vm) -> u64 {
+    sum(vm, "greeting_timeouts_total", &[])
+}
+
+#[test]
+fn a_silent_server_is_told_of_once() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&ORDERS);
+    stream.established();
+    for _ in 0..9 {
+        vm.advance(SECOND / 2);
+        plugin.tick();
+    }
+    assert_eq!((timeouts(&vm), vm.log()), (0, vec![]), "after 4.5 s");
+    vm.advance(SECOND / 2);
+    plugin.flush();
+    assert_eq!(timeouts(&vm), 1);
+    let log = vm.log();
+    let [(3, line)] = log.as_slice() else { panic!("{log:?}") };
+    let start = "event=greeting_timeout direction=outbound destination=10.0.0.5:3306 cluster=orders \
+                 upstream=10.0.0.5:3306 causes=\"1: the server resolves the client's name in a slow DNS";
+    assert!(line.starts_with(start), "{line}");
+    for _ in 0..20 {
+        vm.advance(SECOND);
+        plugin.tick();
+    }
+    // The connection is none the worse for it.
+    play(&stream, &scripts::classic());
+    stream.close(Ending::ClientFin);
+    plugin.flush();
+    assert_eq!((timeouts(&vm), vm.log()), (1, vec![]));
+    assert_eq!(sum(&vm, "greetings_total", &[]), 1);
+    assert_eq!(sum(&vm, "commands_total", &[]), 10);
+    assert_gauges_are_zero(&vm);
+}
+
+#[test]
+fn a_server_that_is_not_reached_is_another_cause() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&Destination { cluster: None, ..ORDERS });
+    vm.advance(5 * SECOND);
+    plugin.flush();
+    assert_eq!(timeouts(&vm), 1);
+    let expected = "event=greeting_timeout direction=outbound destination=10.0.0.5:3306 cluster=unknown \
+                    upstream=none causes=\"the connection to the server is not established: address, \
+                    firewall, the server's backlog\"";
+    assert_eq!(vm.log(), [(3, expected.to_owned())]);
+    stream.close(Ending::Refused);
+}
+
+/// The configuration, where the connection goes, what passes, and after how many seconds its end is told.
+#[test]
+fn how_long_a_server_may_be_silent() {
+    let mail = Destination { address: "10.0.0.9:25", ..ORDERS };
+    let unknown = Destination { address: "10.0.0.9:10000", ..ORDERS };
+    let client = |bytes: &[u8]| Some(bytes.to_vec());
+    let cases = [
+        ("{}", &mail, None, Some(5)),
+        ("{}", &unknown, None, None),
+        (r#"{"defaults": {"protocol": "mysql"}}"#, &unknown, None, Some(5)),
+        (r#"{"defaults": {"protocol": "opaque"}}"#, &ORDERS, None, None),
+        (r#"{"mode": "off"}"#, &ORDERS, None, None),
+        (r#"{"mode": "observe"}"#, &ORDERS, None, Some(5)),
+        (r#"{"defaults": {"greeting_timeout_ms": 2000}}"#, &ORDERS, None, Some(2)),
+        (r#"{"defaults": {"greeting_timeout_ms": 2000}, "rules": [{}]}"#, &ORDERS, None, Some(2)),
+        (r#"{"rules": [{"greeting_timeout_ms": 3000}]}"#, &ORDERS, None, Some(3)),
+        ("{}", &ORDERS, client(b"GET / HTTP/1.1\r\n\r\n"), None),
+        ("{}", &ORDERS, client(b"\x16\x03\x01\0\x01"), None),
+        ("{}", &ORDERS, client(b"PRO"), Some(5)),
+        ("{}", &ORDERS, client(b"PROXY UNKNOWN\r\n"), Some(5)),
+    ];
+    for (configuration, destination, said, expected) in cases {
+        let vm = Vm::start();
+        let plugin = vm.plugin(configuration);
+        let stream = plugin.connect(destination);
+        if let Some(bytes) = &said {
+            stream.client(bytes);
+        }
+        let mut told = None;
+        for seconds in 1..=8 {
+            vm.advance(SECOND);
+            plugin.flush();
+            if told.is_none() && timeouts(&vm) > 0 {
+                told = Some(seconds);
+            }
+        }
+        let case = format!("{configuration} {destination:?} {said:?}");
+        assert_eq!(told, expected, "{case}");
+        assert_eq!(timeouts(&vm), u64::from(expected.is_some()), "{case}");
+        stream.close(Ending::Drain);
+    }
+}
+
+#[test]
+fn a_greeting_in_time_is_no_timeout() {
+    for bytes in [greeting(), b"220 mail ESMTP\r\n".to_vec(), vec![0x4a]] {
+        let vm = Vm::start();
+        let plugin = vm.plugin("");
+        let stream = plugin.connect(&ORDERS);
+        vm.advance(4 * SECOND);
+        stream.server(&bytes);
+        vm.advance(4 * SECOND);
+        plugin.flush();
+        assert_eq!(timeouts(&vm), 0);
+        stream.close(Ending::ClientFin);
+    }
+}
+
+#[test]
+fn a_clock_that_steps_back_is_no_timeout() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&ORDERS);
+    vm.step_back(100 * SECOND);
+    plugin.flush();
+    assert_eq!(timeouts(&vm), 0);
+    stream.close(Ending::ClientFin);
+}
+
+/// Where the connection goes, who speaks there, and what is said about it.
+#[test]
+fn a_server_that_speaks_first_unannounced_is_named_once_with_what_to_declare() {
+    let mysql: &[u8] = &greeting();
+    let place = |direction, address| Destination { direction, address, cluster: Some("c") };
+    let cases = [
+        (
+            place(Some(2), "55.108.108.2:10000"),
+            mysql,
+            3,
+            "event=server_first_undeclared direction=outbound destination=55.108.108.2:10000 cluster=c seen=mysql \
+             expected=unknown fix=\"an HTTP Service on port 10000 anywhere in the mesh makes this connection hang: \
+             declare a ServiceEntry with addresses [55.108.108.2] and the port {number: 10000, name: tcp-mysql, \
+             protocol: TCP}\" rule=\"match.ports [10000], protocol mysql\"",
+        ),
+        (
+            place(Some(1), "10.0.0.7:2500"),
+            b"220 mail ESMTP\r\n",
+            3,
+            "event=server_first_undeclared direction=inbound destination=10.0.0.7:2500 cluster=c seen=smtp \
+             expected=unknown fix=\"name the Service's port 2500 tcp-smtp, and for clients without a sidecar set \
+             portLevelMtls 2500 to DISABLE in a PeerAuthentication: else they hang\" \
+             rule=\"match.ports [2500], protocol server_first\"",
+        ),
+        (
+            place(None, "10.0.0.7:3306"),
+            b"@RSYNCD: 31.0\n",
+            3,
+            "event=server_first_undeclared direction=unspecified destination=10.0.0.7:3306 cluster=c seen=other \
+             expected=mysql fix=\"no listener filter may wait for the client on port 3306\" \
+             rule=\"match.ports [3306], protocol server_first\"",
+        ),
+        (
+            place(None, "10.0.0.7:10000"),
+            mysql,
+            2,
+            "event=server_first_undeclared direction=unspecified destination=10.0.0.7:10000 cluster=c seen=mysql \
+             expected=unknown fix=\"no listener filter may wait for the client on port 10000\" \
+             rule=\"match.ports [10000], protocol mysql\"",
+        ),
+    ];
+    for (destination, bytes, level, expected) in cases {
+        let vm = Vm::start();
+        let plugin = vm.plugin(r#"{"log": {"level": "info"}}"#);
+        vm.log();
+        for _ in 0..3 {
+            let stream = plugin.connect(&destination);
+            stream.server(bytes);
+            stream.close(Ending::ServerFin);
+        }
+        assert_eq!(vm.log(), [(level, expected.to_owned())]);
+    }
+}
+
+#[test]
+fn what_was_declared_is_not_worth_a_line() {
+    let declared =
+        r#"{"rules": [{"match": {"ports": [10000]}, "protocol": "mysql"}], "log": {"level": "info"}}"#;
+    for (address, script) in [
+        ("10.0.0.7:10000", scripts::classic()),
+        ("10.0.0.7:3306", scripts::classic()),
+        ("10.0.0.7:25", scripts::smtp()),
+        ("10.0.0.7:8080", scripts::http()),
+        ("/run/mysqld.sock", scripts::classic()),
+    ] {
+        let vm = Vm::start();
+        let plugin = vm.plugin(declared);
+        vm.log();
+        run(&plugin, &Destination { address, ..ORDERS }, &script, Ending::ClientFin);
+        assert_eq!(vm.log(), [], "{address}");
+    }
+}
