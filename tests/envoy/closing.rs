@@ -32,6 +32,7 @@ const GREETING: &str = "
     connections_total{protocol=mysql} 1
     greeting_duration_seconds_count 1
     greetings_total{flavor=mariadb,release=10.11} 1
+    server_first_detected_total{protocol=mysql} 1
     handshakes_total{result=aborted} 1
     bytes_total{sender=server} 104
 ";
@@ -171,6 +172,7 @@ const CASES: [Case; 13] = [
         },
         before: NOTHING,
         counted: "connections_closed_total{by=RESETTER,phase=greeting} 1
+                  server_first_detected_total{protocol=mysql} 1
                   bytes_total{sender=server} 40",
     },
     Case {
@@ -194,6 +196,7 @@ const CASES: [Case; 13] = [
         counted: "connections_closed_total{by=server,phase=authentication} 1
                   greeting_duration_seconds_count 1
                   greetings_total{flavor=mariadb,release=10.11} 1
+                  server_first_detected_total{protocol=mysql} 1
                   handshakes_total{result=error} 1
                   handshake_duration_seconds_count 1
                   handshake_errors_total{errno=1045,plugin=mysql_native_password} 1

@@ -6,6 +6,7 @@ pub const LOGIN: &str = "
     connections_total{protocol=mysql} 1
     greeting_duration_seconds_count 1
     greetings_total{flavor=mariadb,release=10.11} 1
+    server_first_detected_total{protocol=mysql} 1
     handshakes_total{result=ok} 1
     handshake_duration_seconds_count 1
     bytes_total{sender=client} 223

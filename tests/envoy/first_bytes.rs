@@ -5,10 +5,11 @@ use firstword::event::Sender::{self, Client, Server as Upstream};
 use serde_json::json;
 
 use crate::bootstrap::{MYSQL, configured};
+use crate::counted::LOGIN;
 use crate::ledger::Ledger;
 use crate::support::envoy::Envoy;
 use crate::support::peer::Server;
-use crate::traffic::Pair;
+use crate::traffic::{Pair, login};
 
 type Said = &'static [(Sender, &'static [u8])];
 
@@ -55,6 +56,7 @@ const CASES: [(&str, Said, &str); 8] = [
         "SMTP",
         SMTP,
         "connections_total{protocol=server_first} 1
+         server_first_detected_total{protocol=smtp} 1
          opaque_total{reason=not_mysql} 1
          connections_closed_total{by=client,phase=opaque} 1",
     ),
@@ -78,6 +80,7 @@ const CASES: [(&str, Said, &str); 8] = [
         "X Protocol, a notice first",
         MYSQL_X,
         "connections_total{protocol=server_first} 1
+         server_first_detected_total{protocol=other} 1
          opaque_total{reason=not_mysql} 1
          connections_closed_total{by=client,phase=opaque} 1",
     ),
@@ -113,7 +116,8 @@ fn bytes(said: Said) -> String {
 /// Whatever a rule expects, the first bytes decide.
 #[test]
 fn other_protocols_pass_untouched_and_are_told_apart() {
-    for expected in ["detect", "mysql"] {
+    let undeclared = "event=server_first_undeclared direction=unspecified destination=127.0.0.1:";
+    for (expected, logged) in [("detect", &[][..]), ("mysql", &[undeclared][..])] {
         let server = Server::start();
         let configuration = json!({"defaults": {"protocol": expected}});
         let envoy = Envoy::start(configured(server.address(), configuration));
@@ -126,7 +130,7 @@ fn other_protocols_pass_untouched_and_are_told_apart() {
             pair.close();
             ledger.expect(&format!("{}{counted}", bytes(said)));
         }
-        ledger.finish();
+        ledger.finish_having_logged(logged);
     }
 }
 
@@ -168,6 +172,7 @@ fn silence_that_ends_is_counted_once() {
         "connections_active{{protocol=mysql}} -1
          connections_active{{protocol=server_first}} 1
          connections_total{{protocol=server_first}} 1
+         server_first_detected_total{{protocol=smtp}} 1
          opaque_total{{reason=not_mysql}} 1
          {}",
         bytes(SMTP)
@@ -177,7 +182,33 @@ fn silence_that_ends_is_counted_once() {
         "connections_active{protocol=server_first} -1
          connections_closed_total{by=client,phase=opaque} 1",
     );
-    ledger.finish();
+    ledger.finish_having_logged(&["seen=smtp expected=mysql"]);
+}
+
+/// A server that says nothing for too long is counted once and logged once with the causes, and the connection is none
+/// the worse for it.
+#[test]
+fn a_silent_server_is_told_of_and_its_connection_goes_on() {
+    let server = Server::start();
+    let configuration = json!({"defaults": {"protocol": "mysql", "greeting_timeout_ms": 1000}});
+    let envoy = Envoy::start(configured(server.address(), configuration));
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
+    ledger.expect(
+        "connections_active{protocol=mysql} 1
+         greeting_timeouts_total 1",
+    );
+    ledger.rest();
+    pair.play(&login());
+    ledger.expect(LOGIN);
+    pair.close();
+    ledger.expect(
+        "connections_active{protocol=mysql} -1
+         connections_closed_total{by=client,phase=command} 1",
+    );
+    let upstream = server.address();
+    let line = format!("cluster=mysql upstream={upstream} causes=\"1: the server resolves the client's name");
+    ledger.finish_having_logged(&[&line]);
 }
 
 /// Not looked at, but counted, under its cluster.

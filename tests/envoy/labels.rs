@@ -18,6 +18,7 @@ const PROFILES: [(Profile, &str, &str); 3] = [
         Profile::Minimal,
         "minimal",
         "connections_total{protocol=mysql} 1
+         server_first_detected_total{protocol=mysql} 1
          handshakes_total{result=ok} 1
          commands_total{command=ping} 1
          commands_total{command=query} 6
@@ -133,7 +134,7 @@ fn a_port_that_nobody_named_is_other() {
     let mut ledger = Ledger::with_labels(&envoy, &[("direction", "inbound"), ("port", "other")]);
     run_session(&envoy, MYSQL, &server);
     ledger.expect(&counted(Profile::Standard));
-    ledger.finish();
+    ledger.finish_having_logged(&["event=server_first_undeclared direction=inbound"]);
 }
 
 /// Whatever a cluster is called, the name of the metric stays in one piece, and all labels come out.

@@ -68,13 +68,24 @@ impl<'e> Ledger<'e> {
 
     /// Several ticks later nothing else has been counted, nothing is left in a gauge of what connections hold, and Envoy's
     /// log is clean.
-    pub fn finish(mut self) {
+    pub fn finish(self) {
+        self.finish_having_logged(&[]);
+    }
+
+    /// The same, but for these lines of the filter's, each a part of one.
+    pub fn finish_having_logged(mut self, lines: &[&str]) {
         self.rest();
         for (line, value) in &self.before {
             let is_live = LIVE.iter().any(|gauge| line.starts_with(gauge));
             assert!(!is_live || *value == 0, "{line} {value}, and all connections are closed");
         }
-        assert_clean(&self.envoy.log());
+        let log = self.envoy.log();
+        let logged: Vec<_> = log.lines().filter(|line| line.contains("wasm log")).collect();
+        let each_is_there = logged.len() == lines.len()
+            && logged.iter().zip(lines).all(|(logged, line)| logged.contains(line));
+        assert!(each_is_there, "logged: {logged:#?}\nexpected: {lines:#?}");
+        let others: Vec<_> = log.lines().filter(|line| !line.contains("wasm log")).collect();
+        assert_clean(&others.join("\n"));
     }
 
     /// Waits for several ticks, in which nothing is counted.

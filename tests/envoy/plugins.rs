@@ -43,6 +43,7 @@ fn plugins_that_share_a_vm_count_apart() {
     }
     let minimal = "
         connections_total{destination=second,direction=unspecified,protocol=mysql} 2
+        server_first_detected_total{destination=second,direction=unspecified,protocol=mysql} 2
         handshakes_total{destination=second,direction=unspecified,result=ok} 2
         commands_total{command=ping,destination=second,direction=unspecified} 2
         commands_total{command=query,destination=second,direction=unspecified} 12

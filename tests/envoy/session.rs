@@ -33,6 +33,7 @@ firstword_connections_active{destination="mysql",direction="unspecified",protoco
 firstword_connections_closed_total{by="client",destination="mysql",direction="unspecified",phase="command"} 1
 firstword_connections_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_errors_total{destination="mysql",direction="unspecified",errno="1146"} 1
+firstword_greeting_timeouts_total{destination="mysql",direction="unspecified"} 0
 firstword_greetings_total{destination="mysql",direction="unspecified",flavor="mariadb",release="10.11"} 1
 firstword_handshakes_total{destination="mysql",direction="unspecified",result="aborted"} 0
 firstword_handshakes_total{destination="mysql",direction="unspecified",result="error"} 0
@@ -54,7 +55,8 @@ firstword_plaintext_full_auth_total{destination="mysql",direction="unspecified"}
 firstword_prepared_statements_open{destination="mysql",direction="unspecified"} 0
 firstword_rows_total{destination="mysql",direction="unspecified"} 4
 firstword_series_overflow_total{} 0
-firstword_series{} 91
+firstword_series{} 93
+firstword_server_first_detected_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_slow_flag_total{destination="mysql",direction="unspecified"} 0
 firstword_statements_total{destination="mysql",direction="unspecified",verb="ddl"} 1
 firstword_statements_total{destination="mysql",direction="unspecified",verb="insert"} 1
@@ -150,6 +152,7 @@ const GREETED: &str = "
     connections_total{protocol=mysql} 1
     greeting_duration_seconds_count 1
     greetings_total{flavor=mariadb,release=10.11} 1
+    server_first_detected_total{protocol=mysql} 1
     handshake_duration_seconds_count 1
 ";
 
