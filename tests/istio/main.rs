@@ -21,6 +21,7 @@ mod manifests;
 mod pilot;
 #[cfg(feature = "netns")]
 mod run;
+mod schemas;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "netns")]
