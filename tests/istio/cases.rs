@@ -21,6 +21,8 @@ pub const HTTP_POD_PORT: u16 = 8080;
 pub const MYSQL_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
 pub const MYSQL_POD: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
 pub const MYSQL_PORT: u16 = 3306;
+/// Its port where nothing is declared: on 3306 Istio would take it for TCP all the same.
+pub const UNDECLARED_PORT: u16 = 3307;
 
 /// One row of the table.
 pub struct Case {
@@ -144,8 +146,10 @@ impl Case {
             MeshOf::DeclaredTcp => Port { protocol: Protocol::Tcp, ..http },
             _ => http,
         };
-        let protocol = if self.mesh == MeshOf::Undeclared { Protocol::Auto } else { Protocol::Tcp };
-        let mysql = Port { number: MYSQL_PORT, target: MYSQL_PORT, protocol };
+        let mysql = match self.mesh {
+            MeshOf::Undeclared => Port { number: UNDECLARED_PORT, target: MYSQL_PORT, protocol: Protocol::Auto },
+            _ => Port { number: MYSQL_PORT, target: MYSQL_PORT, protocol: Protocol::Tcp },
+        };
         let inbound = matches!(self.clients, Clients::Inbound { .. });
         let mysql_pod = if inbound { proxy.address } else { MYSQL_POD.into() };
         let mut services = vec![
@@ -230,14 +234,20 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "A4",
-        what: "a database Service in the mesh, its port declares no protocol",
+        what: "a database Service in the mesh on port 3307, which declares no protocol",
         mesh: MeshOf::Undeclared,
-        clients: service(Hang, None),
+        clients: Clients::Outbound(Outbound {
+            to: (MYSQL_SERVICE, UNDECLARED_PORT),
+            also: None,
+            expected: Hang,
+            http: None,
+            excluded: false,
+        }),
         ..BASE
     },
     Case {
         name: "A5",
-        what: "the same, declared `tcp`",
+        what: "a database Service in the mesh, its port declared `tcp`",
         clients: service(Greeting, None),
         ..BASE
     },
@@ -513,7 +523,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "I7",
-        what: "DISABLE, the port declares no protocol",
+        what: "DISABLE, the Service's port is 3307 and declares no protocol",
         mesh: MeshOf::Undeclared,
         resources: "
             {kind: PeerAuthentication, metadata: {name: default, namespace: istio-system}, spec: {mtls: {mode: DISABLE}}}",

@@ -15,6 +15,7 @@
 
 mod applier;
 mod cases;
+mod istiod;
 #[cfg(feature = "netns")]
 mod lab;
 mod manifests;

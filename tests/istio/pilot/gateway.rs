@@ -10,7 +10,8 @@ use super::shape::{shape, tcp_proxy};
 use super::wasm_plugin::{Direction, Plugin, before};
 
 pub fn listeners(services: &[Service], proxy: &Proxy, resources: &[Resource], plugins: &[Plugin]) -> Vec<Value> {
-    let mut ports: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+    // The chains of each, and whether any asks for the name in a ClientHello.
+    let mut ports: BTreeMap<u64, (Vec<Value>, bool)> = BTreeMap::new();
     for gateway in of_kind(resources, "Gateway") {
         let selector = gateway.spec()["selector"].as_object().expect("a selector");
         // A Gateway selects in all namespaces.
@@ -19,13 +20,15 @@ pub fn listeners(services: &[Service], proxy: &Proxy, resources: &[Resource], pl
         }
         for server in gateway.spec()["servers"].as_array().expect("servers") {
             let number = server["port"]["number"].as_u64().expect("a port");
-            ports.entry(number).or_default().extend(chains(services, gateway, server, resources, plugins));
+            let (all, by_name) = ports.entry(number).or_default();
+            all.extend(chains(services, gateway, server, resources, plugins));
+            *by_name |= server["port"]["protocol"] == "TLS";
         }
     }
-    let listener = |(port, chains): (u64, Vec<Value>)| {
+    let listener = |(port, (chains, by_name)): (u64, (Vec<Value>, bool))| {
         let (name, port) = (format!("0.0.0.0_{port}"), port.to_string());
         let mut listener = shape("listener", &[("name", &name), ("address", "0.0.0.0"), ("port", &port)]);
-        if chains.iter().any(|chain| chain["filter_chain_match"].get("transport_protocol").is_some()) {
+        if by_name {
             listener["listener_filters"] = json!([shape("tls_inspector", &[])]);
         }
         listener["filter_chains"] = json!(chains);
@@ -64,12 +67,9 @@ fn chains(
             let to_port = to.ports.iter().find(|port| number == Some(port.number.into())).expect("its port");
             let number = u16::try_from(port).expect("a port");
             let filter = tcp_proxy(&to.cluster(to_port));
-            let mut chain = json!({"filters": before(plugins, Direction::Client, number, filter)});
-            if routes == "tls" {
-                // The SNI host `*` is any, so it is not matched, but inspected.
-                chain["filter_chain_match"] = json!({"transport_protocol": "tls"});
-            }
-            chains.push(chain);
+            let any = |matching: &Value| routes == "tcp" || matching["sniHosts"] == json!(["*"]);
+            assert!(route["match"].as_array().is_some_and(|all| all.iter().all(any)), "a host but `*`");
+            chains.push(json!({"filters": before(plugins, Direction::Client, number, filter)}));
         }
     }
     chains

@@ -66,9 +66,12 @@ pub enum Protocol {
     Tcp,
     /// As TCP, but joins no listener with others.
     Mysql,
-    /// Nothing declared: to be found out from the client's first bytes.
+    /// Nothing declared: to be found out from the client's first bytes, but for [`SERVER_FIRST`].
     Auto,
 }
+
+/// Ports on which istiod takes what declares nothing for TCP.
+const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27_017];
 
 impl Protocol {
     pub fn parse(text: &str) -> Self {
@@ -137,6 +140,11 @@ impl Mesh {
                 hosts.iter().filter_map(Value::as_str).any(|host| imports(host, &proxy.namespace, service))
             };
             services.retain(imported);
+        }
+        for port in services.iter_mut().flat_map(|service| &mut service.ports) {
+            if port.protocol == Protocol::Auto && SERVER_FIRST.contains(&port.number) {
+                port.protocol = Protocol::Tcp;
+            }
         }
         services.sort_by(|a, b| a.host.cmp(&b.host));
         services
