@@ -103,12 +103,24 @@ pub enum HttpExpected {
 }
 
 const fn database(expected: Expected, http: HttpExpected) -> Clients {
-    Clients::Outbound(Outbound { to: (DATABASE, PORT), also: None, expected, http: Some(http), excluded: false })
+    Clients::Outbound(Outbound {
+        to: (DATABASE, PORT),
+        also: None,
+        expected,
+        http: Some(http),
+        excluded: false,
+    })
 }
 
 /// The database Service in the mesh.
 const fn service(expected: Expected, http: Option<HttpExpected>) -> Clients {
-    Clients::Outbound(Outbound { to: (MYSQL_SERVICE, MYSQL_PORT), also: None, expected, http, excluded: false })
+    Clients::Outbound(Outbound {
+        to: (MYSQL_SERVICE, MYSQL_PORT),
+        also: None,
+        expected,
+        http,
+        excluded: false,
+    })
 }
 
 impl Case {
@@ -132,14 +144,17 @@ impl Case {
 
     /// An HTTP Service in one namespace, a database in another, whose pod may be the proxy's.
     pub fn mesh(&self, proxy: &Proxy, certificates: &str) -> Mesh {
-        let service = |host: &str, namespace: &str, address: Ipv4Addr, app: &str, endpoint: IpAddr, port: Port| Service {
-            host: format!("{host}.{namespace}.svc.cluster.local"),
-            namespace: namespace.into(),
-            address: address.to_string(),
-            ports: vec![port],
-            selector: [("app".to_owned(), app.to_owned())].into(),
-            endpoints: vec![endpoint],
-        };
+        let service =
+            |host: &str, namespace: &str, address: Ipv4Addr, app: &str, endpoint: IpAddr, port: Port| {
+                Service {
+                    host: format!("{host}.{namespace}.svc.cluster.local"),
+                    namespace: namespace.into(),
+                    address: address.to_string(),
+                    ports: vec![port],
+                    selector: [("app".to_owned(), app.to_owned())].into(),
+                    endpoints: vec![endpoint],
+                }
+            };
         let http = Port { number: PORT, target: HTTP_POD_PORT, protocol: Protocol::Http };
         let http = match self.mesh {
             MeshOf::OtherPort | MeshOf::DynamicDns => Port { number: 10_002, ..http },
@@ -147,7 +162,9 @@ impl Case {
             _ => http,
         };
         let mysql = match self.mesh {
-            MeshOf::Undeclared => Port { number: UNDECLARED_PORT, target: MYSQL_PORT, protocol: Protocol::Auto },
+            MeshOf::Undeclared => {
+                Port { number: UNDECLARED_PORT, target: MYSQL_PORT, protocol: Protocol::Auto }
+            }
             _ => Port { number: MYSQL_PORT, target: MYSQL_PORT, protocol: Protocol::Tcp },
         };
         let inbound = matches!(self.clients, Clients::Inbound { .. });
@@ -186,6 +203,24 @@ const EXTENSION: &str = "envoyfilter/extension.yaml";
 const WASM_PLUGIN: &str = "base/wasmplugin.yaml";
 const SERVICE_ENTRY: &str = "scenarios/port-conflict/serviceentry.yaml";
 const LISTENER_ADD: &str = "scenarios/port-conflict/listener-add.yaml";
+
+/// As `wasmplugin.yaml`, for the pods of the database Service.
+macro_rules! plugin_of_database {
+    () => {
+        "{apiVersion: extensions.istio.io/v1alpha1, kind: WasmPlugin, metadata: {name: firstword, namespace: db}, spec: {
+           selector: {matchLabels: {app: mysql}}, type: NETWORK, url: 'oci://ghcr.io/firstword/firstword:v0.1.0',
+           pluginName: firstword, phase: AUTHN, failStrategy: FAIL_OPEN,
+           match: [{mode: SERVER, ports: [{number: 3306}]}], pluginConfig: {}}}"
+    };
+}
+
+macro_rules! strict {
+    () => {
+        "{kind: PeerAuthentication, metadata: {name: default, namespace: db}, spec: {mtls: {mode: STRICT}}}"
+    };
+}
+
+const DISABLE: &str = "{kind: PeerAuthentication, metadata: {name: default, namespace: istio-system}, spec: {mtls: {mode: DISABLE}}}";
 
 use Expected::{After, Closed, Greeting, Hang};
 use HttpExpected::{Manager, ManagerElsewhere, ManagerIfQuick, Raw};
@@ -486,6 +521,23 @@ pub const CASES: &[Case] = &[
         ..BASE
     },
     Case {
+        name: "I3 plugin",
+        what: "`peerauthentication.yaml`, a WasmPlugin as `wasmplugin.yaml` for the database's pods",
+        apply: &["envoyfilter/peerauthentication.yaml"],
+        resources: plugin_of_database!(),
+        clients: Clients::Inbound { plain: Greeting, mtls: None },
+        counted_as: Some("inbound_3306__"),
+        ..BASE
+    },
+    Case {
+        name: "I4 plugin",
+        what: "STRICT, the same WasmPlugin",
+        resources: concat!(strict!(), "\n---\n", plugin_of_database!()),
+        clients: Clients::Inbound { plain: Hang, mtls: Some(Greeting) },
+        counted_as: Some("inbound_3306__"),
+        ..BASE
+    },
+    Case {
         name: "I1",
         what: "an EnvoyFilter that merges a time-out of 100 ms into `virtualInbound`",
         resources: "
@@ -498,8 +550,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "I4",
         what: "**STRICT**",
-        resources: "
-            {kind: PeerAuthentication, metadata: {name: default, namespace: db}, spec: {mtls: {mode: STRICT}}}",
+        resources: strict!(),
         clients: Clients::Inbound { plain: Hang, mtls: Some(Greeting) },
         ..BASE
     },
@@ -507,8 +558,7 @@ pub const CASES: &[Case] = &[
         name: "I4 filter",
         what: "STRICT, `inbound.yaml`, `extension.yaml`",
         apply: &[EXTENSION, "envoyfilter/inbound.yaml"],
-        resources: "
-            {kind: PeerAuthentication, metadata: {name: default, namespace: db}, spec: {mtls: {mode: STRICT}}}",
+        resources: strict!(),
         clients: Clients::Inbound { plain: Hang, mtls: Some(Greeting) },
         counted_as: Some("inbound_3306__"),
     ..BASE
@@ -516,8 +566,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "I6",
         what: "**DISABLE**, port declared `tcp`",
-        resources: "
-            {kind: PeerAuthentication, metadata: {name: default, namespace: istio-system}, spec: {mtls: {mode: DISABLE}}}",
+        resources: DISABLE,
         clients: Clients::Inbound { plain: Greeting, mtls: None },
         ..BASE
     },
@@ -525,8 +574,7 @@ pub const CASES: &[Case] = &[
         name: "I7",
         what: "DISABLE, the Service's port is 3307 and declares no protocol",
         mesh: MeshOf::Undeclared,
-        resources: "
-            {kind: PeerAuthentication, metadata: {name: default, namespace: istio-system}, spec: {mtls: {mode: DISABLE}}}",
+        resources: DISABLE,
         clients: Clients::Inbound { plain: Hang, mtls: None },
         ..BASE
     },
@@ -534,8 +582,7 @@ pub const CASES: &[Case] = &[
         name: "I5",
         what: "DISABLE, no Service has the port",
         mesh: MeshOf::NoService,
-        resources: "
-            {kind: PeerAuthentication, metadata: {name: default, namespace: istio-system}, spec: {mtls: {mode: DISABLE}}}",
+        resources: DISABLE,
         clients: Clients::Inbound { plain: Hang, mtls: None },
         ..BASE
     },

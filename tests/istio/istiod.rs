@@ -106,7 +106,8 @@ fn chain(chain: &Value) -> Value {
         .collect();
     if let Some(tls) = chain.get("transport_socket") {
         kept["transport_socket"] = pick(&tls["typed_config"], &["@type", "require_client_certificate"]);
-        kept["transport_socket"]["alpn_protocols"] = tls["typed_config"]["common_tls_context"]["alpn_protocols"].clone();
+        kept["transport_socket"]["alpn_protocols"] =
+            tls["typed_config"]["common_tls_context"]["alpn_protocols"].clone();
     }
     kept
 }
@@ -150,8 +151,10 @@ fn cases_for_istiod() {
         for service in &mesh.services {
             kubernetes.extend(objects(service));
         }
-        let istio: Vec<_> = case.all_resources().into_iter().map(|resource| with_version(resource.document)).collect();
-        let documents = |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
+        let istio: Vec<_> =
+            case.all_resources().into_iter().map(|resource| with_version(resource.document)).collect();
+        let documents =
+            |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
         let input = json!({
             "gateway": proxy.gateway, "address": proxy.address, "namespace": proxy.namespace, "labels": proxy.labels,
             "mesh": {

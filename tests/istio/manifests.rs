@@ -24,7 +24,8 @@ pub fn resources(path: &str) -> Vec<Resource> {
 
 /// Those that the shipped component puts on pods.
 pub fn annotations() -> Value {
-    let [deployment] = resources("components/pod-annotations/annotations.yaml").try_into().expect("one document");
+    let [deployment] =
+        resources("components/pod-annotations/annotations.yaml").try_into().expect("one document");
     deployment.document["spec"]["template"]["metadata"]["annotations"].clone()
 }
 
@@ -122,7 +123,10 @@ fn each_keeps_the_rules_of_this_directory() {
                     assert!(resource.spec()["selector"]["matchLabels"].is_object(), "{place}: no selector");
                 }
                 "Sidecar" => {
-                    assert!(resource.spec()["workloadSelector"]["labels"].is_object(), "{place}: no selector");
+                    assert!(
+                        resource.spec()["workloadSelector"]["labels"].is_object(),
+                        "{place}: no selector"
+                    );
                 }
                 _ => {}
             }
@@ -172,7 +176,9 @@ fn configured(json: &str, place: &str) {
 
 fn assert_image(url: &Value, place: &str) {
     let image = format!("oci://ghcr.io/firstword/firstword:v{}", env!("CARGO_PKG_VERSION"));
-    let own = url.as_str().is_some_and(|url| url.starts_with("oci://registry.example.com/") && url.contains("@sha256:"));
+    let own = url
+        .as_str()
+        .is_some_and(|url| url.starts_with("oci://registry.example.com/") && url.contains("@sha256:"));
     assert!(own || *url == image, "{place}: {url}");
 }
 
@@ -202,7 +208,12 @@ fn kustomized(directory: &Path) -> Vec<Resource> {
     let resources = parse(&String::from_utf8(output.stdout).expect("UTF-8"));
     let schemas = Schemas::read();
     for resource in &resources {
-        assert_eq!(schemas.problems(resource), [""; 0], "{}", place(&directory.display().to_string(), resource));
+        assert_eq!(
+            schemas.problems(resource),
+            [""; 0],
+            "{}",
+            place(&directory.display().to_string(), resource)
+        );
     }
     resources
 }
@@ -248,7 +259,8 @@ fn the_config_map_holds_the_module_where_the_plugin_looks_for_it() {
     assert_eq!(map["metadata"]["namespace"], plugin["metadata"]["namespace"]);
     let module = std::fs::read(wasm()).expect("the module");
     assert!(module.len() < 1 << 20, "a ConfigMap holds no more than 1 MiB");
-    let encoded: String = map["binaryData"]["firstword.wasm"].as_str().expect("the module").split_whitespace().collect();
+    let encoded: String =
+        map["binaryData"]["firstword.wasm"].as_str().expect("the module").split_whitespace().collect();
     assert_eq!(encoded.len(), module.len().div_ceil(3) * 4);
 
     let [mount] = resources("overlays/configmap/mount.yaml").try_into().expect("one document");

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cases::{
-    CASES, Case, Clients, DATABASE, Expected, HTTP_POD, HTTP_POD_PORT, HTTP_SERVICE, HttpExpected, MYSQL_PORT, Outbound,
-    PORT,
+    CASES, Case, Clients, DATABASE, Expected, HTTP_POD, HTTP_POD_PORT, HTTP_SERVICE, HttpExpected,
+    MYSQL_PORT, Outbound, PORT,
 };
 use crate::lab::namespace::Namespace;
 use crate::lab::pod::{PLAIN, Pod, Running, start};
@@ -68,7 +68,8 @@ pub static OUTCOMES: LazyLock<Vec<Result<Outcome, String>>> = LazyLock::new(|| {
                     let outcome = catch_unwind(AssertUnwindSafe(|| run(&pod, &CASES[index])));
                     let why = |panic: Box<dyn std::any::Any + Send>| {
                         let text = panic.downcast_ref::<String>().cloned();
-                        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into())).unwrap_or_default()
+                        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
+                            .unwrap_or_default()
                     };
                     outcomes.lock().expect("the outcomes")[index] = outcome.map_err(why);
                 }
@@ -179,7 +180,12 @@ impl Watch<'_> {
                         break;
                     }
                 }
-                assert!(last.0 <= last.1 * 3 + SLACK, "greeting after {:?}, by tcp_proxy alone after {:?}", last.0, last.1);
+                assert!(
+                    last.0 <= last.1 * 3 + SLACK,
+                    "greeting after {:?}, by tcp_proxy alone after {:?}",
+                    last.0,
+                    last.1
+                );
                 last
             }
             Expected::After(millis) => {
@@ -217,9 +223,12 @@ impl Watch<'_> {
 
     /// The one statistic that shows a connection in a listener filter does, and does no longer when it has gone.
     fn assert_only_waiting(&self, running: &Running) {
-        let waiting = || self.pod.namespace.enter(|| running.envoy.admin_get("/stats?filter=downstream_pre_cx_active"));
+        let waiting =
+            || self.pod.namespace.enter(|| running.envoy.admin_get("/stats?filter=downstream_pre_cx_active"));
         let is = |count: u32| {
-            let sum = |text: String| text.lines().filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).sum::<u32>();
+            let sum = |text: String| {
+                text.lines().filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).sum::<u32>()
+            };
             wait_for("number of waiting connections", PATIENCE, || (sum(waiting()) == count).then_some(()));
         };
         is(0);
@@ -242,7 +251,8 @@ fn median(mut values: Vec<Duration>) -> Duration {
 
 fn assert_http(client: &Namespace, expected: HttpExpected) {
     let service = SocketAddr::from((HTTP_SERVICE, PORT));
-    let of = |to: SocketAddr, host: &str, pause| client.enter(|| request(to, host, Duration::from_millis(pause)));
+    let of =
+        |to: SocketAddr, host: &str, pause| client.enter(|| request(to, host, Duration::from_millis(pause)));
     let found = match expected {
         HttpExpected::ManagerElsewhere => {
             let pod = SocketAddr::from((HTTP_POD, HTTP_POD_PORT));

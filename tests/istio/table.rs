@@ -44,7 +44,8 @@ fn tables() -> String {
     let mut text = String::new();
     let mut table = |header: &str, wanted: fn(&Clients) -> bool, row: fn(&Outcome) -> String| {
         let columns = header.matches('|').count() + 1;
-        writeln!(text, "| | what is so, or was applied | {header} |\n|{}", "---|".repeat(columns + 2)).expect("text");
+        writeln!(text, "| | what is so, or was applied | {header} |\n|{}", "---|".repeat(columns + 2))
+            .expect("text");
         for (case, outcome) in rows.iter().filter(|(case, _)| wanted(&case.clients)) {
             writeln!(text, "| {} | {} | {} |", case.name, case.what, row(outcome)).expect("text");
         }

@@ -88,8 +88,11 @@ impl Namespace {
             format!("setpriv --reuid={user} --regid={user} --clear-groups --pdeathsig=KILL -- ")
         });
         let namespace = self.path();
-        let script =
-            format!("#!/bin/sh\nexec nsenter --net={} -- {user}{} \"$@\"\n", namespace.display(), program.display());
+        let script = format!(
+            "#!/bin/sh\nexec nsenter --net={} -- {user}{} \"$@\"\n",
+            namespace.display(),
+            program.display()
+        );
         std::fs::write(&path, script).expect("a launcher");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a launcher");
         path

@@ -36,7 +36,8 @@ impl Pod {
     /// Leads the pod's connections through its proxy, but for those to `excluded`, the annotation
     /// `traffic.sidecar.istio.io/excludeOutboundIPRanges`.
     pub fn redirect(&self, excluded: &[Ipv4Addr]) {
-        let rules: String = excluded.iter().map(|to| format!("-A ISTIO_OUTPUT -d {to}/32 -j RETURN\n")).collect();
+        let rules: String =
+            excluded.iter().map(|to| format!("-A ISTIO_OUTPUT -d {to}/32 -j RETURN\n")).collect();
         let last = "-A ISTIO_OUTPUT -j ISTIO_REDIRECT";
         assert!(REDIRECT.contains(last), "redirect.rules");
         self.namespace.run_with("iptables-restore", &REDIRECT.replace(last, &format!("{rules}{last}")));
@@ -68,7 +69,8 @@ pub fn start(
     database: SocketAddr,
 ) -> Running {
     let files = tempfile::Builder::new().prefix("pod-").tempdir_in(world.files()).expect("a directory");
-    std::fs::set_permissions(files.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a directory");
+    std::fs::set_permissions(files.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a directory");
     let mut xds = xds(mesh, proxy, resources);
     agent::deliver(&mut xds, files.path(), &world.module());
     let address = |of: SocketAddr| json!({"socket_address": {"address": of.ip(), "port_value": of.port()}});

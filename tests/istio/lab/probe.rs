@@ -43,7 +43,10 @@ pub fn listen(to: SocketAddr, to_the_end: bool) -> Seen {
 pub fn client(namespace: &Namespace, to: SocketAddr) -> Result<String, String> {
     let mut command = namespace.command();
     command.arg("mariadb").arg("--no-defaults").arg(format!("--host={}", to.ip()));
-    command.arg(format!("--port={}", to.port())).arg(format!("--user={USER}")).arg(format!("--password={PASSWORD}"));
+    command
+        .arg(format!("--port={}", to.port()))
+        .arg(format!("--user={USER}"))
+        .arg(format!("--password={PASSWORD}"));
     command.args(["--protocol=TCP", "--skip-ssl", "--batch", "--skip-column-names"]);
     command.arg(format!("--connect-timeout={}", SILENCE.as_secs())).arg("--execute=SELECT 20+22");
     let output = command.output().expect("MariaDB's client");

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use super::certificates;
 use super::namespace::Namespace;
 use crate::cases::{
-    DATABASE, HTTP_POD, HTTP_POD_PORT, HTTP_SERVICE, MYSQL_POD, MYSQL_PORT, MYSQL_SERVICE, NEIGHBOUR, PORT, SECOND,
+    DATABASE, HTTP_POD, HTTP_POD_PORT, HTTP_SERVICE, MYSQL_POD, MYSQL_PORT, MYSQL_SERVICE, NEIGHBOUR, PORT,
+    SECOND,
 };
 use crate::support::envoy::{Envoy, EnvoyOptions};
 use crate::support::mariadb::MariaDb;
@@ -40,9 +41,12 @@ impl World {
     /// With links for so many pods.
     pub fn new(pods: u8) -> Self {
         let files = temp_dir();
-        std::fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755)).expect("a directory for all");
+        std::fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755))
+            .expect("a directory for all");
         // A user who is not root may not reach where the repository is.
-        for (name, original) in [("envoy", crate::support::envoy()), ("firstword.wasm", crate::support::wasm())] {
+        for (name, original) in
+            [("envoy", crate::support::envoy()), ("firstword.wasm", crate::support::wasm())]
+        {
             std::fs::copy(original, files.path().join(name)).expect("a copy");
         }
         certificates::write(files.path());
@@ -60,7 +64,8 @@ impl World {
              COMMIT\n"
         );
         namespace.run_with("iptables-restore", &redirect);
-        let listener = namespace.enter(|| TcpListener::bind((HTTP_POD, HTTP_POD_PORT)).expect("the HTTP Service's port"));
+        let listener = namespace
+            .enter(|| TcpListener::bind((HTTP_POD, HTTP_POD_PORT)).expect("the HTTP Service's port"));
         thread::spawn(move || serve_http(&listener));
         let database = database(&namespace, files.path(), PORT);
         let mut world = Self { namespace, database, files, client_sidecar: None };
@@ -150,7 +155,8 @@ fn serve_http(listener: &TcpListener) {
                     _ => return,
                 }
             }
-            let answer = "HTTP/1.1 200 OK\r\nserver: backend\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n";
+            let answer =
+                "HTTP/1.1 200 OK\r\nserver: backend\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n";
             // The client may have gone.
             let _ = stream.write_all(answer.as_bytes());
         });

@@ -39,10 +39,8 @@ pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service]) -> Vec<Value> 
     if !proxy.gateway {
         clusters.push(shape("original_dst_cluster", &[("name", "PassthroughCluster")]));
         let own = services.iter().filter(|service| proxy.is_selected_by(service));
-        let mut names: Vec<_> = own
-            .flat_map(|service| &service.ports)
-            .map(|port| format!("inbound|{}||", port.target))
-            .collect();
+        let mut names: Vec<_> =
+            own.flat_map(|service| &service.ports).map(|port| format!("inbound|{}||", port.target)).collect();
         names.push("InboundPassthroughCluster".into());
         names.sort();
         names.dedup();

@@ -22,13 +22,13 @@ struct Patch {
 pub struct Patches(Vec<Patch>);
 
 /// What istiod can patch and this cannot, so that none of it passes for patched.
-const KNOWN: [&str; 5] = ["LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "EXTENSION_CONFIG"];
+const KNOWN: [&str; 5] =
+    ["LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "EXTENSION_CONFIG"];
 
 impl Patches {
     pub fn new(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> Self {
-        let ours = |filter: &&Resource| {
-            filter.selects(&proxy.namespace, &proxy.labels, "/workloadSelector/labels")
-        };
+        let ours =
+            |filter: &&Resource| filter.selects(&proxy.namespace, &proxy.labels, "/workloadSelector/labels");
         let mut filters: Vec<_> = of_kind(resources, "EnvoyFilter").filter(ours).collect();
         // Then by age; here, all are of the same.
         filters.sort_by_key(|filter| {
@@ -87,7 +87,9 @@ impl Patches {
         }
         self.listener_filters(context, listener);
         for key in ["filter_chains", "default_filter_chain"] {
-            let Some(mut chains) = listener.as_object_mut().expect("a listener").remove(key) else { continue };
+            let Some(mut chains) = listener.as_object_mut().expect("a listener").remove(key) else {
+                continue;
+            };
             let remain = match &mut chains {
                 Value::Array(chains) => {
                     chains.retain_mut(|chain| self.chain(context, listener, chain));
@@ -119,7 +121,8 @@ impl Patches {
                 // All filters of the same type, and of them only the typed_config: filter_disabled is dropped.
                 let typed_config = patch.value.get("typed_config").filter(|_| wanted.is_some());
                 for (filter, merged) in filters.iter_mut().zip(std::iter::repeat(typed_config)) {
-                    let Some(merged) = merged.filter(|merged| merged["@type"] == filter["typed_config"]["@type"])
+                    let Some(merged) =
+                        merged.filter(|merged| merged["@type"] == filter["typed_config"]["@type"])
                     else {
                         continue;
                     };
@@ -217,7 +220,9 @@ fn discovered(value: &Value, names: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| discovered(item, names)),
         Value::Object(entries) => {
-            if let (true, Some(Value::String(name))) = (entries.contains_key("config_discovery"), entries.get("name")) {
+            if let (true, Some(Value::String(name))) =
+                (entries.contains_key("config_discovery"), entries.get("name"))
+            {
                 names.push(name.clone());
             }
             entries.values().for_each(|entry| discovered(entry, names));

@@ -9,7 +9,12 @@ use super::resource::{Resource, of_kind};
 use super::shape::{shape, tcp_proxy};
 use super::wasm_plugin::{Direction, Plugin, before};
 
-pub fn listeners(services: &[Service], proxy: &Proxy, resources: &[Resource], plugins: &[Plugin]) -> Vec<Value> {
+pub fn listeners(
+    services: &[Service],
+    proxy: &Proxy,
+    resources: &[Resource],
+    plugins: &[Plugin],
+) -> Vec<Value> {
     // The chains of each, and whether any asks for the name in a ClientHello.
     let mut ports: BTreeMap<u64, (Vec<Value>, bool)> = BTreeMap::new();
     for gateway in of_kind(resources, "Gateway") {

@@ -32,7 +32,8 @@ impl Mtls {
 
 const HTTP_OVER_MTLS: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
 const TCP_OVER_MTLS: [&str; 2] = ["istio-peer-exchange", "istio"];
-const ALL_OVER_MTLS: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+const ALL_OVER_MTLS: [&str; 5] =
+    ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
 
 /// What a chain matches, and what it does.
 struct Chain {
@@ -42,7 +43,12 @@ struct Chain {
     terminates_tls: bool,
 }
 
-const fn chain(alpn: &'static [&'static str], transport: &'static str, http: bool, terminates_tls: bool) -> Chain {
+const fn chain(
+    alpn: &'static [&'static str],
+    transport: &'static str,
+    http: bool,
+    terminates_tls: bool,
+) -> Chain {
     Chain { alpn, transport, http, terminates_tls }
 }
 
@@ -66,10 +72,16 @@ fn chains(protocol: Protocol, mtls: Mtls) -> Vec<Chain> {
             chain(&[], RAW, false, false),
             chain(&[], TLS, false, false),
         ],
-        (Protocol::Auto, Mtls::Disable) => vec![chain(&PLAINTEXT_HTTP, RAW, true, false), chain(&[], RAW, false, false)],
+        (Protocol::Auto, Mtls::Disable) => {
+            vec![chain(&PLAINTEXT_HTTP, RAW, true, false), chain(&[], RAW, false, false)]
+        }
         (Protocol::Tcp | Protocol::Mysql, Mtls::Strict) => vec![chain(&[], TLS, false, true)],
         (Protocol::Tcp | Protocol::Mysql, Mtls::Permissive) => {
-            vec![chain(&ALL_OVER_MTLS, TLS, false, true), chain(&[], TLS, false, false), chain(&[], RAW, false, false)]
+            vec![
+                chain(&ALL_OVER_MTLS, TLS, false, true),
+                chain(&[], TLS, false, false),
+                chain(&[], RAW, false, false),
+            ]
         }
         (Protocol::Tcp | Protocol::Mysql, Mtls::Disable) => vec![chain(&[], RAW, false, false)],
     }
@@ -143,7 +155,14 @@ pub fn virtual_listener(
     for port in declared.values() {
         let cluster = format!("inbound|{}||", port.target);
         for chain in chains(port.protocol, modes.at(port.target)) {
-            all.push(filter_chain(mesh, &format!("0.0.0.0_{}", port.target), &cluster, port, &chain, plugins));
+            all.push(filter_chain(
+                mesh,
+                &format!("0.0.0.0_{}", port.target),
+                &cluster,
+                port,
+                &chain,
+                plugins,
+            ));
         }
     }
 
@@ -157,7 +176,14 @@ pub fn virtual_listener(
     listener
 }
 
-fn filter_chain(mesh: &Mesh, name: &str, cluster: &str, port: &Port, chain: &Chain, plugins: &[Plugin]) -> Value {
+fn filter_chain(
+    mesh: &Mesh,
+    name: &str,
+    cluster: &str,
+    port: &Port,
+    chain: &Chain,
+    plugins: &[Plugin],
+) -> Value {
     let mut matching = json!({"transport_protocol": chain.transport});
     if !chain.alpn.is_empty() {
         matching["application_protocols"] = json!(chain.alpn);
@@ -175,7 +201,8 @@ fn filter_chain(mesh: &Mesh, name: &str, cluster: &str, port: &Port, chain: &Cha
     let mut built = json!({"name": name, "filter_chain_match": matching, "filters": filters});
     if chain.terminates_tls {
         let mut socket = shape("downstream_tls", &[("certificates", &mesh.certificates)]);
-        let alpn: &[&str] = if chain.http { &["h2", "http/1.1"] } else { &["istio-peer-exchange", "h2", "http/1.1"] };
+        let alpn: &[&str] =
+            if chain.http { &["h2", "http/1.1"] } else { &["istio-peer-exchange", "h2", "http/1.1"] };
         socket["typed_config"]["common_tls_context"]["alpn_protocols"] = json!(alpn);
         built["transport_socket"] = socket;
     }

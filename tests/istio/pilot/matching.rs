@@ -67,7 +67,9 @@ impl Match {
 
     /// The name of the filter in a chain; `None`: none is singled out.
     pub fn filter(&self) -> Option<&str> {
-        self.0["listener"]["filterChain"].get("filter").map(|filter| filter["name"].as_str().unwrap_or_default())
+        self.0["listener"]["filterChain"]
+            .get("filter")
+            .map(|filter| filter["name"].as_str().unwrap_or_default())
     }
 
     /// The same for a listener filter.

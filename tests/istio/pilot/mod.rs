@@ -67,6 +67,3 @@ pub fn xds(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> Xds {
     patches.assert_all_hit();
     xds
 }
-
-
-

@@ -77,8 +77,7 @@ fn add<'s>(entries: &mut BTreeMap<(String, u16), Entry<'s>>, service: &'s Servic
 
 fn listener(mesh: &Mesh, bind: &str, port: u16, entry: &Entry, plugins: &[Plugin]) -> Value {
     let name = format!("{bind}_{port}");
-    let mut listener =
-        shape("listener", &[("name", &name), ("address", bind), ("port", &port.to_string())]);
+    let mut listener = shape("listener", &[("name", &name), ("address", bind), ("port", &port.to_string())]);
     listener["continue_on_listener_filters_timeout"] = json!(true);
     listener["bind_to_port"] = json!(false);
     listener["listener_filters_timeout"] = json!("0s");

@@ -30,7 +30,8 @@ const PHASES: [&str; 4] = ["AUTHN", "AUTHZ", "STATS", "UNSPECIFIED_PHASE"];
 
 pub fn plugins(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> Vec<Plugin> {
     let ours = |plugin: &&Resource| {
-        plugin.selects(&proxy.namespace, &proxy.labels, "/selector/matchLabels") && plugin.spec()["type"] == "NETWORK"
+        plugin.selects(&proxy.namespace, &proxy.labels, "/selector/matchLabels")
+            && plugin.spec()["type"] == "NETWORK"
     };
     let mut plugins: Vec<_> =
         of_kind(resources, "WasmPlugin").filter(ours).map(|plugin| read(mesh, plugin)).collect();
@@ -42,7 +43,8 @@ fn read(mesh: &Mesh, plugin: &Resource) -> Plugin {
     let spec = plugin.spec();
     let text = |key: &str| spec[key].as_str().unwrap_or_default();
     let own_name = format!("{}.{}", plugin.namespace, plugin.name);
-    let minor: u32 = mesh.version.split('.').nth(1).and_then(|minor| minor.parse().ok()).expect("1.MINOR.PATCH");
+    let minor: u32 =
+        mesh.version.split('.').nth(1).and_then(|minor| minor.parse().ok()).expect("1.MINOR.PATCH");
     let name = match minor {
         ..21 => own_name.clone(),
         21..26 => format!("extenstions.istio.io/wasmplugin/{own_name}"),
@@ -96,6 +98,7 @@ pub fn before(plugins: &[Plugin], direction: Direction, port: u16, filter: Value
     let matches = |(wanted, ports): &(Option<Direction>, Vec<u16>)| {
         wanted.is_none_or(|wanted| wanted == direction) && (ports.is_empty() || ports.contains(&port))
     };
-    let here = plugins.iter().filter(|plugin| plugin.matches.is_empty() || plugin.matches.iter().any(matches));
+    let here =
+        plugins.iter().filter(|plugin| plugin.matches.is_empty() || plugin.matches.iter().any(matches));
     here.map(|plugin| plugin.filter.clone()).chain([filter]).collect()
 }
