@@ -98,8 +98,8 @@ pub enum HttpExpected {
     Raw,
     /// Handled as HTTP, unless its first byte comes after 200 ms.
     ManagerIfQuick,
-    /// On a port no Service has: handled as HTTP.
-    ManagerElsewhere,
+    /// On ports that no Service has: handled as HTTP, on the database's port perhaps as raw TCP.
+    ManagerElsewhere { raw_on_the_port: bool },
 }
 
 const fn database(expected: Expected, http: HttpExpected) -> Clients {
@@ -224,6 +224,9 @@ const DISABLE: &str = "{kind: PeerAuthentication, metadata: {name: default, name
 
 use Expected::{After, Closed, Greeting, Hang};
 use HttpExpected::{Manager, ManagerElsewhere, ManagerIfQuick, Raw};
+
+const ELSEWHERE: HttpExpected = ManagerElsewhere { raw_on_the_port: false };
+const ELSEWHERE_ONLY: HttpExpected = ManagerElsewhere { raw_on_the_port: true };
 
 pub const CASES: &[Case] = &[
     Case {
@@ -444,7 +447,7 @@ pub const CASES: &[Case] = &[
             to: (DATABASE, PORT),
             also: None,
             expected: Closed(15_000),
-            http: Some(ManagerElsewhere),
+            http: Some(ELSEWHERE),
             excluded: false,
         }),
         ..BASE
@@ -453,7 +456,7 @@ pub const CASES: &[Case] = &[
         name: "D1",
         what: "the same, a database Service declared `tcp`",
         mesh: MeshOf::DynamicDns,
-        clients: service(Closed(15_000), Some(ManagerElsewhere)),
+        clients: service(Closed(15_000), Some(ELSEWHERE)),
         ..BASE
     },
     Case {
@@ -465,7 +468,7 @@ pub const CASES: &[Case] = &[
               {applyTo: LISTENER, match: {context: SIDECAR_OUTBOUND, listener: {name: virtualOutbound}},
                patch: {operation: MERGE, value: {
                  listener_filters_timeout: 0.1s, continue_on_listener_filters_timeout: true}}}]}}",
-        clients: service(Closed(100), Some(ManagerElsewhere)),
+        clients: service(Closed(100), Some(ELSEWHERE)),
         ..BASE
     },
     Case {
@@ -477,7 +480,7 @@ pub const CASES: &[Case] = &[
             to: (DATABASE, PORT),
             also: None,
             expected: Greeting,
-            http: Some(ManagerElsewhere),
+            http: Some(ELSEWHERE_ONLY),
             excluded: false,
         }),
         ..BASE
@@ -487,7 +490,7 @@ pub const CASES: &[Case] = &[
         what: "`dynamic-dns/envoyfilter.yaml`, a database Service declared `tcp`, with `wasmplugin.yaml`",
         mesh: MeshOf::DynamicDns,
         apply: &["scenarios/dynamic-dns/envoyfilter.yaml", WASM_PLUGIN],
-        clients: service(Greeting, Some(ManagerElsewhere)),
+        clients: service(Greeting, Some(ELSEWHERE_ONLY)),
         counted_as: Some("outbound_3306__mysql.db.svc.cluster.local"),
         ..BASE
     },

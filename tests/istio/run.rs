@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -28,13 +28,22 @@ const CONNECTIONS: usize = 9;
 const SLACK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-static WORLD: LazyLock<World> = LazyLock::new(|| World::new(PODS));
+/// The world of all tests that run now. It ends with the last of them, for a static would leave its files behind.
+fn world() -> Arc<World> {
+    static WORLD: Mutex<Weak<World>> = Mutex::new(Weak::new());
+    let mut current = WORLD.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    current.upgrade().unwrap_or_else(|| {
+        let world = Arc::new(World::new(PODS + 1));
+        *current = Arc::downgrade(&world);
+        world
+    })
+}
 
 /// Starts the case's proxy in the pod, beside [`PLAIN`] for a database.
-fn start_case(pod: &Pod, case: &Case, annotations: &Value, database: SocketAddr) -> Running {
+fn start_case(world: &World, pod: &Pod, case: &Case, annotations: &Value, database: SocketAddr) -> Running {
     let proxy = case.proxy(pod_address(pod.number));
-    let mesh = case.mesh(&proxy, WORLD.files().to_str().expect("a path"));
-    start(&WORLD, pod, (&mesh, &proxy), &case.all_resources(), annotations, database)
+    let mesh = case.mesh(&proxy, world.files().to_str().expect("a path"));
+    start(world, pod, (&mesh, &proxy), &case.all_resources(), annotations, database)
 }
 
 /// What was seen of a case: of its clients, and of plain `tcp_proxy` beside it.
@@ -57,15 +66,15 @@ pub struct Measured {
 pub static OUTCOMES: LazyLock<Vec<Result<Outcome, String>>> = LazyLock::new(|| {
     let queue: Mutex<VecDeque<usize>> = Mutex::new((0..CASES.len()).collect());
     let outcomes = Mutex::new(vec![Err("not run".to_owned()); CASES.len()]);
-    LazyLock::force(&WORLD);
+    let world = world();
     thread::scope(|scope| {
         for number in 0..PODS {
-            let (queue, outcomes) = (&queue, &outcomes);
+            let (queue, outcomes, world) = (&queue, &outcomes, &*world);
             scope.spawn(move || {
-                let pod = Pod::new(&WORLD, number);
+                let pod = Pod::new(world, number);
                 loop {
                     let Some(index) = queue.lock().expect("the queue").pop_front() else { break };
-                    let outcome = catch_unwind(AssertUnwindSafe(|| run(&pod, &CASES[index])));
+                    let outcome = catch_unwind(AssertUnwindSafe(|| run(world, &pod, &CASES[index])));
                     let why = |panic: Box<dyn std::any::Any + Send>| {
                         let text = panic.downcast_ref::<String>().cloned();
                         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
@@ -89,17 +98,17 @@ fn each_case_fares_as_it_should() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
 }
 
-fn run(pod: &Pod, case: &Case) -> Outcome {
+fn run(world: &World, pod: &Pod, case: &Case) -> Outcome {
     match &case.clients {
-        Clients::Outbound(of) => outbound(pod, case, of),
-        Clients::Inbound { plain, mtls } => inbound(pod, case, *plain, *mtls),
-        Clients::Gateway(expected) => gateway(pod, case, *expected),
+        Clients::Outbound(of) => outbound(world, pod, case, of),
+        Clients::Inbound { plain, mtls } => inbound(world, pod, case, *plain, *mtls),
+        Clients::Gateway(expected) => gateway(world, pod, case, *expected),
     }
 }
 
-fn outbound(pod: &Pod, case: &Case, of: &Outbound) -> Outcome {
+fn outbound(world: &World, pod: &Pod, case: &Case, of: &Outbound) -> Outcome {
     pod.redirect(if of.excluded { &[DATABASE] } else { &[] });
-    let running = start_case(pod, case, &manifests::annotations(), (DATABASE, PORT).into());
+    let running = start_case(world, pod, case, &manifests::annotations(), (DATABASE, PORT).into());
     // Before, after and beside those who may hang.
     let http = of.http.inspect(|expected| assert_http(&pod.namespace, *expected));
     let mut tries = 0;
@@ -113,14 +122,15 @@ fn outbound(pod: &Pod, case: &Case, of: &Outbound) -> Outcome {
     Outcome { plain: clients[0].1, clients: vec![Some(clients[0].0)], http }
 }
 
-fn inbound(pod: &Pod, case: &Case, plain: Expected, mtls: Option<Expected>) -> Outcome {
+fn inbound(world: &World, pod: &Pod, case: &Case, plain: Expected, mtls: Option<Expected>) -> Outcome {
     pod.redirect(&[]);
     let own = pod_address(pod.number);
-    let server = database(&pod.namespace, WORLD.files(), MYSQL_PORT);
-    let running = start_case(pod, case, &manifests::annotations(), (Ipv4Addr::LOCALHOST, MYSQL_PORT).into());
+    let server = database(&pod.namespace, world.files(), MYSQL_PORT);
+    let running =
+        start_case(world, pod, case, &manifests::annotations(), (Ipv4Addr::LOCALHOST, MYSQL_PORT).into());
     let mut tries = 0;
     let mut expect = |to: SocketAddr, expected| {
-        Watch { client: &WORLD.namespace, pod, to }.expect(expected, &running, &mut tries)
+        Watch { client: &world.namespace, pod, to }.expect(expected, &running, &mut tries)
     };
     let (seen, baseline) = expect((own, MYSQL_PORT).into(), plain);
     let client_sidecar = (Ipv4Addr::LOCALHOST, FIRST_CLIENT_PORT + u16::from(pod.number)).into();
@@ -131,11 +141,11 @@ fn inbound(pod: &Pod, case: &Case, plain: Expected, mtls: Option<Expected>) -> O
     Outcome { clients: vec![Some(seen), by_mtls], plain: baseline, http: None }
 }
 
-fn gateway(pod: &Pod, case: &Case, expected: Expected) -> Outcome {
+fn gateway(world: &World, pod: &Pod, case: &Case, expected: Expected) -> Outcome {
     pod.no_redirect();
-    let running = start_case(pod, case, &manifests::annotations(), (DATABASE, PORT).into());
+    let running = start_case(world, pod, case, &manifests::annotations(), (DATABASE, PORT).into());
     let mut tries = 0;
-    let watch = Watch { client: &WORLD.namespace, pod, to: (pod_address(pod.number), MYSQL_PORT).into() };
+    let watch = Watch { client: &world.namespace, pod, to: (pod_address(pod.number), MYSQL_PORT).into() };
     let (seen, plain) = watch.expect(expected, &running, &mut tries);
     assert_counted(pod, &running, case, "outbound", tries);
     Outcome { clients: vec![Some(seen)], plain, http: None }
@@ -254,12 +264,15 @@ fn assert_http(client: &Namespace, expected: HttpExpected) {
     let of =
         |to: SocketAddr, host: &str, pause| client.enter(|| request(to, host, Duration::from_millis(pause)));
     let found = match expected {
-        HttpExpected::ManagerElsewhere => {
+        HttpExpected::ManagerElsewhere { .. } => {
             let pod = SocketAddr::from((HTTP_POD, HTTP_POD_PORT));
             of(pod, &pod.to_string(), 0)
         }
         _ => of(service, "irrelevant-svc.other:10000", 0),
     };
+    if matches!(expected, HttpExpected::ManagerElsewhere { raw_on_the_port: true }) {
+        assert_eq!(of(service, &service.to_string(), 0), Http::Raw, "on the database's port");
+    }
     assert_eq!(found, if expected == HttpExpected::Raw { Http::Raw } else { Http::Manager }, "{expected:?}");
     // Whoever is slow to send is handled likewise, but for where a time-out decides.
     let slow = if expected == HttpExpected::ManagerIfQuick { Http::Raw } else { found };
@@ -287,11 +300,12 @@ fn assert_counted(pod: &Pod, running: &Running, case: &Case, direction: &str, sp
 /// The annotation on the pod is needed for the statistic that names a hang.
 #[test]
 fn without_the_annotation_nothing_shows_a_hang() {
-    let pod = Pod::new(&WORLD, PODS);
+    let world = world();
+    let pod = Pod::new(&world, PODS);
     pod.redirect(&[]);
     let article = CASES.iter().find(|case| case.name == "A1").expect("the case");
     let server = (DATABASE, PORT).into();
-    let running = start_case(&pod, article, &json!({}), server);
+    let running = start_case(&world, &pod, article, &json!({}), server);
     assert_eq!(pod.namespace.enter(|| listen(server, false)), Seen::Nothing);
     let statistics = pod.namespace.enter(|| running.envoy.admin_get("/stats"));
     assert!(!statistics.contains("downstream_pre_cx"), "{statistics}");

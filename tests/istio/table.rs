@@ -31,7 +31,10 @@ fn http(of: Option<HttpExpected>) -> &'static str {
         Some(HttpExpected::Manager) => "HTTP",
         Some(HttpExpected::Raw) => "raw TCP",
         Some(HttpExpected::ManagerIfQuick) => "HTTP; raw TCP if its first byte comes after 200 ms",
-        Some(HttpExpected::ManagerElsewhere) => "HTTP, on a port without a Service",
+        Some(HttpExpected::ManagerElsewhere { raw_on_the_port: false }) => "HTTP, on ports without a Service",
+        Some(HttpExpected::ManagerElsewhere { .. }) => {
+            "HTTP, on ports without a Service; raw TCP on the database's"
+        }
     }
 }
 

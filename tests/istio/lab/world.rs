@@ -24,12 +24,12 @@ use crate::support::temp_dir;
 pub const FIRST_CLIENT_PORT: u16 = 20_000;
 
 pub struct World {
-    pub namespace: Namespace,
-    pub database: MariaDb,
-    /// Beside whose files any user's programs may run.
-    files: TempDir,
-    // Dropped before the namespace it runs in.
+    // What runs in the namespace ends before it.
     client_sidecar: Option<Envoy>,
+    _database: MariaDb,
+    pub namespace: Namespace,
+    /// Where any user may read.
+    files: TempDir,
 }
 
 /// The addresses of the link between the world and a pod.
@@ -68,7 +68,7 @@ impl World {
             .enter(|| TcpListener::bind((HTTP_POD, HTTP_POD_PORT)).expect("the HTTP Service's port"));
         thread::spawn(move || serve_http(&listener));
         let database = database(&namespace, files.path(), PORT);
-        let mut world = Self { namespace, database, files, client_sidecar: None };
+        let mut world = Self { client_sidecar: None, _database: database, namespace, files };
         let listeners: Vec<_> = (0..pods).map(|pod| world.client(pod)).collect();
         let clusters: Vec<_> = (0..pods).map(|pod| world.mtls_to(pod)).collect();
         let bootstrap = json!({
