@@ -1,7 +1,7 @@
 //! What istiod makes of Services, Istio's resources and `EnvoyFilter`s: the configuration of one proxy, as far as it
 //! decides where bytes go.
 //!
-//! Read from istiod's sources (pilot/pkg/networking/core, 1.32-dev); names are those it gives. `golden.rs` beside this
+//! Read from istiod's sources (pilot/pkg/networking/core, 1.32-dev); names are those it gives. `istiod.rs` beside this
 //! directory holds it against what istiod itself made of the same input.
 
 pub mod agent;
