@@ -1,6 +1,6 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust wasm tools tools-mysql demo test test-drivers bench record lint clean
+.PHONY: help rust wasm tools tools-mysql tools-istio demo test test-drivers test-istio bench record lint clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -22,15 +22,30 @@ tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: 
 tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
 	@scripts/mysql.sh
 
+tools-istio: ## get kustomize and Istio's schemas into target/tools; as root also iproute2 and iptables
+	@scripts/istio.sh
+
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
 	@$(peers) cargo run --example demo
 
-# What needs root is left out where there is none, and named.
-test: rust tools wasm lint ## everything that must pass
+# What needs root, or network namespaces, is left out where there is none, and named.
+test: rust tools tools-istio wasm lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
-	@if [ -e target/tools/mysqld ]; then set -x; $(peers) cargo test --features cli,mysqld; \
-	else set -x; $(peers) cargo test --features cli; set +x; \
-		echo "make test: left out the tests against MySQL; run: sudo make tools-mysql"; fi
+	@features=cli; left=; \
+	if [ -e target/tools/mysqld ]; then features=$$features,mysqld; \
+	else left="the tests against MySQL (run: sudo make tools-mysql)"; fi; \
+	if unshare --net true 2>/dev/null; then features=$$features,netns; \
+	else left="$${left:+$$left, }the tests in network namespaces (run: sudo make test-istio)"; fi; \
+	(set -x; $(peers) cargo test --features $$features) && { [ -z "$$left" ] || echo "make test: left out $$left"; }
+
+# The newest is the one that `make tools` links.
+envoy_versions := $(if $(filter all,$(ENVOY_VERSIONS)),1.36.3 1.37.0 1.38.2 1.39.3 1.40.0,$(ENVOY_VERSIONS))
+test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as root (ENVOY_VERSIONS=all: on five Envoys)
+	@unshare --net true || { echo "make test-istio: needs root, and to make network namespaces" >&2; exit 1; }
+	@set -e; for version in $(or $(envoy_versions),newest); do \
+		[ $$version = newest ] && envoy=envoy || { envoy=envoy-$$version; ENVOY_VERSION=$$version scripts/tools.sh; }; \
+		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --features cli,netns --test istio; \
+	done
 
 test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
 	@$(peers) cargo test --quiet --features mysqld --test drivers -- --ignored --nocapture
@@ -48,7 +63,7 @@ record: rust tools tools-mysql ## record the captures that tests/replay.rs repla
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/floor/Cargo.toml
-	cargo clippy --all-targets --features cli,mysqld -- -D warnings
+	cargo clippy --all-targets --features cli,mysqld,netns -- -D warnings
 	cargo clippy --locked --manifest-path benches/floor/Cargo.toml --target-dir target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
 

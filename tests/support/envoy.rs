@@ -29,6 +29,8 @@ pub struct EnvoyOptions {
     concurrency: u32,
     log_level: String,
     drain_time: Duration,
+    /// Starts it in another namespace or as another user, to whom its files then belong.
+    launcher: Option<(PathBuf, u32)>,
 }
 
 impl EnvoyOptions {
@@ -53,14 +55,19 @@ impl EnvoyOptions {
                 address["address"] = anywhere.clone();
             }
         }
-        let options = Self {
+        Self::exactly(bootstrap).wasm(&super::wasm())
+    }
+
+    /// A bootstrap in which everything is where it should be.
+    pub fn exactly(bootstrap: Value) -> Self {
+        Self {
             bootstrap,
             upstreams: BTreeSet::new(),
             concurrency: 1,
             log_level: "info".into(),
             drain_time: Duration::from_secs(600),
-        };
-        options.wasm(&super::wasm())
+            launcher: None,
+        }
     }
 
     /// Where the cluster's endpoints really are. Each cluster needs one: no test may reach the file's own addresses, where
@@ -122,6 +129,13 @@ impl EnvoyOptions {
     /// For how long connections of a listener that was replaced may go on, in whole seconds. Ten minutes, if nothing is said.
     pub fn drain_time(mut self, time: Duration) -> Self {
         self.drain_time = time;
+        self
+    }
+
+    /// Started by a program that becomes the Envoy under test and that user. Its bootstrap is its own affair: no upstreams
+    /// are asked for.
+    pub fn run_by(mut self, launcher: &Path, user: u32) -> Self {
+        self.launcher = Some((launcher.to_owned(), user));
         self
     }
 
@@ -364,8 +378,17 @@ fn of_traffic(metrics: &Metrics) -> Vec<&super::prometheus::Sample> {
 }
 
 fn launch(options: &EnvoyOptions) -> (Process, Files) {
-    options.assert_upstreams();
     let files = Files { dir: temp_dir() };
+    let program = match &options.launcher {
+        Some((launcher, user)) => {
+            std::os::unix::fs::chown(files.dir.path(), Some(*user), None).expect("a directory for that user");
+            launcher.clone()
+        }
+        None => {
+            options.assert_upstreams();
+            super::envoy()
+        }
+    };
     // YAML is read, JSON written: Envoy takes both.
     std::fs::write(files.path("bootstrap.json"), options.bootstrap.to_string()).expect("a bootstrap file");
     let arguments: Vec<OsString> = vec![
@@ -385,7 +408,6 @@ fn launch(options: &EnvoyOptions) -> (Process, Files) {
         "--file-flush-interval-msec".into(),
         "50".into(),
     ];
-    let process =
-        Process::start(&super::envoy(), &arguments, &files.path("envoy.out"), &files.path("envoy.log"));
+    let process = Process::start(&program, &arguments, &files.path("envoy.out"), &files.path("envoy.log"));
     (process, files)
 }

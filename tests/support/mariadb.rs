@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::database::{Counts, Database, Recipe, joined, run};
@@ -63,11 +63,16 @@ pub struct MariaDb(Database);
 impl MariaDb {
     /// Starts one with these further options (`--wait-timeout=3`) and waits until it answers.
     pub fn start(options: &[&str]) -> Self {
+        Self::start_by(super::mariadbd(), options)
+    }
+
+    /// The same by a program that becomes the server, in another namespace. Only the monitor need reach it.
+    pub fn start_by(program: PathBuf, options: &[&str]) -> Self {
         // Plug-ins are installed with the package of the service, or unpacked by `make tools`.
         let plugins = super::root().join("target/tools/mariadb-plugins");
         let recipe = Recipe {
             name: "MariaDB",
-            program: super::mariadbd(),
+            program,
             common: &COMMON,
             serving: plugins.exists().then(|| joined("--plugin-dir=", &plugins)).into_iter().collect(),
             port_taken: "Bind on TCP/IP port",

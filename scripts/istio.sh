@@ -1,0 +1,49 @@
+#!/bin/sh
+# Gets what the tests of istio/ need. What is there is used as it is.
+#
+#   target/tools/kustomize       what `kubectl apply -k` does, in an old version: what it can, all can
+#   target/tools/istio-crds.yaml the schemas of Istio's resources, from the Go module istio.io/api
+#   ip, iptables                 by apt, for the tests in network namespaces; as root only
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+kustomize_version=v5.0.1
+api_version=v1.31.1
+tools=$(pwd -P)/target/tools
+mkdir -p "$tools"
+
+# Go in a cache that goes afterwards: nothing in anybody's home directory.
+in_go() {
+    command -v go >/dev/null || apt_install golang-go
+    cache=$(mktemp -d "$tools/go.XXXXXX")
+    status=0
+    (mkdir "$cache/in" && cd "$cache/in" && echo 'module fetch' >go.mod &&
+        GOPATH=$cache GOBIN=$cache GOFLAGS=-modcacherw GOCACHE=$cache/build "$@") || status=$?
+    rm -rf "$cache"
+    return $status
+}
+
+install_kustomize() {
+    go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version" && mv "$cache/kustomize" "$tools/kustomize-$kustomize_version"
+}
+[ -x "$tools/kustomize-$kustomize_version" ] || {
+    say "building kustomize $kustomize_version"
+    in_go install_kustomize || fail "go could not build kustomize"
+}
+ln -sfn "kustomize-$kustomize_version" "$tools/kustomize"
+
+fetch_crds() {
+    go mod download "istio.io/api@$api_version" &&
+        cp "$cache/pkg/mod/istio.io/api@$api_version/kubernetes/customresourcedefinitions.gen.yaml" "$tools/istio-crds.new" &&
+        chmod 644 "$tools/istio-crds.new" && mv "$tools/istio-crds.new" "$tools/istio-crds-$api_version.yaml"
+}
+[ -e "$tools/istio-crds-$api_version.yaml" ] || in_go fetch_crds || fail "go could not fetch istio.io/api"
+ln -sfn "istio-crds-$api_version.yaml" "$tools/istio-crds.yaml"
+
+if [ "$(id -u)" = 0 ]; then
+    PATH=$PATH:/usr/sbin:/sbin
+    command -v ip >/dev/null || apt_install iproute2
+    command -v iptables-restore >/dev/null || apt_install iptables
+fi
+say "kustomize $kustomize_version, Istio's schemas $api_version"

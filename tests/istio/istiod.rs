@@ -1,0 +1,231 @@
+//! `crate::pilot` makes of each case what istiod makes of it.
+//!
+//! `istiod/*.json` is what the istiod of github.com/istio/istio at 86c9f01 (August 2026, 1.32-dev) made of the cases, reduced
+//! to what decides where bytes go. `scripts/istiod.sh` writes it anew.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::cases::{CASES, Case};
+use crate::pilot::mesh::{OutboundPolicy, Protocol, Service};
+use crate::pilot::{Xds, xds};
+use crate::support::root;
+
+const PROXY: [u8; 4] = [10, 1, 0, 2];
+
+fn golden(case: &Case) -> PathBuf {
+    root().join("tests/istio/istiod").join(file_name(case, "json"))
+}
+
+fn file_name(case: &Case, extension: &str) -> String {
+    format!("{}.{extension}", case.name.replace(' ', "-"))
+}
+
+fn ours(case: &Case) -> Xds {
+    let proxy = case.proxy(PROXY.into());
+    xds(&case.mesh(&proxy, "/etc/certs"), &proxy, &case.all_resources())
+}
+
+#[test]
+fn istiod_makes_the_same_of_each_case() {
+    for case in CASES {
+        let text = std::fs::read_to_string(golden(case));
+        let text = text.unwrap_or_else(|e| panic!("{}: {e}; run: scripts/istiod.sh", golden(case).display()));
+        let theirs: Value = serde_json::from_str(&text).expect("JSON");
+        let ours = ours(case);
+        let ours = reduced(&json!({"listeners": ours.listeners, "clusters": ours.clusters}));
+        assert_eq!(pretty(&ours), pretty(&theirs), "{}", case.name);
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("JSON")
+}
+
+/// What decides where bytes go, and when.
+fn reduced(xds: &Value) -> Value {
+    let by_name = |key: &str, reduce: fn(&Value) -> Value| {
+        let mut list: Vec<_> = xds[key].as_array().expect("a list").iter().map(reduce).collect();
+        list.sort_by_key(|one| one["name"].to_string());
+        json!(list)
+    };
+    json!({"listeners": by_name("listeners", listener), "clusters": by_name("clusters", cluster)})
+}
+
+fn listener(listener: &Value) -> Value {
+    let keys = [
+        "name",
+        "address",
+        "additional_addresses",
+        "bind_to_port",
+        "use_original_dst",
+        "traffic_direction",
+        "listener_filters",
+        "listener_filters_timeout",
+        "continue_on_listener_filters_timeout",
+    ];
+    let mut kept = pick(listener, &keys);
+    if kept["listener_filters"] == json!([]) {
+        // protobuf leaves empty lists out.
+        pick_out(&mut kept, "listener_filters");
+    }
+    if let Some(seconds) = listener["listener_filters_timeout"].as_str() {
+        let seconds: f64 = seconds.trim_end_matches('s').parse().expect("a duration");
+        kept["listener_filters_timeout"] = json!(seconds);
+    }
+    let chains = listener["filter_chains"].as_array().into_iter().flatten();
+    let mut chains: Vec<_> = chains.map(chain).collect();
+    // Envoy goes by what they match, not by their order.
+    chains.sort_by_key(Value::to_string);
+    kept["filter_chains"] = json!(chains);
+    if let Some(fallback) = listener.get("default_filter_chain") {
+        kept["default_filter_chain"] = chain(fallback);
+    }
+    kept
+}
+
+fn chain(chain: &Value) -> Value {
+    let mut kept = pick(chain, &["name", "filter_chain_match"]);
+    // Istio's build of Envoy alone has them, and they change no bytes.
+    let own = |filter: &&Value| !filter["name"].as_str().is_some_and(|name| name.starts_with("istio."));
+    let filters = chain["filters"].as_array().expect("filters").iter().filter(own);
+    kept["filters"] = filters
+        .map(|filter| {
+            let mut kept = pick(filter, &["name"]);
+            match filter.get("config_discovery") {
+                Some(discovery) => {
+                    kept["config_discovery"] = discovery.clone();
+                    // protobuf's JSON names the version that both mean.
+                    pick_out(&mut kept["config_discovery"]["config_source"], "resource_api_version");
+                }
+                None => kept["cluster"] = filter["typed_config"]["cluster"].clone(),
+            }
+            kept
+        })
+        .collect();
+    if let Some(tls) = chain.get("transport_socket") {
+        kept["transport_socket"] = pick(&tls["typed_config"], &["@type", "require_client_certificate"]);
+        kept["transport_socket"]["alpn_protocols"] =
+            tls["typed_config"]["common_tls_context"]["alpn_protocols"].clone();
+    }
+    kept
+}
+
+fn cluster(cluster: &Value) -> Value {
+    let mut kept = pick(cluster, &["name"]);
+    // Endpoints come by EDS in a mesh, and inside here; a cluster of another extension is that.
+    kept["type"] = match cluster["type"].as_str() {
+        Some("EDS") => json!("STATIC"),
+        _ => cluster.get("type").cloned().unwrap_or_else(|| cluster["cluster_type"]["name"].clone()),
+    };
+    kept["source"] = cluster["upstream_bind_config"]["source_address"]["address"].clone();
+    kept
+}
+
+fn pick(value: &Value, keys: &[&str]) -> Value {
+    let kept = keys.iter().filter_map(|key| Some(((*key).to_owned(), value.get(key)?.clone())));
+    Value::Object(kept.collect())
+}
+
+fn pick_out(value: &mut Value, key: &str) {
+    value.as_object_mut().expect("an object").remove(key);
+}
+
+fn directory() -> PathBuf {
+    std::env::var_os("FIRSTWORD_ISTIOD").expect("FIRSTWORD_ISTIOD; run: scripts/istiod.sh").into()
+}
+
+#[test]
+#[ignore = "the first half of scripts/istiod.sh"]
+fn cases_for_istiod() {
+    for case in CASES {
+        let proxy = case.proxy(PROXY.into());
+        let mesh = case.mesh(&proxy, "");
+        let outbound = match mesh.outbound {
+            OutboundPolicy::AllowAny => "ALLOW_ANY",
+            OutboundPolicy::RegistryOnly => "REGISTRY_ONLY",
+            OutboundPolicy::AllowAnyDynamicDns => "ALLOW_ANY_DYNAMIC_DNS",
+        };
+        let mut kubernetes = Vec::new();
+        for service in &mesh.services {
+            kubernetes.extend(objects(service));
+        }
+        let istio: Vec<_> =
+            case.all_resources().into_iter().map(|resource| with_version(resource.document)).collect();
+        let documents =
+            |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
+        let input = json!({
+            "gateway": proxy.gateway, "address": proxy.address, "namespace": proxy.namespace, "labels": proxy.labels,
+            "mesh": {
+                "protocolDetectionTimeout": mesh.detection_timeout, "outboundTrafficPolicy": {"mode": outbound},
+            },
+            "kubernetes": documents(&kubernetes), "istio": documents(&istio),
+        });
+        std::fs::write(directory().join(file_name(case, "input")), input.to_string()).expect("a file");
+    }
+}
+
+/// The cases' own resources leave it out.
+fn with_version(mut document: Value) -> Value {
+    let version = match document["kind"].as_str() {
+        Some("EnvoyFilter") => "networking.istio.io/v1alpha3",
+        Some("PeerAuthentication") => "security.istio.io/v1",
+        _ => "networking.istio.io/v1",
+    };
+    let own = document.as_object_mut().expect("a document");
+    own.entry("apiVersion").or_insert_with(|| version.into());
+    document
+}
+
+/// A Service, its pod and its endpoint.
+fn objects(service: &Service) -> [Value; 3] {
+    let name = service.host.split('.').next().expect("a name");
+    let port = service.ports[0];
+    let port_name = match port.protocol {
+        Protocol::Http => "http",
+        Protocol::Tcp | Protocol::Mysql => "tcp",
+        Protocol::Auto => "db",
+    };
+    let metadata = |name: String| json!({"name": name, "namespace": service.namespace});
+    let mut pod = metadata(format!("{name}-1"));
+    pod["labels"] = json!(service.selector);
+    let mut slice = metadata(format!("{name}-x"));
+    slice["labels"] = json!({"kubernetes.io/service-name": name});
+    let address = service.endpoints[0];
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata(name.into()),
+            "spec": {
+                "clusterIP": service.address, "selector": service.selector,
+                "ports": [{"name": port_name, "port": port.number, "targetPort": port.target, "protocol": "TCP"}],
+            },
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": pod,
+            "spec": {"containers": [{"name": "main", "image": "main"}]},
+            "status": {
+                "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": slice, "addressType": "IPv4",
+            "ports": [{"name": port_name, "port": port.target, "protocol": "TCP"}],
+            "endpoints": [{
+                "addresses": [address], "conditions": {"ready": true},
+                "targetRef": {"kind": "Pod", "name": format!("{name}-1"), "namespace": service.namespace},
+            }],
+        }),
+    ]
+}
+
+#[test]
+#[ignore = "the second half of scripts/istiod.sh"]
+fn what_istiod_made() {
+    for case in CASES {
+        let text = std::fs::read_to_string(directory().join(file_name(case, "output"))).expect(case.name);
+        let made = reduced(&serde_json::from_str(&text).expect("JSON"));
+        std::fs::write(golden(case), pretty(&made) + "\n").expect("a file");
+    }
+}

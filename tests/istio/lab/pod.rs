@@ -1,0 +1,91 @@
+//! A pod: a namespace with one way out, and a sidecar that all its connections are led through, or a gateway.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::namespace::Namespace;
+use super::world::{World, link};
+use crate::pilot::mesh::{Mesh, Proxy};
+use crate::pilot::resource::Resource;
+use crate::pilot::{agent, bootstrap, xds};
+use crate::support::envoy::Envoy;
+
+const REDIRECT: &str = include_str!("redirect.rules");
+
+pub struct Pod {
+    pub number: u8,
+    pub namespace: Namespace,
+}
+
+impl Pod {
+    pub fn new(world: &World, number: u8) -> Self {
+        let namespace = Namespace::new();
+        let (outside, inside) = link(number);
+        let holder = namespace.id();
+        world.namespace.run(&format!("ip link add pod{number} type veth peer name eth0 netns {holder}"));
+        world.namespace.run(&format!("ip address add {outside}/24 dev pod{number}"));
+        world.namespace.run(&format!("ip link set pod{number} up"));
+        namespace.run(&format!("ip address add {inside}/24 dev eth0"));
+        namespace.run("ip link set eth0 up");
+        namespace.run(&format!("ip route add default via {outside}"));
+        Self { number, namespace }
+    }
+
+    /// Leads the pod's connections through its proxy, but for those to `excluded`, the annotation
+    /// `traffic.sidecar.istio.io/excludeOutboundIPRanges`.
+    pub fn redirect(&self, excluded: &[Ipv4Addr]) {
+        let rules: String =
+            excluded.iter().map(|to| format!("-A ISTIO_OUTPUT -d {to}/32 -j RETURN\n")).collect();
+        let last = "-A ISTIO_OUTPUT -j ISTIO_REDIRECT";
+        assert!(REDIRECT.contains(last), "redirect.rules");
+        self.namespace.run_with("iptables-restore", &REDIRECT.replace(last, &format!("{rules}{last}")));
+    }
+
+    /// Leaves its connections alone.
+    pub fn no_redirect(&self) {
+        self.namespace.run_with("iptables-restore", "*nat\nCOMMIT\n");
+    }
+}
+
+/// A proxy with what istiod and the agent make of the mesh and the resources.
+pub struct Running {
+    pub envoy: Envoy,
+    // What the agent delivered.
+    _files: TempDir,
+}
+
+/// On the pod's loopback: `tcp_proxy` and nothing else in front of a database, what the others are compared with.
+pub const PLAIN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 15_999));
+
+/// Starts the pod's proxy, and in it [`PLAIN`] for `database`.
+pub fn start(
+    world: &World,
+    pod: &Pod,
+    (mesh, proxy): (&Mesh, &Proxy),
+    resources: &[Resource],
+    annotations: &Value,
+    database: SocketAddr,
+) -> Running {
+    let files = tempfile::Builder::new().prefix("pod-").tempdir_in(world.files()).expect("a directory");
+    std::fs::set_permissions(files.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a directory");
+    let mut xds = xds(mesh, proxy, resources);
+    agent::deliver(&mut xds, files.path(), &world.module());
+    let address = |of: SocketAddr| json!({"socket_address": {"address": of.ip(), "port_value": of.port()}});
+    xds.listeners.push(json!({
+        "name": "plain", "address": address(PLAIN),
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "plain", "cluster": "plain",
+        }}]}],
+    }));
+    let endpoint = json!({"endpoint": {"address": address(database)}});
+    xds.clusters.push(json!({
+        "name": "plain", "type": "STATIC",
+        "load_assignment": {"cluster_name": "plain", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }));
+    let envoy = world.start_envoy(&pod.namespace, bootstrap::bootstrap(&xds, annotations));
+    Running { envoy, _files: files }
+}

@@ -1,0 +1,29 @@
+//! The manifests of `istio/`: what the API server would say of them, what istiod would make of them, and, in network
+//! namespaces with Istio's redirection, a real Envoy and a real MariaDB, what they do.
+
+// Helpers of tests are no tests to clippy, and a panic is how they report. The clock is the tests' own, not the core's.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod applier;
+mod cases;
+mod istiod;
+#[cfg(feature = "netns")]
+mod lab;
+mod manifests;
+mod pilot;
+#[cfg(feature = "netns")]
+mod run;
+mod schemas;
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(feature = "netns")]
+mod table;

@@ -1,0 +1,276 @@
+//! Each manifest on its own: read, refused where the API server would refuse it, and held against the rules of this
+//! directory.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use firstword::config::Config;
+use firstword::metrics::catalogue::Metric;
+use serde_json::{Value, json};
+
+use crate::pilot::resource::{Resource, parse};
+use crate::schemas::Schemas;
+use crate::support::{root, temp_dir, wasm};
+
+pub fn directory() -> PathBuf {
+    root().join("istio")
+}
+
+/// What a manifest holds; a path below `istio/`.
+pub fn resources(path: &str) -> Vec<Resource> {
+    parse(&std::fs::read_to_string(directory().join(path)).unwrap_or_else(|e| panic!("istio/{path}: {e}")))
+}
+
+/// Those that the shipped component puts on pods.
+pub fn annotations() -> Value {
+    let [deployment] =
+        resources("components/pod-annotations/annotations.yaml").try_into().expect("one document");
+    deployment.document["spec"]["template"]["metadata"]["annotations"].clone()
+}
+
+/// Every manifest, and what is in it; what only kustomize reads left out.
+fn all() -> Vec<(String, Vec<Resource>)> {
+    let mut paths = Vec::new();
+    collect(&directory(), &mut paths);
+    paths.sort();
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(directory()).expect("below istio").to_str().expect("a path").to_owned();
+        let resources = resources(&name);
+        (name, resources)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "yaml")
+            && path.file_name().is_some_and(|name| name != "kustomization.yaml")
+        {
+            paths.push(path);
+        }
+    }
+}
+
+/// A document's place for messages.
+fn place(file: &str, resource: &Resource) -> String {
+    format!("istio/{file}: {} {}", resource.kind, resource.name)
+}
+
+#[test]
+fn the_api_server_would_take_each() {
+    let schemas = Schemas::read();
+    let mut kinds = BTreeSet::new();
+    for (file, resources) in all() {
+        for resource in resources {
+            kinds.insert(resource.kind.clone());
+            assert_eq!(schemas.problems(&resource), [""; 0], "{}", place(&file, &resource));
+        }
+    }
+    let expected = [
+        "Deployment",
+        "EnvoyFilter",
+        "Gateway",
+        "PeerAuthentication",
+        "ServiceEntry",
+        "Sidecar",
+        "VirtualService",
+        "WasmPlugin",
+    ];
+    assert!(kinds.iter().eq(expected), "{kinds:?}");
+}
+
+#[test]
+fn the_api_server_would_refuse_what_is_wrong() {
+    let schemas = Schemas::read();
+    let wrong = [
+        ("envoyfilter/inbound.yaml", "portNumber", "portNumbr"),
+        ("envoyfilter/inbound.yaml", "SIDECAR_INBOUND", "SIDECAR_IN"),
+        ("envoyfilter/inbound.yaml", "priority", "prio"),
+        ("base/wasmplugin.yaml", "type: NETWORK", "type: TCP"),
+        ("base/wasmplugin.yaml", "url:", "uri:"),
+        ("base/wasmplugin.yaml", "failStrategy", "failstrategy"),
+        ("base/wasmplugin.yaml", "{number: 3306}", "{number: '3306'}"),
+        ("scenarios/port-conflict/serviceentry.yaml", "resolution: NONE", "resolution: NO"),
+        ("envoyfilter/peerauthentication.yaml", "DISABLE", "OFF"),
+    ];
+    for (file, right, wrong) in wrong {
+        let text = std::fs::read_to_string(directory().join(file)).expect(file);
+        assert!(text.contains(right), "{file} has no {right}");
+        let [resource] = parse(&text.replace(right, wrong)).try_into().expect("one document");
+        assert_ne!(schemas.problems(&resource), [""; 0], "{file} with {wrong}");
+    }
+}
+
+#[test]
+fn each_keeps_the_rules_of_this_directory() {
+    let mut stand_ins = BTreeSet::new();
+    for (file, resources) in all() {
+        for resource in resources {
+            let place = place(&file, &resource);
+            match resource.kind.as_str() {
+                "EnvoyFilter" => envoy_filter(&resource, &place, &mut stand_ins),
+                "WasmPlugin" => {
+                    assert!(resource.spec()["selector"]["matchLabels"].is_object(), "{place}: no selector");
+                    assert_eq!(resource.spec()["failStrategy"], "FAIL_OPEN", "{place}");
+                    configured(&resource.spec()["pluginConfig"].to_string(), &place);
+                    assert_image(&resource.spec()["url"], &place);
+                }
+                "PeerAuthentication" => {
+                    assert!(resource.spec()["selector"]["matchLabels"].is_object(), "{place}: no selector");
+                }
+                "Sidecar" => {
+                    assert!(
+                        resource.spec()["workloadSelector"]["labels"].is_object(),
+                        "{place}: no selector"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(stand_ins.len(), 1, "the filter's reference is not the same everywhere: {stand_ins:#?}");
+}
+
+fn envoy_filter(resource: &Resource, place: &str, stand_ins: &mut BTreeSet<String>) {
+    let spec = resource.spec();
+    assert!(spec["priority"].is_i64(), "{place}: no priority");
+    let patches = spec["configPatches"].as_array().expect("patches");
+    // What a proxy has to ask for by name may be for all of them.
+    let extensions = patches.iter().all(|patch| patch["applyTo"] == "EXTENSION_CONFIG");
+    assert!(extensions || spec["workloadSelector"]["labels"].is_object(), "{place}: no workloadSelector");
+    for patch in patches {
+        let (of, operation) = (&patch["applyTo"], &patch["patch"]["operation"]);
+        assert!(of != "LISTENER_FILTER" || operation != "REPLACE", "{place}: istioctl analyze refuses it");
+        references(&patch["patch"]["value"], stand_ins);
+        if of == "EXTENSION_CONFIG" {
+            let config = &patch["patch"]["value"]["typed_config"]["config"];
+            assert_eq!(config["fail_open"], true, "{place}");
+            assert_eq!(config.get("failure_policy"), None, "{place}: Envoy refuses both");
+            configured(config["configuration"]["value"].as_str().expect("JSON in a string"), place);
+            assert_image(&config["vm_config"]["code"]["remote"]["http_uri"]["uri"], place);
+        }
+    }
+}
+
+/// The filters that are to come by name.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(entries) if entries.contains_key("config_discovery") => {
+            found.insert(value.to_string());
+        }
+        Value::Object(entries) => entries.values().for_each(|entry| references(entry, found)),
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
+/// The filter takes this configuration.
+fn configured(json: &str, place: &str) {
+    let config = Config::parse(json.as_bytes()).unwrap_or_else(|problems| panic!("{place}: {problems}"));
+    assert_ne!(config, Config::default(), "{place}");
+}
+
+fn assert_image(url: &Value, place: &str) {
+    let image = format!("oci://ghcr.io/firstword/firstword:v{}", env!("CARGO_PKG_VERSION"));
+    let own = url
+        .as_str()
+        .is_some_and(|url| url.starts_with("oci://registry.example.com/") && url.contains("@sha256:"));
+    assert!(own || *url == image, "{place}: {url}");
+}
+
+#[test]
+fn the_annotation_names_each_label() {
+    let annotations = annotations();
+    let tags = annotations["sidecar.istio.io/extraStatTags"].as_str().expect("the annotation");
+    let tags: Vec<_> = tags.split(',').collect();
+    let labels = Metric::ALL.iter().flat_map(|metric| metric.definition().labels).map(|label| label.key());
+    let scope = ["direction", "destination", "port", "le"];
+    let expected: BTreeSet<_> = labels.chain(scope).collect();
+    assert_eq!(tags.iter().copied().collect::<BTreeSet<_>>(), expected);
+    assert_eq!(tags.len(), expected.len(), "one twice");
+    for tag in &tags {
+        // Istio would find the one in the other.
+        let inside = tags.iter().find(|other| *other != tag && other.ends_with(tag));
+        assert_eq!(inside, None, "{tag}");
+    }
+}
+
+/// What `kubectl kustomize` makes of a directory below `istio/`, or of a copy of it elsewhere.
+fn kustomized(directory: &Path) -> Vec<Resource> {
+    let kustomize = root().join("target/tools/kustomize");
+    let output = Command::new(kustomize).arg("build").arg(directory).output();
+    let output = output.unwrap_or_else(|e| panic!("kustomize: {e}; run: make tools-istio"));
+    assert!(output.status.success(), "{}: {}", directory.display(), String::from_utf8_lossy(&output.stderr));
+    let resources = parse(&String::from_utf8(output.stdout).expect("UTF-8"));
+    let schemas = Schemas::read();
+    for resource in &resources {
+        assert_eq!(
+            schemas.problems(resource),
+            [""; 0],
+            "{}",
+            place(&directory.display().to_string(), resource)
+        );
+    }
+    resources
+}
+
+fn one<'r>(resources: &'r [Resource], kind: &str) -> &'r Value {
+    let found: Vec<_> = resources.iter().filter(|resource| resource.kind == kind).collect();
+    let [one] = found.as_slice() else { panic!("{} of {kind}", found.len()) };
+    &one.document
+}
+
+#[test]
+fn the_base_is_the_plugin() {
+    let [base] = kustomized(&directory().join("base")).try_into().expect("one document");
+    assert_eq!(base.document, resources("base/wasmplugin.yaml")[0].document);
+}
+
+#[test]
+fn the_example_replaces_what_is_ones_own() {
+    let made = kustomized(&directory().join("overlays/example"));
+    assert_eq!(made.len(), 3);
+    assert!(made.iter().all(|resource| resource.namespace == "shop"), "{made:?}");
+    let plugin = one(&made, "WasmPlugin");
+    assert_eq!(plugin["spec"]["match"], json!([{"mode": "CLIENT", "ports": [{"number": 3307}]}]));
+    let rule = &plugin["spec"]["pluginConfig"]["rules"][0];
+    assert_eq!(rule["match"], json!({"ports": [3307], "addresses": ["10.20.30.40"]}));
+    assert_eq!(one(&made, "ServiceEntry")["spec"]["addresses"], json!(["10.20.30.40"]));
+    configured(&plugin["spec"]["pluginConfig"].to_string(), "overlays/example");
+    assert_image(&plugin["spec"]["url"], "overlays/example");
+    let pod = &one(&made, "Deployment")["spec"]["template"];
+    assert_eq!(pod["metadata"]["annotations"], annotations());
+    assert_eq!(pod["metadata"]["labels"], plugin["spec"]["selector"]["matchLabels"]);
+}
+
+#[test]
+fn the_config_map_holds_the_module_where_the_plugin_looks_for_it() {
+    let copy = temp_dir();
+    let status = Command::new("cp").arg("-r").arg(directory()).arg(copy.path()).status().expect("cp");
+    assert!(status.success());
+    let overlay = copy.path().join("istio/overlays/configmap");
+    std::fs::copy(wasm(), overlay.join("firstword.wasm")).expect("the module");
+    let made = kustomized(&overlay);
+    let (map, plugin) = (one(&made, "ConfigMap"), one(&made, "WasmPlugin"));
+    assert_eq!(map["metadata"]["namespace"], plugin["metadata"]["namespace"]);
+    let module = std::fs::read(wasm()).expect("the module");
+    assert!(module.len() < 1 << 20, "a ConfigMap holds no more than 1 MiB");
+    let encoded: String =
+        map["binaryData"]["firstword.wasm"].as_str().expect("the module").split_whitespace().collect();
+    assert_eq!(encoded.len(), module.len().div_ceil(3) * 4);
+
+    let [mount] = resources("overlays/configmap/mount.yaml").try_into().expect("one document");
+    let annotations = &mount.document["spec"]["template"]["metadata"]["annotations"];
+    let json = |key: &str| -> Value {
+        serde_json::from_str(annotations[key].as_str().expect("an annotation")).expect("JSON")
+    };
+    // By the volume's name, as Istio's injection template reads both.
+    let (volumes, mounts) = (json("sidecar.istio.io/userVolume"), json("sidecar.istio.io/userVolumeMount"));
+    assert_eq!(volumes["firstword"]["configMap"]["name"], map["metadata"]["name"]);
+    let path = mounts["firstword"]["mountPath"].as_str().expect("a path");
+    assert_eq!(plugin["spec"]["url"], format!("file://{path}/firstword.wasm"));
+}

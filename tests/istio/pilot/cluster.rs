@@ -1,0 +1,55 @@
+//! Where bytes go.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::mesh::{Mesh, OutboundPolicy, Proxy, Service};
+use super::shape::shape;
+
+/// The address from which a sidecar connects to its own pod, so that iptables tells it from others.
+const INBOUND_SOURCE: &str = "127.0.0.6";
+
+pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service]) -> Vec<Value> {
+    let mut clusters = vec![shape("black_hole_cluster", &[])];
+    // By name: several addresses of a ServiceEntry are one cluster.
+    let mut outbound = BTreeMap::new();
+    for service in services {
+        for port in &service.ports {
+            let name = service.cluster(port);
+            let endpoints: Vec<_> = service
+                .endpoints_at(port)
+                .map(|to| {
+                    let address = json!({"address": to.ip().to_string(), "port_value": to.port()});
+                    json!({"endpoint": {"address": {"socket_address": address}}})
+                })
+                .collect();
+            let kind = if endpoints.is_empty() { "original_dst_cluster" } else { "static_cluster" };
+            let mut cluster = shape(kind, &[("name", &name)]);
+            if !endpoints.is_empty() {
+                cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = json!(endpoints);
+            }
+            outbound.insert(name, cluster);
+        }
+    }
+    clusters.extend(outbound.into_values());
+    if mesh.outbound == OutboundPolicy::AllowAnyDynamicDns {
+        clusters.push(shape("dynamic_dns_cluster", &[]));
+    }
+    if !proxy.gateway {
+        clusters.push(shape("original_dst_cluster", &[("name", "PassthroughCluster")]));
+        let own = services.iter().filter(|service| proxy.is_selected_by(service));
+        let mut names: Vec<_> =
+            own.flat_map(|service| &service.ports).map(|port| format!("inbound|{}||", port.target)).collect();
+        names.push("InboundPassthroughCluster".into());
+        names.sort();
+        names.dedup();
+        for name in names {
+            let mut cluster = shape("original_dst_cluster", &[("name", &name)]);
+            let source = json!({"address": INBOUND_SOURCE, "port_value": 0});
+            cluster["upstream_bind_config"] = json!({"source_address": source});
+            clusters.push(cluster);
+        }
+    }
+    clusters
+}

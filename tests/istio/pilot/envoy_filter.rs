@@ -1,0 +1,248 @@
+//! `EnvoyFilter`s, applied to listeners as istiod does it: in its order, and with its gaps.
+
+use serde_json::Value;
+
+use super::matching::Match;
+use super::mesh::{Mesh, Proxy};
+use super::resource::{ROOT_NAMESPACE, Resource, of_kind};
+use super::{Context, Xds};
+
+/// One patch of an `EnvoyFilter` that is for the proxy.
+struct Patch {
+    /// For reports.
+    of: String,
+    apply_to: String,
+    operation: String,
+    matching: Match,
+    value: Value,
+    hits: usize,
+}
+
+/// All of them, in the order in which they are applied.
+pub struct Patches(Vec<Patch>);
+
+/// What istiod can patch and this cannot, so that none of it passes for patched.
+const KNOWN: [&str; 5] =
+    ["LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "EXTENSION_CONFIG"];
+
+impl Patches {
+    pub fn new(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> Self {
+        let ours =
+            |filter: &&Resource| filter.selects(&proxy.namespace, &proxy.labels, "/workloadSelector/labels");
+        let mut filters: Vec<_> = of_kind(resources, "EnvoyFilter").filter(ours).collect();
+        // Then by age; here, all are of the same.
+        filters.sort_by_key(|filter| {
+            let priority = filter.spec()["priority"].as_i64().unwrap_or(0);
+            (priority, filter.namespace != ROOT_NAMESPACE, filter.name.clone())
+        });
+        let mut patches = Vec::new();
+        for filter in filters {
+            let own = filter.spec()["configPatches"].as_array().expect("configPatches");
+            for (index, patch) in own.iter().enumerate() {
+                let text = |value: &Value| value.as_str().expect("a word").to_owned();
+                let apply_to = text(&patch["applyTo"]);
+                assert!(KNOWN.contains(&apply_to.as_str()), "{}: applyTo {apply_to}", filter.name);
+                let matching = Match::new(patch);
+                if matching.proxy_version(mesh.version) {
+                    patches.push(Patch {
+                        of: format!("{}/{} configPatches[{index}]", filter.namespace, filter.name),
+                        apply_to,
+                        operation: text(&patch["patch"]["operation"]),
+                        matching,
+                        value: patch["patch"]["value"].clone(),
+                        hits: 0,
+                    });
+                }
+            }
+        }
+        Self(patches)
+    }
+
+    fn of(&mut self, apply_to: &str, context: Context) -> impl Iterator<Item = &mut Patch> {
+        self.0.iter_mut().filter(move |patch| patch.apply_to == apply_to && patch.matching.context(context))
+    }
+
+    /// Patches the listeners, and adds listeners where `add` says so. What is added is patched by nobody.
+    pub fn apply(&mut self, context: Context, listeners: &mut Vec<Value>, add: bool) {
+        listeners.retain_mut(|listener| self.listener(context, listener));
+        for patch in self.of("LISTENER", context).filter(|patch| add && patch.operation == "ADD") {
+            listeners.push(patch.take());
+        }
+    }
+
+    /// Whether the listener remains.
+    fn listener(&mut self, context: Context, listener: &mut Value) -> bool {
+        for patch in self.of("LISTENER", context) {
+            if patch.operation == "ADD" || !patch.matching.listener(listener, true) {
+                continue;
+            }
+            match patch.operation.as_str() {
+                "REMOVE" => {
+                    patch.hits += 1;
+                    return false;
+                }
+                "MERGE" => merge(listener, &patch.take()),
+                other => panic!("{}: {other} of a LISTENER", patch.of),
+            }
+        }
+        self.listener_filters(context, listener);
+        for key in ["filter_chains", "default_filter_chain"] {
+            let Some(mut chains) = listener.as_object_mut().expect("a listener").remove(key) else {
+                continue;
+            };
+            let remain = match &mut chains {
+                Value::Array(chains) => {
+                    chains.retain_mut(|chain| self.chain(context, listener, chain));
+                    true
+                }
+                chain => self.chain(context, listener, chain),
+            };
+            if remain {
+                listener[key] = chains;
+            }
+        }
+        for patch in self.of("FILTER_CHAIN", context) {
+            if patch.operation == "ADD" && patch.matching.listener(listener, false) {
+                let chain = patch.take();
+                listener["filter_chains"].as_array_mut().expect("chains").push(chain);
+            }
+        }
+        true
+    }
+
+    fn listener_filters(&mut self, context: Context, listener: &mut Value) {
+        for patch in self.of("LISTENER_FILTER", context) {
+            if !patch.matching.listener(listener, false) {
+                continue;
+            }
+            let mut filters = listener["listener_filters"].as_array().cloned().unwrap_or_default();
+            let wanted = patch.matching.listener_filter().map(str::to_owned);
+            if patch.operation == "MERGE" {
+                // All filters of the same type, and of them only the typed_config: filter_disabled is dropped.
+                let typed_config = patch.value.get("typed_config").filter(|_| wanted.is_some());
+                for (filter, merged) in filters.iter_mut().zip(std::iter::repeat(typed_config)) {
+                    let Some(merged) =
+                        merged.filter(|merged| merged["@type"] == filter["typed_config"]["@type"])
+                    else {
+                        continue;
+                    };
+                    merge(&mut filter["typed_config"], merged);
+                    patch.hits += 1;
+                }
+            } else {
+                patch.insert_into(&mut filters, wanted.as_deref());
+            }
+            listener["listener_filters"] = filters.into();
+        }
+    }
+
+    /// Whether the chain remains.
+    fn chain(&mut self, context: Context, listener: &Value, chain: &mut Value) -> bool {
+        for patch in self.of("FILTER_CHAIN", context) {
+            let matches = patch.matching.listener(listener, false) && patch.matching.chain(listener, chain);
+            match patch.operation.as_str() {
+                "REMOVE" if matches => {
+                    patch.hits += 1;
+                    return false;
+                }
+                "MERGE" if matches => merge(chain, &patch.take()),
+                "ADD" | "MERGE" | "REMOVE" => {}
+                other => panic!("{}: {other} of a FILTER_CHAIN", patch.of),
+            }
+        }
+        for patch in self.of("NETWORK_FILTER", context) {
+            if !patch.matching.listener(listener, false) || !patch.matching.chain(listener, chain) {
+                continue;
+            }
+            let filters = chain["filters"].as_array_mut().expect("filters");
+            let wanted = patch.matching.filter().map(str::to_owned);
+            patch.insert_into(filters, wanted.as_deref());
+        }
+        true
+    }
+
+    /// Adds the extensions that a listener asks for by their names.
+    pub fn add_extensions(&mut self, xds: &mut Xds) {
+        let mut wanted = Vec::new();
+        xds.listeners.iter().for_each(|listener| discovered(listener, &mut wanted));
+        for patch in self.0.iter_mut().filter(|patch| patch.apply_to == "EXTENSION_CONFIG") {
+            assert_eq!(patch.operation, "ADD", "{}", patch.of);
+            if wanted.iter().any(|name| patch.value["name"] == *name) {
+                xds.extensions.push(patch.take());
+            }
+        }
+    }
+
+    pub fn assert_all_hit(&self) {
+        let missed: Vec<_> = self.0.iter().filter(|patch| patch.hits == 0).map(|patch| &patch.of).collect();
+        assert!(missed.is_empty(), "patches that change nothing: {missed:?}");
+    }
+}
+
+impl Patch {
+    fn take(&mut self) -> Value {
+        self.hits += 1;
+        self.value.clone()
+    }
+
+    /// The operations that network filters and listener filters have in common. Relative to nothing means at the end that
+    /// the operation names; REPLACE and REMOVE of nothing in particular do nothing.
+    fn insert_into(&mut self, filters: &mut Vec<Value>, wanted: Option<&str>) {
+        let at = wanted.map(|wanted| filters.iter().position(|filter| filter["name"] == wanted));
+        let at = match (self.operation.as_str(), at) {
+            ("ADD", _) | ("INSERT_AFTER", None) => Some(filters.len()),
+            ("INSERT_FIRST", _) | ("INSERT_BEFORE", None) => Some(0),
+            ("INSERT_BEFORE", Some(at)) => at,
+            ("INSERT_AFTER", Some(at)) => at.map(|at| at + 1),
+            ("REPLACE", at) => {
+                if let Some(at) = at.flatten() {
+                    filters[at] = self.take();
+                }
+                return;
+            }
+            ("REMOVE", at) => {
+                if at.flatten().is_some() {
+                    filters.retain(|filter| wanted.is_none_or(|wanted| filter["name"] != wanted));
+                    self.hits += 1;
+                }
+                return;
+            }
+            (other, _) => panic!("{}: {other} of a filter", self.of),
+        };
+        if let Some(at) = at {
+            filters.insert(at, self.take());
+        }
+    }
+}
+
+/// The names of filters whose configuration is to come.
+fn discovered(value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| discovered(item, names)),
+        Value::Object(entries) => {
+            if let (true, Some(Value::String(name))) =
+                (entries.contains_key("config_discovery"), entries.get("name"))
+            {
+                names.push(name.clone());
+            }
+            entries.values().for_each(|entry| discovered(entry, names));
+        }
+        _ => {}
+    }
+}
+
+/// As protobuf merges messages: lists grow, what is there twice is the latter.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                match into.get_mut(key) {
+                    Some(there) => merge(there, value),
+                    None => drop(into.insert(key.clone(), value.clone())),
+                }
+            }
+        }
+        (Value::Array(into), Value::Array(from)) => into.extend(from.iter().cloned()),
+        (into, from) => *into = from.clone(),
+    }
+}

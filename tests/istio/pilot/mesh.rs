@@ -1,0 +1,188 @@
+//! What istiod knows of a mesh besides Istio's resources: Services, the proxy, the mesh's configuration.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::Value;
+
+use super::resource::{Resource, of_kind};
+
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    /// Istio's, as proxies say it.
+    pub version: &'static str,
+    pub services: Vec<Service>,
+    /// `meshConfig.protocolDetectionTimeout`, as protobuf writes it.
+    pub detection_timeout: &'static str,
+    pub outbound: OutboundPolicy,
+    /// Where the certificates for mTLS are: `cert-chain.pem`, `key.pem`, `root-cert.pem`.
+    pub certificates: String,
+}
+
+/// `meshConfig.outboundTrafficPolicy.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutboundPolicy {
+    AllowAny,
+    RegistryOnly,
+    /// Since Istio 1.31.
+    AllowAnyDynamicDns,
+}
+
+impl OutboundPolicy {
+    /// Where bytes go that no listener is for.
+    pub fn cluster(self) -> &'static str {
+        match self {
+            Self::AllowAny | Self::AllowAnyDynamicDns => "PassthroughCluster",
+            Self::RegistryOnly => "BlackHoleCluster",
+        }
+    }
+}
+
+/// A Service of Kubernetes, or what a `ServiceEntry` makes.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// `mysql.db.svc.cluster.local`
+    pub host: String,
+    pub namespace: String,
+    /// An address, or a network in CIDR notation.
+    pub address: String,
+    pub ports: Vec<Port>,
+    pub selector: BTreeMap<String, String>,
+    /// Addresses of its pods; empty: connections go where the client wanted.
+    pub endpoints: Vec<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    pub number: u16,
+    pub target: u16,
+    pub protocol: Protocol,
+}
+
+/// What the name of a port, or its `appProtocol`, declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http,
+    Tcp,
+    /// As TCP, but joins no listener with others.
+    Mysql,
+    /// Nothing declared: to be found out from the client's first bytes, but for [`SERVER_FIRST`].
+    Auto,
+}
+
+/// Ports on which istiod takes what declares nothing for TCP.
+const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27_017];
+
+impl Protocol {
+    pub fn parse(text: &str) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "http" | "http2" | "grpc" => Self::Http,
+            "tcp" | "tls" | "https" | "mongo" | "redis" => Self::Tcp,
+            "mysql" => Self::Mysql,
+            _ => Self::Auto,
+        }
+    }
+
+    pub fn is_tcp(self) -> bool {
+        matches!(self, Self::Tcp | Self::Mysql)
+    }
+}
+
+impl Service {
+    pub fn endpoints_at(&self, port: &Port) -> impl Iterator<Item = SocketAddr> {
+        self.endpoints.iter().map(|address| (*address, port.target).into())
+    }
+
+    /// The cluster for its port in proxies of clients.
+    pub fn cluster(&self, port: &Port) -> String {
+        format!("outbound|{}||{}", port.number, self.host)
+    }
+}
+
+/// A sidecar or a gateway.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    pub namespace: String,
+    pub labels: BTreeMap<String, String>,
+    pub address: IpAddr,
+    pub gateway: bool,
+}
+
+impl Proxy {
+    pub fn sidecar(namespace: &str, app: &str, address: IpAddr) -> Self {
+        let labels = [("app".to_owned(), app.to_owned())].into();
+        Self { namespace: namespace.into(), labels, address, gateway: false }
+    }
+
+    /// The Services whose pod this is.
+    pub fn is_selected_by(&self, service: &Service) -> bool {
+        service.namespace == self.namespace
+            && !service.selector.is_empty()
+            && service.selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+}
+
+impl Mesh {
+    /// The Services a proxy can see: those of the mesh and those of `ServiceEntry`s, less what a `Sidecar` leaves out.
+    pub fn services_with(&self, proxy: &Proxy, resources: &[Resource]) -> Vec<Service> {
+        let entries = of_kind(resources, "ServiceEntry").flat_map(service_entry);
+        let mut services: Vec<_> = self.services.iter().cloned().chain(entries).collect();
+        let selects = |sidecar: &&Resource| {
+            sidecar.namespace == proxy.namespace
+                && sidecar.selects(&proxy.namespace, &proxy.labels, "/workloadSelector/labels")
+        };
+        if let Some(sidecar) = of_kind(resources, "Sidecar").find(selects) {
+            let egress = sidecar.spec()["egress"].as_array().expect("egress of a Sidecar");
+            let [listener] = egress.as_slice() else { panic!("more than one egress listener in a Sidecar") };
+            assert!(listener.get("port").is_none(), "an egress listener with a port");
+            let hosts = listener["hosts"].as_array().expect("hosts");
+            let imported = |service: &Service| {
+                hosts.iter().filter_map(Value::as_str).any(|host| imports(host, &proxy.namespace, service))
+            };
+            services.retain(imported);
+        }
+        for port in services.iter_mut().flat_map(|service| &mut service.ports) {
+            if port.protocol == Protocol::Auto && SERVER_FIRST.contains(&port.number) {
+                port.protocol = Protocol::Tcp;
+            }
+        }
+        services.sort_by(|a, b| a.host.cmp(&b.host));
+        services
+    }
+}
+
+/// A host of a `Sidecar`: `namespace/host`, either `*`, and `.` for the namespace it is in.
+fn imports(host: &str, own_namespace: &str, service: &Service) -> bool {
+    let (namespace, host) = host.split_once('/').expect("namespace/host");
+    let namespace = if namespace == "." { own_namespace } else { namespace };
+    (namespace == "*" || namespace == service.namespace) && (host == "*" || host == service.host)
+}
+
+/// One Service for each host and address.
+fn service_entry(entry: &Resource) -> Vec<Service> {
+    let spec = entry.spec();
+    let list = |key: &str| spec[key].as_array().cloned().unwrap_or_default();
+    assert_eq!(spec["resolution"], "NONE", "a ServiceEntry with other resolution");
+    let ports: Vec<_> = list("ports")
+        .iter()
+        .map(|port| {
+            let number = u16::try_from(port["number"].as_u64().expect("a port")).expect("a port");
+            let protocol = Protocol::parse(port["protocol"].as_str().unwrap_or_default());
+            Port { number, target: number, protocol }
+        })
+        .collect();
+    let mut services = Vec::new();
+    for host in list("hosts") {
+        for address in list("addresses") {
+            services.push(Service {
+                host: host.as_str().expect("a host").into(),
+                namespace: entry.namespace.clone(),
+                address: address.as_str().expect("an address").into(),
+                ports: ports.clone(),
+                selector: BTreeMap::new(),
+                endpoints: Vec::new(),
+            });
+        }
+    }
+    services
+}

@@ -1,0 +1,69 @@
+//! What istiod makes of Services, Istio's resources and `EnvoyFilter`s: the configuration of one proxy, as far as it
+//! decides where bytes go.
+//!
+//! Read from istiod's sources (pilot/pkg/networking/core, 1.32-dev); names are those it gives. `istiod.rs` beside this
+//! directory holds it against what istiod itself made of the same input.
+
+pub mod agent;
+pub mod bootstrap;
+mod cluster;
+mod envoy_filter;
+mod gateway;
+mod http;
+mod inbound;
+mod matching;
+pub mod mesh;
+mod outbound;
+pub mod resource;
+mod shape;
+mod wasm_plugin;
+
+use serde_json::Value;
+
+use mesh::{Mesh, Proxy};
+use resource::Resource;
+
+/// What a proxy is sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Xds {
+    pub listeners: Vec<Value>,
+    pub clusters: Vec<Value>,
+    /// Filter configurations that listeners ask for by name.
+    pub extensions: Vec<Value>,
+}
+
+/// Where in the proxy a listener stands; a patch is for one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    Inbound,
+    Outbound,
+    Gateway,
+}
+
+/// The configuration of `proxy`. Panics where a resource is none that this knows to handle, and where a patch for this proxy
+/// changes nothing: istiod lets that pass in silence.
+pub fn xds(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> Xds {
+    let services = mesh.services_with(proxy, resources);
+    let plugins = wasm_plugin::plugins(mesh, proxy, resources);
+    let mut patches = envoy_filter::Patches::new(mesh, proxy, resources);
+
+    let mut xds = Xds { clusters: cluster::clusters(mesh, proxy, &services), ..Xds::default() };
+    if proxy.gateway {
+        xds.listeners = gateway::listeners(&services, proxy, resources, &plugins);
+        patches.apply(Context::Gateway, &mut xds.listeners, true);
+    } else {
+        // istiod does not add listeners while it patches the two virtual ones.
+        let mut virtual_outbound = vec![outbound::virtual_listener(mesh)];
+        patches.apply(Context::Outbound, &mut virtual_outbound, false);
+        let mut inbound = vec![inbound::virtual_listener(mesh, proxy, &services, resources, &plugins)];
+        patches.apply(Context::Inbound, &mut inbound, true);
+        xds.listeners = outbound::listeners(mesh, &services, &plugins);
+        patches.apply(Context::Outbound, &mut xds.listeners, true);
+        xds.listeners.extend(virtual_outbound);
+        xds.listeners.extend(inbound);
+    }
+    xds.extensions = plugins.iter().map(|plugin| plugin.extension.clone()).collect();
+    patches.add_extensions(&mut xds);
+    patches.assert_all_hit();
+    xds
+}

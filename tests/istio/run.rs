@@ -1,0 +1,312 @@
+//! Runs the cases, several at once, each in a pod of its own, and holds what was seen against what should be.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cases::{
+    CASES, Case, Clients, DATABASE, Expected, HTTP_POD, HTTP_POD_PORT, HTTP_SERVICE, HttpExpected,
+    MYSQL_PORT, Outbound, PORT,
+};
+use crate::lab::namespace::Namespace;
+use crate::lab::pod::{PLAIN, Pod, Running, start};
+use crate::lab::probe::{Http, SILENCE, Seen, client, listen, request};
+use crate::lab::world::{FIRST_CLIENT_PORT, World, database, pod_address};
+use crate::manifests;
+use crate::support::wait_for;
+
+/// How many cases run at once: most of their time they wait.
+const PODS: u8 = 6;
+/// How many connections a median is of.
+const CONNECTIONS: usize = 9;
+/// How much longer than three times as long as plain `tcp_proxy` a greeting may take: two busy cores are no stopwatch.
+const SLACK: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The world of all tests that run now. It ends with the last of them, for a static would leave its files behind.
+fn world() -> Arc<World> {
+    static WORLD: Mutex<Weak<World>> = Mutex::new(Weak::new());
+    let mut current = WORLD.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    current.upgrade().unwrap_or_else(|| {
+        let world = Arc::new(World::new(PODS + 1));
+        *current = Arc::downgrade(&world);
+        world
+    })
+}
+
+/// Starts the case's proxy in the pod, beside [`PLAIN`] for a database.
+fn start_case(world: &World, pod: &Pod, case: &Case, annotations: &Value, database: SocketAddr) -> Running {
+    let proxy = case.proxy(pod_address(pod.number));
+    let mesh = case.mesh(&proxy, world.files().to_str().expect("a path"));
+    start(world, pod, (&mesh, &proxy), &case.all_resources(), annotations, database)
+}
+
+/// What was seen of a case: of its clients, and of plain `tcp_proxy` beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// One for each kind of clients; `None` where there is no such kind.
+    pub clients: Vec<Option<Measured>>,
+    pub plain: Duration,
+    pub http: Option<HttpExpected>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    pub as_expected: Expected,
+    /// The median; of silence, how long it was listened to.
+    pub after: Duration,
+}
+
+/// All of them, run once; why, for those that went wrong.
+pub static OUTCOMES: LazyLock<Vec<Result<Outcome, String>>> = LazyLock::new(|| {
+    let queue: Mutex<VecDeque<usize>> = Mutex::new((0..CASES.len()).collect());
+    let outcomes = Mutex::new(vec![Err("not run".to_owned()); CASES.len()]);
+    let world = world();
+    thread::scope(|scope| {
+        for number in 0..PODS {
+            let (queue, outcomes, world) = (&queue, &outcomes, &*world);
+            scope.spawn(move || {
+                let pod = Pod::new(world, number);
+                loop {
+                    let Some(index) = queue.lock().expect("the queue").pop_front() else { break };
+                    let outcome = catch_unwind(AssertUnwindSafe(|| run(world, &pod, &CASES[index])));
+                    let why = |panic: Box<dyn std::any::Any + Send>| {
+                        let text = panic.downcast_ref::<String>().cloned();
+                        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
+                            .unwrap_or_default()
+                    };
+                    outcomes.lock().expect("the outcomes")[index] = outcome.map_err(why);
+                }
+            });
+        }
+    });
+    outcomes.into_inner().expect("the outcomes")
+});
+
+#[test]
+fn each_case_fares_as_it_should() {
+    let wrong: Vec<_> = CASES
+        .iter()
+        .zip(OUTCOMES.iter())
+        .filter_map(|(case, outcome)| Some(format!("{}: {}", case.name, outcome.as_ref().err()?)))
+        .collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+}
+
+fn run(world: &World, pod: &Pod, case: &Case) -> Outcome {
+    match &case.clients {
+        Clients::Outbound(of) => outbound(world, pod, case, of),
+        Clients::Inbound { plain, mtls } => inbound(world, pod, case, *plain, *mtls),
+        Clients::Gateway(expected) => gateway(world, pod, case, *expected),
+    }
+}
+
+fn outbound(world: &World, pod: &Pod, case: &Case, of: &Outbound) -> Outcome {
+    pod.redirect(if of.excluded { &[DATABASE] } else { &[] });
+    let running = start_case(world, pod, case, &manifests::annotations(), (DATABASE, PORT).into());
+    // Before, after and beside those who may hang.
+    let http = of.http.inspect(|expected| assert_http(&pod.namespace, *expected));
+    let mut tries = 0;
+    let mut clients = Vec::new();
+    for address in [of.to.0].into_iter().chain(of.also) {
+        let watch = Watch { client: &pod.namespace, pod, to: (address, of.to.1).into() };
+        clients.push(watch.expect(of.expected, &running, &mut tries));
+    }
+    of.http.inspect(|expected| assert_http(&pod.namespace, *expected));
+    assert_counted(pod, &running, case, "outbound", tries);
+    Outcome { plain: clients[0].1, clients: vec![Some(clients[0].0)], http }
+}
+
+fn inbound(world: &World, pod: &Pod, case: &Case, plain: Expected, mtls: Option<Expected>) -> Outcome {
+    pod.redirect(&[]);
+    let own = pod_address(pod.number);
+    let server = database(&pod.namespace, world.files(), MYSQL_PORT);
+    let running =
+        start_case(world, pod, case, &manifests::annotations(), (Ipv4Addr::LOCALHOST, MYSQL_PORT).into());
+    let mut tries = 0;
+    let mut expect = |to: SocketAddr, expected| {
+        Watch { client: &world.namespace, pod, to }.expect(expected, &running, &mut tries)
+    };
+    let (seen, baseline) = expect((own, MYSQL_PORT).into(), plain);
+    let client_sidecar = (Ipv4Addr::LOCALHOST, FIRST_CLIENT_PORT + u16::from(pod.number)).into();
+    let by_mtls = mtls.map(|expected| expect(client_sidecar, expected).0);
+    assert_counted(pod, &running, case, "inbound", tries);
+    drop(running);
+    drop(server);
+    Outcome { clients: vec![Some(seen), by_mtls], plain: baseline, http: None }
+}
+
+fn gateway(world: &World, pod: &Pod, case: &Case, expected: Expected) -> Outcome {
+    pod.no_redirect();
+    let running = start_case(world, pod, case, &manifests::annotations(), (DATABASE, PORT).into());
+    let mut tries = 0;
+    let watch = Watch { client: &world.namespace, pod, to: (pod_address(pod.number), MYSQL_PORT).into() };
+    let (seen, plain) = watch.expect(expected, &running, &mut tries);
+    assert_counted(pod, &running, case, "outbound", tries);
+    Outcome { clients: vec![Some(seen)], plain, http: None }
+}
+
+/// A client somewhere that connects to a database through the pod's proxy.
+struct Watch<'w> {
+    client: &'w Namespace,
+    pod: &'w Pod,
+    to: SocketAddr,
+}
+
+impl Watch<'_> {
+    /// What was seen, which is what was expected, and the median of plain `tcp_proxy`. Counts the connections on which the
+    /// server spoke.
+    fn expect(&self, expected: Expected, running: &Running, spoke: &mut u32) -> (Measured, Duration) {
+        let plain = || match self.pod.namespace.enter(|| listen(PLAIN, false)) {
+            Seen::Greeting(after) => after,
+            other => panic!("tcp_proxy alone: {other:?}"),
+        };
+        // One after the other, in turns: what slows one slows the other.
+        let pairs = |connections: usize, spoke: &mut u32| {
+            let pair = |_| {
+                let plain = plain();
+                match self.client.enter(|| listen(self.to, false)) {
+                    Seen::Greeting(after) => (plain, after),
+                    other => panic!("expected {expected:?} from {}, found {other:?}", self.to),
+                }
+            };
+            let (plain, seen): (Vec<_>, Vec<_>) = (0..connections).map(pair).unzip();
+            *spoke += u32::try_from(connections).expect("few");
+            (median(plain), median(seen))
+        };
+        let (after, plain) = match expected {
+            Expected::Greeting => {
+                // A machine that is busy with something else gets further chances.
+                let mut last = (Duration::MAX, Duration::ZERO);
+                for _ in 0..5 {
+                    let (plain, seen) = pairs(CONNECTIONS, spoke);
+                    last = (seen, plain);
+                    if seen <= plain * 3 + SLACK {
+                        break;
+                    }
+                }
+                assert!(
+                    last.0 <= last.1 * 3 + SLACK,
+                    "greeting after {:?}, by tcp_proxy alone after {:?}",
+                    last.0,
+                    last.1
+                );
+                last
+            }
+            Expected::After(millis) => {
+                let (plain, seen) = pairs(3, spoke);
+                assert!(seen >= early(millis), "greeting after {seen:?}, not {millis} ms");
+                (seen, plain)
+            }
+            Expected::Hang => {
+                let seen = self.client.enter(|| listen(self.to, false));
+                assert_eq!(seen, Seen::Nothing, "{}", self.to);
+                self.assert_only_waiting(running);
+                (SILENCE, plain())
+            }
+            Expected::Closed(millis) => {
+                let seen = self.client.enter(|| listen(self.to, true));
+                let Seen::Closed(after) = seen else { panic!("expected it closed, found {seen:?}") };
+                assert!(after >= early(millis), "closed after {after:?}, not {millis} ms");
+                (after, plain())
+            }
+        };
+        let answer = client(self.client, self.to);
+        match expected {
+            Expected::Greeting | Expected::After(_) => {
+                assert_eq!(answer.as_deref(), Ok("42"), "MariaDB's client");
+                *spoke += 1;
+            }
+            Expected::Hang | Expected::Closed(_) => {
+                let error = answer.expect_err("MariaDB's client got an answer");
+                let reason = "reading initial communication packet";
+                assert!(error.contains("ERROR 2013") && error.contains(reason), "MariaDB's client: {error}");
+            }
+        }
+        (Measured { as_expected: expected, after }, plain)
+    }
+
+    /// The one statistic that shows a connection in a listener filter does, and does no longer when it has gone.
+    fn assert_only_waiting(&self, running: &Running) {
+        let waiting =
+            || self.pod.namespace.enter(|| running.envoy.admin_get("/stats?filter=downstream_pre_cx_active"));
+        let is = |count: u32| {
+            let sum = |text: String| {
+                text.lines().filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).sum::<u32>()
+            };
+            wait_for("number of waiting connections", PATIENCE, || (sum(waiting()) == count).then_some(()));
+        };
+        is(0);
+        let connection = self.client.enter(|| std::net::TcpStream::connect(self.to).expect("a connection"));
+        is(1);
+        drop(connection);
+        is(0);
+    }
+}
+
+/// Timers may be a little early, by the clock of another core.
+fn early(millis: u64) -> Duration {
+    Duration::from_millis(millis) * 9 / 10
+}
+
+fn median(mut values: Vec<Duration>) -> Duration {
+    values.sort();
+    values[values.len() / 2]
+}
+
+fn assert_http(client: &Namespace, expected: HttpExpected) {
+    let service = SocketAddr::from((HTTP_SERVICE, PORT));
+    let of =
+        |to: SocketAddr, host: &str, pause| client.enter(|| request(to, host, Duration::from_millis(pause)));
+    let found = match expected {
+        HttpExpected::ManagerElsewhere { .. } => {
+            let pod = SocketAddr::from((HTTP_POD, HTTP_POD_PORT));
+            of(pod, &pod.to_string(), 0)
+        }
+        _ => of(service, "irrelevant-svc.other:10000", 0),
+    };
+    if matches!(expected, HttpExpected::ManagerElsewhere { raw_on_the_port: true }) {
+        assert_eq!(of(service, &service.to_string(), 0), Http::Raw, "on the database's port");
+    }
+    assert_eq!(found, if expected == HttpExpected::Raw { Http::Raw } else { Http::Manager }, "{expected:?}");
+    // Whoever is slow to send is handled likewise, but for where a time-out decides.
+    let slow = if expected == HttpExpected::ManagerIfQuick { Http::Raw } else { found };
+    if matches!(expected, HttpExpected::Manager | HttpExpected::ManagerIfQuick) {
+        assert_eq!(of(service, "irrelevant-svc.other:10000", 200), slow, "{expected:?}, slow");
+    }
+}
+
+/// The filter has counted each connection on which a server spoke as MySQL's, and nothing has where there is none.
+fn assert_counted(pod: &Pod, running: &Running, case: &Case, direction: &str, spoke: u32) {
+    pod.namespace.enter(|| {
+        const COUNTER: &str = "firstword_connections_total";
+        let Some(destination) = case.counted_as else {
+            let found = running.envoy.metric(COUNTER, &[]);
+            assert_eq!(found, None, "no filter should be in the chain");
+            return;
+        };
+        let labels = [("protocol", "mysql"), ("direction", direction), ("destination", destination)];
+        running.envoy.wait_metric(COUNTER, &labels, spoke.into());
+        let all = running.envoy.metric(COUNTER, &[("protocol", "mysql")]);
+        assert_eq!(all, Some(spoke.into()), "with other labels");
+    });
+}
+
+/// The annotation on the pod is needed for the statistic that names a hang.
+#[test]
+fn without_the_annotation_nothing_shows_a_hang() {
+    let world = world();
+    let pod = Pod::new(&world, PODS);
+    pod.redirect(&[]);
+    let article = CASES.iter().find(|case| case.name == "A1").expect("the case");
+    let server = (DATABASE, PORT).into();
+    let running = start_case(&world, &pod, article, &json!({}), server);
+    assert_eq!(pod.namespace.enter(|| listen(server, false)), Seen::Nothing);
+    let statistics = pod.namespace.enter(|| running.envoy.admin_get("/stats"));
+    assert!(!statistics.contains("downstream_pre_cx"), "{statistics}");
+}
