@@ -45,6 +45,7 @@ pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told 
         expected: Protocol::Unknown,
         greeting_timeout: Duration::MAX,
         opened: Timestamp::default(),
+        front: None,
     });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
