@@ -66,7 +66,7 @@ impl fmt::Display for Why {
             Self::Timeout { held, connected: false } => {
                 return write!(
                     f,
-                    "{held} bytes of a header within receive.timeout_ms; with connect \"after_header\" Envoy reads \
+                    "{held} bytes of a header within receive.timeout_ms; with connect after_header Envoy reads \
                      none unless tcp_proxy has max_early_data_bytes (Envoy 1.37 and newer)"
                 );
             }
