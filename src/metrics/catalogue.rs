@@ -290,7 +290,7 @@ catalogue! {
     Packets "packets_total" Counter Full scoped [Sender]
         "MySQL packets; a payload of 16 MiB or more has several.";
     Bytes "bytes_total" Counter Minimal scoped [Sender]
-        "Bytes passed, whatever they carry.";
+        "Bytes passed, whatever they carry; PROXY headers that the filter removes or adds are left out.";
     CompressedBytes "compressed_bytes_total" Counter Full scoped [Sender]
         "Those of bytes_total that passed compressed.";
     LocalInfile "local_infile_total" Counter Standard scoped []
