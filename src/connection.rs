@@ -196,7 +196,7 @@ impl Connection {
             None => front.unreadable(to),
         };
         self.source = front.source();
-        if held_connection && !front.holds_connection() {
+        if held_connection && !front.holds_connection() && verdict != Verdict::Close {
             self.silent_since = to.clock.now();
         }
         if front.is_done() {

@@ -132,7 +132,11 @@ fn the_configuration_table_says_what_this_version_does() {
 }
 
 #[test]
-fn the_example_is_a_configuration() {
-    let example = README.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    Config::parse(example.as_bytes()).unwrap();
+fn the_examples_are_configurations() {
+    let examples: Vec<_> =
+        README.split("```json").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 2, "{examples:?}");
+    for example in examples {
+        assert_eq!(Config::parse(example.as_bytes()).err(), None, "{example}");
+    }
 }
