@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::connection::{Chunk, Connection, Inspection, Setup};
+use firstword::connection::{Chunk, Connection, Inspection, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::session::Observer;
 use proptest::prelude::*;

@@ -85,6 +85,7 @@ pub(crate) fn metric(envoy: &Envoy, name: &str, labels: &[(&str, &str)]) -> f64 
 
 /// The lines of Envoy's log about refused headers.
 pub(crate) fn refusals(envoy: &Envoy) -> Vec<String> {
-    let of_refusal = |line: &str| line.find("event=proxy_protocol_refused").map(|at| line[at..].to_owned());
+    const EVENT: &str = "event=proxy_protocol_refused";
+    let of_refusal = |line: &str| line.split_once(EVENT).map(|(_, rest)| format!("{EVENT}{rest}"));
     envoy.log().lines().filter_map(of_refusal).collect()
 }

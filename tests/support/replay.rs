@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::connection::{Connection, FrontRules, Inspection, Setup, Verdict};
+use firstword::connection::{Connection, FrontRules, Inspection, Refusal, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::session::Observer;
 
@@ -39,16 +39,16 @@ impl Told {
 
 /// What a connection tells on which these bytes pass in this order.
 pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told {
-    let (told, _) = replay_behind(None, chunks);
+    let (told, _) = replay_behind(None, chunks).expect("nothing stands in front");
     told
 }
 
-/// The same under rules about PROXY headers, and the client's bytes that reach the server. What the connection holds is
-/// handed over again with what follows.
+/// The same under rules about PROXY headers, and the client's bytes that reach the server, or why it is closed. What the
+/// connection holds is handed over again with what follows.
 pub fn replay_behind<'a>(
     front: Option<FrontRules>,
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
-) -> (Told, Vec<u8>) {
+) -> Result<(Told, Vec<u8>), Refusal> {
     let (mut events, mut held, mut passed) = (Vec::new(), Vec::new(), Vec::new());
     let mut connection = Connection::new(Setup {
         inspection: Inspection::Full,
@@ -73,7 +73,7 @@ pub fn replay_behind<'a>(
                 passed.extend(edit.prepend);
                 passed.extend(held.drain(..).skip(edit.drain));
             }
-            Verdict::Close => panic!("closed: {:?}", connection.take_refusal()),
+            Verdict::Close => return Err(connection.take_refusal().expect("a reason")),
         }
     }
     connection.handle_close(|| ClosedBy::Proxy, &mut events);
@@ -86,7 +86,7 @@ pub fn replay_behind<'a>(
             other => told.events.push(other),
         }
     }
-    (told, passed)
+    Ok((told, passed))
 }
 
 /// What a capture's chunks are when each is cut into these ranges of it.
