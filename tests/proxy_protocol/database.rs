@@ -206,3 +206,26 @@ fn no_second_header_reaches_a_server_that_would_believe_it() {
         assert_eq!((malformed("v1"), malformed("v2")), (8.0, 4.0), "{tried} tried: {receive} {send}");
     }
 }
+
+/// Why the guard may end with the server's decision: from then on the server takes no header, neither in front of a
+/// command nor within COM_CHANGE_USER.
+#[test]
+fn the_server_believes_no_header_once_it_has_decided() {
+    let server = MariaDb::start(&[BELIEVES]);
+    for change_user in [false, true] {
+        let mut client = Client::login(server.addr(), &login());
+        if change_user {
+            let user = [b"\x11app\0\0".as_slice(), b"\0\x2d\0mysql_clear_password\0\0"].concat();
+            client.command(&user);
+            let switch = client.packet();
+            assert_eq!(switch[0], 0xfe, "AuthSwitchRequest: {switch:02x?}");
+            let (_, answer) = client.switched(&switch, PASSWORD);
+            client.send(&[V1, &packet(3, &answer)].concat());
+        } else {
+            client.send(&[V1, &packet(0, b"\x03SELECT 1")].concat());
+        }
+        let answer = client.next_packet();
+        assert!(answer.as_ref().is_none_or(|answer| answer[0] == 0xff), "{change_user}: {answer:02x?}");
+        assert!(client.closes());
+    }
+}
