@@ -283,7 +283,8 @@ impl Connection {
     /// No rule changes bytes any more. Says whether bytes or the connection to the server were held, and are to
     /// go on; those bytes were not looked at.
     pub fn handle_inert(&mut self, events: &mut Vec<Event>) -> bool {
-        let Some(front) = self.front.take() else { return false };
+        // One that has refused the connection stays: nothing of it may pass until it is closed.
+        let Some(front) = self.front.take_if(|front| !front.has_refused()) else { return false };
         if front.held() > 0 && !matches!(self.state, State::Opaque { .. }) {
             let protocol = self.recognised.unwrap_or(self.expected);
             self.recognise(protocol, events);

@@ -136,6 +136,11 @@ impl Front {
         self.stage == Stage::Decided && self.to_send.is_none() && self.guard.is_none()
     }
 
+    /// The connection is to be closed.
+    pub(super) fn has_refused(&self) -> bool {
+        self.stage == Stage::Closed
+    }
+
     /// Where the client really connected from, by a header that is believed.
     pub(super) fn source(&self) -> Option<SocketAddr> {
         self.source

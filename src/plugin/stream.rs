@@ -105,7 +105,9 @@ impl StreamContext for Stream {
     }
 
     fn on_upstream_data(&mut self, size: usize, end_stream: bool) -> Action {
-        self.data(Sender::Server, Buffer::UpstreamData, size, end_stream)
+        // Envoy cannot hold the server's bytes: a Pause here would leave them in another connection's buffer.
+        self.data(Sender::Server, Buffer::UpstreamData, size, end_stream);
+        Action::Continue
     }
 
     fn on_downstream_close(&mut self, peer_type: PeerType) {

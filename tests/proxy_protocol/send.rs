@@ -41,7 +41,9 @@ fn which_addresses_the_server_gets() {
         (optional(&stranger()), "always", V1, Sent::Connection),
         (optional(&stranger()), "not_received", V1, Sent::Connection),
     ] {
-        for version in [1, 2] {
+        // Both formats where the addresses are the received ones or the connection's; one tells the rest.
+        let both = receive == off() || header == V2;
+        for version in if both { vec![1, 2] } else { vec![1] } {
             let server = Server::start();
             let envoy = envoy(server.address(), &receive, &send(version, when));
             let address = envoy.listener_addr(MYSQL);

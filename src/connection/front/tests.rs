@@ -392,4 +392,8 @@ fn inert_lets_go_what_is_held() {
         assert_eq!(host.client(V1), Verdict::Pass);
         assert_eq!(host.tick_at(3_600_000), Verdict::Pass);
     }
+    let mut host = Host::new(receiving(OPTIONAL));
+    assert_eq!(host.client(b"PROXY?"), Verdict::Close);
+    assert!(!host.connection.handle_inert(&mut host.events));
+    assert_eq!(host.client(b"more"), Verdict::Close, "what was refused stays refused");
 }
