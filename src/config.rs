@@ -10,6 +10,7 @@ mod matching;
 mod node;
 mod not_yet;
 mod policy;
+mod proxy_protocol;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
+pub use proxy_protocol::{Need, ProxyProtocol, Receive, Send, Untrusted};
 
 use crate::event::Direction;
 use crate::metrics::{Profile, ScopeLabel};
@@ -74,11 +76,18 @@ pub struct Policy {
     pub protocol: Protocol,
     /// How long a server that should speak first may be silent, 1 ms to an hour.
     pub greeting_timeout: Duration,
+    /// Which PROXY headers are received and sent; none where no rule matched.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { name: None, protocol: Protocol::default(), greeting_timeout: Duration::from_millis(5000) }
+        Self {
+            name: None,
+            protocol: Protocol::default(),
+            greeting_timeout: Duration::from_millis(5000),
+            proxy_protocol: ProxyProtocol::default(),
+        }
     }
 }
 
@@ -269,8 +278,12 @@ mod tests {
         assert_eq!(config.metrics.max_series, 1000);
         assert_eq!(config.log, LogConfig { level: log::LevelFilter::Warn, max_per_minute: 60 });
         assert_eq!(config.named_ports().count(), 0);
-        let greeting_timeout = Duration::from_secs(5);
-        let expected = Policy { name: None, protocol: Protocol::Detect, greeting_timeout };
+        let expected = Policy {
+            name: None,
+            protocol: Protocol::Detect,
+            greeting_timeout: Duration::from_secs(5),
+            proxy_protocol: ProxyProtocol { receive: None, send: None },
+        };
         assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
     }
 

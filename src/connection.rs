@@ -1,48 +1,30 @@
-//! One connection, sans-IO: data and endings in by `handle_*`, [`Event`]s out. It has no way to
-//! change, hold or drop a byte.
+//! One connection, sans-IO: data and endings in by `handle_*`, a [`Verdict`] and [`Event`]s out. What inspects
+//! it has no way to change, hold or drop a byte; what has, stands in front: [`FrontRules`].
 
+mod chunk;
+mod followed;
+mod front;
+mod guard;
+mod refusal;
+
+use std::net::SocketAddr;
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::detect::{Detection, Detector};
 use crate::event::{ClientFirst, ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender, ServerFirst};
-use crate::mysql::packet::{Framed, Framer};
-use crate::mysql::session::{Observer, Session};
+use crate::mysql::session::Observer;
+use chunk::whole;
+pub use chunk::{Chunk, Edit, Verdict};
+use followed::Mysql;
+use front::Front;
+pub use front::{FrontRules, ReceiveRules, SendRules};
+pub use refusal::{Refusal, Why};
 
 /// One read of a chunk takes this much at first: nearly every chunk is smaller.
 const FIRST_READ: usize = 16 << 10;
 /// Each further read of the same chunk takes this much.
 const NEXT_READ: usize = 64 << 10;
-/// The first byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
-const TLS_HANDSHAKE: u8 = 0x16;
-
-/// Bytes that pass in one callback. They stay with the host until they are asked for: every read
-/// costs, whatever its size.
-pub trait Chunk {
-    /// How many bytes pass.
-    fn len(&self) -> usize;
-
-    /// No byte passes.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Up to `max` bytes from `start` on. None: the host does not give them.
-    fn read(&self, start: usize, max: usize) -> Option<Bytes>;
-}
-
-impl Chunk for Bytes {
-    fn len(&self) -> usize {
-        Self::len(self)
-    }
-
-    fn read(&self, start: usize, max: usize) -> Option<Bytes> {
-        let end = start.saturating_add(max).min(Self::len(self));
-        (start <= end).then(|| self.slice(start..end))
-    }
-}
 
 /// How closely a connection is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +48,8 @@ pub struct Setup {
     pub greeting_timeout: Duration,
     /// When it began.
     pub opened: Timestamp,
+    /// What a rule says about PROXY headers; none: nothing.
+    pub front: Option<FrontRules>,
 }
 
 /// A connection's state. What is not MySQL, or no longer readable, costs no memory and no reads.
@@ -77,11 +61,17 @@ pub struct Connection {
     expected: Protocol,
     /// None: the server has spoken, or need not, or its silence has been told.
     greeting_timeout: Option<Duration>,
+    /// Since when the server may speak.
+    silent_since: Timestamp,
     waited_as: Option<Protocol>,
     recognised: Option<Protocol>,
     ended_first: Option<Sender>,
     /// See [`Connection::take_report`].
     report: Option<String>,
+    /// None: nothing stands in front, or not any more.
+    front: Option<Box<Front>>,
+    /// See [`Connection::source`].
+    source: Option<SocketAddr>,
     state: State,
 }
 
@@ -92,66 +82,24 @@ enum State {
     Opaque { compressed: bool },
 }
 
-#[derive(Debug)]
-struct Mysql {
-    session: Session,
-    client: Framer,
-    server: Framer,
-}
-
-impl Mysql {
-    fn new(opened: Timestamp) -> Self {
-        let session = Session::new(opened);
-        let framer = |sender| Framer::new(session.keep(sender));
-        let (client, server) = (framer(Sender::Client), framer(Sender::Server));
-        Self { session, client, server }
-    }
-
-    fn framer(&mut self, sender: Sender) -> &mut Framer {
-        match sender {
-            Sender::Client => &mut self.client,
-            Sender::Server => &mut self.server,
-        }
-    }
-
-    fn inspect(&mut self, sender: Sender, mut input: &[u8], to: &mut Observer) -> Result<(), OpaqueReason> {
-        let Self { session, client, server } = self;
-        loop {
-            if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
-                match input.first() {
-                    None => return Ok(()),
-                    Some(&TLS_HANDSHAKE) => return Err(OpaqueReason::Tls),
-                    Some(_) => session.no_tls(),
-                }
-            }
-            let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
-            let Some(framed) = framer.next(&mut input) else { return Ok(()) };
-            match framed {
-                Framed::Head(packet) => session.packet(sender, &packet, to)?,
-                Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
-                Framed::Broken => return Err(OpaqueReason::Desync),
-            }
-            client.set_keep(session.keep(Sender::Client));
-            server.set_keep(session.keep(Sender::Server));
-        }
-    }
-}
-
 impl Connection {
     /// A connection that begins.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { inspection, expected, greeting_timeout, opened } = setup;
+        let Setup { inspection, expected, greeting_timeout, opened, front } = setup;
         let server_first = matches!(expected, Protocol::Mysql | Protocol::ServerFirst);
         Self {
             opened,
             inspection,
             expected,
             greeting_timeout: server_first.then_some(greeting_timeout),
+            silent_since: opened,
             waited_as: None,
             recognised: None,
             ended_first: None,
             report: None,
+            front: front.map(|rules| Box::new(Front::new(rules, opened))),
+            source: None,
             state: State::Detecting(Detector::default()),
         }
     }
@@ -172,11 +120,32 @@ impl Connection {
     /// every tick.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.recognised.is_none() && self.waited_as.is_none() || self.is_overdue(now)
+        self.recognised.is_none() && self.waited_as.is_none()
+            || self.is_overdue(now)
+            || self.front.as_ref().is_some_and(|front| front.is_overdue(now))
     }
 
     fn is_overdue(&self, now: Timestamp) -> bool {
-        self.greeting_timeout.is_some_and(|timeout| now.since(self.opened) >= timeout)
+        let is_silent = |timeout| !self.holds_connection() && now.since(self.silent_since) >= timeout;
+        self.greeting_timeout.is_some_and(is_silent)
+    }
+
+    /// The server is not to be connected to before the client's bytes get another verdict than
+    /// [`Verdict::Hold`].
+    #[must_use]
+    pub fn holds_connection(&self) -> bool {
+        self.front.as_ref().is_some_and(|front| front.holds_connection())
+    }
+
+    /// Where the client really connected from, by a PROXY header that is believed.
+    #[must_use]
+    pub fn source(&self) -> Option<SocketAddr> {
+        self.source
+    }
+
+    /// After [`Verdict::Close`], once: why. None where there is nothing to say about it.
+    pub fn take_refusal(&mut self) -> Option<Refusal> {
+        self.front.as_mut()?.take_refusal()
     }
 
     /// After [`OpaqueReason::Desync`], once: who talked and what the last packets looked like from
@@ -185,11 +154,67 @@ impl Connection {
         self.report.take()
     }
 
-    /// Takes what `sender` sent. `end_stream`: and that it sends no more.
-    pub fn handle_data(&mut self, sender: Sender, chunk: &impl Chunk, end_stream: bool, to: &mut Observer) {
+    /// Takes what `sender` sent; of the client, what was held before is the beginning of `chunk`.
+    /// `end_stream`: and that it sends no more.
+    pub fn handle_data(
+        &mut self,
+        sender: Sender,
+        chunk: &impl Chunk,
+        end_stream: bool,
+        to: &mut Observer,
+    ) -> Verdict {
         if end_stream {
             self.ended_first.get_or_insert(sender);
         }
+        match (&mut self.front, sender) {
+            (None, _) => self.take(sender, chunk, to),
+            (Some(front), Sender::Server) => {
+                front.server_speaks(to);
+                match front.watches_server().then(|| whole(chunk)).flatten() {
+                    Some(bytes) => {
+                        front.server(&bytes);
+                        self.take(sender, &bytes, to);
+                    }
+                    None => self.take(sender, chunk, to),
+                }
+            }
+            (Some(_), Sender::Client) => return self.client_in_front(chunk, end_stream, to),
+        }
+        Verdict::Pass
+    }
+
+    /// Takes what the client sent while something stands in front.
+    fn client_in_front(&mut self, chunk: &impl Chunk, end_stream: bool, to: &mut Observer) -> Verdict {
+        let Some(front) = &mut self.front else { return Verdict::Pass };
+        if !end_stream && front.holds_unread(chunk.len(), to) {
+            return Verdict::Hold;
+        }
+        let held_connection = front.holds_connection();
+        let bytes = whole(chunk);
+        let verdict = match &bytes {
+            Some(bytes) => front.client(bytes, end_stream, to),
+            None => front.unreadable(to),
+        };
+        self.source = front.source();
+        if held_connection && !front.holds_connection() && verdict != Verdict::Close {
+            self.silent_since = to.clock.now();
+        }
+        if front.is_done() {
+            self.front = None;
+        }
+        let bytes = bytes.unwrap_or_default();
+        match &verdict {
+            Verdict::Pass => self.take(Sender::Client, &bytes, to),
+            Verdict::Edit(edit) => {
+                self.take(Sender::Client, &bytes.slice(edit.drain.min(bytes.len())..), to);
+            }
+            Verdict::Hold | Verdict::Close => {}
+        }
+        verdict
+    }
+
+    /// Inspects what passes.
+    fn take(&mut self, sender: Sender, chunk: &impl Chunk, to: &mut Observer) {
         if chunk.is_empty() {
             return;
         }
@@ -234,8 +259,9 @@ impl Connection {
     }
 
     /// Some time has gone by: a connection on which nobody has spoken is told of, and a server that is
-    /// silent for too long.
-    pub fn handle_tick(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+    /// silent for too long. The verdict is [`Verdict::Pass`], or [`Verdict::Close`] where a PROXY header does
+    /// not come.
+    pub fn handle_tick(&mut self, now: Timestamp, events: &mut Vec<Event>) -> Verdict {
         self.skip_if_told_so(events);
         if self.recognised.is_none() && self.waited_as.is_none() {
             self.waited_as = Some(self.expected);
@@ -245,6 +271,26 @@ impl Connection {
             self.greeting_timeout = None;
             events.push(Event::GreetingTimeout);
         }
+        match self.front.as_mut().filter(|front| front.is_overdue(now)) {
+            Some(front) => {
+                front.time_out(events);
+                Verdict::Close
+            }
+            None => Verdict::Pass,
+        }
+    }
+
+    /// No rule changes bytes any more. Says whether bytes or the connection to the server were held, and are to
+    /// go on; those bytes were not looked at.
+    pub fn handle_inert(&mut self, events: &mut Vec<Event>) -> bool {
+        // One that has refused the connection stays: nothing of it may pass until it is closed.
+        let Some(front) = self.front.take_if(|front| !front.has_refused()) else { return false };
+        if front.held() > 0 && !matches!(self.state, State::Opaque { .. }) {
+            let protocol = self.recognised.unwrap_or(self.expected);
+            self.recognise(protocol, events);
+            self.give_up(OpaqueReason::LateStart, events);
+        }
+        front.held() > 0 || front.holds_connection()
     }
 
     /// Configuration says not to look any more.

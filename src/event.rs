@@ -9,6 +9,7 @@ use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
 use crate::mysql::verb::Verb;
 use crate::mysql::version::{Flavor, Release};
+use crate::proxy_protocol::Format;
 
 labels! {
     /// Which peer sent the bytes.
@@ -87,6 +88,22 @@ labels! {
         Rfb = "rfb",
         /// Anything else.
         Other = "other",
+    }
+}
+
+labels! {
+    /// What became of a PROXY header, or of a connection without one.
+    HeaderResult {
+        /// Removed and believed.
+        Stripped = "stripped",
+        /// Its sender is not believed: removed, or the connection closed.
+        Untrusted = "untrusted",
+        /// It breaks a rule of the specification, or is not where it belongs: closed.
+        Malformed = "malformed",
+        /// There is none where there must be one: closed.
+        Missing = "missing",
+        /// It did not come in time, or not all of it: closed.
+        Timeout = "timeout",
     }
 }
 
@@ -204,6 +221,15 @@ pub enum Event {
     ServerFirst(ServerFirst),
     /// The server has said nothing for as long as it may.
     GreetingTimeout,
+    /// A PROXY header came from the client, or did not where it must.
+    ProxyHeader {
+        /// Which; none where no header came.
+        format: Option<Format>,
+        /// What became of it.
+        result: HeaderResult,
+    },
+    /// The server gets a PROXY header.
+    ProxyHeaderSent(Format),
     /// The server greeted.
     Greeting {
         /// Which server it says it is.

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! plugin ──> connection ──> detect
-//!    │            └───────> mysql::session ──> mysql::{packet, handshake, command, reply, ...}
+//!    │            ├───────> mysql::session ──> mysql::{packet, handshake, command, reply, ...}
+//!    │            └───────> proxy_protocol
 //!    ├─────> config ──────> proxy_protocol::networks
 //!    ├─────> ports
 //!    └─────> metrics ─────> event <── connection, mysql
@@ -18,6 +19,8 @@
 //!    `proxy_on_upstream_data`; the SDK finds the stream context, `plugin::stream`.
 //! 2. The stream hands a [`connection::Chunk`] to its [`connection::Connection`]: the bytes are still
 //!    the host's.
+//!    Where a rule has PROXY headers received or sent, `connection::front` sees them first: it alone can
+//!    hold, remove and add bytes, and end a connection. What it leaves is what the steps below see.
 //! 3. Until it is known who speaks first and with what, [`detect`] looks at the first 16 bytes. Nobody
 //!    ever waits for more: the bytes go on in any case.
 //! 4. On a MySQL connection the [`mysql::packet::Framer`] of the byte's direction takes it as part of a

@@ -18,7 +18,10 @@ const POSSIBLE: &str = r#"{
   "rules": [
     {"name": "orders", "match": {"ports": [3306, "10000-10099"], "addresses": ["10.1.0.0/16"], "direction": "outbound"},
      "protocol": "mysql", "greeting_timeout_ms": 5000,
-     "proxy_protocol": {"receive": {"mode": "off"}, "send": {"mode": "off"}},
+     "proxy_protocol": {
+       "receive": {"mode": "required", "trusted_networks": ["10.0.0.0/8", "localhost"], "untrusted": "close",
+                   "timeout_ms": 3000, "connect": "first", "max_header_bytes": 536},
+       "send":    {"mode": "first_bytes", "version": 1, "when": "always"}},
      "mysql": {"observe": "all", "hold_split_eof": "off", "clear_capabilities": [], "block_local_infile": false, "slow_command_ms": 0}},
     {"match": {"ports": [25]}, "protocol": "server_first"}
   ],
@@ -69,15 +72,6 @@ fn what_this_version_does_not_do_is_refused() {
     assert_eq!(problems(POSSIBLE.as_bytes()), "");
     let expected = r#"$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
 $.defaults.mysql.slow_command_ms: 1 is not in this version, only 0 is
-$.rules[0].proxy_protocol.receive.mode: "required" is not in this version, only "off" is
-$.rules[0].proxy_protocol.receive.trusted_networks: ["10.0.0.0/8","localhost"] is not in this version, leave it out
-$.rules[0].proxy_protocol.receive.untrusted: "close" is not in this version, leave it out
-$.rules[0].proxy_protocol.receive.timeout_ms: 3000 is not in this version, leave it out
-$.rules[0].proxy_protocol.receive.connect: "first" is not in this version, leave it out
-$.rules[0].proxy_protocol.receive.max_header_bytes: 536 is not in this version, leave it out
-$.rules[0].proxy_protocol.send.mode: "first_bytes" is not in this version, only "off" is
-$.rules[0].proxy_protocol.send.version: 1 is not in this version, leave it out
-$.rules[0].proxy_protocol.send.when: "always" is not in this version, leave it out
 $.rules[0].mysql.observe: "requests" is not in this version, only "all" is
 $.rules[0].mysql.hold_split_eof: "affected_clients" is not in this version, only "off" is
 $.rules[0].mysql.clear_capabilities: ["compress","zstd","ssl"] is not in this version, only [] is

@@ -67,13 +67,25 @@ fn the_configuration_table_names_every_setting() {
     assert_eq!(documented, known);
 }
 
-/// A configuration in which only the setting at `path` has a value.
-fn with(path: &str, value: &str) -> String {
+/// What a part needs besides the setting at `path`, which is one of its own.
+fn company(path: &str) -> &'static str {
+    match path {
+        "rules[].proxy_protocol.receive.mode" => "\"trusted_networks\":[\"10.0.0.0/8\"],",
+        "rules[].proxy_protocol.receive.trusted_networks" => "\"mode\":\"required\",",
+        _ if path.contains(".receive.") => "\"mode\":\"required\",\"trusted_networks\":[\"10.0.0.0/8\"],",
+        _ if path.contains(".send.") && !path.ends_with(".mode") => "\"mode\":\"first_bytes\",",
+        _ => "",
+    }
+}
+
+/// A configuration in which only the setting at `path` has a value, and what it needs for company.
+fn with(path: &str, company: &str, value: &str) -> String {
     let (key, rest) = path.split_once('.').unwrap_or((path, ""));
-    let inner = if rest.is_empty() { value.to_owned() } else { with(rest, value) };
+    let (company, nested) = if rest.is_empty() { (company, "") } else { ("", company) };
+    let inner = if rest.is_empty() { value.to_owned() } else { with(rest, nested, value) };
     match key.strip_suffix("[]") {
-        Some(key) => format!("{{\"{key}\":[{inner}]}}"),
-        None => format!("{{\"{key}\":{inner}}}"),
+        Some(key) => format!("{{{company}\"{key}\":[{inner}]}}"),
+        None => format!("{{{company}\"{key}\":{inner}}}"),
     }
 }
 
@@ -110,7 +122,7 @@ fn the_configuration_table_says_what_this_version_does() {
     for row in table("setting") {
         let [path, .., version] = row.as_slice() else { panic!("{row:?}") };
         let path = path.trim_matches('`');
-        let configuration = with(path, telling_value(path));
+        let configuration = with(path, company(path), telling_value(path));
         let answer = Config::parse(configuration.as_bytes());
         let problems = answer.err().map(|problems| problems.to_string()).unwrap_or_default();
         let refused = problems.contains("is not in this version");
@@ -120,7 +132,11 @@ fn the_configuration_table_says_what_this_version_does() {
 }
 
 #[test]
-fn the_example_is_a_configuration() {
-    let example = README.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    Config::parse(example.as_bytes()).unwrap();
+fn the_examples_are_configurations() {
+    let examples: Vec<_> =
+        README.split("```json").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 2, "{examples:?}");
+    for example in examples {
+        assert_eq!(Config::parse(example.as_bytes()).err(), None, "{example}");
+    }
 }

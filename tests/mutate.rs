@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::connection::{Chunk, Connection, Inspection, Setup};
+use firstword::connection::{Chunk, Connection, Inspection, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::session::Observer;
 use proptest::prelude::*;
@@ -91,11 +91,13 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
         expected: Protocol::Unknown,
         greeting_timeout: Duration::MAX,
         opened: Timestamp::default(),
+        front: None,
     });
     for (sender, bytes) in chunks {
         let chunk = Watched { bytes, read: Cell::new(false) };
         let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };
-        connection.handle_data(*sender, &chunk, false, &mut to);
+        let verdict = connection.handle_data(*sender, &chunk, false, &mut to);
+        assert_eq!(verdict, Verdict::Pass);
         assert!(events.len() <= EVENTS, "more events than there was room for");
         assert!(HELD.get() - before <= MOST_HELD, "{} bytes held", HELD.get() - before);
         assert!(!(opaque && chunk.read.get()), "read though opaque");

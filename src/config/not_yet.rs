@@ -5,18 +5,9 @@ use super::node::Node;
 
 /// Each such setting, and the one value of it that this version does act on; `None` if there is none.
 /// A line goes when its setting comes.
-const NOT_YET: [(&str, Option<&str>); 18] = [
+const NOT_YET: [(&str, Option<&str>); 9] = [
     ("defaults.mysql.observe", Some(r#""all""#)),
     ("defaults.mysql.slow_command_ms", Some("0")),
-    ("rules[].proxy_protocol.receive.mode", Some(r#""off""#)),
-    ("rules[].proxy_protocol.receive.trusted_networks", None),
-    ("rules[].proxy_protocol.receive.untrusted", None),
-    ("rules[].proxy_protocol.receive.timeout_ms", None),
-    ("rules[].proxy_protocol.receive.connect", None),
-    ("rules[].proxy_protocol.receive.max_header_bytes", None),
-    ("rules[].proxy_protocol.send.mode", Some(r#""off""#)),
-    ("rules[].proxy_protocol.send.version", None),
-    ("rules[].proxy_protocol.send.when", None),
     ("rules[].mysql.observe", Some(r#""all""#)),
     ("rules[].mysql.hold_split_eof", Some(r#""off""#)),
     ("rules[].mysql.clear_capabilities", Some("[]")),

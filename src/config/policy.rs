@@ -1,15 +1,14 @@
 //! `rules` and `defaults`: what is said about connections.
 //!
-//! Of `proxy_protocol` and `mysql` everything is checked but nothing kept yet: see `not_yet`.
+//! Of `mysql` everything is checked but nothing kept yet: see `not_yet`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Problems;
 use super::field::{Field, Object, alternatives};
-use super::keys;
-use super::matching::{Match, read_networks};
-use super::{Policy, Protocol};
+use super::matching::Match;
+use super::{Policy, Protocol, keys, proxy_protocol};
 use crate::metrics;
 
 /// The longest time-out and threshold: an hour.
@@ -50,9 +49,9 @@ pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Polic
     }
     let unsaid = Policy::default();
     Policy {
-        name: None,
         protocol: protocol.unwrap_or(unsaid.protocol),
         greeting_timeout: greeting_timeout.unwrap_or(unsaid.greeting_timeout),
+        ..unsaid
     }
 }
 
@@ -97,7 +96,7 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
     let matching = Match::read(rule, problems);
     let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
     let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
-    read_proxy_protocol(rule, problems);
+    let proxy_protocol = proxy_protocol::read(rule, problems);
     if let Some(mysql) = read_mysql(rule, problems) {
         let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
         if let (Some(ssl), true) = (mysql.clears_ssl, no_addresses) {
@@ -115,7 +114,8 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
             problems.add(&mysql.object.at, problem);
         }
     }
-    ReadRule { at: rule.at.clone(), matching, policy: Policy { name, protocol, greeting_timeout } }
+    let policy = Policy { name, protocol, greeting_timeout, proxy_protocol };
+    ReadRule { at: rule.at.clone(), matching, policy }
 }
 
 fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {
@@ -142,65 +142,6 @@ fn read_protocol(policy: &Object<'_>, problems: &mut Problems) -> Option<Protoco
 fn read_greeting_timeout(policy: &Object<'_>, problems: &mut Problems) -> Option<Duration> {
     let millis = policy.get("greeting_timeout_ms")?.integer(1, LONGEST_MS, problems)?;
     Some(Duration::from_millis(millis.into()))
-}
-
-fn read_proxy_protocol(rule: &Object<'_>, problems: &mut Problems) {
-    let Some(object) = rule.object("proxy_protocol", &keys::PROXY_PROTOCOL, problems) else { return };
-    if let Some(receive) = object.object("receive", &keys::RECEIVE, problems) {
-        read_receive(&receive, problems);
-    }
-    if let Some(send) = object.object("send", &keys::SEND, problems) {
-        read_mode(&send, &["off", "first_bytes"], problems);
-        if let Some(field) = send.get("version") {
-            field.integer(1, 2, problems);
-        }
-        if let Some(field) = send.get("when") {
-            field.one_of(&["always", "not_received"], problems);
-        }
-    }
-}
-
-fn read_receive(receive: &Object<'_>, problems: &mut Problems) {
-    let mode = read_mode(receive, &["off", "optional", "required"], problems);
-    match receive.get("trusted_networks") {
-        Some(field) => {
-            read_networks(&field, problems);
-        }
-        None if mode == Some("required") => {
-            let why = "with the mode \"required\" nobody else can connect";
-            let problem = format!("expected at least one address or network, because {why}; found nothing");
-            problems.add(&format!("{}.trusted_networks", receive.at), problem);
-        }
-        None => {}
-    }
-    if let Some(field) = receive.get("untrusted") {
-        field.one_of(&["close", "strip"], problems);
-    }
-    if let Some(field) = receive.get("timeout_ms") {
-        field.integer(1, LONGEST_MS, problems);
-    }
-    if let Some(field) = receive.get("connect") {
-        let connect = field.one_of(&["first", "after_header"], problems);
-        if connect == Some("after_header") && mode == Some("optional") {
-            // The client may be waiting for the server's first word.
-            field
-                .refuse("\"first\" with the mode \"optional\", which must never wait for a header", problems);
-        }
-    }
-    if let Some(field) = receive.get("max_header_bytes") {
-        // From the longest header of version 1 to the longest of version 2.
-        field.integer(107, 65_551, problems);
-    }
-}
-
-/// The `mode` of a part that does nothing without one.
-fn read_mode(part: &Object<'_>, modes: &[&'static str], problems: &mut Problems) -> Option<&'static str> {
-    let mode = part.get("mode");
-    if mode.is_none() && part.has_more_than("mode") {
-        let expected = alternatives(modes);
-        problems.add(&format!("{}.mode", part.at), format!("expected {expected}, found nothing"));
-    }
-    mode?.one_of(modes, problems)
 }
 
 /// The part `mysql`, and what other parts must know of it.

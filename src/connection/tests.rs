@@ -1,6 +1,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::clock::Clock;
 use crate::event::{ClientFirst, HandshakeResult};
@@ -37,7 +39,8 @@ impl Watched {
 
     fn expecting(inspection: Inspection, expected: Protocol) -> Self {
         let (greeting_timeout, opened) = (Duration::from_secs(5), Timestamp::from_nanos(1));
-        let connection = Connection::new(Setup { inspection, expected, greeting_timeout, opened });
+        let connection =
+            Connection::new(Setup { inspection, expected, greeting_timeout, opened, front: None });
         Self { connection, events: Vec::new() }
     }
 
@@ -46,7 +49,8 @@ impl Watched {
         let now = || Timestamp::from_nanos(1_000_001);
         let mut clock = Clock::new(&now);
         let mut to = Observer { events: &mut self.events, clock: &mut clock };
-        self.connection.handle_data(sender, &Counted { bytes, reads: &reads, refuses }, false, &mut to);
+        let chunk = Counted { bytes, reads: &reads, refuses };
+        assert_eq!(self.connection.handle_data(sender, &chunk, false, &mut to), Verdict::Pass);
         reads.get()
     }
 
@@ -62,14 +66,14 @@ impl Watched {
     fn end(&mut self, sender: Sender) {
         let mut clock = Clock::new(&Timestamp::default);
         let mut to = Observer { events: &mut self.events, clock: &mut clock };
-        self.connection.handle_data(sender, &Bytes::new(), true, &mut to);
+        assert_eq!(self.connection.handle_data(sender, &Bytes::new(), true, &mut to), Verdict::Pass);
     }
 
     fn tick(&mut self, after: Duration) {
         let now = Timestamp::from_nanos(1 + after.as_nanos() as u64);
         let before = self.events.len();
         let due = self.connection.is_due(now);
-        self.connection.handle_tick(now, &mut self.events);
+        assert_eq!(self.connection.handle_tick(now, &mut self.events), Verdict::Pass);
         assert_eq!(due, self.events.len() > before, "a tick that is not due tells nothing");
     }
 
@@ -218,7 +222,7 @@ fn who_ends_first_has_ended_it() {
 #[test]
 fn tls_is_looked_for_behind_the_packet_and_not_in_it() {
     let mut long = response(1000);
-    long[700..].fill(TLS_HANDSHAKE);
+    long[700..].fill(followed::TLS_HANDSHAKE);
     for cut in [600, 700, 1003, 1004] {
         let mut watched = Watched::new(Inspection::Full);
         watched.server(&greeting());

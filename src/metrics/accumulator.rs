@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::catalogue::{Kind, Metric, OTHER};
+use super::catalogue::{Kind, Metric, NO_HEADER, OTHER};
 use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
 use super::series::{Cell, Histogram, histogram_series, signed};
@@ -166,6 +166,13 @@ impl Accumulator {
             }
             Event::ServerFirst(spoken) => self.count(scope, Metric::ServerFirst, [spoken as u16, 0]),
             Event::GreetingTimeout => self.count(scope, Metric::GreetingTimeouts, [0, 0]),
+            Event::ProxyHeader { format, result } => {
+                let format = format.map_or(NO_HEADER, |format| format as u16);
+                self.count(scope, Metric::ProxyProtocolReceived, [format, result as u16]);
+            }
+            Event::ProxyHeaderSent(format) => {
+                self.count(scope, Metric::ProxyProtocolSent, [format as u16, 0]);
+            }
             Event::ClientFirst(seen) => self.count(scope, Metric::ClientFirst, [seen as u16, 0]),
             Event::Greeting { flavor, release, after } => {
                 self.count(scope, Metric::Greetings, [flavor as u16, release.code()]);

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 
 use super::Profile;
 use crate::event::{
-    ClientFirst, ClosedBy, HandshakeResult, OpaqueReason, Phase, Protocol, Sender, ServerFirst,
+    ClientFirst, ClosedBy, HandshakeResult, HeaderResult, OpaqueReason, Phase, Protocol, Sender, ServerFirst,
 };
 use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
 use crate::mysql::errno;
 use crate::mysql::verb::Verb;
 use crate::mysql::version::{Flavor, Release};
+use crate::proxy_protocol::Format;
 
 /// What kind of metric it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub enum Kind {
 
 /// The code of a label value that stands for all that have none of their own.
 pub const OTHER: u16 = u16::MAX;
+
+/// The code of [`Label::Format`] where there is no PROXY header.
+pub const NO_HEADER: u16 = Format::ALL.len() as u16;
 
 /// A label a metric has besides `metrics.labels`. Values are numbers until they are written out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,10 @@ pub enum Label {
     Errno,
     /// [`HandshakeResult`].
     Result,
+    /// [`Format`], or `none`.
+    Format,
+    /// [`HeaderResult`].
+    HeaderResult,
     /// [`AuthPlugin`].
     Plugin,
     /// [`Command`].
@@ -84,7 +92,8 @@ impl Label {
             Self::Flavor => "flavor",
             Self::Release => "release",
             Self::Errno => "errno",
-            Self::Result => "result",
+            Self::Format => "format",
+            Self::Result | Self::HeaderResult => "result",
             Self::Plugin => "plugin",
             Self::Command => "command",
             Self::Verb => "verb",
@@ -109,6 +118,9 @@ impl Label {
             Self::Release => Release::from_code(code).label().into(),
             Self::Errno => errno::label(code),
             Self::Result => at!(HandshakeResult::ALL, code),
+            Self::Format if code == NO_HEADER => "none".into(),
+            Self::Format => at!(Format::ALL, code),
+            Self::HeaderResult => at!(HeaderResult::ALL, code),
             Self::Plugin => at!(AuthPlugin::ALL, code),
             Self::Verb => at!(Verb::ALL, code),
             Self::Command => u8::try_from(code).map_or("other", |byte| Command(byte).label()).into(),
@@ -144,6 +156,8 @@ impl Label {
             Self::Plugin => Some(AuthPlugin::ALL.len()),
             Self::Verb => Some(Verb::ALL.len()),
             Self::Version | Self::Commit => Some(1),
+            // Few, but most destinations have none of them: no room is kept.
+            Self::Format | Self::HeaderResult => None,
             Self::Release | Self::Errno | Self::Command => None,
         }
     }
@@ -276,7 +290,7 @@ catalogue! {
     Packets "packets_total" Counter Full scoped [Sender]
         "MySQL packets; a payload of 16 MiB or more has several.";
     Bytes "bytes_total" Counter Minimal scoped [Sender]
-        "Bytes passed, whatever they carry.";
+        "Bytes passed, whatever they carry; PROXY headers that the filter removes or adds are left out.";
     CompressedBytes "compressed_bytes_total" Counter Full scoped [Sender]
         "Those of bytes_total that passed compressed.";
     LocalInfile "local_infile_total" Counter Standard scoped []
@@ -285,6 +299,10 @@ catalogue! {
         "Errors the server sent of its own accord, outside any command.";
     Opaque "opaque_total" Counter Minimal scoped [Reason]
         "Connections passed through uninspected from some point on, by the cause.";
+    ProxyProtocolReceived "proxy_protocol_received_total" Counter Minimal scoped [Format HeaderResult]
+        "PROXY headers of clients, and connections closed for want of one, by what became of them.";
+    ProxyProtocolSent "proxy_protocol_sent_total" Counter Minimal scoped [Format]
+        "PROXY headers sent to servers in front of the client's first bytes.";
     Heartbeat "heartbeat_total" Counter Minimal vm []
         "Ticks of all VMs.";
     VmMemory "vm_memory_bytes" Gauge Minimal vm []

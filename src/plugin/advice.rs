@@ -1,5 +1,5 @@
-//! What is told to the people who run a mesh about who speaks first where: one line in the log, with the
-//! cause and what to do.
+//! What is told to the people who run a mesh about who speaks first where, and about PROXY headers: one line
+//! in the log, with the cause and what to do.
 
 use std::net::SocketAddr;
 
@@ -7,6 +7,7 @@ use log::Level;
 
 use super::journal::Journal;
 use super::stream::{attribute, cluster_name};
+use crate::connection::Refusal;
 use crate::event::{Direction, Protocol, ServerFirst};
 
 /// So many ports are remembered as told of; one who opens more of them has been told enough.
@@ -20,6 +21,8 @@ pub(super) struct Place {
     pub(super) destination: Option<SocketAddr>,
     /// What a rule or the port table expects there.
     pub(super) expected: Protocol,
+    /// The server gets a PROXY header from this filter, and not before the client's first bytes.
+    pub(super) sends: bool,
 }
 
 impl Place {
@@ -36,7 +39,13 @@ impl Place {
 pub(super) fn greeting_timeout(journal: &Journal, place: &Place) {
     journal.line(Level::Warn, || {
         let upstream = attribute("upstream\0address").map(|text| String::from_utf8_lossy(&text).into_owned());
-        let causes = if upstream.is_some() {
+        let causes = if upstream.is_some() && place.sends {
+            "1: the server waits for the PROXY header, which send \"first_bytes\" cannot bring before the client \
+             speaks: Percona Server, Vitess and accept-proxy listeners need Envoy's upstream_proxy_protocol \
+             instead; 2: the server resolves the client's name in a slow DNS (skip_name_resolve), or is \
+             overloaded; 3: the next hop waits for the client's bytes: tls_inspector, http_inspector or \
+             proxy_protocol in its listener"
+        } else if upstream.is_some() {
             "1: the server resolves the client's name in a slow DNS (skip_name_resolve), or is overloaded; \
              2: it waits for a PROXY header, as Percona Server, Vitess and accept-proxy listeners do \
              (Envoy's upstream_proxy_protocol sends one); \
@@ -49,6 +58,14 @@ pub(super) fn greeting_timeout(journal: &Journal, place: &Place) {
         let place = place.text();
         let upstream = upstream.unwrap_or_else(|| "none".to_owned());
         format!("event=greeting_timeout {place} upstream={upstream} causes=\"{causes}\"")
+    });
+}
+
+/// A connection is closed for the sake of a PROXY header.
+pub(super) fn refused(journal: &Journal, place: &Place, peer: Option<SocketAddr>, refusal: &Refusal) {
+    journal.line(Level::Warn, || {
+        let peer = peer.map_or("unknown".to_owned(), |peer| peer.to_string());
+        format!("event=proxy_protocol_refused {refusal} peer={peer} {}", place.text())
     });
 }
 

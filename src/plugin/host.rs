@@ -25,6 +25,15 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_set_buffer_bytes(
+        buffer_type: u32,
+        start: usize,
+        size: usize,
+        data: *const u8,
+        data_size: usize,
+    ) -> u32;
+    fn proxy_continue_stream(stream_type: u32) -> u32;
+    fn proxy_close_stream(stream_type: u32) -> u32;
     fn proxy_get_property(
         path: *const u8,
         path_size: usize,
@@ -104,6 +113,27 @@ pub(super) fn buffer(buffer: Buffer, start: usize, max: usize) -> Result<Vec<u8>
     // SAFETY: the two pointers are to live locals that the host writes once.
     Status::check(unsafe { proxy_get_buffer_bytes(buffer as u32, start, max, &mut data, &mut size) })?;
     Ok(taken(data, size))
+}
+
+/// Removes the first `drain` bytes of a buffer and puts `prepend` in their place.
+pub(super) fn edit_front(buffer: Buffer, drain: usize, prepend: &[u8]) -> Result<(), Status> {
+    // SAFETY: `prepend` outlives the call.
+    Status::check(unsafe { proxy_set_buffer_bytes(buffer as u32, 0, drain, prepend.as_ptr(), prepend.len()) })
+}
+
+/// `proxy_stream_type_t`: the client's side of a connection.
+const DOWNSTREAM: u32 = 2;
+
+/// Lets go on what a callback about the client's side has held: its bytes, or the connection to the server.
+pub(super) fn go_on() -> Result<(), Status> {
+    // SAFETY: no pointers.
+    Status::check(unsafe { proxy_continue_stream(DOWNSTREAM) })
+}
+
+/// Closes the connection, both sides of it, once this callback has returned; nothing of its bytes is delivered.
+pub(super) fn close() -> Result<(), Status> {
+    // SAFETY: no pointers.
+    Status::check(unsafe { proxy_close_stream(DOWNSTREAM) })
 }
 
 /// An attribute of the connection; none where the host has no such attribute, or not yet.

@@ -6,7 +6,7 @@ use std::rc::Weak;
 use log::Level;
 
 use super::advice::ToldPorts;
-use super::host::{self, HostMetrics};
+use super::host::{self, HostMetrics, Status};
 use super::journal::Journal;
 use super::memory::VmMemory;
 use super::newest::Newest;
@@ -56,11 +56,15 @@ impl Shared {
         self.scratch.set(events);
     }
 
+    /// Tells the log that the host refused a call.
+    pub(super) fn refused(&self, call: &str, status: Status) {
+        self.journal.line(Level::Warn, || format!("event=host_refused call={call} status={status}"));
+    }
+
     /// Says that this configuration is the newest.
     pub(super) fn announce(&self) {
         if let Err(status) = self.newest.tell(self.config.mode) {
-            self.journal
-                .line(Level::Warn, || format!("event=host_refused call=set_shared_data status={status}"));
+            self.refused("set_shared_data", status);
         }
     }
 
@@ -147,7 +151,7 @@ impl Shared {
         let mut host = HostMetrics::default();
         self.with_metrics(|metrics| what(metrics, &mut host));
         if let Some((call, status)) = host.refused {
-            self.journal.line(Level::Warn, || format!("event=host_refused call={call} status={status}"));
+            self.refused(call, status);
         }
     }
 

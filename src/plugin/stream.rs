@@ -1,5 +1,5 @@
-//! The stream context: one Envoy connection. It translates callbacks into the core's terms, and always
-//! answers Continue: no callback waits for anybody.
+//! The stream context: one Envoy connection. It translates callbacks into the core's terms, and its verdicts into
+//! host calls. No callback waits for anybody but for a PROXY header, where a rule says so.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use super::host::{self, Buffer};
 use super::shared::Shared;
 use super::tracked::Tracked;
 use crate::clock::Clock;
-use crate::connection::{Chunk, Connection};
+use crate::connection::{Chunk, Connection, Verdict};
 use crate::event::{ClosedBy, Event, Sender};
 use crate::metrics::label_value;
 use crate::mysql::session::Observer;
@@ -35,19 +35,33 @@ impl Stream {
         Self { context_id, shared, tracked: None }
     }
 
-    fn handle(&self, what: impl FnOnce(&mut Connection, &mut Vec<Event>)) {
-        let (Some(shared), Some(tracked)) = (&self.shared, &self.tracked) else { return };
-        let Ok(mut tracked) = tracked.try_borrow_mut() else { return };
-        tracked.handle(shared, what);
+    fn handle<T>(&self, what: impl FnOnce(&mut Connection, &mut Vec<Event>) -> T) -> Option<T> {
+        let (Some(shared), Some(tracked)) = (&self.shared, &self.tracked) else { return None };
+        tracked.try_borrow_mut().ok().map(|mut tracked| tracked.handle(shared, what))
     }
 
-    fn data(&self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) {
-        self.handle(|connection, events| {
+    fn data(&self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) -> Action {
+        let verdict = self.handle(|connection, events| {
             let mut clock = Clock::new(&host::now);
             let chunk = HostChunk { buffer, size };
             let mut to = Observer { events, clock: &mut clock };
-            connection.handle_data(sender, &chunk, end_stream, &mut to);
+            connection.handle_data(sender, &chunk, end_stream, &mut to)
         });
+        match (verdict, &self.shared) {
+            (None | Some(Verdict::Pass), _) | (_, None) => Action::Continue,
+            (Some(Verdict::Hold), _) => Action::Pause,
+            (Some(Verdict::Close), Some(shared)) => close(shared),
+            (Some(Verdict::Edit(edit)), Some(shared)) => {
+                match host::edit_front(buffer, edit.drain, &edit.prepend) {
+                    Ok(()) => Action::Continue,
+                    // What was not removed would be handed on to the server.
+                    Err(status) => {
+                        shared.refused("set_buffer_bytes", status);
+                        close(shared)
+                    }
+                }
+            }
+        }
     }
 
     fn close(&mut self, by: impl FnOnce() -> ClosedBy) {
@@ -58,6 +72,14 @@ impl Stream {
             shared.end();
         }
     }
+}
+
+/// Ends the connection of this callback, whose bytes stay where they are.
+fn close(shared: &Shared) -> Action {
+    if let Err(status) = host::close() {
+        shared.refused("close_stream", status);
+    }
+    Action::Pause
 }
 
 impl Context for Stream {
@@ -73,16 +95,17 @@ impl StreamContext for Stream {
         let Some(shared) = &self.shared else { return Action::Continue };
         let tracked = Tracked::begin(shared);
         shared.watch(self.context_id, Rc::downgrade(&tracked));
+        let waits = tracked.try_borrow().is_ok_and(|tracked| tracked.connection.holds_connection());
         self.tracked = Some(tracked);
-        Action::Continue
+        if waits { Action::Pause } else { Action::Continue }
     }
 
     fn on_downstream_data(&mut self, size: usize, end_stream: bool) -> Action {
-        self.data(Sender::Client, Buffer::DownstreamData, size, end_stream);
-        Action::Continue
+        self.data(Sender::Client, Buffer::DownstreamData, size, end_stream)
     }
 
     fn on_upstream_data(&mut self, size: usize, end_stream: bool) -> Action {
+        // Envoy cannot hold the server's bytes: a Pause here would leave them in another connection's buffer.
         self.data(Sender::Server, Buffer::UpstreamData, size, end_stream);
         Action::Continue
     }

@@ -13,11 +13,12 @@ use super::newest::Told;
 use super::shared::Shared;
 use super::stream::{attribute, cluster_name, integer};
 use crate::clock::Timestamp;
-use crate::config::{self, Mode};
-use crate::connection::{Connection, Inspection, Setup};
+use crate::config::{self, Mode, ProxyProtocol};
+use crate::connection::{Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
 use crate::event::{Direction, Event, Protocol};
 use crate::metrics::{ScopeId, ScopeLabel};
 use crate::ports;
+use crate::proxy_protocol::Endpoints;
 
 /// The values of `metrics.labels` that are known when a connection begins.
 pub(super) struct Labels {
@@ -41,6 +42,8 @@ pub(super) struct Tracked {
     /// Of the configuration it follows.
     mode: Mode,
     labels: Labels,
+    /// The other end of the client's connection; asked for only where PROXY headers are received or sent.
+    peer: Option<SocketAddr>,
     place: Place,
     /// The name of the rule that matched.
     rule: Option<Rc<str>>,
@@ -67,6 +70,8 @@ impl Tracked {
             (_, config::Protocol::Detect) => (Inspection::Full, hint),
         };
         let named = port.filter(|port| shared.is_named(*port));
+        let rules = (config.mode == Mode::Active).then_some(&policy.proxy_protocol);
+        let (peer, front) = rules.map_or((None, None), |rules| front(rules, destination, expected));
         let greeting_timeout = policy.greeting_timeout;
         Rc::new(RefCell::new(Self {
             connection: Connection::new(Setup {
@@ -74,10 +79,17 @@ impl Tracked {
                 expected,
                 greeting_timeout,
                 opened: host::now(),
+                front,
             }),
+            peer,
             mode: config.mode,
             labels: Labels { direction, port: named.map_or("other".into(), |port| port.to_string().into()) },
-            place: Place { direction, destination, expected },
+            place: Place {
+                direction,
+                destination,
+                expected,
+                sends: front.is_some_and(|front| front.send.is_some()),
+            },
             rule: policy.name.as_deref().map(Rc::from),
             scope: None,
         }))
@@ -89,24 +101,39 @@ impl Tracked {
     }
 
     /// Lets the connection take something and records what it tells.
-    pub(super) fn handle(&mut self, shared: &Shared, what: impl FnOnce(&mut Connection, &mut Vec<Event>)) {
+    pub(super) fn handle<T>(
+        &mut self,
+        shared: &Shared,
+        what: impl FnOnce(&mut Connection, &mut Vec<Event>) -> T,
+    ) -> T {
         let mut events = shared.events();
-        what(&mut self.connection, &mut events);
+        let answer = what(&mut self.connection, &mut events);
         self.record(shared, &events);
         shared.put_back(events);
+        answer
     }
 
     /// Some time has gone by; `newer` is the mode of a newer configuration. What was not looked at before
     /// cannot be followed from its middle, so nothing but `off` changes how an open connection is seen.
     pub(super) fn tick(&mut self, shared: &Shared, now: Timestamp, newer: Option<Mode>) {
-        let off = newer == Some(Mode::Off);
         self.mode = newer.unwrap_or(self.mode);
-        self.handle(shared, |connection, events| {
-            if off {
+        let inert = newer.is_some_and(|mode| mode != Mode::Active);
+        let (held, verdict) = self.handle(shared, |connection, events| {
+            if newer == Some(Mode::Off) {
                 connection.handle_off(events);
             }
-            connection.handle_tick(now, events);
+            (inert && connection.handle_inert(events), connection.handle_tick(now, events))
         });
+        if held {
+            if let Err(status) = host::go_on() {
+                shared.refused("continue_stream", status);
+            }
+        }
+        if verdict == Verdict::Close {
+            if let Err(status) = host::close() {
+                shared.refused("close_stream", status);
+            }
+        }
     }
 
     /// Records what happened. Where no rule names the destination it is Envoy's cluster, which is
@@ -132,6 +159,9 @@ impl Tracked {
                 _ => {}
             }
         }
+        if let Some(refusal) = self.connection.take_refusal() {
+            advice::refused(&shared.journal, &self.place, self.peer, &refusal);
+        }
         if let Some(report) = self.connection.take_report() {
             let version = crate::VERSION;
             shared
@@ -139,6 +169,35 @@ impl Tracked {
                 .line(Level::Warn, || format!("event=opaque reason=desync version={version} {report}"));
         }
     }
+}
+
+/// The client's address, and what the rules say about its connection; nothing is asked for where they say nothing.
+fn front(
+    rules: &ProxyProtocol,
+    destination: Option<SocketAddr>,
+    expected: Protocol,
+) -> (Option<SocketAddr>, Option<FrontRules>) {
+    if rules.receive.is_none() && rules.send.is_none() {
+        return (None, None);
+    }
+    let peer = attribute("source\0address").and_then(|text| socket_address(&text));
+    let endpoints = peer.zip(destination);
+    let rules = FrontRules {
+        receive: rules.receive.as_ref().map(|receive| ReceiveRules {
+            need: receive.need,
+            trusted: peer.is_some_and(|peer| receive.trusted_networks.contains(peer.ip())),
+            untrusted: receive.untrusted,
+            timeout: receive.timeout,
+            max_header_bytes: receive.max_header_bytes,
+        }),
+        send: rules.send.map(|send| SendRules {
+            format: send.format,
+            only_unless_received: send.only_unless_received,
+            endpoints: endpoints.map(|(source, destination)| Endpoints { source, destination }),
+        }),
+        server_first: matches!(expected, Protocol::Mysql | Protocol::ServerFirst),
+    };
+    (peer, Some(rules))
 }
 
 /// Reads an address as Envoy writes it, `ip:port` or `[ip]:port`; none for a Unix socket.

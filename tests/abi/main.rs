@@ -23,6 +23,7 @@ mod first_word;
 mod labels;
 mod lifecycle;
 mod mode;
+mod proxy_protocol;
 mod scripts;
 mod session;
 mod silence;

@@ -17,6 +17,7 @@
 mod support;
 
 mod counted;
+mod front;
 mod orders;
 mod packets;
 mod peer_review;

@@ -211,7 +211,7 @@ impl Client {
         String::from_utf8_lossy(greeting.auth_plugin_name_ref().unwrap_or(b"mysql_native_password")).into()
     }
 
-    fn handshake_response(&self, login: &Login, plugin: &str) -> Vec<u8> {
+    pub fn handshake_response(&self, login: &Login, plugin: &str) -> Vec<u8> {
         let has = |flag: u32| self.capabilities & flag != 0;
         let scramble = self.scramble(plugin, &login.password);
         let mut payload = self.capabilities.to_le_bytes().to_vec();
@@ -266,6 +266,18 @@ impl Client {
         data
     }
 
+    /// The plugin that an AuthSwitchRequest names, and the answer to it.
+    pub fn switched(&mut self, packet: &[u8], password: &str) -> (String, Vec<u8>) {
+        let rest = &packet[1..];
+        let end = rest.iter().position(|byte| *byte == 0).expect("a plugin's name");
+        let plugin = String::from_utf8_lossy(&rest[..end]).into_owned();
+        let nonce = &rest[end + 1..];
+        // Servers end it with a NUL that is not part of it; ed25519's has none.
+        self.nonce = nonce.strip_suffix(&[0]).unwrap_or(nonce).to_vec();
+        let scramble = self.scramble(&plugin, password);
+        (plugin, scramble)
+    }
+
     /// Answers the server until it decides.
     pub fn authenticate(&mut self, plugin: &str, password: &str) -> Answer {
         let mut plugin = plugin.to_owned();
@@ -280,13 +292,9 @@ impl Client {
                     let scramble = self.scramble(&plugin, password);
                     self.write(&scramble);
                 }
-                [0xfe, rest @ ..] => {
-                    let end = rest.iter().position(|byte| *byte == 0).expect("a plugin's name");
-                    plugin = String::from_utf8_lossy(&rest[..end]).into();
-                    let nonce = &rest[end + 1..];
-                    // Servers end it with a NUL that is not part of it; ed25519's has none.
-                    self.nonce = nonce.strip_suffix(&[0]).unwrap_or(nonce).to_vec();
-                    let scramble = self.scramble(&plugin, password);
+                [0xfe, ..] => {
+                    let (asked_for, scramble) = self.switched(&packet, password);
+                    plugin = asked_for;
                     self.write(&scramble);
                 }
                 // caching_sha2_password: known here already.
@@ -307,6 +315,11 @@ impl Client {
     /// Writes these bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("a server that takes bytes");
+    }
+
+    /// The same to one who may have closed the connection.
+    pub fn try_send(&mut self, bytes: &[u8]) -> Option<()> {
+        self.stream.write_all(bytes).ok()
     }
 
     /// The next packet of the current exchange.
@@ -345,6 +358,12 @@ impl Client {
                 return Some(payload);
             }
         }
+    }
+
+    /// The server sends what it still has, and ends its stream.
+    pub fn closes(&mut self) -> bool {
+        while self.next_packet().is_some() {}
+        true
     }
 
     /// The server has ended its stream, now or within a moment.

@@ -35,6 +35,10 @@ const BAD_ARGUMENT: u32 = 2;
 
 /// `proxy_action_t`.
 const CONTINUE: u32 = 0;
+const PAUSE: u32 = 1;
+
+/// `proxy_stream_type_t`.
+const DOWNSTREAM: u32 = 2;
 
 /// `proxy_buffer_type_t`.
 const DOWNSTREAM_DATA: u32 = 2;
@@ -51,9 +55,10 @@ const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
 const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
 /// Attributes that are read once, when a connection begins to be told of.
-const SET_UP: [&str; 6] = [
+const SET_UP: [&str; 7] = [
     "xds.listener_direction",
     "destination.address",
+    "source.address",
     "xds.cluster_name",
     "cluster_name",
     "plugin_name",
@@ -217,6 +222,45 @@ unsafe extern "C" fn proxy_get_buffer_bytes(
     OK
 }
 
+/// Envoy's rules: from the start, so many bytes give way to others; nothing in the middle.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_set_buffer_bytes(
+    buffer_type: u32,
+    start: usize,
+    size: usize,
+    data: *const u8,
+    data_size: usize,
+) -> u32 {
+    let data = if data_size == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data, data_size) } };
+    answer(|host| {
+        host.called("set_buffer_bytes", format!("{buffer_type} {start} {size} {}", data.escape_ascii()))?;
+        let (_, bytes) =
+            host.buffer.as_mut().filter(|(present, _)| *present == buffer_type).ok_or(BAD_ARGUMENT)?;
+        if start != 0 {
+            return Err(BAD_ARGUMENT);
+        }
+        let end = size.min(bytes.len());
+        bytes.splice(..end, data.iter().copied());
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_close_stream(stream_type: u32) -> u32 {
+    answer(|host| {
+        host.called("close_stream", stream_type)?;
+        if stream_type == DOWNSTREAM { Ok(()) } else { Err(BAD_ARGUMENT) }
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_continue_stream(stream_type: u32) -> u32 {
+    answer(|host| {
+        host.called("continue_stream", stream_type)?;
+        if stream_type == DOWNSTREAM { Ok(()) } else { Err(BAD_ARGUMENT) }
+    })
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_property(
     path: *const u8,
@@ -334,12 +378,12 @@ macro_rules! never_called {
 }
 
 never_called! {
-    proxy_add_header_map_value proxy_call_foreign_function proxy_close_stream proxy_continue_stream
+    proxy_add_header_map_value proxy_call_foreign_function
     proxy_dequeue_shared_queue proxy_done proxy_enqueue_shared_queue proxy_get_header_map_pairs
     proxy_get_header_map_value proxy_get_log_level proxy_get_metric proxy_get_status
     proxy_grpc_call proxy_grpc_cancel proxy_grpc_close proxy_grpc_send proxy_grpc_stream proxy_http_call
     proxy_register_shared_queue proxy_remove_header_map_value proxy_replace_header_map_value
-    proxy_resolve_shared_queue proxy_send_local_response proxy_set_buffer_bytes proxy_set_header_map_pairs
+    proxy_resolve_shared_queue proxy_send_local_response proxy_set_header_map_pairs
     proxy_set_property
 }
 
@@ -430,16 +474,24 @@ pub struct Plugin {
 impl Plugin {
     /// A new connection of a client; Envoy has chosen the cluster when this returns.
     pub fn connect(&self, to: &Destination) -> Stream {
+        let (stream, connects, _) = self.connect_from(None, to);
+        assert!(connects, "on_new_connection");
+        stream
+    }
+
+    /// The same of a client at this address (`source.address`), whether the server is connected to, and the host calls.
+    pub fn connect_from(&self, source: Option<&str>, to: &Destination) -> (Stream, bool, Vec<Call>) {
         let id = new_context(self.id);
+        set_property(id, "source.address", source.map(Into::into));
         set_property(id, "xds.listener_direction", to.direction.map(|code| code.to_le_bytes().to_vec()));
         set_property(id, "destination.address", Some(to.address.into()));
         let (action, calls) = callback(id, || proxy_on_new_connection(id));
-        assert_eq!(action, CONTINUE, "on_new_connection");
+        assert!([CONTINUE, PAUSE].contains(&action), "on_new_connection: {action}");
         assert!(count(&calls, "get_current_time_nanoseconds") <= 1, "{calls:?}");
         assert_eq!(count(&calls, "get_buffer_bytes"), 0, "{calls:?}");
         assert_no_metric_calls(&calls);
         set_property(id, "xds.cluster_name", to.cluster.map(Into::into));
-        Stream { id }
+        (Stream { id, held: RefCell::default() }, action == CONTINUE, calls)
     }
 
     /// One tick.
@@ -505,12 +557,48 @@ impl Ending {
 /// A connection. Every callback has to answer Continue and keep within its budget of host calls.
 pub struct Stream {
     id: u32,
+    /// Bytes of the client that wait in Envoy's buffer.
+    held: RefCell<Vec<u8>>,
+}
+
+/// What a callback about the client's bytes led to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Led {
+    /// These go on to the server.
+    On(Vec<u8>),
+    /// They wait.
+    Waits,
+    /// The connection ends.
+    Ends,
 }
 
 impl Stream {
     /// Bytes of the client pass in one callback.
     pub fn client(&self, bytes: &[u8]) -> Vec<Call> {
         self.data(DOWNSTREAM_DATA, bytes, false)
+    }
+
+    /// Bytes of the client where a PROXY header may be looked for, with the end of its stream or not. Envoy hands over
+    /// what waits together with what is new. Gives the host calls too.
+    pub fn front(&self, bytes: &[u8], end_of_stream: bool) -> (Led, Vec<Call>) {
+        let mut held = self.held.borrow_mut();
+        held.extend(bytes);
+        host(|host| host.buffer = Some((DOWNSTREAM_DATA, held.clone())));
+        let ((action, left), calls) = callback(self.id, || {
+            let action = proxy_on_downstream_data(self.id, held.len(), end_of_stream);
+            (action, host(|host| host.buffer.take()).expect("a buffer").1)
+        });
+        assert_no_metric_calls(&calls);
+        let led = match action {
+            CONTINUE => {
+                held.clear();
+                Led::On(left)
+            }
+            PAUSE if count(&calls, "close_stream") == 1 => Led::Ends,
+            PAUSE => Led::Waits,
+            other => panic!("action {other}"),
+        };
+        (led, calls)
     }
 
     /// Bytes of the server pass in one callback.

@@ -88,6 +88,18 @@ impl Peer {
         }
     }
 
+    /// The same where one read gives them all: they came in one piece.
+    pub fn expect_in_one_read(&mut self, expected: &[u8]) {
+        let mut bytes = vec![0; expected.len() + 1];
+        let size = self.stream.read(&mut bytes).unwrap_or_else(|e| panic!("{}: receives: {e}", self.name));
+        let (found, expected) = (bytes[..size].escape_ascii(), expected.escape_ascii());
+        assert_eq!(found.to_string(), expected.to_string(), "{}", self.name);
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a bound address")
+    }
+
     /// Everything up to the end of the other side's stream, and how it ended.
     pub fn rest(&mut self) -> (Vec<u8>, Ending) {
         let mut bytes = Vec::new();

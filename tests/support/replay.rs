@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::connection::{Connection, Inspection, Setup};
+use firstword::connection::{Connection, FrontRules, Inspection, Refusal, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::session::Observer;
 
@@ -39,17 +39,42 @@ impl Told {
 
 /// What a connection tells on which these bytes pass in this order.
 pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told {
-    let mut events = Vec::new();
+    let (told, _) = replay_behind(None, chunks).expect("nothing stands in front");
+    told
+}
+
+/// The same under rules about PROXY headers, and the client's bytes that reach the server, or why it is closed. What the
+/// connection holds is handed over again with what follows.
+pub fn replay_behind<'a>(
+    front: Option<FrontRules>,
+    chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
+) -> Result<(Told, Vec<u8>), Refusal> {
+    let (mut events, mut held, mut passed) = (Vec::new(), Vec::new(), Vec::new());
     let mut connection = Connection::new(Setup {
         inspection: Inspection::Full,
         expected: Protocol::Unknown,
         greeting_timeout: Duration::MAX,
         opened: Timestamp::default(),
+        front,
     });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };
-        connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
+        if sender == Sender::Server {
+            let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
+            assert_eq!(verdict, Verdict::Pass);
+            continue;
+        }
+        held.extend(bytes);
+        match connection.handle_data(sender, &Bytes::copy_from_slice(&held), false, &mut to) {
+            Verdict::Hold => continue,
+            Verdict::Pass => passed.append(&mut held),
+            Verdict::Edit(edit) => {
+                passed.extend(edit.prepend);
+                passed.extend(held.drain(..).skip(edit.drain));
+            }
+            Verdict::Close => return Err(connection.take_refusal().expect("a reason")),
+        }
     }
     connection.handle_close(|| ClosedBy::Proxy, &mut events);
     let mut told = Told::default();
@@ -61,7 +86,7 @@ pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told 
             other => told.events.push(other),
         }
     }
-    told
+    Ok((told, passed))
 }
 
 /// What a capture's chunks are when each is cut into these ranges of it.

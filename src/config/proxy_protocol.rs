@@ -1,0 +1,147 @@
+//! `rules[].proxy_protocol`: headers that are received, and headers that are sent.
+
+use std::time::Duration;
+
+use super::error::Problems;
+use super::field::{Object, alternatives};
+use super::keys;
+use super::matching::read_networks;
+use super::policy::LONGEST_MS;
+use crate::proxy_protocol::networks::Networks;
+use crate::proxy_protocol::{Format, MAX_V1_LEN, MAX_V2_LEN};
+
+/// What a rule says about PROXY headers. The default one, neither received nor sent, changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// `receive`; `None` for the mode `off`.
+    pub receive: Option<Receive>,
+    /// `send`; `None` for the mode `off`.
+    pub send: Option<Send>,
+}
+
+/// `receive` in any mode but `off`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// Whether there must be a header.
+    pub need: Need,
+    /// The peers whose headers are believed; by default nobody's.
+    pub trusted_networks: Networks,
+    /// What becomes of a header of anybody else.
+    pub untrusted: Untrusted,
+    /// How long a header may take, 1 ms to an hour.
+    pub timeout: Duration,
+    /// How long it may be, 107 to 65551 bytes.
+    pub max_header_bytes: usize,
+}
+
+/// Whether there must be a header, and what waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// `optional`: nothing ever waits for one.
+    Optional,
+    /// `required` and `connect: first`: the server is connected to, and may greet, before the header is there.
+    Required,
+    /// `required` and `connect: after_header`: the server is connected to when the header is there.
+    BeforeConnect,
+}
+
+/// What becomes of a header that is not believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Untrusted {
+    /// The connection is closed.
+    #[default]
+    Close,
+    /// The header is removed.
+    Strip,
+}
+
+/// `send` in the mode `first_bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// `version`.
+    pub format: Format,
+    /// `when`: only where no header was believed that has already told the address.
+    pub only_unless_received: bool,
+}
+
+const UNTRUSTED: [(&str, Untrusted); 2] = [("close", Untrusted::Close), ("strip", Untrusted::Strip)];
+
+pub(super) fn read(rule: &Object<'_>, problems: &mut Problems) -> ProxyProtocol {
+    let Some(object) = rule.object("proxy_protocol", &keys::PROXY_PROTOCOL, problems) else {
+        return ProxyProtocol::default();
+    };
+    let receive = object.object("receive", &keys::RECEIVE, problems);
+    let receive = receive.and_then(|receive| read_receive(&receive, problems));
+    let send = object.object("send", &keys::SEND, problems);
+    let send = send.and_then(|send| read_send(&send, receive.is_some(), problems));
+    ProxyProtocol { receive, send }
+}
+
+fn read_receive(receive: &Object<'_>, problems: &mut Problems) -> Option<Receive> {
+    let mode = read_mode(receive, &["off", "optional", "required"], problems);
+    let untrusted = receive.get("untrusted").and_then(|field| field.word(&UNTRUSTED, problems));
+    let untrusted = untrusted.unwrap_or_default();
+    let trusted_networks = match receive.get("trusted_networks") {
+        Some(field) => read_networks(&field, problems),
+        None if mode == Some("required") && untrusted == Untrusted::Close => {
+            let why = "with the mode \"required\" nobody else can connect";
+            let problem = format!("expected at least one address or network, because {why}; found nothing");
+            problems.add(&format!("{}.trusted_networks", receive.at), problem);
+            None
+        }
+        None => None,
+    };
+    let timeout = receive.get("timeout_ms").and_then(|field| field.integer(1, LONGEST_MS, problems));
+    let connect = receive.get("connect").and_then(|field| {
+        let connect = field.one_of(&["first", "after_header"], problems);
+        if connect == Some("after_header") && mode == Some("optional") {
+            // The client may be waiting for the server's first word.
+            field
+                .refuse("\"first\" with the mode \"optional\", which must never wait for a header", problems);
+        }
+        connect
+    });
+    // From the longest header of version 1 to the longest of version 2.
+    let limit = |len| u32::try_from(len).unwrap_or(u32::MAX);
+    let max = receive.get("max_header_bytes");
+    let max = max.and_then(|field| field.integer(limit(MAX_V1_LEN), limit(MAX_V2_LEN), problems));
+    let need = match (mode?, connect) {
+        ("optional", _) => Need::Optional,
+        ("required", Some("after_header")) => Need::BeforeConnect,
+        ("required", _) => Need::Required,
+        _ => return None,
+    };
+    Some(Receive {
+        need,
+        trusted_networks: trusted_networks.unwrap_or_default(),
+        untrusted,
+        timeout: Duration::from_millis(timeout.unwrap_or(3000).into()),
+        max_header_bytes: max.and_then(|max| usize::try_from(max).ok()).unwrap_or(536),
+    })
+}
+
+fn read_send(send: &Object<'_>, receives: bool, problems: &mut Problems) -> Option<Send> {
+    let mode = read_mode(send, &["off", "first_bytes"], problems);
+    let version = send.get("version").and_then(|field| field.integer(1, 2, problems));
+    let when = send.get("when").and_then(|field| {
+        let when = field.one_of(&["always", "not_received"], problems);
+        if when == Some("not_received") && mode == Some("first_bytes") && !receives {
+            field.refuse("\"always\" where \"receive\" is off, because no header is received then", problems);
+        }
+        when
+    });
+    (mode? == "first_bytes").then_some(Send {
+        format: if version == Some(2) { Format::V2 } else { Format::V1 },
+        only_unless_received: when == Some("not_received"),
+    })
+}
+
+/// The `mode` of a part that does nothing without one.
+fn read_mode(part: &Object<'_>, modes: &[&'static str], problems: &mut Problems) -> Option<&'static str> {
+    let mode = part.get("mode");
+    if mode.is_none() && part.has_more_than("mode") {
+        let expected = alternatives(modes);
+        problems.add(&format!("{}.mode", part.at), format!("expected {expected}, found nothing"));
+    }
+    mode?.one_of(modes, problems)
+}

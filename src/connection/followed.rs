@@ -1,0 +1,59 @@
+//! A MySQL connection that is followed: both directions cut into packets for its session.
+
+use crate::clock::Timestamp;
+use crate::event::{OpaqueReason, Sender};
+use crate::mysql::packet::{Framed, Framer};
+use crate::mysql::session::{Observer, Session};
+
+/// The first byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+#[derive(Debug)]
+pub(super) struct Mysql {
+    pub(super) session: Session,
+    client: Framer,
+    server: Framer,
+}
+
+impl Mysql {
+    pub(super) fn new(opened: Timestamp) -> Self {
+        let session = Session::new(opened);
+        let framer = |sender| Framer::new(session.keep(sender));
+        let (client, server) = (framer(Sender::Client), framer(Sender::Server));
+        Self { session, client, server }
+    }
+
+    pub(super) fn framer(&mut self, sender: Sender) -> &mut Framer {
+        match sender {
+            Sender::Client => &mut self.client,
+            Sender::Server => &mut self.server,
+        }
+    }
+
+    pub(super) fn inspect(
+        &mut self,
+        sender: Sender,
+        mut input: &[u8],
+        to: &mut Observer,
+    ) -> Result<(), OpaqueReason> {
+        let Self { session, client, server } = self;
+        loop {
+            if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
+                match input.first() {
+                    None => return Ok(()),
+                    Some(&TLS_HANDSHAKE) => return Err(OpaqueReason::Tls),
+                    Some(_) => session.no_tls(),
+                }
+            }
+            let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
+            let Some(framed) = framer.next(&mut input) else { return Ok(()) };
+            match framed {
+                Framed::Head(packet) => session.packet(sender, &packet, to)?,
+                Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
+                Framed::Broken => return Err(OpaqueReason::Desync),
+            }
+            client.set_keep(session.keep(Sender::Client));
+            server.set_keep(session.keep(Sender::Server));
+        }
+    }
+}

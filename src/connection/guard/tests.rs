@@ -1,0 +1,118 @@
+use super::*;
+
+const V1: &[u8] = b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n";
+/// What MariaDB reads as a header and the specification does not.
+const SLOPPY: &[u8] = b"PROXYTCP4 1.2.3.4 5.6.7.8 1 2\n";
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+
+fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u32).to_le_bytes()[..3].to_vec();
+    bytes.push(sequence_id);
+    bytes.extend(payload);
+    bytes
+}
+
+fn greeting(tls: bool) -> Vec<u8> {
+    let capabilities: u32 = if tls { 0x00ff_ffff } else { 0x00ff_f7ff };
+    let [a, b, c, d] = capabilities.to_le_bytes();
+    let mut payload = b"\x0a10.11.0\0\x01\0\0\0abcdefgh\0".to_vec();
+    payload.extend([a, b, 33, 2, 0, c, d, 21]);
+    payload.extend([0; 10]);
+    payload.extend(b"ijklmnopqrst\0mysql_native_password\0");
+    packet(0, &payload)
+}
+
+/// A handshake response, or the request for TLS.
+fn response(tls: bool) -> Vec<u8> {
+    let mut payload = vec![0x85, if tls { 0xae } else { 0xa6 }, 0x3f, 0x20];
+    payload.extend([0; 28]);
+    packet(1, &payload)
+}
+
+/// What the client's bytes lead to, whole and byte by byte.
+fn client(before: impl Fn(&mut Guard), bytes: &[u8]) -> Watch {
+    let (mut whole, mut cut) = (Guard::new(), Guard::new());
+    before(&mut whole);
+    before(&mut cut);
+    let watch = whole.client_bytes(bytes);
+    let by_bytes = bytes.chunks(1).map(|byte| cut.client_bytes(byte)).find(|watch| *watch != Watch::GoesOn);
+    assert_eq!(by_bytes.unwrap_or(Watch::GoesOn), watch);
+    watch
+}
+
+#[test]
+fn a_header_in_front_of_any_packet_is_seen() {
+    let nothing = |_: &mut Guard| {};
+    for (header, format) in [(V1, Format::V1), (SLOPPY, Format::V1), (V2, Format::V2)] {
+        let packets = [response(false), packet(3, b""), packet(5, &[7; 300])];
+        for count in 0..=packets.len() {
+            let bytes = [packets[..count].concat(), header.to_vec()].concat();
+            assert_eq!(client(nothing, &bytes), Watch::Header(format), "behind {count} packets");
+        }
+    }
+    let inside = [packet(1, V1), packet(3, V2)].concat();
+    assert_eq!(client(nothing, &inside), Watch::GoesOn, "a payload is no packet header");
+}
+
+#[test]
+fn a_continuation_is_a_packet_header_too() {
+    let long = [vec![0xff, 0xff, 0xff, 1], vec![0; 0xff_ffff], V1.to_vec()].concat();
+    assert_eq!(Guard::new().client_bytes(&long), Watch::Header(Format::V1));
+}
+
+#[test]
+fn nothing_is_watched_from_the_final_ok_on() {
+    let mut guard = Guard::new();
+    assert_eq!(guard.server_bytes(&greeting(true)), Watch::GoesOn);
+    assert_eq!(guard.client_bytes(&response(false)), Watch::GoesOn);
+    for going_on in [b"\xfemysql_clear_password\0".as_slice(), b"\x01\x04", b"\x02", b"\xff\x15\x04no"] {
+        assert_eq!(guard.server_bytes(&packet(2, going_on)), Watch::GoesOn);
+    }
+    let ok = packet(4, b"\0\0\0\x02\0\0\0");
+    let (first, rest) = ok.split_at(3);
+    assert_eq!(guard.server_bytes(first), Watch::GoesOn);
+    assert_eq!(guard.server_bytes(rest), Watch::IsOver);
+}
+
+#[test]
+fn an_ok_that_nobody_earned_ends_nothing() {
+    let mut guard = Guard::new();
+    guard.server_bytes(&greeting(false));
+    assert_eq!(guard.server_bytes(&packet(1, b"\0\0\0\x02\0\0\0")), Watch::GoesOn);
+    assert_eq!(guard.client_bytes(V1), Watch::Header(Format::V1));
+}
+
+#[test]
+fn tls_ends_it_where_both_sides_can_and_only_there() {
+    // A TLS record, which as a packet header is one of 66326 bytes with sequence id 3.
+    let record = b"\x16\x03\x01\x03".as_slice();
+    for (offered, asked, over) in
+        [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
+    {
+        let before = |guard: &mut Guard| assert_eq!(guard.server_bytes(&greeting(offered)), Watch::GoesOn);
+        let watch = client(before, &[&response(asked), record].concat());
+        assert_eq!(watch == Watch::IsOver, over, "offered {offered}, asked {asked}");
+        let header = [&response(asked), record, &vec![0; 66_326], V1].concat();
+        let expected = if over { Watch::IsOver } else { Watch::Header(Format::V1) };
+        assert_eq!(client(before, &header), expected);
+    }
+    let before = |guard: &mut Guard| assert_eq!(guard.server_bytes(&greeting(true)), Watch::GoesOn);
+    let plain = [response(true), V1.to_vec()].concat();
+    assert_eq!(client(before, &plain), Watch::Header(Format::V1), "TLS was asked for and does not come");
+    let later = [response(true), packet(3, b"x"), record.to_vec(), vec![0; 66_326], V1.to_vec()].concat();
+    assert_eq!(client(before, &later), Watch::Header(Format::V1), "it comes at once or not at all");
+}
+
+#[test]
+fn another_protocol_is_told_by_its_server_alone() {
+    for banner in [b"220 mail".as_slice(), b"SSH-2.0", b"\x05\0\0\x01\x0a"] {
+        assert_eq!(Guard::new().server_bytes(banner), Watch::IsOver);
+        let mut guard = Guard::new();
+        let watches: Vec<_> = banner.chunks(1).map(|byte| guard.server_bytes(byte)).collect();
+        assert!(watches.contains(&Watch::IsOver));
+    }
+    // Whatever a client says, a MySQL server is watched: one could else hide from the guard.
+    let mut guard = Guard::new();
+    assert_eq!(guard.client_bytes(b"SSH-"), Watch::GoesOn);
+    assert_eq!(guard.server_bytes(&greeting(false)), Watch::GoesOn);
+}

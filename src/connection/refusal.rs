@@ -1,0 +1,77 @@
+//! Why a connection is closed for the sake of a PROXY header, for a log.
+
+use std::fmt;
+
+use crate::event::HeaderResult;
+use crate::proxy_protocol::{Format, HeaderError};
+
+/// A connection that is closed. `Display` gives `result`, `format` and `why` as `key=value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is counted as.
+    pub result: HeaderResult,
+    /// Of the header; none where there is none.
+    pub format: Option<Format>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why, and where in the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The header breaks a rule of the specification.
+    Malformed(HeaderError),
+    /// The stream ends within the header.
+    Truncated,
+    /// It is not at the very start of the connection.
+    Late,
+    /// No rule says to receive one, and one is sent.
+    Unasked,
+    /// Its sender is none of those that are believed.
+    Untrusted,
+    /// There is none, and there must be.
+    Missing,
+    /// It did not come, or not all of it, in time.
+    Timeout {
+        /// How many bytes of it came.
+        held: usize,
+        /// The server was connected to meanwhile.
+        connected: bool,
+    },
+    /// The host does not give the bytes.
+    Unreadable,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let format = self.format.map_or("none", Format::label);
+        write!(f, "result={} format={format} why=\"{}\"", self.result.label(), self.why)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Malformed(error) => return error.fmt(f),
+            Self::Truncated => "the stream ends within the header",
+            Self::Late => {
+                "a header that is not at the start of the connection, which the server could believe"
+            }
+            Self::Unasked => "a header, and no rule says to receive one on this port",
+            Self::Untrusted => "its sender is not in receive.trusted_networks",
+            Self::Missing => "the first bytes are no header",
+            Self::Timeout { held, connected: true } => {
+                return write!(f, "{held} bytes of a header within receive.timeout_ms");
+            }
+            Self::Timeout { held, connected: false } => {
+                return write!(
+                    f,
+                    "{held} bytes of a header within receive.timeout_ms; with connect after_header Envoy reads \
+                     none unless tcp_proxy has max_early_data_bytes (Envoy 1.37 and newer)"
+                );
+            }
+            Self::Unreadable => "the host does not give the bytes",
+        };
+        f.write_str(text)
+    }
+}

@@ -1,0 +1,103 @@
+//! Ten thousand connections, their headers cut at random.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+
+use serde_json::json;
+
+use crate::bootstrap::MYSQL;
+use crate::headers::{V1, V2, assert_counted, believed, metric, off, options, response};
+use crate::support::envoy::Envoy;
+use crate::support::packets::greeting;
+use crate::support::peer::{Peer, Server};
+use crate::support::random::Random;
+
+const CONNECTIONS: u32 = 10_000;
+const CLIENTS: u32 = 8;
+
+/// A long header: with vectors, and a checksum.
+fn long() -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\0".to_vec();
+    header.extend([0x20; 36]);
+    header.extend(b"\x02\0\x0adb.example");
+    header.extend([&[4, 0, 200][..], &[0; 200], b"\x03\0\x04\0\0\0\0"].concat());
+    let len = u16::try_from(header.len() - 16).unwrap().to_be_bytes();
+    header[14..16].copy_from_slice(&len);
+    let checksum = firstword::proxy_protocol::crc32c(&header).to_be_bytes();
+    let at = header.len() - 4;
+    header[at..].copy_from_slice(&checksum);
+    header
+}
+
+#[test]
+fn every_header_is_stripped_however_it_is_cut() {
+    let server = Server::start();
+    let address = server.address();
+    let server = Mutex::new(server);
+    let receive = json!({"mode": "required", "trusted_networks": believed(), "timeout_ms": 60_000});
+    let options = options(address, &receive, &off()).concurrency(2);
+    let envoy = Envoy::start(options);
+    let address = envoy.listener_addr(MYSQL);
+    let response = response();
+    let counts = [AtomicU32::new(0), AtomicU32::new(0)];
+    let headers = [(V1.to_vec(), 0), (V2.to_vec(), 1), (long(), 1)];
+    let mut seed = Random::from_environment();
+    let left = AtomicU32::new(CONNECTIONS);
+    thread::scope(|scope| {
+        // Each greets, and expects exactly the response.
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    let mut peer = server.lock().unwrap().accept();
+                    peer.send(&greeting());
+                    peer.expect(&response);
+                    peer.send(b"\x07\0\0\x02\0\0\0\x02\0\0\0");
+                    peer.assert_finished();
+                }
+            });
+        }
+        for _ in 0..CLIENTS {
+            let (headers, counts, response) = (&headers, &counts, &response);
+            let mut random = seed.another();
+            scope.spawn(move || {
+                for _ in 0..CONNECTIONS / CLIENTS {
+                    let (header, format) = &headers[random.below(headers.len())];
+                    counts[*format].fetch_add(1, Relaxed);
+                    let bytes = [header, response.as_slice()].concat();
+                    let mut client = Peer::connect(address);
+                    // Before the greeting or behind it, in up to four pieces.
+                    let early = random.below(2) == 0;
+                    if !early {
+                        client.expect(&greeting());
+                    }
+                    let mut cuts: Vec<_> = (0..3).map(|_| random.below(header.len() + 2)).collect();
+                    cuts.extend([0, bytes.len()]);
+                    cuts.sort_unstable();
+                    // What comes before the greeting is the header alone: no client answers it earlier.
+                    for range in cuts.windows(2) {
+                        if early && range[1] > header.len() {
+                            break;
+                        }
+                        client.send(&bytes[range[0]..range[1]]);
+                    }
+                    if early {
+                        let sent = cuts.iter().copied().filter(|cut| *cut <= header.len()).max().unwrap_or(0);
+                        client.send(&bytes[sent..header.len()]);
+                        client.expect(&greeting());
+                        client.send(response);
+                    }
+                    client.expect(b"\x07\0\0\x02\0\0\0\x02\0\0\0");
+                    client.finish();
+                    client.assert_finished();
+                }
+            });
+        }
+    });
+    let [v1, v2] = counts.map(AtomicU32::into_inner);
+    assert_counted(&envoy, &[&format!("received v1 stripped {v1}"), &format!("received v2 stripped {v2}")]);
+    let bytes = f64::from(CONNECTIONS) * response.len() as f64;
+    assert_eq!(metric(&envoy, "bytes_total", &[("sender", "client")]), bytes, "without the headers");
+    assert_eq!(metric(&envoy, "handshakes_total", &[("result", "ok")]), f64::from(CONNECTIONS));
+    assert_eq!(metric(&envoy, "opaque_total", &[]), 0.0);
+}

@@ -1,0 +1,126 @@
+//! Headers to servers, between scripted peers.
+
+use serde_json::{Value, json};
+
+use crate::bootstrap::MYSQL;
+use crate::headers::{
+    V1, V2, assert_counted, believed, envoy, off, options, reads_early, response, stranger,
+};
+use crate::support::envoy::Envoy;
+use crate::support::packets::greeting;
+use crate::support::peer::{Peer, Server};
+
+fn send(version: u8, when: &str) -> Value {
+    json!({"mode": "first_bytes", "version": version, "when": when})
+}
+
+fn optional(trusted: &Value) -> Value {
+    json!({"mode": "optional", "trusted_networks": trusted, "untrusted": "strip"})
+}
+
+/// What the server gets in front of the client's first bytes: nothing, the received addresses, or the connection's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Nothing,
+    Received,
+    Connection,
+}
+
+#[test]
+fn which_addresses_the_server_gets() {
+    let none: &[u8] = b"";
+    let local: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    for (receive, when, header, sent) in [
+        (off(), "always", none, Sent::Connection),
+        (optional(&believed()), "always", none, Sent::Connection),
+        (optional(&believed()), "always", V1, Sent::Received),
+        (optional(&believed()), "always", V2, Sent::Received),
+        (optional(&believed()), "always", local, Sent::Connection),
+        (optional(&believed()), "not_received", V1, Sent::Nothing),
+        (optional(&believed()), "not_received", none, Sent::Connection),
+        (optional(&stranger()), "always", V1, Sent::Connection),
+        (optional(&stranger()), "not_received", V1, Sent::Connection),
+    ] {
+        // Both formats where the addresses are the received ones or the connection's; one tells the rest.
+        let both = receive == off() || header == V2;
+        for version in if both { vec![1, 2] } else { vec![1] } {
+            let server = Server::start();
+            let envoy = envoy(server.address(), &receive, &send(version, when));
+            let address = envoy.listener_addr(MYSQL);
+            for at_once in [true, false] {
+                let mut client = Peer::connect(address);
+                let from = client.local_addr();
+                let mut peer = server.accept();
+                if at_once {
+                    client.send(header);
+                }
+                peer.send(&greeting());
+                client.expect(&greeting());
+                let response = response();
+                client.send(&if at_once { response.clone() } else { [header, &response].concat() });
+                let connection =
+                    format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", from.port(), address.port());
+                let binary = [
+                    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01".as_slice(),
+                    &from.port().to_be_bytes(),
+                    &address.port().to_be_bytes(),
+                ]
+                .concat();
+                let expected = match (sent, version) {
+                    (Sent::Nothing, _) => Vec::new(),
+                    (Sent::Received, 1) => V1.to_vec(),
+                    (Sent::Received, _) => V2.to_vec(),
+                    (Sent::Connection, 1) => connection.into_bytes(),
+                    (Sent::Connection, _) => binary,
+                };
+                peer.expect_in_one_read(&[expected, response].concat());
+                client.send(b"\0\0\0\x03");
+                peer.expect(b"\0\0\0\x03");
+            }
+            let header_counted = match header {
+                b"" => None,
+                _ if receive == optional(&believed()) => {
+                    Some(format!("received {} stripped 2", if header == V1 { "v1" } else { "v2" }))
+                }
+                _ => Some("received v1 untrusted 2".to_owned()),
+            };
+            let sent_counted = (sent != Sent::Nothing).then(|| format!("sent v{version} 2"));
+            let lines: Vec<_> = header_counted.into_iter().chain(sent_counted).collect();
+            assert_counted(&envoy, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// With `after_header` and `send` the received address goes on with the client's first bytes.
+#[test]
+fn through_after_header() {
+    let server = Server::start();
+    let receive = json!({"mode": "required", "connect": "after_header", "trusted_networks": believed()});
+    let envoy = Envoy::start(reads_early(options(server.address(), &receive, &send(1, "always"))));
+    let mut client = Peer::connect(envoy.listener_addr(MYSQL));
+    client.send(V2);
+    let mut peer = server.accept();
+    peer.send(&greeting());
+    client.expect(&greeting());
+    client.send(b"\x03\0\0\x01abc");
+    peer.expect_in_one_read(&[V1, b"\x03\0\0\x01abc"].concat());
+    assert_counted(&envoy, &["received v2 stripped 1", "sent v1 1"]);
+}
+
+/// A server that waits for the header before it greets: nothing can be sent to it, and that is said.
+#[test]
+fn a_server_that_waits_for_the_header_is_named_as_the_cause() {
+    let server = Server::start();
+    let rule = json!({
+        "name": "orders", "protocol": "mysql", "greeting_timeout_ms": 500,
+        "proxy_protocol": {"send": {"mode": "first_bytes"}},
+    });
+    let envoy = Envoy::start(crate::bootstrap::configured(server.address(), json!({"rules": [rule]})));
+    let mut client = Peer::connect(envoy.listener_addr(MYSQL));
+    let peer = server.accept();
+    envoy.wait_metric("firstword_greeting_timeouts_total", &[("destination", "orders")], 1.0);
+    envoy.wait_log("causes=\"1: the server waits for the PROXY header");
+    assert_counted(&envoy, &[]);
+    client.finish();
+    drop(peer);
+}
