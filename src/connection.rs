@@ -408,8 +408,11 @@ impl Connection {
     }
 
     /// Inspection ends; all it needed is freed.
-    fn give_up(&mut self, reason: OpaqueReason, events: &mut Vec<Event>) {
+    fn give_up(&mut self, mut reason: OpaqueReason, events: &mut Vec<Event>) {
         if let State::Mysql(mysql) = &mut self.state {
+            if reason == OpaqueReason::Desync && mysql.begins_with_proxy_header() {
+                reason = OpaqueReason::NotMysql;
+            }
             count_packets(mysql, Sender::Client, events);
             count_packets(mysql, Sender::Server, events);
             mysql.session.end(Some(reason), events);

@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::event::{OpaqueReason, Sender};
 use crate::mysql::packet::{Framed, Framer};
 use crate::mysql::session::{Observer, Session};
+use crate::proxy_protocol::looks_like_header;
 
 /// The first byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
@@ -13,6 +14,9 @@ pub(super) struct Mysql {
     pub(super) session: Session,
     client: Framer,
     server: Framer,
+    /// The client's first bytes.
+    start: [u8; 4],
+    start_len: usize,
 }
 
 impl Mysql {
@@ -20,7 +24,20 @@ impl Mysql {
         let session = Session::new(opened);
         let framer = |sender| Framer::new(session.keep(sender));
         let (client, server) = (framer(Sender::Client), framer(Sender::Server));
-        Self { session, client, server }
+        Self { session, client, server, start: [0; 4], start_len: 0 }
+    }
+
+    /// The client began with a PROXY header, which passes to a server that takes it: what looks like a broken
+    /// packet is none.
+    pub(super) fn begins_with_proxy_header(&self) -> bool {
+        looks_like_header(self.start).is_some()
+    }
+
+    fn note_start(&mut self, bytes: &[u8]) {
+        for (slot, byte) in self.start.iter_mut().skip(self.start_len).zip(bytes) {
+            *slot = *byte;
+            self.start_len = self.start_len.saturating_add(1);
+        }
     }
 
     pub(super) fn framer(&mut self, sender: Sender) -> &mut Framer {
@@ -36,7 +53,10 @@ impl Mysql {
         mut input: &[u8],
         to: &mut Observer,
     ) -> Result<(), OpaqueReason> {
-        let Self { session, client, server } = self;
+        if sender == Sender::Client && self.start_len < self.start.len() {
+            self.note_start(input);
+        }
+        let Self { session, client, server, .. } = self;
         loop {
             if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
                 match input.first() {

@@ -264,3 +264,19 @@ fn a_chunk_that_cannot_be_read_ends_inspection() {
         [recognised(Protocol::Mysql, None), closed(Protocol::Mysql, Phase::Opaque, ClosedBy::Proxy)];
     assert_eq!(watched.told(), expected);
 }
+
+/// No rule receives it, so it passes to a server that takes it. It is not the session that cannot be followed.
+#[test]
+fn a_proxy_header_in_passing_is_no_desync() {
+    let header = [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..], &response(32)].concat();
+    for cut in 1..header.len() {
+        let mut watched = Watched::new(Inspection::Full);
+        watched.server(&greeting());
+        watched.told();
+        watched.client(&header[..cut]);
+        watched.client(&header[cut..]);
+        watched.server(&packet(2, b"\0\0\0\x02\0\0\0"));
+        assert_eq!(watched.told(), [Event::Opaque(OpaqueReason::NotMysql)], "cut at {cut}");
+        assert_eq!(watched.connection.take_report(), None);
+    }
+}
