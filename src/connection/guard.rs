@@ -4,7 +4,7 @@
 //! one by four bytes in the place of a packet header and reads what follows less strictly than the specification says,
 //! so those four bytes decide here too. They are looked for at every fragment of the connection phase, whatever the
 //! inspection made of the packets: a client that confuses it must not get past this. Inside TLS nothing is seen, and
-//! MariaDB 10.11 refuses a header there unless it believes everybody (`*`) or `localhost`.
+//! MariaDB 10.11 believes a header there if it believes everybody (`*`).
 
 use super::followed::TLS_HANDSHAKE;
 use crate::mysql::capability::Capabilities;
