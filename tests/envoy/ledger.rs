@@ -144,6 +144,7 @@ fn parse(text: &str) -> Lines {
         let (series, value) = value.unwrap_or_else(|| panic!("no series and number: {line}"));
         *lines.entry(series.to_owned()).or_default() += value;
     }
+    lines.retain(|_, value| *value != 0);
     lines
 }
 

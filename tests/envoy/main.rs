@@ -19,12 +19,17 @@ mod bootstrap;
 mod closing;
 mod counted;
 mod first_bytes;
+mod inert;
 mod labels;
 mod large;
 mod ledger;
+mod listener_filters;
 mod plugins;
+mod recipes;
 mod refusal;
 mod reload;
+#[cfg(feature = "servers")]
+mod server_first;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;

@@ -374,6 +374,17 @@ impl Client {
         closed
     }
 
+    /// The server has ended its stream by now; answers that nobody has read hide it.
+    pub fn has_ended(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("an option");
+        let ended = match self.stream.peek(&mut [0]) {
+            Ok(bytes) => bytes == 0,
+            Err(e) => e.kind() != ErrorKind::WouldBlock,
+        };
+        self.stream.set_nonblocking(false).expect("an option");
+        ended
+    }
+
     fn take(&mut self, length: usize) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 64 << 10];
         while self.unread.len() < length {

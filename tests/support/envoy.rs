@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,9 @@ pub struct EnvoyOptions {
     concurrency: u32,
     log_level: String,
     drain_time: Duration,
+    program: PathBuf,
+    /// More arguments of Envoy's.
+    arguments: Vec<OsString>,
     /// Starts it in another namespace or as another user, to whom its files then belong.
     launcher: Option<(PathBuf, u32)>,
 }
@@ -37,24 +41,51 @@ impl EnvoyOptions {
     /// Reads a bootstrap (a path in the repository, `envoy/mysql.yaml`) and moves its listeners and the admin interface to
     /// ephemeral loopback ports, and `*.wasm` to the module under test. All else stays as users have it.
     pub fn new(bootstrap: impl AsRef<Path>) -> Self {
-        let path = super::root().join(bootstrap);
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let bootstrap = serde_norway::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        Self::from_value(bootstrap)
+        Self::from_value(read(bootstrap.as_ref()))
     }
 
-    /// The same for a bootstrap that is in no file.
+    /// The same for a bootstrap that is in no file. A listener that is not bound keeps its address.
     pub fn from_value(mut bootstrap: Value) -> Self {
         let anywhere = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-        bootstrap["admin"]["address"] = anywhere.clone();
         for listener in elements(&mut bootstrap["static_resources"]["listeners"]) {
-            if listener.get("address").is_some_and(|address| address.get("socket_address").is_some()) {
+            let bound = listener.get("bind_to_port") != Some(&json!(false));
+            if bound && listener.get("address").is_some_and(|address| address.get("socket_address").is_some())
+            {
                 listener["address"] = anywhere.clone();
             }
             for address in listener.get_mut("additional_addresses").into_iter().flat_map(elements) {
                 address["address"] = anywhere.clone();
             }
         }
+        Self::with_addresses(bootstrap)
+    }
+
+    /// Reads a bootstrap as [`EnvoyOptions::new`] does but for its listeners: ports, port ranges and matches of ports all move
+    /// by the same distance, to where nobody listens, and keep their order. Returns the distance too.
+    pub fn moved(bootstrap: impl AsRef<Path>) -> (Self, u16) {
+        let mut bootstrap = read(bootstrap.as_ref());
+        let listeners = &mut bootstrap["static_resources"]["listeners"];
+        let mut ports = Vec::new();
+        set_each(listeners, "port_value", &mut |port| {
+            ports.push(port_number(port));
+            port.clone()
+        });
+        let is_free = |port: &u16, by: u16| TcpListener::bind(super::loopback(port + by)).is_ok();
+        // Below what the kernel gives out by itself. Envoys can share a port without knowing: processes that look at the
+        // same time begin elsewhere, and threads too.
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let call = std::process::id().wrapping_mul(31).wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed));
+        let first = u16::try_from(call % 800 * 10).expect("less than 8000");
+        let distance = (first..9_000).step_by(10).find(|by| ports.iter().all(|port| is_free(port, *by)));
+        let distance = distance.expect("free ports");
+        for key in ["port_value", "destination_port", "start", "end"] {
+            set_each(listeners, key, &mut |port| json!(port_number(port) + distance));
+        }
+        (Self::with_addresses(bootstrap), distance)
+    }
+
+    fn with_addresses(mut bootstrap: Value) -> Self {
+        bootstrap["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
         Self::exactly(bootstrap).wasm(&super::wasm())
     }
 
@@ -66,8 +97,18 @@ impl EnvoyOptions {
             concurrency: 1,
             log_level: "info".into(),
             drain_time: Duration::from_secs(600),
+            program: super::envoy(),
+            arguments: Vec::new(),
             launcher: None,
         }
+    }
+
+    /// The labels that `envoy/mysql.yaml` ends with, put in by the option that the other files' first lines name.
+    pub fn labels(mut self) -> Self {
+        let text = text(Path::new("envoy/mysql.yaml"));
+        let (_, labels) = text.split_once("\nstats_config:\n").expect("stats_config in envoy/mysql.yaml");
+        self.arguments.extend(["--config-yaml".into(), format!("stats_config:\n{labels}").into()]);
+        self
     }
 
     /// Where the cluster's endpoints really are. Each cluster needs one: no test may reach the file's own addresses, where
@@ -132,6 +173,12 @@ impl EnvoyOptions {
         self
     }
 
+    /// Another Envoy than the one under test.
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
+    }
+
     /// Started by a program that becomes the Envoy under test and that user. Its bootstrap is its own affair: no upstreams
     /// are asked for.
     pub fn run_by(mut self, launcher: &Path, user: u32) -> Self {
@@ -152,6 +199,19 @@ impl EnvoyOptions {
             assert!(!addressed || given, "no upstream() given for cluster {}", cluster["name"]);
         }
     }
+}
+
+fn text(path: &Path) -> String {
+    let path = super::root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn read(path: &Path) -> Value {
+    serde_norway::from_str(&text(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn port_number(value: &Value) -> u16 {
+    value.as_u64().and_then(|port| port.try_into().ok()).unwrap_or_else(|| panic!("{value} is no port"))
 }
 
 fn elements(list: &mut Value) -> impl Iterator<Item = &mut Value> {
@@ -204,28 +264,42 @@ pub struct Envoy {
 impl Envoy {
     /// Starts it and waits until it serves.
     pub fn start(options: EnvoyOptions) -> Self {
-        let (mut process, files) = launch(&options);
-        let mut alive = |what: &str| {
-            if let Some(status) = process.exited() {
-                panic!("Envoy ended ({status}) before its {what}:\n{}", files.log());
-            }
-        };
-        let admin: SocketAddr = wait_for("address of Envoy's admin interface", START, || {
-            alive("admin interface");
-            std::fs::read_to_string(files.path("admin.address")).ok()?.trim().parse().ok()
+        let mut envoy = Self::launch(options);
+        wait_for("ready Envoy", START, || {
+            envoy.assert_alive("listeners");
+            (envoy.ready() == "LIVE").then_some(())
         });
+        envoy
+    }
+
+    /// Starts it and waits for the admin interface only.
+    pub fn launch(options: EnvoyOptions) -> Self {
+        let (process, files) = launch(&options);
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
             // An environment's HTTP proxy is not for loopback.
             .proxy(None);
-        let agent: ureq::Agent = config.build().into();
-        wait_for("ready Envoy", START, || {
-            alive("listeners");
-            let response = agent.get(format!("http://{admin}/ready")).call().ok()?;
-            (response.status() == 200).then_some(())
+        let nowhere = super::loopback(0);
+        let mut envoy = Self { process, files, admin: nowhere, agent: config.build().into() };
+        envoy.admin = wait_for("address of Envoy's admin interface", START, || {
+            envoy.assert_alive("admin interface");
+            std::fs::read_to_string(envoy.files.path("admin.address")).ok()?.trim().parse().ok()
         });
-        Self { process, files, admin, agent }
+        envoy
+    }
+
+    fn assert_alive(&mut self, what: &str) {
+        if let Some(status) = self.process.exited() {
+            panic!("Envoy ended ({status}) before its {what}:\n{}", self.files.log());
+        }
+    }
+
+    /// What a readiness probe is told: `LIVE`, or what there is still to do; nothing while nobody answers.
+    pub fn ready(&self) -> String {
+        let response = self.agent.get(self.url("/ready")).call();
+        let text = response.ok().and_then(|mut response| response.body_mut().read_to_string().ok());
+        text.unwrap_or_default().trim().to_owned()
     }
 
     /// Starts one that must refuse its configuration: how it ended and what it logged.
@@ -248,15 +322,18 @@ impl Envoy {
 
     /// Where the listener of this name really listens.
     pub fn listener_addr(&self, name: &str) -> SocketAddr {
+        self.try_listener_addr(name).unwrap_or_else(|| panic!("no listener {name:?}:\n{}", self.log()))
+    }
+
+    /// The same; none if there is no such listener.
+    pub fn try_listener_addr(&self, name: &str) -> Option<SocketAddr> {
         let listeners: Value =
             serde_json::from_str(&self.admin_get("/listeners?format=json")).expect("JSON of /listeners");
-        let listener = listeners["listener_statuses"]
-            .as_array()
-            .and_then(|list| list.iter().find(|listener| listener["name"] == name))
-            .unwrap_or_else(|| panic!("no listener {name:?} in {listeners}"));
+        let listener =
+            listeners["listener_statuses"].as_array()?.iter().find(|listener| listener["name"] == name)?;
         let address = &listener["local_address"]["socket_address"];
-        let text = format!("{}:{}", address["address"].as_str().unwrap_or_default(), address["port_value"]);
-        text.parse().unwrap_or_else(|_| panic!("no address of listener {name:?} in {listener}"))
+        let text = format!("{}:{}", address["address"].as_str()?, address["port_value"]);
+        Some(text.parse().unwrap_or_else(|_| panic!("no address of listener {name:?} in {listener}")))
     }
 
     pub fn admin_addr(&self) -> SocketAddr {
@@ -293,6 +370,16 @@ impl Envoy {
             .filter_map(|line| line.rsplit_once(": "))
             .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
             .collect()
+    }
+
+    /// The sum of those of [`Envoy::stats`].
+    pub fn stat(&self, filter: &str) -> u64 {
+        self.stats(filter).values().sum()
+    }
+
+    /// Waits until [`Envoy::stat`] is this.
+    pub fn wait_stat(&self, filter: &str, value: u64) {
+        wait_for(&format!("{filter} of {value}"), PATIENCE, || (self.stat(filter) == value).then_some(()));
     }
 
     /// One scrape.
@@ -386,12 +473,12 @@ fn launch(options: &EnvoyOptions) -> (Process, Files) {
         }
         None => {
             options.assert_upstreams();
-            super::envoy()
+            options.program.clone()
         }
     };
     // YAML is read, JSON written: Envoy takes both.
     std::fs::write(files.path("bootstrap.json"), options.bootstrap.to_string()).expect("a bootstrap file");
-    let arguments: Vec<OsString> = vec![
+    let mut arguments: Vec<OsString> = vec![
         "--config-path".into(),
         files.path("bootstrap.json").into(),
         "--admin-address-path".into(),
@@ -408,6 +495,7 @@ fn launch(options: &EnvoyOptions) -> (Process, Files) {
         "--file-flush-interval-msec".into(),
         "50".into(),
     ];
+    arguments.extend(options.arguments.iter().cloned());
     let process = Process::start(&program, &arguments, &files.path("envoy.out"), &files.path("envoy.log"));
     (process, files)
 }

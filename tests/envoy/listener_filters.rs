@@ -1,0 +1,102 @@
+//! What Envoy's listener filters do to a client that waits for the greeting: what not to do, as `envoy/README.md` tells it.
+//! No network filter sees any of this; the one sign of a hang is a gauge of the listener's.
+
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::bootstrap::{MYSQL, listeners, shipped};
+use crate::support::envoy::Envoy;
+use crate::support::peer::{Peer, Server};
+use crate::support::{table, wait_for};
+use crate::traffic::login;
+
+/// As listeners have it; long enough to be told from none at all.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Of the listener, not the admin interface's.
+const WAITING: &str = r"^listener\.\d.*\.downstream_pre_cx_active$";
+/// How long anything may take that is not to hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn inspector(name: &str, message: &str) -> Value {
+    let package = format!("type.googleapis.com/envoy.extensions.filters.listener.{name}.v3.{message}");
+    json!({"name": format!("envoy.filters.listener.{name}"), "typed_config": {"@type": package}})
+}
+
+fn proxy_protocol(without_header: bool) -> Value {
+    let mut filter = inspector("proxy_protocol", "ProxyProtocol");
+    filter["typed_config"]["allow_requests_without_proxy_protocol"] = json!(without_header);
+    filter
+}
+
+/// A client that says nothing, behind this listener filter: what becomes of it.
+fn silent_client(filter: &Option<Value>, timeout: Duration, go_on: bool) -> &'static str {
+    let server = Server::start();
+    let envoy = Envoy::start(shipped(server.address()).edit(|bootstrap| {
+        let listener = &mut listeners(bootstrap)[0];
+        listener["listener_filters"] = filter.iter().cloned().collect();
+        listener["listener_filters_timeout"] = json!(format!("{}s", timeout.as_secs()));
+        listener["continue_on_listener_filters_timeout"] = json!(go_on);
+    }));
+    let begin = Instant::now();
+    let mut client = Peer::connect(envoy.listener_addr(MYSQL));
+    let mut seen_waiting = 0;
+    let accepted = wait_for("end of the wait", PATIENCE, || {
+        let accepted = server.try_accept();
+        // Every connection is in the gauge for a moment.
+        seen_waiting = if envoy.stat(WAITING) == 1 { seen_waiting + 1 } else { 0 };
+        let hangs = timeout.is_zero() && seen_waiting == 10;
+        (accepted.is_some() || hangs || client.has_ended()).then_some(accepted)
+    });
+    let timed_out = envoy.stat(r"^listener\.\d.*\.downstream_pre_cx_timeout$");
+    assert!(timed_out == 0 || begin.elapsed() >= timeout);
+    if let Some(mut upstream) = accepted {
+        let greeting = &login()[0].1;
+        upstream.send(greeting);
+        client.expect(greeting);
+        return if timed_out == 0 { "greeting at once" } else { "greeting when the timeout ends" };
+    }
+    if client.has_ended() {
+        assert_eq!(timed_out, 1);
+        server.assert_nobody();
+        return "closed when the timeout ends";
+    }
+    client.assert_silent();
+    server.assert_nobody();
+    // Nothing else tells of it: to Envoy there is no connection yet.
+    assert_eq!((envoy.stat(WAITING), envoy.stat(r"^listener\.\d.*\.downstream_cx_total$")), (1, 0));
+    "hangs for ever"
+}
+
+#[test]
+fn the_table_of_what_not_to_do() {
+    let tls = || inspector("tls_inspector", "TlsInspector");
+    let http = || inspector("http_inspector", "HttpInspector");
+    let mut disabled = tls();
+    disabled["filter_disabled"] = json!({"destination_port_range": {"start": 1, "end": 65535}});
+    let cases = [
+        ("none", None),
+        ("`tls_inspector`", Some(tls())),
+        ("`http_inspector`", Some(http())),
+        ("`proxy_protocol`", Some(proxy_protocol(false))),
+        ("`proxy_protocol`, `allow_requests_without_proxy_protocol: true`", Some(proxy_protocol(true))),
+        ("any, `filter_disabled` for the port", Some(disabled)),
+    ];
+    let mut rows = vec![
+        ["listener filter", "timeout", "timeout, `continue_on_listener_filters_timeout`", "timeout 0s"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for (name, filter) in cases {
+        let filter = &filter;
+        let results = thread::scope(|scope| {
+            [(TIMEOUT, false), (TIMEOUT, true), (Duration::ZERO, false)]
+                .map(|(timeout, go_on)| scope.spawn(move || silent_client(filter, timeout, go_on)))
+                .map(|result| result.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        rows.push([&[name][..], &results].concat().into_iter().map(str::to_owned).collect());
+    }
+    table::assert_says("envoy/README.md", &rows);
+}

@@ -1,0 +1,159 @@
+//! The files of `envoy/` beside `mysql.yaml`, as they are but for ports and addresses: the greeting comes to a client that is
+//! silent, and what else the file promises of its ports holds too.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::bootstrap::{MYSQL, listeners};
+use crate::counted::LOGIN;
+use crate::ledger::Ledger;
+use crate::support::envoy::{Envoy, EnvoyOptions};
+use crate::support::loopback;
+use crate::support::peer::{Peer, Server};
+use crate::support::process::in_path;
+use crate::traffic::Pair;
+
+/// What a login counts, and the end of its connection.
+fn counted() -> String {
+    format!("{LOGIN}connections_closed_total{{by=client,phase=command}} 1")
+}
+
+/// A request goes through an HTTP connection manager, which says so in both directions. What comes first of the client's
+/// bytes goes to Envoy alone.
+fn assert_http(mut client: Peer, before: &[u8], web: &Server) {
+    client.send(before);
+    client.send(b"GET /orders HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
+    let mut server = web.accept();
+    let request = server.until("\r\n\r\n");
+    assert!(
+        request.starts_with("GET /orders HTTP/1.1\r\n") && request.contains("\r\nx-request-id: "),
+        "{request}"
+    );
+    server.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+    let (response, _) = client.rest();
+    let response = String::from_utf8_lossy(&response);
+    assert!(response.contains("\r\nserver: envoy\r\n") && response.ends_with("\r\n\r\n{}"), "{response}");
+}
+
+#[test]
+fn a_port_range_without_inspectors() {
+    let (mysql, web, web_tls) = (Server::start(), Server::start(), Server::start());
+    let (options, distance) = EnvoyOptions::moved("envoy/port-range.yaml");
+    let options = options.upstream(MYSQL, mysql.address()).upstream("web", web.address()).labels();
+    let envoy = Envoy::start(options.upstream("web_tls", web_tls.address()));
+    let port = |port: u16| loopback(port + distance);
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    for port in [port(10001), port(10002)] {
+        Pair::logged_in(port, &mysql).close();
+        ledger.expect(&counted());
+    }
+
+    assert_http(Peer::connect(port(10000)), b"", &web);
+
+    // A real ClientHello arrives unchanged at the server of its cluster.
+    let mut client = Command::new(in_path("openssl").expect("openssl in PATH"));
+    client.args(["s_client", "-connect", &port(10000).to_string()]);
+    client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut client = client.spawn().expect("openssl");
+    let mut server = web_tls.accept();
+    server.expect(b"\x16\x03\x01");
+    drop(server);
+    client.wait().expect("the end of openssl");
+    // None of that came to the filter.
+    ledger.finish();
+}
+
+/// The range is what does it: with inspectors on all ports a silent client waits for the greeting, and Envoy for the client.
+#[test]
+fn the_same_ports_with_inspectors_hang() {
+    let mysql = Server::start();
+    let (options, distance) = EnvoyOptions::moved("envoy/port-range.yaml");
+    let options = options.upstream(MYSQL, mysql.address()).upstream("web", mysql.address());
+    let options = options.upstream("web_tls", mysql.address()).edit(|bootstrap| {
+        for filter in listeners(bootstrap)[0]["listener_filters"].as_array_mut().expect("listener filters") {
+            filter.as_object_mut().expect("a filter").remove("filter_disabled").expect("a range");
+        }
+    });
+    let envoy = Envoy::start(options);
+    let mut client = Peer::connect(loopback(10001 + distance));
+    envoy.wait_stat(r"^listener\.\d.*\.downstream_pre_cx_active$", 1);
+    client.assert_silent();
+    mysql.assert_nobody();
+    envoy.wait_stat(r"^listener\.\d.*\.downstream_pre_cx_active$", 1);
+}
+
+/// Redirecting takes a network of one's own; here a PROXY header, which the client sends first, names the address the client
+/// means, and Envoy hands the connection on as it does with one that iptables redirected. Then the client is silent.
+#[test]
+fn an_exact_address_without_inspectors() {
+    let database = Server::start();
+    let port = database.address().port();
+    // Another machine with the same port.
+    let web = Server::at((Ipv4Addr::new(127, 0, 0, 2), port).into());
+    let envoy = Envoy::start(exact_address(database.address()));
+    let redirected = envoy.listener_addr("redirected");
+    let header = |to: SocketAddr| format!("PROXY TCP4 127.0.0.1 {} 50000 {}\r\n", to.ip(), to.port());
+    let connect = |to: SocketAddr| {
+        let mut client = Peer::connect(redirected);
+        client.send(header(to).as_bytes());
+        client
+    };
+
+    let mut ledger = Ledger::new(&envoy, "original_dst");
+    let mut pair = Pair { client: connect(database.address()), server: database.accept() };
+    pair.play(&crate::traffic::login());
+    pair.close();
+    ledger.expect(&counted());
+
+    assert_http(Peer::connect(redirected), header(web.address()).as_bytes(), &web);
+    ledger.finish();
+    // A client of that other machine that says nothing is what no listener can tell from a slow one.
+    let _silent = connect(web.address());
+    envoy.wait_stat(r"^listener\.0\.0\.0\.0_\d+\.downstream_pre_cx_active$", 1);
+    web.assert_nobody();
+}
+
+/// Without the listener of the exact address the database is one more silent server behind the inspector: it hangs.
+#[test]
+fn without_the_exact_address_it_hangs() {
+    let database = Server::start();
+    let options = exact_address(database.address());
+    let envoy = Envoy::start(options.edit(|bootstrap| drop(listeners(bootstrap).remove(1))));
+    let mut client = Peer::connect(envoy.listener_addr("redirected"));
+    let port = database.address().port();
+    client.send(format!("PROXY TCP4 127.0.0.1 127.0.0.1 50000 {port}\r\n").as_bytes());
+    envoy.wait_stat(r"^listener\.0\.0\.0\.0_\d+\.downstream_pre_cx_active$", 1);
+    client.assert_silent();
+    database.assert_nobody();
+}
+
+/// The file with another database.
+fn exact_address(database: SocketAddr) -> EnvoyOptions {
+    let options = EnvoyOptions::new("envoy/exact-address.yaml").labels();
+    options.edit(|bootstrap| {
+        let listeners = listeners(bootstrap);
+        listeners[0]["listener_filters"] = json!([{
+            "name": "envoy.filters.listener.proxy_protocol",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+            },
+        }]);
+        let socket_address = json!({"address": database.ip(), "port_value": database.port()});
+        listeners[1]["address"]["socket_address"] = socket_address;
+        listeners[2]["address"]["socket_address"]["port_value"] = json!(database.port());
+    })
+}
+
+/// Every file of `envoy/` is here, or in the other tests of this directory.
+#[test]
+fn no_file_is_forgotten() {
+    let directory = crate::support::root().join("envoy");
+    let files = std::fs::read_dir(directory).expect("envoy/").flatten().map(|entry| entry.path());
+    let mut bootstraps: Vec<_> = files.filter(|file| file.extension() == Some("yaml".as_ref())).collect();
+    bootstraps.sort();
+    let names: Vec<_> = bootstraps.iter().map(|file| Path::new(file.file_name().expect("a name"))).collect();
+    assert_eq!(names, ["exact-address.yaml", "mysql.yaml", "port-range.yaml"].map(Path::new));
+}

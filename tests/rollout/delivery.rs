@@ -1,0 +1,153 @@
+//! A listener and an extension in files that Envoy follows, as a control plane would deliver them.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::envoy::{Envoy, EnvoyOptions};
+use crate::support::{temp_dir, wait_for};
+
+/// The listener and the cluster of `envoy/mysql.yaml`.
+pub const MYSQL: &str = "mysql";
+const PATIENCE: Duration = Duration::from_secs(30);
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm";
+const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC";
+
+/// The files, and what they are made of.
+pub struct Delivery {
+    directory: TempDir,
+    /// `tcp_proxy` is its only filter.
+    listener: Value,
+    /// The filter of `envoy/mysql.yaml`, with the module under test.
+    filter: Value,
+}
+
+/// A filter that lets everything pass, in the place of one that is not there.
+pub fn allow_all() -> Value {
+    json!({"@type": RBAC, "stat_prefix": "firstword_missing."})
+}
+
+/// One that closes every connection at its first byte.
+pub fn deny_all() -> Value {
+    let anybody = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+    json!({
+        "@type": RBAC,
+        "stat_prefix": "firstword_missing.",
+        "rules": {"action": "DENY", "policies": {"all": anybody}},
+    })
+}
+
+impl Delivery {
+    /// Takes the listener out of `envoy/mysql.yaml`, and the filter out of the listener. What is delivered at the start is
+    /// the listener without the filter, and no extension.
+    pub fn new(server: SocketAddr) -> (Self, EnvoyOptions) {
+        let directory = temp_dir();
+        let lds = directory.path().join("listeners.json");
+        let mut taken = None;
+        let options = EnvoyOptions::new("envoy/mysql.yaml").upstream(MYSQL, server).edit(|bootstrap| {
+            let listeners = bootstrap["static_resources"]["listeners"].as_array_mut();
+            let mut listener = listeners.expect("listeners").remove(0);
+            let filters = listener["filter_chains"][0]["filters"].as_array_mut().expect("filters");
+            let filter = filters.remove(0)["typed_config"].take();
+            taken = Some((listener, filter));
+            bootstrap["node"] = json!({"id": "test", "cluster": "test"});
+            bootstrap["dynamic_resources"]["lds_config"]["path_config_source"]["path"] = json!(lds);
+        });
+        let (mut listener, filter) = taken.expect("a listener");
+        listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+        let delivery = Self { directory, listener, filter };
+        delivery.write("extension", &[]);
+        delivery.write_listener(None);
+        (delivery, options)
+    }
+
+    /// The filter with this configuration of its own, exporting often.
+    pub fn filter(&self, configuration: &Value) -> Value {
+        let mut configuration = configuration.clone();
+        configuration["metrics"]["flush_interval_ms"] = json!(100);
+        let mut filter = self.filter.clone();
+        filter["config"]["configuration"]["value"] = json!(configuration.to_string());
+        filter
+    }
+
+    /// A filter that is delivered by itself, and what stands there until it has come.
+    pub fn by_ecds(&self, default: Option<Value>) -> Value {
+        let mut discovery = json!({
+            "config_source": {"path_config_source": {"path": self.path("extension")}, "initial_fetch_timeout": "0s"},
+            "type_urls": [WASM, RBAC],
+        });
+        if let Some(default) = default {
+            discovery["default_config"] = default;
+            discovery["apply_default_config_without_warming"] = json!(true);
+        }
+        json!({"name": "firstword", "config_discovery": discovery})
+    }
+
+    /// The same filter in the listener itself.
+    pub fn inline(filter: Value) -> Value {
+        json!({"name": "firstword", "typed_config": filter})
+    }
+
+    /// Delivers the listener with this filter in front of `tcp_proxy`, or without.
+    pub fn write_listener(&self, filter: Option<Value>) {
+        self.write_changed(filter, |_| {});
+    }
+
+    fn write_changed(&self, filter: Option<Value>, change: impl FnOnce(&mut Value)) {
+        let mut listener = self.listener.clone();
+        let filters = listener["filter_chains"][0]["filters"].as_array_mut().expect("filters");
+        filters.splice(0..0, filter);
+        change(&mut listener);
+        self.write("listeners", &[listener]);
+    }
+
+    /// The same, and waits until all workers have it.
+    pub fn listener(&self, envoy: &Envoy, filter: Option<Value>) {
+        self.changed(envoy, filter, |_| {});
+    }
+
+    /// The same with another change of the listener.
+    pub fn changed(&self, envoy: &Envoy, filter: Option<Value>, change: impl FnOnce(&mut Value)) {
+        let before = envoy.stat(r"^listener_manager\.lds\.update_success$");
+        self.write_changed(filter, change);
+        wait_for("update of the listener", PATIENCE, || {
+            let taken = envoy.stat(r"^listener_manager\.lds\.update_success$") > before;
+            (taken && envoy.stat(r"^listener_manager\.total_listeners_warming$") == 0).then_some(())
+        });
+    }
+
+    /// Delivers the extension.
+    pub fn write_extension(&self, filter: Option<Value>) {
+        let extension = filter.map(|filter| {
+            json!({
+                "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+                "name": "firstword",
+                "typed_config": filter,
+            })
+        });
+        self.write("extension", extension.as_slice());
+    }
+
+    /// The same, and waits until Envoy has taken it.
+    pub fn extension(&self, envoy: &Envoy, filter: Option<Value>) {
+        let taken = r"^extension_config_discovery\.network_filter\.firstword\.config_reload$";
+        let before = envoy.stat(taken);
+        self.write_extension(filter);
+        wait_for("update of the extension", PATIENCE, || (envoy.stat(taken) > before).then_some(()));
+    }
+
+    /// Envoy looks when a file is moved to where it watches.
+    fn write(&self, name: &str, resources: &[Value]) {
+        let new = self.path("new");
+        fs::write(&new, json!({"resources": resources}).to_string()).expect("a file of resources");
+        fs::rename(new, self.path(name)).expect("a file of resources");
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.json"))
+    }
+}

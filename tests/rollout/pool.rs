@@ -1,0 +1,127 @@
+//! Five hundred connections of an application: most idle, some waiting for an answer, some asking all the time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, OptsBuilder};
+
+use crate::support::client::{CLASSIC, Client, Login};
+use crate::support::database::{DATABASE, PASSWORD, USER};
+
+pub const IDLE: usize = 460;
+const WAITING: usize = 20;
+const THREADS: usize = 4;
+const BUSY_PER_THREAD: usize = 5;
+/// All of them.
+pub const SIZE: usize = IDLE + WAITING + THREADS * BUSY_PER_THREAD;
+
+const STATISTICS: u8 = 0x09;
+
+pub struct Pool {
+    idle: Vec<Client>,
+    waiting: Vec<Client>,
+    busy: Busy,
+}
+
+impl Pool {
+    pub fn open(address: SocketAddr) -> Self {
+        let login = Login::new(CLASSIC);
+        let clients = |count| (0..count).map(|_| Client::login(address, &login)).collect::<Vec<_>>();
+        let mut waiting = clients(WAITING);
+        for client in &mut waiting {
+            let payload = client.query_payload("SELECT SLEEP(600)");
+            client.command(&payload);
+        }
+        Self { idle: clients(IDLE), waiting, busy: Busy::start(address) }
+    }
+
+    /// Lets go of the connections that the other side has ended; how many those are.
+    pub fn cut(&mut self) -> usize {
+        let before = self.idle.len() + self.waiting.len();
+        self.idle.retain(|client| !client.has_ended());
+        self.waiting.retain(|client| !client.has_ended());
+        let busy = self.busy.ended.swap(0, Ordering::Relaxed);
+        before - self.idle.len() - self.waiting.len() + busy
+    }
+
+    /// Every idle connection asks for something that nobody else asks for, and gets it: how many there are.
+    pub fn statistics(&mut self) -> usize {
+        for client in &mut self.idle {
+            client.command(&[STATISTICS]);
+            let answer = client.packet();
+            assert!(answer.starts_with(b"Uptime"), "{answer:?}");
+        }
+        self.idle.len()
+    }
+
+    /// Answers that the busy connections got so far.
+    pub fn answers(&self) -> u64 {
+        self.busy.answers.load(Ordering::Relaxed)
+    }
+}
+
+/// A real client's connection.
+pub fn connect(address: SocketAddr) -> mysql::Result<Conn> {
+    let options = OptsBuilder::new()
+        .ip_or_hostname(Some(address.ip().to_string()))
+        .tcp_port(address.port())
+        .user(Some(USER))
+        .pass(Some(PASSWORD))
+        .db_name(Some(DATABASE))
+        .prefer_socket(false);
+    Conn::new(options)
+}
+
+/// Threads that query all the time, each on some connections in turn.
+struct Busy {
+    stop: Arc<AtomicBool>,
+    answers: Arc<AtomicU64>,
+    /// Connections that did not answer any more.
+    ended: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Busy {
+    fn start(address: SocketAddr) -> Self {
+        let (stop, answers, ended) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicUsize>)>::default();
+        let mut threads = Vec::new();
+        for _ in 0..THREADS {
+            let mut connections: Vec<_> =
+                (0..BUSY_PER_THREAD).map(|_| connect(address).expect("a connection")).collect();
+            let (stop, answers, ended) = (Arc::clone(&stop), Arc::clone(&answers), Arc::clone(&ended));
+            threads.push(thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    connections.retain_mut(|connection| {
+                        match connection.query_first::<u64, _>("SELECT 4711") {
+                            Ok(answer) => {
+                                assert_eq!(answer, Some(4711));
+                                answers.fetch_add(1, Ordering::Relaxed);
+                                true
+                            }
+                            Err(_) => {
+                                ended.fetch_add(1, Ordering::Relaxed);
+                                false
+                            }
+                        }
+                    });
+                    // Load, but not all that two processors can do.
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }));
+        }
+        Self { stop, answers, ended, threads }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().expect("right answers");
+        }
+    }
+}
