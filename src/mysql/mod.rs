@@ -13,6 +13,7 @@ pub mod capability;
 pub mod command;
 mod command_phase;
 mod connection_phase;
+pub mod connector;
 pub mod errno;
 pub mod handshake;
 pub mod packet;
