@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::detect::{Detection, Detector};
 use crate::event::{ClientFirst, ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender, ServerFirst};
+use crate::mysql::notes::Notes;
 use crate::mysql::session::Observer;
 use chunk::whole;
 pub use chunk::{Chunk, Edit, Verdict};
@@ -46,6 +47,8 @@ pub struct Setup {
     pub expected: Protocol,
     /// How long the server may take for its first word, where it is expected to have it.
     pub greeting_timeout: Duration,
+    /// How long a command may go without the end of its answer before it is told to be stalled.
+    pub stall: Duration,
     /// When it began.
     pub opened: Timestamp,
     /// What a rule says about PROXY headers; none: nothing.
@@ -63,6 +66,7 @@ pub struct Connection {
     greeting_timeout: Option<Duration>,
     /// Since when the server may speak.
     silent_since: Timestamp,
+    stall: Duration,
     waited_as: Option<Protocol>,
     recognised: Option<Protocol>,
     ended_first: Option<Sender>,
@@ -86,7 +90,7 @@ impl Connection {
     /// A connection that begins.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { inspection, expected, greeting_timeout, opened, front } = setup;
+        let Setup { inspection, expected, greeting_timeout, stall, opened, front } = setup;
         let server_first = matches!(expected, Protocol::Mysql | Protocol::ServerFirst);
         Self {
             opened,
@@ -94,6 +98,7 @@ impl Connection {
             expected,
             greeting_timeout: server_first.then_some(greeting_timeout),
             silent_since: opened,
+            stall,
             waited_as: None,
             recognised: None,
             ended_first: None,
@@ -122,7 +127,12 @@ impl Connection {
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.recognised.is_none() && self.waited_as.is_none()
             || self.is_overdue(now)
+            || self.is_stall_due(now)
             || self.front.as_ref().is_some_and(|front| front.is_overdue(now))
+    }
+
+    fn is_stall_due(&self, now: Timestamp) -> bool {
+        matches!(&self.state, State::Mysql(mysql) if mysql.session.is_stall_due(now, self.stall))
     }
 
     fn is_overdue(&self, now: Timestamp) -> bool {
@@ -258,9 +268,9 @@ impl Connection {
         }
     }
 
-    /// Some time has gone by: a connection on which nobody has spoken is told of, and a server that is
-    /// silent for too long. The verdict is [`Verdict::Pass`], or [`Verdict::Close`] where a PROXY header does
-    /// not come.
+    /// Some time has gone by: a connection on which nobody has spoken is told of, a server that is silent
+    /// for too long, and commands that wait for too long. The verdict is [`Verdict::Pass`], or
+    /// [`Verdict::Close`] where a PROXY header does not come.
     pub fn handle_tick(&mut self, now: Timestamp, events: &mut Vec<Event>) -> Verdict {
         self.skip_if_told_so(events);
         if self.recognised.is_none() && self.waited_as.is_none() {
@@ -270,6 +280,9 @@ impl Connection {
         if self.is_overdue(now) {
             self.greeting_timeout = None;
             events.push(Event::GreetingTimeout);
+        }
+        if let State::Mysql(mysql) = &mut self.state {
+            mysql.session.stall(now, self.stall, events);
         }
         match self.front.as_mut().filter(|front| front.is_overdue(now)) {
             Some(front) => {
@@ -301,6 +314,14 @@ impl Connection {
         self.recognise(protocol, events);
         if !matches!(self.state, State::Opaque { .. }) {
             self.give_up(OpaqueReason::Configured, events);
+        }
+    }
+
+    /// The connection is about to end: tells of the commands that are not answered and have waited for as
+    /// long as a slow one.
+    pub fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
+        if let State::Mysql(mysql) = &self.state {
+            mysql.session.note_unanswered(now, notes);
         }
     }
 

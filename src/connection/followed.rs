@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::event::{OpaqueReason, Sender};
+use crate::mysql::notes::Wanted;
 use crate::mysql::packet::{Framed, Framer};
 use crate::mysql::session::{Observer, Session};
 use crate::proxy_protocol::looks_like_header;
@@ -22,7 +23,7 @@ pub(super) struct Mysql {
 impl Mysql {
     pub(super) fn new(opened: Timestamp) -> Self {
         let session = Session::new(opened);
-        let framer = |sender| Framer::new(session.keep(sender));
+        let framer = |sender| Framer::new(session.keep(sender, &Wanted::default()));
         let (client, server) = (framer(Sender::Client), framer(Sender::Server));
         Self { session, client, server, start: [0; 4], start_len: 0 }
     }
@@ -62,7 +63,7 @@ impl Mysql {
                 match input.first() {
                     None => return Ok(()),
                     Some(&TLS_HANDSHAKE) => return Err(OpaqueReason::Tls),
-                    Some(_) => session.no_tls(),
+                    Some(_) => session.no_tls(to.notes),
                 }
             }
             let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
@@ -72,8 +73,8 @@ impl Mysql {
                 Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
                 Framed::Broken => return Err(OpaqueReason::Desync),
             }
-            client.set_keep(session.keep(Sender::Client));
-            server.set_keep(session.keep(Sender::Server));
+            client.set_keep(session.keep(Sender::Client, &to.notes.wanted));
+            server.set_keep(session.keep(Sender::Server, &to.notes.wanted));
         }
     }
 }
