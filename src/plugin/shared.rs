@@ -106,6 +106,7 @@ impl Shared {
 
     /// Looks at the connections and counts the tick.
     pub(super) fn tick(&self) {
+        self.journal.tick();
         self.tick_connections();
         let change = self.with_memory(VmMemory::change);
         self.with_metrics(|metrics| metrics.tick(change));
