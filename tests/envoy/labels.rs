@@ -164,7 +164,7 @@ fn names_and_labels_arrive_in_one_piece() {
 
     let keys: BTreeSet<&str> = Metric::ALL
         .iter()
-        .flat_map(|metric| metric.definition().labels)
+        .flat_map(|metric| metric.definition().labels(Profile::Full))
         .map(|label| label.key())
         .chain(["direction", "destination", "port", "le"])
         .collect();
