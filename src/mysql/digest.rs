@@ -267,9 +267,9 @@ impl<'a> Lexer<'a> {
                 out.push(' ');
             }
             out.push_str(token);
-            for rows in ["(?), (?)", "(?+), (?+)"] {
+            for (rows, again) in [("(?), (?)", ", (?)"), ("(?+), (?+)", ", (?+)")] {
                 if out.ends_with(rows) {
-                    out.truncate(out.len().saturating_sub(rows.len() / 2 + 1));
+                    out.truncate(out.len().saturating_sub(again.len()));
                 }
             }
         }

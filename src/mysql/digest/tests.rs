@@ -91,7 +91,7 @@ fn a_traceparent_is_found_in_comments_alone() {
         format!("SELECT 'traceparent={parent}'"),
         format!("SELECT a /* traceparent={parent}0 */"),
         format!("SELECT a /* traceparent={} */", parent.to_uppercase()),
-        format!("SELECT a /* traceparent={} */", &parent[..54]),
+        format!("SELECT a /* traceparent={} */", parent.trim_end_matches('1')),
         "SELECT a /* traceparent='secret' */".to_owned(),
     ] {
         assert_eq!(found(text.clone()), None, "{text}");
