@@ -380,11 +380,11 @@ impl Accumulator {
         if self.cells.contains_key(&key) || self.histograms.contains_key(&key) {
             return key;
         }
-        // In `full` anything can use up the room; what `standard` always has keeps a quarter of it.
+        // In `full` anything can use up the room; what `standard` always has keeps a third of it.
         let is_standard = key.labels == others
             || key.metric.definition().profile <= Profile::Standard
                 && room::is_reserved(key.metric, key.labels, Profile::Standard);
-        let kept = if self.profile == Profile::Full && !is_standard { self.max_series / 4 } else { 0 };
+        let kept = if self.profile == Profile::Full && !is_standard { self.max_series / 3 } else { 0 };
         if self.has_room(series.saturating_add(kept)) {
             return key;
         }

@@ -4,7 +4,7 @@
 //! Some label sets always have series, so that nothing else, be it known or made up by somebody hostile,
 //! can push them out. Beyond these, a metric has room for a few that come first. No metric takes room
 //! from another one. `full` has no such limits: there `metrics.max_series` is the only one, of which a
-//! quarter is kept for what `standard` always has.
+//! third is kept for what `standard` always has.
 
 use super::Profile;
 use super::catalogue::{Metric, NONE};
