@@ -253,11 +253,7 @@ impl MetricsConfig {
 
 fn read_access_log(root: &Object<'_>, problems: &mut Problems) -> Vec<&'static str> {
     let Some(field) = root.get("access_log") else { return Vec::new() };
-    let keys = field.some_of(&ACCESS_LOG_KEYS, problems).unwrap_or_default();
-    if keys.contains(&"source") {
-        problems.add(&field.at, "\"source\" is not in this version, leave it out".to_owned());
-    }
-    keys
+    field.some_of(&ACCESS_LOG_KEYS, problems).unwrap_or_default()
 }
 
 impl LogConfig {

@@ -6,6 +6,7 @@ mod followed;
 mod front;
 mod guard;
 mod refusal;
+mod setup;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,39 +22,12 @@ use followed::Mysql;
 use front::Front;
 pub use front::{FrontRules, ReceiveRules, SendRules};
 pub use refusal::{Refusal, Why};
+pub use setup::{Inspection, Setup};
 
 /// One read of a chunk takes this much at first: nearly every chunk is smaller.
 const FIRST_READ: usize = 16 << 10;
 /// Each further read of the same chunk takes this much.
 const NEXT_READ: usize = 64 << 10;
-
-/// How closely a connection is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inspection {
-    /// First bytes, and the whole life of it if it is MySQL.
-    Full,
-    /// First bytes only.
-    FirstBytes,
-    /// Not at all.
-    Nothing,
-}
-
-/// What is known of a connection when it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setup {
-    /// How closely it is looked at.
-    pub inspection: Inspection,
-    /// What a rule or the port table expects.
-    pub expected: Protocol,
-    /// How long the server may take for its first word, where it is expected to have it.
-    pub greeting_timeout: Duration,
-    /// How long a command may go without the end of its answer before it is told to be stalled.
-    pub stall: Duration,
-    /// When it began.
-    pub opened: Timestamp,
-    /// What a rule says about PROXY headers; none: nothing.
-    pub front: Option<FrontRules>,
-}
 
 /// A connection's state. What is not MySQL, or no longer readable, costs no memory and no reads.
 #[derive(Debug)]
@@ -429,11 +403,8 @@ impl Connection {
     }
 
     /// Inspection ends; all it needed is freed.
-    fn give_up(&mut self, mut reason: OpaqueReason, events: &mut Vec<Event>) {
+    fn give_up(&mut self, reason: OpaqueReason, events: &mut Vec<Event>) {
         if let State::Mysql(mysql) = &mut self.state {
-            if reason == OpaqueReason::Desync && mysql.begins_with_proxy_header() {
-                reason = OpaqueReason::NotMysql;
-            }
             count_packets(mysql, Sender::Client, events);
             count_packets(mysql, Sender::Server, events);
             mysql.session.end(Some(reason), events);

@@ -70,8 +70,7 @@ fn every_mistake_is_named() {
 #[test]
 fn what_this_version_does_not_do_is_refused() {
     assert_eq!(problems(POSSIBLE.as_bytes()), "");
-    let expected = r#"$.access_log: "source" is not in this version, leave it out
-$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
+    let expected = r#"$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
 $.rules[0].mysql.observe: "requests" is not in this version, only "all" is
 $.rules[0].mysql.hold_split_eof: "affected_clients" is not in this version, only "off" is
 $.rules[0].mysql.clear_capabilities: ["compress","zstd","ssl"] is not in this version, only [] is

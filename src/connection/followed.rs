@@ -28,12 +28,6 @@ impl Mysql {
         Self { session, client, server, start: [0; 4], start_len: 0 }
     }
 
-    /// The client began with a PROXY header, which passes to a server that takes it: what looks like a broken
-    /// packet is none.
-    pub(super) fn begins_with_proxy_header(&self) -> bool {
-        looks_like_header(self.start).is_some()
-    }
-
     fn note_start(&mut self, bytes: &[u8]) {
         for (slot, byte) in self.start.iter_mut().skip(self.start_len).zip(bytes) {
             *slot = *byte;
@@ -56,6 +50,11 @@ impl Mysql {
     ) -> Result<(), OpaqueReason> {
         if sender == Sender::Client && self.start_len < self.start.len() {
             self.note_start(input);
+            // A PROXY header, which passes to a server that takes it: nothing behind it can be followed as
+            // packets, and whatever is read of them here must not be believed for a moment.
+            if looks_like_header(self.start).is_some() {
+                return Err(OpaqueReason::NotMysql);
+            }
         }
         let Self { session, client, server, .. } = self;
         loop {

@@ -1,6 +1,8 @@
 //! Access-log state: what is known of a connection, in Envoy's filter state, for `tcp_proxy`'s and the
 //! listener's access logs and for filters behind this one. The key `user` is `wasm.firstword.user` there.
 
+use std::net::SocketAddr;
+
 use log::Level;
 
 use super::host;
@@ -20,6 +22,7 @@ pub(super) struct State {
     now: Counts,
     /// None: nothing yet.
     told: Option<Counts>,
+    source_is_told: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +81,13 @@ fn name(key: &str) -> String {
 }
 
 impl State {
+    /// A PROXY header that is believed gave this address.
+    pub(super) fn source(&mut self, keys: &Keys, source: SocketAddr, journal: &Journal) {
+        if !std::mem::replace(&mut self.source_is_told, true) && keys.has("source") {
+            keys.set("source", &source.to_string(), journal);
+        }
+    }
+
     /// Takes what happened in a callback. Words are told at once, counts on the tick and at the end.
     pub(super) fn take(&mut self, keys: &Keys, events: &[Event], notes: &mut Notes, journal: &Journal) {
         for (subject, word) in notes.said.drain(..) {

@@ -173,6 +173,9 @@ impl Tracked {
         shared.record(scope, events);
         if let (Some(keys), Some(state)) = (&shared.access_log, &mut self.state) {
             state.take(keys, events, notes, &shared.journal);
+            if let Some(source) = self.connection.source() {
+                state.source(keys, source, &shared.journal);
+            }
         }
         for slow in &notes.slow {
             slow_log::line(&shared.journal, &self.place, self.rule.as_deref(), slow);

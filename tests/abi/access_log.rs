@@ -1,6 +1,6 @@
 //! Access-log state: what it says, when it is written, and what that costs.
 
-use crate::host::{Call, Ending, ORDERS, Vm};
+use crate::host::{Call, Ending, Led, ORDERS, Vm};
 use crate::scripts::{self, Turn, login, play, query, quit};
 use crate::support::packets::*;
 
@@ -130,4 +130,21 @@ fn words_are_escaped() {
     assert_eq!(set(&calls), ["user=%0A%22%25"]);
     let all = [calls, play(&stream, &[Turn::Server(packet(2, &ok()))]), stream.close(Ending::Drain)].concat();
     assert!(all.iter().all(|call| !call.what.contains("secret")), "{all:?}");
+}
+
+#[test]
+fn a_believed_header_gives_the_source_once() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(
+        r#"{"access_log": ["source", "user"], "rules": [{"protocol": "mysql", "proxy_protocol":
+            {"receive": {"mode": "optional", "trusted_networks": ["*"]}}}]}"#,
+    );
+    let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 3306\r\n";
+    let (stream, ..) = plugin.connect_from(Some("198.51.100.1:40000"), &ORDERS);
+    stream.server(&greeting());
+    let response = packet(1, &handshake_response(CLIENT_CAPABILITIES));
+    let (led, calls) = stream.front(&[&header[..], &response].concat(), false);
+    assert_eq!((led, set(&calls)), (Led::On(response), vec!["user=app", "source=192.0.2.1:5000"]));
+    assert_eq!(set(&stream.server(&packet(2, &ok()))), [""; 0]);
+    stream.close(Ending::ClientFin);
 }

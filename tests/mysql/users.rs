@@ -157,6 +157,27 @@ fn what_cannot_be_read_is_denied() {
     assert_eq!(denied(&envoy), 2);
 }
 
+/// Some servers take a PROXY header behind their greeting, and whatever comes with it.
+#[test]
+fn nobody_hides_behind_a_proxy_header() {
+    let database = database(&["--proxy-protocol-networks=*"]);
+    let hidden = |address: SocketAddr| {
+        let mut client = Client::connect(address);
+        let response = packet(1, &client.response(&login("admin")).expect("a greeting"));
+        let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 3306\r\n";
+        let query = packet(0, b"\x03CREATE DATABASE hidden");
+        client.send(&[&header[..], &response, &query].concat());
+        client.next_packet()
+    };
+    assert_eq!(hidden(database.addr()).expect("an OK")[0], 0, "the server takes it");
+    wait_for("the database", PATIENCE, || database.sql("SHOW DATABASES LIKE 'hidden'").pop());
+    database.sql("DROP DATABASE hidden");
+    let envoy = guarded(&database);
+    assert_eq!(hidden(address(&envoy)), None);
+    assert_eq!((denied(&envoy), seen(&database, "admin")), (1, 1));
+    assert_eq!(database.sql("SHOW DATABASES LIKE 'hidden'").len(), 0);
+}
+
 fn self_signed(cert: &Path, key: &Path) {
     let request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' ');
     let output = Command::new("openssl").args(request).arg("-keyout").arg(key).arg("-out").arg(cert).output();
