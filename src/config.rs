@@ -35,6 +35,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What is logged, and how much of it.
     pub log: LogConfig,
+    /// The keys of access-log state, each once.
+    pub access_log: Vec<&'static str>,
     rules: Vec<Rule>,
     /// For what no rule matches.
     defaults: Policy,
@@ -78,14 +80,18 @@ pub struct Policy {
     pub greeting_timeout: Duration,
     /// Which PROXY headers are received and sent; none where no rule matched.
     pub proxy_protocol: ProxyProtocol,
+    /// Commands that take so long are logged, 1 ms to an hour, and those that fail; `None`: neither.
+    pub slow_command: Option<Duration>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
+        let greeting_timeout = Duration::from_millis(5000);
         Self {
             name: None,
             protocol: Protocol::default(),
-            greeting_timeout: Duration::from_millis(5000),
+            greeting_timeout,
+            slow_command: None,
             proxy_protocol: ProxyProtocol::default(),
         }
     }
@@ -102,6 +108,8 @@ pub struct MetricsConfig {
     pub flush_interval: Duration,
     /// How many label sets one VM (Envoy worker) exports, 1 to 100000; what exceeds it is counted as `other`.
     pub max_series: u32,
+    /// How long a command may go without the end of its answer before it counts as stalled, 1 ms to an hour.
+    pub stall: Duration,
 }
 
 impl Default for MetricsConfig {
@@ -111,6 +119,7 @@ impl Default for MetricsConfig {
             labels: vec![ScopeLabel::Direction, ScopeLabel::Destination],
             flush_interval: Duration::from_millis(1000),
             max_series: 1000,
+            stall: Duration::from_secs(10),
         }
     }
 }
@@ -184,11 +193,9 @@ impl Config {
         let defaults = policy::read_defaults(root, problems);
         let rules = policy::read_rules(root, &defaults, problems);
         let metrics = MetricsConfig::read(root, problems);
-        if let Some(field) = root.get("access_log") {
-            field.some_of(&ACCESS_LOG_KEYS, problems);
-        }
+        let access_log = read_access_log(root, problems);
         let log = LogConfig::read(root, problems);
-        Self { mode: mode.unwrap_or_default(), metrics, log, rules, defaults }
+        Self { mode: mode.unwrap_or_default(), metrics, log, access_log, rules, defaults }
     }
 
     /// What holds for a connection to this destination: the first rule that matches decides, in whole.
@@ -235,11 +242,18 @@ impl MetricsConfig {
         {
             config.max_series = series;
         }
-        if let Some(field) = metrics.get("stall_ms") {
-            field.integer(1, policy::LONGEST_MS, problems);
+        if let Some(millis) =
+            metrics.get("stall_ms").and_then(|field| field.integer(1, policy::LONGEST_MS, problems))
+        {
+            config.stall = Duration::from_millis(millis.into());
         }
         config
     }
+}
+
+fn read_access_log(root: &Object<'_>, problems: &mut Problems) -> Vec<&'static str> {
+    let Some(field) = root.get("access_log") else { return Vec::new() };
+    field.some_of(&ACCESS_LOG_KEYS, problems).unwrap_or_default()
 }
 
 impl LogConfig {
@@ -276,31 +290,52 @@ mod tests {
         assert_eq!(config.metrics.labels, [ScopeLabel::Direction, ScopeLabel::Destination]);
         assert_eq!(config.metrics.flush_interval, Duration::from_secs(1));
         assert_eq!(config.metrics.max_series, 1000);
+        assert_eq!(config.metrics.stall, Duration::from_secs(10));
         assert_eq!(config.log, LogConfig { level: log::LevelFilter::Warn, max_per_minute: 60 });
         assert_eq!(config.named_ports().count(), 0);
         let expected = Policy {
             name: None,
             protocol: Protocol::Detect,
             greeting_timeout: Duration::from_secs(5),
+            slow_command: None,
             proxy_protocol: ProxyProtocol { receive: None, send: None },
         };
         assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
+        assert_eq!((&expected.name, expected.slow_command), (&None, None));
     }
 
     #[test]
     fn everything_that_can_be_said() {
         let config = Config::parse(
             br#"{"mode": "observe",
-                 "metrics": {"profile": "full", "labels": ["port", "direction"], "flush_interval_ms": 250.0, "max_series": 5},
+                 "metrics": {"profile": "full", "labels": ["port", "direction"], "flush_interval_ms": 250.0, "max_series": 5,
+                             "stall_ms": 20000},
+                 "access_log": ["user", "commands"],
                  "log": {"level": "off", "max_per_minute": 1}}"#,
         )
         .unwrap();
+        assert_eq!(config.access_log, ["user", "commands"]);
         assert_eq!(config.mode, Mode::Observe);
         assert_eq!(config.metrics.profile, Profile::Full);
         assert_eq!(config.metrics.labels, [ScopeLabel::Port, ScopeLabel::Direction]);
         assert_eq!(config.metrics.flush_interval, Duration::from_millis(250));
         assert_eq!(config.metrics.max_series, 5);
+        assert_eq!(config.metrics.stall, Duration::from_secs(20));
         assert_eq!(config.log, LogConfig { level: log::LevelFilter::Off, max_per_minute: 1 });
+    }
+
+    #[test]
+    fn slow_commands_are_a_matter_of_rules_and_defaults() {
+        let config = Config::parse(
+            br#"{"defaults": {"mysql": {"slow_command_ms": 200}}, "rules": [
+                 {"match": {"ports": [1]}, "mysql": {"slow_command_ms": 7}},
+                 {"match": {"ports": [2]}, "mysql": {"slow_command_ms": 0}},
+                 {"match": {"ports": [3]}}]}"#,
+        )
+        .unwrap();
+        let slow = |port| config.policy(Some(port), None, Direction::Outbound).slow_command;
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert_eq!([1, 2, 3, 4].map(slow), [millis(7), None, millis(200), millis(200)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod followed;
 mod front;
 mod guard;
 mod refusal;
+mod setup;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::detect::{Detection, Detector};
 use crate::event::{ClientFirst, ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender, ServerFirst};
+use crate::mysql::notes::Notes;
 use crate::mysql::session::Observer;
 use chunk::whole;
 pub use chunk::{Chunk, Edit, Verdict};
@@ -20,37 +22,12 @@ use followed::Mysql;
 use front::Front;
 pub use front::{FrontRules, ReceiveRules, SendRules};
 pub use refusal::{Refusal, Why};
+pub use setup::{Inspection, Setup};
 
 /// One read of a chunk takes this much at first: nearly every chunk is smaller.
 const FIRST_READ: usize = 16 << 10;
 /// Each further read of the same chunk takes this much.
 const NEXT_READ: usize = 64 << 10;
-
-/// How closely a connection is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inspection {
-    /// First bytes, and the whole life of it if it is MySQL.
-    Full,
-    /// First bytes only.
-    FirstBytes,
-    /// Not at all.
-    Nothing,
-}
-
-/// What is known of a connection when it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setup {
-    /// How closely it is looked at.
-    pub inspection: Inspection,
-    /// What a rule or the port table expects.
-    pub expected: Protocol,
-    /// How long the server may take for its first word, where it is expected to have it.
-    pub greeting_timeout: Duration,
-    /// When it began.
-    pub opened: Timestamp,
-    /// What a rule says about PROXY headers; none: nothing.
-    pub front: Option<FrontRules>,
-}
 
 /// A connection's state. What is not MySQL, or no longer readable, costs no memory and no reads.
 #[derive(Debug)]
@@ -63,6 +40,7 @@ pub struct Connection {
     greeting_timeout: Option<Duration>,
     /// Since when the server may speak.
     silent_since: Timestamp,
+    stall: Duration,
     waited_as: Option<Protocol>,
     recognised: Option<Protocol>,
     ended_first: Option<Sender>,
@@ -86,7 +64,7 @@ impl Connection {
     /// A connection that begins.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { inspection, expected, greeting_timeout, opened, front } = setup;
+        let Setup { inspection, expected, greeting_timeout, stall, opened, front } = setup;
         let server_first = matches!(expected, Protocol::Mysql | Protocol::ServerFirst);
         Self {
             opened,
@@ -94,6 +72,7 @@ impl Connection {
             expected,
             greeting_timeout: server_first.then_some(greeting_timeout),
             silent_since: opened,
+            stall,
             waited_as: None,
             recognised: None,
             ended_first: None,
@@ -122,7 +101,12 @@ impl Connection {
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.recognised.is_none() && self.waited_as.is_none()
             || self.is_overdue(now)
+            || self.is_stall_due(now)
             || self.front.as_ref().is_some_and(|front| front.is_overdue(now))
+    }
+
+    fn is_stall_due(&self, now: Timestamp) -> bool {
+        matches!(&self.state, State::Mysql(mysql) if mysql.session.is_stall_due(now, self.stall))
     }
 
     fn is_overdue(&self, now: Timestamp) -> bool {
@@ -258,9 +242,9 @@ impl Connection {
         }
     }
 
-    /// Some time has gone by: a connection on which nobody has spoken is told of, and a server that is
-    /// silent for too long. The verdict is [`Verdict::Pass`], or [`Verdict::Close`] where a PROXY header does
-    /// not come.
+    /// Some time has gone by: a connection on which nobody has spoken is told of, a server that is silent
+    /// for too long, and commands that wait for too long. The verdict is [`Verdict::Pass`], or
+    /// [`Verdict::Close`] where a PROXY header does not come.
     pub fn handle_tick(&mut self, now: Timestamp, events: &mut Vec<Event>) -> Verdict {
         self.skip_if_told_so(events);
         if self.recognised.is_none() && self.waited_as.is_none() {
@@ -270,6 +254,9 @@ impl Connection {
         if self.is_overdue(now) {
             self.greeting_timeout = None;
             events.push(Event::GreetingTimeout);
+        }
+        if let State::Mysql(mysql) = &mut self.state {
+            mysql.session.stall(now, self.stall, events);
         }
         match self.front.as_mut().filter(|front| front.is_overdue(now)) {
             Some(front) => {
@@ -301,6 +288,14 @@ impl Connection {
         self.recognise(protocol, events);
         if !matches!(self.state, State::Opaque { .. }) {
             self.give_up(OpaqueReason::Configured, events);
+        }
+    }
+
+    /// The connection is about to end: tells of the commands that are not answered and have waited for as
+    /// long as a slow one.
+    pub fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
+        if let State::Mysql(mysql) = &self.state {
+            mysql.session.note_unanswered(now, notes);
         }
     }
 
@@ -408,11 +403,8 @@ impl Connection {
     }
 
     /// Inspection ends; all it needed is freed.
-    fn give_up(&mut self, mut reason: OpaqueReason, events: &mut Vec<Event>) {
+    fn give_up(&mut self, reason: OpaqueReason, events: &mut Vec<Event>) {
         if let State::Mysql(mysql) = &mut self.state {
-            if reason == OpaqueReason::Desync && mysql.begins_with_proxy_header() {
-                reason = OpaqueReason::NotMysql;
-            }
             count_packets(mysql, Sender::Client, events);
             count_packets(mysql, Sender::Server, events);
             mysql.session.end(Some(reason), events);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::labels::labels;
 use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
+use crate::mysql::connector::{Connector, Series};
 use crate::mysql::verb::Verb;
 use crate::mysql::version::{Flavor, Release};
 use crate::proxy_protocol::Format;
@@ -244,6 +245,13 @@ pub enum Event {
         /// MySQL's error number.
         errno: u16,
     },
+    /// The client answered the greeting, not in TLS.
+    Client {
+        /// Which library it says it is.
+        connector: Connector,
+        /// The library's release series.
+        series: Series,
+    },
     /// The connection phase ended.
     Handshake {
         /// How.
@@ -288,6 +296,11 @@ pub enum Event {
         verb: Option<Verb>,
         /// None when it did not come or could not be seen.
         answer: Option<Answer>,
+    },
+    /// Commands have become, or are not any more, older than an answer may take.
+    Stalled {
+        /// How many.
+        change: i64,
     },
     /// Prepared statements were opened, or closed where negative.
     PreparedStatements {

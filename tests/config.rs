@@ -71,14 +71,10 @@ fn every_mistake_is_named() {
 fn what_this_version_does_not_do_is_refused() {
     assert_eq!(problems(POSSIBLE.as_bytes()), "");
     let expected = r#"$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
-$.defaults.mysql.slow_command_ms: 1 is not in this version, only 0 is
 $.rules[0].mysql.observe: "requests" is not in this version, only "all" is
 $.rules[0].mysql.hold_split_eof: "affected_clients" is not in this version, only "off" is
 $.rules[0].mysql.clear_capabilities: ["compress","zstd","ssl"] is not in this version, only [] is
-$.rules[0].mysql.block_local_infile: true is not in this version, only false is
-$.rules[0].mysql.slow_command_ms: 500 is not in this version, only 0 is
-$.metrics.stall_ms: 10000 is not in this version, leave it out
-$.access_log: ["protocol","user","schema","server_version","client","threa... is not in this version, only [] is"#;
+$.rules[0].mysql.block_local_infile: true is not in this version, only false is"#;
     assert_eq!(problems(WHOLE.as_bytes()), expected);
 }
 

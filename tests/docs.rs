@@ -33,7 +33,9 @@ fn metric_row(metric: Metric) -> [String; 5] {
         Profile::Standard => "standard",
         Profile::Full => "full",
     };
-    let labels: Vec<_> = definition.labels.iter().map(|label| format!("`{}`", label.key())).collect();
+    let labels = definition.labels.iter().map(|label| format!("`{}`", label.key()));
+    let in_full = definition.in_full.map(|label| format!("in full `{}`", label.key()));
+    let labels: Vec<_> = labels.chain(in_full).collect();
     [
         format!("`{}`", definition.name),
         kind.to_owned(),

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
 use firstword::connection::{Chunk, Connection, Inspection, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
+use firstword::mysql::notes::Notes;
 use firstword::mysql::session::Observer;
 use proptest::prelude::*;
 use support::random::Random;
@@ -90,12 +91,14 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
         inspection: Inspection::Full,
         expected: Protocol::Unknown,
         greeting_timeout: Duration::MAX,
+        stall: Duration::MAX,
         opened: Timestamp::default(),
         front: None,
     });
     for (sender, bytes) in chunks {
         let chunk = Watched { bytes, read: Cell::new(false) };
-        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };
+        let mut notes = Notes::default();
+        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still), notes: &mut notes };
         let verdict = connection.handle_data(*sender, &chunk, false, &mut to);
         assert_eq!(verdict, Verdict::Pass);
         assert!(events.len() <= EVENTS, "more events than there was room for");

@@ -5,16 +5,12 @@ use super::node::Node;
 
 /// Each such setting, and the one value of it that this version does act on; `None` if there is none.
 /// A line goes when its setting comes.
-const NOT_YET: [(&str, Option<&str>); 9] = [
+const NOT_YET: [(&str, Option<&str>); 5] = [
     ("defaults.mysql.observe", Some(r#""all""#)),
-    ("defaults.mysql.slow_command_ms", Some("0")),
     ("rules[].mysql.observe", Some(r#""all""#)),
     ("rules[].mysql.hold_split_eof", Some(r#""off""#)),
     ("rules[].mysql.clear_capabilities", Some("[]")),
     ("rules[].mysql.block_local_infile", Some("false")),
-    ("rules[].mysql.slow_command_ms", Some("0")),
-    ("metrics.stall_ms", None),
-    ("access_log", Some("[]")),
 ];
 
 /// Reports each setting of the table that is there with another value, unless its value is wrong anyhow.

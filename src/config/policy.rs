@@ -42,7 +42,9 @@ pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Polic
     let Some(defaults) = root.object("defaults", &keys::DEFAULTS, problems) else { return Policy::default() };
     let protocol = read_protocol(&defaults, problems);
     let greeting_timeout = read_greeting_timeout(&defaults, problems);
-    let mysql = read_mysql(&defaults, problems).map(|mysql| mysql.object);
+    let mysql = read_mysql(&defaults, problems);
+    let slow_command_ms = mysql.as_ref().and_then(|mysql| mysql.slow_command_ms);
+    let mysql = mysql.map(|mysql| mysql.object);
     let changing = BYTE_CHANGING.iter().filter_map(|key| mysql.as_ref()?.get(key));
     for field in defaults.get("proxy_protocol").into_iter().chain(changing) {
         field.refuse("it only in a rule, because it changes bytes", problems);
@@ -51,6 +53,7 @@ pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Polic
     Policy {
         protocol: protocol.unwrap_or(unsaid.protocol),
         greeting_timeout: greeting_timeout.unwrap_or(unsaid.greeting_timeout),
+        slow_command: slow_command_ms.and_then(slow_command),
         ..unsaid
     }
 }
@@ -97,6 +100,7 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
     let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
     let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
     let proxy_protocol = proxy_protocol::read(rule, problems);
+    let mut slow_after = defaults.slow_command;
     if let Some(mysql) = read_mysql(rule, problems) {
         let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
         if let (Some(ssl), true) = (mysql.clears_ssl, no_addresses) {
@@ -104,6 +108,7 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
             let problem = format!("expected \"match.addresses\" beside \"ssl\", because {why}; found none");
             problems.add(&ssl, problem);
         }
+        slow_after = mysql.slow_command_ms.map_or(slow_after, slow_command);
         let other = match protocol {
             Protocol::Mysql | Protocol::Detect => None,
             Protocol::ServerFirst => Some("server_first"),
@@ -114,7 +119,7 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
             problems.add(&mysql.object.at, problem);
         }
     }
-    let policy = Policy { name, protocol, greeting_timeout, proxy_protocol };
+    let policy = Policy { name, protocol, greeting_timeout, slow_command: slow_after, proxy_protocol };
     ReadRule { at: rule.at.clone(), matching, policy }
 }
 
@@ -149,6 +154,7 @@ struct Mysql<'n> {
     object: Object<'n>,
     /// The path of `clear_capabilities`, if `ssl` is in it.
     clears_ssl: Option<String>,
+    slow_command_ms: Option<u32>,
 }
 
 fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<'n>> {
@@ -167,8 +173,12 @@ fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<
     if let Some(field) = object.get("block_local_infile") {
         field.boolean(problems);
     }
-    if let Some(field) = object.get("slow_command_ms") {
-        field.integer(0, LONGEST_MS, problems);
-    }
-    Some(Mysql { object, clears_ssl })
+    let slow_command_ms =
+        object.get("slow_command_ms").and_then(|field| field.integer(0, LONGEST_MS, problems));
+    Some(Mysql { object, clears_ssl, slow_command_ms })
+}
+
+/// The threshold of `slow_command_ms`; none for 0.
+fn slow_command(millis: u32) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis.into()))
 }

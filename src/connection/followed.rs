@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::event::{OpaqueReason, Sender};
+use crate::mysql::notes::Wanted;
 use crate::mysql::packet::{Framed, Framer};
 use crate::mysql::session::{Observer, Session};
 use crate::proxy_protocol::looks_like_header;
@@ -22,15 +23,9 @@ pub(super) struct Mysql {
 impl Mysql {
     pub(super) fn new(opened: Timestamp) -> Self {
         let session = Session::new(opened);
-        let framer = |sender| Framer::new(session.keep(sender));
+        let framer = |sender| Framer::new(session.keep(sender, &Wanted::default()));
         let (client, server) = (framer(Sender::Client), framer(Sender::Server));
         Self { session, client, server, start: [0; 4], start_len: 0 }
-    }
-
-    /// The client began with a PROXY header, which passes to a server that takes it: what looks like a broken
-    /// packet is none.
-    pub(super) fn begins_with_proxy_header(&self) -> bool {
-        looks_like_header(self.start).is_some()
     }
 
     fn note_start(&mut self, bytes: &[u8]) {
@@ -55,6 +50,11 @@ impl Mysql {
     ) -> Result<(), OpaqueReason> {
         if sender == Sender::Client && self.start_len < self.start.len() {
             self.note_start(input);
+            // A PROXY header, which passes to a server that takes it: nothing behind it can be followed as
+            // packets, and whatever is read of them here must not be believed for a moment.
+            if looks_like_header(self.start).is_some() {
+                return Err(OpaqueReason::NotMysql);
+            }
         }
         let Self { session, client, server, .. } = self;
         loop {
@@ -62,7 +62,7 @@ impl Mysql {
                 match input.first() {
                     None => return Ok(()),
                     Some(&TLS_HANDSHAKE) => return Err(OpaqueReason::Tls),
-                    Some(_) => session.no_tls(),
+                    Some(_) => session.no_tls(to.notes),
                 }
             }
             let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
@@ -72,8 +72,8 @@ impl Mysql {
                 Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
                 Framed::Broken => return Err(OpaqueReason::Desync),
             }
-            client.set_keep(session.keep(Sender::Client));
-            server.set_keep(session.keep(Sender::Server));
+            client.set_keep(session.keep(Sender::Client, &to.notes.wanted));
+            server.set_keep(session.keep(Sender::Server, &to.notes.wanted));
         }
     }
 }

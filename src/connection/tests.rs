@@ -6,11 +6,13 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::Clock;
 use crate::event::{ClientFirst, HandshakeResult};
+use crate::mysql::notes::Notes;
 
 /// A connection, what it told and how often it read.
 struct Watched {
     connection: Connection,
     events: Vec<Event>,
+    notes: Notes,
 }
 
 /// Bytes that count the reads, or refuse them.
@@ -39,16 +41,17 @@ impl Watched {
 
     fn expecting(inspection: Inspection, expected: Protocol) -> Self {
         let (greeting_timeout, opened) = (Duration::from_secs(5), Timestamp::from_nanos(1));
+        let (stall, front) = (Duration::from_secs(10), None);
         let connection =
-            Connection::new(Setup { inspection, expected, greeting_timeout, opened, front: None });
-        Self { connection, events: Vec::new() }
+            Connection::new(Setup { inspection, expected, greeting_timeout, stall, opened, front });
+        Self { connection, events: Vec::new(), notes: Notes::default() }
     }
 
     fn take(&mut self, sender: Sender, bytes: &[u8], refuses: bool) -> usize {
         let reads = Cell::new(0);
         let now = || Timestamp::from_nanos(1_000_001);
         let mut clock = Clock::new(&now);
-        let mut to = Observer { events: &mut self.events, clock: &mut clock };
+        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut self.notes };
         let chunk = Counted { bytes, reads: &reads, refuses };
         assert_eq!(self.connection.handle_data(sender, &chunk, false, &mut to), Verdict::Pass);
         reads.get()
@@ -65,7 +68,7 @@ impl Watched {
 
     fn end(&mut self, sender: Sender) {
         let mut clock = Clock::new(&Timestamp::default);
-        let mut to = Observer { events: &mut self.events, clock: &mut clock };
+        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut self.notes };
         assert_eq!(self.connection.handle_data(sender, &Bytes::new(), true, &mut to), Verdict::Pass);
     }
 

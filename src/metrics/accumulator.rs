@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::catalogue::{Kind, Metric, NO_HEADER, OTHER};
+use super::catalogue::{Kind, Metric, NONE, OTHER, client_series};
 use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
 use super::series::{Cell, Histogram, histogram_series, signed};
-use super::{Profile, ScopeLabel};
+use super::{Profile, ScopeLabel, room};
 use crate::event::{Answer, Event, Protocol};
 use crate::mysql::command::Command;
 use crate::mysql::errno;
@@ -47,14 +47,12 @@ struct Key {
 struct Scope {
     /// The front part of their names.
     text: String,
-    /// How many of its series have labels of many values.
-    open: usize,
     has_presets: bool,
 }
 
 impl Scope {
     fn new(text: String) -> Self {
-        Self { text, open: 0, has_presets: false }
+        Self { text, has_presets: false }
     }
 }
 
@@ -64,8 +62,6 @@ pub struct Accumulator {
     profile: Profile,
     scope_labels: Vec<ScopeLabel>,
     max_series: usize,
-    /// How many series with labels of many values a scope may have; beyond, such labels are `other`.
-    max_open: usize,
     scopes: Vec<Scope>,
     cells: BTreeMap<Key, Cell>,
     histograms: BTreeMap<Key, Histogram>,
@@ -91,7 +87,6 @@ impl Accumulator {
             profile,
             scope_labels,
             max_series: max_series as usize,
-            max_open: max_open(profile),
             scopes: vec![Scope::new(String::new()), Scope::new(overflow)],
             cells: BTreeMap::new(),
             histograms: BTreeMap::new(),
@@ -167,7 +162,7 @@ impl Accumulator {
             Event::ServerFirst(spoken) => self.count(scope, Metric::ServerFirst, [spoken as u16, 0]),
             Event::GreetingTimeout => self.count(scope, Metric::GreetingTimeouts, [0, 0]),
             Event::ProxyHeader { format, result } => {
-                let format = format.map_or(NO_HEADER, |format| format as u16);
+                let format = format.map_or(NONE, |format| format as u16);
                 self.count(scope, Metric::ProxyProtocolReceived, [format, result as u16]);
             }
             Event::ProxyHeaderSent(format) => {
@@ -179,6 +174,9 @@ impl Accumulator {
                 self.observe(scope, Metric::GreetingDuration, [0, 0], after);
             }
             Event::PreHandshakeError { errno } => self.error(scope, Metric::PreHandshakeErrors, errno),
+            Event::Client { connector, series } => {
+                self.count(scope, Metric::Clients, [connector as u16, client_series(series)]);
+            }
             Event::Handshake { result, took } => {
                 self.count(scope, Metric::Handshakes, [result as u16, 0]);
                 if let Some(took) = took {
@@ -210,6 +208,7 @@ impl Accumulator {
                     self.answer(scope, command, verb, &answer);
                 }
             }
+            Event::Stalled { change } => self.add(scope, Metric::CommandsStalled, [0, 0], change),
             Event::PreparedStatements { change } => {
                 self.add(scope, Metric::PreparedStatements, [0, 0], change);
             }
@@ -291,7 +290,7 @@ impl Accumulator {
         let definition = key.metric.definition();
         let scope = self.scopes.get(usize::from(key.scope.0));
         let mut text = scope.map(|scope| scope.text.clone()).unwrap_or_default();
-        for (label, code) in definition.labels.iter().zip(key.labels) {
+        for (label, code) in definition.labels(self.profile).zip(key.labels) {
             push_label(&mut text, label.key(), &label.value(code));
         }
         if let Some(le) = le {
@@ -307,7 +306,9 @@ impl Accumulator {
 
     fn answer(&mut self, scope: ScopeId, command: Command, verb: Option<Verb>, answer: &Answer) {
         let labels = [code(command), 0];
-        self.observe(scope, Metric::CommandDuration, labels, answer.took);
+        let with_verb = [code(command), verb.map_or(NONE, |verb| verb as u16)];
+        let timed = if self.profile == Profile::Full { with_verb } else { labels };
+        self.observe(scope, Metric::CommandDuration, timed, answer.took);
         self.observe(scope, Metric::CommandFirstByte, labels, answer.first_byte);
         if let Some(verb) = verb.filter(|_| command != Command::STMT_PREPARE) {
             self.count(scope, Metric::Statements, [verb as u16, 0]);
@@ -371,28 +372,37 @@ impl Accumulator {
         if key.scope == VM {
             return key;
         }
-        let definition = key.metric.definition();
-        let is_open = definition.label_sets().is_none();
-        if is_open && self.open(key.scope).saturating_add(series) > self.max_open {
-            key.labels = definition.others();
+        let others = key.metric.definition().others(self.profile);
+        let limit = room::size(key.metric, self.profile);
+        if limit.is_some_and(|limit| key.labels != others && !self.may_be_told_apart(key, limit, others)) {
+            key.labels = others;
         }
         if self.cells.contains_key(&key) || self.histograms.contains_key(&key) {
             return key;
         }
-        if !self.has_room(series) {
-            self.count(VM, Metric::SeriesOverflow, [0, 0]);
-            return Key { scope: OVERFLOW, labels: definition.others(), ..key };
+        // In `full` anything can use up the room; what `standard` always has keeps a third of it.
+        let is_standard = key.labels == others
+            || key.metric.definition().profile <= Profile::Standard
+                && room::is_reserved(key.metric, key.labels, Profile::Standard);
+        let kept = if self.profile == Profile::Full && !is_standard { self.max_series / 3 } else { 0 };
+        if self.has_room(series.saturating_add(kept)) {
+            return key;
         }
-        if is_open && key.labels != definition.others() {
-            if let Some(scope) = self.scopes.get_mut(usize::from(key.scope.0)) {
-                scope.open = scope.open.saturating_add(series);
-            }
-        }
-        key
+        self.count(VM, Metric::SeriesOverflow, [0, 0]);
+        Key { scope: OVERFLOW, labels: others, ..key }
     }
 
-    fn open(&self, scope: ScopeId) -> usize {
-        self.scopes.get(usize::from(scope.0)).map_or(0, |scope| scope.open)
+    /// A label set is reserved, or comes early enough to be one of those that are not.
+    fn may_be_told_apart(&self, key: Key, limit: usize, others: [u16; 2]) -> bool {
+        let is_reserved = |labels: [u16; 2]| room::is_reserved(key.metric, labels, self.profile);
+        if is_reserved(key.labels) {
+            return true;
+        }
+        let all = Key { labels: [0, 0], ..key }..=Key { labels: [u16::MAX, u16::MAX], ..key };
+        let cells = self.cells.range(all.clone()).map(|(key, _)| key.labels);
+        let histograms = self.histograms.range(all).map(|(key, _)| key.labels);
+        let early = cells.chain(histograms).filter(|labels| *labels != others && !is_reserved(*labels));
+        early.count() < limit.saturating_sub(room::reserved(key.metric, self.profile).len())
     }
 
     fn has_room(&self, more: usize) -> bool {
@@ -401,19 +411,6 @@ impl Accumulator {
         let series = histograms.fold(self.cells.len().saturating_add(1), usize::saturating_add);
         series.saturating_add(more) <= self.max_series
     }
-}
-
-/// What a profile leaves of a destination's series for labels of many values, when each of the others has
-/// all it can have, and each metric with such labels its `other`.
-fn max_open(profile: Profile) -> usize {
-    let series = |metric: &Metric| {
-        let definition = metric.definition();
-        let each = if definition.kind == Kind::Histogram { histogram_series(profile) } else { 1 };
-        definition.label_sets().unwrap_or(1).saturating_mul(each)
-    };
-    let exported = Metric::ALL.iter().filter(|metric| metric.definition().profile <= profile);
-    let rest = exported.map(series).fold(0, usize::saturating_add);
-    profile.max_series().map_or(usize::MAX, |max| max.saturating_sub(rest))
 }
 
 /// The code of a command's label.

@@ -9,6 +9,7 @@ use crate::event::{
 };
 use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
+use crate::mysql::connector::{Connector, Series};
 use crate::mysql::errno;
 use crate::mysql::verb::Verb;
 use crate::mysql::version::{Flavor, Release};
@@ -29,11 +30,11 @@ pub enum Kind {
 /// The code of a label value that stands for all that have none of their own.
 pub const OTHER: u16 = u16::MAX;
 
-/// The code of [`Label::Format`] where there is no PROXY header.
-pub const NO_HEADER: u16 = Format::ALL.len() as u16;
+/// The code of a label value that says that there is none.
+pub const NONE: u16 = u16::MAX - 1;
 
 /// A label a metric has besides `metrics.labels`. Values are numbers until they are written out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Label {
     /// [`Protocol`].
     Protocol,
@@ -59,6 +60,10 @@ pub enum Label {
     HeaderResult,
     /// [`AuthPlugin`].
     Plugin,
+    /// [`Connector`].
+    Client,
+    /// [`Series`], `major.minor`.
+    ClientSeries,
     /// [`Command`].
     Command,
     /// [`Verb`].
@@ -95,6 +100,8 @@ impl Label {
             Self::Format => "format",
             Self::Result | Self::HeaderResult => "result",
             Self::Plugin => "plugin",
+            Self::Client => "client",
+            Self::ClientSeries => "client_series",
             Self::Command => "command",
             Self::Verb => "verb",
             Self::Sender => "sender",
@@ -109,6 +116,7 @@ impl Label {
     pub fn value(self, code: u16) -> Cow<'static, str> {
         match self {
             _ if code == OTHER => "other".into(),
+            _ if code == NONE => "none".into(),
             Self::Protocol => at!(Protocol::ALL, code),
             Self::Spoken => at!(ServerFirst::ALL, code),
             Self::Phase => at!(Phase::ALL, code),
@@ -118,10 +126,14 @@ impl Label {
             Self::Release => Release::from_code(code).label().into(),
             Self::Errno => errno::label(code),
             Self::Result => at!(HandshakeResult::ALL, code),
-            Self::Format if code == NO_HEADER => "none".into(),
             Self::Format => at!(Format::ALL, code),
             Self::HeaderResult => at!(HeaderResult::ALL, code),
             Self::Plugin => at!(AuthPlugin::ALL, code),
+            Self::Client => at!(Connector::ALL, code),
+            Self::ClientSeries => {
+                let [major, minor] = code.to_be_bytes();
+                format!("{major}.{minor}").into()
+            }
             Self::Verb => at!(Verb::ALL, code),
             Self::Command => u8::try_from(code).map_or("other", |byte| Command(byte).label()).into(),
             Self::Sender => at!(Sender::ALL, code),
@@ -140,6 +152,21 @@ impl Label {
         }
     }
 
+    /// The code of the value `other`: each text has one code.
+    #[must_use]
+    pub const fn other(self) -> u16 {
+        match self {
+            Self::Spoken => ServerFirst::Other as u16,
+            Self::Seen => ClientFirst::Other as u16,
+            Self::Flavor => Flavor::Other as u16,
+            Self::Plugin => AuthPlugin::Other as u16,
+            Self::Client => Connector::Other as u16,
+            Self::Verb => Verb::Other as u16,
+            Self::Release => 0,
+            _ => OTHER,
+        }
+    }
+
     /// How many values it has; none: more than every destination can have series for.
     #[must_use]
     pub const fn values(self) -> Option<usize> {
@@ -154,12 +181,22 @@ impl Label {
             Self::Sender => Some(Sender::ALL.len()),
             Self::Reason => Some(OpaqueReason::ALL.len()),
             Self::Plugin => Some(AuthPlugin::ALL.len()),
+            Self::Client => Some(Connector::ALL.len()),
             Self::Verb => Some(Verb::ALL.len()),
             Self::Version | Self::Commit => Some(1),
-            // Few, but most destinations have none of them: no room is kept.
+            // Few, but not every pair of them can be.
             Self::Format | Self::HeaderResult => None,
-            Self::Release | Self::Errno | Self::Command => None,
+            Self::Release | Self::Errno | Self::ClientSeries | Self::Command => None,
         }
+    }
+}
+
+/// The code of [`Label::ClientSeries`].
+pub(super) fn client_series(series: Series) -> u16 {
+    match series {
+        Series::None => NONE,
+        Series::Other => OTHER,
+        Series::Known(major, minor) => u16::from_be_bytes([major, minor]),
     }
 }
 
@@ -176,11 +213,19 @@ pub struct Definition {
     pub scoped: bool,
     /// Its own labels.
     pub labels: &'static [Label],
+    /// One that it has besides in [`Profile::Full`].
+    pub in_full: Option<Label>,
     /// What it counts.
     pub help: &'static str,
 }
 
 impl Definition {
+    /// Its labels in a profile.
+    pub fn labels(&self, profile: Profile) -> impl Iterator<Item = Label> + use<> {
+        let more = self.in_full.filter(|_| profile == Profile::Full);
+        self.labels.iter().copied().chain(more)
+    }
+
     /// How many label sets it can have; none: one of its labels has too many values to say.
     #[must_use]
     pub fn label_sets(&self) -> Option<usize> {
@@ -189,17 +234,16 @@ impl Definition {
 
     /// The codes of the label set that all share which have no series of their own.
     #[must_use]
-    pub fn others(&self) -> [u16; 2] {
-        match self.labels {
-            [] => [0, 0],
-            [_] => [OTHER, 0],
-            _ => [OTHER, OTHER],
-        }
+    pub fn others(&self, profile: Profile) -> [u16; 2] {
+        let mut labels = self.labels(profile);
+        let mut other = || labels.next().map_or(0, Label::other);
+        [other(), other()]
     }
 }
 
 macro_rules! catalogue {
-    ($($metric:ident $name:literal $kind:ident $profile:ident $scoped:ident [$($label:ident)*] $help:literal;)*) => {
+    ($($metric:ident $name:literal $kind:ident $profile:ident $scoped:ident
+        [$($label:ident)*] $(in full $more:ident)? $help:literal;)*) => {
         /// A row of the catalogue.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Metric {
@@ -220,6 +264,7 @@ macro_rules! catalogue {
                         profile: Profile::$profile,
                         scoped: catalogue!(@$scoped),
                         labels: &[$(Label::$label,)*],
+                        in_full: catalogue!(@more $($more)?),
                         help: $help,
                     },)*
                 }
@@ -228,6 +273,8 @@ macro_rules! catalogue {
     };
     (@scoped) => { true };
     (@vm) => { false };
+    (@more) => { None };
+    (@more $label:ident) => { Some(Label::$label) };
 }
 
 catalogue! {
@@ -259,13 +306,17 @@ catalogue! {
         "Requests to authenticate by another plugin, or by a further one.";
     PlaintextFullAuth "plaintext_full_auth_total" Counter Standard scoped []
         "Full authentications by caching_sha2_password without TLS.";
+    Clients "clients_total" Counter Full scoped [Client ClientSeries]
+        "Clients that answered the greeting, by what they say of their library.";
     Commands "commands_total" Counter Minimal scoped [Command]
         "Commands the client sent.";
     CommandsInFlight "commands_in_flight" Gauge Minimal scoped []
         "Commands whose answer is not complete.";
+    CommandsStalled "commands_stalled" Gauge Minimal scoped []
+        "Those of commands_in_flight that are older than metrics.stall_ms; a COM_BINLOG_DUMP never is.";
     Statements "statements_total" Counter Standard scoped [Verb]
         "Answered COM_QUERY, COM_STMT_EXECUTE and COM_STMT_BULK_EXECUTE, by the verb of their first statement.";
-    CommandDuration "command_duration" Histogram Standard scoped [Command]
+    CommandDuration "command_duration" Histogram Standard scoped [Command] in full Verb
         "From a command's first packet to the last of its answer.";
     CommandFirstByte "command_first_byte" Histogram Full scoped [Command]
         "From a command's first packet to the first of its answer.";
@@ -326,13 +377,38 @@ mod tests {
         assert_eq!(names.len(), Metric::ALL.len());
         for definition in Metric::ALL.iter().map(|metric| metric.definition()) {
             assert_eq!(definition.kind == Kind::Counter, definition.name.ends_with("_total"));
-            assert!(definition.labels.len() <= 2, "a series key holds two label values");
+            assert!(definition.labels(Profile::Full).count() <= 2, "a series key holds two label values");
+        }
+    }
+
+    /// Istio finds a label by `key=.=`, wherever it stands: in `client_version=.=` it would find `version=.=`.
+    #[test]
+    fn no_label_is_the_ending_of_another() {
+        let own = Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full));
+        let keys: BTreeSet<_> =
+            own.map(Label::key).chain(["direction", "destination", "port", "le", "format", "kind"]).collect();
+        for key in &keys {
+            let longer = keys.iter().find(|other| other != &key && other.ends_with(key));
+            assert_eq!(longer, None, "{key}");
+        }
+    }
+
+    #[test]
+    fn each_other_has_one_code() {
+        let other = Cow::Borrowed("other");
+        for label in Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full)) {
+            let values = label.values().and_then(|values| u16::try_from(values).ok()).unwrap_or(0);
+            let codes: Vec<_> = (0..values).filter(|code| label.value(*code) == other).collect();
+            let expected = if codes.is_empty() { vec![] } else { vec![label.other()] };
+            assert_eq!(codes, expected, "{label:?}");
+            assert!(!matches!(label, Label::Errno | Label::Release) || label.value(label.other()) == other);
         }
     }
 
     #[test]
     fn every_value_is_safe_in_a_metric_name() {
-        let labels = Metric::ALL.iter().flat_map(|metric| metric.definition().labels);
+        let labels: BTreeSet<_> =
+            Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full)).collect();
         for label in labels {
             for code in 0..=u16::MAX {
                 let value = label.value(code);

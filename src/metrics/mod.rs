@@ -4,6 +4,7 @@ mod accumulator;
 pub mod catalogue;
 mod encoding;
 pub mod histogram;
+pub mod room;
 mod series;
 
 pub use accumulator::{Accumulator, ScopeId, Sink};

@@ -15,13 +15,16 @@
 //! Everything else is a desync.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::capability::Capabilities;
 use super::command::{Command, Grammar};
+use super::kept::{Asked, Context, Kept};
+use super::notes::{Notes, SlowCommand, Subject, word};
 use super::packet::Packet;
 use super::query::statement;
 use super::reply::{Reply, Step};
-use super::response::{ERR, StatusFlags, error_code};
+use super::response::{ERR, StatusFlags, error_code, tracked_schema};
 use super::session::{Observer, Outcome};
 use super::statements::Statements;
 use super::types::Reader;
@@ -41,6 +44,7 @@ struct Queued {
     /// Sequence id of the next packet of this exchange.
     sequence_id: u8,
     started: Timestamp,
+    kept: Option<Box<Kept>>,
 }
 
 /// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
@@ -65,6 +69,8 @@ pub(super) struct CommandPhase {
     /// What both sides can do.
     capabilities: Capabilities,
     queue: VecDeque<Queued>,
+    /// How many commands at the head of the queue have been told to be stalled.
+    stalled: usize,
     /// The answer to the queue's head.
     reply: Reply,
     /// When its first packet came.
@@ -78,15 +84,20 @@ pub(super) struct CommandPhase {
     /// Of the server's.
     server_passing: CarriesOn,
     statements: Statements,
+    /// The account the server accepted last, where somebody wants to be told of it.
+    user: Option<String>,
+    /// A backslash is an escape character in strings; none: nothing is known of the SQL mode.
+    escapes: Option<bool>,
     in_transaction: bool,
     quit: bool,
 }
 
 impl CommandPhase {
-    pub(super) fn new(capabilities: Capabilities) -> Self {
+    pub(super) fn new(capabilities: Capabilities, user: Option<String>) -> Self {
         Self {
             capabilities,
             queue: VecDeque::new(),
+            stalled: 0,
             reply: Reply::new(Grammar::Nothing),
             first_byte: None,
             upload: None,
@@ -94,6 +105,8 @@ impl CommandPhase {
             client_passing: CarriesOn::Nobody,
             server_passing: CarriesOn::Nobody,
             statements: Statements::default(),
+            user,
+            escapes: None,
             in_transaction: false,
             quit: false,
         }
@@ -139,8 +152,34 @@ impl CommandPhase {
         }
     }
 
+    /// How many commands have waited for the end of their answer for so long. They wait in the order in
+    /// which they were sent. Streams of a binary log have no end.
+    fn waiting(&self, now: Timestamp, stall: Duration) -> usize {
+        let old = self.queue.iter().take_while(|queued| now.since(queued.started) >= stall);
+        old.filter(|queued| queued.command.grammar() != Grammar::BinlogDump).count()
+    }
+
+    /// [`CommandPhase::stall`] has something to tell.
+    pub(super) fn is_stall_due(&self, now: Timestamp, stall: Duration) -> bool {
+        self.waiting(now, stall) != self.stalled
+    }
+
+    /// Tells how many commands more, or fewer, have waited for so long.
+    pub(super) fn stall(&mut self, now: Timestamp, stall: Duration, events: &mut Vec<Event>) {
+        self.set_stalled(self.waiting(now, stall), events);
+    }
+
+    fn set_stalled(&mut self, stalled: usize, events: &mut Vec<Event>) {
+        let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let change = count(stalled).saturating_sub(count(std::mem::replace(&mut self.stalled, stalled)));
+        if change != 0 {
+            events.push(Event::Stalled { change });
+        }
+    }
+
     /// Nothing waits for an answer any more, and what was open is gone.
     pub(super) fn end(&mut self, events: &mut Vec<Event>) {
+        self.set_stalled(0, events);
         for Queued { command, verb, .. } in self.queue.drain(..) {
             events.push(Event::CommandEnded { command, verb, answer: None });
         }
@@ -196,7 +235,11 @@ impl CommandPhase {
         }
         let verb = self.verb(command, packet);
         let started = to.clock.now();
-        self.queue.push_back(Queued { command, verb, sequence_id: 1, started });
+        // A command in front can still change the SQL mode.
+        let escapes = self.escapes.filter(|_| self.queue.is_empty());
+        let context = Context { capabilities: self.capabilities, escapes, statements: &mut self.statements };
+        let kept = Kept::of(command, verb, packet, context, to.notes);
+        self.queue.push_back(Queued { command, verb, sequence_id: 1, started, kept });
         match command {
             Command::CLONE => Err(OpaqueReason::Clone),
             Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
@@ -247,8 +290,16 @@ impl CommandPhase {
         let asked_before = self.reply.awaits_file();
         let step = self.reply.packet(packet, self.capabilities);
         // The client can use it before its definitions have passed.
-        if self.reply.take_statement_id().is_some_and(|id| self.statements.opened(id, verb)) {
+        if let Some(id) = self.reply.take_statement_id().filter(|id| self.statements.opened(*id, verb)) {
             to.events.push(Event::PreparedStatements { change: 1 });
+            if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
+                self.statements.set_digest(id, digest);
+            }
+        }
+        if self.reply.take_state_changed() && to.notes.wanted.wants(Subject::Schema) {
+            if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
+                to.notes.say(Subject::Schema, || word(schema));
+            }
         }
         match step {
             Step::More => {
@@ -268,13 +319,21 @@ impl CommandPhase {
 
     /// The head's answer is complete; what follows it would have the sequence id `next`.
     fn done(&mut self, next: u8, to: &mut Observer) {
-        let Some(Queued { command, verb, started, .. }) = self.queue.pop_front() else { return };
+        let Some(queued) = self.queue.pop_front() else { return };
+        let Queued { command, verb, started, .. } = queued;
         let tally = self.reply.tally();
         let now = to.clock.now();
         let first_byte = self.first_byte.take().unwrap_or(now).since(started);
-        let answer = Some(Answer { tally, took: now.since(started), first_byte });
-        to.events.push(Event::CommandEnded { command, verb, answer });
+        let answer = Answer { tally, took: now.since(started), first_byte };
+        to.events.push(Event::CommandEnded { command, verb, answer: Some(answer) });
+        self.note(&queued, answer.took, Some(&tally), to.notes);
+        if command.grammar() != Grammar::BinlogDump {
+            self.set_stalled(self.stalled.saturating_sub(1), to.events);
+        }
         self.apply(command, &tally, to.events);
+        if let Some(Kept::Asked(asked)) = queued.kept.map(|kept| *kept) {
+            self.settle(command, asked, tally.errno, to.notes);
+        }
         self.tail = Some((command.grammar(), next));
         if let Some(head) = self.queue.front() {
             self.reply = Reply::new(head.command.grammar());
@@ -287,10 +346,50 @@ impl CommandPhase {
     fn apply(&mut self, command: Command, tally: &Tally, events: &mut Vec<Event>) {
         if let Some(status) = self.reply.status() {
             self.transaction(status.contains(StatusFlags::IN_TRANS), events);
+            self.escapes = Some(!status.contains(StatusFlags::NO_BACKSLASH_ESCAPES));
         }
         let anew = matches!(command, Command::CHANGE_USER | Command::RESET_CONNECTION);
+        if anew {
+            self.escapes = None;
+        }
         if anew && tally.errno.is_none() {
             self.forget_statements(events);
+        }
+    }
+
+    /// The server has answered whom or what a command asks for.
+    fn settle(&mut self, command: Command, asked: Asked, errno: Option<u16>, notes: &mut Notes) {
+        if errno.is_none() {
+            if let Some(schema) = asked.schema {
+                notes.say(Subject::Schema, || schema);
+            }
+            if command == Command::CHANGE_USER {
+                self.user = asked.user;
+            }
+        } else if command == Command::CHANGE_USER
+            && self.queue.iter().all(|queued| queued.command != Command::CHANGE_USER)
+        {
+            notes.say(Subject::User, || self.user.clone().unwrap_or_default());
+        }
+    }
+
+    /// Tells of a command that was slow or failed; without a tally its answer did not come.
+    fn note(&self, queued: &Queued, took: Duration, tally: Option<&Tally>, notes: &mut Notes) {
+        let errno = tally.and_then(|tally| tally.errno);
+        if !notes.wanted.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
+            return;
+        }
+        let Queued { command, verb, kept, .. } = queued;
+        let (digest, traceparent) =
+            kept.as_ref().map(|kept| kept.statement(self.capabilities, self.escapes)).unwrap_or_default();
+        let (command, verb, answered) = (*command, *verb, tally.is_some());
+        notes.slow.push(SlowCommand { command, verb, took, errno, answered, digest, traceparent });
+    }
+
+    /// The connection ends: tells of the commands that have waited for long, and will in vain.
+    pub(super) fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
+        for queued in &self.queue {
+            self.note(queued, now.since(queued.started), None, notes);
         }
     }
 
@@ -328,7 +427,7 @@ impl CommandPhase {
 }
 
 /// The statement id behind the command byte; of a packet too short for it, one that no server gives.
-fn statement_id(packet: &Packet) -> u32 {
+pub(super) fn statement_id(packet: &Packet) -> u32 {
     Reader::new(packet.prefix.get(1..).unwrap_or_default()).u32("statement_id").unwrap_or(0)
 }
 

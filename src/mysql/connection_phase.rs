@@ -17,7 +17,10 @@
 
 use super::auth_plugin::AuthPlugin;
 use super::capability::Capabilities;
+use super::connector;
 use super::handshake::{self, HandshakeResponse, HandshakeV10};
+use super::kept::Asked;
+use super::notes::{Notes, Subject, UNREADABLE, word};
 use super::packet::Packet;
 use super::response::{EOF, ERR, OK, error_code};
 use super::session::{Observer, Outcome};
@@ -62,12 +65,15 @@ pub(super) struct ConnectionPhase {
     /// What the server offers, and from the handshake response on what both sides can do.
     capabilities: Capabilities,
     plugin: AuthPlugin,
+    /// Whom and what the client asks for, where somebody wants to be told of it.
+    asked: Asked,
 }
 
 impl ConnectionPhase {
     pub(super) fn new(opened: Timestamp) -> Self {
         let capabilities = Capabilities::default();
-        Self { state: State::Greeting, opened, capabilities, plugin: AuthPlugin::None }
+        let (plugin, asked) = (AuthPlugin::None, Asked::default());
+        Self { state: State::Greeting, opened, capabilities, plugin, asked }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -89,8 +95,18 @@ impl ConnectionPhase {
     }
 
     /// The client asked for TLS and then went on without.
-    pub(super) fn no_tls(&mut self) {
+    pub(super) fn no_tls(&mut self, notes: &mut Notes) {
         self.state = State::Authentication;
+        self.say_user(notes);
+    }
+
+    fn say_user(&self, notes: &mut Notes) {
+        notes.say(Subject::User, || self.asked.user.clone().unwrap_or_default());
+    }
+
+    /// Whom and what the client asked for.
+    pub(super) fn take_asked(&mut self) -> Asked {
+        std::mem::take(&mut self.asked)
     }
 
     /// The client has been greeted and the server has not decided about it.
@@ -98,7 +114,12 @@ impl ConnectionPhase {
         matches!(self.state, State::Handshake | State::TlsRequested | State::Authentication)
     }
 
-    pub(super) fn client_packet(&mut self, packet: &Packet, peers: &mut String) -> Outcome {
+    pub(super) fn client_packet(
+        &mut self,
+        packet: &Packet,
+        peers: &mut String,
+        to: &mut Observer,
+    ) -> Outcome {
         match self.state {
             State::Greeting => Err(OpaqueReason::NotMysql),
             State::Handshake => {
@@ -111,6 +132,22 @@ impl ConnectionPhase {
                 show(peers, " client=", response.client_name);
                 show(peers, "/", response.client_version);
                 let tls = self.capabilities.contains(Capabilities::SSL);
+                if to.notes.wanted.wants_session() {
+                    let user = response.user.map_or(UNREADABLE.to_owned(), word);
+                    self.asked = Asked { user: Some(user), schema: response.schema.map(word) };
+                }
+                if !tls {
+                    self.say_user(to.notes);
+                    if !response.client_name.is_empty() {
+                        let HandshakeResponse { client_name, client_version, .. } = response;
+                        let slash: &[u8] = if client_version.is_empty() { b"" } else { b"/" };
+                        let client = || word(&[client_name, slash, client_version].concat());
+                        to.notes.say(Subject::Client, client);
+                    }
+                    let (connector, series) =
+                        connector::identify(response.client_name, response.client_version);
+                    to.events.push(Event::Client { connector, series });
+                }
                 self.state = if tls { State::TlsRequested } else { State::Authentication };
                 Ok(())
             }
@@ -124,6 +161,10 @@ impl ConnectionPhase {
         peers: &mut String,
         to: &mut Observer,
     ) -> Outcome<Progress> {
+        if self.state == State::TlsRequested {
+            // The server takes the response for one without TLS.
+            self.say_user(to.notes);
+        }
         match (self.state, packet.first()) {
             (State::Refused(_), _) => {}
             (State::Greeting, _) => self.greeting(packet, peers, to)?,
@@ -162,6 +203,7 @@ impl ConnectionPhase {
             Some(handshake::PROTOCOL_V10) => {
                 let greeting = HandshakeV10::parse(packet.prefix).map_err(|_| OpaqueReason::NotMysql)?;
                 self.greeted(greeting.server_version, peers, to);
+                to.notes.say(Subject::ThreadId, || greeting.thread_id.to_string());
                 self.capabilities = greeting.capabilities;
                 self.plugin = AuthPlugin::from_name(greeting.auth_plugin);
                 self.state = State::Handshake;
@@ -188,6 +230,7 @@ impl ConnectionPhase {
         let after = to.clock.now().since(self.opened);
         to.events.push(Event::Greeting { flavor, release, after });
         show(peers, "server=", version);
+        to.notes.say(Subject::ServerVersion, || word(version));
     }
 
     fn authentication(&mut self, first: u8, packet: &Packet, to: &mut Observer) -> Outcome {

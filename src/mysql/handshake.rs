@@ -15,6 +15,8 @@ pub const ERR: u8 = 0xff;
 pub struct HandshakeV10<'a> {
     /// Human-readable server version.
     pub server_version: &'a [u8],
+    /// The server's number for the connection.
+    pub thread_id: u32,
     /// What the server can do.
     pub capabilities: Capabilities,
     /// `auth_plugin_name`; empty where the server names none.
@@ -30,14 +32,14 @@ impl<'a> HandshakeV10<'a> {
             return Err(ParseError::Invalid { field: "protocol_version", value: u64::from(version) });
         }
         let server_version = reader.nul_bytes("server_version")?;
-        reader.u32("thread_id")?;
+        let thread_id = reader.u32("thread_id")?;
         reader.bytes("auth_plugin_data_part_1", 8)?;
         reader.u8("filler")?;
         let lower = u32::from(reader.u16("capability_flags_1")?);
         if reader.rest().is_empty() {
             // Servers before 4.1 stop here.
             let capabilities = Capabilities::new(lower, 0);
-            return Ok(Self { server_version, capabilities, auth_plugin: &[] });
+            return Ok(Self { server_version, thread_id, capabilities, auth_plugin: &[] });
         }
         reader.u8("character_set")?;
         reader.u16("status_flags")?;
@@ -55,7 +57,7 @@ impl<'a> HandshakeV10<'a> {
             reader.bytes("auth_plugin_data_part_2", usize::from(auth_data_len).saturating_sub(8).max(13))?;
             auth_plugin = reader.rest().split(|byte| *byte == 0).next().unwrap_or_default();
         }
-        Ok(Self { server_version, capabilities, auth_plugin })
+        Ok(Self { server_version, thread_id, capabilities, auth_plugin })
     }
 }
 
@@ -66,6 +68,10 @@ pub struct HandshakeResponse<'a> {
     /// What the client says it can do. Servers decide by `SSL` in it, not by the packet's length,
     /// whether TLS comes next.
     pub capabilities: Capabilities,
+    /// The account's name; none in an SSLRequest, which ends before it.
+    pub user: Option<&'a [u8]>,
+    /// The schema to begin with, if it names one.
+    pub schema: Option<&'a [u8]>,
     /// `client_plugin_name`; empty where the client names none.
     pub auth_plugin: &'a [u8],
     /// The connection attribute `_client_name`.
@@ -75,13 +81,16 @@ pub struct HandshakeResponse<'a> {
 }
 
 impl<'a> HandshakeResponse<'a> {
-    /// Reads the client's first packet, given what the server offered. User name, schema and auth
-    /// response are passed over. What lies beyond the part of the packet that is kept stays empty.
+    /// Reads the client's first packet, given what the server offered. The auth response is passed over.
+    /// What lies beyond the part of the packet that is kept stays empty.
     pub fn parse(payload: &'a [u8], server: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         let lower = u32::from(reader.u16("capability_flags")?);
         if !Capabilities::new(lower, 0).contains(Capabilities::PROTOCOL_41) {
-            return Ok(Self { capabilities: Capabilities::new(lower, 0), ..Self::default() });
+            let capabilities = Capabilities::new(lower, 0);
+            let mut response = Self { capabilities, ..Self::default() };
+            let _ = response.read_rest_320(&mut reader);
+            return Ok(response);
         }
         let base = lower | u32::from(reader.u16("capability_flags")?) << 16;
         reader.u32("max_packet_size")?;
@@ -96,8 +105,19 @@ impl<'a> HandshakeResponse<'a> {
         Ok(response)
     }
 
+    fn read_rest_320(&mut self, reader: &mut Reader<'a>) -> Result<(), ParseError> {
+        reader.bytes("max_packet_size", 3)?;
+        self.user = Some(reader.nul_bytes("username")?);
+        if self.capabilities.contains(Capabilities::CONNECT_WITH_DB) {
+            reader.nul_bytes("auth_response")?;
+            let rest = reader.rest();
+            self.schema = Some(reader.nul_bytes("database").unwrap_or(rest));
+        }
+        Ok(())
+    }
+
     fn read_rest(&mut self, reader: &mut Reader<'a>, capabilities: Capabilities) -> Result<(), ParseError> {
-        reader.nul_bytes("username")?;
+        self.user = Some(reader.nul_bytes("username")?);
         if capabilities.contains(Capabilities::PLUGIN_AUTH_LENENC) {
             reader.lenenc_bytes("auth_response")?;
         } else if capabilities.contains(Capabilities::SECURE_CONNECTION) {
@@ -107,7 +127,7 @@ impl<'a> HandshakeResponse<'a> {
             reader.nul_bytes("auth_response")?;
         }
         if capabilities.contains(Capabilities::CONNECT_WITH_DB) {
-            reader.nul_bytes("database")?;
+            self.schema = Some(reader.nul_bytes("database")?);
         }
         if capabilities.contains(Capabilities::PLUGIN_AUTH) {
             self.auth_plugin = reader.nul_bytes("client_plugin_name")?;
@@ -125,6 +145,40 @@ impl<'a> HandshakeResponse<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// `COM_CHANGE_USER`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeUser<'a> {
+    /// The account's name.
+    pub user: &'a [u8],
+    /// The schema to go on with; empty for none. None: it lies beyond the part of the packet that is kept.
+    pub schema: Option<&'a [u8]>,
+}
+
+impl<'a> ChangeUser<'a> {
+    /// Reads a payload that begins with 0x11. The auth response is passed over.
+    pub fn parse(payload: &'a [u8], capabilities: Capabilities) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(payload);
+        reader.u8("command")?;
+        let mut this = Self { user: reader.nul_bytes("user")?, schema: None };
+        this.schema = this.read_schema(&mut reader, capabilities).ok();
+        Ok(this)
+    }
+
+    fn read_schema(
+        &self,
+        reader: &mut Reader<'a>,
+        capabilities: Capabilities,
+    ) -> Result<&'a [u8], ParseError> {
+        if capabilities.contains(Capabilities::SECURE_CONNECTION) {
+            let len = reader.u8("auth_response_length")?;
+            reader.bytes("auth_response", usize::from(len))?;
+        } else {
+            reader.nul_bytes("auth_response")?;
+        }
+        reader.nul_bytes("schema")
     }
 }
 
@@ -197,6 +251,7 @@ mod tests {
         response.extend(b"app\0\x03pwddemo\0caching_sha2_password\0\x2e");
         response.extend(b"\x0c_client_name\x08libmysql\x0f_client_version\x058.0.1");
         let hello = HandshakeResponse::parse(&response, flags).unwrap();
+        assert_eq!((hello.user, hello.schema), (Some(&b"app"[..]), Some(&b"demo"[..])));
         assert_eq!(hello.auth_plugin, b"caching_sha2_password");
         assert_eq!((hello.client_name, hello.client_version), (&b"libmysql"[..], &b"8.0.1"[..]));
         // A server without PLUGIN_AUTH_LENENC reads one byte of length, which here is the same.
@@ -207,9 +262,25 @@ mod tests {
     }
 
     #[test]
+    fn who_a_client_changes_to() {
+        let payload = b"\x11app\0\x03pwdshop\0\x21\0";
+        let read = |payload, capabilities| ChangeUser::parse(payload, capabilities);
+        let expected = ChangeUser { user: b"app", schema: Some(b"shop") };
+        assert_eq!(read(payload, Capabilities::SECURE_CONNECTION), Ok(expected));
+        let old = b"\x11app\0pwd\0\0";
+        assert_eq!(read(old, Capabilities::default()), Ok(ChangeUser { user: b"app", schema: Some(b"") }));
+        let cut = ChangeUser { user: b"app", schema: None };
+        assert_eq!(read(&payload[..9], Capabilities::SECURE_CONNECTION), Ok(cut));
+        assert_eq!(read(b"\x11app", Capabilities::default()), Err(ParseError::Truncated { field: "user" }));
+    }
+
+    #[test]
     fn the_response_320_has_sixteen_bits() {
         let hello = HandshakeResponse::parse(b"\x05\x00\xff\xff\xffroot\0", Capabilities::default());
         let hello = hello.unwrap();
         assert_eq!(hello.capabilities, Capabilities::new(5, 0));
+        assert_eq!((hello.user, hello.schema), (Some(&b"root"[..]), None));
+        let hello = HandshakeResponse::parse(b"\x08\0\xff\xff\xffapp\0secret\0shop", Capabilities::default());
+        assert_eq!(hello.unwrap().schema, Some(&b"shop"[..]));
     }
 }

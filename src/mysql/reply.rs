@@ -71,6 +71,8 @@ pub struct Reply {
     tally: Tally,
     status: Option<StatusFlags>,
     statement_id: Option<u32>,
+    /// The last packet said that the session's state has changed.
+    state_changed: bool,
 }
 
 impl Reply {
@@ -85,6 +87,7 @@ impl Reply {
             tally: Tally::default(),
             status: None,
             statement_id: None,
+            state_changed: false,
         }
     }
 
@@ -103,6 +106,11 @@ impl Reply {
     /// The statement that was prepared; told once.
     pub fn take_statement_id(&mut self) -> Option<u32> {
         self.statement_id.take()
+    }
+
+    /// The last packet is an OK that tells how the session's state has changed; told once.
+    pub fn take_state_changed(&mut self) -> bool {
+        std::mem::take(&mut self.state_changed)
     }
 
     /// No packet of it has come.
@@ -236,6 +244,7 @@ impl Reply {
     fn ok(&mut self, packet: &Packet, capabilities: Capabilities) -> Result<Step, Step> {
         let ok = OkPacket::parse(packet.prefix, capabilities)?;
         self.tally.affected_rows = self.tally.affected_rows.saturating_add(ok.affected_rows);
+        self.state_changed = ok.status_flags.contains(StatusFlags::SESSION_STATE_CHANGED);
         Ok(self.end_of_result(ok.status_flags, ok.warnings))
     }
 

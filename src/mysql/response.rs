@@ -28,6 +28,10 @@ impl StatusFlags {
 
     /// `SERVER_QUERY_NO_INDEX_USED`.
     pub const NO_INDEX_USED: Self = Self(0x0020);
+    /// `SERVER_STATUS_NO_BACKSLASH_ESCAPES`: a backslash in a string is a backslash.
+    pub const NO_BACKSLASH_ESCAPES: Self = Self(0x0200);
+    /// `SERVER_SESSION_STATE_CHANGED`: the OK packet says how.
+    pub const SESSION_STATE_CHANGED: Self = Self(0x4000);
     /// `SERVER_QUERY_WAS_SLOW`.
     pub const QUERY_WAS_SLOW: Self = Self(0x0800);
 
@@ -89,6 +93,28 @@ impl EofPacket {
         let status_flags = StatusFlags(reader.u16("status_flags")?);
         Ok(Self { warnings, status_flags })
     }
+}
+
+/// The schema that an OK packet with [`StatusFlags::SESSION_STATE_CHANGED`] says is the current one from now
+/// on (MySQL manual, "OK_Packet", `SESSION_TRACK_SCHEMA`); none where it says nothing of it.
+#[must_use]
+pub fn tracked_schema(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
+    const SCHEMA: u8 = 1;
+    let known = Capabilities::PROTOCOL_41 | Capabilities::SESSION_TRACK;
+    let mut reader = Reader::new(capabilities.contains(known).then_some(payload)?);
+    reader.u8("header").ok()?;
+    reader.lenenc_int("affected_rows").ok()?;
+    reader.lenenc_int("last_insert_id").ok()?;
+    reader.u32("status_flags, warnings").ok()?;
+    reader.lenenc_bytes("info").ok()?;
+    reader.lenenc_int("length of session state").ok()?;
+    let mut schema = None;
+    while let (Ok(kind), Ok(data)) = (reader.u8("type"), reader.lenenc_bytes("data")) {
+        if kind == SCHEMA {
+            schema = Reader::new(data).lenenc_bytes("schema").ok();
+        }
+    }
+    schema
 }
 
 /// Reads `error_code` of an ERR packet. 0xffff is MariaDB's progress report, which is no error.

@@ -11,9 +11,12 @@
 //! Anything that cannot stand where it stands ends the session with an [`OpaqueReason`]; the bytes go
 //! on. The transition tables are in `connection_phase.rs` and `command_phase.rs`.
 
+use std::time::Duration;
+
 use super::capability::Capabilities;
 use super::command_phase::CommandPhase;
 use super::connection_phase::{ConnectionPhase, Progress};
+use super::notes::{Notes, Subject, Wanted};
 use super::packet::Packet;
 use super::trail::Trail;
 use crate::clock::{Clock, Timestamp};
@@ -25,6 +28,10 @@ const KEEP_CONNECTION_PHASE: usize = 4096;
 const KEEP_COMMAND: usize = 512;
 /// The fields that are read of an answer's packets.
 const KEEP_ANSWER: usize = 64;
+/// The front of a statement of which a digest is wanted.
+const KEEP_STATEMENT: usize = 1024;
+/// The session state in an OK packet, if the schema is wanted.
+const KEEP_SESSION_STATE: usize = 512;
 
 /// Where events go, and the time of the callback they come from.
 pub struct Observer<'a, 'c> {
@@ -32,6 +39,8 @@ pub struct Observer<'a, 'c> {
     pub events: &'a mut Vec<Event>,
     /// The clock of this callback.
     pub clock: &'a mut Clock<'c>,
+    /// What is told besides.
+    pub notes: &'a mut Notes,
 }
 
 /// What a packet leads to, or why inspection ends.
@@ -62,9 +71,11 @@ impl Session {
 
     /// How much of each coming packet of `sender` this session looks at, in bytes.
     #[must_use]
-    pub fn keep(&self, sender: Sender) -> usize {
+    pub fn keep(&self, sender: Sender, wanted: &Wanted) -> usize {
         match (&self.part, sender) {
             (Part::Connection(_), _) => KEEP_CONNECTION_PHASE,
+            (Part::Command(_), Sender::Client) if wanted.slow_after.is_some() => KEEP_STATEMENT,
+            (Part::Command(_), Sender::Server) if wanted.wants(Subject::Schema) => KEEP_SESSION_STATE,
             (Part::Command(_), Sender::Client) => KEEP_COMMAND,
             (Part::Command(_), Sender::Server) => KEEP_ANSWER,
         }
@@ -86,9 +97,9 @@ impl Session {
     }
 
     /// The client asked for TLS and then went on without.
-    pub fn no_tls(&mut self) {
+    pub fn no_tls(&mut self, notes: &mut Notes) {
         if let Part::Connection(connection) = &mut self.part {
-            connection.no_tls();
+            connection.no_tls(notes);
         }
     }
 
@@ -103,12 +114,18 @@ impl Session {
         self.trail.push(sender, packet.length, packet.sequence_id, self.phase());
         match (&mut self.part, sender) {
             (Part::Connection(connection), Sender::Client) => {
-                connection.client_packet(packet, &mut self.peers)
+                connection.client_packet(packet, &mut self.peers, to)
             }
             (Part::Connection(connection), Sender::Server) => {
                 match connection.server_packet(packet, &mut self.peers, to)? {
                     Progress::Stays => Ok(()),
-                    Progress::Accepted(capabilities) => self.accepted(capabilities),
+                    Progress::Accepted(capabilities) => {
+                        let asked = connection.take_asked();
+                        if let Some(schema) = asked.schema {
+                            to.notes.say(Subject::Schema, || schema);
+                        }
+                        self.accepted(capabilities, asked.user)
+                    }
                 }
             }
             (Part::Command(commands), Sender::Client) => commands.client_packet(packet, to),
@@ -120,6 +137,26 @@ impl Session {
     pub fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
         if let Part::Command(commands) = &mut self.part {
             commands.packet_end(sender, sequence_id);
+        }
+    }
+
+    /// [`Session::stall`] has something to tell.
+    #[must_use]
+    pub fn is_stall_due(&self, now: Timestamp, stall: Duration) -> bool {
+        matches!(&self.part, Part::Command(commands) if commands.is_stall_due(now, stall))
+    }
+
+    /// Tells how many commands more, or fewer, have waited for the end of their answers for so long.
+    pub fn stall(&mut self, now: Timestamp, stall: Duration, events: &mut Vec<Event>) {
+        if let Part::Command(commands) = &mut self.part {
+            commands.stall(now, stall, events);
+        }
+    }
+
+    /// The connection ends: tells of commands that have waited for long, and will in vain.
+    pub fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
+        if let Part::Command(commands) = &self.part {
+            commands.note_unanswered(now, notes);
         }
     }
 
@@ -146,12 +183,14 @@ impl Session {
     }
 
     /// Compression begins right behind the OK, which is not compressed.
-    fn accepted(&mut self, capabilities: Capabilities) -> Outcome {
-        self.part = Part::Command(CommandPhase::new(capabilities));
+    fn accepted(&mut self, capabilities: Capabilities, user: Option<String>) -> Outcome {
+        self.part = Part::Command(CommandPhase::new(capabilities, user));
         let compression = Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
         if capabilities.intersects(compression) { Err(OpaqueReason::Compressed) } else { Ok(()) }
     }
 }
 
+#[cfg(test)]
+mod notes_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,7 @@
-//! The prepared statements of a connection: their ids and verbs, 8 bytes each.
+//! The prepared statements of a connection: their ids and verbs, 8 bytes each; and digests of some, where
+//! somebody wants to be told of slow commands.
+
+use std::rc::Rc;
 
 use super::verb::Verb;
 
@@ -6,6 +9,8 @@ use super::verb::Verb;
 const MOST: usize = 16_382;
 /// In COM_STMT_EXECUTE: the statement prepared last (MariaDB).
 const LAST_PREPARED: u32 = 0xffff_ffff;
+/// So many statements have a digest at the most, the oldest ones.
+const MOST_DIGESTS: usize = 256;
 
 /// Statements that are open, by id.
 #[derive(Debug, Default)]
@@ -14,6 +19,10 @@ pub struct Statements {
     open: Vec<(u32, Verb)>,
     /// Of the newest COM_STMT_PREPARE, answered or not.
     last: Option<Verb>,
+    /// Of statements that are open, by id.
+    digests: Vec<(u32, Rc<str>)>,
+    /// Of the newest COM_STMT_PREPARE.
+    last_digest: Option<Rc<str>>,
 }
 
 impl Statements {
@@ -33,8 +42,31 @@ impl Statements {
         }
     }
 
+    /// What the newest COM_STMT_PREPARE asks to prepare.
+    pub fn set_last_digest(&mut self, digest: Rc<str>) {
+        self.last_digest = Some(digest);
+    }
+
+    /// The digest of a statement that was just opened.
+    pub fn set_digest(&mut self, id: u32, digest: Rc<str>) {
+        if self.digests.len() < MOST_DIGESTS {
+            self.digests.push((id, digest));
+        }
+    }
+
+    /// The digest of what executing a statement executes, if it has one.
+    #[must_use]
+    pub fn digest(&self, id: u32) -> Option<Rc<str>> {
+        if id == LAST_PREPARED {
+            return self.last_digest.clone();
+        }
+        let found = self.digests.iter().find(|(open, _)| *open == id);
+        found.map(|(_, digest)| Rc::clone(digest))
+    }
+
     /// The client closes one. Says whether it was open.
     pub fn closed(&mut self, id: u32) -> bool {
+        self.digests.retain(|(open, _)| *open != id);
         let found = self.find(id);
         if let Ok(index) = found {
             self.open.remove(index);
@@ -44,6 +76,7 @@ impl Statements {
 
     /// All are gone. Says how many that were.
     pub fn clear(&mut self) -> usize {
+        self.digests = Vec::new();
         std::mem::take(&mut self.open).len()
     }
 
@@ -79,6 +112,21 @@ mod tests {
         assert!(statements.closed(3));
         assert!(!statements.closed(3));
         assert_eq!(statements.clear(), 1);
+    }
+
+    #[test]
+    fn digests_come_and_go_with_their_statements() {
+        let mut statements = Statements::default();
+        statements.set_last_digest("a".into());
+        for id in 0..300 {
+            statements.set_digest(id, format!("{id}").into());
+        }
+        assert_eq!(statements.digest(LAST_PREPARED).as_deref(), Some("a"));
+        assert_eq!((statements.digest(255).as_deref(), statements.digest(256)), (Some("255"), None));
+        statements.closed(255);
+        assert_eq!(statements.digest(255), None);
+        statements.clear();
+        assert_eq!(statements.digest(0), None);
     }
 
     #[test]

@@ -82,6 +82,21 @@ pub fn verb(text: &[u8]) -> Verb {
     }
 }
 
+/// The schema that a USE of which `text` is the beginning asks for.
+#[must_use]
+pub fn used(text: &[u8]) -> Option<&[u8]> {
+    let mut words = Words { rest: text };
+    words.next()?;
+    words.skip_space();
+    match words.rest.strip_prefix(b"`") {
+        Some(quoted) => quoted.split(|byte| *byte == b'`').next(),
+        None => match words.token()? {
+            Token::Word(word) => Some(word),
+            _ => None,
+        },
+    }
+}
+
 fn is(word: &[u8], keyword: &[u8]) -> bool {
     word.eq_ignore_ascii_case(keyword)
 }
@@ -246,6 +261,19 @@ fn after<'a>(text: &'a [u8], mark: &[u8]) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn schemas_of_use() {
+        for (text, schema) in [
+            ("USE shop", Some("shop")),
+            ("/* x */ use `my shop`;", Some("my shop")),
+            ("use shop;SELECT 1", Some("shop")),
+            ("USE", None),
+            ("USE 'x'", None),
+        ] {
+            assert_eq!(used(text.as_bytes()), schema.map(str::as_bytes), "{text}");
+        }
+    }
 
     #[test]
     fn verbs_of_statements() {

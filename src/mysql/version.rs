@@ -97,15 +97,19 @@ impl Release {
 #[must_use]
 pub fn identify(server_version: &[u8]) -> (Flavor, Release) {
     let text = server_version.strip_prefix(REPLICATION_PREFIX).unwrap_or(server_version);
-    let release = number(text).and_then(|(major, rest)| {
-        let (minor, _) = number(rest.strip_prefix(b".")?)?;
-        Some(Release::known(major, minor))
-    });
+    let release = major_minor(text).map(|(major, minor)| Release::known(major, minor));
     let unmarked = if release.is_some() { Flavor::Mysql } else { Flavor::Other };
     let lower = text.to_ascii_lowercase();
     let says = |mark: &[u8]| lower.windows(mark.len()).any(|window| window == mark);
     let marked = MARKS.iter().find(|(mark, _)| says(mark)).map(|(_, flavor)| *flavor);
     (marked.unwrap_or(unmarked), release.unwrap_or(Release::OTHER))
+}
+
+/// The first two numbers of a version text.
+pub(super) fn major_minor(text: &[u8]) -> Option<(u8, u8)> {
+    let (major, rest) = number(text)?;
+    let (minor, _) = number(rest.strip_prefix(b".")?)?;
+    Some((major, minor))
 }
 
 /// A decimal number at the front, and what follows it.

@@ -26,7 +26,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let direction = self.direction.label();
         let destination = self.destination.map_or("unknown".to_owned(), |address| address.to_string());
         let cluster = cluster_name().unwrap_or_else(|| "unknown".to_owned());

@@ -40,6 +40,15 @@ unsafe extern "C" {
         value: *mut *mut u8,
         value_size: *mut usize,
     ) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        argument: *const u8,
+        argument_size: usize,
+        result: *mut *mut u8,
+        result_size: *mut usize,
+    ) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
         key_size: usize,
@@ -147,6 +156,35 @@ pub(super) fn property(path: &str) -> Result<Option<Vec<u8>>, Status> {
         Err(Status::NOT_FOUND) => Ok(None),
         Err(status) => Err(status),
     }
+}
+
+/// Sets filter state of the connection: `wasm.` and this path of one segment.
+pub(super) fn set_property(path: &str, value: &str) -> Result<(), Status> {
+    // SAFETY: `path` and `value` outlive the call.
+    Status::check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
+}
+
+/// Says that the filter state at this path is a text. Only the root context can, while it is configured.
+pub(super) fn declare_text(path: &str) -> Result<(), Status> {
+    const FUNCTION: &str = "declare_property";
+    // Envoy's DeclarePropertyArguments: `name` (1) and `type` (3), which is String (1).
+    let len = u8::try_from(path.len()).unwrap_or(u8::MAX).min(0x7f);
+    let name = path.as_bytes().get(..usize::from(len)).unwrap_or_default();
+    let argument = [&[0x0a, len], name, &[0x18, 0x01]].concat();
+    let (mut data, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the function's name and the argument outlive the call; the other pointers are to live locals.
+    let status = unsafe {
+        proxy_call_foreign_function(
+            FUNCTION.as_ptr(),
+            FUNCTION.len(),
+            argument.as_ptr(),
+            argument.len(),
+            &mut data,
+            &mut size,
+        )
+    };
+    drop(taken(data, size));
+    Status::check(status)
 }
 
 /// What the VMs with one `vm_id` share under `key`, over all workers and configurations; none where none

@@ -37,14 +37,9 @@ impl Journal {
         if level > self.level {
             return;
         }
-        let now = host::now();
         let mut minute = self.minute.get();
-        if minute.lines == 0 || now.since(minute.began) >= MINUTE {
-            if minute.withheld > 0 {
-                let Minute { withheld, .. } = minute;
-                host::log(Level::Warn, &format!("event=log_limit withheld={withheld}"));
-            }
-            minute = Minute { began: now, ..Minute::default() };
+        if minute.lines == 0 {
+            minute.began = host::now();
         }
         if minute.lines < self.max_per_minute {
             minute.lines = minute.lines.saturating_add(1);
@@ -53,5 +48,17 @@ impl Journal {
             minute.withheld = minute.withheld.saturating_add(1);
         }
         self.minute.set(minute);
+    }
+
+    /// Some time has gone by. A minute ends here and not where a line is written, so that a storm of lines
+    /// that are withheld costs nothing, and is told of also when it is over.
+    pub(super) fn tick(&self) {
+        let Minute { began, lines, withheld } = self.minute.get();
+        if lines > 0 && host::now().since(began) >= MINUTE {
+            self.minute.set(Minute::default());
+            if withheld > 0 {
+                host::log(Level::Warn, &format!("event=log_limit withheld={withheld}"));
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The only part that knows proxy-wasm: contexts, host calls, and nothing that decides.
 
+mod access_log;
 mod advice;
 mod host;
 mod journal;
@@ -7,6 +8,7 @@ mod memory;
 mod newest;
 mod root;
 mod shared;
+mod slow_log;
 mod stream;
 mod tracked;
 

@@ -47,6 +47,9 @@ impl Root {
         let shared = Shared::new(config);
         shared.journal.line(Level::Info, || format!("event=configured version={VERSION} commit={COMMIT}"));
         shared.announce();
+        if let Some(keys) = &shared.access_log {
+            keys.declare(&shared.journal);
+        }
         self.shared = Some(Rc::new(shared));
         true
     }

@@ -5,6 +5,7 @@ use std::rc::Weak;
 
 use log::Level;
 
+use super::access_log::Keys;
 use super::advice::ToldPorts;
 use super::host::{self, HostMetrics, Status};
 use super::journal::Journal;
@@ -14,12 +15,15 @@ use super::tracked::{Labels, Tracked};
 use crate::config::Config;
 use crate::event::Event;
 use crate::metrics::{Accumulator, ScopeId};
+use crate::mysql::notes::Notes;
 use crate::ports;
 
 /// The configuration, its metrics, and its connections.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) journal: Journal,
+    /// None: no access-log state is asked for.
+    pub(super) access_log: Option<Keys>,
     metrics: RefCell<Accumulator>,
     memory: Cell<Option<VmMemory>>,
     /// With their context ids; those that have ended go with the next tick.
@@ -28,6 +32,7 @@ pub(super) struct Shared {
     pub(super) told_ports: RefCell<ToldPorts>,
     /// Reused by every callback so that none allocates.
     scratch: Cell<Vec<Event>>,
+    notes: Cell<Notes>,
 }
 
 impl Shared {
@@ -36,24 +41,29 @@ impl Shared {
         let accumulator = Accumulator::new(metrics.profile, metrics.labels.clone(), metrics.max_series);
         Self {
             journal: Journal::new(&config.log),
+            access_log: Keys::new(&config.access_log),
             metrics: RefCell::new(accumulator),
             memory: Cell::new(Some(VmMemory::new())),
             connections: RefCell::default(),
             newest: Newest::new(),
             told_ports: RefCell::default(),
             scratch: Cell::default(),
+            notes: Cell::default(),
             config,
         }
     }
 
-    /// An empty list for the events of one callback; give it back with [`Shared::put_back`].
-    pub(super) fn events(&self) -> Vec<Event> {
-        self.scratch.take()
+    /// Empty lists for what one callback tells; give them back with [`Shared::put_back`].
+    pub(super) fn lists(&self) -> (Vec<Event>, Notes) {
+        (self.scratch.take(), self.notes.take())
     }
 
-    pub(super) fn put_back(&self, mut events: Vec<Event>) {
+    pub(super) fn put_back(&self, mut events: Vec<Event>, mut notes: Notes) {
         events.clear();
+        notes.said.clear();
+        notes.slow.clear();
         self.scratch.set(events);
+        self.notes.set(notes);
     }
 
     /// Tells the log that the host refused a call.
@@ -96,6 +106,7 @@ impl Shared {
 
     /// Looks at the connections and counts the tick.
     pub(super) fn tick(&self) {
+        self.journal.tick();
         self.tick_connections();
         let change = self.with_memory(VmMemory::change);
         self.with_metrics(|metrics| metrics.tick(change));
@@ -114,7 +125,7 @@ impl Shared {
             let Some(tracked) = tracked.upgrade() else { continue };
             let Ok(mut tracked) = tracked.try_borrow_mut() else { continue };
             let newer = newest.filter(|newest| tracked.follows(newest)).map(|newest| newest.mode);
-            let wanted = tracked.connection.is_due(now) || newer.is_some();
+            let wanted = tracked.is_due(now) || newer.is_some();
             if wanted && host::set_effective_context(*context_id).is_ok() {
                 tracked.tick(self, now, newer);
             }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::connection::{Chunk, Connection, Verdict};
 use crate::event::{ClosedBy, Event, Sender};
 use crate::metrics::label_value;
+use crate::mysql::notes::Notes;
 use crate::mysql::session::Observer;
 
 /// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
@@ -35,16 +36,16 @@ impl Stream {
         Self { context_id, shared, tracked: None }
     }
 
-    fn handle<T>(&self, what: impl FnOnce(&mut Connection, &mut Vec<Event>) -> T) -> Option<T> {
+    fn handle<T>(&self, what: impl FnOnce(&mut Connection, &mut Vec<Event>, &mut Notes) -> T) -> Option<T> {
         let (Some(shared), Some(tracked)) = (&self.shared, &self.tracked) else { return None };
         tracked.try_borrow_mut().ok().map(|mut tracked| tracked.handle(shared, what))
     }
 
     fn data(&self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) -> Action {
-        let verdict = self.handle(|connection, events| {
+        let verdict = self.handle(|connection, events, notes| {
             let mut clock = Clock::new(&host::now);
             let chunk = HostChunk { buffer, size };
-            let mut to = Observer { events, clock: &mut clock };
+            let mut to = Observer { events, clock: &mut clock, notes };
             connection.handle_data(sender, &chunk, end_stream, &mut to)
         });
         match (verdict, &self.shared) {
@@ -65,7 +66,12 @@ impl Stream {
     }
 
     fn close(&mut self, by: impl FnOnce() -> ClosedBy) {
-        self.handle(|connection, events| connection.handle_close(by, events));
+        self.handle(|connection, events, notes| {
+            if notes.wanted.slow_after.is_some() {
+                connection.note_unanswered(host::now(), notes);
+            }
+            connection.handle_close(by, events);
+        });
         let (Some(shared), Some(_)) = (&self.shared, self.tracked.take()) else { return };
         // A plugin that has ended ticks no more.
         if shared.has_ended() {

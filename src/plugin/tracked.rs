@@ -7,16 +7,19 @@ use std::rc::Rc;
 
 use log::Level;
 
+use super::access_log::State;
 use super::advice::{self, Place};
 use super::host;
 use super::newest::Told;
 use super::shared::Shared;
+use super::slow_log;
 use super::stream::{attribute, cluster_name, integer};
 use crate::clock::Timestamp;
 use crate::config::{self, Mode, ProxyProtocol};
 use crate::connection::{Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
 use crate::event::{Direction, Event, Protocol};
 use crate::metrics::{ScopeId, ScopeLabel};
+use crate::mysql::notes::{Notes, Wanted};
 use crate::ports;
 use crate::proxy_protocol::Endpoints;
 
@@ -48,6 +51,10 @@ pub(super) struct Tracked {
     /// The name of the rule that matched.
     rule: Option<Rc<str>>,
     scope: Option<ScopeId>,
+    /// What the core is to tell besides events.
+    wanted: Wanted,
+    /// None: no access-log state is asked for.
+    state: Option<Box<State>>,
 }
 
 impl Tracked {
@@ -73,11 +80,14 @@ impl Tracked {
         let rules = (config.mode == Mode::Active).then_some(&policy.proxy_protocol);
         let (peer, front) = rules.map_or((None, None), |rules| front(rules, destination, expected));
         let greeting_timeout = policy.greeting_timeout;
+        let mut wanted = shared.access_log.as_ref().map(|keys| keys.wanted()).unwrap_or_default();
+        wanted.slow_after = policy.slow_command;
         Rc::new(RefCell::new(Self {
             connection: Connection::new(Setup {
                 inspection,
                 expected,
                 greeting_timeout,
+                stall: config.metrics.stall,
                 opened: host::now(),
                 front,
             }),
@@ -92,6 +102,8 @@ impl Tracked {
             },
             rule: policy.name.as_deref().map(Rc::from),
             scope: None,
+            wanted,
+            state: shared.access_log.as_ref().map(|_| Box::default()),
         }))
     }
 
@@ -100,16 +112,22 @@ impl Tracked {
         newest.mode != self.mode && self.connection.opened() < newest.since
     }
 
+    /// [`Tracked::tick`] has something to do.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.connection.is_due(now) || self.state.as_ref().is_some_and(|state| state.is_due())
+    }
+
     /// Lets the connection take something and records what it tells.
     pub(super) fn handle<T>(
         &mut self,
         shared: &Shared,
-        what: impl FnOnce(&mut Connection, &mut Vec<Event>) -> T,
+        what: impl FnOnce(&mut Connection, &mut Vec<Event>, &mut Notes) -> T,
     ) -> T {
-        let mut events = shared.events();
-        let answer = what(&mut self.connection, &mut events);
-        self.record(shared, &events);
-        shared.put_back(events);
+        let (mut events, mut notes) = shared.lists();
+        notes.wanted = self.wanted;
+        let answer = what(&mut self.connection, &mut events, &mut notes);
+        self.record(shared, &events, &mut notes);
+        shared.put_back(events, notes);
         answer
     }
 
@@ -118,12 +136,17 @@ impl Tracked {
     pub(super) fn tick(&mut self, shared: &Shared, now: Timestamp, newer: Option<Mode>) {
         self.mode = newer.unwrap_or(self.mode);
         let inert = newer.is_some_and(|mode| mode != Mode::Active);
-        let (held, verdict) = self.handle(shared, |connection, events| {
+        let (held, verdict) = self.handle(shared, |connection, events, _| {
             if newer == Some(Mode::Off) {
                 connection.handle_off(events);
             }
             (inert && connection.handle_inert(events), connection.handle_tick(now, events))
         });
+        if let (Some(keys), Some(state)) = (&shared.access_log, &mut self.state) {
+            if state.is_due() {
+                state.tell(keys, &shared.journal);
+            }
+        }
         if held {
             if let Err(status) = host::go_on() {
                 shared.refused("continue_stream", status);
@@ -138,7 +161,7 @@ impl Tracked {
 
     /// Records what happened. Where no rule names the destination it is Envoy's cluster, which is
     /// chosen after this filter's first callback: so it is asked for when there is something to record.
-    fn record(&mut self, shared: &Shared, events: &[Event]) {
+    fn record(&mut self, shared: &Shared, events: &[Event], notes: &mut Notes) {
         if events.is_empty() {
             return;
         }
@@ -148,6 +171,15 @@ impl Tracked {
             None => shared.scope(labels, &cluster_name().unwrap_or_else(|| "passthrough".to_owned())),
         });
         shared.record(scope, events);
+        if let (Some(keys), Some(state)) = (&shared.access_log, &mut self.state) {
+            state.take(keys, events, notes, &shared.journal);
+            if let Some(source) = self.connection.source() {
+                state.source(keys, source, &shared.journal);
+            }
+        }
+        for slow in &notes.slow {
+            slow_log::line(&shared.journal, &self.place, self.rule.as_deref(), slow);
+        }
         for event in events {
             match event {
                 Event::GreetingTimeout => advice::greeting_timeout(&shared.journal, &self.place),

@@ -73,6 +73,7 @@ fn lines_are_limited_and_what_is_withheld_is_told() {
     desync();
     assert_eq!(vm.log(), []);
     vm.advance(Duration::from_secs(1));
+    plugin.tick();
     desync();
     assert_eq!(vm.log(), [(3, "event=log_limit withheld=4".to_owned()), line]);
 

@@ -17,6 +17,7 @@ mod host;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod cost;
 mod faults;
 mod first_word;
@@ -27,6 +28,7 @@ mod proxy_protocol;
 mod scripts;
 mod session;
 mod silence;
+mod slow;
 
 use host::Vm;
 
@@ -88,8 +90,13 @@ fn sum(vm: &Vm, name: &str, labels: &[&str]) -> u64 {
 /// Every gauge but the VM's own has to be back at zero when no connection is open.
 fn assert_gauges_are_zero(vm: &Vm) {
     for (name, value) in vm.metrics() {
-        let gauges =
-            ["connections_active", "commands_in_flight", "prepared_statements_open", "transactions_open"];
+        let gauges = [
+            "connections_active",
+            "commands_in_flight",
+            "commands_stalled",
+            "prepared_statements_open",
+            "transactions_open",
+        ];
         if gauges.iter().any(|gauge| name.ends_with(gauge)) {
             assert_eq!(value, 0, "{name}");
         }

@@ -23,7 +23,7 @@ const PROFILES: [(Profile, &str, &str); 3] = [
          commands_total{command=ping} 1
          commands_total{command=query} 6
          commands_total{command=quit} 1
-         errors_total{errno=1146} 1
+         errors_total{errno=other} 1
          bytes_total{sender=client} 474
          bytes_total{sender=server} 497",
     ),
@@ -34,8 +34,10 @@ const PROFILES: [(Profile, &str, &str); 3] = [
          greeting_duration_seconds_count 1
          greetings_total{flavor=mariadb,release=10.11} 1
          handshake_duration_seconds_count 1
-         command_duration_seconds_count{command=ping} 1
+         command_duration_seconds_count{command=other} 1
          command_duration_seconds_count{command=query} 6
+         errors_total{errno=other} -1
+         errors_total{errno=1146} 1
          statements_total{verb=ddl} 1
          statements_total{verb=insert} 1
          statements_total{verb=select} 3
@@ -47,7 +49,15 @@ const PROFILES: [(Profile, &str, &str); 3] = [
     (
         Profile::Full,
         "full",
-        "command_first_byte_seconds_count{command=ping} 1
+        "clients_total{client=rust-mysql,client_series=28.0} 1
+         command_duration_seconds_count{command=other} -1
+         command_duration_seconds_count{command=query} -6
+         command_duration_seconds_count{command=ping,verb=none} 1
+         command_duration_seconds_count{command=query,verb=ddl} 1
+         command_duration_seconds_count{command=query,verb=insert} 1
+         command_duration_seconds_count{command=query,verb=select} 3
+         command_duration_seconds_count{command=query,verb=update} 1
+         command_first_byte_seconds_count{command=ping} 1
          command_first_byte_seconds_count{command=query} 6
          packets_total{sender=client} 9
          packets_total{sender=server} 20
@@ -164,7 +174,7 @@ fn names_and_labels_arrive_in_one_piece() {
 
     let keys: BTreeSet<&str> = Metric::ALL
         .iter()
-        .flat_map(|metric| metric.definition().labels)
+        .flat_map(|metric| metric.definition().labels(Profile::Full))
         .map(|label| label.key())
         .chain(["direction", "destination", "port", "le"])
         .collect();

@@ -63,6 +63,7 @@ fn forty_megabytes_in_one_packet_each_way() {
     let server = answered.len() + result.len();
     let commands = measured_in_full(&format!(
         "commands_total{{command=query}} 2
+         command_duration_seconds_count{{command=query,verb=other}} 2
          commands_total{{command=quit}} 1
          statements_total{{verb=other}} 2
          rows_total 1
@@ -107,6 +108,7 @@ fn a_megabyte_at_a_time_and_the_border_of_a_fragment() {
     let (client, server) = (total(Client), total(Upstream));
     let commands = measured_in_full(&format!(
         "commands_total{{command=query}} 6
+         command_duration_seconds_count{{command=query,verb=other}} 6
          commands_total{{command=quit}} 1
          statements_total{{verb=other}} 6
          rows_total 2

@@ -22,8 +22,13 @@ const BY_ITSELF: [&str; 4] =
     ["firstword_heartbeat_total", "firstword_vm_memory_bytes", "firstword_series", "firstword_build_info"];
 
 /// Gauges of what connections hold as long as they live.
-const LIVE: [&str; 4] =
-    ["connections_active", "commands_in_flight", "prepared_statements_open", "transactions_open"];
+const LIVE: [&str; 5] = [
+    "connections_active",
+    "commands_in_flight",
+    "commands_stalled",
+    "prepared_statements_open",
+    "transactions_open",
+];
 
 /// Tells by how much each series has changed. Left out are [`BY_ITSELF`], and of a histogram all but the count.
 pub struct Ledger<'e> {

@@ -19,6 +19,7 @@ mod bootstrap;
 mod closing;
 mod counted;
 mod first_bytes;
+mod hostile;
 mod inert;
 mod labels;
 mod large;

@@ -238,3 +238,66 @@ fn a_refused_configuration_changes_nothing() {
          connections_closed_total{{by=client,phase=command}} 2"
     ));
 }
+
+/// Commands that wait while their configuration is replaced, on two workers: told while they last, by the plugin that
+/// saw them, and given back when their answers come, their clients go, or Envoy ends what is left of the old listener.
+#[test]
+fn stalled_commands_outlive_their_configuration_and_leave_nothing() {
+    const EACH: usize = 10;
+    let server = Server::start();
+    let impatient = json!({"defaults": {"protocol": "mysql"}, "metrics": {"stall_ms": 1}});
+    let options =
+        configured(server.address(), impatient.clone()).concurrency(2).drain_time(Duration::from_secs(8));
+    let (mut delivery, options) = Delivery::of(options);
+    let envoy = Envoy::start(options);
+    let address = envoy.listener_addr(MYSQL);
+    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let waiting = || {
+        let mut pair = Pair::logged_in(address, &server);
+        pair.play(&session()[3..4]);
+        pair
+    };
+    let counted = "
+        bytes_total{sender=client} 32
+        commands_total{command=query} 1
+        commands_in_flight 1
+        commands_stalled 1
+        connections_active{protocol=mysql} 1
+    ";
+    let mut pairs: Vec<_> = (0..3 * EACH).map(|_| waiting()).collect();
+    ledger.expect(&format!("{LOGIN}{counted}").repeat(3 * EACH));
+    let mut full = impatient;
+    full["metrics"]["profile"] = json!("full");
+    delivery.change(&envoy, reconfigure(full));
+    let new = waiting();
+    ledger.expect(&format!("{LOGIN}{LOGIN_IN_FULL}{counted}packets_total{{sender=client}} 1\n"));
+
+    for mut answered in pairs.drain(..EACH) {
+        answered.play(&session()[4..5]);
+        answered.close();
+    }
+    for left in pairs.drain(..EACH) {
+        left.client.reset();
+    }
+    // The rest are Envoy's to end.
+    for drained in &mut pairs {
+        drained.client.assert_finished();
+    }
+    let (_, answer) = &session()[4];
+    let ended = "commands_in_flight -1\n commands_stalled -1\n connections_active{protocol=mysql} -1\n";
+    let answered = format!(
+        "bytes_total{{sender=server}} {}
+         command_duration_seconds_count{{command=query}} 1
+         statements_total{{verb=select}} 1
+         rows_total 1
+         connections_closed_total{{by=client,phase=command}} 1
+         {ended}",
+        answer.len()
+    );
+    let left = format!("connections_closed_total{{by=client,phase=command}} 1\n{ended}");
+    let drained = format!("connections_closed_total{{by=proxy,phase=command}} 1\n{ended}");
+    ledger.expect(&[answered, left, drained].map(|lines| lines.repeat(EACH)).concat());
+    new.close();
+    ledger.expect(&format!("connections_closed_total{{by=client,phase=command}} 1\n{ended}"));
+    ledger.finish();
+}

@@ -18,7 +18,7 @@ use crate::traffic::{Chunks, Pair, captured, sent, session};
 /// Every series of the filter after [`session`] through `envoy/mysql.yaml` as it is, but for [`HISTOGRAMS`]. `+` is any
 /// positive number.
 ///
-/// `series` counts each series in each VM that has defined it: the worker's all 86, and the main thread's, which sees no
+/// `series` counts each series in each VM that has defined it: the worker's all 87, and the main thread's, which sees no
 /// connection, the 5 that speak of the VM.
 const EXPORT: &str = r#"
 firstword_affected_rows_total{destination="mysql",direction="unspecified"} 5
@@ -26,6 +26,7 @@ firstword_build_info{commit="COMMIT",version="VERSION"} 1
 firstword_bytes_total{destination="mysql",direction="unspecified",sender="client"} 474
 firstword_bytes_total{destination="mysql",direction="unspecified",sender="server"} 497
 firstword_commands_in_flight{destination="mysql",direction="unspecified"} 0
+firstword_commands_stalled{destination="mysql",direction="unspecified"} 0
 firstword_commands_total{command="ping",destination="mysql",direction="unspecified"} 1
 firstword_commands_total{command="query",destination="mysql",direction="unspecified"} 6
 firstword_commands_total{command="quit",destination="mysql",direction="unspecified"} 1
@@ -55,7 +56,7 @@ firstword_plaintext_full_auth_total{destination="mysql",direction="unspecified"}
 firstword_prepared_statements_open{destination="mysql",direction="unspecified"} 0
 firstword_rows_total{destination="mysql",direction="unspecified"} 4
 firstword_series_overflow_total{} 0
-firstword_series{} 93
+firstword_series{} 94
 firstword_server_first_detected_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_slow_flag_total{destination="mysql",direction="unspecified"} 0
 firstword_statements_total{destination="mysql",direction="unspecified",verb="ddl"} 1
@@ -69,7 +70,7 @@ firstword_warnings_total{destination="mysql",direction="unspecified"} 0
 
 /// The histograms beside [`EXPORT`]: name, the label it has of its own, how many durations.
 const HISTOGRAMS: [(&str, &str, f64); 4] = [
-    ("command_duration", r#"command="ping","#, 1.0),
+    ("command_duration", r#"command="other","#, 1.0),
     ("command_duration", r#"command="query","#, 6.0),
     ("greeting_duration", "", 1.0),
     ("handshake_duration", "", 1.0),
@@ -162,9 +163,14 @@ const CAPTURES: [(&str, &str); 4] = [
         "session-text",
         "connections_closed_total{by=client,phase=command} 1
          handshakes_total{result=ok} 1
+         clients_total{client=rust-mysql,client_series=28.0} 1
          commands_total{command=ping} 1
          commands_total{command=query} 6
          commands_total{command=quit} 1
+         command_duration_seconds_count{command=query,verb=ddl} 1
+         command_duration_seconds_count{command=query,verb=insert} 1
+         command_duration_seconds_count{command=query,verb=select} 3
+         command_duration_seconds_count{command=query,verb=update} 1
          statements_total{verb=ddl} 1
          statements_total{verb=insert} 1
          statements_total{verb=select} 3
@@ -181,6 +187,10 @@ const CAPTURES: [(&str, &str); 4] = [
         "session-prepared",
         "connections_closed_total{by=client,phase=command} 1
          handshakes_total{result=ok} 1
+         clients_total{client=rust-mysql,client_series=28.0} 1
+         command_duration_seconds_count{command=query,verb=select} 1
+         command_duration_seconds_count{command=stmt_prepare,verb=select} 2
+         command_duration_seconds_count{command=stmt_execute,verb=select} 3
          commands_total{command=query} 1
          commands_total{command=stmt_prepare} 2
          commands_total{command=stmt_execute} 3
@@ -198,6 +208,7 @@ const CAPTURES: [(&str, &str); 4] = [
         "session-refused",
         "connections_closed_total{by=client,phase=authentication} 1
          handshakes_total{result=error} 1
+         clients_total{client=rust-mysql,client_series=28.0} 1
          handshake_errors_total{errno=1045,plugin=mysql_native_password} 1
          packets_total{sender=client} 2
          packets_total{sender=server} 2",
@@ -206,6 +217,7 @@ const CAPTURES: [(&str, &str); 4] = [
         "session-cli-compressed",
         "connections_closed_total{by=client,phase=opaque} 1
          handshakes_total{result=ok} 1
+         clients_total{client=libmariadb,client_series=3.3} 1
          opaque_total{reason=compressed} 1
          compressed_bytes_total{sender=client} 32
          compressed_bytes_total{sender=server} 61

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use firstword::config::Config;
+use firstword::metrics::Profile;
 use firstword::metrics::catalogue::Metric;
 use serde_json::{Value, json};
 
@@ -187,7 +188,8 @@ fn the_annotation_names_each_label() {
     let annotations = annotations();
     let tags = annotations["sidecar.istio.io/extraStatTags"].as_str().expect("the annotation");
     let tags: Vec<_> = tags.split(',').collect();
-    let labels = Metric::ALL.iter().flat_map(|metric| metric.definition().labels).map(|label| label.key());
+    let labels = Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full));
+    let labels = labels.map(|label| label.key());
     let scope = ["direction", "destination", "port", "le"];
     let expected: BTreeSet<_> = labels.chain(scope).collect();
     assert_eq!(tags.iter().copied().collect::<BTreeSet<_>>(), expected);

@@ -21,3 +21,4 @@ mod endings;
 mod load;
 mod replication;
 mod transparency;
+mod users;

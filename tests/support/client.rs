@@ -183,6 +183,15 @@ impl Client {
 
     /// The rest of [`Client::login`]. The number of the server's error where it refuses.
     pub fn log_in(mut self, login: &Login) -> Result<Self, u16> {
+        let payload = self.response(login)?;
+        self.write(&payload);
+        let plugin = self.plugin.clone();
+        self.authenticate(&plugin, &login.password).expect_ok()?;
+        Ok(self)
+    }
+
+    /// Reads the greeting; gives the payload that answers it.
+    pub fn response(&mut self, login: &Login) -> Result<Vec<u8>, u16> {
         let greeting = self.packet();
         if greeting[0] == 0xff {
             return Err(u16::from_le_bytes([greeting[1], greeting[2]]));
@@ -195,10 +204,7 @@ impl Client {
         }
         let plugin = login.plugin.clone().unwrap_or(plugin);
         self.plugin.clone_from(&plugin);
-        let payload = self.handshake_response(login, &plugin);
-        self.write(&payload);
-        self.authenticate(&plugin, &login.password).expect_ok()?;
-        Ok(self)
+        Ok(self.handshake_response(login, &plugin))
     }
 
     /// Takes from a greeting what the answer needs; the plugin it names.

@@ -91,6 +91,8 @@ struct Host {
     buffer: Option<(u32, Vec<u8>)>,
     properties: BTreeMap<(u32, String), Vec<u8>>,
     properties_read: BTreeSet<(u32, String)>,
+    /// Filter state, without the prefix `wasm.`.
+    state: BTreeMap<(u32, String), String>,
     now: Duration,
     tick_period: Option<u32>,
     ids: BTreeMap<String, u32>,
@@ -101,6 +103,8 @@ struct Host {
     /// By key.
     shared_data: BTreeMap<String, Vec<u8>>,
     faults: BTreeMap<&'static str, u32>,
+    /// Of the newest plugin's configuration.
+    configure_calls: Vec<Call>,
     /// What the module must never do. Told after the callback, for a panic inside one ends the process.
     violations: Vec<String>,
     /// What it must not do in a callback that writes no line to the log.
@@ -289,6 +293,37 @@ unsafe extern "C" fn proxy_get_property(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_set_property(
+    path: *const u8,
+    path_size: usize,
+    value: *const u8,
+    value_size: usize,
+) -> u32 {
+    let (path, value) = unsafe { (text(path, path_size), text(value, value_size)) };
+    answer(|host| {
+        host.called("set_property", format!("{path}={value}"))?;
+        host.state.insert((host.context(), path), value);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_call_foreign_function(
+    name: *const u8,
+    name_size: usize,
+    argument: *const u8,
+    argument_size: usize,
+    _result: *mut *mut u8,
+    _result_size: *mut usize,
+) -> u32 {
+    let (name, argument) = unsafe { (text(name, name_size), text(argument, argument_size)) };
+    answer(|host| {
+        assert_eq!(name, "declare_property");
+        host.called("call_foreign_function", argument.escape_debug())
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_shared_data(
     key: *const u8,
     key_size: usize,
@@ -378,13 +413,12 @@ macro_rules! never_called {
 }
 
 never_called! {
-    proxy_add_header_map_value proxy_call_foreign_function
+    proxy_add_header_map_value
     proxy_dequeue_shared_queue proxy_done proxy_enqueue_shared_queue proxy_get_header_map_pairs
     proxy_get_header_map_value proxy_get_log_level proxy_get_metric proxy_get_status
     proxy_grpc_call proxy_grpc_cancel proxy_grpc_close proxy_grpc_send proxy_grpc_stream proxy_http_call
     proxy_register_shared_queue proxy_remove_header_map_value proxy_replace_header_map_value
     proxy_resolve_shared_queue proxy_send_local_response proxy_set_header_map_pairs
-    proxy_set_property
 }
 
 /// One Envoy worker's VM: this thread.
@@ -421,7 +455,8 @@ impl Vm {
         set_property(id, "plugin_root_id", Some("firstword".into()));
         assert!(callback(id, || proxy_on_vm_start(id, 0)).0);
         host(|host| host.buffer = Some((PLUGIN_CONFIGURATION, configuration.into())));
-        let (accepted, _) = callback(id, || proxy_on_configure(id, configuration.len()));
+        let (accepted, calls) = callback(id, || proxy_on_configure(id, configuration.len()));
+        host(|host| host.configure_calls = calls);
         if accepted { Ok(Plugin { id }) } else { Err(Plugin { id }) }
     }
 
@@ -453,6 +488,11 @@ impl Vm {
     /// The log since this was last asked: levels (0 trace ... 5 critical) and lines.
     pub fn log(&self) -> Vec<(u32, String)> {
         host(|host| std::mem::take(&mut host.log))
+    }
+
+    /// What the newest plugin called while it was configured.
+    pub fn configure_calls(&self) -> Vec<Call> {
+        host(|host| host.configure_calls.clone())
     }
 
     /// All metrics by the names the module gave them.
@@ -630,6 +670,12 @@ impl Stream {
         let clock = count(&calls, "get_current_time_nanoseconds");
         assert!(clock <= 1 + count(&calls, "log"), "{calls:?}");
         calls
+    }
+
+    /// The filter state `wasm.firstword.KEY`.
+    pub fn state(&self, key: &str) -> Option<String> {
+        let key = (self.id, format!("firstword.{key}"));
+        host(|host| host.state.get(&key).cloned())
     }
 
     /// The connection to the server is there.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
 use firstword::connection::{Connection, FrontRules, Inspection, Refusal, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
+use firstword::mysql::notes::Notes;
 use firstword::mysql::session::Observer;
 
 use super::capture::{self, Chunks};
@@ -54,12 +55,14 @@ pub fn replay_behind<'a>(
         inspection: Inspection::Full,
         expected: Protocol::Unknown,
         greeting_timeout: Duration::MAX,
+        stall: Duration::MAX,
         opened: Timestamp::default(),
         front,
     });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
-        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still) };
+        let mut notes = Notes::default();
+        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still), notes: &mut notes };
         if sender == Sender::Server {
             let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
             assert_eq!(verdict, Verdict::Pass);

@@ -6,6 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::connection::{Connection, Inspection, Setup};
 use crate::event::{ClosedBy, Protocol, Sender};
+use crate::mysql::notes::Notes;
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\x57\x0c\xea";
@@ -60,6 +61,7 @@ impl Host {
             inspection: Inspection::Full,
             expected: Protocol::Mysql,
             greeting_timeout: Duration::from_secs(5),
+            stall: Duration::from_secs(10),
             opened: Timestamp::from_nanos(1),
             front: Some(rules),
         });
@@ -70,7 +72,8 @@ impl Host {
     fn chunk(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Verdict {
         let now = || Timestamp::from_nanos(self.now.get());
         let mut clock = Clock::new(&now);
-        let mut to = Observer { events: &mut self.events, clock: &mut clock };
+        let mut notes = Notes::default();
+        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut notes };
         self.connection.handle_data(sender, &Bytes::copy_from_slice(bytes), end_stream, &mut to)
     }
 
@@ -226,7 +229,8 @@ fn what_is_held_is_not_read_again_before_it_can_say_more() {
     let mut host = Host::new(receiving(OPTIONAL));
     assert_eq!(host.client(&V2[..16]), Verdict::Hold);
     let mut clock = Clock::new(&Timestamp::default);
-    let mut to = Observer { events: &mut host.events, clock: &mut clock };
+    let mut notes = Notes::default();
+    let mut to = Observer { events: &mut host.events, clock: &mut clock, notes: &mut notes };
     for len in 17..V2.len() {
         assert_eq!(host.connection.handle_data(Sender::Client, &Unread(len), false, &mut to), Verdict::Hold);
     }

@@ -27,12 +27,18 @@ type Passed<'a> = (Sender, u8, &'a [u8]);
 struct Watched {
     phase: CommandPhase,
     events: Vec<Event>,
+    notes: Notes,
     now: u64,
 }
 
 impl Watched {
     fn new(capabilities: Capabilities) -> Self {
-        Self { phase: CommandPhase::new(capabilities), events: Vec::new(), now: 1 }
+        Self {
+            phase: CommandPhase::new(capabilities, None),
+            events: Vec::new(),
+            notes: Notes::default(),
+            now: 1,
+        }
     }
 
     /// Past these packets; what they told is forgotten.
@@ -44,7 +50,8 @@ impl Watched {
 
     fn take(&mut self, (sender, sequence_id, prefix): Passed, complete: bool) -> Outcome {
         let read = || Timestamp::from_nanos(self.now);
-        let mut to = Observer { events: &mut self.events, clock: &mut Clock::new(&read) };
+        let mut to =
+            Observer { events: &mut self.events, clock: &mut Clock::new(&read), notes: &mut self.notes };
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete };
         match sender {
             C => self.phase.client_packet(&packet, &mut to),

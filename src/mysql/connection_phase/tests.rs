@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::event::Sender;
+use crate::mysql::connector::{Connector, Series};
 
 const C: Sender = Sender::Client;
 const S: Sender = Sender::Server;
@@ -19,12 +20,13 @@ struct Watched {
     phase: ConnectionPhase,
     peers: String,
     events: Vec<Event>,
+    notes: Notes,
 }
 
 impl Watched {
     fn new() -> Self {
         let phase = ConnectionPhase::new(Timestamp::from_nanos(1));
-        Self { phase, peers: String::new(), events: Vec::new() }
+        Self { phase, peers: String::new(), events: Vec::new(), notes: Notes::default() }
     }
 
     /// Past the greeting of a server that names `plugin`.
@@ -41,15 +43,18 @@ impl Watched {
         let mut this = Self::greeted("mysql_native_password");
         this.pass(C, &response(CLIENT, plugin));
         assert_eq!(this.phase.state, State::Authentication);
+        let client = Event::Client { connector: Connector::Other, series: Series::Other };
+        assert_eq!(std::mem::take(&mut this.events), [client]);
         this
     }
 
     fn take(&mut self, sender: Sender, prefix: &[u8]) -> Outcome<Progress> {
         let read = || Timestamp::from_nanos(5_001);
-        let mut to = Observer { events: &mut self.events, clock: &mut Clock::new(&read) };
+        let mut to =
+            Observer { events: &mut self.events, clock: &mut Clock::new(&read), notes: &mut self.notes };
         let packet = Packet { length: prefix.len() as u32, sequence_id: 0, prefix, complete: true };
         match sender {
-            C => self.phase.client_packet(&packet, &mut self.peers).map(|()| Progress::Stays),
+            C => self.phase.client_packet(&packet, &mut self.peers, &mut to).map(|()| Progress::Stays),
             S => self.phase.server_packet(&packet, &mut self.peers, &mut to),
         }
     }
@@ -146,6 +151,8 @@ fn the_response_320_has_no_plugin_of_its_own() {
     assert_eq!(watched.phase.phase(), Phase::Authentication);
     assert_eq!(watched.phase.capabilities(), Capabilities::new(5, 0), "as PROTOCOL_41 is missing");
     watched.pass(S, ERR_PACKET);
+    let client = Event::Client { connector: Connector::None, series: Series::None };
+    assert_eq!(watched.events.remove(0), client, "nor attributes");
     assert_eq!(watched.events, refused(1045, AuthPlugin::OldPassword));
 }
 
@@ -170,7 +177,7 @@ fn tls_that_does_not_come() {
         watched
     };
     let mut other = asked();
-    other.phase.no_tls();
+    other.phase.no_tls(&mut Notes::default());
     assert_eq!((other.phase.phase(), other.phase.awaits_tls()), (Phase::Authentication, false));
     // The server takes the response for one without TLS.
     assert!(matches!(asked().take(S, OK_PACKET), Ok(Progress::Accepted(_))));
@@ -221,6 +228,7 @@ fn a_full_authentication_without_tls_is_told() {
 
     let mut by_default = Watched::greeted("caching_sha2_password");
     by_default.pass(C, &response(CLIENT & !(1 << 19), ""));
+    by_default.events.clear();
     by_default.pass(S, b"\x01\x04");
     assert_eq!(
         by_default.events,
@@ -252,6 +260,7 @@ fn the_server_refuses_a_client_that_has_answered() {
 
     let mut no_plugin = Watched::greeted("");
     no_plugin.pass(C, &response(CLIENT, ""));
+    no_plugin.events.clear();
     no_plugin.pass(S, ERR_PACKET);
     assert_eq!(no_plugin.events, refused(1045, AuthPlugin::None));
 }

@@ -15,11 +15,12 @@ const CLIENT: u32 = 1 | 1 << 9 | 1 << 15 | 1 << 19 | 1 << 20;
 struct Watched {
     session: Session,
     events: Vec<Event>,
+    notes: Notes,
 }
 
 impl Watched {
     fn new() -> Self {
-        Self { session: Session::new(Timestamp::from_nanos(1)), events: Vec::new() }
+        Self { session: Session::new(Timestamp::from_nanos(1)), events: Vec::new(), notes: Notes::default() }
     }
 
     /// A session whose client has these capabilities, at the server's decision.
@@ -40,7 +41,8 @@ impl Watched {
 
     fn take(&mut self, sender: Sender, sequence_id: u8, prefix: &[u8]) -> Outcome {
         let read = || Timestamp::from_nanos(5_001);
-        let mut to = Observer { events: &mut self.events, clock: &mut Clock::new(&read) };
+        let mut to =
+            Observer { events: &mut self.events, clock: &mut Clock::new(&read), notes: &mut self.notes };
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete: true };
         self.session.packet(sender, &packet, &mut to)
     }
@@ -76,7 +78,7 @@ fn undecided(result: HandshakeResult) -> Event {
 
 #[test]
 fn less_is_looked_at_in_the_command_phase() {
-    let kept = |session: &Session| (session.keep(C), session.keep(S));
+    let kept = |session: &Session| (session.keep(C, &Wanted::default()), session.keep(S, &Wanted::default()));
     assert_eq!(kept(&Session::new(Timestamp::default())), (4096, 4096));
     let watched = Watched::accepted();
     assert_eq!((watched.session.phase(), kept(&watched.session)), (Phase::Command, (512, 64)));

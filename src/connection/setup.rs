@@ -1,0 +1,35 @@
+//! What is known of a connection when it begins.
+
+use std::time::Duration;
+
+use super::FrontRules;
+use crate::clock::Timestamp;
+use crate::event::Protocol;
+
+/// How closely a connection is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inspection {
+    /// First bytes, and the whole life of it if it is MySQL.
+    Full,
+    /// First bytes only.
+    FirstBytes,
+    /// Not at all.
+    Nothing,
+}
+
+/// What is known of a connection when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// How closely it is looked at.
+    pub inspection: Inspection,
+    /// What a rule or the port table expects.
+    pub expected: Protocol,
+    /// How long the server may take for its first word, where it is expected to have it.
+    pub greeting_timeout: Duration,
+    /// How long a command may go without the end of its answer before it is told to be stalled.
+    pub stall: Duration,
+    /// When it began.
+    pub opened: Timestamp,
+    /// What a rule says about PROXY headers; none: nothing.
+    pub front: Option<FrontRules>,
+}

@@ -1,0 +1,150 @@
+//! Access-log state: what it says, when it is written, and what that costs.
+
+use crate::host::{Call, Ending, Led, ORDERS, Vm};
+use crate::scripts::{self, Turn, login, play, query, quit};
+use crate::support::packets::*;
+
+const ALL: &str = r#"{"access_log": ["protocol", "user", "schema", "server_version", "client", "thread_id",
+    "commands", "errors", "last_errno", "opaque_reason"]}"#;
+
+/// The keys and values that were set, without `firstword.`.
+fn set(calls: &[Call]) -> Vec<&str> {
+    let sets = calls.iter().filter(|call| call.name == "set_property");
+    sets.map(|call| call.what.strip_prefix("firstword.").unwrap()).collect()
+}
+
+#[test]
+fn words_are_told_when_they_are_new_and_counts_on_the_tick_and_at_the_end() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(ALL);
+    let stream = plugin.connect(&ORDERS);
+    let calls = play(&stream, &login(CLIENT_CAPABILITIES));
+    let version = "server_version=5.5.5-10.11.19-MariaDB-0+deb12u1";
+    assert_eq!(set(&calls), [version, "thread_id=7", "protocol=mysql", "user=app"]);
+    let commands = [query("select a", result_set(&["1"])), query("select a", [err(1146)])].concat();
+    assert_eq!(set(&play(&stream, &commands)), [""; 0], "not on the data path");
+    assert_eq!(set(&plugin.tick()), ["commands=2", "errors=1", "last_errno=1146"]);
+    assert_eq!(set(&plugin.tick()), [""; 0], "nothing is new");
+    play(&stream, &query("select a", result_set(&["1"])));
+    assert_eq!(set(&plugin.tick()), ["commands=3"]);
+    play(&stream, &[query("select a", [err(1064)]), quit()].concat());
+    assert_eq!(set(&stream.close(Ending::ClientFin)), ["commands=5", "errors=2", "last_errno=1064"]);
+}
+
+#[test]
+fn every_ending_has_its_counts() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(ALL);
+    for ending in Ending::ALL {
+        let stream = plugin.connect(&ORDERS);
+        play(&stream, &login(CLIENT_CAPABILITIES));
+        let calls = set(&stream.close(ending)).join(" ");
+        assert_eq!(calls, "commands=0 errors=0", "{ending:?}");
+    }
+    for (script, told) in [
+        (scripts::tls(), "commands=0 errors=0"),
+        (scripts::too_many_connections(), "commands=0 errors=0 last_errno=1040"),
+        (scripts::refused(1045), "commands=0 errors=0 last_errno=1045"),
+        (scripts::smtp(), "commands=0 errors=0"),
+    ] {
+        let stream = plugin.connect(&ORDERS);
+        play(&stream, &script);
+        assert_eq!(set(&stream.close(Ending::ClientFin)).join(" "), told);
+    }
+}
+
+#[test]
+fn a_session_that_goes_on_unseen_says_so_in_the_same_callback() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(r#"{"access_log": ["user", "opaque_reason"]}"#);
+    for (script, told) in [
+        (scripts::tls(), vec!["opaque_reason=tls"]),
+        (scripts::compressed(), vec!["user=app", "opaque_reason=compressed"]),
+        (scripts::http(), vec!["opaque_reason=not_mysql"]),
+    ] {
+        let stream = plugin.connect(&ORDERS);
+        assert_eq!(set(&play(&stream, &script)), told);
+    }
+    let off = vm.plugin(r#"{"access_log": ["user", "opaque_reason"], "mode": "off"}"#).connect(&ORDERS);
+    assert_eq!(set(&off.server(&greeting())), ["opaque_reason=configured"]);
+}
+
+/// A rule about users decides about the bytes of the callback in which the user is told.
+#[test]
+fn a_user_is_told_by_the_last_byte_of_the_answer_wherever_it_is_cut() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(r#"{"access_log": ["user"]}"#);
+    let response = packet(1, &handshake_response(CLIENT_CAPABILITIES));
+    let change = packet(0, b"\x11report\0\0\0\x21\0mysql_native_password\0");
+    for cut in 1..response.len() {
+        let stream = plugin.connect(&ORDERS);
+        stream.server(&greeting());
+        assert_eq!(set(&stream.client(&response[..cut])), [""; 0], "cut at {cut}");
+        assert_eq!(set(&stream.client(&response[cut..])), ["user=app"], "cut at {cut}");
+        stream.server(&packet(2, &ok()));
+        let cut = cut.min(change.len() - 1);
+        assert_eq!(set(&stream.client(&change[..cut])), [""; 0], "cut at {cut}");
+        assert_eq!(set(&stream.client(&change[cut..])), ["user=report"], "cut at {cut}");
+        assert_eq!(set(&stream.server(&answer([err(1045)]))), ["user=app"], "the server refused");
+        stream.close(Ending::ClientFin);
+    }
+}
+
+#[test]
+fn state_is_text_and_only_what_was_asked_for() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&ORDERS);
+    let calls = [play(&stream, &scripts::classic()), plugin.tick(), stream.close(Ending::ClientFin)].concat();
+    let names = ["set_property", "call_foreign_function"];
+    assert!(calls.iter().all(|call| !names.contains(&call.name)), "nothing was asked for");
+
+    let plugin = vm.plugin(r#"{"access_log": ["schema", "commands"]}"#);
+    let declared = vm.configure_calls();
+    let declared: Vec<_> = declared.iter().filter(|call| call.name == "call_foreign_function").collect();
+    let text = |key: &str| format!("\\n\\u{{{:x}}}firstword.{key}\\u{{18}}\\u{{1}}", key.len() + 10);
+    assert_eq!(
+        declared.iter().map(|call| call.what.as_str()).collect::<Vec<_>>(),
+        [text("schema"), text("commands")]
+    );
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &scripts::classic());
+    plugin.tick();
+    assert_eq!(
+        ["user", "schema", "commands", "errors"].map(|key| stream.state(key).unwrap_or("-".into())),
+        ["-", "", "10", "-"]
+    );
+}
+
+/// No word of a peer can break a line of a log, and nothing secret is among them.
+#[test]
+fn words_are_escaped() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(ALL);
+    let stream = plugin.connect(&ORDERS);
+    let mut response = handshake_response(CLIENT_CAPABILITIES);
+    let at = response.windows(4).position(|user| user == b"app\0").unwrap();
+    response[at..at + 3].copy_from_slice(b"\n\"%");
+    stream.server(&greeting());
+    let calls = stream.client(&packet(1, &response));
+    assert_eq!(set(&calls), ["user=%0A%22%25"]);
+    let all = [calls, play(&stream, &[Turn::Server(packet(2, &ok()))]), stream.close(Ending::Drain)].concat();
+    assert!(all.iter().all(|call| !call.what.contains("secret")), "{all:?}");
+}
+
+#[test]
+fn a_believed_header_gives_the_source_once() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(
+        r#"{"access_log": ["source", "user"], "rules": [{"protocol": "mysql", "proxy_protocol":
+            {"receive": {"mode": "optional", "trusted_networks": ["*"]}}}]}"#,
+    );
+    let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 3306\r\n";
+    let (stream, ..) = plugin.connect_from(Some("198.51.100.1:40000"), &ORDERS);
+    stream.server(&greeting());
+    let response = packet(1, &handshake_response(CLIENT_CAPABILITIES));
+    let (led, calls) = stream.front(&[&header[..], &response].concat(), false);
+    assert_eq!((led, set(&calls)), (Led::On(response), vec!["user=app", "source=192.0.2.1:5000"]));
+    assert_eq!(set(&stream.server(&packet(2, &ok()))), [""; 0]);
+    stream.close(Ending::ClientFin);
+}

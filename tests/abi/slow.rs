@@ -1,0 +1,161 @@
+//! Commands that take too long: the gauge while they last, and the line when they end.
+
+use std::time::Duration;
+
+use crate::host::{Ending, ORDERS, Vm, count};
+use crate::scripts::{self, login, play};
+use crate::support::packets::*;
+use crate::{assert_gauges_are_zero, sum};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn stalled(vm: &Vm) -> u64 {
+    sum(vm, "commands_stalled", &[])
+}
+
+#[test]
+fn a_stalled_command_is_seen_while_it_lasts() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    stream.client(&command(COM_QUERY, b"alter table a"));
+    vm.advance(10 * SECOND - SECOND / 2);
+    stream.client(&command(COM_PING, b""));
+    plugin.flush();
+    assert_eq!(stalled(&vm), 0);
+    vm.advance(SECOND / 2);
+    plugin.flush();
+    assert_eq!(stalled(&vm), 1);
+    let calls = [plugin.tick(), plugin.tick()].concat();
+    assert_eq!(count(&calls, "set_effective_context"), 0, "nothing is new");
+    vm.advance(10 * SECOND);
+    plugin.flush();
+    assert_eq!((stalled(&vm), sum(&vm, "commands_in_flight", &[])), (2, 2));
+    stream.server(&answer([ok()]));
+    plugin.flush();
+    assert_eq!(stalled(&vm), 1);
+    stream.server(&answer([ok()]));
+    plugin.flush();
+    assert_eq!(stalled(&vm), 0);
+    stream.close(Ending::ClientFin);
+}
+
+#[test]
+fn nothing_stays_stalled_when_a_connection_ends_or_is_not_followed_any_more() {
+    for ending in Ending::ALL {
+        let vm = Vm::start();
+        let plugin = vm.plugin(r#"{"metrics": {"stall_ms": 20000}}"#);
+        let stream = plugin.connect(&ORDERS);
+        play(&stream, &login(CLIENT_CAPABILITIES));
+        stream.client(&command(COM_QUERY, b"select a"));
+        vm.advance(19 * SECOND);
+        plugin.flush();
+        assert_eq!(stalled(&vm), 0, "{ending:?}");
+        vm.advance(SECOND);
+        plugin.flush();
+        assert_eq!(stalled(&vm), 1, "{ending:?}");
+        if ending == Ending::Drain {
+            // Not what answers a query.
+            stream.server(&packet(9, b"\0"));
+            plugin.flush();
+            assert_eq!((stalled(&vm), sum(&vm, "opaque_total", &[])), (0, 1));
+        }
+        stream.close(ending);
+        plugin.flush();
+        assert_gauges_are_zero(&vm);
+    }
+}
+
+#[test]
+fn a_replica_is_not_stalled() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    stream.client(&command(COM_BINLOG_DUMP, &[0; 10]));
+    vm.advance(3600 * SECOND);
+    plugin.flush();
+    assert_eq!((stalled(&vm), sum(&vm, "commands_in_flight", &[])), (0, 1));
+}
+
+const SLOW: &str = r#"{"rules": [{"name": "db", "mysql": {"slow_command_ms": 200}}]}"#;
+const PLACE: &str = "direction=outbound destination=10.0.0.5:3306 cluster=orders rule=db";
+
+#[test]
+fn one_line_for_each_slow_or_failed_command() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(SLOW);
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    let run = |text: &[u8], answered: Vec<u8>, micros: u64| -> Vec<(u32, String)> {
+        stream.client(&command(COM_QUERY, text));
+        vm.advance(Duration::from_micros(micros));
+        stream.server(&answer([answered]));
+        vm.log()
+    };
+    assert_eq!(run(b"update t set a = 'secret'", ok(), 199_999), []);
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let text = format!("update t set a = 'secret' where b in (1, 2) /*traceparent='{trace}'*/");
+    let line = format!(
+        "event=slow_command {PLACE} duration_ms=200.007 command=query verb=update \
+         digest=\"update t set a = ? where b in (?+)\" traceparent={trace}"
+    );
+    assert_eq!(run(text.as_bytes(), ok(), 200_007), [(3, line)]);
+    let line = format!(
+        "event=failed_command {PLACE} duration_ms=0.001 errno=1146 command=query verb=select digest=\"select ?\""
+    );
+    assert_eq!(run(b"select 'secret'", err(1146), 1), [(3, line)]);
+    stream.client(&command(COM_PING, b""));
+    vm.advance(SECOND);
+    stream.server(&answer([ok()]));
+    assert_eq!(vm.log(), [(3, format!("event=slow_command {PLACE} duration_ms=1000.000 command=ping"))]);
+}
+
+#[test]
+fn a_command_that_is_never_answered_is_told_at_the_end() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(SLOW);
+    for (millis, told) in [(199, false), (200, true)] {
+        let stream = plugin.connect(&ORDERS);
+        play(&stream, &login(CLIENT_CAPABILITIES));
+        stream.client(&command(COM_QUERY, b"select 'secret'"));
+        vm.advance(Duration::from_millis(millis));
+        stream.close(Ending::ServerReset);
+        let line = format!(
+            "event=unanswered_command {PLACE} duration_ms=200.000 command=query verb=select digest=\"select ?\""
+        );
+        let expected: Vec<_> = told.then_some((3, line)).into_iter().collect();
+        assert_eq!(vm.log(), expected);
+    }
+}
+
+#[test]
+fn nothing_is_told_or_kept_where_nobody_asks() {
+    let vm = Vm::start();
+    let plugin = vm.plugin("");
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    stream.client(&command(COM_QUERY, b"select 'secret'"));
+    vm.advance(3600 * SECOND);
+    stream.server(&answer([err(1146)]));
+    stream.close(Ending::ClientFin);
+    assert_eq!(vm.log(), []);
+}
+
+#[test]
+fn a_storm_of_errors_does_not_fill_the_log() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(SLOW);
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    for _ in 0..1000 {
+        play(&stream, &scripts::query("select a", [err(1146)]));
+    }
+    assert_eq!(vm.log().len(), 60);
+    vm.advance(61 * SECOND);
+    plugin.tick();
+    assert_eq!(vm.log(), [(3, "event=log_limit withheld=940".to_owned())]);
+    play(&stream, &scripts::query("select a", [err(1146)]));
+    assert_eq!(vm.log().len(), 1);
+}

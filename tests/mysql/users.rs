@@ -1,0 +1,266 @@
+//! Who connects, told by the filter to what stands behind it: Envoy's RBAC filter and its access log.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::counts::address;
+use crate::support::client::{CLASSIC, COMPRESS, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
+use crate::support::database::{Database, PASSWORD, joined};
+use crate::support::envoy::{Envoy, EnvoyOptions};
+use crate::support::mariadb::{GENERAL_LOG, MariaDb};
+use crate::support::packets::packet;
+use crate::support::{temp_dir, wait_for};
+
+/// Accounts that the server takes: two of them are in `envoy/rbac-by-user.yaml`.
+const ACCOUNTS: [&str; 2] = ["report", "admin"];
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+fn database(options: &[&str]) -> MariaDb {
+    let database = MariaDb::start(&[&GENERAL_LOG[..], options].concat());
+    for account in ACCOUNTS {
+        database.sql(&format!("CREATE USER {account}@'%' IDENTIFIED BY '{PASSWORD}'"));
+        database.sql(&format!("GRANT ALL ON *.* TO {account}@'%'"));
+    }
+    database
+}
+
+fn guard(database: &Database) -> EnvoyOptions {
+    EnvoyOptions::new("envoy/rbac-by-user.yaml").upstream("mysql", database.addr())
+}
+
+fn guarded(database: &Database) -> Envoy {
+    Envoy::start(guard(database))
+}
+
+/// The filters of the listener.
+fn filters(bootstrap: &mut Value) -> &mut Value {
+    &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+}
+
+fn denied(envoy: &Envoy) -> u64 {
+    envoy.stats(r"^mysql_users\.rbac\.denied$").values().sum()
+}
+
+/// How often the server has taken somebody for this account, be it by a login or a change.
+fn seen(database: &Database, account: &str) -> usize {
+    let log = database
+        .sql("SELECT argument FROM mysql.general_log WHERE command_type IN ('Connect', 'Change user')");
+    log.iter().filter(|row| row[0].starts_with(&format!("{account}@"))).count()
+}
+
+fn login(account: &str) -> Login {
+    Login::new(CLASSIC).user(account, PASSWORD)
+}
+
+/// Waits until Envoy has read so many bytes of all clients.
+fn wait_received(envoy: &Envoy, bytes: u64) {
+    wait_for("bytes in Envoy", PATIENCE, || {
+        let received: u64 = envoy.stats(r"^tcp\.mysql\.downstream_cx_rx_bytes_total$").values().sum();
+        (received >= bytes).then_some(())
+    });
+}
+
+#[test]
+fn a_login_is_decided_about_wherever_it_is_cut() {
+    let database = database(&[]);
+    let envoy = guarded(&database);
+    let mut received: u64 = 0;
+    for account in ["app", "admin"] {
+        let mut cut = 1;
+        loop {
+            let login = login(account);
+            let mut client = Client::connect(address(&envoy));
+            let response = packet(1, &client.response(&login).expect("a greeting"));
+            if cut >= response.len() {
+                break;
+            }
+            let (front, rest) = response.split_at(cut);
+            client.send(front);
+            received += front.len() as u64;
+            // Else both pieces could arrive as one.
+            wait_received(&envoy, received);
+            client.send(rest);
+            if account == "app" {
+                client.sequence_id = 2;
+                let answer = client.authenticate("mysql_native_password", PASSWORD);
+                assert_eq!(answer.errno(), None, "{account} cut at {cut}");
+                client.quit();
+                received += rest.len() as u64 + 5;
+            } else {
+                assert_eq!(client.next_packet(), None, "{account} cut at {cut}");
+            }
+            cut += 1;
+        }
+        let expected = if account == "app" { 0 } else { cut as u64 - 1 };
+        assert_eq!(denied(&envoy), expected, "{account}");
+        assert!(cut > 100, "{account}: {cut}");
+    }
+    assert_eq!(seen(&database, "admin"), 0, "the server has never heard of it");
+    assert!(seen(&database, "app") > 100);
+}
+
+#[test]
+fn another_user_is_decided_about_too() {
+    let database = database(&[]);
+    let envoy = guarded(&database);
+    let mut client = Client::login(address(&envoy), &login("app"));
+    client.change_user(&login("report"), "mysql_native_password").expect("another user");
+    let user = client.query("SELECT CURRENT_USER()").expect("a row");
+    assert!(user.0.iter().any(|packet| packet.ends_with(b"report@%")));
+    assert_eq!(denied(&envoy), 0);
+    client.command(b"\x11admin\0\0demo\0\x2d\0mysql_native_password\0");
+    assert_eq!(client.next_packet(), None, "closed");
+    assert_eq!((denied(&envoy), seen(&database, "admin"), seen(&database, "report")), (1, 0, 1));
+
+    // Whom Envoy decides about once can become anybody.
+    let once = Envoy::start(guard(&database).edit(|bootstrap| {
+        let rbac = &mut filters(bootstrap)[1]["typed_config"];
+        assert_eq!(rbac["enforcement_type"], "CONTINUOUS");
+        rbac["enforcement_type"] = "ONE_TIME_ON_FIRST_BYTE".into();
+    }));
+    let mut client = Client::login(address(&once), &login("app"));
+    client.change_user(&login("admin"), "mysql_native_password").expect("another user");
+    client.quit();
+    assert_eq!((denied(&once), seen(&database, "admin")), (0, 1));
+}
+
+#[test]
+fn what_cannot_be_read_is_denied() {
+    let certificate = temp_dir();
+    let (cert, key) = (certificate.path().join("cert.pem"), certificate.path().join("key.pem"));
+    self_signed(&cert, &key);
+    let options =
+        [joined("--ssl-cert=", &cert), joined("--ssl-key=", &key)].map(|o| o.into_string().unwrap());
+    let database = database(&[&options[0], &options[1]]);
+    let envoy = guarded(&database);
+    let tls = |address: SocketAddr| {
+        let output = Command::new("openssl")
+            .args(["s_client", "-starttls", "mysql", "-connect", &address.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl in PATH; run: apt-get install openssl");
+        String::from_utf8_lossy(&output.stdout).contains("BEGIN CERTIFICATE")
+    };
+    assert!(tls(database.addr()), "the server speaks TLS");
+    assert!(!tls(address(&envoy)), "and nobody gets that far");
+    assert_eq!(denied(&envoy), 1);
+
+    let mut compressed =
+        Client::login(address(&envoy), &Login { capabilities: CLASSIC | COMPRESS, ..login("app") });
+    compressed.send(&[5, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x0e]);
+    assert_eq!(compressed.next_packet(), None, "the login is allowed, and nothing unseen behind it");
+    assert_eq!(denied(&envoy), 2);
+    Client::login(address(&envoy), &login("app")).quit();
+    assert_eq!(denied(&envoy), 2);
+}
+
+/// Some servers take a PROXY header behind their greeting, and whatever comes with it.
+#[test]
+fn nobody_hides_behind_a_proxy_header() {
+    let database = database(&["--proxy-protocol-networks=*"]);
+    let hidden = |address: SocketAddr| {
+        let mut client = Client::connect(address);
+        let response = packet(1, &client.response(&login("admin")).expect("a greeting"));
+        let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 3306\r\n";
+        let query = packet(0, b"\x03CREATE DATABASE hidden");
+        client.send(&[&header[..], &response, &query].concat());
+        client.next_packet()
+    };
+    assert_eq!(hidden(database.addr()).expect("an OK")[0], 0, "the server takes it");
+    wait_for("the database", PATIENCE, || database.sql("SHOW DATABASES LIKE 'hidden'").pop());
+    database.sql("DROP DATABASE hidden");
+    let envoy = guarded(&database);
+    assert_eq!(hidden(address(&envoy)), None);
+    assert_eq!((denied(&envoy), seen(&database, "admin")), (1, 1));
+    assert_eq!(database.sql("SHOW DATABASES LIKE 'hidden'").len(), 0);
+}
+
+fn self_signed(cert: &Path, key: &Path) {
+    let request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' ');
+    let output = Command::new("openssl").args(request).arg("-keyout").arg(key).arg("-out").arg(cert).output();
+    let output = output.expect("openssl in PATH; run: apt-get install openssl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The lines of the access log of this type.
+fn logged(envoy: &Envoy, kind: &str) -> Vec<Value> {
+    let stdout = envoy.stdout();
+    let lines = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["type"] == kind).collect()
+}
+
+fn fields(line: &Value) -> [String; 6] {
+    ["user", "schema", "commands", "errors", "last_errno", "opaque_reason"].map(|key| match &line[key] {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}
+
+#[test]
+fn the_access_log_tells_of_living_connections_and_of_their_end() {
+    let database = database(&[]);
+    database.sql("CREATE DATABASE stock");
+    let options = EnvoyOptions::new("envoy/access-log.yaml").upstream("mysql", database.addr());
+    let envoy = Envoy::start(options.edit(|bootstrap| {
+        let proxy = &mut filters(bootstrap)[1]["typed_config"];
+        assert_eq!(proxy["access_log_options"]["access_log_flush_interval"], "60s");
+        proxy["access_log_options"]["access_log_flush_interval"] = "0.1s".into();
+    }));
+    let capabilities = CLASSIC | DEPRECATE_EOF | SESSION_TRACK;
+    let mut client = Client::login(
+        address(&envoy),
+        &Login { capabilities, ..login("app") }.attribute("_client_version", "1.2"),
+    );
+    client.query("SELECT 1").expect("a row");
+    client.query("SELECT * FROM nosuch").expect_errno(1146);
+    let alive = |expected: [&str; 6]| {
+        wait_for("line of the access log", PATIENCE, || {
+            let lines = logged(&envoy, "TcpPeriodic");
+            lines.last().is_some_and(|line| fields(line) == expected).then_some(())
+        });
+    };
+    alive(["app", "demo", "2", "1", "1146", "-"]);
+    client.query("USE stock").expect("OK");
+    alive(["app", "stock", "3", "1", "1146", "-"]);
+    client.change_user(&login("report").database("demo"), "mysql_native_password").expect("another user");
+    alive(["report", "demo", "4", "1", "1146", "-"]);
+    client.query("SELECT FROM").expect_errno(1064);
+    client.quit();
+    let end = wait_for("line of the access log", PATIENCE, || logged(&envoy, "TcpConnectionEnd").pop());
+    assert_eq!(fields(&end), ["report", "demo", "6", "2", "1064", "-"]);
+    assert_eq!((&end["protocol"], &end["client"]), (&"mysql".into(), &"firstword/1.2".into()), "{end}");
+    let version = database.sql("SELECT VERSION()")[0][0].clone();
+    assert_eq!(end["server_version"], format!("5.5.5-{version}"));
+    let thread: u64 = end["thread_id"].as_str().unwrap().parse().unwrap();
+    assert!(thread > 0);
+    let text = envoy.stdout() + &envoy.log();
+    assert!(!text.contains("nosuch") && !text.contains("SELECT"), "{text}");
+}
+
+/// Envoy's expressions compare the state with text, as it is declared to be text.
+#[test]
+fn the_access_log_can_be_of_some_users_alone() {
+    let database = database(&[]);
+    let options = EnvoyOptions::new("envoy/access-log.yaml").upstream("mysql", database.addr());
+    let envoy = Envoy::start(options.edit(|bootstrap| {
+        filters(bootstrap)[1]["typed_config"]["access_log"][0]["filter"]["extension_filter"] = json!({
+            "name": "cel",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": "filter_state['wasm.firstword.user'] == 'report'",
+            },
+        });
+    }));
+    for account in ["app", "report", "admin", "report"] {
+        Client::login(address(&envoy), &login(account)).quit();
+    }
+    let lines = wait_for("lines of the access log", PATIENCE, || {
+        let lines = logged(&envoy, "TcpConnectionEnd");
+        (lines.len() >= 2).then_some(lines)
+    });
+    assert_eq!(lines.iter().map(|line| line["user"].clone()).collect::<Vec<_>>(), ["report", "report"]);
+}
