@@ -1,6 +1,6 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-istio bench record lint clean
+.PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-istio bench record lint clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -12,6 +12,12 @@ help: ## list the targets
 
 rust:
 	@sh -euc '. scripts/common.sh; need_rust' make
+
+sysbench:
+	@sh -euc '. scripts/common.sh; command -v sysbench >/dev/null || apt_install sysbench' make
+
+prometheus:
+	@scripts/prometheus.sh
 
 wasm: ## build target/firstword.wasm, the module Envoy loads
 	@scripts/wasm.sh
@@ -32,7 +38,7 @@ demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filt
 	@$(peers) cargo run --example demo
 
 # What needs root, or network namespaces, is left out where there is none, and named.
-test: rust tools tools-istio tools-servers wasm lint ## everything that must pass
+test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
 	@features=cli; left=; \
 	if [ -e target/tools/mysqld ]; then features=$$features,mysqld; \
@@ -56,9 +62,8 @@ test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter
 	@$(peers) cargo test --quiet --features mysqld --test drivers -- --ignored --nocapture
 
 # The numbers are Envoy's; how the harness itself is compiled changes none of them.
-bench: rust tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)
+bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)
 	@scripts/wasm.sh benches/floor
-	@sh -euc '. scripts/common.sh; command -v sysbench >/dev/null || apt_install sysbench' make
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
 
 record: rust tools tools-mysql ## record the captures that tests/replay.rs replays

@@ -1,0 +1,236 @@
+//! Traffic and every fault that an alert is for, at once, until each rule, alert and panel that ships gives data.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::files::{alerts, panels, rules};
+use crate::server::{Prometheus, shipped, yaml};
+use crate::support::client::{CLASSIC, Client, Login};
+use crate::support::database::DATABASE;
+use crate::support::envoy::{Envoy, EnvoyOptions};
+use crate::support::mariadb::MariaDb;
+use crate::support::packets;
+use crate::support::peer::{Peer, Server};
+
+/// One round of faults a second for as many seconds at most.
+const ROUNDS: usize = 90;
+
+/// The filter's configuration in all listeners but one.
+const CONFIGURATION: &str = r#"{
+  "defaults": {"greeting_timeout_ms": 500, "protocol": "mysql"},
+  "metrics": {"profile": "full", "flush_interval_ms": 200},
+  "rules": [{"name": "proxied", "match": {"ports": [PROXIED]}, "protocol": "mysql"}]
+}"#;
+
+/// Beside the listener of `envoy/mysql.yaml`: one behind which a server is silent, one with a server that does what no real
+/// one does on demand, one for slow statements, one whose filter may have few series, one that takes PROXY headers, and one
+/// with an inspector.
+const LISTENERS: [&str; 6] = ["silent", "scripted", "slow", "small", "proxied", "inspected"];
+
+fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr, proxied_port: u16) -> Envoy {
+    let options = EnvoyOptions::new("envoy/mysql.yaml")
+        .upstream("mysql", server)
+        .configuration(CONFIGURATION.replace("PROXIED", &proxied_port.to_string()));
+    let options = options.edit(|bootstrap| {
+        for name in LISTENERS {
+            let mut listener = bootstrap["static_resources"]["listeners"][0].clone();
+            listener["name"] = json!(name);
+            listener["stat_prefix"] = json!(name);
+            let filters = &mut listener["filter_chains"][0]["filters"];
+            let own_cluster = matches!(name, "silent" | "scripted" | "slow");
+            filters[1]["typed_config"]["cluster"] = json!(if own_cluster { name } else { "mysql" });
+            match name {
+                "proxied" => listener["address"]["socket_address"]["port_value"] = json!(proxied_port),
+                "small" => {
+                    filters[0]["typed_config"]["config"]["name"] = json!("small");
+                    filters[0]["typed_config"]["config"]["configuration"]["value"] =
+                        json!(r#"{"metrics": {"max_series": 5, "flush_interval_ms": 200}}"#);
+                }
+                "inspected" => {
+                    listener["listener_filters_timeout"] = json!("0s");
+                    listener["listener_filters"] = json!([{"name": "inspector", "typed_config": {"@type":
+                        "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}}]);
+                }
+                _ => {}
+            }
+            bootstrap["static_resources"]["listeners"].as_array_mut().unwrap().push(listener);
+        }
+        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().unwrap();
+        for name in ["silent", "scripted", "slow"] {
+            let mut cluster = clusters[0].clone();
+            cluster["name"] = json!(name);
+            cluster["load_assignment"]["cluster_name"] = json!(name);
+            clusters.push(cluster);
+        }
+    });
+    Envoy::start(options.upstream("silent", silent).upstream("scripted", scripted).upstream("slow", server))
+}
+
+fn login() -> Login {
+    Login::new(CLASSIC).database(DATABASE)
+}
+
+/// What lives through all rounds, so that it stays open, stalled or hanging.
+struct Held {
+    _transactions: Vec<Client>,
+    _blocked: Client,
+    _hanging: Vec<Peer>,
+}
+
+fn hold(envoy: &Envoy) -> Held {
+    let address = envoy.listener_addr("mysql");
+    let transactions = (0..12).map(|_| {
+        let mut client = Client::login(address, &login());
+        client.query("BEGIN").expect("a transaction");
+        client
+    });
+    let mut transactions: Vec<_> = transactions.collect();
+    let mut locker = Client::login(address, &login());
+    locker.query("SELECT GET_LOCK('held', 0)").expect("a lock");
+    transactions.push(locker);
+    let mut blocked = Client::login(address, &login());
+    let waits = blocked.query_payload("SELECT GET_LOCK('held', 600)");
+    blocked.command(&waits);
+    let inspected = envoy.listener_addr("inspected");
+    let hanging = (0..2).map(|_| Peer::connect(inspected)).collect();
+    Held { _transactions: transactions, _blocked: blocked, _hanging: hanging }
+}
+
+/// Each fault once, the cheap ones more often.
+fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
+    let address = |listener| envoy.listener_addr(listener);
+    let mysql = address("mysql");
+    let mut client = Client::login(mysql, &login().user("writer", "writer"));
+    for _ in 0..60 {
+        client.query("SELECT * FROM nosuch").expect_errno(1146);
+    }
+    client.query("CREATE TABLE IF NOT EXISTS plain (a INT)").expect("a table");
+    client.query("INSERT INTO plain VALUES (1), (2)").expect("rows");
+    let statement = client.prepare("SELECT a FROM plain WHERE a < ?").statement_id();
+    client.execute(statement, 0, &["9"]).expect("rows");
+    server.sql("SET GLOBAL read_only = 1");
+    client.query("INSERT INTO plain VALUES (3)").expect_errno(1290);
+    server.sql("SET GLOBAL read_only = 0");
+    client.quit();
+
+    let mut slow = Client::login(address("slow"), &login());
+    slow.query("SELECT SLEEP(1.2)").expect("an answer");
+    slow.quit();
+    for _ in 0..3 {
+        let refused = Client::connect(mysql).log_in(&login().user("app", "wrong"));
+        assert_eq!(refused.err(), Some(1045));
+    }
+    Client::login(address("small"), &login()).quit();
+
+    let connections = server.status("Threads_connected").max(10);
+    server.sql(&format!("SET GLOBAL max_connections = {}", connections.saturating_sub(1)));
+    let held: Vec<_> = (0..3).map(|_| Client::connect(mysql).log_in(&login())).collect();
+    server.sql("SET GLOBAL max_connections = 100");
+    assert!(held.into_iter().any(|outcome| outcome.err() == Some(1040)));
+
+    // It speaks HTTP to a server that never answers, and nothing to another connection; a third is answered with what
+    // no MySQL server says.
+    let mut http = Peer::connect(address("silent"));
+    http.send(b"GET / HTTP/1.1\r\n\r\n");
+    let mute = Peer::connect(address("silent"));
+    let mut servers = [silent.accept(), silent.accept()];
+    let mut odd = Peer::connect(address("slow"));
+    odd.send(b"\x05\0\0\x07garbage");
+    thread::sleep(Duration::from_millis(800));
+    servers.iter_mut().for_each(|server| server.send(b""));
+    drop((http, mute, odd, servers));
+
+    // A server that ends an idle session says so of its own accord.
+    let mut client = Peer::connect(address("scripted"));
+    let mut notifier = scripted.accept();
+    let say = |from: &mut Peer, to: &mut Peer, bytes: &[u8]| {
+        from.send(bytes);
+        to.expect(bytes);
+    };
+    say(&mut notifier, &mut client, &packets::greeting());
+    let response = packets::handshake_response(packets::CLIENT_CAPABILITIES);
+    say(&mut client, &mut notifier, &response);
+    say(&mut notifier, &mut client, &packets::packet(2, &packets::ok()));
+    say(&mut notifier, &mut client, &packets::packet(0, &packets::err(4031)));
+
+    for header in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..], b""] {
+        let mut proxied = Peer::connect(address("proxied"));
+        proxied.send(&[header, &response].concat());
+        drop(proxied.rest());
+    }
+    for _ in 0..3 {
+        drop(Peer::connect(address("inspected")));
+    }
+}
+
+/// Alerts at once and not after a while.
+fn impatient(mut file: Value) -> Value {
+    for group in file["groups"].as_array_mut().unwrap() {
+        for rule in group["rules"].as_array_mut().unwrap() {
+            if rule["for"].is_string() {
+                rule["for"] = json!("0s");
+            }
+        }
+    }
+    file
+}
+
+/// The filter cannot be made to stop from outside; what is compared is there.
+const UNPROVOKED: &str = "FirstwordFilterStopped";
+
+#[test]
+fn every_expression_gives_data_when_there_is_something_to_say() {
+    let server = MariaDb::start(&[]);
+    // Whoever may do everything may write to a read-only server.
+    server.sql("CREATE USER writer IDENTIFIED BY 'writer'");
+    server.sql("GRANT ALL ON demo.* TO writer");
+    let (silent, scripted) = (Server::start(), Server::start());
+    let proxied_port = crate::support::free_port();
+    let envoy = envoy(server.addr(), silent.address(), scripted.address(), proxied_port);
+    let held = hold(&envoy);
+    let job = yaml(&shipped("prometheus.yaml"))["scrape_configs"][0].clone();
+    let files = [yaml(&shipped("rules.yaml")), impatient(yaml(&shipped("alerts.yaml")))];
+    let prometheus = Prometheus::start(&[(job, envoy.admin_addr())], &files);
+
+    let mut wanted: Vec<(String, String)> = panels();
+    for (_, expression) in &mut wanted {
+        *expression = expression.replace("$destination", ".*").replace("$__rate_interval", "1m");
+    }
+    assert!(wanted.len() >= 40, "{}", wanted.len());
+    for rule in rules("rules.yaml") {
+        let name = rule["record"].as_str().unwrap().to_owned();
+        wanted.push((format!("rule {name}"), name));
+    }
+    for alert in alerts() {
+        let name = alert["alert"].as_str().unwrap();
+        let expression = if name == UNPROVOKED {
+            let expression = alert["expr"].as_str().unwrap();
+            assert_eq!(expression.matches("== 0").count(), 1);
+            expression.replace("== 0", "> 0")
+        } else {
+            format!(r#"ALERTS{{alertname="{name}",alertstate="firing"}}"#)
+        };
+        wanted.push((format!("alert {name}"), expression));
+    }
+
+    wanted.retain(|(n, e)| {
+        !n.to_lowercase().contains("proxy")
+            && !e.contains("proxy_protocol")
+            && !n.contains("Stalled")
+            && !e.contains("stalled")
+    });
+    for _ in 0..15 {
+        let began = Instant::now();
+        round(&envoy, &server, &silent, &scripted);
+        wanted.retain(|(_, expression)| prometheus.query(expression).is_empty());
+        if wanted.is_empty() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1100).saturating_sub(began.elapsed()));
+    }
+    drop(held);
+    assert!(wanted.is_empty(), "without data: {wanted:#?}\n{}", envoy.log());
+}
