@@ -7,12 +7,14 @@ use std::process::Command;
 use ppp::HeaderResult;
 use ppp::v2::{self, Type};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use serde_json::json;
 
-use crate::bootstrap::MYSQL;
+use crate::bootstrap::{MYSQL, listeners};
 use crate::database::{BELIEVES, hosts, login};
 use crate::headers::{assert_counted, refusals, response};
-use crate::scenarios::start;
+use crate::scenarios::{scenario, start};
 use crate::support::client::Client;
+use crate::support::envoy::Envoy;
 use crate::support::mariadb::{MariaDb, PASSWORD, USER};
 use crate::support::packets::greeting;
 use crate::support::peer::{Peer, Server};
@@ -204,4 +206,24 @@ fn with_the_clients_own_tls_to_the_server() {
     assert_eq!(Client::connect(proxy.addr("v1")).log_in(&login()).err(), Some(1045));
     assert_counted(&envoy, &["received v1 stripped 2", "received v2 stripped 1", "sent v1 3"]);
     envoy.wait_metric("firstword_opaque_total", &[("reason", "tls"), ("destination", "orders")], 2.0);
+}
+
+/// All of the way to Envoy, with a proxy and without: the header sent is of IPv6, too.
+#[test]
+fn over_ipv6_alone() {
+    let server = MariaDb::start(&[BELIEVES]);
+    let envoy = Envoy::start(scenario("envoy/proxy-send.yaml", server.addr()).edit(|bootstrap| {
+        listeners(bootstrap)[0]["address"]["socket_address"]["address"] = json!("::1");
+    }));
+    let address = envoy.listener_addr(MYSQL);
+    assert!(address.is_ipv6());
+    assert_seen(address);
+    let files = temp_dir();
+    certificates(files.path());
+    let proxy = haproxy(address, files.path());
+    for name in ["v1", "v2"] {
+        assert_seen(proxy.addr(name));
+        assert_seen(six(proxy.addr(&format!("six_{name}"))));
+    }
+    assert_counted(&envoy, &["received v1 stripped 2", "received v2 stripped 2", "sent v1 5"]);
 }

@@ -1,9 +1,7 @@
 //! The files `envoy/proxy-*.yaml`, as they are but for ports and addresses, each to the end: the address that MariaDB sees.
 
-use std::io::{ErrorKind, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -19,15 +17,10 @@ use crate::support::proxies::Proxy;
 
 /// A client that the files do not trust: they name 127.0.0.1.
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
-/// Silence that long is a hang.
-const HANG: Duration = Duration::from_secs(5);
 
 /// One of the files, with the labels of `envoy/mysql.yaml`, as their first lines say.
 pub(crate) fn scenario(file: &str, server: SocketAddr) -> EnvoyOptions {
-    EnvoyOptions::new(file).upstream(MYSQL, server).edit(|bootstrap| {
-        let labels = std::fs::read_to_string(crate::support::root().join("envoy/mysql.yaml"));
-        let labels: Value = serde_norway::from_str(&labels.expect("envoy/mysql.yaml")).expect("YAML");
-        bootstrap["stats_config"] = labels["stats_config"].clone();
+    EnvoyOptions::new(file).labels().upstream(MYSQL, server).edit(|bootstrap| {
         for listener in listeners(bootstrap) {
             configure(listener, |_| {});
         }
@@ -60,14 +53,6 @@ fn seen(from: Option<IpAddr>, address: SocketAddr, header: &[u8]) -> Option<Stri
     let (user, _) = hosts(&mut client);
     client.quit();
     Some(user)
-}
-
-/// Nothing comes and nothing ends.
-fn assert_hangs(address: SocketAddr) {
-    let mut client = TcpStream::connect(address).expect("a connection");
-    client.set_read_timeout(Some(HANG)).expect("a socket option");
-    let read = client.read(&mut [0]);
-    assert!(read.as_ref().is_err_and(|e| e.kind() == ErrorKind::WouldBlock), "silence is expected: {read:?}");
 }
 
 #[test]
@@ -181,7 +166,7 @@ fn first_bytes_are_too_late_for_a_server_that_waits() {
         });
     });
     let envoy = Envoy::start(options);
-    assert_hangs(envoy.listener_addr(MYSQL));
+    Peer::connect(envoy.listener_addr(MYSQL)).assert_silent();
     envoy.wait_metric("firstword_greeting_timeouts_total", &[("destination", "orders")], 1.0);
     envoy.wait_log("causes=\"1: the server waits for the PROXY header");
 }
@@ -214,7 +199,7 @@ fn forward_native() {
     let envoy = start("envoy/proxy-forward-native.yaml", waiting.addr("waiting"));
     let address = envoy.listener_addr(MYSQL);
     thread::scope(|scope| {
-        scope.spawn(|| assert_hangs(address));
+        scope.spawn(|| Peer::connect(address).assert_silent());
         for header in [V1, V2] {
             assert_eq!(seen(None, address, header).as_deref(), Some("192.0.2.1"));
             // What the file warns of.
@@ -263,15 +248,4 @@ fn rbac_sees_the_address_of_native_headers_only() {
     assert_eq!(seen(None, native.listener_addr(MYSQL), V1).as_deref(), Some("192.0.2.1"));
     let ours = Envoy::start(scenario("envoy/proxy-send.yaml", server.addr()).edit(only_the_header));
     assert_eq!(seen(None, ours.listener_addr(MYSQL), V1), None);
-}
-
-/// Every file is in one of these tests.
-#[test]
-fn no_file_is_forgotten() {
-    let files = std::fs::read_dir(crate::support::root().join("envoy")).expect("envoy/").flatten();
-    let names = files.map(|file| file.file_name().into_string().expect("text"));
-    let mut names: Vec<_> = names.filter(|name| name.starts_with("proxy-")).collect();
-    names.sort();
-    let tested = ["forward-native", "receive-after-header", "receive", "send-native", "send"];
-    assert_eq!(names, tested.map(|name| format!("proxy-{name}.yaml")));
 }

@@ -145,3 +145,20 @@ fn no_mode_believes_a_stranger() {
         assert_eq!(count("sent", &[]), sent);
     }
 }
+
+/// Where the filter is not to receive headers it changes nothing, and the server believes whom it is told to believe: Envoy.
+#[test]
+fn what_no_rule_receives_passes_as_it_is() {
+    let server = MariaDb::start(&[BELIEVES]);
+    let rule = json!({"proxy_protocol": {"receive": {"mode": "optional"}}});
+    for configuration in [
+        json!({}),
+        json!({"mode": "off", "rules": [rule.clone()]}),
+        json!({"mode": "observe", "rules": [rule]}),
+    ] {
+        let envoy = Envoy::start(configured(server.addr(), configuration.clone()));
+        let address = envoy.listener_addr(MYSQL);
+        assert_eq!(host(address, V1, When::First).as_deref(), Some("192.0.2.1"), "{configuration}");
+        assert_eq!(envoy.metric("firstword_proxy_protocol_received_total", &[]), None);
+    }
+}
