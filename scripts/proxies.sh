@@ -22,6 +22,7 @@ packages() {
 # The three by name too: where they are installed there is nothing left to install.
 fetch() {
     command -v apt-get >/dev/null || fail "no apt-get to fetch haproxy and nginx with"
+    apt-cache show haproxy >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || apt-get update -qq
     say "unpacking HAProxy and nginx (about 4 MB)"
     new=$(mktemp -d "$root.XXXXXX")
     trap 'rm -rf "$new"' EXIT
