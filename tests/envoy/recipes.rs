@@ -160,6 +160,7 @@ fn no_file_is_forgotten() {
         "mysql.yaml",
         "port-range.yaml",
         "proxy-forward-native.yaml",
+        "proxy-forward.yaml",
         "proxy-receive-after-header.yaml",
         "proxy-receive.yaml",
         "proxy-send-native.yaml",

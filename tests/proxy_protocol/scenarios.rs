@@ -22,7 +22,10 @@ const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
 pub(crate) fn scenario(file: &str, server: SocketAddr) -> EnvoyOptions {
     EnvoyOptions::new(file).labels().upstream(MYSQL, server).edit(|bootstrap| {
         for listener in listeners(bootstrap) {
-            configure(listener, |_| {});
+            // One within Envoy has no filter of ours.
+            if filters(listener)[0]["name"] == "firstword" {
+                configure(listener, |_| {});
+            }
         }
     })
 }
@@ -207,6 +210,28 @@ fn forward_native() {
         }
     });
     envoy.wait_metric("firstword_handshakes_total", &[("result", "ok"), ("destination", "orders")], 4.0);
+}
+
+/// The address that this filter read, in Envoy's own header; of strangers, none.
+#[test]
+fn forward() {
+    let server = MariaDb::start(&[BELIEVES]);
+    let waiting = waiting(server.addr());
+    let envoy = start("envoy/proxy-forward.yaml", waiting.addr("waiting"));
+    let address = envoy.listener_addr(MYSQL);
+    for header in [V1, V2] {
+        assert_eq!(seen(None, address, header).as_deref(), Some("192.0.2.1"));
+        assert_eq!(seen(Some(STRANGER), address, header), None);
+    }
+    assert_counted(
+        &envoy,
+        &[
+            "received v1 stripped 1",
+            "received v1 untrusted 1",
+            "received v2 stripped 1",
+            "received v2 untrusted 1",
+        ],
+    );
 }
 
 /// The header that Envoy's filter requires is not required of those who wait, once the listener goes on after its time-out.
