@@ -31,8 +31,9 @@ tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root
 tools-istio: ## get kustomize and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
 
-tools-servers: ## get what only tests run: SSH, SMTP and FTP servers (as root), an Envoy without V8, curl
+tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers (these as root), an Envoy without V8, curl
 	@scripts/servers.sh
+	@scripts/proxies.sh
 
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
 	@$(peers) cargo run --example demo

@@ -36,6 +36,10 @@ pub struct Case {
     /// Further resources: what users have of their own, or try.
     pub resources: &'static str,
     pub clients: Clients,
+    /// The server knows the client's own connection, by a PROXY header.
+    pub sends_header: bool,
+    /// The oldest Envoy that takes what is applied.
+    pub since: (u32, u32),
     /// The filter is in the chain, and counts the connections with this `destination`.
     pub counted_as: Option<&'static str>,
 }
@@ -65,6 +69,8 @@ pub enum Clients {
     Inbound { plain: Expected, mtls: Option<Expected> },
     /// Outside, of a gateway in the pod.
     Gateway(Expected),
+    /// Outside, of a database's pod or of a gateway: who sends a PROXY header at once, who sends none, and by mTLS.
+    Proxied { gateway: bool, with: Expected, without: Expected, mtls: Option<Expected> },
 }
 
 pub struct Outbound {
@@ -134,8 +140,10 @@ impl Case {
     pub fn proxy(&self, address: IpAddr) -> Proxy {
         match self.clients {
             Clients::Outbound(_) => Proxy::sidecar("default", "app", address),
-            Clients::Inbound { .. } => Proxy::sidecar("db", "mysql", address),
-            Clients::Gateway(_) => {
+            Clients::Inbound { .. } | Clients::Proxied { gateway: false, .. } => {
+                Proxy::sidecar("db", "mysql", address)
+            }
+            Clients::Gateway(_) | Clients::Proxied { gateway: true, .. } => {
                 let labels = [("istio".to_owned(), "ingressgateway".to_owned())].into();
                 Proxy { namespace: "istio-system".into(), labels, address, gateway: true }
             }
@@ -167,7 +175,8 @@ impl Case {
             }
             _ => Port { number: MYSQL_PORT, target: MYSQL_PORT, protocol: Protocol::Tcp },
         };
-        let inbound = matches!(self.clients, Clients::Inbound { .. });
+        let inbound =
+            matches!(self.clients, Clients::Inbound { .. } | Clients::Proxied { gateway: false, .. });
         let mysql_pod = if inbound { proxy.address } else { MYSQL_POD.into() };
         let mut services = vec![
             service("irrelevant-svc", "other", HTTP_SERVICE, "irrelevant", HTTP_POD.into(), http),
@@ -196,6 +205,8 @@ const BASE: Case = Case {
     apply: &[],
     resources: "",
     clients: Clients::Gateway(Expected::Hang),
+    sends_header: false,
+    since: (0, 0),
     counted_as: None,
 };
 
@@ -211,6 +222,19 @@ macro_rules! plugin_of_database {
            selector: {matchLabels: {app: mysql}}, type: NETWORK, url: 'oci://ghcr.io/firstword/firstword:v0.1.0',
            pluginName: firstword, phase: AUTHN, failStrategy: FAIL_OPEN,
            match: [{mode: SERVER, ports: [{number: 3306}]}], pluginConfig: {}}}"
+    };
+}
+
+/// Envoy's own listener filter, as Istio's users put it into a sidecar. First, so that original_dst has the last word about
+/// where the client wanted to go: the header names the load balancer.
+macro_rules! native_header {
+    () => {
+        "{kind: EnvoyFilter, metadata: {name: native, namespace: db}, spec: {
+           workloadSelector: {labels: {app: mysql}}, configPatches: [
+             {applyTo: LISTENER_FILTER, match: {context: SIDECAR_INBOUND, listener: {name: virtualInbound}},
+              patch: {operation: INSERT_FIRST, value: {name: envoy.filters.listener.proxy_protocol, typed_config: {
+                '@type': type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol,
+                allow_requests_without_proxy_protocol: true}}}}]}}"
     };
 }
 
@@ -625,6 +649,62 @@ pub const CASES: &[Case] = &[
         apply: &["scenarios/gateway/gateway.yaml", EXTENSION, "envoyfilter/gateway.yaml"],
         clients: Clients::Gateway(Greeting),
         counted_as: Some("outbound_3306__mysql.db.svc.cluster.local"),
+        ..BASE
+    },
+    Case {
+        name: "P1",
+        what: "**Envoy's `proxy_protocol` listener filter**, PERMISSIVE",
+        resources: native_header!(),
+        clients: Clients::Proxied { gateway: false, with: Hang, without: Hang, mtls: Some(Greeting) },
+        ..BASE
+    },
+    Case {
+        name: "P2",
+        what: "Envoy's `proxy_protocol` listener filter, `peerauthentication.yaml`",
+        apply: &["envoyfilter/peerauthentication.yaml"],
+        resources: native_header!(),
+        clients: Clients::Proxied { gateway: false, with: Greeting, without: Hang, mtls: None },
+        ..BASE
+    },
+    Case {
+        name: "P0",
+        what: "`proxy-protocol/receive.yaml`, PERMISSIVE",
+        apply: &["scenarios/proxy-protocol/receive.yaml"],
+        clients: Clients::Proxied { gateway: false, with: Greeting, without: Hang, mtls: Some(Greeting) },
+        counted_as: Some("mysql"),
+        ..BASE
+    },
+    Case {
+        name: "P3",
+        what: "`proxy-protocol/receive.yaml`, `peerauthentication.yaml`",
+        apply: &["scenarios/proxy-protocol/receive.yaml", "envoyfilter/peerauthentication.yaml"],
+        clients: Clients::Proxied { gateway: false, with: Greeting, without: Greeting, mtls: None },
+        counted_as: Some("mysql"),
+        ..BASE
+    },
+    Case {
+        name: "P4",
+        what: "`gateway/gateway.yaml`, `proxy-protocol/gateway.yaml`",
+        apply: &["scenarios/gateway/gateway.yaml", "scenarios/proxy-protocol/gateway.yaml"],
+        clients: Clients::Proxied { gateway: true, with: Greeting, without: Closed(3_000), mtls: None },
+        since: (1, 37),
+        counted_as: Some("mysql"),
+        ..BASE
+    },
+    Case {
+        name: "P5",
+        what: "`proxy-protocol/send.yaml`, a database Service declared `tcp`: it sees the pod's own connections",
+        apply: &["scenarios/proxy-protocol/send.yaml"],
+        clients: service(Greeting, None),
+        sends_header: true,
+        ..BASE
+    },
+    Case {
+        name: "P6",
+        what: "`serviceentry.yaml`, `proxy-protocol/send-cluster-add.yaml`: the same outside the mesh",
+        apply: &[SERVICE_ENTRY, "scenarios/proxy-protocol/send-cluster-add.yaml"],
+        clients: database(Greeting, Manager),
+        sends_header: true,
         ..BASE
     },
 ];

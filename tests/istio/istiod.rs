@@ -99,7 +99,12 @@ fn chain(chain: &Value) -> Value {
                     // protobuf's JSON names the version that both mean.
                     pick_out(&mut kept["config_discovery"]["config_source"], "resource_api_version");
                 }
-                None => kept["cluster"] = filter["typed_config"]["cluster"].clone(),
+                None => {
+                    kept["cluster"] = filter["typed_config"]["cluster"].clone();
+                    if let Some(bytes) = filter["typed_config"].get("max_early_data_bytes") {
+                        kept["max_early_data_bytes"] = bytes.clone();
+                    }
+                }
             }
             kept
         })
@@ -119,6 +124,14 @@ fn cluster(cluster: &Value) -> Value {
         Some("EDS") => json!("STATIC"),
         _ => cluster.get("type").cloned().unwrap_or_else(|| cluster["cluster_type"]["name"].clone()),
     };
+    // Where istiod chooses between mutual TLS and none, each choice is a match.
+    let matches = cluster["transport_socket_matches"].as_array().into_iter().flatten();
+    let sockets = matches.map(|one| &one["transport_socket"]).chain(cluster.get("transport_socket"));
+    for socket in sockets.filter(|socket| {
+        socket["name"].as_str().is_some_and(|name| name.ends_with("upstream_proxy_protocol"))
+    }) {
+        kept["proxy_protocol"] = socket["typed_config"]["config"]["version"].clone();
+    }
     kept["source"] = cluster["upstream_bind_config"]["source_address"]["address"].clone();
     kept
 }

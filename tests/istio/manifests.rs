@@ -73,6 +73,7 @@ fn the_api_server_would_take_each() {
     }
     let expected = [
         "Deployment",
+        "DestinationRule",
         "EnvoyFilter",
         "Gateway",
         "PeerAuthentication",

@@ -12,9 +12,9 @@ use crate::support::mariadb::{MariaDb, PASSWORD, USER};
 use crate::support::packets::packet;
 
 /// Envoy connects from here.
-const BELIEVES: &str = "--proxy-protocol-networks=127.0.0.1";
+pub(crate) const BELIEVES: &str = "--proxy-protocol-networks=127.0.0.1";
 
-fn login() -> Login {
+pub(crate) fn login() -> Login {
     Login::new(CLASSIC).user(USER, PASSWORD)
 }
 
@@ -27,7 +27,7 @@ fn send(version: u8) -> Value {
 }
 
 /// What the server says about a connection: the client's host in `user()` and in the process list.
-fn hosts(client: &mut Client) -> (String, String) {
+pub(crate) fn hosts(client: &mut Client) -> (String, String) {
     let mut one = |statement: &str| {
         let answer = client.query(statement).expect("a row");
         String::from_utf8_lossy(&answer.0[3][1..]).into_owned()

@@ -25,5 +25,8 @@ mod database;
 mod headers;
 mod many;
 mod oracle;
+mod proxies;
 mod receive;
+mod scenarios;
 mod send;
+mod untrusted;

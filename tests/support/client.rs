@@ -176,6 +176,10 @@ impl Client {
         }
     }
 
+    pub fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a bound address")
+    }
+
     /// Connects and logs in.
     pub fn login(address: SocketAddr, login: &Login) -> Self {
         Self::connect(address).log_in(login).unwrap_or_else(|errno| panic!("refused: {errno} for {login:?}"))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -332,8 +332,9 @@ impl Envoy {
         let listener =
             listeners["listener_statuses"].as_array()?.iter().find(|listener| listener["name"] == name)?;
         let address = &listener["local_address"]["socket_address"];
-        let text = format!("{}:{}", address["address"].as_str()?, address["port_value"]);
-        Some(text.parse().unwrap_or_else(|_| panic!("no address of listener {name:?} in {listener}")))
+        let ip = address["address"].as_str()?.parse();
+        let ip: IpAddr = ip.unwrap_or_else(|_| panic!("no address of listener {name:?} in {listener}"));
+        Some((ip, port_number(&address["port_value"])).into())
     }
 
     pub fn admin_addr(&self) -> SocketAddr {

@@ -27,6 +27,7 @@ pub mod packets;
 pub mod peer;
 pub mod process;
 pub mod prometheus;
+pub mod proxies;
 pub mod random;
 pub mod replay;
 pub mod table;

@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::namespace::Namespace;
+use crate::support::client::{CLASSIC, Client, Login};
 use crate::support::mariadb::{PASSWORD, USER};
 
 /// A server that is silent for so long will stay so.
@@ -23,14 +24,14 @@ pub enum Seen {
     Nothing,
 }
 
-/// Connects and listens. With `to_the_end`, until something happens.
-pub fn listen(to: SocketAddr, to_the_end: bool) -> Seen {
+/// Connects, sends `first`, perhaps nothing, and listens. With `to_the_end`, until something happens.
+pub fn listen(to: SocketAddr, first: &[u8], to_the_end: bool) -> Seen {
     let start = Instant::now();
     let mut stream = TcpStream::connect_timeout(&to, SILENCE).unwrap_or_else(|e| panic!("{to}: {e}"));
     let patience = if to_the_end { LONGEST } else { SILENCE };
     stream.set_read_timeout(Some(patience)).expect("a time-out");
-    let mut first = [0];
-    match stream.read(&mut first) {
+    stream.write_all(first).unwrap_or_else(|e| panic!("{to}: {e}"));
+    match stream.read(&mut [0]) {
         Ok(0) => Seen::Closed(start.elapsed()),
         Ok(_) => Seen::Greeting(start.elapsed()),
         Err(e) if e.kind() == ErrorKind::ConnectionReset => Seen::Closed(start.elapsed()),
@@ -52,6 +53,31 @@ pub fn client(namespace: &Namespace, to: SocketAddr) -> Result<String, String> {
     let output = command.output().expect("MariaDB's client");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// The same of one who sends a PROXY header first, which MariaDB's own client cannot.
+pub fn client_with(namespace: &Namespace, to: SocketAddr, header: &[u8]) -> String {
+    namespace.enter(|| {
+        let mut client = Client::connect(to);
+        client.send(header);
+        let mut client = client.log_in(&Login::new(CLASSIC)).expect("a login");
+        let answer = client.query("SELECT 20+22").expect("a result");
+        client.quit();
+        String::from_utf8_lossy(&answer.0[3][1..]).into_owned()
+    })
+}
+
+/// The address and port that the server knows a connection by, and those it has.
+pub fn known_as(namespace: &Namespace, to: SocketAddr) -> (String, String) {
+    namespace.enter(|| {
+        let client = Client::connect(to);
+        let own = client.local_addr().to_string();
+        let mut client = client.log_in(&Login::new(CLASSIC)).expect("a login");
+        let statement = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()";
+        let answer = client.query(statement).expect("a result");
+        client.quit();
+        (String::from_utf8_lossy(&answer.0[3][1..]).into_owned(), own)
+    })
 }
 
 /// Who handled an HTTP request on its way to the Service.

@@ -136,10 +136,13 @@ impl World {
     }
 }
 
-/// A MariaDB at this port of every address of a namespace.
+/// A MariaDB at this port of every address of a namespace, which believes the headers of pods.
 pub fn database(namespace: &Namespace, files: &Path, port: u16) -> MariaDb {
     let launcher = namespace.launcher(files, &crate::support::mariadbd(), None);
-    MariaDb::start_by(launcher, &["--bind-address=0.0.0.0", &format!("--port={port}")])
+    MariaDb::start_by(
+        launcher,
+        &["--bind-address=0.0.0.0", &format!("--port={port}"), "--proxy-protocol-networks=10.1.0.0/16"],
+    )
 }
 
 /// Answers one request on each connection, in the words of a server that is not Envoy.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::mesh::{Mesh, OutboundPolicy, Proxy, Service};
+use super::resource::{Resource, of_kind};
 use super::shape::shape;
 
 /// The address from which a sidecar connects to its own pod, so that iptables tells it from others.
 const INBOUND_SOURCE: &str = "127.0.0.6";
 
-pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service]) -> Vec<Value> {
+pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service], resources: &[Resource]) -> Vec<Value> {
     let mut clusters = vec![shape("black_hole_cluster", &[])];
     // By name: several addresses of a ServiceEntry are one cluster.
     let mut outbound = BTreeMap::new();
@@ -28,6 +29,9 @@ pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service]) -> Vec<Value> 
             let mut cluster = shape(kind, &[("name", &name)]);
             if !endpoints.is_empty() {
                 cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = json!(endpoints);
+            }
+            if let Some(version) = proxy_protocol(&service.host, resources) {
+                cluster["transport_socket"] = shape("upstream_proxy_protocol", &[("version", &version)]);
             }
             outbound.insert(name, cluster);
         }
@@ -52,4 +56,13 @@ pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service]) -> Vec<Value> 
         }
     }
     clusters
+}
+
+/// The version of the header that a `DestinationRule` has sent to the host.
+fn proxy_protocol(host: &str, resources: &[Resource]) -> Option<String> {
+    let rule = of_kind(resources, "DestinationRule").find(|rule| rule.spec()["host"] == host)?;
+    let policy = rule.spec()["trafficPolicy"].as_object().expect("a trafficPolicy");
+    assert!(policy.keys().all(|key| key == "proxyProtocol"), "{}: {policy:?}", rule.name);
+    // V1 is protobuf's zero.
+    Some(policy["proxyProtocol"]["version"].as_str().unwrap_or("V1").to_owned())
 }

@@ -22,8 +22,8 @@ struct Patch {
 pub struct Patches(Vec<Patch>);
 
 /// What istiod can patch and this cannot, so that none of it passes for patched.
-const KNOWN: [&str; 5] =
-    ["LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "EXTENSION_CONFIG"];
+const KNOWN: [&str; 6] =
+    ["LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "EXTENSION_CONFIG", "CLUSTER"];
 
 impl Patches {
     pub fn new(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> Self {
@@ -67,6 +67,14 @@ impl Patches {
         listeners.retain_mut(|listener| self.listener(context, listener));
         for patch in self.of("LISTENER", context).filter(|patch| add && patch.operation == "ADD") {
             listeners.push(patch.take());
+        }
+    }
+
+    /// Adds clusters, as the one operation on clusters that is known here.
+    pub fn add_clusters(&mut self, context: Context, clusters: &mut Vec<Value>) {
+        for patch in self.of("CLUSTER", context) {
+            assert_eq!(patch.operation, "ADD", "{}", patch.of);
+            clusters.push(patch.take());
         }
     }
 
@@ -156,7 +164,23 @@ impl Patches {
             }
             let filters = chain["filters"].as_array_mut().expect("filters");
             let wanted = patch.matching.filter().map(str::to_owned);
-            patch.insert_into(filters, wanted.as_deref());
+            if patch.operation != "MERGE" {
+                patch.insert_into(filters, wanted.as_deref());
+            }
+        }
+        // Whatever is merged is merged last.
+        for patch in self.of("NETWORK_FILTER", context).filter(|patch| patch.operation == "MERGE") {
+            if !patch.matching.listener(listener, false) || !patch.matching.chain(listener, chain) {
+                continue;
+            }
+            let wanted = patch.matching.filter().map(str::to_owned);
+            for filter in chain["filters"].as_array_mut().expect("filters") {
+                let named = wanted.as_ref().is_none_or(|wanted| filter["name"] == **wanted);
+                // One that is to come by name has nothing to merge with.
+                if named && filter.get("typed_config").is_some() {
+                    merge(filter, &patch.take());
+                }
+            }
         }
         true
     }

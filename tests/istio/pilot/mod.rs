@@ -47,7 +47,9 @@ pub fn xds(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> Xds {
     let plugins = wasm_plugin::plugins(mesh, proxy, resources);
     let mut patches = envoy_filter::Patches::new(mesh, proxy, resources);
 
-    let mut xds = Xds { clusters: cluster::clusters(mesh, proxy, &services), ..Xds::default() };
+    let mut xds = Xds { clusters: cluster::clusters(mesh, proxy, &services, resources), ..Xds::default() };
+    let outbound = if proxy.gateway { Context::Gateway } else { Context::Outbound };
+    patches.add_clusters(outbound, &mut xds.clusters);
     if proxy.gateway {
         xds.listeners = gateway::listeners(&services, proxy, resources, &plugins);
         patches.apply(Context::Gateway, &mut xds.listeners, true);
