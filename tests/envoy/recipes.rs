@@ -147,7 +147,8 @@ fn exact_address(database: SocketAddr) -> EnvoyOptions {
     })
 }
 
-/// Every file of `envoy/` is here, in the other tests of this directory, or in `tests/proxy_protocol`.
+/// Every file of `envoy/` is here, in the other tests of this directory, in `tests/proxy_protocol`, or in
+/// `tests/mysql/users.rs`.
 #[test]
 fn no_file_is_forgotten() {
     let directory = crate::support::root().join("envoy");
@@ -156,6 +157,7 @@ fn no_file_is_forgotten() {
     bootstraps.sort();
     let names: Vec<_> = bootstraps.iter().map(|file| Path::new(file.file_name().expect("a name"))).collect();
     let tested = [
+        "access-log.yaml",
         "exact-address.yaml",
         "mysql.yaml",
         "port-range.yaml",
@@ -165,6 +167,7 @@ fn no_file_is_forgotten() {
         "proxy-receive.yaml",
         "proxy-send-native.yaml",
         "proxy-send.yaml",
+        "rbac-by-user.yaml",
     ];
     assert_eq!(names, tested.map(Path::new));
 }
