@@ -334,6 +334,8 @@ impl Front {
         self.stage = Stage::Closed;
         self.waits_since = None;
         self.refusal = Some(Refusal { result, format, why });
+        // Of what never came whole, the version is for the log.
+        let format = format.filter(|_| result != HeaderResult::Timeout);
         events.push(Event::ProxyHeader { format, result });
         Verdict::Close
     }

@@ -60,7 +60,7 @@ fn counts_and_percentiles_are_those_of_sysbench_and_the_server() {
     prometheus.wait(r#"sum(firstword_bytes_total{sender="server"})"#, counted.bytes_sent as f64);
     prometheus.wait("sum(firstword_connections_total)", 4.0);
     prometheus.wait("sum(firstword_errors_total) or vector(0)", 0.0);
-    for gauge in ["connections_active", "commands_in_flight", "transactions_open"] {
+    for gauge in ["connections_active", "commands_in_flight", "commands_stalled", "transactions_open"] {
         prometheus.wait(&format!("sum(firstword_{gauge})"), 0.0);
     }
 
