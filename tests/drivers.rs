@@ -288,7 +288,8 @@ struct Outcome {
 
 fn between(database: &Database) -> Envoy {
     let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr());
-    let configuration = r#"{"defaults": {"protocol": "mysql"}, "metrics": {"profile": "full"}}"#;
+    let configuration =
+        r#"{"defaults": {"protocol": "mysql"}, "metrics": {"profile": "full", "max_series": 5000}}"#;
     Envoy::start(options.configuration(configuration))
 }
 
