@@ -65,12 +65,11 @@ impl Connection {
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let Setup { inspection, expected, greeting_timeout, stall, opened, front } = setup;
-        let server_first = matches!(expected, Protocol::Mysql | Protocol::ServerFirst);
         Self {
             opened,
             inspection,
             expected,
-            greeting_timeout: server_first.then_some(greeting_timeout),
+            greeting_timeout: expected.is_server_first().then_some(greeting_timeout),
             silent_since: opened,
             stall,
             waited_as: None,
@@ -87,12 +86,6 @@ impl Connection {
     #[must_use]
     pub const fn opened(&self) -> Timestamp {
         self.opened
-    }
-
-    /// What was expected of it when it began.
-    #[must_use]
-    pub const fn expected(&self) -> Protocol {
-        self.expected
     }
 
     /// [`Connection::handle_tick`] has something to do. Cheap, for it is asked of every connection on

@@ -50,6 +50,14 @@ labels! {
     }
 }
 
+impl Protocol {
+    /// The server has the first word in it.
+    #[must_use]
+    pub const fn is_server_first(self) -> bool {
+        matches!(self, Self::Mysql | Self::ServerFirst)
+    }
+}
+
 labels! {
     /// What a client that spoke before the server began with.
     ClientFirst {

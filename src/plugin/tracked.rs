@@ -227,7 +227,7 @@ fn front(
             only_unless_received: send.only_unless_received,
             endpoints: endpoints.map(|(source, destination)| Endpoints { source, destination }),
         }),
-        server_first: matches!(expected, Protocol::Mysql | Protocol::ServerFirst),
+        server_first: expected.is_server_first(),
     };
     (peer, Some(rules))
 }
