@@ -1,5 +1,5 @@
-//! Hazards of real drivers, servers and networks: each is shown to be one without the filter, and to be none with it. Run
-//! by `make test-hazards`, which also gets what they need.
+//! Hazards of real drivers, servers and networks: each is shown to be one without the filter, and to be none with it. Those
+//! with drivers are run by `make test-hazards`, which also gets them.
 
 // A panic is how a test reports.
 #![allow(
@@ -12,6 +12,7 @@
     clippy::unwrap_used
 )]
 
+mod endings;
 mod relay;
 #[path = "../support/mod.rs"]
 mod support;
@@ -84,6 +85,10 @@ fn envoy(server: SocketAddr, configuration: &str) -> Envoy {
     Envoy::start(options.upstream("mysql", server).configuration(configuration))
 }
 
+fn hold(setting: &str) -> String {
+    format!(r#"{{"rules": [{{"name": "orders", "mysql": {{"hold_split_eof": "{setting}"}}}}]}}"#)
+}
+
 fn count(metrics: &Metrics, name: &str) -> u64 {
     metrics.get(&format!("firstword_{name}"), &[]).unwrap_or(0.0) as u64
 }
@@ -109,14 +114,11 @@ fn a_split_eof_hangs_affected_releases_and_nobody_where_it_is_held() {
             assert_eq!(said, Said { done: CUTS * 20, failures: Vec::new() }, "Connector/J {version}");
         }
     }
-    let hold =
-        r#"{"rules": [{"name": "orders", "mysql": {"hold_split_eof": "HOLD"}}], "log": {"level": "info"}}"#;
-    for (hold, versions) in
-        [("affected_clients", AFFECTED.as_slice()), ("always", SOUND.as_slice()), ("always", &AFFECTED[..1])]
-            .map(|(setting, versions)| (hold.replace("HOLD", setting), versions))
+    for (setting, versions) in
+        [("affected_clients", AFFECTED.as_slice()), ("always", &SOUND), ("always", &AFFECTED[..1])]
     {
         for version in versions {
-            let envoy = envoy(relay.address(), &hold);
+            let envoy = envoy(relay.address(), &hold(setting));
             for fetch in FETCHES {
                 relay.take_cut();
                 let times = TIMES / CONNECTIONS;
