@@ -83,16 +83,32 @@ for_perl() {
     program "$1" "$(command -v perl) $sources/perl/dbi.pl $2"
 }
 
-# $2: the kind of URL; $3: the jar.
-for_java() {
+# Brings the artifacts that the pom $2 names into $1.
+maven() {
     need java default-jdk-headless
     need mvn maven
-    jars=$built/java
-    made_from "$jars" "$sources/java/pom.xml" || {
-        mvn --quiet --batch-mode -Dstyle.color=never -f "$sources/java/pom.xml" dependency:copy -DoutputDirectory="$jars"
+    jars=$1
+    made_from "$jars" "$2" || {
+        mvn --quiet --batch-mode -Dstyle.color=never -f "$2" dependency:copy -DoutputDirectory="$jars"
         made
     }
+}
+
+# $2: the kind of URL; $3: the jar.
+for_java() {
+    maven "$built/java" "$sources/java/pom.xml"
     program "$1" "$(command -v java) -Xmx1g -cp $jars/$3 $sources/java/Scenario.java $2"
+}
+
+# Programs hazard-VERSION for each Connector/J of tests/hazards.
+for_hazards() {
+    maven "$built/hazards" "$root/tests/hazards/java/pom.xml"
+    classes=$jars/classes
+    javac -d "$classes" "$root/tests/hazards/java/Prepares.java"
+    for jar in "$jars"/*.jar; do
+        version=${jar##*-}
+        program "hazard-${version%.jar}" "$(command -v java) -Xmx512m -cp $classes:$jar Prepares"
+    done
 }
 
 # Command-line clients: $2 is how they say no TLS, $3 how they ask for it.
@@ -149,6 +165,7 @@ prepare() {
     mariadb-java-*) for_java "$1" mariadb "mariadb-java-client-${1#mariadb-java-}.jar" ;;
     connector-j-5.*) for_java "$1" mysql "mysql-connector-java-${1#connector-j-}.jar" ;;
     connector-j-*) for_java "$1" mysql "mysql-connector-j-${1#connector-j-}.jar" ;;
+    hazards) for_hazards ;;
     mariadb-cli) for_mariadb "$1" ;;
     mysql-cli) for_mysql "$1" ;;
     mysql_async | sqlx) for_rust "$1" ;;

@@ -68,6 +68,18 @@ pub enum Protocol {
     Detect,
 }
 
+/// Whose answers to COM_STMT_PREPARE have their last column definition and the EOF behind it held until both are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HoldSplitEof {
+    /// Nobody's.
+    #[default]
+    Off,
+    /// Those of clients that hang otherwise.
+    AffectedClients,
+    /// Everybody's.
+    Always,
+}
+
 /// What holds for one connection: its rule, completed from `defaults`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -82,6 +94,8 @@ pub struct Policy {
     pub proxy_protocol: ProxyProtocol,
     /// Commands that take so long are logged, 1 ms to an hour, and those that fail; `None`: neither.
     pub slow_command: Option<Duration>,
+    /// Whose answers to COM_STMT_PREPARE end in one piece; `Off` where no rule matched.
+    pub hold_split_eof: HoldSplitEof,
 }
 
 impl Default for Policy {
@@ -93,6 +107,7 @@ impl Default for Policy {
             greeting_timeout,
             slow_command: None,
             proxy_protocol: ProxyProtocol::default(),
+            hold_split_eof: HoldSplitEof::default(),
         }
     }
 }
@@ -299,6 +314,7 @@ mod tests {
             greeting_timeout: Duration::from_secs(5),
             slow_command: None,
             proxy_protocol: ProxyProtocol { receive: None, send: None },
+            hold_split_eof: HoldSplitEof::Off,
         };
         assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
         assert_eq!((&expected.name, expected.slow_command), (&None, None));

@@ -5,15 +5,18 @@ mod chunk;
 mod followed;
 mod front;
 mod guard;
+mod recognised;
 mod refusal;
 mod setup;
+mod split_eof;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::config::HoldSplitEof;
 use crate::detect::{Detection, Detector};
-use crate::event::{ClientFirst, ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender, ServerFirst};
+use crate::event::{ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender};
 use crate::mysql::notes::Notes;
 use crate::mysql::session::Observer;
 use chunk::whole;
@@ -21,8 +24,10 @@ pub use chunk::{Chunk, Edit, Verdict};
 use followed::Mysql;
 use front::Front;
 pub use front::{FrontRules, ReceiveRules, SendRules};
+use recognised::count_packets;
 pub use refusal::{Refusal, Why};
 pub use setup::{Inspection, Setup};
+use split_eof::Held;
 
 /// One read of a chunk takes this much at first: nearly every chunk is smaller.
 const FIRST_READ: usize = 16 << 10;
@@ -50,6 +55,8 @@ pub struct Connection {
     front: Option<Box<Front>>,
     /// See [`Connection::source`].
     source: Option<SocketAddr>,
+    hold_split_eof: HoldSplitEof,
+    held: Held,
     state: State,
 }
 
@@ -64,7 +71,7 @@ impl Connection {
     /// A connection that begins.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { inspection, expected, greeting_timeout, stall, opened, front } = setup;
+        let Setup { inspection, expected, greeting_timeout, stall, opened, front, hold_split_eof } = setup;
         Self {
             opened,
             inspection,
@@ -78,6 +85,8 @@ impl Connection {
             report: None,
             front: front.map(|rules| Box::new(Front::new(rules, opened))),
             source: None,
+            hold_split_eof,
+            held: Held::default(),
             state: State::Detecting(Detector::default()),
         }
     }
@@ -157,7 +166,25 @@ impl Connection {
             }
             (Some(_), Sender::Client) => return self.client_in_front(chunk, end_stream, to),
         }
-        Verdict::Pass
+        match sender {
+            Sender::Client => Verdict::Pass,
+            Sender::Server => self.hold(chunk, end_stream, to.events),
+        }
+    }
+
+    /// Holds the end of an answer to COM_STMT_PREPARE that is not complete, where a rule says so.
+    fn hold(&mut self, chunk: &impl Chunk, end_stream: bool, events: &mut Vec<Event>) -> Verdict {
+        let hold_from = match &self.state {
+            State::Mysql(mysql) if !end_stream => {
+                mysql.incomplete_tail().filter(|_| match self.hold_split_eof {
+                    HoldSplitEof::Off => false,
+                    HoldSplitEof::AffectedClients => mysql.session.is_suspect(),
+                    HoldSplitEof::Always => true,
+                })
+            }
+            _ => None,
+        };
+        self.held.server(chunk, hold_from, events)
     }
 
     /// Takes what the client sent while something stands in front.
@@ -198,6 +225,9 @@ impl Connection {
         self.skip_if_told_so(to.events);
         if sender == Sender::Server {
             self.greeting_timeout = None;
+            if let State::Mysql(mysql) = &mut self.state {
+                mysql.next_chunk();
+            }
         }
         let count = chunk.len() as u64;
         to.events.push(Event::Bytes { sender, count });
@@ -214,13 +244,13 @@ impl Connection {
             } else if skip > 0 {
                 self.skip(sender, skip);
                 at = at.saturating_add(skip);
-                self.inspect(sender, &[], to)
+                self.inspect(sender, &[], at, to)
             } else {
                 match chunk.read(at, read_len.min(left)) {
                     Some(bytes) if !bytes.is_empty() => {
                         at = at.saturating_add(bytes.len());
                         read_len = NEXT_READ;
-                        self.inspect(sender, &bytes, to)
+                        self.inspect(sender, &bytes, at, to)
                     }
                     // Without its bytes the stream cannot be followed.
                     _ => Err(OpaqueReason::Desync),
@@ -232,6 +262,9 @@ impl Connection {
         }
         if let State::Mysql(mysql) = &mut self.state {
             count_packets(mysql, sender, to.events);
+            if sender == Sender::Server {
+                mysql.chunk_ended(to.events);
+            }
         }
     }
 
@@ -263,6 +296,7 @@ impl Connection {
     /// No rule changes bytes any more. Says whether bytes or the connection to the server were held, and are to
     /// go on; those bytes were not looked at.
     pub fn handle_inert(&mut self, events: &mut Vec<Event>) -> bool {
+        self.hold_split_eof = HoldSplitEof::Off;
         // One that has refused the connection stays: nothing of it may pass until it is closed.
         let Some(front) = self.front.take_if(|front| !front.has_refused()) else { return false };
         if front.held() > 0 && !matches!(self.state, State::Opaque { .. }) {
@@ -314,16 +348,9 @@ impl Connection {
             Some(Sender::Server) => ClosedBy::Server,
             None => unless_known(),
         };
+        self.held.closed(by, events);
         events.push(Event::Closed { protocol, phase, by });
         self.state = State::Opaque { compressed: false };
-    }
-
-    /// Nobody looks at this connection. That is told when something happens on it and not when it opens,
-    /// for by then the host has not chosen where it goes.
-    fn skip_if_told_so(&mut self, events: &mut Vec<Event>) {
-        if self.inspection == Inspection::Nothing && self.recognised.is_none() {
-            self.handle_off(events);
-        }
     }
 
     fn skippable(&mut self, sender: Sender) -> usize {
@@ -339,9 +366,16 @@ impl Connection {
         }
     }
 
-    fn inspect(&mut self, sender: Sender, bytes: &[u8], to: &mut Observer) -> Result<(), OpaqueReason> {
+    /// Takes bytes that end at `end` in their chunk.
+    fn inspect(
+        &mut self,
+        sender: Sender,
+        bytes: &[u8],
+        end: usize,
+        to: &mut Observer,
+    ) -> Result<(), OpaqueReason> {
         match &mut self.state {
-            State::Mysql(mysql) => mysql.inspect(sender, bytes, to),
+            State::Mysql(mysql) => mysql.inspect(sender, bytes, end, to),
             State::Opaque { .. } => Ok(()),
             State::Detecting(detector) => {
                 let before = *detector;
@@ -355,8 +389,8 @@ impl Connection {
                     _ if self.inspection != Inspection::Full => Err(OpaqueReason::Configured),
                     Detection::Mysql => {
                         let mut mysql = Box::new(Mysql::new(self.opened));
-                        let outcome = mysql.inspect(sender, before.seen(), to);
-                        let outcome = outcome.and_then(|()| mysql.inspect(sender, bytes, to));
+                        let outcome = mysql.inspect(sender, before.seen(), 0, to);
+                        let outcome = outcome.and_then(|()| mysql.inspect(sender, bytes, end, to));
                         self.state = State::Mysql(mysql);
                         outcome
                     }
@@ -364,56 +398,6 @@ impl Connection {
                 }
             }
         }
-    }
-
-    fn detected(&mut self, detection: Detection, events: &mut Vec<Event>) {
-        match detection {
-            Detection::Undecided => {}
-            Detection::Mysql => {
-                self.recognise(Protocol::Mysql, events);
-                events.push(Event::ServerFirst(ServerFirst::Mysql));
-            }
-            Detection::ServerFirst(kind) => {
-                self.recognise(Protocol::ServerFirst, events);
-                events.push(Event::ServerFirst(kind));
-            }
-            Detection::ClientFirst(kind) => {
-                self.recognise(Protocol::ClientFirst, events);
-                events.push(Event::ClientFirst(kind));
-                // A PROXY header is in front of a protocol, and says nothing of who speaks first in it.
-                if !matches!(kind, ClientFirst::ProxyV1 | ClientFirst::ProxyV2) {
-                    self.greeting_timeout = None;
-                }
-            }
-        }
-    }
-
-    fn recognise(&mut self, protocol: Protocol, events: &mut Vec<Event>) {
-        if self.recognised.is_none() {
-            self.recognised = Some(protocol);
-            events.push(Event::Recognised { protocol, waited_as: self.waited_as });
-        }
-    }
-
-    /// Inspection ends; all it needed is freed.
-    fn give_up(&mut self, reason: OpaqueReason, events: &mut Vec<Event>) {
-        if let State::Mysql(mysql) = &mut self.state {
-            count_packets(mysql, Sender::Client, events);
-            count_packets(mysql, Sender::Server, events);
-            mysql.session.end(Some(reason), events);
-            if reason == OpaqueReason::Desync {
-                self.report = Some(mysql.session.report());
-            }
-        }
-        self.state = State::Opaque { compressed: reason == OpaqueReason::Compressed };
-        events.push(Event::Opaque(reason));
-    }
-}
-
-fn count_packets(mysql: &mut Mysql, sender: Sender, events: &mut Vec<Event>) {
-    let count = mysql.framer(sender).take_count();
-    if count > 0 {
-        events.push(Event::Packets { sender, count });
     }
 }
 

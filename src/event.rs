@@ -8,6 +8,7 @@ use crate::labels::labels;
 use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
 use crate::mysql::connector::{Connector, Series};
+use crate::mysql::split_eof::Suspect;
 use crate::mysql::verb::Verb;
 use crate::mysql::version::{Flavor, Release};
 use crate::proxy_protocol::Format;
@@ -322,6 +323,14 @@ pub enum Event {
     },
     /// The server asked for a file of the client's.
     LocalInfile,
+    /// The server accepted a client that hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
+    EofHazardClient(Suspect),
+    /// Such an EOF came later than the column definitions in front of it.
+    PrepareEofSplit,
+    /// The end of such an answer is held until it is complete.
+    PrepareEofHeld,
+    /// The server ended the connection where bytes were held, which are lost.
+    PrepareEofLost,
     /// Bytes of [`Event::Bytes`] passed in a compressed session.
     CompressedBytes {
         /// Who sent them.

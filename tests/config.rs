@@ -22,7 +22,7 @@ const POSSIBLE: &str = r#"{
        "receive": {"mode": "required", "trusted_networks": ["10.0.0.0/8", "localhost"], "untrusted": "close",
                    "timeout_ms": 3000, "connect": "first", "max_header_bytes": 536},
        "send":    {"mode": "first_bytes", "version": 1, "when": "always"}},
-     "mysql": {"observe": "all", "hold_split_eof": "off", "clear_capabilities": [], "block_local_infile": false, "slow_command_ms": 0}},
+     "mysql": {"observe": "all", "hold_split_eof": "always", "clear_capabilities": [], "block_local_infile": false, "slow_command_ms": 0}},
     {"match": {"ports": [25]}, "protocol": "server_first"}
   ],
   "defaults": {"protocol": "detect", "greeting_timeout_ms": 1000, "mysql": {"observe": "all", "slow_command_ms": 0}},
@@ -72,7 +72,6 @@ fn what_this_version_does_not_do_is_refused() {
     assert_eq!(problems(POSSIBLE.as_bytes()), "");
     let expected = r#"$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
 $.rules[0].mysql.observe: "requests" is not in this version, only "all" is
-$.rules[0].mysql.hold_split_eof: "affected_clients" is not in this version, only "off" is
 $.rules[0].mysql.clear_capabilities: ["compress","zstd","ssl"] is not in this version, only [] is
 $.rules[0].mysql.block_local_infile: true is not in this version, only false is"#;
     assert_eq!(problems(WHOLE.as_bytes()), expected);

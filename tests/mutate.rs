@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
+use firstword::config::HoldSplitEof;
 use firstword::connection::{Chunk, Connection, Inspection, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::notes::Notes;
@@ -94,6 +95,7 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
         stall: Duration::MAX,
         opened: Timestamp::default(),
         front: None,
+        hold_split_eof: HoldSplitEof::Off,
     });
     for (sender, bytes) in chunks {
         let chunk = Watched { bytes, read: Cell::new(false) };

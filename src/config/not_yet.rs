@@ -5,10 +5,9 @@ use super::node::Node;
 
 /// Each such setting, and the one value of it that this version does act on; `None` if there is none.
 /// A line goes when its setting comes.
-const NOT_YET: [(&str, Option<&str>); 5] = [
+const NOT_YET: [(&str, Option<&str>); 4] = [
     ("defaults.mysql.observe", Some(r#""all""#)),
     ("rules[].mysql.observe", Some(r#""all""#)),
-    ("rules[].mysql.hold_split_eof", Some(r#""off""#)),
     ("rules[].mysql.clear_capabilities", Some("[]")),
     ("rules[].mysql.block_local_infile", Some("false")),
 ];

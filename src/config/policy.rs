@@ -1,6 +1,6 @@
 //! `rules` and `defaults`: what is said about connections.
 //!
-//! Of `mysql` everything is checked but nothing kept yet: see `not_yet`.
+//! Of `mysql` everything is checked but not all kept yet: see `not_yet`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::Problems;
 use super::field::{Field, Object, alternatives};
 use super::matching::Match;
-use super::{Policy, Protocol, keys, proxy_protocol};
+use super::{HoldSplitEof, Policy, Protocol, keys, proxy_protocol};
 use crate::metrics;
 
 /// The longest time-out and threshold: an hour.
@@ -25,6 +25,12 @@ const PROTOCOLS: [(&str, Protocol); 4] = [
     ("server_first", Protocol::ServerFirst),
     ("opaque", Protocol::Opaque),
     ("detect", Protocol::Detect),
+];
+
+const HOLD_SPLIT_EOF: [(&str, HoldSplitEof); 3] = [
+    ("off", HoldSplitEof::Off),
+    ("affected_clients", HoldSplitEof::AffectedClients),
+    ("always", HoldSplitEof::Always),
 ];
 
 /// The settings of `mysql` that change bytes.
@@ -101,7 +107,9 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
     let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
     let proxy_protocol = proxy_protocol::read(rule, problems);
     let mut slow_after = defaults.slow_command;
+    let mut hold_split_eof = HoldSplitEof::default();
     if let Some(mysql) = read_mysql(rule, problems) {
+        hold_split_eof = mysql.hold_split_eof;
         let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
         if let (Some(ssl), true) = (mysql.clears_ssl, no_addresses) {
             let why = "a server that requires TLS then refuses every client";
@@ -119,7 +127,8 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
             problems.add(&mysql.object.at, problem);
         }
     }
-    let policy = Policy { name, protocol, greeting_timeout, slow_command: slow_after, proxy_protocol };
+    let slow_command = slow_after;
+    let policy = Policy { name, protocol, greeting_timeout, slow_command, proxy_protocol, hold_split_eof };
     ReadRule { at: rule.at.clone(), matching, policy }
 }
 
@@ -155,6 +164,7 @@ struct Mysql<'n> {
     /// The path of `clear_capabilities`, if `ssl` is in it.
     clears_ssl: Option<String>,
     slow_command_ms: Option<u32>,
+    hold_split_eof: HoldSplitEof,
 }
 
 fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<'n>> {
@@ -162,9 +172,7 @@ fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<
     if let Some(field) = object.get("observe") {
         field.one_of(&["all", "requests", "handshake"], problems);
     }
-    if let Some(field) = object.get("hold_split_eof") {
-        field.one_of(&["off", "affected_clients", "always"], problems);
-    }
+    let hold_split_eof = object.get("hold_split_eof").and_then(|field| field.word(&HOLD_SPLIT_EOF, problems));
     let mut clears_ssl = None;
     if let Some(field) = object.get("clear_capabilities") {
         let cleared = field.some_of(&["compress", "zstd", "ssl"], problems).unwrap_or_default();
@@ -175,7 +183,8 @@ fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<
     }
     let slow_command_ms =
         object.get("slow_command_ms").and_then(|field| field.integer(0, LONGEST_MS, problems));
-    Some(Mysql { object, clears_ssl, slow_command_ms })
+    let hold_split_eof = hold_split_eof.unwrap_or_default();
+    Some(Mysql { object, clears_ssl, slow_command_ms, hold_split_eof })
 }
 
 /// The threshold of `slow_command_ms`; none for 0.

@@ -1,7 +1,8 @@
 //! A MySQL connection that is followed: both directions cut into packets for its session.
 
+use super::split_eof::Tail;
 use crate::clock::Timestamp;
-use crate::event::{OpaqueReason, Sender};
+use crate::event::{Event, OpaqueReason, Sender};
 use crate::mysql::notes::Wanted;
 use crate::mysql::packet::{Framed, Framer};
 use crate::mysql::session::{Observer, Session};
@@ -18,6 +19,7 @@ pub(super) struct Mysql {
     /// The client's first bytes.
     start: [u8; 4],
     start_len: usize,
+    tail: Tail,
 }
 
 impl Mysql {
@@ -25,7 +27,7 @@ impl Mysql {
         let session = Session::new(opened);
         let framer = |sender| Framer::new(session.keep(sender, &Wanted::default()));
         let (client, server) = (framer(Sender::Client), framer(Sender::Server));
-        Self { session, client, server, start: [0; 4], start_len: 0 }
+        Self { session, client, server, start: [0; 4], start_len: 0, tail: Tail::default() }
     }
 
     fn note_start(&mut self, bytes: &[u8]) {
@@ -42,10 +44,28 @@ impl Mysql {
         }
     }
 
+    /// A chunk of the server begins.
+    pub(super) fn next_chunk(&mut self) {
+        self.tail.next_chunk();
+    }
+
+    /// A chunk of the server has ended.
+    pub(super) fn chunk_ended(&mut self, events: &mut Vec<Event>) {
+        let complete = self.session.definitions_left() == Some(0) && self.server.skippable() == 0;
+        self.tail.chunk_ended(complete, events);
+    }
+
+    /// Where the end of an answer to COM_STMT_PREPARE begins in the server's chunk, while it is not complete.
+    pub(super) fn incomplete_tail(&self) -> Option<usize> {
+        self.tail.start()
+    }
+
+    /// Takes bytes that end at `end` in their chunk.
     pub(super) fn inspect(
         &mut self,
         sender: Sender,
         mut input: &[u8],
+        end: usize,
         to: &mut Observer,
     ) -> Result<(), OpaqueReason> {
         if sender == Sender::Client && self.start_len < self.start.len() {
@@ -56,7 +76,7 @@ impl Mysql {
                 return Err(OpaqueReason::NotMysql);
             }
         }
-        let Self { session, client, server, .. } = self;
+        let Self { session, client, server, tail, .. } = self;
         loop {
             if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
                 match input.first() {
@@ -71,6 +91,10 @@ impl Mysql {
                 Framed::Head(packet) => session.packet(sender, &packet, to)?,
                 Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
                 Framed::Broken => return Err(OpaqueReason::Desync),
+            }
+            if sender == Sender::Server {
+                let at = end.saturating_sub(input.len());
+                tail.passed(session.definitions_left(), server.is_at_border(), at);
             }
             client.set_keep(session.keep(Sender::Client, &to.notes.wanted));
             server.set_keep(session.keep(Sender::Server, &to.notes.wanted));

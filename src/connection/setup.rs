@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::FrontRules;
 use crate::clock::Timestamp;
+use crate::config::HoldSplitEof;
 use crate::event::Protocol;
 
 /// How closely a connection is looked at.
@@ -32,4 +33,6 @@ pub struct Setup {
     pub opened: Timestamp,
     /// What a rule says about PROXY headers; none: nothing.
     pub front: Option<FrontRules>,
+    /// Whose answers to COM_STMT_PREPARE end in one piece.
+    pub hold_split_eof: HoldSplitEof,
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::Clock;
-use crate::event::{ClientFirst, HandshakeResult};
+use crate::event::{ClientFirst, HandshakeResult, ServerFirst};
 use crate::mysql::notes::Notes;
 
 /// A connection, what it told and how often it read.
@@ -41,9 +41,16 @@ impl Watched {
 
     fn expecting(inspection: Inspection, expected: Protocol) -> Self {
         let (greeting_timeout, opened) = (Duration::from_secs(5), Timestamp::from_nanos(1));
-        let (stall, front) = (Duration::from_secs(10), None);
-        let connection =
-            Connection::new(Setup { inspection, expected, greeting_timeout, stall, opened, front });
+        let (stall, front, hold_split_eof) = (Duration::from_secs(10), None, HoldSplitEof::Off);
+        let connection = Connection::new(Setup {
+            inspection,
+            expected,
+            greeting_timeout,
+            stall,
+            opened,
+            front,
+            hold_split_eof,
+        });
         Self { connection, events: Vec::new(), notes: Notes::default() }
     }
 

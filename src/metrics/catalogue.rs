@@ -346,6 +346,14 @@ catalogue! {
         "Those of bytes_total that passed compressed.";
     LocalInfile "local_infile_total" Counter Standard scoped []
         "Requests of the server for a file of the client's.";
+    PrepareEofSplits "prepare_eof_splits_total" Counter Standard scoped []
+        "Answers to COM_STMT_PREPARE whose final EOF came later than the column definitions in front of it.";
+    PrepareEofHeld "prepare_eof_held_total" Counter Standard scoped []
+        "Answers to COM_STMT_PREPARE whose end was held until it was complete (hold_split_eof).";
+    PrepareEofLost "prepare_eof_lost_total" Counter Standard scoped []
+        "Connections that the server ended while bytes were held, which are lost.";
+    EofHazardClients "eof_hazard_clients_total" Counter Standard scoped []
+        "Clients that hang on such a split, by their connection attributes, or can where the server takes none.";
     ServerNotices "server_notices_total" Counter Standard scoped [Errno]
         "Errors the server sent of its own accord, outside any command.";
     Opaque "opaque_total" Counter Minimal scoped [Reason]

@@ -133,6 +133,12 @@ impl CommandPhase {
         Ok(())
     }
 
+    /// How many column definitions are still to come in front of the final EOF of an answer to COM_STMT_PREPARE; none:
+    /// no such answer passes.
+    pub(super) fn definitions_left(&self) -> Option<u16> {
+        self.reply.columns_left().filter(|_| !self.capabilities.contains(Capabilities::DEPRECATE_EOF))
+    }
+
     /// The last byte of a long packet passed; its last fragment had `sequence_id`.
     pub(super) fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
         let next = sequence_id.wrapping_add(1);
@@ -414,6 +420,7 @@ impl CommandPhase {
         if packet.first() == Some(ERR) {
             let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
             to.events.push(Event::ServerNotice { errno });
+            self.reply.lose_count();
             return Ok(CarriesOn::Nobody);
         }
         match self.tail {

@@ -24,6 +24,7 @@ use super::notes::{Notes, Subject, UNREADABLE, word};
 use super::packet::Packet;
 use super::response::{EOF, ERR, OK, error_code};
 use super::session::{Observer, Outcome};
+use super::split_eof::Suspect;
 use super::types::Reader;
 use super::version::identify;
 use crate::clock::Timestamp;
@@ -53,8 +54,13 @@ enum State {
 pub(super) enum Progress {
     /// The connection phase goes on.
     Stays,
-    /// The server takes commands, under these capabilities of both sides.
-    Accepted(Capabilities),
+    /// The server takes commands.
+    Accepted {
+        /// What both sides can do.
+        capabilities: Capabilities,
+        /// The client can hang on a split EOF.
+        suspect: Option<Suspect>,
+    },
 }
 
 /// The connection phase of one connection.
@@ -67,13 +73,14 @@ pub(super) struct ConnectionPhase {
     plugin: AuthPlugin,
     /// Whom and what the client asks for, where somebody wants to be told of it.
     asked: Asked,
+    suspect: Option<Suspect>,
 }
 
 impl ConnectionPhase {
     pub(super) fn new(opened: Timestamp) -> Self {
         let capabilities = Capabilities::default();
         let (plugin, asked) = (AuthPlugin::None, Asked::default());
-        Self { state: State::Greeting, opened, capabilities, plugin, asked }
+        Self { state: State::Greeting, opened, capabilities, plugin, asked, suspect: None }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -125,7 +132,10 @@ impl ConnectionPhase {
             State::Handshake => {
                 let response = HandshakeResponse::parse(packet.prefix, self.capabilities);
                 let response = response.map_err(|_| OpaqueReason::Desync)?;
-                self.capabilities = self.capabilities & response.capabilities;
+                let both = self.capabilities & response.capabilities;
+                let HandshakeResponse { client_name, client_version, .. } = response;
+                self.suspect = Suspect::of(client_name, client_version, self.capabilities, both);
+                self.capabilities = both;
                 if !response.auth_plugin.is_empty() {
                     self.plugin = AuthPlugin::from_name(response.auth_plugin);
                 }
@@ -183,7 +193,7 @@ impl ConnectionPhase {
             (State::Handshake, _) => return Err(OpaqueReason::Desync),
             (State::TlsRequested | State::Authentication, Some(OK)) => {
                 self.decided(HandshakeResult::Ok, to);
-                return Ok(Progress::Accepted(self.capabilities));
+                return Ok(Progress::Accepted { capabilities: self.capabilities, suspect: self.suspect });
             }
             (State::TlsRequested | State::Authentication, Some(first)) => {
                 self.authentication(first, packet, to)?;

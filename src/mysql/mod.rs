@@ -24,6 +24,7 @@ pub mod query;
 pub mod reply;
 pub mod response;
 pub mod session;
+pub mod split_eof;
 pub mod statements;
 pub mod trail;
 pub mod types;

@@ -55,8 +55,16 @@ enum State {
     Definitions {
         left: u16,
         then: u16,
+        group: Group,
     },
     Infile,
+}
+
+/// What the definitions of COM_STMT_PREPARE are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    Parameters,
+    Columns,
 }
 
 /// The answer to one command.
@@ -125,6 +133,23 @@ impl Reply {
         self.state == State::Infile
     }
 
+    /// How many column definitions of COM_STMT_PREPARE are still to come, in 16 bits that overflow; none: it is not at
+    /// them. Behind the last is an EOF, unless EOF packets are deprecated.
+    #[must_use]
+    pub fn columns_left(&self) -> Option<u16> {
+        match self.state {
+            State::Definitions { left, group: Group::Columns, .. } => Some(left),
+            _ => None,
+        }
+    }
+
+    /// The server breaks off: no column definition is the last any more.
+    pub fn lose_count(&mut self) {
+        if let State::Definitions { left, .. } = &mut self.state {
+            *left = u16::MAX;
+        }
+    }
+
     /// Takes the next packet of the server.
     pub fn packet(&mut self, packet: &Packet, capabilities: Capabilities) -> Step {
         // Nearly all packets are rows.
@@ -177,11 +202,14 @@ impl Reply {
                 self.tally.rows = self.tally.rows.saturating_add(1);
                 Ok(Step::More)
             }
-            State::Definitions { left, then } if deprecate_eof => {
-                Ok(self.definitions(left.saturating_sub(1), then))
+            State::Definitions { left, then, group } if deprecate_eof => {
+                Ok(self.definitions(left.saturating_sub(1), then, group))
             }
-            State::Definitions { then, .. } if is_eof => Ok(self.definitions(0, then)),
-            State::Definitions { .. } => Ok(Step::More),
+            State::Definitions { then, group, .. } if is_eof => Ok(self.definitions(0, then, group)),
+            State::Definitions { left, then, group } => {
+                self.state = State::Definitions { left: left.wrapping_sub(1), then, group };
+                Ok(Step::More)
+            }
             State::ColumnsEof | State::Infile => Err(Step::Unexpected),
         }
     }
@@ -211,12 +239,18 @@ impl Reply {
             }
             (Grammar::Prepare, OK) => {
                 let prepared = PrepareOk::parse(packet.prefix, capabilities)?;
-                let (params, columns) = (prepared.num_params, prepared.num_columns);
+                // No definition is the last where none come.
+                let count = |count| if prepared.metadata_follows || count == 0 { count } else { u16::MAX };
+                let (params, columns) = (count(prepared.num_params), count(prepared.num_columns));
                 self.statement_id = Some(prepared.statement_id);
                 // Where the definitions are left out, the EOFs behind them are not (measured on MySQL 9.7).
                 let packets_follow =
                     prepared.metadata_follows || !capabilities.contains(Capabilities::DEPRECATE_EOF);
-                Ok(if packets_follow { self.definitions(params, columns) } else { Step::Done })
+                Ok(if packets_follow {
+                    self.definitions(params, columns, Group::Parameters)
+                } else {
+                    Step::Done
+                })
             }
             // Switch to another plugin, more data, another factor.
             (Grammar::ChangeUser, EOF | 0x01 | 0x02) => Ok(Step::More),
@@ -238,6 +272,7 @@ impl Reply {
             return Ok(Step::More);
         }
         self.tally.errno = Some(errno);
+        self.state = State::First;
         Ok(Step::Done)
     }
 
@@ -266,10 +301,14 @@ impl Reply {
         if more { Step::More } else { Step::Done }
     }
 
-    fn definitions(&mut self, left: u16, then: u16) -> Step {
-        let (left, then) = if left == 0 { (then, 0) } else { (left, then) };
-        self.state = State::Definitions { left, then };
-        if left == 0 { Step::Done } else { Step::More }
+    fn definitions(&mut self, left: u16, then: u16, group: Group) -> Step {
+        let (left, then, group) = if left == 0 { (then, 0, Group::Columns) } else { (left, then, group) };
+        if left == 0 {
+            self.state = State::First;
+            return Step::Done;
+        }
+        self.state = State::Definitions { left, then, group };
+        Step::More
     }
 }
 

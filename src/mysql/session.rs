@@ -59,6 +59,7 @@ pub struct Session {
     /// For the report of a desync: what server and client say they are.
     peers: String,
     trail: Trail,
+    suspect: bool,
 }
 
 impl Session {
@@ -66,7 +67,7 @@ impl Session {
     #[must_use]
     pub fn new(opened: Timestamp) -> Self {
         let part = Part::Connection(ConnectionPhase::new(opened));
-        Self { part, peers: String::new(), trail: Trail::default() }
+        Self { part, peers: String::new(), trail: Trail::default(), suspect: false }
     }
 
     /// How much of each coming packet of `sender` this session looks at, in bytes.
@@ -109,6 +110,21 @@ impl Session {
         matches!(&self.part, Part::Command(commands) if commands.has_quit())
     }
 
+    /// The client hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.suspect
+    }
+
+    /// How many column definitions are still to come in front of such an EOF; none: no such answer passes.
+    #[must_use]
+    pub fn definitions_left(&self) -> Option<u16> {
+        match &self.part {
+            Part::Connection(_) => None,
+            Part::Command(commands) => commands.definitions_left(),
+        }
+    }
+
     /// Takes the head of a packet.
     pub fn packet(&mut self, sender: Sender, packet: &Packet, to: &mut Observer) -> Outcome {
         self.trail.push(sender, packet.length, packet.sequence_id, self.phase());
@@ -119,7 +135,9 @@ impl Session {
             (Part::Connection(connection), Sender::Server) => {
                 match connection.server_packet(packet, &mut self.peers, to)? {
                     Progress::Stays => Ok(()),
-                    Progress::Accepted(capabilities) => {
+                    Progress::Accepted { capabilities, suspect } => {
+                        self.suspect = suspect.is_some();
+                        to.events.extend(suspect.map(Event::EofHazardClient));
                         let asked = connection.take_asked();
                         if let Some(schema) = asked.schema {
                             to.notes.say(Subject::Schema, || schema);

@@ -23,6 +23,8 @@ pub(super) struct Place {
     pub(super) expected: Protocol,
     /// The server gets a PROXY header from this filter, and not before the client's first bytes.
     pub(super) sends: bool,
+    /// Answers to COM_STMT_PREPARE are held until they are complete, at least for clients that hang otherwise.
+    pub(super) holds: bool,
 }
 
 impl Place {

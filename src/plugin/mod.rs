@@ -2,6 +2,7 @@
 
 mod access_log;
 mod advice;
+mod hazards;
 mod host;
 mod journal;
 mod memory;

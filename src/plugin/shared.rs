@@ -7,6 +7,7 @@ use log::Level;
 
 use super::access_log::Keys;
 use super::advice::ToldPorts;
+use super::hazards::ToldSuspects;
 use super::host::{self, HostMetrics, Status};
 use super::journal::Journal;
 use super::memory::VmMemory;
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     connections: RefCell<Vec<(u32, Weak<RefCell<Tracked>>)>>,
     newest: Newest,
     pub(super) told_ports: RefCell<ToldPorts>,
+    pub(super) told_suspects: RefCell<ToldSuspects>,
     /// Reused by every callback so that none allocates.
     scratch: Cell<Vec<Event>>,
     notes: Cell<Notes>,
@@ -47,6 +49,7 @@ impl Shared {
             connections: RefCell::default(),
             newest: Newest::new(),
             told_ports: RefCell::default(),
+            told_suspects: RefCell::default(),
             scratch: Cell::default(),
             notes: Cell::default(),
             config,

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::slow_log;
 use super::stream::{attribute, cluster_name, integer};
 use crate::clock::Timestamp;
-use crate::config::{self, Mode, ProxyProtocol};
+use crate::config::{self, HoldSplitEof, Mode, ProxyProtocol};
 use crate::connection::{Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
 use crate::event::{Direction, Event, Protocol};
 use crate::metrics::{ScopeId, ScopeLabel};
@@ -78,6 +78,7 @@ impl Tracked {
         };
         let named = port.filter(|port| shared.is_named(*port));
         let rules = (config.mode == Mode::Active).then_some(&policy.proxy_protocol);
+        let holds = if config.mode == Mode::Active { policy.hold_split_eof } else { HoldSplitEof::Off };
         let (peer, front) = rules.map_or((None, None), |rules| front(rules, destination, expected));
         let greeting_timeout = policy.greeting_timeout;
         let mut wanted = shared.access_log.as_ref().map(|keys| keys.wanted()).unwrap_or_default();
@@ -90,6 +91,7 @@ impl Tracked {
                 stall: config.metrics.stall,
                 opened: host::now(),
                 front,
+                hold_split_eof: holds,
             }),
             peer,
             mode: config.mode,
@@ -99,6 +101,7 @@ impl Tracked {
                 destination,
                 expected,
                 sends: front.is_some_and(|front| front.send.is_some()),
+                holds: holds != HoldSplitEof::Off,
             },
             rule: policy.name.as_deref().map(Rc::from),
             scope: None,
@@ -186,6 +189,11 @@ impl Tracked {
                 Event::ServerFirst(spoken) => {
                     if let Ok(mut told) = shared.told_ports.try_borrow_mut() {
                         told.server_first(&shared.journal, &self.place, *spoken);
+                    }
+                }
+                Event::EofHazardClient(suspect) => {
+                    if let Ok(mut told) = shared.told_suspects.try_borrow_mut() {
+                        told.client(&shared.journal, &self.place, *suspect);
                     }
                 }
                 _ => {}

@@ -29,6 +29,7 @@ mod scripts;
 mod session;
 mod silence;
 mod slow;
+mod split_eof;
 
 use host::Vm;
 

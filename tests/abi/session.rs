@@ -17,7 +17,10 @@ fn metrics_of(script: &[Turn]) -> BTreeMap<String, u64> {
     run(&plugin, &ORDERS, script, Ending::ClientFin);
     plugin.flush();
     assert_gauges_are_zero(&vm);
-    vm.metrics()
+    let mut metrics = vm.metrics();
+    // That an EOF comes later than what is in front of it is all about the cuts.
+    metrics.retain(|name, _| !name.ends_with("prepare_eof_splits_total"));
+    metrics
 }
 
 /// Nothing but this is counted, zeros and buckets left out: `answered` commands, which have durations, and the rest.
@@ -105,6 +108,7 @@ compressed_bytes_total{{sender=server}} 0
 connections_active{{protocol=mysql}} 0
 connections_closed_total{{phase=command,by=client}} 1
 connections_total{{protocol=mysql}} 1
+eof_hazard_clients_total 0
 errors_total{{errno=1146}} 1
 greeting_duration_microseconds_sum 3001
 greeting_duration_seconds_count 1
@@ -130,6 +134,9 @@ opaque_total{{reason=tls}} 0
 packets_total{{sender=client}} 13
 packets_total{{sender=server}} 32
 plaintext_full_auth_total 0
+prepare_eof_held_total 0
+prepare_eof_lost_total 0
+prepare_eof_splits_total 0
 prepared_statements_open 0
 result_sets_total 3
 rows_total 6

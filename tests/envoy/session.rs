@@ -33,6 +33,7 @@ firstword_commands_total{command="quit",destination="mysql",direction="unspecifi
 firstword_connections_active{destination="mysql",direction="unspecified",protocol="mysql"} 0
 firstword_connections_closed_total{by="client",destination="mysql",direction="unspecified",phase="command"} 1
 firstword_connections_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
+firstword_eof_hazard_clients_total{destination="mysql",direction="unspecified"} 0
 firstword_errors_total{destination="mysql",direction="unspecified",errno="1146"} 1
 firstword_greeting_timeouts_total{destination="mysql",direction="unspecified"} 0
 firstword_greetings_total{destination="mysql",direction="unspecified",flavor="mariadb",release="10.11"} 1
@@ -53,10 +54,13 @@ firstword_opaque_total{destination="mysql",direction="unspecified",reason="not_m
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="replication"} 0
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="tls"} 0
 firstword_plaintext_full_auth_total{destination="mysql",direction="unspecified"} 0
+firstword_prepare_eof_held_total{destination="mysql",direction="unspecified"} 0
+firstword_prepare_eof_lost_total{destination="mysql",direction="unspecified"} 0
+firstword_prepare_eof_splits_total{destination="mysql",direction="unspecified"} 0
 firstword_prepared_statements_open{destination="mysql",direction="unspecified"} 0
 firstword_rows_total{destination="mysql",direction="unspecified"} 4
 firstword_series_overflow_total{} 0
-firstword_series{} 94
+firstword_series{} 98
 firstword_server_first_detected_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_slow_flag_total{destination="mysql",direction="unspecified"} 0
 firstword_statements_total{destination="mysql",direction="unspecified",verb="ddl"} 1
@@ -235,11 +239,18 @@ fn any_cut_of_the_bytes_counts_the_same() {
     let mut ledger = Ledger::new(&envoy, MYSQL);
     for (name, counted) in CAPTURES {
         let chunks = captured(name);
-        for play in [Pair::play, Pair::play_bytes] {
+        for by_bytes in [false, true] {
             let mut pair = Pair::open(address, &server);
-            play(&mut pair, &chunks);
+            if by_bytes {
+                pair.play_bytes(&chunks);
+            } else {
+                pair.play(&chunks);
+            }
+            // Byte by byte, the EOF behind the columns of a prepared statement comes later than they do.
+            let is_split = by_bytes && name == "session-prepared";
+            let split = if is_split { "prepare_eof_splits_total 1\n" } else { "" };
             pair.close();
-            ledger.expect(&format!("{GREETED}{}{}", bytes(&chunks), measured_in_full(counted)));
+            ledger.expect(&format!("{GREETED}{split}{}{}", bytes(&chunks), measured_in_full(counted)));
         }
     }
     ledger.finish();

@@ -18,6 +18,7 @@ mod support;
 
 mod counted;
 mod front;
+mod held;
 mod orders;
 mod packets;
 mod peer_review;

@@ -646,6 +646,18 @@ impl Stream {
         self.data(UPSTREAM_DATA, bytes, false)
     }
 
+    /// Bytes of the server where some may be held, with the end of its stream or not: what goes on, and the host calls.
+    pub fn server_behind(&self, bytes: &[u8], end_of_stream: bool) -> (Vec<u8>, Vec<Call>) {
+        host(|host| host.buffer = Some((UPSTREAM_DATA, bytes.to_vec())));
+        let ((action, left), calls) = callback(self.id, || {
+            let action = proxy_on_upstream_data(self.id, bytes.len(), end_of_stream);
+            (action, host(|host| host.buffer.take()).expect("a buffer").1)
+        });
+        assert_eq!(action, CONTINUE, "the server's bytes cannot be paused");
+        assert_no_metric_calls(&calls);
+        (left, calls)
+    }
+
     /// Bytes of the server, with the end of its stream.
     pub fn server_end(&self, bytes: &[u8]) {
         self.data(UPSTREAM_DATA, bytes, true);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
+use firstword::config::HoldSplitEof;
 use firstword::connection::{Connection, FrontRules, Inspection, Refusal, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::notes::Notes;
@@ -44,6 +45,39 @@ pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told 
     told
 }
 
+/// The same where ends of answers to COM_STMT_PREPARE are held for everybody; `passed` gets the bytes of each chunk of the
+/// server, and what leaves for the client in its place.
+pub fn replay_held<'a>(
+    chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
+    mut passed: impl FnMut(&[u8], &[u8]),
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut connection = Connection::new(Setup {
+        inspection: Inspection::Full,
+        expected: Protocol::Unknown,
+        greeting_timeout: Duration::MAX,
+        stall: Duration::MAX,
+        opened: Timestamp::default(),
+        front: None,
+        hold_split_eof: HoldSplitEof::Always,
+    });
+    let still = Timestamp::default;
+    for (sender, bytes) in chunks {
+        let (clock, notes) = (&mut Clock::new(&still), &mut Notes::default());
+        let mut to = Observer { events: &mut events, clock, notes };
+        match connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to) {
+            Verdict::Pass if sender == Sender::Client => {}
+            Verdict::Pass => passed(bytes, bytes),
+            Verdict::Edit(edit) if sender == Sender::Server => {
+                passed(bytes, &[&edit.prepend, &bytes[edit.drain..]].concat());
+            }
+            verdict => panic!("{sender:?}: {verdict:?}"),
+        }
+    }
+    connection.handle_close(|| ClosedBy::Client, &mut events);
+    events
+}
+
 /// The same under rules about PROXY headers, and the client's bytes that reach the server, or why it is closed. What the
 /// connection holds is handed over again with what follows.
 pub fn replay_behind<'a>(
@@ -58,6 +92,7 @@ pub fn replay_behind<'a>(
         stall: Duration::MAX,
         opened: Timestamp::default(),
         front,
+        hold_split_eof: HoldSplitEof::Off,
     });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
@@ -86,6 +121,8 @@ pub fn replay_behind<'a>(
             Event::Bytes { sender, count } => told.bytes[sender as usize] += count,
             Event::Packets { sender, count } => told.packets[sender as usize] += count,
             Event::CompressedBytes { sender, count } => told.compressed[sender as usize] += count,
+            // That an EOF comes later than what is in front of it is all about the cuts.
+            Event::PrepareEofSplit => {}
             other => told.events.push(other),
         }
     }

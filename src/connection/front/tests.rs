@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::Clock;
+use crate::config::HoldSplitEof;
 use crate::connection::{Connection, Inspection, Setup};
 use crate::event::{ClosedBy, Protocol, Sender};
 use crate::mysql::notes::Notes;
@@ -64,6 +65,7 @@ impl Host {
             stall: Duration::from_secs(10),
             opened: Timestamp::from_nanos(1),
             front: Some(rules),
+            hold_split_eof: HoldSplitEof::Off,
         });
         let (held, server, events) = (Vec::new(), Vec::new(), Vec::new());
         Self { connection, now: Cell::new(1), held, server, closed: false, events }

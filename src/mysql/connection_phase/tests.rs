@@ -131,7 +131,10 @@ fn handshake_becomes_authentication() {
     assert_eq!(watched.peers, "server=8.0.41 client=curl/0");
     watched.pass(C, b"a secret that looks like \x03 a command");
     watched.pass(C, b"");
-    assert_eq!(watched.take(S, OK_PACKET), Ok(Progress::Accepted(Capabilities::new(CLIENT, 0))));
+    assert_eq!(
+        watched.take(S, OK_PACKET),
+        Ok(Progress::Accepted { capabilities: Capabilities::new(CLIENT, 0), suspect: None })
+    );
     assert_eq!(watched.events, [handshake(HandshakeResult::Ok)]);
 }
 
@@ -180,7 +183,7 @@ fn tls_that_does_not_come() {
     other.phase.no_tls(&mut Notes::default());
     assert_eq!((other.phase.phase(), other.phase.awaits_tls()), (Phase::Authentication, false));
     // The server takes the response for one without TLS.
-    assert!(matches!(asked().take(S, OK_PACKET), Ok(Progress::Accepted(_))));
+    assert!(matches!(asked().take(S, OK_PACKET), Ok(Progress::Accepted { .. })));
     let mut switched = asked();
     switched.pass(S, b"\xfemysql_native_password\0");
     assert_eq!(switched.phase.phase(), Phase::Authentication);
@@ -213,7 +216,7 @@ fn another_plugin_is_asked_for() {
 fn more_data_goes_round() {
     let mut fast = Watched::answered("caching_sha2_password");
     fast.pass(S, b"\x01\x03");
-    assert!(matches!(fast.take(S, OK_PACKET), Ok(Progress::Accepted(_))), "without a word of the client");
+    assert!(matches!(fast.take(S, OK_PACKET), Ok(Progress::Accepted { .. })), "without a word of the client");
     assert_eq!(fast.events, [handshake(HandshakeResult::Ok)]);
 }
 

@@ -1,0 +1,109 @@
+//! The end of an answer to COM_STMT_PREPARE, from the last column definition to the final EOF, in one piece.
+//!
+//! A client that has read the last definition may go on before the EOF has come: see [`crate::mysql::split_eof`]. The
+//! server's bytes cannot be made to wait in Envoy, so those of an end that is not complete are taken out and put in front
+//! of the server's next bytes, which the protocol promises: the EOF is one of them. What is taken out where no more come
+//! is put back with the end of the stream, and lost with a reset, of which the host tells too late.
+
+use super::chunk::whole;
+use super::{Chunk, Edit, Verdict};
+use crate::event::{ClosedBy, Event};
+
+/// So much is held at the most, in bytes. A column definition is far shorter.
+const MAX_HELD: usize = 64 << 10;
+
+/// Where such an end begins, while it is not complete.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    /// In the current chunk; 0 where it began before.
+    start: Option<usize>,
+    told: bool,
+}
+
+impl Tail {
+    /// A chunk of the server begins.
+    pub(super) fn next_chunk(&mut self) {
+        self.start = self.start.map(|_| 0);
+    }
+
+    /// A packet of the server, or part of one, passed up to `at` in the chunk. `left`: so many definitions are still to
+    /// come in front of the final EOF; none: no such answer passes. `at_border`: a packet begins at `at`.
+    pub(super) fn passed(&mut self, left: Option<u16>, at_border: bool, at: usize) {
+        match left {
+            Some(1) if self.start.is_none() && at_border => self.start = Some(at),
+            Some(0 | 1) => {}
+            _ => *self = Self::default(),
+        }
+    }
+
+    /// The chunk has ended. `definitions_are_complete`: of the end, only bytes of the EOF are still to come.
+    pub(super) fn chunk_ended(&mut self, definitions_are_complete: bool, events: &mut Vec<Event>) {
+        if self.start.is_some() && definitions_are_complete && !std::mem::replace(&mut self.told, true) {
+            events.push(Event::PrepareEofSplit);
+        }
+    }
+
+    /// See [`Tail::start`].
+    pub(super) fn start(&self) -> Option<usize> {
+        self.start
+    }
+}
+
+/// The bytes that are held.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    /// Some of the current answer were.
+    told: bool,
+}
+
+impl Held {
+    /// What becomes of the server's bytes of a callback. `hold_from`: of these, what is held; none: nothing is, and what
+    /// was goes on.
+    pub(super) fn server(
+        &mut self,
+        chunk: &impl Chunk,
+        hold_from: Option<usize>,
+        events: &mut Vec<Event>,
+    ) -> Verdict {
+        // An end that began in this chunk is that of another answer.
+        if hold_from != Some(0) {
+            self.told = false;
+        }
+        let hold_from = hold_from.filter(|start| *start < chunk.len() && self.has_room(chunk.len(), *start));
+        let Some((start, bytes)) = hold_from.and_then(|start| Some((start, whole(chunk)?))) else {
+            let prepend = std::mem::take(&mut self.bytes);
+            return if prepend.is_empty() {
+                Verdict::Pass
+            } else {
+                Verdict::Edit(Edit { drain: 0, prepend })
+            };
+        };
+        let (before, tail) = bytes.split_at_checked(start).unwrap_or((&bytes, &[]));
+        let mut prepend = Vec::new();
+        if start > 0 {
+            prepend = std::mem::take(&mut self.bytes);
+            prepend.extend_from_slice(before);
+        }
+        self.bytes.extend_from_slice(tail);
+        if !std::mem::replace(&mut self.told, true) {
+            events.push(Event::PrepareEofHeld);
+        }
+        Verdict::Edit(Edit { drain: bytes.len(), prepend })
+    }
+
+    fn has_room(&self, len: usize, start: usize) -> bool {
+        let before = if start > 0 { 0 } else { self.bytes.len() };
+        len.saturating_sub(start).saturating_add(before) <= MAX_HELD
+    }
+
+    /// The connection ended.
+    pub(super) fn closed(&mut self, by: ClosedBy, events: &mut Vec<Event>) {
+        if !std::mem::take(&mut self.bytes).is_empty() && by != ClosedBy::Client {
+            events.push(Event::PrepareEofLost);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::clock::{Clock, Timestamp};
+use crate::config::HoldSplitEof;
+use crate::connection::{Connection, Inspection, Setup};
+use crate::event::{Protocol, Sender};
+use crate::mysql::notes::Notes;
+use crate::mysql::session::Observer;
+use crate::mysql::split_eof::Suspect;
+
+const CLASSIC: u32 = 0x000f_a281 | 1 << 20;
+const DEPRECATE_EOF: u32 = 1 << 24;
+const EOF: &[u8] = b"\xfe\0\0\x02\0";
+
+fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
+    let mut wire = (payload.len() as u32).to_le_bytes().to_vec();
+    wire[3] = sequence_id;
+    wire.extend_from_slice(payload);
+    wire
+}
+
+fn greeting(capabilities: u32) -> Vec<u8> {
+    let mut payload = b"\x0a5.7.4\0\x07\0\0\0\x312345678\0".to_vec();
+    let [a, b, c, d] = capabilities.to_le_bytes();
+    payload.extend([a, b, 33, 2, 0, c, d, 21]);
+    payload.extend([0; 10]);
+    payload.extend(b"123456789012\0mysql_native_password\0");
+    packet(0, &payload)
+}
+
+fn response(capabilities: u32, version: &str) -> Vec<u8> {
+    let mut payload = capabilities.to_le_bytes().to_vec();
+    payload.extend([0; 28]);
+    payload.extend(b"app\0\0mysql_native_password\0");
+    let mut attributes = Vec::new();
+    for text in ["_client_name", "MySQL Connector/J", "_client_version", version] {
+        attributes.push(text.len() as u8);
+        attributes.extend(text.as_bytes());
+    }
+    payload.push(attributes.len() as u8);
+    payload.extend(attributes);
+    packet(1, &payload)
+}
+
+fn definition(len: usize) -> Vec<u8> {
+    [b"\x03def".as_slice(), &vec![b'c'; len]].concat()
+}
+
+/// The answer to COM_STMT_PREPARE in packets: how many parameters and columns its head says, and what follows.
+fn answer(params: u16, columns: u16, payloads: &[&[u8]]) -> Vec<Vec<u8>> {
+    let head = [b"\0\x01\0\0\0".as_slice(), &columns.to_le_bytes(), &params.to_le_bytes(), &[0; 3]].concat();
+    let all = std::iter::once(head.as_slice()).chain(payloads.iter().copied());
+    all.enumerate().map(|(at, payload)| packet(at as u8 + 1, payload)).collect()
+}
+
+/// A connection on which the client has logged in, and what has left for the client in each callback since.
+struct Watched {
+    connection: Connection,
+    events: Vec<Event>,
+}
+
+impl Watched {
+    fn new(hold_split_eof: HoldSplitEof, capabilities: u32, version: &str) -> Self {
+        let mut watched = Self {
+            connection: Connection::new(Setup {
+                inspection: Inspection::Full,
+                expected: Protocol::Mysql,
+                greeting_timeout: std::time::Duration::from_secs(5),
+                stall: std::time::Duration::MAX,
+                opened: Timestamp::default(),
+                front: None,
+                hold_split_eof,
+            }),
+            events: Vec::new(),
+        };
+        let greeting = greeting(capabilities);
+        assert_eq!(watched.server(&greeting), greeting);
+        watched.client(&response(capabilities, version));
+        let ok = packet(2, b"\0\0\0\x02\0\0\0");
+        assert_eq!(watched.server(&ok), ok);
+        watched
+    }
+
+    fn take(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Vec<u8> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let mut clock = Clock::new(&Timestamp::default);
+        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut Notes::default() };
+        match self.connection.handle_data(sender, &bytes, end_stream, &mut to) {
+            Verdict::Pass => bytes.to_vec(),
+            Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),
+            verdict => panic!("{verdict:?}"),
+        }
+    }
+
+    fn client(&mut self, bytes: &[u8]) {
+        assert_eq!(self.take(Sender::Client, bytes, false), bytes);
+    }
+
+    fn server(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.take(Sender::Server, bytes, false)
+    }
+
+    fn prepare(&mut self) {
+        self.client(&packet(0, b"\x16SELECT 1"));
+    }
+
+    /// How often: split, held, lost.
+    fn told(&self) -> [usize; 3] {
+        [Event::PrepareEofSplit, Event::PrepareEofHeld, Event::PrepareEofLost]
+            .map(|told| self.events.iter().filter(|event| **event == told).count())
+    }
+}
+
+fn always() -> Watched {
+    let mut watched = Watched::new(HoldSplitEof::Always, CLASSIC, "9.1.0");
+    watched.prepare();
+    watched
+}
+
+/// Every cut of one answer in two, and what leaves at each: all of it but what is behind the last definition's beginning.
+#[test]
+fn every_cut_of_an_answer() {
+    for long in [5, 60, 61, 300] {
+        let (first, last) = (definition(long), definition(long + 1));
+        for (params, packets) in
+            [(0, answer(0, 2, &[&first, &last, EOF])), (1, answer(1, 2, &[&first, EOF, &first, &last, EOF]))]
+        {
+            let whole = packets.concat();
+            let tail = whole.len() - 9 - 4 - last.len();
+            for cut in 1..whole.len() {
+                let mut watched = always();
+                let now = watched.server(&whole[..cut]);
+                assert_eq!(now, whole[..cut.min(tail)], "{params} parameters, cut at {cut}");
+                let then = watched.server(&whole[cut..]);
+                assert_eq!([now, then].concat(), whole, "{params} parameters, cut at {cut}");
+                let split = usize::from(cut >= whole.len() - 9);
+                assert_eq!(watched.told(), [split, usize::from(cut > tail), 0], "cut at {cut}");
+            }
+            let mut watched = always();
+            let mut left = Vec::new();
+            for byte in &whole {
+                let now = watched.server(&[*byte]);
+                let at = left.len();
+                left.extend(now);
+                assert!(at < tail || left.len() == tail || left.len() == whole.len());
+            }
+            assert_eq!(left, whole);
+            assert_eq!(watched.told(), [1, 1, 0]);
+        }
+    }
+}
+
+#[test]
+fn who_is_held_for() {
+    let whole = answer(0, 1, &[&definition(9), EOF]).concat();
+    let deprecated = CLASSIC | DEPRECATE_EOF;
+    let release = Some(Suspect::ConnectorJ([8, 0, 27]));
+    for (rule, capabilities, version, suspect, held) in [
+        (HoldSplitEof::Off, CLASSIC, "8.0.27", release, false),
+        (HoldSplitEof::AffectedClients, CLASSIC, "8.0.27", release, true),
+        (HoldSplitEof::AffectedClients, CLASSIC, "8.0.32", None, false),
+        (HoldSplitEof::AffectedClients, CLASSIC & !(1 << 20), "8.0.32", Some(Suspect::Unnamed), true),
+        (HoldSplitEof::Always, CLASSIC, "8.0.32", None, true),
+        (HoldSplitEof::Always, deprecated, "8.0.27", None, false),
+    ] {
+        let mut watched = Watched::new(rule, capabilities, version);
+        watched.prepare();
+        let len = watched.server(&whole[..whole.len() - 1]).len();
+        assert_eq!(len, if held { 16 } else { whole.len() - 1 }, "{rule:?} {version}");
+        let hazards: Vec<_> = watched
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::EofHazardClient(suspect) => Some(*suspect),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(hazards, Vec::from_iter(suspect), "{rule:?} {version}");
+        let split = usize::from(capabilities == CLASSIC || held);
+        assert_eq!(watched.told(), [split, usize::from(held), 0], "{rule:?} {version}");
+    }
+}
+
+#[test]
+fn without_columns_there_is_nothing_to_hold() {
+    let whole = answer(2, 0, &[&definition(5), &definition(5), EOF]).concat();
+    let mut watched = always();
+    for byte in &whole {
+        assert_eq!(watched.server(&[*byte]), [*byte]);
+    }
+    watched.client(&packet(0, b"\x03SELECT 1"));
+    for byte in [packet(1, b"\x01"), packet(2, &definition(5)), packet(3, EOF), packet(4, EOF)].concat() {
+        assert_eq!(watched.server(&[byte]), [byte]);
+    }
+    assert_eq!(watched.told(), [0, 0, 0]);
+}
+
+#[test]
+fn answers_behind_each_other() {
+    let mut watched = always();
+    watched.prepare();
+    watched.prepare();
+    let whole = answer(0, 1, &[&definition(9), EOF]).concat();
+    let cut = whole.len() - 3;
+    let first = watched.server(&whole[..cut]);
+    let second = watched.server(&[&whole[cut..], &whole[..cut]].concat());
+    let third = watched.server(&[&whole[cut..], &whole].concat());
+    assert_eq!(first, whole[..16]);
+    assert_eq!(second, [&whole[16..], &whole[..16]].concat());
+    assert_eq!(third, [&whole[16..], &whole].concat());
+    assert_eq!(watched.told(), [2, 2, 0]);
+}
+
+#[test]
+fn anything_unexpected_lets_go() {
+    let packets = answer(0, 1, &[&definition(9), EOF]);
+    let (head, rest) = (&packets[0], [&packets[1], &packets[2][..3]].concat());
+    let held = |watched: &mut Watched, bytes: &[u8]| {
+        let before = watched.server(&[head, bytes].concat());
+        assert_eq!(&before, head);
+    };
+    let error = b"\xff\x28\x04#HY000gone";
+    for (what, bytes, behind) in [
+        ("an error in its place", &packets[1], packet(3, error)),
+        ("an error of the server's own accord", &packets[1], packet(0, error)),
+        ("another definition", &packets[1], packet(3, &definition(9))),
+        ("what cannot stand there", &packets[1], packet(77, EOF)),
+        ("what is too long", &packets[1], packet(3, &[0xfe; 70_000])[..69_000].to_vec()),
+    ] {
+        let mut watched = always();
+        held(&mut watched, bytes);
+        assert_eq!(watched.server(&behind), [bytes.as_slice(), &behind].concat(), "{what}");
+        assert_eq!(watched.server(b"x"), b"x", "{what}");
+    }
+    let mut ended = always();
+    held(&mut ended, &rest);
+    assert_eq!(ended.take(Sender::Server, b"", true), rest);
+    let mut off = always();
+    held(&mut off, &rest);
+    assert!(!off.connection.handle_inert(&mut off.events));
+    assert_eq!(off.server(&packets[2][3..4]), [&rest, &packets[2][3..4]].concat());
+    let mut opaque = always();
+    held(&mut opaque, &rest);
+    opaque.connection.handle_off(&mut opaque.events);
+    assert_eq!(opaque.server(&packets[2][3..]), [&rest, &packets[2][3..]].concat());
+}
+
+#[test]
+fn what_a_reset_takes_away_is_counted() {
+    for (by, lost) in [(ClosedBy::Server, 1), (ClosedBy::Proxy, 1), (ClosedBy::Client, 0)] {
+        let whole = answer(0, 1, &[&definition(9), EOF]).concat();
+        let mut watched = always();
+        watched.server(&whole[..whole.len() - 2]);
+        watched.connection.handle_close(|| by, &mut watched.events);
+        assert_eq!(watched.told(), [1, 1, lost], "{by:?}");
+    }
+    let mut watched = always();
+    watched.connection.handle_close(|| ClosedBy::Server, &mut watched.events);
+    assert_eq!(watched.told(), [0, 0, 0]);
+}
+
+#[test]
+fn held_bytes_are_bounded() {
+    let packets = answer(0, 1, &[&definition(200_000), EOF]);
+    let whole = packets.concat();
+    let mut watched = always();
+    let (mut left, mut given) = (Vec::new(), 0);
+    for chunk in whole.chunks(1000) {
+        given += chunk.len();
+        left.extend(watched.server(chunk));
+        assert!(given - left.len() <= MAX_HELD);
+    }
+    assert_eq!(left, whole);
+}

@@ -1,0 +1,167 @@
+//! Hazards of real drivers, servers and networks: each is shown to be one without the filter, and to be none with it. Those
+//! with drivers are run by `make test-hazards`, which also gets them.
+
+// A panic is how a test reports.
+#![allow(
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::panic_in_result_fn,
+    clippy::unwrap_used
+)]
+
+mod endings;
+mod relay;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use relay::{CUTS, Relay};
+use support::database::{DATABASE, PASSWORD, USER};
+use support::envoy::{Envoy, EnvoyOptions};
+use support::mariadb::MariaDb;
+use support::prometheus::Metrics;
+use support::root;
+
+/// Longer than two ticks of the filter.
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// How often each cut is made.
+const TIMES: usize = 1000;
+/// How many connections have the same cut.
+const CONNECTIONS: usize = 8;
+
+/// A driver that takes longer hangs; killing it is what `timeout` is for.
+const LONGEST: &str = "300";
+
+/// Connector/J with and without the bug.
+const AFFECTED: [&str; 2] = ["8.0.27", "8.0.31"];
+const SOUND: [&str; 3] = ["5.1.49", "8.0.33", "26.10.0"];
+
+const FETCHES: [&str; 2] = ["rows", "cursor"];
+
+/// What a run of `Prepares.java` says.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    done: usize,
+    failures: Vec<String>,
+}
+
+fn prepares(version: &str, address: SocketAddr, connections: usize, times: usize, fetch: &str) -> Said {
+    let program = root().join(format!("target/drivers/bin/hazard-{version}"));
+    let mut command = Command::new("timeout");
+    command.args([LONGEST.as_ref(), program.as_os_str()]).arg(address.ip().to_string());
+    command.args([&address.port().to_string(), USER, PASSWORD, DATABASE]);
+    let output = command.args([&connections.to_string(), &times.to_string(), fetch]).output();
+    let output = output.expect("timeout and the driver");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = text.lines().rev().find_map(|line| line.strip_prefix("done "));
+    let done = said.and_then(|done| done.parse().ok());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let done = done.unwrap_or_else(|| panic!("Connector/J {version}: {} {text}{errors}", output.status));
+    let failures = text.lines().filter_map(|line| line.strip_prefix("failed ")).map(str::to_owned).collect();
+    Said { done, failures }
+}
+
+fn server() -> MariaDb {
+    let script = root().join("scripts/drivers.sh");
+    let status = Command::new(script).arg("hazards").status();
+    assert!(status.expect("scripts/drivers.sh").success(), "Connector/J is not ready");
+    let server = MariaDb::start(&["--max-connections=500"]);
+    server.sql(&format!("CREATE TABLE {DATABASE}.items (id INT PRIMARY KEY, name VARCHAR(20))"));
+    for id in 1..=5 {
+        server.sql(&format!("INSERT INTO {DATABASE}.items VALUES ({id}, 'item {id}')"));
+    }
+    server
+}
+
+fn envoy(server: SocketAddr, configuration: &str) -> Envoy {
+    let options = EnvoyOptions::new(root().join("envoy/mysql.yaml"));
+    Envoy::start(options.upstream("mysql", server).configuration(configuration))
+}
+
+fn hold(setting: &str) -> String {
+    format!(r#"{{"rules": [{{"name": "orders", "mysql": {{"hold_split_eof": "{setting}"}}}}]}}"#)
+}
+
+fn count(metrics: &Metrics, name: &str) -> u64 {
+    metrics.get(&format!("firstword_{name}"), &[]).unwrap_or(0.0) as u64
+}
+
+/// Each connection, whatever its cut, comes to fail; at a busy moment the driver may be so slow that all of the EOF has come
+/// before it goes on, so it is given several times.
+fn assert_all_fail(version: &str, address: SocketAddr, fetch: &str) {
+    let said = prepares(version, address, CUTS, 50, fetch);
+    assert_eq!(said.failures.len(), CUTS, "Connector/J {version}, {fetch}: {said:?}");
+}
+
+#[test]
+#[ignore = "needs Connector/J: make test-hazards"]
+fn a_split_eof_hangs_affected_releases_and_nobody_where_it_is_held() {
+    let server = server();
+    let relay = Relay::start(server.addr());
+    for fetch in FETCHES {
+        for version in AFFECTED {
+            assert_all_fail(version, relay.address(), fetch);
+        }
+        for version in SOUND {
+            let said = prepares(version, relay.address(), CUTS, 20, fetch);
+            assert_eq!(said, Said { done: CUTS * 20, failures: Vec::new() }, "Connector/J {version}");
+        }
+    }
+    for (setting, versions) in
+        [("affected_clients", AFFECTED.as_slice()), ("always", &SOUND), ("always", &AFFECTED[..1])]
+    {
+        for version in versions {
+            let envoy = envoy(relay.address(), &hold(setting));
+            for fetch in FETCHES {
+                relay.take_cut();
+                let times = TIMES / CONNECTIONS;
+                let said = prepares(version, envoy.listener_addr("mysql"), CUTS * CONNECTIONS, times, fetch);
+                assert_eq!(said, Said { done: CUTS * TIMES, failures: Vec::new() }, "Connector/J {version}");
+                assert_eq!(relay.take_cut(), [TIMES as u64; CUTS], "Connector/J {version}");
+            }
+            let metrics = envoy.stable(QUIET);
+            let [splits, held, lost, hazards] = [
+                "prepare_eof_splits_total",
+                "prepare_eof_held_total",
+                "prepare_eof_lost_total",
+                "eof_hazard_clients_total",
+            ]
+            .map(|name| count(&metrics, name));
+            println!(
+                "Connector/J {version}: {splits} splits, {held} held, {lost} lost, {hazards} clients in danger"
+            );
+            // On a busy machine Envoy reads both parts at once now and then.
+            let all = (FETCHES.len() * CUTS * TIMES) as u64;
+            assert!(held == splits && lost == 0 && (all / 2..=all).contains(&held), "{held} of {splits}");
+            let clients = if AFFECTED.contains(version) { FETCHES.len() * CUTS * CONNECTIONS } else { 0 };
+            assert_eq!(hazards, clients as u64, "Connector/J {version}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs Connector/J: make test-hazards"]
+fn a_split_eof_is_counted_and_the_setting_told_where_it_is_not_held() {
+    let server = server();
+    let relay = Relay::start(server.addr());
+    let envoy = envoy(relay.address(), "{}");
+    assert_all_fail("8.0.27", envoy.listener_addr("mysql"), "rows");
+    let metrics = envoy.stable(QUIET);
+    assert!(count(&metrics, "prepare_eof_splits_total") >= CUTS as u64);
+    assert_eq!(count(&metrics, "prepare_eof_held_total"), 0);
+    assert_eq!(count(&metrics, "eof_hazard_clients_total"), CUTS as u64);
+    let log = envoy.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("event=eof_hazard")).collect();
+    assert!(!told.is_empty() && told.len() <= 2, "once for each worker: {told:#?}");
+    for line in told {
+        assert!(line.contains("client=\"MySQL Connector/J 8.0.27\""), "{line}");
+        assert!(line.contains(r#"'"mysql": {"hold_split_eof": "affected_clients"}'"#), "{line}");
+    }
+}
