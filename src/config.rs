@@ -68,6 +68,18 @@ pub enum Protocol {
     Detect,
 }
 
+/// How much of a MySQL connection is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Observe {
+    /// All that both sides say.
+    #[default]
+    All,
+    /// The connection phase, and what the client sends after it.
+    Requests,
+    /// The connection phase.
+    Handshake,
+}
+
 /// Whose answers to COM_STMT_PREPARE have their last column definition and the EOF behind it held until both are there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HoldSplitEof {
@@ -96,6 +108,8 @@ pub struct Policy {
     pub slow_command: Option<Duration>,
     /// Whose answers to COM_STMT_PREPARE end in one piece; `Off` where no rule matched.
     pub hold_split_eof: HoldSplitEof,
+    /// How much of a MySQL connection is looked at.
+    pub observe: Observe,
 }
 
 impl Default for Policy {
@@ -108,6 +122,7 @@ impl Default for Policy {
             slow_command: None,
             proxy_protocol: ProxyProtocol::default(),
             hold_split_eof: HoldSplitEof::default(),
+            observe: Observe::default(),
         }
     }
 }
@@ -315,6 +330,7 @@ mod tests {
             slow_command: None,
             proxy_protocol: ProxyProtocol { receive: None, send: None },
             hold_split_eof: HoldSplitEof::Off,
+            observe: Observe::All,
         };
         assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
         assert_eq!((&expected.name, expected.slow_command), (&None, None));

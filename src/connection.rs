@@ -355,14 +355,14 @@ impl Connection {
 
     fn skippable(&mut self, sender: Sender) -> usize {
         match &mut self.state {
-            State::Mysql(mysql) => mysql.framer(sender).skippable(),
+            State::Mysql(mysql) => mysql.skippable(sender),
             State::Detecting(_) | State::Opaque { .. } => 0,
         }
     }
 
     fn skip(&mut self, sender: Sender, n: usize) {
         if let State::Mysql(mysql) = &mut self.state {
-            mysql.framer(sender).skip(n);
+            mysql.skip(sender, n);
         }
     }
 
@@ -386,9 +386,9 @@ impl Connection {
                 self.detected(detection, to.events);
                 match detection {
                     Detection::Undecided => Ok(()),
-                    _ if self.inspection != Inspection::Full => Err(OpaqueReason::Configured),
+                    _ if self.inspection == Inspection::FirstBytes => Err(OpaqueReason::Configured),
                     Detection::Mysql => {
-                        let mut mysql = Box::new(Mysql::new(self.opened));
+                        let mut mysql = Box::new(Mysql::new(self.opened, self.inspection));
                         let outcome = mysql.inspect(sender, before.seen(), 0, to);
                         let outcome = outcome.and_then(|()| mysql.inspect(sender, bytes, end, to));
                         self.state = State::Mysql(mysql);

@@ -41,11 +41,11 @@ const WHOLE: &str = r#"{
        "receive": {"mode": "required", "trusted_networks": ["10.0.0.0/8", "localhost"], "untrusted": "close",
                    "timeout_ms": 3000, "connect": "first", "max_header_bytes": 536},
        "send":    {"mode": "first_bytes", "version": 1, "when": "always"}},
-     "mysql": {"observe": "requests", "hold_split_eof": "affected_clients",
+     "mysql": {"observe": "all", "hold_split_eof": "affected_clients",
                "clear_capabilities": ["compress", "zstd", "ssl"], "block_local_infile": true, "slow_command_ms": 500}},
     {"match": {"ports": [25]}, "protocol": "server_first"}
   ],
-  "defaults": {"protocol": "detect", "greeting_timeout_ms": 1000, "mysql": {"observe": "handshake", "slow_command_ms": 1}},
+  "defaults": {"protocol": "detect", "greeting_timeout_ms": 1000, "mysql": {"observe": "requests", "slow_command_ms": 0}},
   "metrics": {"profile": "full", "labels": ["direction", "destination", "port"], "flush_interval_ms": 1000, "max_series": 1000, "stall_ms": 10000},
   "access_log": ["protocol", "user", "schema", "server_version", "client", "thread_id", "commands", "errors", "last_errno", "source", "opaque_reason"],
   "log": {"level": "warn", "max_per_minute": 60}
@@ -70,9 +70,7 @@ fn every_mistake_is_named() {
 #[test]
 fn what_this_version_does_not_do_is_refused() {
     assert_eq!(problems(POSSIBLE.as_bytes()), "");
-    let expected = r#"$.defaults.mysql.observe: "handshake" is not in this version, only "all" is
-$.rules[0].mysql.observe: "requests" is not in this version, only "all" is
-$.rules[0].mysql.clear_capabilities: ["compress","zstd","ssl"] is not in this version, only [] is
+    let expected = r#"$.rules[0].mysql.clear_capabilities: ["compress","zstd","ssl"] is not in this version, only [] is
 $.rules[0].mysql.block_local_infile: true is not in this version, only false is"#;
     assert_eq!(problems(WHOLE.as_bytes()), expected);
 }

@@ -5,12 +5,8 @@ use super::node::Node;
 
 /// Each such setting, and the one value of it that this version does act on; `None` if there is none.
 /// A line goes when its setting comes.
-const NOT_YET: [(&str, Option<&str>); 4] = [
-    ("defaults.mysql.observe", Some(r#""all""#)),
-    ("rules[].mysql.observe", Some(r#""all""#)),
-    ("rules[].mysql.clear_capabilities", Some("[]")),
-    ("rules[].mysql.block_local_infile", Some("false")),
-];
+const NOT_YET: [(&str, Option<&str>); 2] =
+    [("rules[].mysql.clear_capabilities", Some("[]")), ("rules[].mysql.block_local_infile", Some("false"))];
 
 /// Reports each setting of the table that is there with another value, unless its value is wrong anyhow.
 pub(super) fn refuse(root: &Node, problems: &mut Problems) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::Problems;
 use super::field::{Field, Object, alternatives};
 use super::matching::Match;
-use super::{HoldSplitEof, Policy, Protocol, keys, proxy_protocol};
+use super::{HoldSplitEof, Observe, Policy, Protocol, keys, proxy_protocol};
 use crate::metrics;
 
 /// The longest time-out and threshold: an hour.
@@ -33,6 +33,9 @@ const HOLD_SPLIT_EOF: [(&str, HoldSplitEof); 3] = [
     ("always", HoldSplitEof::Always),
 ];
 
+const OBSERVE: [(&str, Observe); 3] =
+    [("all", Observe::All), ("requests", Observe::Requests), ("handshake", Observe::Handshake)];
+
 /// The settings of `mysql` that change bytes.
 const BYTE_CHANGING: [&str; 3] = ["hold_split_eof", "clear_capabilities", "block_local_infile"];
 
@@ -50,6 +53,10 @@ pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Polic
     let greeting_timeout = read_greeting_timeout(&defaults, problems);
     let mysql = read_mysql(&defaults, problems);
     let slow_command_ms = mysql.as_ref().and_then(|mysql| mysql.slow_command_ms);
+    let observe = mysql.as_ref().and_then(|mysql| mysql.observe).unwrap_or_default();
+    if let Some(mysql) = &mysql {
+        mysql.check_against(observe, problems);
+    }
     let mysql = mysql.map(|mysql| mysql.object);
     let changing = BYTE_CHANGING.iter().filter_map(|key| mysql.as_ref()?.get(key));
     for field in defaults.get("proxy_protocol").into_iter().chain(changing) {
@@ -60,6 +67,7 @@ pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Polic
         protocol: protocol.unwrap_or(unsaid.protocol),
         greeting_timeout: greeting_timeout.unwrap_or(unsaid.greeting_timeout),
         slow_command: slow_command_ms.and_then(slow_command),
+        observe,
         ..unsaid
     }
 }
@@ -108,8 +116,11 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
     let proxy_protocol = proxy_protocol::read(rule, problems);
     let mut slow_after = defaults.slow_command;
     let mut hold_split_eof = HoldSplitEof::default();
+    let mut observe = defaults.observe;
     if let Some(mysql) = read_mysql(rule, problems) {
         hold_split_eof = mysql.hold_split_eof;
+        observe = mysql.observe.unwrap_or(observe);
+        mysql.check_against(observe, problems);
         let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
         if let (Some(ssl), true) = (mysql.clears_ssl, no_addresses) {
             let why = "a server that requires TLS then refuses every client";
@@ -128,7 +139,8 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
         }
     }
     let slow_command = slow_after;
-    let policy = Policy { name, protocol, greeting_timeout, slow_command, proxy_protocol, hold_split_eof };
+    let policy =
+        Policy { name, protocol, greeting_timeout, slow_command, proxy_protocol, hold_split_eof, observe };
     ReadRule { at: rule.at.clone(), matching, policy }
 }
 
@@ -164,27 +176,48 @@ struct Mysql<'n> {
     /// The path of `clear_capabilities`, if `ssl` is in it.
     clears_ssl: Option<String>,
     slow_command_ms: Option<u32>,
+    blocks_local_infile: bool,
     hold_split_eof: HoldSplitEof,
+    observe: Option<Observe>,
+}
+
+impl Mysql<'_> {
+    /// Reports what needs the server's answers, where this is all that is looked at.
+    fn check_against(&self, observe: Observe, problems: &mut Problems) {
+        let Some((word, _)) = OBSERVE.iter().find(|(_, value)| *value == observe && observe != Observe::All)
+        else {
+            return;
+        };
+        let needing = [
+            ("hold_split_eof", self.hold_split_eof != HoldSplitEof::Off),
+            ("block_local_infile", self.blocks_local_infile),
+            ("slow_command_ms", self.slow_command_ms.is_some_and(|millis| millis > 0)),
+        ];
+        for (key, is_set) in needing {
+            if let Some(field) = self.object.get(key).filter(|_| is_set) {
+                let why = "which does not look at what the server answers";
+                problems
+                    .add(&field.at, format!("expected it with \"observe\": \"all\", found {word:?}, {why}"));
+            }
+        }
+    }
 }
 
 fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<'n>> {
     let object = policy.object("mysql", &keys::MYSQL, problems)?;
-    if let Some(field) = object.get("observe") {
-        field.one_of(&["all", "requests", "handshake"], problems);
-    }
+    let observe = object.get("observe").and_then(|field| field.word(&OBSERVE, problems));
     let hold_split_eof = object.get("hold_split_eof").and_then(|field| field.word(&HOLD_SPLIT_EOF, problems));
     let mut clears_ssl = None;
     if let Some(field) = object.get("clear_capabilities") {
         let cleared = field.some_of(&["compress", "zstd", "ssl"], problems).unwrap_or_default();
         clears_ssl = cleared.contains(&"ssl").then_some(field.at);
     }
-    if let Some(field) = object.get("block_local_infile") {
-        field.boolean(problems);
-    }
+    let blocks_local_infile =
+        object.get("block_local_infile").and_then(|field| field.boolean(problems)).unwrap_or_default();
     let slow_command_ms =
         object.get("slow_command_ms").and_then(|field| field.integer(0, LONGEST_MS, problems));
     let hold_split_eof = hold_split_eof.unwrap_or_default();
-    Some(Mysql { object, clears_ssl, slow_command_ms, hold_split_eof })
+    Some(Mysql { object, clears_ssl, slow_command_ms, hold_split_eof, blocks_local_infile, observe })
 }
 
 /// The threshold of `slow_command_ms`; none for 0.

@@ -1,8 +1,9 @@
 //! A MySQL connection that is followed: both directions cut into packets for its session.
 
+use super::Inspection;
 use super::split_eof::Tail;
 use crate::clock::Timestamp;
-use crate::event::{Event, OpaqueReason, Sender};
+use crate::event::{Event, OpaqueReason, Phase, Sender};
 use crate::mysql::notes::Wanted;
 use crate::mysql::packet::{Framed, Framer};
 use crate::mysql::session::{Observer, Session};
@@ -14,6 +15,7 @@ pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub(super) struct Mysql {
     pub(super) session: Session,
+    inspection: Inspection,
     client: Framer,
     server: Framer,
     /// The client's first bytes.
@@ -23,11 +25,11 @@ pub(super) struct Mysql {
 }
 
 impl Mysql {
-    pub(super) fn new(opened: Timestamp) -> Self {
+    pub(super) fn new(opened: Timestamp, inspection: Inspection) -> Self {
         let session = Session::new(opened);
         let framer = |sender| Framer::new(session.keep(sender, &Wanted::default()));
         let (client, server) = (framer(Sender::Client), framer(Sender::Server));
-        Self { session, client, server, start: [0; 4], start_len: 0, tail: Tail::default() }
+        Self { session, inspection, client, server, start: [0; 4], start_len: 0, tail: Tail::default() }
     }
 
     fn note_start(&mut self, bytes: &[u8]) {
@@ -42,6 +44,22 @@ impl Mysql {
             Sender::Client => &mut self.client,
             Sender::Server => &mut self.server,
         }
+    }
+
+    /// How many of the coming bytes of `sender` need not be read.
+    pub(super) fn skippable(&mut self, sender: Sender) -> usize {
+        if self.is_unheard(sender) { usize::MAX } else { self.framer(sender).skippable() }
+    }
+
+    /// Takes `n` bytes of these without reading them.
+    pub(super) fn skip(&mut self, sender: Sender, n: usize) {
+        if !self.is_unheard(sender) {
+            self.framer(sender).skip(n);
+        }
+    }
+
+    fn is_unheard(&self, sender: Sender) -> bool {
+        sender == Sender::Server && self.session.hears_client_only()
     }
 
     /// A chunk of the server begins.
@@ -76,8 +94,11 @@ impl Mysql {
                 return Err(OpaqueReason::NotMysql);
             }
         }
-        let Self { session, client, server, tail, .. } = self;
+        let Self { session, inspection, client, server, tail, .. } = self;
         loop {
+            if sender == Sender::Server && session.hears_client_only() {
+                return Ok(());
+            }
             if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
                 match input.first() {
                     None => return Ok(()),
@@ -93,6 +114,13 @@ impl Mysql {
                 Framed::Broken => return Err(OpaqueReason::Desync),
             }
             if sender == Sender::Server {
+                match inspection {
+                    Inspection::Requests => session.hear_client_only(),
+                    Inspection::Handshake if session.phase() == Phase::Command => {
+                        return Err(OpaqueReason::Configured);
+                    }
+                    _ => {}
+                }
                 let at = end.saturating_sub(input.len());
                 tail.passed(session.definitions_left(), server.is_at_border(), at);
             }

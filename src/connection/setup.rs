@@ -12,6 +12,10 @@ use crate::event::Protocol;
 pub enum Inspection {
     /// First bytes, and the whole life of it if it is MySQL.
     Full,
+    /// First bytes and, if it is MySQL, the connection phase and what the client sends after it.
+    Requests,
+    /// First bytes and, if it is MySQL, the connection phase.
+    Handshake,
     /// First bytes only.
     FirstBytes,
     /// Not at all.

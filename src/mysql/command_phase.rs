@@ -35,7 +35,7 @@ use crate::event::{Answer, Event, OpaqueReason, Sender, Tally};
 /// How many commands may wait for their answers.
 const MAX_QUEUED: usize = 1024;
 /// First byte of a semi-synchronous replica's acknowledgement.
-const SEMI_SYNC_ACK: u8 = 0xef;
+pub(super) const SEMI_SYNC_ACK: u8 = 0xef;
 
 #[derive(Debug)]
 struct Queued {

@@ -115,7 +115,8 @@ fn is_untracked(wanted: &Wanted, capabilities: Capabilities) -> bool {
     wanted.wants(Subject::Schema) && !capabilities.contains(Capabilities::SESSION_TRACK)
 }
 
-fn change_user(packet: &Packet, capabilities: Capabilities) -> Asked {
+/// Whom and what a COM_CHANGE_USER asks for.
+pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> Asked {
     let read = ChangeUser::parse(packet.prefix, capabilities).ok();
     let user = read.map_or(UNREADABLE.to_owned(), |read| word(read.user));
     let schema = read.and_then(|read| read.schema).map_or(UNREADABLE.to_owned(), word);

@@ -22,6 +22,7 @@ pub mod notes;
 pub mod packet;
 pub mod query;
 pub mod reply;
+mod requests;
 pub mod response;
 pub mod session;
 pub mod split_eof;

@@ -18,6 +18,7 @@ use super::command_phase::CommandPhase;
 use super::connection_phase::{ConnectionPhase, Progress};
 use super::notes::{Notes, Subject, Wanted};
 use super::packet::Packet;
+use super::requests::Requests;
 use super::trail::Trail;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, HandshakeResult, OpaqueReason, Phase, Sender};
@@ -50,6 +51,7 @@ pub(super) type Outcome<T = ()> = Result<T, OpaqueReason>;
 enum Part {
     Connection(ConnectionPhase),
     Command(CommandPhase),
+    Requests(Requests),
 }
 
 /// The protocol's state for one connection.
@@ -77,8 +79,9 @@ impl Session {
             (Part::Connection(_), _) => KEEP_CONNECTION_PHASE,
             (Part::Command(_), Sender::Client) if wanted.slow_after.is_some() => KEEP_STATEMENT,
             (Part::Command(_), Sender::Server) if wanted.wants(Subject::Schema) => KEEP_SESSION_STATE,
-            (Part::Command(_), Sender::Client) => KEEP_COMMAND,
+            (Part::Command(_) | Part::Requests(_), Sender::Client) => KEEP_COMMAND,
             (Part::Command(_), Sender::Server) => KEEP_ANSWER,
+            (Part::Requests(_), Sender::Server) => 0,
         }
     }
 
@@ -87,7 +90,7 @@ impl Session {
     pub fn phase(&self) -> Phase {
         match &self.part {
             Part::Connection(connection) => connection.phase(),
-            Part::Command(_) => Phase::Command,
+            Part::Command(_) | Part::Requests(_) => Phase::Command,
         }
     }
 
@@ -107,7 +110,24 @@ impl Session {
     /// The client sent COM_QUIT: it is the one that ends the connection.
     #[must_use]
     pub fn has_quit(&self) -> bool {
-        matches!(&self.part, Part::Command(commands) if commands.has_quit())
+        match &self.part {
+            Part::Connection(_) => false,
+            Part::Command(commands) => commands.has_quit(),
+            Part::Requests(requests) => requests.has_quit(),
+        }
+    }
+
+    /// Looks at the client's packets only from here on, if the server has accepted the client.
+    pub fn hear_client_only(&mut self) {
+        if let Part::Command(commands) = &self.part {
+            self.part = Part::Requests(Requests::new(commands.capabilities()));
+        }
+    }
+
+    /// The server's packets are not looked at.
+    #[must_use]
+    pub fn hears_client_only(&self) -> bool {
+        matches!(self.part, Part::Requests(_))
     }
 
     /// The client hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
@@ -120,7 +140,7 @@ impl Session {
     #[must_use]
     pub fn definitions_left(&self) -> Option<u16> {
         match &self.part {
-            Part::Connection(_) => None,
+            Part::Connection(_) | Part::Requests(_) => None,
             Part::Command(commands) => commands.definitions_left(),
         }
     }
@@ -148,13 +168,17 @@ impl Session {
             }
             (Part::Command(commands), Sender::Client) => commands.client_packet(packet, to),
             (Part::Command(commands), Sender::Server) => commands.server_packet(packet, to),
+            (Part::Requests(requests), Sender::Client) => requests.packet(packet, to),
+            (Part::Requests(_), Sender::Server) => Ok(()),
         }
     }
 
     /// The last byte of a long packet passed; its last fragment had `sequence_id`.
     pub fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
-        if let Part::Command(commands) = &mut self.part {
-            commands.packet_end(sender, sequence_id);
+        match (&mut self.part, sender) {
+            (Part::Command(commands), _) => commands.packet_end(sender, sequence_id),
+            (Part::Requests(requests), Sender::Client) => requests.packet_end(sequence_id),
+            (Part::Connection(_), _) | (Part::Requests(_), Sender::Server) => {}
         }
     }
 
@@ -182,6 +206,7 @@ impl Session {
     pub fn end(&mut self, reason: Option<OpaqueReason>, events: &mut Vec<Event>) {
         let result = match (&mut self.part, reason) {
             (Part::Command(commands), _) => return commands.end(events),
+            (Part::Requests(_), _) => return,
             (Part::Connection(_), Some(OpaqueReason::Tls)) => HandshakeResult::Tls,
             (Part::Connection(connection), None) if connection.is_undecided() => HandshakeResult::Aborted,
             (Part::Connection(_), _) => return,
@@ -195,6 +220,7 @@ impl Session {
         let (base, extended) = match &self.part {
             Part::Connection(connection) => connection.capabilities(),
             Part::Command(commands) => commands.capabilities(),
+            Part::Requests(requests) => requests.capabilities(),
         }
         .split();
         format!("{} capabilities={base:#x}/{extended:#x} packets=\"{}\"", self.peers, self.trail)

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::slow_log;
 use super::stream::{attribute, cluster_name, integer};
 use crate::clock::Timestamp;
-use crate::config::{self, HoldSplitEof, Mode, ProxyProtocol};
+use crate::config::{self, HoldSplitEof, Mode, Observe, ProxyProtocol};
 use crate::connection::{Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
 use crate::event::{Direction, Event, Protocol};
 use crate::metrics::{ScopeId, ScopeLabel};
@@ -70,11 +70,16 @@ impl Tracked {
         let config = &shared.config;
         let policy = config.policy(port, destination.map(|destination| destination.ip()), direction);
         let hint = port.map_or(Protocol::Unknown, ports::expected);
+        let followed = match policy.observe {
+            Observe::All => Inspection::Full,
+            Observe::Requests => Inspection::Requests,
+            Observe::Handshake => Inspection::Handshake,
+        };
         let (inspection, expected) = match (config.mode, policy.protocol) {
             (Mode::Off, _) | (_, config::Protocol::Opaque) => (Inspection::Nothing, Protocol::Opaque),
-            (_, config::Protocol::Mysql) => (Inspection::Full, Protocol::Mysql),
+            (_, config::Protocol::Mysql) => (followed, Protocol::Mysql),
             (_, config::Protocol::ServerFirst) => (Inspection::FirstBytes, Protocol::ServerFirst),
-            (_, config::Protocol::Detect) => (Inspection::Full, hint),
+            (_, config::Protocol::Detect) => (followed, hint),
         };
         let named = port.filter(|port| shared.is_named(*port));
         let rules = (config.mode == Mode::Active).then_some(&policy.proxy_protocol);

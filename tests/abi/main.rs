@@ -24,6 +24,7 @@ mod first_word;
 mod labels;
 mod lifecycle;
 mod mode;
+mod observe;
 mod proxy_protocol;
 mod scripts;
 mod session;

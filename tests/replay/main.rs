@@ -19,6 +19,7 @@ mod support;
 mod counted;
 mod front;
 mod held;
+mod observe;
 mod orders;
 mod packets;
 mod peer_review;

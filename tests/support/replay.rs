@@ -78,6 +78,32 @@ pub fn replay_held<'a>(
     events
 }
 
+/// What is told where no more than this is looked at.
+pub fn replay_observed<'a>(
+    inspection: Inspection,
+    chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut connection = Connection::new(Setup {
+        inspection,
+        expected: Protocol::Unknown,
+        greeting_timeout: Duration::MAX,
+        stall: Duration::MAX,
+        opened: Timestamp::default(),
+        front: None,
+        hold_split_eof: HoldSplitEof::Off,
+    });
+    let still = Timestamp::default;
+    for (sender, bytes) in chunks {
+        let (clock, notes) = (&mut Clock::new(&still), &mut Notes::default());
+        let mut to = Observer { events: &mut events, clock, notes };
+        let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
+        assert_eq!(verdict, Verdict::Pass);
+    }
+    connection.handle_close(|| ClosedBy::Proxy, &mut events);
+    events
+}
+
 /// The same under rules about PROXY headers, and the client's bytes that reach the server, or why it is closed. What the
 /// connection holds is handed over again with what follows.
 pub fn replay_behind<'a>(

@@ -1,0 +1,71 @@
+//! What `mysql.observe` counts and costs.
+
+use crate::host::{Call, Ending, ORDERS, Vm};
+use crate::scripts::{self, login, play};
+use crate::support::packets::*;
+use crate::{assert_gauges_are_zero, counted, sum};
+
+fn observing(what: &str) -> String {
+    format!(r#"{{"rules": [{{"match": {{"ports": [3306]}}, "mysql": {{"observe": "{what}"}}}}]}}"#)
+}
+
+fn reads(calls: &[Call]) -> Vec<&str> {
+    let reads = calls.iter().filter(|call| call.name != "get_current_time_nanoseconds");
+    reads.map(|call| call.what.as_str()).collect()
+}
+
+#[test]
+fn the_servers_bytes_are_not_read_where_requests_are_enough() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(&observing("requests"));
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    assert_eq!(reads(&stream.client(&command(COM_QUERY, b"select a"))), ["0+13"]);
+    assert_eq!(stream.server(&answer(result_set(&["1"; 1000]))), [], "not even the time");
+    assert_eq!(reads(&stream.client(&command(COM_PING, b""))), ["0+5"]);
+    assert_eq!(stream.server(b"anything at all"), []);
+    play(&stream, &scripts::quit());
+    stream.close(Ending::ClientFin);
+    plugin.flush();
+    assert_eq!(sum(&vm, "commands_total", &[]), 3);
+    assert_eq!(sum(&vm, "handshakes_total", &["result=.=ok"]), 1);
+    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=command", "by=.=client"]), 1);
+    for answered in ["rows_total", "errors_total", "opaque_total", "command_duration_seconds_count"] {
+        assert_eq!(sum(&vm, answered, &[]), 0, "{answered}");
+    }
+    assert_gauges_are_zero(&vm);
+}
+
+#[test]
+fn nothing_is_read_behind_the_handshake_where_that_is_enough() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(&observing("handshake"));
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    assert_eq!(stream.client(&command(COM_QUERY, b"select a")), []);
+    assert_eq!(stream.server(&answer(result_set(&["1"; 1000]))), []);
+    play(&stream, &scripts::quit());
+    stream.close(Ending::ClientFin);
+    plugin.flush();
+    assert_eq!(sum(&vm, "commands_total", &[]), 0);
+    assert_eq!(sum(&vm, "handshakes_total", &["result=.=ok"]), 1);
+    assert_eq!(sum(&vm, "opaque_total", &["reason=.=configured"]), 1);
+    assert_gauges_are_zero(&vm);
+}
+
+#[test]
+fn bytes_are_counted_whatever_is_looked_at() {
+    let bytes = |what| {
+        let vm = Vm::start();
+        let plugin = vm.plugin(&observing(what));
+        let stream = plugin.connect(&ORDERS);
+        play(&stream, &scripts::classic());
+        stream.close(Ending::ClientFin);
+        plugin.flush();
+        let lines = counted(&vm, crate::OUTBOUND_ORDERS);
+        lines.into_iter().filter(|line| line.starts_with("bytes_total")).collect::<Vec<_>>()
+    };
+    assert_eq!(bytes("all").len(), 2);
+    assert_eq!(bytes("requests"), bytes("all"));
+    assert_eq!(bytes("handshake"), bytes("all"));
+}
