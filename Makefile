@@ -1,6 +1,6 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards test-istio bench record lint \
+.PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards test-istio bench footprint record lint \
 	image reproduce deny release clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
@@ -73,6 +73,10 @@ test-hazards: rust tools wasm ## show what breaks real drivers, and that the fil
 bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)
 	@scripts/wasm.sh benches/floor
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
+
+footprint: rust tools wasm ## measure what the filter takes before the first query: memory, VMs, time to start
+	@scripts/wasm.sh benches/floor
+	@$(peers) cargo bench --profile dev --bench footprint
 
 record: rust tools tools-mysql ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --example record
