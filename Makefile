@@ -1,6 +1,7 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards test-istio bench record lint clean
+.PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards test-istio bench footprint record lint \
+	image reproduce deny release clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -48,7 +49,10 @@ test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## ever
 	else left="$${left:+$$left, }the tests of SSH, SMTP and FTP servers (run: sudo make test)"; fi; \
 	if unshare --net true 2>/dev/null; then features=$$features,netns; \
 	else left="$${left:+$$left, }the tests in network namespaces (run: sudo make test-istio)"; fi; \
-	(set -x; $(peers) cargo test --features $$features) && { [ -z "$$left" ] || echo "make test: left out $$left"; }
+	(set -x; $(peers) cargo test --features $$features) || exit; \
+	if [ "$$(scripts/commit.sh)" != unknown ]; then scripts/reproduce.sh || exit; \
+	else left="$${left:+$$left, }two builds from clean clones (there is no commit to clone)"; fi; \
+	[ -z "$$left" ] || echo "make test: left out $$left"
 
 # The newest is the one that `make tools` links.
 envoy_versions := $(if $(filter all,$(ENVOY_VERSIONS)),1.36.3 1.37.0 1.38.2 1.39.3 1.40.0,$(ENVOY_VERSIONS))
@@ -70,9 +74,27 @@ bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in a 
 	@scripts/wasm.sh benches/floor
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
 
+footprint: rust tools wasm ## measure what the filter takes before the first query: memory, VMs, time to start
+	@scripts/wasm.sh benches/floor
+	@$(peers) cargo bench --profile dev --bench footprint
+
 record: rust tools tools-mysql ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --example record
 	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_tell
+
+image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
+	@cargo run --quiet --locked --example image
+
+reproduce: rust ## build the module in two clean clones: both must be the same, byte for byte
+	@scripts/reproduce.sh
+
+# Licences and sources need no network, advisories do: RustSec's database comes from GitHub.
+deny: rust ## check licences, sources and advisories of all packages (OFFLINE=1: without the advisories)
+	@scripts/cargo-tool.sh cargo-deny 0.20.2
+	target/tools/cargo-deny --locked $(if $(OFFLINE),--offline) check bans licenses sources $(if $(OFFLINE),,advisories)
+
+release: rust ## put what a release consists of into target/dist, from a tree without changes
+	@scripts/release.sh
 
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --check

@@ -29,10 +29,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
 use support::envoy::{Envoy, EnvoyOptions};
 use support::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
+use support::process::cpu_time;
 
 /// Connections that send queries at the same time.
 const CONNECTIONS: u32 = 8;
@@ -141,13 +140,6 @@ fn queries(report: &str) -> Option<(u64, f64)> {
     let line = report.lines().find_map(|line| line.trim().strip_prefix("queries:"))?;
     let mut words = line.split([' ', '(', ')']).filter(|word| !word.is_empty());
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
-}
-
-/// The CPU time a process has used, all its threads, in user and kernel mode: as in `/proc/PID/stat`, but in nanoseconds.
-fn cpu_time(pid: u32) -> Duration {
-    let pid = Pid::from_raw(i32::try_from(pid).expect("a process id"));
-    let clock = clock_getcpuclockid(pid).expect("the CPU clock of a running proxy");
-    clock.now().expect("its time").into()
 }
 
 /// A filter that had stopped looking would be cheap.

@@ -2,6 +2,7 @@
 # Gets what the tests of istio/ need. What is there is used as it is.
 #
 #   target/tools/kustomize       what `kubectl apply -k` does, in an old version: what it can, all can
+#   target/tools/crane           a registry, and what pushes to it, for the tests of images
 #   target/tools/istio-crds.yaml the schemas of Istio's resources, from the Go module istio.io/api
 #   ip, iptables                 by apt, for the tests in network namespaces; as root only
 set -eu
@@ -9,6 +10,8 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 kustomize_version=v5.0.1
+# Built by Go 1.18 and newer.
+crane_version=v0.20.2
 api_version=v1.31.1
 tools=$(pwd -P)/target/tools
 mkdir -p "$tools"
@@ -32,6 +35,16 @@ install_kustomize() {
     in_go install_kustomize || fail "go could not build kustomize"
 }
 ln -sfn "kustomize-$kustomize_version" "$tools/kustomize"
+
+install_crane() {
+    go install "github.com/google/go-containerregistry/cmd/crane@$crane_version" &&
+        mv "$cache/crane" "$tools/crane-$crane_version"
+}
+[ -x "$tools/crane-$crane_version" ] || {
+    say "building crane $crane_version"
+    in_go install_crane || fail "go could not build crane"
+}
+ln -sfn "crane-$crane_version" "$tools/crane"
 
 fetch_crds() {
     go mod download "istio.io/api@$api_version" &&

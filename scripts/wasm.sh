@@ -79,11 +79,11 @@ else
 fi
 export CARGO_ENCODED_RUSTFLAGS="${flags%?}"
 
-# For the metric build_info. Not the commit of a repository that this directory merely lies in.
-if [ -z "${FIRSTWORD_COMMIT:-}" ]; then
-    FIRSTWORD_COMMIT=$(GIT_CEILING_DIRECTORIES=$(dirname "$root") git rev-parse --short=12 HEAD 2>/dev/null) ||
-        FIRSTWORD_COMMIT=unknown
-fi
+# For the metric build_info. Who builds from an archive of the source may say which commit it is of.
+: "${FIRSTWORD_COMMIT:=$(scripts/commit.sh)}"
+case $FIRSTWORD_COMMIT in
+*[!a-z0-9_+./-]*) fail "FIRSTWORD_COMMIT becomes a label's value, of [a-z0-9_+./-] only: '$FIRSTWORD_COMMIT'" ;;
+esac
 export FIRSTWORD_COMMIT
 
 # `cargo rustc` with one crate type: with two, Cargo skips link-time optimisation without a word.

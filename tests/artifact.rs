@@ -1,9 +1,11 @@
 //! The built module: small, free of this machine's paths, and asking the host only for what Envoy has.
 
 // Helpers of tests are no tests to clippy, and a panic is how they report.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]
 
 mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use wasmparser::{Parser, Payload, TypeRef};
 
@@ -46,6 +48,53 @@ fn imports_only_what_envoy_has() {
         };
         assert!(known, "the module imports {module}.{name}");
     }
+}
+
+/// The first column of the table in `SECURITY.md` whose header begins with `| first |`, and the rest of each row.
+fn table(first: &str) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(support::root().join("SECURITY.md")).unwrap();
+    let header = format!("| {first} |");
+    let rows = text.lines().skip_while(|line| !line.starts_with(&header)).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|')).map(|row| {
+        let (call, rest) = row.trim_matches('|').split_once('|').unwrap();
+        (call.trim().trim_matches('`').to_owned(), rest.trim().to_owned())
+    });
+    rows.collect()
+}
+
+/// What a reader can check: each import is called for a purpose that is named, or is not called at all.
+#[test]
+fn security_md_names_each_host_call() {
+    let (called, never) = (table("host call"), table("imported, never called"));
+    let named: BTreeSet<_> = called.keys().chain(never.keys()).cloned().collect();
+    assert_eq!(named.len(), called.len() + never.len(), "one in both tables");
+    let imported: BTreeSet<_> = imports(&module()).into_iter().map(|(_, name)| name).collect();
+    assert_eq!(imported, named);
+    let forbidden = ["http", "grpc", "queue", "header_map"];
+    assert!(called.keys().all(|call| forbidden.iter().all(|word| !call.contains(word))), "{called:?}");
+
+    // All that is called is declared in one file, and the SDK is asked for none of the rest.
+    let plugin = support::root().join("src/plugin");
+    let host = std::fs::read_to_string(plugin.join("host.rs")).unwrap();
+    let declared = host.split("fn proxy_").skip(1).map(|rest| rest.split('(').next().unwrap());
+    let declared: BTreeSet<_> = declared.map(|name| format!("proxy_{name}")).collect();
+    assert!(declared.iter().eq(called.keys()), "{declared:?}");
+    let methods: Vec<_> = never.values().flat_map(|methods| methods.split(", ")).collect();
+    for file in std::fs::read_dir(plugin).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("hostcalls"), "{}", path.display());
+        for method in methods.iter().map(|method| method.trim_matches('`')) {
+            let calls = [format!(".{method}("), format!("::{method}")];
+            assert!(calls.iter().all(|call| !text.contains(call)), "{}: {method}", path.display());
+        }
+    }
+
+    // The list that Envoy can be given.
+    let text = std::fs::read_to_string(support::root().join("SECURITY.md")).unwrap();
+    let allowed = text.lines().filter_map(|line| line.trim().strip_suffix(": {}"));
+    let allowed: BTreeSet<_> = allowed.filter(|name| !name.starts_with("proxy_on_")).collect();
+    assert!(allowed.iter().eq(called.keys()), "{allowed:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use firstword::config::{self, Config};
 use firstword::metrics::Profile;
@@ -141,4 +142,42 @@ fn the_examples_are_configurations() {
     for example in examples {
         assert_eq!(Config::parse(example.as_bytes()).err(), None, "{example}");
     }
+}
+
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "envoy/README.md", "istio/README.md"];
+
+fn document(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The headings as GitHub makes fragments of them.
+fn fragments(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let headings = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let kept = |c: char| c.is_alphanumeric() || [' ', '-', '_'].contains(&c);
+    headings
+        .map(|heading| heading.chars().filter(|c| kept(*c)).collect::<String>().replace(' ', "-"))
+        .collect()
+}
+
+#[test]
+fn every_link_in_a_document_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut followed = 0;
+    for name in DOCUMENTS {
+        let path = root.join(name);
+        let text = document(&path);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            assert!(target.exists(), "{name}: {link}");
+            if !fragment.is_empty() {
+                assert!(fragments(&document(&target)).contains(fragment), "{name}: {link}");
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed >= 40, "{followed}");
 }

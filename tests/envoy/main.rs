@@ -16,6 +16,7 @@
 )]
 
 mod bootstrap;
+mod capabilities;
 mod closing;
 mod counted;
 mod first_bytes;

@@ -251,6 +251,27 @@ fn the_example_replaces_what_is_ones_own() {
 }
 
 #[test]
+fn the_example_of_envoy_filters_does_too() {
+    let made = kustomized(&directory().join("overlays/envoyfilter"));
+    let mut stand_ins = BTreeSet::new();
+    for resource in &made {
+        envoy_filter(resource, &place("overlays/envoyfilter", resource), &mut stand_ins);
+    }
+    let [extension, outbound] = made.as_slice() else { panic!("{made:?}") };
+    assert_eq!((extension.namespace.as_str(), outbound.namespace.as_str()), ("istio-system", "shop"));
+    let configuration = &extension.spec()["configPatches"][0]["patch"]["value"]["typed_config"]["config"];
+    let configuration = configuration["configuration"]["value"].as_str().expect("JSON in a string");
+    let configuration: Value = serde_json::from_str(configuration).expect("JSON");
+    let rule = &configuration["rules"][0];
+    assert_eq!(rule["match"], json!({"ports": [3307], "addresses": ["10.20.30.40"]}));
+    // One patch: two that fit the same listener would put the filter there twice.
+    let [patch] = outbound.spec()["configPatches"].as_array().expect("patches").as_slice() else {
+        panic!("{outbound:?}")
+    };
+    assert_eq!(patch["match"]["listener"]["portNumber"], 3307);
+}
+
+#[test]
 fn the_config_map_holds_the_module_where_the_plugin_looks_for_it() {
     let copy = temp_dir();
     let status = Command::new("cp").arg("-r").arg(directory()).arg(copy.path()).status().expect("cp");

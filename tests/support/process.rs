@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 /// One running program; dropped, it ends: politely first, then by force.
@@ -98,6 +99,13 @@ fn spawn(command: Command) -> io::Result<Child> {
     let orders = SPAWNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
     orders.send((command, reply)).expect("the thread that starts processes");
     child.recv().expect("the thread that starts processes")
+}
+
+/// The CPU time a process has used, all its threads, in user and kernel mode: as in `/proc/PID/stat`, but in nanoseconds.
+pub fn cpu_time(pid: u32) -> Duration {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a process id"));
+    let clock = clock_getcpuclockid(pid).expect("the CPU clock of a running proxy");
+    clock.now().expect("its time").into()
 }
 
 /// What a program has written so far; nothing when it has not begun.

@@ -1,0 +1,123 @@
+//! `make footprint`: what the filter takes before the first query, as resident memory, VMs and time to start.
+//!
+//! The variants of `make bench`, with one, two and four workers. Memory is the resident set of Envoy's process after each
+//! worker has carried some connections, once none is open any more. Time to start is from the start of the process to LIVE
+//! on the admin interface, what a readiness probe waits for; the CPU time used until then depends less on what else runs.
+//! Medians of some starts, in which the variants take turns, so that all meet the same weather. Nothing fails here because of
+//! a number.
+
+// A program to look at: what goes wrong ends it. It has a clock.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, OptsBuilder};
+use support::envoy::{Envoy, EnvoyOptions};
+use support::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
+use support::process::cpu_time;
+
+const WORKERS: [u32; 3] = [1, 2, 4];
+const STARTS: usize = 5;
+/// So many that every worker gets some.
+const CONNECTIONS: usize = 64;
+
+struct Start {
+    time: Duration,
+    /// Until then.
+    cpu: Duration,
+    /// In MiB.
+    resident: f64,
+    vms: u64,
+}
+
+fn main() {
+    let database = MariaDb::start(&[]);
+    let floor = support::root().join("target/floor.wasm");
+    let variants = [("plain", None), ("floor", Some(floor)), ("firstword", Some(support::wasm()))];
+    line(["workers", "", "resident, MiB", "VMs", "ready after, ms", "CPU until then, ms"]);
+    for workers in WORKERS {
+        let mut starts = variants.each_ref().map(|_| Vec::new());
+        for _ in 0..STARTS {
+            for ((_, module), starts) in variants.iter().zip(&mut starts) {
+                starts.push(start(&database, workers, module.clone()));
+            }
+        }
+        for ((name, _), starts) in variants.iter().zip(&starts) {
+            let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+            line([
+                &workers.to_string(),
+                name,
+                &spread(starts, |start| start.resident),
+                &starts[0].vms.to_string(),
+                &spread(starts, |start| milliseconds(start.time)),
+                &spread(starts, |start| milliseconds(start.cpu)),
+            ]);
+        }
+    }
+}
+
+fn line(cells: [&str; 6]) {
+    let [workers, name, resident, vms, time, cpu] = cells;
+    println!("  {workers:<10}{name:<12}{resident:<16}{vms:<6}{time:<20}{cpu}");
+}
+
+/// Starts an Envoy, has it carry some connections, and looks at it.
+fn start(database: &MariaDb, workers: u32, module: Option<PathBuf>) -> Start {
+    let options =
+        EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr()).concurrency(workers);
+    let options = match module {
+        Some(module) => options.wasm(&module),
+        None => options.edit(|bootstrap| {
+            let filters = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"];
+            filters.as_array_mut().expect("filters").retain(|filter| filter["name"] != "firstword");
+        }),
+    };
+    let began = Instant::now();
+    let mut envoy = Envoy::start(options);
+    let time = began.elapsed();
+    let pid = envoy.process().id();
+    let cpu = cpu_time(pid);
+    let address = envoy.listener_addr("mysql");
+    let connect = || {
+        let options =
+            OptsBuilder::new().ip_or_hostname(Some(address.ip().to_string())).tcp_port(address.port());
+        let options =
+            options.user(Some(USER)).pass(Some(PASSWORD)).db_name(Some(DATABASE)).prefer_socket(false);
+        let mut connection = Conn::new(options).expect("a connection through Envoy");
+        assert_eq!(connection.query_first("SELECT 1").expect("an answer"), Some(1));
+        connection
+    };
+    // All at the same time, and then none.
+    let connections: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+    drop(connections);
+    envoy.wait_stat("^listener\\.127.*\\.downstream_cx_active$", 0);
+    let vms = envoy.stat("^wasm.envoy.wasm.runtime.v8.active$");
+    Start { time, cpu, resident: resident(pid), vms }
+}
+
+/// `VmRSS` of a process, in MiB.
+fn resident(pid: u32) -> f64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the status of a running proxy");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+    kibibytes / 1024.0
+}
+
+/// The median, between the smallest and the largest.
+fn spread(starts: &[Start], of: impl Fn(&Start) -> f64) -> String {
+    let mut values: Vec<_> = starts.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    format!("{:.0} ({:.0}-{:.0})", values[values.len() / 2], values[0], values[values.len() - 1])
+}

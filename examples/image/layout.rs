@@ -1,0 +1,129 @@
+//! OCI image layouts, by the image specification 1.1 and what Istio's agent takes (`pkg/wasm/imagefetcher.go`):
+//!
+//! - an image whose last layer, a compressed archive, holds `plugin.wasm`;
+//! - an artifact of exactly two layers, one of which is the module itself.
+//!
+//! One manifest each and no index of platforms: a digest in a WasmPlugin's URL has to be that of the manifest, and of an
+//! index the agent would compare the digest of what it chose from it.
+
+use std::io::Write;
+use std::path::Path;
+
+use flate2::{Compression, GzBuilder};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The proxy-wasm ABI of the SDK, which the module exports as `proxy_abi_version_0_2_1`.
+const ABI: &str = "0.2.1";
+
+/// How the module is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A container image without an operating system; every registry takes it.
+    Image,
+    /// The artifact of the Wasm Artifact Image Specification.
+    Artifact,
+}
+
+/// Writes a layout with one image, in the place of what is in `directory`; returns the manifest's digest.
+pub(crate) fn write(form: Form, module: &[u8], directory: &Path) -> String {
+    if directory.exists() {
+        std::fs::remove_dir_all(directory).expect("the old layout removed");
+    }
+    let blobs = Blobs { directory };
+    std::fs::create_dir_all(directory.join("blobs/sha256")).expect("a directory for the layout");
+    let (config, layers) = match form {
+        Form::Image => image(&blobs, module),
+        Form::Artifact => artifact(&blobs, module),
+    };
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config,
+        "layers": layers,
+        "annotations": {
+            "org.opencontainers.image.title": env!("CARGO_PKG_NAME"),
+            "org.opencontainers.image.description": env!("CARGO_PKG_DESCRIPTION"),
+            "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
+            "org.opencontainers.image.licenses": env!("CARGO_PKG_LICENSE"),
+        },
+    });
+    let mut descriptor = blobs.add(MANIFEST, manifest.to_string().as_bytes());
+    let digest = descriptor["digest"].as_str().expect("a digest").to_owned();
+    // The tag, for tools that copy by it.
+    let tag = concat!("v", env!("CARGO_PKG_VERSION"));
+    descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [descriptor],
+    });
+    for (name, content) in [("oci-layout", json!({"imageLayoutVersion": "1.0.0"})), ("index.json", index)] {
+        std::fs::write(directory.join(name), content.to_string()).expect("a file of the layout");
+    }
+    digest
+}
+
+/// The descriptors of the configuration and of the layers.
+fn image(blobs: &Blobs, module: &[u8]) -> (Value, Vec<Value>) {
+    let archive = archive(module);
+    let config = json!({
+        // What nodes run matters to no module; Istio's agent asks for this platform everywhere.
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [digest(&archive)]},
+    });
+    let layer = blobs.add("application/vnd.oci.image.layer.v1.tar+gzip", &compressed(&archive));
+    (blobs.add("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()), vec![layer])
+}
+
+/// The same; the first layer says what the module is for, and is the configuration too.
+fn artifact(blobs: &Blobs, module: &[u8]) -> (Value, Vec<Value>) {
+    let runtime = json!({"type": "envoy_proxy", "abiVersions": [ABI], "config": {"rootIds": ["firstword"]}});
+    let runtime = blobs.add("application/vnd.module.wasm.config.v1+json", runtime.to_string().as_bytes());
+    let module = blobs.add("application/vnd.module.wasm.content.layer.v1+wasm", module);
+    let titled = |mut layer: Value, title: &str| {
+        layer["annotations"] = json!({"org.opencontainers.image.title": title});
+        layer
+    };
+    (runtime.clone(), vec![titled(runtime, "runtime-config.json"), titled(module, "plugin.wasm")])
+}
+
+/// A tar archive with `plugin.wasm`, everybody's to read and of no time.
+fn archive(module: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(u64::try_from(module.len()).expect("a size"));
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, "plugin.wasm", module).expect("an archive in memory");
+    archive.into_inner().expect("an archive in memory")
+}
+
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzBuilder::new().write(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{:x}", Sha256::digest(bytes))
+}
+
+struct Blobs<'a> {
+    directory: &'a Path,
+}
+
+impl Blobs<'_> {
+    /// Stores a blob under its digest; returns its descriptor.
+    fn add(&self, media_type: &str, bytes: &[u8]) -> Value {
+        let digest = digest(bytes);
+        let path = self.directory.join("blobs").join(digest.replace(':', "/"));
+        std::fs::write(path, bytes).expect("a blob of the layout");
+        json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+    }
+}

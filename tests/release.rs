@@ -1,0 +1,218 @@
+//! What a release promises besides its code: one version, its commit, licences that may be handed on, metrics that do not
+//! change under anybody's dashboard.
+
+// Helpers of tests are no tests to clippy, and a panic is how they report.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use firstword::metrics::Profile;
+use firstword::metrics::catalogue::{Kind, Metric};
+use regex::Regex;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The files below a directory that people read or apply.
+fn documents(directory: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(directory)).expect(directory);
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        let relative = path.strip_prefix(root()).unwrap().to_owned();
+        match relative.extension().and_then(|extension| extension.to_str()) {
+            _ if path.is_dir() && !["", "."].contains(&directory) => {
+                found.extend(documents(relative.to_str().unwrap()));
+            }
+            Some("md" | "yaml" | "yml") => found.push(relative),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The image's tag wherever it is named is the version in Cargo.toml.
+#[test]
+fn every_image_is_of_this_version() {
+    let tagged = Regex::new(r"firstword/firstword:v([0-9][0-9A-Za-z.+-]*[0-9A-Za-z])").unwrap();
+    let mut places = 0;
+    for path in ["", "istio", "envoy", ".github"].iter().flat_map(|directory| documents(directory)) {
+        for found in tagged.captures_iter(&text(path.to_str().unwrap())) {
+            assert_eq!(&found[1], VERSION, "{}", path.display());
+            places += 1;
+        }
+    }
+    assert!(places >= 4, "{places}");
+}
+
+/// As keepachangelog.com has it: the versions from the newest on, each with its date, what is not released yet above them.
+#[test]
+fn the_changelog_is_of_this_version() {
+    let changelog = text("CHANGELOG.md");
+    let released = Regex::new(r"^## \[([0-9]+)\.([0-9]+)\.([0-9]+)\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$").unwrap();
+    let headings: Vec<_> = changelog.lines().filter(|line| line.starts_with("## ")).collect();
+    assert_eq!(headings.first(), Some(&"## [Unreleased]"));
+    let versions: Vec<_> = headings[1..]
+        .iter()
+        .map(|heading| {
+            let numbers = released.captures(heading).unwrap_or_else(|| panic!("{heading}"));
+            [1, 2, 3].map(|group| numbers[group].parse::<u32>().unwrap())
+        })
+        .collect();
+    assert!(versions.is_sorted_by(|newer, older| newer > older), "{versions:?}");
+    // Cargo.toml has the version that was released last, or the one that is coming.
+    let ours: Vec<u32> = VERSION.split('.').map(|number| number.parse().unwrap()).collect();
+    assert!(versions.first().is_none_or(|newest| newest.as_slice() <= ours.as_slice()), "{versions:?}");
+
+    let kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+    for heading in changelog.lines().filter_map(|line| line.strip_prefix("### ")) {
+        assert!(kinds.contains(&heading), "{heading}");
+    }
+}
+
+/// A source tree with nothing but what tells the commit.
+fn tree(parent: &Path) -> PathBuf {
+    let tree = parent.join("tree");
+    std::fs::create_dir_all(tree.join("scripts")).unwrap();
+    for script in ["commit.sh", "common.sh"] {
+        std::fs::copy(root().join("scripts").join(script), tree.join("scripts").join(script)).unwrap();
+    }
+    tree
+}
+
+fn git(directory: &Path, arguments: &[&str]) -> String {
+    let mut git = Command::new("git");
+    git.current_dir(directory).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
+    stdout(&git.output().expect("git"))
+}
+
+/// What the build takes for the commit, and what it says besides.
+fn commit(tree: &Path) -> (String, String) {
+    let output = Command::new(tree.join("scripts/commit.sh")).output().expect("commit.sh");
+    (stdout(&output), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_commit_is_the_trees_own() {
+    let parent = tempfile::tempdir().unwrap();
+    let tree = tree(parent.path());
+    // An archive unpacked in somebody else's repository.
+    git(parent.path(), &["init", "--quiet"]);
+    assert_eq!(commit(&tree), ("unknown".into(), String::new()));
+
+    git(&tree, &["init", "--quiet"]);
+    // A repository that cannot tell its commit, as it has none yet.
+    let (unknown, why) = commit(&tree);
+    assert_eq!(unknown, "unknown");
+    assert!(why.contains("commit.sh: git does not tell the commit"), "{why}");
+
+    git(&tree, &["add", "."]);
+    git(&tree, &["commit", "--quiet", "--message", "a"]);
+    let head = git(&tree, &["rev-parse", "HEAD"]);
+    let clean = (head.get(..12).unwrap().to_owned(), String::new());
+    assert_eq!(commit(&tree), clean);
+    std::fs::write(tree.join("untracked"), "").unwrap();
+    assert_eq!(commit(&tree), clean);
+    std::fs::write(tree.join("scripts/common.sh"), "say() { :; }").unwrap();
+    assert_eq!(commit(&tree), (format!("{}-dirty", clean.0), String::new()));
+}
+
+/// It becomes the value of a label.
+#[test]
+fn a_commit_that_is_no_label_is_refused() {
+    let output = Command::new(root().join("scripts/wasm.sh")).env("FIRSTWORD_COMMIT", "a;.;b").output();
+    let output = output.expect("wasm.sh");
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("FIRSTWORD_COMMIT becomes a label's value"), "{message}");
+}
+
+/// Lines of `cargo tree`, one for each package of a build without the packages of tests.
+fn packages(format: &str, arguments: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args(["tree", "--locked", "--offline", "--edges", "normal,build"]);
+    cargo.args(["--prefix", "none", "--no-dedupe", "--format", format]).args(arguments);
+    stdout(&cargo.output().expect("cargo")).lines().map(str::to_owned).collect()
+}
+
+/// The list of deny.toml, which `make deny` goes by, for what is handed on: the module and the command line.
+#[test]
+fn the_licences_may_be_handed_on() {
+    let deny = text("deny.toml");
+    let list = deny.lines().find_map(|line| line.strip_prefix("allow = ")).expect("a list in one line");
+    let allowed: BTreeSet<String> = serde_json::from_str(list).expect("a list of texts");
+    let module = packages("{p}\t{l}", &["--target", "wasm32-unknown-unknown"]);
+    let program = packages("{p}\t{l}", &["--all-features"]);
+    assert!(module.len() >= 15 && program.len() > module.len(), "{module:#?} {program:#?}");
+    let mut needed = BTreeSet::new();
+    for package in module.union(&program) {
+        let (name, licence) = package.split_once('\t').unwrap();
+        // Before SPDX, Cargo had a slash for the choice.
+        let licence = spdx::Expression::parse(&licence.replace('/', " OR ")).expect(name);
+        let mut found = |requirement: &spdx::LicenseReq| {
+            let licence = requirement.to_string();
+            let is_allowed = allowed.contains(&licence);
+            needed.extend(is_allowed.then_some(licence));
+            is_allowed
+        };
+        assert!(licence.evaluate(&mut found), "{name}: {licence} is not on the list of deny.toml");
+    }
+    assert_eq!(needed, allowed, "on the list of deny.toml, and no package's licence");
+}
+
+/// Each further package is code that runs in front of everybody's database.
+#[test]
+fn the_module_uses_six_packages() {
+    let depth = ["--target", "wasm32-unknown-unknown", "--depth", "1"];
+    let direct = packages("{p}", &depth);
+    let names: Vec<_> = direct.iter().map(|package| package.split(' ').next().unwrap()).collect();
+    assert_eq!(names, ["bytes", "firstword", "log", "nom", "proxy-wasm", "serde", "serde_json"]);
+}
+
+/// A line for each metric that is stable: its name, its kind, its labels.
+fn stable_metrics() -> Vec<String> {
+    let stable = Metric::ALL.iter().map(|metric| metric.definition());
+    let stable = stable.filter(|definition| !matches!(definition.profile, Profile::Full));
+    let lines = stable.map(|definition| {
+        let kind = match definition.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels = definition.labels.iter().map(|label| label.key());
+        [definition.name, kind].into_iter().chain(labels).collect::<Vec<_>>().join(" ")
+    });
+    lines.collect()
+}
+
+/// Those of `minimal` and `standard` are stable: dashboards and alerts go by them.
+#[test]
+fn no_stable_metric_changes_by_accident() {
+    let list = text("tests/stable_metrics.txt");
+    let (listed, ours) = (list.lines().filter(|line| !line.starts_with('#')), stable_metrics());
+    let listed: BTreeSet<_> = listed.map(str::to_owned).collect();
+    let ours: BTreeSet<_> = ours.into_iter().collect();
+    let gone: Vec<_> = listed.difference(&ours).collect();
+    assert!(gone.is_empty(), "stable metrics changed or went, which only a major version may do: {gone:#?}");
+    let new: Vec<_> = ours.difference(&listed).collect();
+    assert!(new.is_empty(), "stable from now on, if you add them to tests/stable_metrics.txt: {new:#?}");
+}
