@@ -113,7 +113,7 @@ compose up --detach --wait --wait-timeout 300 --no-build --pull never >"$run/up"
     cat "$run/up" >&2
     compose ps --all >&2
     compose logs --no-color --tail 10 >&2
-    fail "the set does not come up"
+    fail "the set does not come up; when another one is up, take that down: their networks have the same addresses"
 }
 compose --progress quiet run --rm --no-TTY test || {
     compose logs --no-color --tail 10 >&2

@@ -6,6 +6,7 @@ What the filter counts is compared with what the servers count: their performanc
 import collections
 import json
 import os
+import pathlib
 import re
 import socket
 import time
@@ -321,6 +322,39 @@ class Prometheus(unittest.TestCase):
 
     def test_pages_nobody(self):
         self.assertEqual(self.query('ALERTS{severity="page", alertstate="firing"}'), [])
+
+
+class Dashboard(unittest.TestCase):
+    """What the panels show, by the expressions that Grafana sends."""
+
+    # These speak of what does not happen here.
+    FAULTS = {
+        "Clients refused in the handshake", "Errors instead of a greeting; errors on the server's own accord",
+        "Who speaks first",
+    }
+
+    def panels(self):
+        """The title and the answer of each expression."""
+        dashboard = json.loads(pathlib.Path("/dashboards/firstword.json").read_text())
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", []):
+                expression = target["expr"].replace("$destination", ".*").replace("$__rate_interval", "5m")
+                yield panel["title"], prometheus("query", query=expression)["result"]
+
+    def test_has_data_in_every_panel_but_those_of_faults(self):
+        deadline = time.monotonic() + PATIENCE
+        while (empty := {title for title, series in self.panels() if not series}) - self.FAULTS:
+            self.assertLess(time.monotonic(), deadline, empty)
+            time.sleep(1)
+
+    def test_shows_traffic(self):
+        shown = collections.defaultdict(float)
+        for title, series in self.panels():
+            shown[title] += sum(float(sample["value"][1]) for sample in series)
+        busy = ["Commands", "Statements", "Bytes", "Rows", "Opened", "Handshakes", "Headers received", "Headers sent"]
+        for title in busy:
+            with self.subTest(title):
+                self.assertGreater(shown[title], 0)
 
 
 HAS_GRAFANA = "grafana" in os.environ["COMPOSE_PROFILES"].split(",")
