@@ -185,6 +185,19 @@ fn envoy_is_the_one_that_tests_run() {
     assert_eq!(set()["services"]["envoy"]["image"], image);
 }
 
+/// Where nothing can be pulled, only Grafana is missing.
+#[test]
+fn each_image_has_a_stand_in() {
+    let script = fs::read_to_string(root().join("scripts/standins.sh")).expect("scripts/standins.sh");
+    let has_none = |(name, image): &(String, String)| {
+        let repository = image.split(':').next().unwrap();
+        name.ends_with("_IMAGE") && !script.contains(&format!("\n    {repository}:*) "))
+    };
+    let without: Vec<_> =
+        variables(&set()).into_iter().filter(has_none).map(|(variable, _)| variable).collect();
+    assert_eq!(without, ["CLIENT_IMAGE", "GRAFANA_IMAGE"]);
+}
+
 /// Who is believed: the address of a network stands in two files each.
 #[test]
 fn networks_are_those_that_are_trusted() {
@@ -210,13 +223,15 @@ fn ports_are_those_of_envoy() {
     let bootstrap = yaml(&text("compose/envoy.yaml"));
     let port = |listener: &Value| listener["address"]["socket_address"]["port_value"].clone();
     let listeners = list(&bootstrap["static_resources"]["listeners"]);
-    let ports: Vec<_> = listeners.map(|listener| (str(&listener["name"]).to_owned(), port(listener))).collect();
+    let ports: Vec<_> =
+        listeners.map(|listener| (str(&listener["name"]).to_owned(), port(listener))).collect();
     let expected = [("mariadb", 3307), ("mysql", 3308), ("behind-haproxy", 3309)];
     assert_eq!(ports, expected.map(|(name, port)| (name.to_owned(), json!(port))));
     assert_eq!(port(&bootstrap["admin"]), 9901);
 
     let set = set();
-    let published = list(&set["services"]["envoy"]["ports"]).map(|port| str(port).rsplit_once(':').unwrap().1);
+    let published =
+        list(&set["services"]["envoy"]["ports"]).map(|port| str(port).rsplit_once(':').unwrap().1);
     assert_eq!(published.collect::<Vec<_>>(), ["3307", "3308", "9901"]);
     assert!(text("compose/haproxy.cfg").contains("server envoy envoy.proxies:3309 send-proxy-v2 "));
     let traffic = text("compose/client/traffic.py");
@@ -258,7 +273,9 @@ fn grafana_has_the_dashboard_and_comes_up_by_default() {
     let datasource = yaml(&text("compose/grafana/datasource.yaml"));
     assert_eq!(datasource["datasources"][0]["url"], "http://prometheus:9090");
 
-    let [profile] = grafana["profiles"].as_array().expect("profiles").as_slice() else { panic!("one profile") };
+    let [profile] = grafana["profiles"].as_array().expect("profiles").as_slice() else {
+        panic!("one profile")
+    };
     assert!(text(".env").contains(&format!("\nCOMPOSE_PROFILES={}\n", str(profile))));
     let with_profile = set["services"].as_object().expect("services").iter();
     let with_profile = with_profile.filter(|(_, service)| service.get("profiles").is_some());

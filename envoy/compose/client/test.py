@@ -195,29 +195,29 @@ class Counts(unittest.TestCase):
     """The filter's counts are the server's."""
 
     def compare(self, destination, server, host, port):
-        filter, server = Filter(destination), Server(server)
+        firstword, server = Filter(destination), Server(server)
         for _ in range(5):
             shop(host, port)
-        filter.take()
+        firstword.take()
         server.take()
         queries = server.events("sql")
-        statements = filter.by("statements_total", "verb")
+        statements = firstword.by("statements_total", "verb")
         sent = {"insert": 50, "replace": 5, "update": 5, "select": 5, "delete": 10, "commit": 10, "rollback": 5}
         for verb, times in sent.items():
             with self.subTest(verb=verb):
                 self.assertEqual((statements.get(verb), queries.get(verb)), (times, times))
         commands = {name.lower().replace(" ", "_"): n for name, n in server.events("com").items()}
-        self.assertEqual(filter.by("commands_total", "command"), commands | {"query": sum(queries.values())})
-        self.assertEqual(filter.by("handshakes_total", "result"), {"ok": 5})
+        self.assertEqual(firstword.by("commands_total", "command"), commands | {"query": sum(queries.values())})
+        self.assertEqual(firstword.by("handshakes_total", "result"), {"ok": 5})
         self.assertEqual(server.counted["connections"], 5)
-        self.assertEqual(filter.sum("errors_total"), server.sum("errors"))
-        self.assertEqual(filter.by("errors_total", "errno"), {"1062": 15, "1064": 5})
-        self.assertEqual(filter.sum("rows_total"), server.sum("rows"))
-        self.assertEqual(filter.sum("affected_rows_total"), server.sum("affected"))
-        self.assertEqual(filter.sum("warnings_total"), server.sum("warnings"))
-        self.assertEqual(filter.by("connections_closed_total", "by"), {"client": 5})
-        self.assertEqual(filter.by("opaque_total", "reason"), {})
-        return filter
+        self.assertEqual(firstword.sum("errors_total"), server.sum("errors"))
+        self.assertEqual(firstword.by("errors_total", "errno"), {"1062": 15, "1064": 5})
+        self.assertEqual(firstword.sum("rows_total"), server.sum("rows"))
+        self.assertEqual(firstword.sum("affected_rows_total"), server.sum("affected"))
+        self.assertEqual(firstword.sum("warnings_total"), server.sum("warnings"))
+        self.assertEqual(firstword.by("connections_closed_total", "by"), {"client": 5})
+        self.assertEqual(firstword.by("opaque_total", "reason"), {})
+        return firstword
 
     def test_mariadb(self):
         self.compare("mariadb", "mariadb", "envoy", 3307)
@@ -226,10 +226,10 @@ class Counts(unittest.TestCase):
         self.compare("mysql", "mysql", "envoy", 3308)
 
     def test_mariadb_behind_haproxy(self):
-        filter = self.compare("behind-haproxy", "mariadb", "haproxy", 3306)
-        self.assertEqual(filter.by("proxy_protocol_received_total", "result"), {"stripped": 5})
-        self.assertEqual(filter.by("proxy_protocol_received_total", "format"), {"v2": 5})
-        self.assertEqual(filter.by("proxy_protocol_sent_total", "format"), {"v1": 5})
+        firstword = self.compare("behind-haproxy", "mariadb", "haproxy", 3306)
+        self.assertEqual(firstword.by("proxy_protocol_received_total", "result"), {"stripped": 5})
+        self.assertEqual(firstword.by("proxy_protocol_received_total", "format"), {"v2": 5})
+        self.assertEqual(firstword.by("proxy_protocol_sent_total", "format"), {"v1": 5})
 
 
 class ProxyProtocol(unittest.TestCase):
@@ -250,7 +250,7 @@ class ProxyProtocol(unittest.TestCase):
         self.assertRegex(seen, r"^tester@198\.18\.1\.\d+$")
 
     def test_only_haproxy_is_believed(self):
-        filter = Filter("behind-haproxy")
+        firstword = Filter("behind-haproxy")
         with socket.create_connection(("envoy", BEHIND_HAPROXY), timeout=PATIENCE) as liar:
             liar.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 3306\r\n")
             # The greeting may have come first; then nothing does.
@@ -259,9 +259,9 @@ class ProxyProtocol(unittest.TestCase):
                     pass
             except ConnectionResetError:
                 pass
-        filter.take()
-        self.assertEqual(filter.by("proxy_protocol_received_total", "result"), {"untrusted": 1})
-        self.assertEqual(filter.by("handshakes_total", "result").get("ok"), None)
+        firstword.take()
+        self.assertEqual(firstword.by("proxy_protocol_received_total", "result"), {"untrusted": 1})
+        self.assertEqual(firstword.by("handshakes_total", "result").get("ok"), None)
 
 
 def prometheus(path, **parameters):
