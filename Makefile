@@ -1,7 +1,7 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards test-istio bench footprint record lint \
-	image reproduce deny release clean
+.PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
+	test-istio compose-test bench footprint record lint image reproduce deny release clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -68,6 +68,9 @@ test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter
 
 test-hazards: rust tools wasm ## show what breaks real drivers, and that the filter prevents it
 	@$(peers) cargo test --quiet --test hazards -- --ignored --nocapture --test-threads=1
+
+compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root it needs neither Docker nor a registry
+	@scripts/compose.sh
 
 # The numbers are Envoy's; how the harness itself is compiled changes none of them.
 bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)

@@ -147,8 +147,32 @@ fn exact_address(database: SocketAddr) -> EnvoyOptions {
     })
 }
 
-/// Every file of `envoy/` is here, in the other tests of this directory, in `tests/proxy_protocol`, or in
-/// `tests/mysql/users.rs`.
+/// The Envoy of the compose set: a greeting from each server, and nobody but HAProxy behind HAProxy.
+#[test]
+fn the_envoy_of_docker_compose() {
+    let (mariadb, mysql) = (Server::start(), Server::start());
+    let options = EnvoyOptions::new("envoy/compose/envoy.yaml").labels();
+    let envoy = Envoy::start(options.upstream("mariadb", mariadb.address()).upstream(MYSQL, mysql.address()));
+    for (listener, server) in [("mariadb", &mariadb), (MYSQL, &mysql)] {
+        let mut ledger = Ledger::new(&envoy, listener);
+        Pair::logged_in(envoy.listener_addr(listener), server).close();
+        ledger.expect(&counted());
+        ledger.finish();
+    }
+    let mut ledger = Ledger::new(&envoy, "behind-haproxy");
+    let mut stranger = Peer::connect(envoy.listener_addr("behind-haproxy"));
+    stranger.send(b"PROXY TCP4 127.0.0.1 127.0.0.1 50000 3306\r\n");
+    stranger.rest();
+    ledger.expect(
+        "connections_total{protocol=mysql} 1
+        connections_closed_total{by=proxy,phase=greeting} 1
+        proxy_protocol_received_total{format=v1,result=untrusted} 1",
+    );
+    ledger.finish_having_logged(&["event=proxy_protocol_refused result=untrusted"]);
+}
+
+/// Every file of `envoy/` is here, in the other tests of this directory, in `tests/compose.rs` and `tests/proxy_protocol`, or
+/// in `tests/mysql/users.rs`.
 #[test]
 fn no_file_is_forgotten() {
     let directory = crate::support::root().join("envoy");
@@ -158,6 +182,7 @@ fn no_file_is_forgotten() {
     let names: Vec<_> = bootstraps.iter().map(|file| Path::new(file.file_name().expect("a name"))).collect();
     let tested = [
         "access-log.yaml",
+        "docker-compose.yaml",
         "exact-address.yaml",
         "mysql.yaml",
         "port-range.yaml",
