@@ -81,7 +81,8 @@ struct Configuration {
 
 fn configurations(bytes: &[u8], report: &mut Report, file: &str) -> Result<Vec<Configuration>, String> {
     let is_object = bytes.trim_ascii_start().starts_with(b"{");
-    let alone = || Ok(vec![Configuration { place: None, problems: check(bytes) }]);
+    let problems = || check(bytes).err().unwrap_or_default();
+    let alone = || Ok(vec![Configuration { place: None, problems: problems() }]);
     if bytes.trim_ascii().is_empty() {
         return alone();
     }

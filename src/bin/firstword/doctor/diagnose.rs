@@ -1,0 +1,393 @@
+//! From what becomes of connections to why, and to what ends it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::destination::{Because, Destination, Side, redirected};
+use super::envoy::dump::Dump;
+use super::envoy::listener::Listener;
+use super::fix::{self, ServicePort, Workload};
+use super::simulate::{Cause, Client, Journey, Kind, Outcome, Wait, kind};
+use crate::findings::{Finding, Fix, Place, Severity, printable};
+
+/// Why a client fares badly: a code, one or two sentences, and what ends it.
+struct Diagnosis {
+    code: &'static str,
+    why: String,
+    fixes: Vec<Fix>,
+    severity: Severity,
+}
+
+/// What there is to say about the clients of one destination.
+pub(super) fn findings(dump: &Dump, to: &Destination, journeys: &[Journey]) -> Vec<Finding> {
+    let case = Case { dump, to, workload: Workload::of(dump) };
+    let mut found: Vec<Finding> = journeys.iter().filter_map(|journey| case.finding(journey)).collect();
+    // What is so for all clients is said once.
+    found.dedup_by(|later, earlier| later.code == earlier.code && later.place == earlier.place);
+    found
+}
+
+struct Case<'c> {
+    dump: &'c Dump,
+    to: &'c Destination,
+    workload: Workload,
+}
+
+impl Case<'_> {
+    fn finding(&self, journey: &Journey) -> Option<Finding> {
+        let diagnosis = match (&journey.outcome, journey.waits.last()) {
+            (Outcome::Greeting | Outcome::Bypass(_), None) => return None,
+            (Outcome::Unknown(why), _) => Diagnosis {
+                code: "undecided",
+                why: format!("What becomes of the connection cannot be told: {}.", printable(why)),
+                fixes: Vec::new(),
+                severity: Severity::Info,
+            },
+            (_, Some(wait)) => self.waits(journey, wait),
+            (Outcome::Hang(cause) | Outcome::Closed(cause), None) => self.ends(journey, cause)?,
+        };
+        let mut severity = diagnosis.severity;
+        if self.to.because == Because::PassedOn {
+            // Nothing says that a server speaks first there.
+            severity = Severity::Info;
+        }
+        let wait = journey.waits.last();
+        let listener = wait.map(|wait| wait.listener).or(journey.listeners.last().copied());
+        let chain = journey.chain.filter(|_| wait.is_none());
+        let of_cluster =
+            || self.dump.cluster(journey.cluster.as_deref()?).and_then(|cluster| cluster.metadata.resource());
+        let place = Place {
+            destination: Some(self.to.text()),
+            listener: listener.map(|listener| printable(name(listener))),
+            chain: chain.map(|chain| printable(&chain.name)).filter(|name| !name.is_empty()),
+            filter: wait.map(|wait| printable(&wait.filter)),
+            resource: chain
+                .and_then(|chain| chain.metadata.resource())
+                .or_else(|| listener.and_then(|listener| listener.metadata.resource()))
+                .or_else(of_cluster)
+                .map(|resource| printable(&resource)),
+            ..Place::default()
+        };
+        Some(Finding { severity, code: diagnosis.code, place, why: diagnosis.why, fixes: diagnosis.fixes })
+    }
+
+    /// A listener filter waited.
+    fn waits(&self, journey: &Journey, wait: &Wait) -> Diagnosis {
+        let (severity, ends) = consequence(journey, wait);
+        let who = match journey.client {
+            Client::Silent => "the client waits for the server's greeting",
+            Client::ProxyHeader => "the client has sent its PROXY header, which was taken away, and waits for the greeting",
+            Client::Mesh => "the client's sidecar waits too",
+        };
+        let filter = short(&wait.filter);
+        let name = name(wait.listener);
+        let base = |why: String, code, fixes| Diagnosis {
+            code,
+            why: format!("{why} waits for the client's first bytes, and {who}: {ends}."),
+            fixes,
+            severity,
+        };
+        let port = self.to.port;
+        if filter_kind(self.dump, wait) == Some(Kind::ProxyProtocol) {
+            return self.waits_for_header(journey, wait, ends);
+        }
+        if self.to.side == Side::Inbound && redirected(self.dump, Side::Inbound).is_some() {
+            return self.inbound(journey, wait, severity, &format!("{who}: {ends}."));
+        }
+        if self.to.side == Side::Outbound {
+            if redirected(self.dump, Side::Outbound) == Some(wait.listener) {
+                let why = format!(
+                    "The listener {name}, which takes every connection of the pod's, has {filter} (Istio puts it there with \
+                     outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS). It"
+                );
+                return base(why, "outbound-inspector", vec![self.workload.dynamic_dns(port)]);
+            }
+            if wait.listener.addresses().any(|address| address.ip().is_unspecified()) {
+                let why = format!(
+                    "Some HTTP Service has port {port}, so that the listener {name} takes connections to every address on it \
+                     that has no listener of its own. Its {filter}"
+                );
+                return base(why, "port-conflict", self.own_listener());
+            }
+            let why = format!(
+                "The listener {name} is made for a port that declares no protocol, or HTTP and TCP at once. Its {filter}"
+            );
+            return base(why, "undeclared-port", self.declared_tcp(journey, wait.listener));
+        }
+        if self.dump.node.is_gateway() {
+            let why = format!(
+                "The gateway's server on port {port} is one for TLS, or has one beside it. The listener's {filter}"
+            );
+            let service = journey_service(wait.listener, self.dump);
+            return base(why, "gateway-inspector", vec![self.workload.gateway(port, service.as_ref())]);
+        }
+        let why = format!("The listener {name} has {filter}, which");
+        base(why, "inspector", vec![disabled(wait, port)])
+    }
+
+    /// Envoy's own `proxy_protocol` waits for a header.
+    fn waits_for_header(&self, journey: &Journey, wait: &Wait, ends: String) -> Diagnosis {
+        let why = format!(
+            "Envoy's proxy_protocol listener filter waits for a PROXY header, also where it allows connections without one, \
+             and the client, who sends none, waits for the greeting: {ends}. Clients whose proxy sends a header at once are \
+             another matter."
+        );
+        let mut fixes = Vec::new();
+        if self.is_istio_inbound() {
+            fixes.push(self.workload.receive(self.to.port));
+        }
+        // Where a header is required, who sends none is to be refused.
+        let allowed = allows_no_header(journey, self.dump);
+        let severity = if allowed { Severity::Warning } else { Severity::Info };
+        let _ = wait;
+        Diagnosis { code: "proxy-protocol-waits", why, fixes, severity }
+    }
+
+    fn is_istio_inbound(&self) -> bool {
+        self.to.side == Side::Inbound && redirected(self.dump, Side::Inbound).is_some()
+    }
+
+    /// Clients without a sidecar, in front of a database's pod.
+    fn inbound(&self, journey: &Journey, wait: &Wait, severity: Severity, ends: &str) -> Diagnosis {
+        let port = self.to.port;
+        let chains = || wait.listener.chains().filter(|chain| chain.filter_chain_match.destination_port == Some(port.into()));
+        let declared = chains().next().is_some();
+        let of_port = || {
+            wait.listener.chains().filter(move |chain| match chain.filter_chain_match.destination_port {
+                Some(of) => of == u32::from(port),
+                None => !declared,
+            })
+        };
+        let mtls = of_port().any(|chain| chain.terminates_tls());
+        let plain = of_port().any(|chain| chain.filter_chain_match.transport_protocol != "tls");
+        let sniffed = of_port().any(|chain| {
+            chain.filter_chain_match.application_protocols.iter().any(|name| name == "http/1.1" || name == "h2c")
+        });
+        let filter = short(&wait.filter);
+        let service = self.own_service();
+        let mut fixes = match (&service, declared && !self.passes_unknown(journey)) {
+            (Some(service), true) if sniffed => vec![self.workload.declared(service, port, mtls)],
+            (_, true) => vec![self.workload.peer_authentication(port)],
+            (_, false) => vec![self.workload.service(port, mtls)],
+        };
+        if journey.client == Client::ProxyHeader {
+            let why = format!(
+                "Envoy's proxy_protocol listener filter takes the header away in front of {filter}, which waits for what comes \
+                 behind it; {ends}"
+            );
+            fixes.push(self.workload.receive(port));
+            return Diagnosis { code: "proxy-protocol-before-inspector", why, fixes, severity };
+        }
+        let (code, because, severity) = match (mtls, plain) {
+            (true, true) => {
+                let why = "Mutual TLS is PERMISSIVE for the port, so Envoy has to find out whether the client begins TLS";
+                ("inbound-permissive", why, severity)
+            }
+            (true, false) => {
+                let why = "Mutual TLS is STRICT for the port: who comes without it is not refused, but waited for";
+                ("inbound-strict", why, severity.min(Severity::Warning))
+            }
+            (false, _) => {
+                let why = if declared {
+                    "No protocol is declared for the port, so Envoy has to find out whether the client speaks HTTP"
+                } else {
+                    "No Service has the port, so Envoy has to find out whether the client speaks HTTP, even without TLS"
+                };
+                ("inbound-undeclared", why, severity)
+            }
+        };
+        let more = if mtls { " Clients with a sidecar are not affected." } else { "" };
+        let why = format!("{because}. Its {filter} waits for the client's first bytes, and {ends}{more}");
+        Diagnosis { code, why, fixes, severity }
+    }
+
+    /// Whether the chain is the one for ports that no Service has.
+    fn passes_unknown(&self, journey: &Journey) -> bool {
+        journey.cluster.as_deref() == Some("InboundPassthroughCluster")
+    }
+
+    /// What becomes of it behind the listener filters.
+    fn ends(&self, journey: &Journey, cause: &Cause) -> Option<Diagnosis> {
+        let port = self.to.port;
+        let (code, severity, why, fixes) = match cause {
+            Cause::ListenerFilter => return None,
+            Cause::Tls => (
+                "tls-first",
+                Severity::Error,
+                "The filter chain terminates TLS: it waits for the client's ClientHello, and the client waits for the server's \
+                 greeting, for ever. A MySQL client begins TLS only after the greeting."
+                    .to_owned(),
+                if self.is_istio_inbound() { vec![self.workload.peer_authentication(port)] } else { Vec::new() },
+            ),
+            Cause::Filter(filter) => (
+                "client-first-filter",
+                Severity::Error,
+                format!(
+                    "The filter chain ends in {}, which waits for the client's request, and the client waits for the server's \
+                     greeting, for ever.",
+                    printable(short(filter))
+                ),
+                journey.listeners.last().map(|last| self.declared_tcp(journey, last)).unwrap_or_default(),
+            ),
+            Cause::NoConfiguration(name) => (
+                "extension-missing",
+                Severity::Error,
+                format!(
+                    "The configuration of the filter {} has not come, and there is no default_config to stand in: Envoy closes \
+                     every connection.",
+                    printable(name)
+                ),
+                if name == "istio-system.firstword" {
+                    vec![fix::extension(self.to.ip, port)]
+                } else {
+                    Vec::new()
+                },
+            ),
+            Cause::NoHeader => (
+                "header-required",
+                Severity::Info,
+                "A PROXY header is required here: a client that comes without one is closed, as configured.".to_owned(),
+                Vec::new(),
+            ),
+            Cause::NoEarlyData => (
+                "early-data-missing",
+                Severity::Error,
+                "Firstword has been told to connect after the header (connect: after_header), but tcp_proxy, which has no \
+                 max_early_data_bytes, reads nothing before it has connected: every connection ends after timeout_ms."
+                    .to_owned(),
+                if self.dump.node.is_gateway() { vec![self.workload.receive_at_gateway(port)] } else { Vec::new() },
+            ),
+            Cause::NoChain => (
+                "no-chain",
+                Severity::Error,
+                "No filter chain of the listener is for such a connection: Envoy closes it at once.".to_owned(),
+                Vec::new(),
+            ),
+            Cause::NoEndpoint(name) if name == "BlackHoleCluster" => (
+                "black-hole",
+                Severity::Error,
+                "The mesh passes on only what it knows (outboundTrafficPolicy REGISTRY_ONLY), and this destination it does not \
+                 know: Envoy closes the connection at once."
+                    .to_owned(),
+                self.own_listener(),
+            ),
+            Cause::NoEndpoint(name) => (
+                "no-endpoint",
+                Severity::Error,
+                format!("The cluster {} has no endpoint: Envoy closes the connection at once.", printable(name)),
+                Vec::new(),
+            ),
+            Cause::NoCluster(name) => (
+                "no-cluster",
+                Severity::Error,
+                format!("There is no cluster {}: Envoy closes the connection at once.", printable(name)),
+                Vec::new(),
+            ),
+            Cause::NoListener => (
+                "no-listener",
+                Severity::Error,
+                "No listener takes such a connection, so it does not come to this Envoy, or is refused.".to_owned(),
+                Vec::new(),
+            ),
+        };
+        Some(Diagnosis { code, why, fixes, severity })
+    }
+
+    /// What makes a listener for the address.
+    fn own_listener(&self) -> Vec<Fix> {
+        let port = self.to.port;
+        let of_ip = self.to.ip.map(|ip| {
+            [self.workload.service_entry(ip, port), self.workload.listener_add(ip, port), self.workload.sidecar()]
+        });
+        of_ip.into_iter().flatten().chain([self.workload.sniff_timeout(port)]).collect()
+    }
+
+    /// The port declared as TCP where it is one of a Service; else a listener of its own.
+    fn declared_tcp(&self, journey: &Journey, listener: &Listener) -> Vec<Fix> {
+        let of_journey = journey.cluster.as_deref().and_then(ServicePort::of_cluster);
+        match of_journey.or_else(|| journey_service(listener, self.dump)) {
+            Some(service) => vec![fix::service_port_tcp(&service)],
+            None => self.to.ip.map(|ip| self.workload.service_entry(ip, self.to.port)).into_iter().collect(),
+        }
+    }
+
+    /// The Service whose endpoint this port of the pod is.
+    fn own_service(&self) -> Option<ServicePort> {
+        let own = self.dump.node.addresses();
+        let has = |name: &String| {
+            let assigned = self.dump.endpoints.as_ref().and_then(|endpoints| endpoints.get(name));
+            let inline = self.dump.cluster(name).and_then(|cluster| cluster.assignment());
+            assigned.into_iter().chain(inline).any(|assignment| {
+                own.iter().any(|ip| assignment.has(SocketAddr::new(*ip, self.to.port)))
+            })
+        };
+        let clusters = self.dump.clusters.as_ref()?;
+        let by_endpoint = clusters.keys().filter(|name| has(name)).find_map(|name| ServicePort::of_cluster(name));
+        by_endpoint.or_else(|| {
+            let inbound = clusters.get(&format!("inbound|{}||", self.to.port))?;
+            let (name, namespace) = inbound.metadata.service()?;
+            let host = format!("{name}.{namespace}.svc.cluster.local");
+            ServicePort::of_cluster(&format!("outbound|{}||{host}", self.to.port))
+        })
+    }
+}
+
+/// How bad a wait is, and what comes of it.
+fn consequence(journey: &Journey, wait: &Wait) -> (Severity, String) {
+    let time = |timeout: Option<Duration>| timeout.map_or_else(String::new, |timeout| format!("{} ms", timeout.as_millis()));
+    match &journey.outcome {
+        Outcome::Greeting => {
+            (Severity::Warning, format!("each connection pays the {} of listener_filters_timeout", time(wait.timeout)))
+        }
+        Outcome::Closed(_) => {
+            (Severity::Error, format!("Envoy closes the connection after the {} of listener_filters_timeout", time(wait.timeout)))
+        }
+        _ => (Severity::Error, "for ever, as listener_filters_timeout is 0s".to_owned()),
+    }
+}
+
+/// A Service's port that a listener passes bytes on to.
+fn journey_service(listener: &Listener, dump: &Dump) -> Option<ServicePort> {
+    let filters = listener.chains().flat_map(|chain| &chain.filters);
+    let clusters = filters.filter_map(|filter| match super::simulate::configured(dump, filter) {
+        super::simulate::Configured::Here(any) => any.body().get("cluster")?.as_str(),
+        _ => None,
+    });
+    clusters.filter_map(ServicePort::of_cluster).next()
+}
+
+fn filter_kind(dump: &Dump, wait: &Wait) -> Option<Kind> {
+    let filter = wait.listener.listener_filters.iter().find(|filter| filter.name == wait.filter)?;
+    Some(kind(filter, dump).0)
+}
+
+/// Whether a listener on the way has a `proxy_protocol` that lets connections without a header pass.
+fn allows_no_header(journey: &Journey, dump: &Dump) -> bool {
+    let filters = journey.listeners.iter().flat_map(|listener| &listener.listener_filters);
+    filters.filter(|filter| kind(filter, dump).0 == Kind::ProxyProtocol).any(|filter| {
+        let field = "allow_requests_without_proxy_protocol";
+        filter.typed_config.as_ref().is_some_and(|config| config.body().get(field) == Some(&true.into()))
+    })
+}
+
+/// The filter with the port left out of it.
+fn disabled(wait: &Wait, port: u16) -> Fix {
+    let end = u32::from(port).saturating_add(1);
+    let yaml = format!(
+        "listener_filters:\n- name: {}\n  typed_config: {{\"@type\": type.googleapis.com/{}}}\n  filter_disabled: \
+         {{destination_port_range: {{start: {port}, end: {end}}}}}\n",
+        wait.filter, wait.kind
+    );
+    let what = format!("port {port} left out of the inspection; on a port of MySQL's alone, no listener filter at all");
+    Fix { what, from: vec!["envoy/port-range.yaml"], yaml }
+}
+
+/// A listener, for people.
+pub(super) fn name(listener: &Listener) -> &str {
+    if listener.name.is_empty() { "without a name" } else { &listener.name }
+}
+
+/// `envoy.filters.listener.tls_inspector` -> `tls_inspector`
+fn short(filter: &str) -> &str {
+    filter.rsplit('.').next().unwrap_or(filter)
+}
