@@ -84,16 +84,26 @@ impl Finding {
             Severity::Warning => (YELLOW, "warning"),
             Severity::Info => (CYAN, "info"),
         };
-        let mut text = format!("{}: {}\n", paint.with(colour, &format!("{word}[{}]", self.code)), self.place.text());
+        let mut text =
+            format!("{}: {}\n", paint.with(colour, &format!("{word}[{}]", self.code)), self.place.text());
         text.push_str(&indented(&wrapped(&self.why)));
         if let Some(resource) = &self.place.resource {
             text.push_str(&format!("  made from {resource}\n"));
         }
         if let Some((first, others)) = self.fixes.split_first() {
-            text.push_str(&format!("  {} {} (from {})\n\n", paint.with(BOLD, "fix:"), first.what, first.from.join(", ")));
+            text.push_str(&format!(
+                "  {} {} (from {})\n\n",
+                paint.with(BOLD, "fix:"),
+                first.what,
+                first.from.join(", ")
+            ));
             text.push_str(&indented(&indented(&first.yaml)));
             for other in others {
-                text.push_str(&format!("\n  or: {} (from {}; -o json has it filled in)\n", other.what, other.from.join(", ")));
+                text.push_str(&format!(
+                    "\n  or: {} (from {}; -o json has it filled in)\n",
+                    other.what,
+                    other.from.join(", ")
+                ));
             }
         }
         text
@@ -111,7 +121,8 @@ impl Place {
             (&self.filter, "filter "),
             (&self.path, ""),
         ];
-        let parts = parts.into_iter().filter_map(|(part, what)| part.as_ref().map(|part| format!("{what}{part}")));
+        let parts =
+            parts.into_iter().filter_map(|(part, what)| part.as_ref().map(|part| format!("{what}{part}")));
         let text = parts.collect::<Vec<_>>().join(", ");
         if text.is_empty() { "the proxy".to_owned() } else { text }
     }
@@ -167,5 +178,7 @@ fn wrapped(text: &str) -> String {
 
 /// Control characters of what others wrote, made visible.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] }).collect()
+    text.chars()
+        .flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] })
+        .collect()
 }

@@ -16,7 +16,9 @@ impl Address {
     pub(super) fn parse(text: &str) -> Option<Result<Self, String>> {
         if let Some((scheme, rest)) = text.split_once("://") {
             if scheme != "http" {
-                return Some(Err(format!("expected http://HOST:PORT, as Envoy's admin interface has no {scheme}")));
+                return Some(Err(format!(
+                    "expected http://HOST:PORT, as Envoy's admin interface has no {scheme}"
+                )));
             }
             let authority = rest.split(['/', '?']).next().unwrap_or_default();
             let valid = !authority.is_empty() && !authority.contains('@');
@@ -47,7 +49,10 @@ impl Address {
         let answer = ureq::Agent::new_with_config(config).get(self.url(path)).call();
         let mut answer = answer.map_err(|error| format!("cannot be reached: {error}"))?;
         if answer.status() != 200 {
-            return Err(format!("expected Envoy's admin interface, found an answer with status {}", answer.status()));
+            return Err(format!(
+                "expected Envoy's admin interface, found an answer with status {}",
+                answer.status()
+            ));
         }
         let body = answer.body_mut().with_config().limit(MAX_BYTES).read_to_vec();
         body.map_err(|error| format!("cannot read it: {error}"))

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
-use firstword::config::Protocol;
 use firstword::ports;
 use serde_json::Value;
 
@@ -27,7 +27,8 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
     let declared = declared(dump);
     let mut found: Vec<Destination> = Vec::new();
     let mut add = |ip: Option<IpAddr>, port: u16, side: Side, names: &[&str]| {
-        let named = names.iter().any(|name| NAMES.iter().any(|known| name.to_ascii_lowercase().contains(known)));
+        let named =
+            names.iter().any(|name| NAMES.iter().any(|known| name.to_ascii_lowercase().contains(known)));
         let known = named || ports::is_known(port) || declared.iter().any(|range| range.contains(&port));
         let because = if known { Because::Known } else { Because::PassedOn };
         match found.iter_mut().find(|one| (one.ip, one.port, one.side) == (ip, port, side)) {
@@ -44,10 +45,16 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
         }
         if inbound.is_some_and(|inbound| inbound == listener) {
             for chain in listener.chains().filter(|chain| passes_bytes_on(dump, chain)) {
-                let port = chain.filter_chain_match.destination_port.and_then(|port| u16::try_from(port).ok());
+                let port =
+                    chain.filter_chain_match.destination_port.and_then(|port| u16::try_from(port).ok());
                 let own = listener.addresses().any(|address| Some(address.port()) == port);
                 if let Some(port) = port.filter(|_| !own) {
-                    add(dump.node.addresses().first().copied(), port, Side::Inbound, &names(listener, chain, dump));
+                    add(
+                        dump.node.addresses().first().copied(),
+                        port,
+                        Side::Inbound,
+                        &names(listener, chain, dump),
+                    );
                 }
             }
             continue;
@@ -56,7 +63,8 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
         for chain in listener.chains().filter(|chain| passes_bytes_on(dump, chain)) {
             let names = names(listener, chain, dump);
             for address in listener.addresses().filter(|address| address.port() != 0) {
-                let networks = chain.filter_chain_match.prefix_ranges.iter().filter_map(|network| network.first());
+                let networks =
+                    chain.filter_chain_match.prefix_ranges.iter().filter_map(|network| network.first());
                 let own = Some(address.ip()).filter(|ip| !ip.is_unspecified());
                 add(own, address.port(), side, &names);
                 for ip in networks.filter(|_| own.is_none()) {
@@ -68,23 +76,14 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
     found
 }
 
-/// Ports that a rule of Firstword's says a server speaks first on.
-fn declared(dump: &Dump) -> Vec<std::ops::RangeInclusive<u16>> {
-    let mut ports = Vec::new();
-    for chain in dump.listeners.iter().flat_map(Listener::chains) {
-        for filter in &chain.filters {
-            let Configured::Here(any) = configured(dump, filter) else { continue };
-            let plugin = Plugin::of(&filter.name, any);
-            let Some(config) = plugin.as_ref().and_then(Plugin::config) else { continue };
-            let first = |port: u16| {
-                let policy = config.policy(Some(port), None, firstword::event::Direction::Unspecified);
-                matches!(policy.protocol, Protocol::Mysql | Protocol::ServerFirst)
-            };
-            // A rule that also asks for an address is one for some connections of its ports.
-            ports.extend(config.named_ports().filter(|range| first(*range.start()) || !range.is_empty()));
-        }
-    }
-    ports
+/// Ports that rules of Firstword's name.
+fn declared(dump: &Dump) -> Vec<RangeInclusive<u16>> {
+    let filters = dump.listeners.iter().flat_map(Listener::chains).flat_map(|chain| &chain.filters);
+    let named = |filter| {
+        let Configured::Here(any) = configured(dump, filter) else { return None };
+        Some(Plugin::of(&filter.name, any)?.config()?.named_ports().collect::<Vec<_>>())
+    };
+    filters.filter_map(named).flatten().collect()
 }
 
 fn passes_bytes_on(dump: &Dump, chain: &FilterChain) -> bool {

@@ -83,11 +83,11 @@ impl Destination {
 
 /// The listener that connections of a side are redirected to, if any is made for that.
 pub(super) fn redirected(dump: &Dump, side: Side) -> Option<&Listener> {
-    let restores =
-        |listener: &Listener| listener.use_original_dst || has_original_dst(listener, dump);
+    let restores = |listener: &Listener| listener.use_original_dst || has_original_dst(listener, dump);
     let is_for = |listener: &&Listener| {
         let inbound = listener.traffic_direction == Direction::Inbound;
-        inbound == (side == Side::Inbound) && listener.is_bound() && restores(listener)
+        let listens = listener.is_bound() && listener.addresses().next().is_some();
+        inbound == (side == Side::Inbound) && listens && restores(listener)
     };
     dump.listeners.iter().find(is_for)
 }
@@ -107,7 +107,9 @@ fn past(dump: &Dump, to: &Destination) -> Option<&'static str> {
     if to.side == Side::Inbound {
         let included = list("includeInboundPorts").is_none_or(|list| list.trim() == "*" || has_port(list));
         return match list("excludeInboundPorts") {
-            Some(list) if has_port(list) => Some("traffic.sidecar.istio.io/excludeInboundPorts leaves it out"),
+            Some(list) if has_port(list) => {
+                Some("traffic.sidecar.istio.io/excludeInboundPorts leaves it out")
+            }
             _ if !included => Some("traffic.sidecar.istio.io/includeInboundPorts leaves it out"),
             _ => None,
         };

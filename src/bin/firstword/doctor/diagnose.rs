@@ -1,6 +1,5 @@
 //! From what becomes of connections to why, and to what ends it.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::destination::{Because, Destination, Side, redirected};
@@ -11,11 +10,11 @@ use super::simulate::{Cause, Client, Journey, Kind, Outcome, Wait, kind};
 use crate::findings::{Finding, Fix, Place, Severity, printable};
 
 /// Why a client fares badly: a code, one or two sentences, and what ends it.
-struct Diagnosis {
-    code: &'static str,
-    why: String,
-    fixes: Vec<Fix>,
-    severity: Severity,
+pub(super) struct Diagnosis {
+    pub(super) code: &'static str,
+    pub(super) why: String,
+    pub(super) fixes: Vec<Fix>,
+    pub(super) severity: Severity,
 }
 
 /// What there is to say about the clients of one destination.
@@ -27,10 +26,11 @@ pub(super) fn findings(dump: &Dump, to: &Destination, journeys: &[Journey]) -> V
     found
 }
 
-struct Case<'c> {
-    dump: &'c Dump,
-    to: &'c Destination,
-    workload: Workload,
+/// Connections to one destination.
+pub(super) struct Case<'c> {
+    pub(super) dump: &'c Dump,
+    pub(super) to: &'c Destination,
+    pub(super) workload: Workload,
 }
 
 impl Case<'_> {
@@ -76,7 +76,9 @@ impl Case<'_> {
         let (severity, ends) = consequence(journey, wait);
         let who = match journey.client {
             Client::Silent => "the client waits for the server's greeting",
-            Client::ProxyHeader => "the client has sent its PROXY header, which was taken away, and waits for the greeting",
+            Client::ProxyHeader => {
+                "the client has sent its PROXY header, which was taken away, and waits for the greeting"
+            }
             Client::Mesh => "the client's sidecar waits too",
         };
         let filter = short(&wait.filter);
@@ -89,9 +91,9 @@ impl Case<'_> {
         };
         let port = self.to.port;
         if filter_kind(self.dump, wait) == Some(Kind::ProxyProtocol) {
-            return self.waits_for_header(journey, wait, ends);
+            return self.waits_for_header(journey, wait, &ends);
         }
-        if self.to.side == Side::Inbound && redirected(self.dump, Side::Inbound).is_some() {
+        if self.is_istio_inbound() {
             return self.inbound(journey, wait, severity, &format!("{who}: {ends}."));
         }
         if self.to.side == Side::Outbound {
@@ -125,85 +127,8 @@ impl Case<'_> {
         base(why, "inspector", vec![disabled(wait, port)])
     }
 
-    /// Envoy's own `proxy_protocol` waits for a header.
-    fn waits_for_header(&self, journey: &Journey, wait: &Wait, ends: String) -> Diagnosis {
-        let why = format!(
-            "Envoy's proxy_protocol listener filter waits for a PROXY header, also where it allows connections without one, \
-             and the client, who sends none, waits for the greeting: {ends}. Clients whose proxy sends a header at once are \
-             another matter."
-        );
-        let mut fixes = Vec::new();
-        if self.is_istio_inbound() {
-            fixes.push(self.workload.receive(self.to.port));
-        }
-        // Where a header is required, who sends none is to be refused.
-        let allowed = allows_no_header(journey, self.dump);
-        let severity = if allowed { Severity::Warning } else { Severity::Info };
-        let _ = wait;
-        Diagnosis { code: "proxy-protocol-waits", why, fixes, severity }
-    }
-
-    fn is_istio_inbound(&self) -> bool {
+    pub(super) fn is_istio_inbound(&self) -> bool {
         self.to.side == Side::Inbound && redirected(self.dump, Side::Inbound).is_some()
-    }
-
-    /// Clients without a sidecar, in front of a database's pod.
-    fn inbound(&self, journey: &Journey, wait: &Wait, severity: Severity, ends: &str) -> Diagnosis {
-        let port = self.to.port;
-        let chains = || wait.listener.chains().filter(|chain| chain.filter_chain_match.destination_port == Some(port.into()));
-        let declared = chains().next().is_some();
-        let of_port = || {
-            wait.listener.chains().filter(move |chain| match chain.filter_chain_match.destination_port {
-                Some(of) => of == u32::from(port),
-                None => !declared,
-            })
-        };
-        let mtls = of_port().any(|chain| chain.terminates_tls());
-        let plain = of_port().any(|chain| chain.filter_chain_match.transport_protocol != "tls");
-        let sniffed = of_port().any(|chain| {
-            chain.filter_chain_match.application_protocols.iter().any(|name| name == "http/1.1" || name == "h2c")
-        });
-        let filter = short(&wait.filter);
-        let service = self.own_service();
-        let mut fixes = match (&service, declared && !self.passes_unknown(journey)) {
-            (Some(service), true) if sniffed => vec![self.workload.declared(service, port, mtls)],
-            (_, true) => vec![self.workload.peer_authentication(port)],
-            (_, false) => vec![self.workload.service(port, mtls)],
-        };
-        if journey.client == Client::ProxyHeader {
-            let why = format!(
-                "Envoy's proxy_protocol listener filter takes the header away in front of {filter}, which waits for what comes \
-                 behind it; {ends}"
-            );
-            fixes.push(self.workload.receive(port));
-            return Diagnosis { code: "proxy-protocol-before-inspector", why, fixes, severity };
-        }
-        let (code, because, severity) = match (mtls, plain) {
-            (true, true) => {
-                let why = "Mutual TLS is PERMISSIVE for the port, so Envoy has to find out whether the client begins TLS";
-                ("inbound-permissive", why, severity)
-            }
-            (true, false) => {
-                let why = "Mutual TLS is STRICT for the port: who comes without it is not refused, but waited for";
-                ("inbound-strict", why, severity.min(Severity::Warning))
-            }
-            (false, _) => {
-                let why = if declared {
-                    "No protocol is declared for the port, so Envoy has to find out whether the client speaks HTTP"
-                } else {
-                    "No Service has the port, so Envoy has to find out whether the client speaks HTTP, even without TLS"
-                };
-                ("inbound-undeclared", why, severity)
-            }
-        };
-        let more = if mtls { " Clients with a sidecar are not affected." } else { "" };
-        let why = format!("{because}. Its {filter} waits for the client's first bytes, and {ends}{more}");
-        Diagnosis { code, why, fixes, severity }
-    }
-
-    /// Whether the chain is the one for ports that no Service has.
-    fn passes_unknown(&self, journey: &Journey) -> bool {
-        journey.cluster.as_deref() == Some("InboundPassthroughCluster")
     }
 
     /// What becomes of it behind the listener filters.
@@ -297,7 +222,11 @@ impl Case<'_> {
     fn own_listener(&self) -> Vec<Fix> {
         let port = self.to.port;
         let of_ip = self.to.ip.map(|ip| {
-            [self.workload.service_entry(ip, port), self.workload.listener_add(ip, port), self.workload.sidecar()]
+            [
+                self.workload.service_entry(ip, port),
+                self.workload.listener_add(ip, port),
+                self.workload.sidecar(),
+            ]
         });
         of_ip.into_iter().flatten().chain([self.workload.sniff_timeout(port)]).collect()
     }
@@ -310,38 +239,25 @@ impl Case<'_> {
             None => self.to.ip.map(|ip| self.workload.service_entry(ip, self.to.port)).into_iter().collect(),
         }
     }
-
-    /// The Service whose endpoint this port of the pod is.
-    fn own_service(&self) -> Option<ServicePort> {
-        let own = self.dump.node.addresses();
-        let has = |name: &String| {
-            let assigned = self.dump.endpoints.as_ref().and_then(|endpoints| endpoints.get(name));
-            let inline = self.dump.cluster(name).and_then(|cluster| cluster.assignment());
-            assigned.into_iter().chain(inline).any(|assignment| {
-                own.iter().any(|ip| assignment.has(SocketAddr::new(*ip, self.to.port)))
-            })
-        };
-        let clusters = self.dump.clusters.as_ref()?;
-        let by_endpoint = clusters.keys().filter(|name| has(name)).find_map(|name| ServicePort::of_cluster(name));
-        by_endpoint.or_else(|| {
-            let inbound = clusters.get(&format!("inbound|{}||", self.to.port))?;
-            let (name, namespace) = inbound.metadata.service()?;
-            let host = format!("{name}.{namespace}.svc.cluster.local");
-            ServicePort::of_cluster(&format!("outbound|{}||{host}", self.to.port))
-        })
-    }
 }
 
 /// How bad a wait is, and what comes of it.
 fn consequence(journey: &Journey, wait: &Wait) -> (Severity, String) {
-    let time = |timeout: Option<Duration>| timeout.map_or_else(String::new, |timeout| format!("{} ms", timeout.as_millis()));
+    let time = |timeout: Option<Duration>| {
+        timeout.map_or_else(String::new, |timeout| format!("{} ms", timeout.as_millis()))
+    };
     match &journey.outcome {
-        Outcome::Greeting => {
-            (Severity::Warning, format!("each connection pays the {} of listener_filters_timeout", time(wait.timeout)))
-        }
-        Outcome::Closed(_) => {
-            (Severity::Error, format!("Envoy closes the connection after the {} of listener_filters_timeout", time(wait.timeout)))
-        }
+        Outcome::Greeting => (
+            Severity::Warning,
+            format!("each connection pays the {} of listener_filters_timeout", time(wait.timeout)),
+        ),
+        Outcome::Closed(_) => (
+            Severity::Error,
+            format!(
+                "Envoy closes the connection after the {} of listener_filters_timeout",
+                time(wait.timeout)
+            ),
+        ),
         _ => (Severity::Error, "for ever, as listener_filters_timeout is 0s".to_owned()),
     }
 }
@@ -361,15 +277,6 @@ fn filter_kind(dump: &Dump, wait: &Wait) -> Option<Kind> {
     Some(kind(filter, dump).0)
 }
 
-/// Whether a listener on the way has a `proxy_protocol` that lets connections without a header pass.
-fn allows_no_header(journey: &Journey, dump: &Dump) -> bool {
-    let filters = journey.listeners.iter().flat_map(|listener| &listener.listener_filters);
-    filters.filter(|filter| kind(filter, dump).0 == Kind::ProxyProtocol).any(|filter| {
-        let field = "allow_requests_without_proxy_protocol";
-        filter.typed_config.as_ref().is_some_and(|config| config.body().get(field) == Some(&true.into()))
-    })
-}
-
 /// The filter with the port left out of it.
 fn disabled(wait: &Wait, port: u16) -> Fix {
     let end = u32::from(port).saturating_add(1);
@@ -378,7 +285,9 @@ fn disabled(wait: &Wait, port: u16) -> Fix {
          {{destination_port_range: {{start: {port}, end: {end}}}}}\n",
         wait.filter, wait.kind
     );
-    let what = format!("port {port} left out of the inspection; on a port of MySQL's alone, no listener filter at all");
+    let what = format!(
+        "port {port} left out of the inspection; on a port of MySQL's alone, no listener filter at all"
+    );
     Fix { what, from: vec!["envoy/port-range.yaml"], yaml }
 }
 
@@ -388,6 +297,6 @@ pub(super) fn name(listener: &Listener) -> &str {
 }
 
 /// `envoy.filters.listener.tls_inspector` -> `tls_inspector`
-fn short(filter: &str) -> &str {
+pub(super) fn short(filter: &str) -> &str {
     filter.rsplit('.').next().unwrap_or(filter)
 }

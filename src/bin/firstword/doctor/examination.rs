@@ -46,7 +46,8 @@ fn journeys<'d>(dump: &'d Dump, to: &Destination) -> Vec<Journey<'d>> {
     let silent = journey(dump, to, Client::Silent);
     let header = expects_header(dump, to, &silent).then(|| journey(dump, to, Client::ProxyHeader));
     let inbound = to.side == Side::Inbound;
-    let mesh = inbound.then(|| journey(dump, to, Client::Mesh)).filter(|mesh| is_for(mesh.client, mesh.chain));
+    let mesh =
+        inbound.then(|| journey(dump, to, Client::Mesh)).filter(|mesh| is_for(mesh.client, mesh.chain));
     [Some(silent), header, mesh].into_iter().flatten().collect()
 }
 
@@ -64,7 +65,9 @@ fn expects_header(dump: &Dump, to: &Destination, journey: &Journey) -> bool {
         let mut filters = for_port.flat_map(|chain| &chain.filters);
         native
             || filters.any(|filter| match configured(dump, filter) {
-                Configured::Here(any) => Plugin::of(&filter.name, any).is_some_and(|plugin| plugin.receives_header(to)),
+                Configured::Here(any) => {
+                    Plugin::of(&filter.name, any).is_some_and(|plugin| plugin.receives_header(to))
+                }
                 Configured::Elsewhere | Configured::Missing => false,
             })
     })

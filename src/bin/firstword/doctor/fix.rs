@@ -124,7 +124,10 @@ impl Workload {
     pub(super) fn service_entry(&self, ip: IpAddr, port: u16) -> Fix {
         let own = [("mysql-ip-2", name_of(ip, port))];
         let values = [self.client(), address(ip), number(10_000, port), own.to_vec()].concat();
-        made(format!("a listener of its own for {ip}:{port}, in which nothing waits"), &[(&SERVICE_ENTRY, &values)])
+        made(
+            format!("a listener of its own for {ip}:{port}, in which nothing waits"),
+            &[(&SERVICE_ENTRY, &values)],
+        )
     }
 
     pub(super) fn listener_add(&self, ip: IpAddr, port: u16) -> Fix {
@@ -164,7 +167,8 @@ impl Workload {
     }
 
     pub(super) fn peer_authentication(&self, port: u16) -> Fix {
-        let what = format!("no TLS of the mesh on port {port}, for clients without a sidecar{}", self.unknown());
+        let what =
+            format!("no TLS of the mesh on port {port}, for clients without a sidecar{}", self.unknown());
         made(what, &[(&PEER_AUTHENTICATION, &self.peer_authentication_values(port))])
     }
 
@@ -173,19 +177,13 @@ impl Workload {
         let own_name = self.label.as_deref().and_then(|label| label.split(": ").nth(1)).unwrap_or("mysql");
         let name = ("name: mysql", format!("name: {}", own_name.trim_matches('"')));
         let values = [self.server(), number(3306, port), vec![name]].concat();
-        let mutual = self.peer_authentication_values(port);
-        let both: [(&Template, &[_]); 2] = [(&SERVICE, &values), (&PEER_AUTHENTICATION, &mutual)];
-        let used = both.get(..if mtls { 2 } else { 1 }).unwrap_or_default();
-        made(format!("a Service that declares port {port} as TCP{}", self.unknown()), used)
+        let what = format!("a Service that declares port {port} as TCP{}", self.unknown());
+        self.perhaps_without_mtls(what, (&SERVICE, &values), port, mtls)
     }
 
     /// The same for a port that a Service has without declaring it.
     pub(super) fn declared(&self, service: &ServicePort, port: u16, mtls: bool) -> Fix {
-        let values = service_port(service);
-        let mutual = self.peer_authentication_values(port);
-        let both: [(&Template, &[_]); 2] = [(&SERVICE_PORT, &values), (&PEER_AUTHENTICATION, &mutual)];
-        let used = both.get(..if mtls { 2 } else { 1 }).unwrap_or_default();
-        made(declares(service), used)
+        self.perhaps_without_mtls(declares(service), (&SERVICE_PORT, &service_port(service)), port, mtls)
     }
 
     pub(super) fn gateway(&self, port: u16, to: Option<&ServicePort>) -> Fix {
@@ -198,32 +196,44 @@ impl Workload {
             let destination = format!("host: {}, port: {{number: {}}}", to.host, to.port);
             values.push(("host: mysql.db.svc.cluster.local, port: {number: 3306}", destination));
         }
-        let what = format!("protocol TCP for the Gateway's server on port {port}, in place of what it has now");
+        let what =
+            format!("protocol TCP for the Gateway's server on port {port}, in place of what it has now");
         made(what, &[(&GATEWAY, &values)])
     }
 
-    pub(super) fn receive(&self, port: u16) -> Fix {
+    /// The filter in place of Envoy's own; `mtls`: and without TLS of the mesh, for clients who send no header.
+    pub(super) fn receive(&self, port: u16, mtls: bool) -> Fix {
         let values = [self.server(), number(3306, port)].concat();
         let what = format!(
             "Firstword takes the header away, in place of the listener filter; put in the networks to believe{}",
             self.unknown()
         );
-        made(what, &[(&RECEIVE, &values)])
+        self.perhaps_without_mtls(what, (&RECEIVE, &values), port, mtls)
+    }
+
+    /// A file, and another one besides where mutual TLS has to go too.
+    fn perhaps_without_mtls(&self, what: String, file: (&Template, Values), port: u16, mtls: bool) -> Fix {
+        let mutual = self.peer_authentication_values(port);
+        let both: [(&Template, Values); 2] = [file, (&PEER_AUTHENTICATION, &mutual)];
+        made(what, both.get(..if mtls { 2 } else { 1 }).unwrap_or_default())
     }
 
     pub(super) fn receive_at_gateway(&self, port: u16) -> Fix {
         let mut values = number(3306, port);
         values.push(("istio: ingressgateway", self.label("istio: ingressgateway").to_owned()));
         values.push(("namespace: istio-system", format!("namespace: {}", self.namespace("istio-system"))));
-        made("tcp_proxy reads before it has connected; put in the networks to believe".to_owned(), &[(
-            &RECEIVE_AT_GATEWAY,
-            &values,
-        )])
+        made(
+            "tcp_proxy reads before it has connected; put in the networks to believe".to_owned(),
+            &[(&RECEIVE_AT_GATEWAY, &values)],
+        )
     }
 
     pub(super) fn annotations(&self) -> Fix {
         let name = ("name: app", format!("name: {}", self.name.as_deref().unwrap_or("app")));
-        made("annotations for the pods of the Deployment; they restart".to_owned(), &[(&ANNOTATIONS, &[name])])
+        made(
+            "annotations for the pods of the Deployment; they restart".to_owned(),
+            &[(&ANNOTATIONS, &[name])],
+        )
     }
 }
 
@@ -272,12 +282,17 @@ fn number(stands_for: u16, port: u16) -> Vec<(&'static str, String)> {
 fn address(ip: IpAddr) -> Vec<(&'static str, String)> {
     // Plain in a name; where it stands alone, YAML must not take a colon for its own.
     let alone = if ip.is_ipv6() { format!("\"{ip}\"") } else { ip.to_string() };
-    vec![("55.108.108.2", alone), ("55.108.108.2_", format!("{ip}_")), ("\"55.108.108.2\"", format!("\"{ip}\""))]
+    vec![
+        ("55.108.108.2", alone),
+        ("55.108.108.2_", format!("{ip}_")),
+        ("\"55.108.108.2\"", format!("\"{ip}\"")),
+    ]
 }
 
 /// The name of a resource for an address and port.
 fn name_of(ip: IpAddr, port: u16) -> String {
-    let ip: String = ip.to_string().chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
+    let ip: String =
+        ip.to_string().chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
     format!("mysql-{ip}-{port}")
 }
 
@@ -300,7 +315,8 @@ fn filled(template: &str, values: Values) -> String {
     let is_command = |line: &str| line.starts_with("#   ");
     let mut text = String::with_capacity(template.len());
     for (index, line) in lines.iter().enumerate() {
-        let before_command = *line == "#" && lines.get(index.saturating_add(1)).is_some_and(|next| is_command(next));
+        let before_command =
+            *line == "#" && lines.get(index.saturating_add(1)).is_some_and(|next| is_command(next));
         if !is_command(line) && !before_command {
             text.push_str(line);
             text.push('\n');
@@ -349,7 +365,9 @@ mod tests {
     fn services_of_clusters() {
         let service = ServicePort::of_cluster("outbound|3307||mysql.db.svc.cluster.local").unwrap();
         assert_eq!((service.name.as_str(), service.namespace.as_str(), service.port), ("mysql", "db", 3307));
-        for other in ["PassthroughCluster", "outbound|1||a.example", "inbound|3306||", "outbound|x||a.b.svc.c"] {
+        for other in
+            ["PassthroughCluster", "outbound|1||a.example", "inbound|3306||", "outbound|x||a.b.svc.c"]
+        {
             assert_eq!(ServicePort::of_cluster(other), None, "{other}");
         }
     }

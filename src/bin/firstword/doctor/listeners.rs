@@ -16,6 +16,7 @@ pub(super) fn findings(dump: &Dump, statistics: Option<&Statistics>) -> Vec<Find
     let mut found: Vec<_> = dump.refused.iter().map(|(name, why)| refused(name, why)).collect();
     for listener in &dump.listeners {
         found.extend(bypassed(dump, listener));
+        found.extend(misled(dump, listener));
         found.extend(statistics.and_then(|statistics| waiting(listener, statistics)));
     }
     if dump.node.is_of_istio() && statistics.is_some_and(|statistics| !statistics.has_any(WAITING)) {
@@ -46,7 +47,10 @@ fn refused(name: &str, why: &str) -> Finding {
         severity: Severity::Error,
         code: "listener-refused",
         place: Place { listener: Some(printable(name)), ..Place::default() },
-        why: format!("Envoy has refused the newest configuration of this listener and keeps the one before: {}", printable(why)),
+        why: format!(
+            "Envoy has refused the newest configuration of this listener and keeps the one before: {}",
+            printable(why)
+        ),
         fixes: Vec::new(),
     }
 }
@@ -73,6 +77,23 @@ fn bypassed(dump: &Dump, listener: &Listener) -> Option<Finding> {
     })
 }
 
+/// A header behind `original_dst` has the last word about where the client wanted to go.
+fn misled(dump: &Dump, listener: &Listener) -> Option<Finding> {
+    let kinds: Vec<_> = listener.listener_filters.iter().map(|filter| kind(filter, dump).0).collect();
+    let original = kinds.iter().position(|kind| *kind == Kind::OriginalDst)?;
+    let header = kinds.iter().rposition(|kind| *kind == Kind::ProxyProtocol)?;
+    let filter = listener.listener_filters.get(header).filter(|_| header > original)?;
+    Some(Finding {
+        severity: Severity::Warning,
+        code: "proxy-protocol-after-original-dst",
+        place: Place { filter: Some(printable(&filter.name)), ..place(listener) },
+        why: "The filter stands behind original_dst, so that the destination in the PROXY header, a load balancer's, decides which \
+              filter chain and server a connection gets. Put it in front (INSERT_FIRST)."
+            .to_owned(),
+        fixes: Vec::new(),
+    })
+}
+
 fn waiting(listener: &Listener, statistics: &Statistics) -> Option<Finding> {
     let prefix = listener.statistics();
     let count = statistics.of_listener(&prefix, WAITING).filter(|count| *count > 0)?;
@@ -80,7 +101,9 @@ fn waiting(listener: &Listener, statistics: &Statistics) -> Option<Finding> {
     let timed_out = statistics.of_listener(&prefix, "downstream_pre_cx_timeout").unwrap_or(0);
     let until = listener.timeout().map_or_else(
         || "for ever (listener_filters_timeout is 0s)".to_owned(),
-        |timeout| format!("up to {} ms; {timed_out} have waited so long since Envoy started", timeout.as_millis()),
+        |timeout| {
+            format!("up to {} ms; {timed_out} have waited so long since Envoy started", timeout.as_millis())
+        },
     );
     Some(Finding {
         severity: Severity::Warning,

@@ -7,6 +7,7 @@ mod diagnose;
 mod envoy;
 mod examination;
 mod fix;
+mod inbound;
 mod input;
 mod listeners;
 mod plugin;

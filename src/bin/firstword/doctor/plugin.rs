@@ -48,7 +48,8 @@ impl<'d> Plugin<'d> {
         let sides = [direction, Direction::Outbound, Direction::Unspecified];
         self.config().is_some_and(|config| {
             let policy = |side| config.policy(Some(to.port), Some(to.address().ip()), side);
-            config.mode == Mode::Active && sides.into_iter().any(|side| policy(side).proxy_protocol.receive.is_some())
+            config.mode == Mode::Active
+                && sides.into_iter().any(|side| policy(side).proxy_protocol.receive.is_some())
         })
     }
 
@@ -57,7 +58,8 @@ impl<'d> Plugin<'d> {
         let sides = [Direction::Inbound, Direction::Outbound, Direction::Unspecified];
         self.config().is_some_and(|config| {
             let policy = |side| config.policy(Some(port), None, side);
-            config.mode == Mode::Active && sides.into_iter().any(|side| policy(side).proxy_protocol.send.is_some())
+            config.mode == Mode::Active
+                && sides.into_iter().any(|side| policy(side).proxy_protocol.send.is_some())
         })
     }
 }

@@ -124,7 +124,8 @@ pub(super) fn text(of: &Examination, paint: Paint) -> String {
                 Client::Mesh => "client with a sidecar, by mutual TLS",
             };
             let through: Vec<_> = journey.listeners.iter().map(|listener| name(listener)).collect();
-            let through = if through.is_empty() { String::new() } else { format!("{}: ", through.join(" -> ")) };
+            let through =
+                if through.is_empty() { String::new() } else { format!("{}: ", through.join(" -> ")) };
             let line = format!("{through}{}", why(journey));
             let _ = writeln!(text, "  {who}: {}\n    {}", paint.with(BOLD, &what(journey)), printable(&line));
         }

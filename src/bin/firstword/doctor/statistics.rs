@@ -8,7 +8,8 @@ pub(super) struct Statistics(BTreeMap<String, u64>);
 impl Statistics {
     /// Reads the text. Lines without a whole number (histograms, texts) are passed over.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|error| format!("expected Envoy's /stats, found {error}"))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| format!("expected Envoy's /stats, found {error}"))?;
         let line = |line: &str| {
             let (name, value) = line.rsplit_once(": ")?;
             Some((name.to_owned(), value.trim().parse().ok()?))
@@ -29,7 +30,9 @@ impl Statistics {
 
     /// Whether any listener has the statistic.
     pub(super) fn has_any(&self, name: &str) -> bool {
-        let is = |known: &String| known.starts_with("listener.") && known.ends_with(name) && !known.contains(".admin.");
+        let is = |known: &String| {
+            known.starts_with("listener.") && known.ends_with(name) && !known.contains(".admin.")
+        };
         self.0.keys().any(is)
     }
 }

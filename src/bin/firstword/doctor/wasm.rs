@@ -37,7 +37,10 @@ pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
     }
     // One configuration stands in many chains; what is wrong with it is said once.
     let mut seen = BTreeSet::new();
-    let distinct: Vec<_> = found.iter().filter(|found| seen.insert((&found.filter.name, found.any.value().to_string()))).collect();
+    let distinct: Vec<_> = found
+        .iter()
+        .filter(|found| seen.insert((&found.filter.name, found.any.value().to_string())))
+        .collect();
     for found in &distinct {
         findings.extend(configuration(found));
         findings.extend(failure(found));
@@ -53,11 +56,20 @@ fn finding(severity: Severity, code: &'static str, place: &Place, why: String, f
     Finding { severity, code, place: place.clone(), why, fixes }
 }
 
-fn in_chain<'d>(dump: &'d Dump, listener: &'d Listener, index: usize, chain: &'d FilterChain) -> Vec<Found<'d>> {
+fn in_chain<'d>(
+    dump: &'d Dump,
+    listener: &'d Listener,
+    index: usize,
+    chain: &'d FilterChain,
+) -> Vec<Found<'d>> {
     let of = |filter: &'d Filter| {
         let Configured::Here(any) = configured(dump, filter) else { return None };
         let plugin = Plugin::of(&filter.name, any)?;
-        let chain = if chain.name.is_empty() { format!("number {}", index.saturating_add(1)) } else { printable(&chain.name) };
+        let chain = if chain.name.is_empty() {
+            format!("number {}", index.saturating_add(1))
+        } else {
+            printable(&chain.name)
+        };
         let place = Place {
             listener: Some(printable(name(listener))),
             chain: Some(chain),
@@ -108,7 +120,13 @@ fn arrangement(dump: &Dump, chain: &FilterChain, here: &[Found]) -> Vec<Finding>
     });
     if let Some(behind) = behind {
         let why = "The filter stands behind tcp_proxy, which ends the chain: Envoy refuses such a listener.";
-        findings.push(finding(Severity::Error, "filter-behind-tcp-proxy", &behind.place, why.to_owned(), Vec::new()));
+        findings.push(finding(
+            Severity::Error,
+            "filter-behind-tcp-proxy",
+            &behind.place,
+            why.to_owned(),
+            Vec::new(),
+        ));
     }
     findings
 }
@@ -154,17 +172,25 @@ fn failure(found: &Found) -> Option<Finding> {
 fn digest(found: &Found) -> Option<Finding> {
     let remote = ["vm_config", "code", "remote"];
     let uri = found.plugin.text(&[remote.as_slice(), &["http_uri", "uri"]].concat())?;
-    let has_digest = found.plugin.text(&[remote.as_slice(), &["sha256"]].concat()).is_some() || uri.contains("@sha256:");
+    let has_digest =
+        found.plugin.text(&[remote.as_slice(), &["sha256"]].concat()).is_some() || uri.contains("@sha256:");
     (!has_digest).then(|| {
-        let why = format!("The module is fetched from {} without a digest: what runs need not be what was tested.", printable(uri));
-        finding(Severity::Warning, "module-without-digest", &found.place, why, Vec::new())
+        let why = format!(
+            "The module is fetched from {} without a digest: what runs need not be what was tested.",
+            printable(uri)
+        );
+        // A tag says at least what is meant.
+        let severity = if uri.starts_with("oci://") { Severity::Info } else { Severity::Warning };
+        finding(severity, "module-without-digest", &found.place, why, Vec::new())
     })
 }
 
 /// Headers that Firstword sends: they come behind the greeting.
 fn sends_late(dump: &Dump, found: &Found) -> Vec<Finding> {
     let Some(config) = found.plugin.config() else { return Vec::new() };
-    let Some(port) = config.named_ports().map(|range| *range.start()).find(|port| found.plugin.sends_header(*port)) else {
+    let Some(port) =
+        config.named_ports().map(|range| *range.start()).find(|port| found.plugin.sends_header(*port))
+    else {
         return Vec::new();
     };
     let why = format!(
@@ -174,9 +200,15 @@ fn sends_late(dump: &Dump, found: &Found) -> Vec<Finding> {
     );
     let clusters = chain_clusters(dump, found);
     let service = clusters.iter().find_map(|cluster| ServicePort::of_cluster(cluster));
-    let mut findings =
-        vec![finding(Severity::Warning, "proxy-header-late", &found.place, why, vec![fix::send(service.as_ref())])];
-    let twice = clusters.iter().find(|name| dump.cluster(name).is_some_and(|cluster| cluster.sends_proxy_header()));
+    let mut findings = vec![finding(
+        Severity::Warning,
+        "proxy-header-late",
+        &found.place,
+        why,
+        vec![fix::send(service.as_ref())],
+    )];
+    let twice =
+        clusters.iter().find(|name| dump.cluster(name).is_some_and(|cluster| cluster.sends_proxy_header()));
     if let Some(cluster) = twice {
         let why = format!(
             "Firstword sends a PROXY header (port {port}), and so does Envoy's transport socket for the cluster {}: the server \
@@ -249,7 +281,10 @@ fn untagged(dump: &Dump) -> Option<Finding> {
         return None;
     }
     let (how, fixes) = if dump.node.is_of_istio() {
-        ("The pod has no annotation sidecar.istio.io/extraStatTags for them", vec![Workload::of(dump).annotations()])
+        (
+            "The pod has no annotation sidecar.istio.io/extraStatTags for them",
+            vec![Workload::of(dump).annotations()],
+        )
     } else {
         ("The bootstrap has no stats_tags for them; envoy/mysql.yaml has", Vec::new())
     };

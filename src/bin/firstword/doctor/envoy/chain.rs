@@ -64,9 +64,7 @@ impl FilterChain {
     pub(in super::super) fn terminates_tls(&self) -> bool {
         let Some(socket) = &self.transport_socket else { return false };
         match &socket.typed_config {
-            Some(config) => {
-                config.kind() == "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-            }
+            Some(config) => config.kind() == "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
             None => socket.name == "envoy.transport_sockets.tls",
         }
     }

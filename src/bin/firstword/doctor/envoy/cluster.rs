@@ -91,7 +91,8 @@ impl Assignment {
 impl Cluster {
     /// Whether it has no endpoint and gets none from elsewhere, as far as its own configuration says.
     pub(in super::super) fn is_empty(&self) -> bool {
-        let fixed = self.cluster_type.is_none() && ["", "STATIC", "STRICT_DNS", "LOGICAL_DNS"].contains(&self.kind.as_str());
+        let fixed = self.cluster_type.is_none()
+            && ["", "STATIC", "STRICT_DNS", "LOGICAL_DNS"].contains(&self.kind.as_str());
         fixed && self.load_assignment.as_ref().is_none_or(Assignment::is_empty)
     }
 
@@ -112,7 +113,8 @@ impl Cluster {
 
     /// Whether connections to its endpoints begin with a PROXY header of Envoy's.
     pub(in super::super) fn sends_proxy_header(&self) -> bool {
-        const KIND: &str = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
+        const KIND: &str =
+            "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
         let matched = self.transport_socket_matches.iter().filter_map(|one| one.transport_socket.as_ref());
         let mut sockets = self.transport_socket.iter().chain(matched);
         sockets.any(|socket| socket.typed_config.as_ref().is_some_and(|config| config.kind() == KIND))

@@ -34,7 +34,8 @@ const EXPECTED: &str = "a /config_dump, the output of \"istioctl proxy-config al
 impl Dump {
     /// Reads the documents of one input.
     pub(in super::super) fn read(documents: Vec<Value>) -> Result<Self, String> {
-        let mut documents: Vec<Value> = documents.into_iter().filter(|document| !document.is_null()).collect();
+        let mut documents: Vec<Value> =
+            documents.into_iter().filter(|document| !document.is_null()).collect();
         let document = match documents.len() {
             1 => snake_case(documents.remove(0)),
             0 => return Err(format!("$: expected {EXPECTED}, found nothing")),
@@ -64,9 +65,10 @@ impl Dump {
     }
 
     fn add_listener(&mut self, listener: &Value, at: &str) -> Result<(), String> {
-        let is_listener = ["filter_chains", "default_filter_chain", "address", "internal_listener", "api_listener"]
-            .iter()
-            .any(|key| listener.get(key).is_some());
+        let is_listener =
+            ["filter_chains", "default_filter_chain", "address", "internal_listener", "api_listener"]
+                .iter()
+                .any(|key| listener.get(key).is_some());
         if !is_listener {
             return Err(format!("{at}: expected a listener, found {}", in_words(listener)));
         }
@@ -127,13 +129,15 @@ impl Dump {
         }
         for (entry, place) in elements(config, "dynamic_listeners", at)? {
             if let Some(error) = entry.get("error_state") {
-                let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+                let text =
+                    |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
                 self.refused.push((text(entry.get("name")), text(error.get("details"))));
             }
             // One that waits for its configuration takes no connections yet, and is what will.
             let state = ["active_state", "warming_state"].iter().find(|state| entry.get(state).is_some());
             if let Some(state) = state {
-                let listener = entry.get(state).and_then(|state| state.get("listener")).unwrap_or(&Value::Null);
+                let listener =
+                    entry.get(state).and_then(|state| state.get("listener")).unwrap_or(&Value::Null);
                 self.add_listener(listener, &format!("{place}.{state}.listener"))?;
             }
         }

@@ -146,9 +146,7 @@ impl Listener {
     /// Where it listens for TCP: its addresses that are addresses of IP.
     pub(in super::super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let more = self.additional_addresses.iter().filter_map(|more| more.address.as_ref());
-        self.address.iter().chain(more).filter_map(|address| {
-            address.socket_address.as_ref()?.ip()
-        })
+        self.address.iter().chain(more).filter_map(|address| address.socket_address.as_ref()?.ip())
     }
 
     /// Whether the kernel hands connections to it, and not only another listener.

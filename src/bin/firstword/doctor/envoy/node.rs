@@ -44,7 +44,11 @@ impl Node {
 
     pub(in super::super) fn labels(&self) -> BTreeMap<&str, &str> {
         let labels = self.metadata.get("LABELS").and_then(Value::as_object);
-        labels.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
+        labels
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+            .collect()
     }
 
     /// A text that the agent wrote.

@@ -63,7 +63,8 @@ pub(super) fn run<'d>(
 ) -> Outcome {
     if chain.terminates_tls() {
         if socket.unread != Unread::ClientHello {
-            let Some(timeout) = chain.transport_socket_connect_timeout.filter(|timeout| !timeout.is_zero()) else {
+            let Some(timeout) = chain.transport_socket_connect_timeout.filter(|timeout| !timeout.is_zero())
+            else {
                 return Outcome::Hang(Cause::Tls);
             };
             journey.after = journey.after.saturating_add(timeout);
@@ -159,7 +160,8 @@ fn tcp_proxy<'d>(
         return journey.accept(dump, next, socket, to);
     }
     let known = dump.endpoints.as_ref().filter(|_| cluster.is_discovered());
-    let none_found = known.is_some_and(|known| known.get(name).is_none_or(|assignment| assignment.is_empty()));
+    let none_found =
+        known.is_some_and(|known| known.get(name).is_none_or(|assignment| assignment.is_empty()));
     if cluster.is_empty() || none_found {
         return Outcome::Closed(Cause::NoEndpoint(name.to_owned()));
     }

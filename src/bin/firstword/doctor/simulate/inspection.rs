@@ -1,12 +1,11 @@
 //! Listener filters: which of them wait for a client's bytes, for how long, and what they find out.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::super::destination::Destination;
 use super::super::envoy::dump::Dump;
 use super::super::envoy::listener::{Listener, ListenerFilter};
-use super::{Cause, Client, Journey, MESH_ALPN, Outcome, Socket, Unread, Wait};
+use super::{Cause, Journey, MESH_ALPN, Outcome, Socket, Unread, Wait};
 
 /// What a listener filter does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

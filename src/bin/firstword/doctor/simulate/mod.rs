@@ -188,7 +188,13 @@ pub(super) fn journey<'d>(dump: &'d Dump, to: &Destination, client: Client) -> J
 
 impl<'d> Journey<'d> {
     /// A listener gets the connection.
-    fn accept(&mut self, dump: &'d Dump, listener: &'d Listener, socket: &mut Socket, to: &Destination) -> Outcome {
+    fn accept(
+        &mut self,
+        dump: &'d Dump,
+        listener: &'d Listener,
+        socket: &mut Socket,
+        to: &Destination,
+    ) -> Outcome {
         if self.listeners.len() >= MAX_LISTENERS {
             return Outcome::Unknown(format!("more than {MAX_LISTENERS} listeners, one behind the other"));
         }
@@ -220,5 +226,7 @@ fn for_address<'d>(dump: &'d Dump, socket: &Socket) -> Option<&'d Listener> {
     };
     let port = socket.local.port();
     let any = |ip: &str| has(SocketAddr::new(ip.parse().ok()?, port));
-    has(socket.local).or_else(|| any(if socket.local.is_ipv4() { "0.0.0.0" } else { "::" })).or_else(|| any("::"))
+    has(socket.local)
+        .or_else(|| any(if socket.local.is_ipv4() { "0.0.0.0" } else { "::" }))
+        .or_else(|| any("::"))
 }
