@@ -145,3 +145,35 @@ fn it_says_of_each_case_what_becomes_of_its_clients() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What people read, of the cases that are told in `istio/README.md`; `FIRSTWORD_BLESS=1` writes them anew.
+#[test]
+fn it_says_so_in_words() {
+    for name in ["A1", "A2", "A4", "A5 filter", "D0", "F5", "G0", "I0", "I4", "I7", "I8", "P0", "P1", "X1"] {
+        let case = CASES.iter().find(|case| case.name == name).expect("a case");
+        let proxy = case.proxy(PROXY.into());
+        let xds = xds(&case.mesh(&proxy, "/etc/certs"), &proxy, &case.all_resources());
+        let dump = dump(&xds, &proxy, &case.annotations()).to_string();
+        let to = case.destinations(PROXY.into())[0].to_string();
+        let mut command = assert_cmd::Command::new(program());
+        let output =
+            command.args(["doctor", "-", "--dest", &to]).write_stdin(dump).output().expect("firstword");
+        let said = String::from_utf8(output.stdout).expect("text");
+        let path = crate::support::root().join(format!("tests/istio/doctor/{}.txt", name.replace(' ', "-")));
+        if std::env::var_os("FIRSTWORD_BLESS").is_some() {
+            std::fs::write(&path, &said).expect("a file");
+        }
+        let expected =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(said, expected, "{name}");
+        if name == "A1" {
+            let readme = include_str!("../../istio/README.md");
+            let shown = readme
+                .split("```text\n")
+                .nth(1)
+                .and_then(|rest| rest.split("```").next())
+                .expect("an example");
+            assert!(said.starts_with(shown), "istio/README.md should show:\n{said}");
+        }
+    }
+}

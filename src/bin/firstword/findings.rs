@@ -139,11 +139,16 @@ pub(crate) const BOLD: &str = "1";
 pub(crate) struct Paint(bool);
 
 impl Paint {
-    /// For the standard output: a terminal that can, unless `NO_COLOR` is set (https://no-color.org).
+    /// For the standard output.
     pub(crate) fn for_stdout() -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let dumb = set("TERM").is_none_or(|terminal| terminal == "dumb");
-        Self(io::stdout().is_terminal() && set("NO_COLOR").is_none() && !dumb)
+        let set = |name: &str| std::env::var(name).ok();
+        Self::new(io::stdout().is_terminal(), set("NO_COLOR").as_deref(), set("TERM").as_deref())
+    }
+
+    /// A terminal that can, unless `NO_COLOR` is set and not empty (<https://no-color.org>).
+    fn new(is_terminal: bool, no_color: Option<&str>, term: Option<&str>) -> Self {
+        let can = term.is_some_and(|term| !term.is_empty() && term != "dumb");
+        Self(is_terminal && can && no_color.is_none_or(str::is_empty))
     }
 
     /// A text in a colour, by its number in ECMA-48's SGR.
@@ -181,4 +186,21 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals() {
+        let coloured = |is_terminal, no_color, term| Paint::new(is_terminal, no_color, term).0;
+        assert!(coloured(true, None, Some("xterm")));
+        assert!(coloured(true, Some(""), Some("xterm")));
+        assert!(!coloured(false, None, Some("xterm")));
+        assert!(!coloured(true, Some("1"), Some("xterm")));
+        assert!(!coloured(true, None, Some("dumb")));
+        assert!(!coloured(true, None, None));
+        assert_eq!(Paint(true).with(BOLD, "x"), "\u{1b}[1mx\u{1b}[0m");
+    }
 }

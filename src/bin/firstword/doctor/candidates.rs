@@ -61,7 +61,9 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
         }
         let side = if outbound.is_some() && !listener.is_bound() { Side::Outbound } else { Side::Inbound };
         for chain in listener.chains().filter(|chain| passes_bytes_on(dump, chain)) {
-            let names = names(listener, chain, dump);
+            // Of several ports a name does not tell which is meant.
+            let names =
+                if listener.addresses().count() == 1 { names(listener, chain, dump) } else { Vec::new() };
             for address in listener.addresses().filter(|address| address.port() != 0) {
                 let networks =
                     chain.filter_chain_match.prefix_ranges.iter().filter_map(|network| network.first());

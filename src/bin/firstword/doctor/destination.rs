@@ -77,7 +77,18 @@ impl Destination {
         let any = |listener: &&Listener| {
             listener.addresses().any(|address| address.ip().is_unspecified() && address.port() == self.port)
         };
-        bound().find(any).map_or(Entry::Nobody, Entry::Listener)
+        if let Some(listener) = bound().find(any) {
+            return Entry::Listener(listener);
+        }
+        // A port that the kernel chooses is in no configuration.
+        let chosen = |listener: &&Listener| {
+            let may = |ip: IpAddr| ip.is_unspecified() || self.ip.is_none_or(|own| own == ip);
+            listener.addresses().any(|address| address.port() == 0 && may(address.ip()))
+        };
+        match bound().filter(chosen).collect::<Vec<_>>().as_slice() {
+            [listener] => Entry::Listener(listener),
+            _ => Entry::Nobody,
+        }
     }
 }
 

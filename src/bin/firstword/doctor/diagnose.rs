@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::destination::{Because, Destination, Side, redirected};
 use super::envoy::dump::Dump;
+use super::envoy::filter::Filter;
 use super::envoy::listener::Listener;
 use super::fix::{self, ServicePort, Workload};
 use super::simulate::{Cause, Client, Journey, Kind, Outcome, Wait, kind};
@@ -21,6 +22,7 @@ pub(super) struct Diagnosis {
 pub(super) fn findings(dump: &Dump, to: &Destination, journeys: &[Journey]) -> Vec<Finding> {
     let case = Case { dump, to, workload: Workload::of(dump) };
     let mut found: Vec<Finding> = journeys.iter().filter_map(|journey| case.finding(journey)).collect();
+    found.extend(journeys.iter().find_map(|journey| case.authorization(journey)));
     // What is so for all clients is said once.
     found.dedup_by(|later, earlier| later.code == earlier.code && later.place == earlier.place);
     found
@@ -71,6 +73,28 @@ impl Case<'_> {
         Some(Finding { severity, code: diagnosis.code, place, why: diagnosis.why, fixes: diagnosis.fixes })
     }
 
+    /// An AuthorizationPolicy, which comes too late to keep the greeting from whom it refuses.
+    fn authorization(&self, journey: &Journey) -> Option<Finding> {
+        const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
+        let chain = journey.chain.filter(|_| journey.outcome == Outcome::Greeting)?;
+        let refuses = |filter: &&Filter| {
+            let config = filter.typed_config.as_ref().filter(|config| config.kind() == RBAC);
+            config.is_some_and(|config| config.body().get("rules").is_some())
+        };
+        let filter = chain.filters.iter().find(refuses)?;
+        let why = "The filter decides by the client's first bytes, which come after the greeting: who is refused gets the greeting, \
+                   and is closed when it answers.";
+        let place = Place {
+            destination: Some(self.to.text()),
+            listener: journey.listeners.last().map(|listener| printable(name(listener))),
+            chain: Some(printable(&chain.name)).filter(|name| !name.is_empty()),
+            filter: Some(printable(&filter.name)),
+            ..Place::default()
+        };
+        let (severity, code) = (Severity::Info, "rbac-after-greeting");
+        Some(Finding { severity, code, place, why: why.to_owned(), fixes: Vec::new() })
+    }
+
     /// A listener filter waited.
     fn waits(&self, journey: &Journey, wait: &Wait) -> Diagnosis {
         let (severity, ends) = consequence(journey, wait);
@@ -96,7 +120,7 @@ impl Case<'_> {
         if self.is_istio_inbound() {
             return self.inbound(journey, wait, severity, &format!("{who}: {ends}."));
         }
-        if self.to.side == Side::Outbound {
+        if self.to.side == Side::Outbound && self.is_istio() {
             if redirected(self.dump, Side::Outbound) == Some(wait.listener) {
                 let why = format!(
                     "The listener {name}, which takes every connection of the pod's, has {filter} (Istio puts it there with \
@@ -123,8 +147,21 @@ impl Case<'_> {
             let service = journey_service(wait.listener, self.dump);
             return base(why, "gateway-inspector", vec![self.workload.gateway(port, service.as_ref())]);
         }
-        let why = format!("The listener {name} has {filter}, which");
-        base(why, "inspector", vec![disabled(wait, port)])
+        let other = if journey.listeners.len() > 1 {
+            "A listener of the exact address and without inspectors leaves other connections to the port as they are \
+             (envoy/exact-address.yaml). "
+        } else {
+            ""
+        };
+        let why = format!("{other}The listener {name} has {filter}, which");
+        base(why, "inspector", disabled(wait, port).into_iter().collect())
+    }
+
+    /// Whether the proxy is one of Istio's; of listeners alone their names tell.
+    fn is_istio(&self) -> bool {
+        let names = ["virtualOutbound", "virtualInbound"];
+        self.dump.node.is_of_istio()
+            || self.dump.listeners.iter().any(|listener| names.contains(&listener.name.as_str()))
     }
 
     pub(super) fn is_istio_inbound(&self) -> bool {
@@ -236,7 +273,14 @@ impl Case<'_> {
         let of_journey = journey.cluster.as_deref().and_then(ServicePort::of_cluster);
         match of_journey.or_else(|| journey_service(listener, self.dump)) {
             Some(service) => vec![fix::service_port_tcp(&service)],
-            None => self.to.ip.map(|ip| self.workload.service_entry(ip, self.to.port)).into_iter().collect(),
+            None => {
+                let entry = |ip| {
+                    let mut fix = self.workload.service_entry(ip, self.to.port);
+                    fix.what.push_str("; instead of the ServiceEntry that has the address now");
+                    fix
+                };
+                self.to.ip.map(entry).into_iter().collect()
+            }
         }
     }
 }
@@ -277,8 +321,11 @@ fn filter_kind(dump: &Dump, wait: &Wait) -> Option<Kind> {
     Some(kind(filter, dump).0)
 }
 
-/// The filter with the port left out of it.
-fn disabled(wait: &Wait, port: u16) -> Fix {
+/// The filter with the port left out of it; `None` where its name is none to write into YAML.
+fn disabled(wait: &Wait, port: u16) -> Option<Fix> {
+    if ![&wait.filter, &wait.kind].into_iter().all(|name| fix::is_name(name)) {
+        return None;
+    }
     let end = u32::from(port).saturating_add(1);
     let yaml = format!(
         "listener_filters:\n- name: {}\n  typed_config: {{\"@type\": type.googleapis.com/{}}}\n  filter_disabled: \
@@ -288,7 +335,7 @@ fn disabled(wait: &Wait, port: u16) -> Fix {
     let what = format!(
         "port {port} left out of the inspection; on a port of MySQL's alone, no listener filter at all"
     );
-    Fix { what, from: vec!["envoy/port-range.yaml"], yaml }
+    Some(Fix { what, from: vec!["envoy/port-range.yaml"], yaml })
 }
 
 /// A listener, for people.

@@ -264,7 +264,8 @@ pub(super) fn send(service: Option<&ServicePort>) -> Fix {
 }
 
 fn declares(service: &ServicePort) -> String {
-    format!("port {} of the Service {}/{} declared as TCP", service.port, service.namespace, service.name)
+    let ServicePort { name, namespace, port, .. } = service;
+    format!("port {port} of the Service {namespace}/{name} declared as TCP, by kubectl apply --server-side")
 }
 
 fn service_port(service: &ServicePort) -> Vec<(&'static str, String)> {
@@ -297,7 +298,7 @@ fn name_of(ip: IpAddr, port: u16) -> String {
 }
 
 /// Whether a text may stand in YAML as a name: what Kubernetes allows in names, hosts and values of labels.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
     !text.is_empty() && text.len() <= 253 && text.chars().all(plain)
 }

@@ -42,7 +42,8 @@ pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, Str
         }
         None => {
             let name = if given == "-" { "standard input".to_owned() } else { given.to_string() };
-            (name, documents::read(input).map_err(|problem| named(&given, problem))?, None)
+            let bytes = documents::read(input).map_err(|problem| named(&name, problem))?;
+            (name, bytes, None)
         }
     };
     let dump = parse(&bytes).and_then(Dump::read).map_err(|problem| named(&name, problem))?;

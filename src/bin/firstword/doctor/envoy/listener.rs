@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::chain::FilterChain;
@@ -61,8 +61,9 @@ struct Address {
 pub(super) struct SocketAddress {
     #[serde(default)]
     protocol: Transport,
-    #[serde(default)]
-    address: String,
+    /// `None` for what is no address of IP.
+    #[serde(default, deserialize_with = "ip")]
+    address: Option<IpAddr>,
     #[serde(default)]
     port_value: u16,
 }
@@ -122,11 +123,17 @@ pub(in super::super) struct PortRange {
     end: u32,
 }
 
+/// Once, as listeners are searched by their addresses over and over.
+fn ip<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpAddr>, D::Error> {
+    Ok(String::deserialize(from)?.parse().ok())
+}
+
 impl SocketAddress {
     /// The address, if it is one of TCP over IP.
     pub(super) fn ip(&self) -> Option<SocketAddr> {
-        let ip: IpAddr = self.address.parse().ok()?;
-        (self.protocol == Transport::Tcp).then_some(SocketAddr::new(ip, self.port_value))
+        self.address
+            .filter(|_| self.protocol == Transport::Tcp)
+            .map(|ip| SocketAddr::new(ip, self.port_value))
     }
 }
 
