@@ -289,6 +289,86 @@ fn a_required_header_that_can_be_waited_out() {
 }
 
 #[test]
+fn chains_that_wait_or_close() {
+    let filter = |kind: &str, more: Value| {
+        let mut config =
+            json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.network.{kind}")});
+        for (key, value) in more.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        json!({"name": kind, "typed_config": config})
+    };
+    let proxy = |cluster: &str| filter("tcp_proxy.v3.TcpProxy", json!({"cluster": cluster}));
+    let rbac = filter("rbac.v3.RBAC", json!({"rules": {"policies": {}}}));
+    let manager = filter("http_connection_manager.v3.HttpConnectionManager", json!({}));
+    let late = filter(
+        "tcp_proxy.v3.TcpProxy",
+        json!({"cluster": "db", "upstream_connect_mode": "ON_DOWNSTREAM_DATA"}),
+    );
+    let tls = json!({"name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"}});
+    let arguments = ["-", "--side", "inbound", "--dest", "10.0.0.1:3306"];
+    for (chain, verdict, found) in [
+        (json!({"filters": [rbac, proxy("db")]}), "greeting", vec!["info rbac-after-greeting"]),
+        (json!({"filters": [manager]}), "hang", vec!["error client-first-filter"]),
+        (json!({"filters": [late]}), "hang", vec!["error client-first-filter"]),
+        (json!({"filters": [proxy("none")]}), "closed", vec!["error no-cluster"]),
+        (json!({"filters": [proxy("BlackHoleCluster")]}), "closed", vec!["error black-hole"]),
+        (json!({"filters": [proxy("db")], "transport_socket": tls}), "hang", vec!["error tls-first"]),
+        (
+            json!({"filters": [proxy("db")], "filter_chain_match": {"destination_port": 1}}),
+            "closed",
+            vec!["error no-chain"],
+        ),
+        (json!({"filters": [{"name": "of.somebody"}]}), "unknown", vec!["info undecided"]),
+    ] {
+        let mut input = bootstrap(&[listener(&json!({"filter_chains": [chain]}))]);
+        let clusters = input["static_resources"]["clusters"].as_array_mut().unwrap();
+        clusters.push(json!({"name": "BlackHoleCluster", "type": "STATIC"}));
+        let (_, said) = json_of(&arguments, &input);
+        assert_eq!(verdicts(&said)[0], format!("10.0.0.1:3306 silent: {verdict}"), "{chain}");
+        assert_eq!(codes(&said), found, "{chain}");
+    }
+    let input = bootstrap(&[listener(&json!({}))]);
+    let (code, said) = json_of(&["-", "--dest", "10.0.0.1:3307"], &input);
+    assert_eq!((code, codes(&said)), (1, vec!["error no-listener".to_owned()]));
+}
+
+#[test]
+fn what_envoy_filters_of_others_put_into_a_sidecar() {
+    let virtual_outbound = |filters: Value, more: Value| {
+        let mut listener = listener(&json!({"name": "virtualOutbound", "use_original_dst": true,
+            "traffic_direction": "OUTBOUND", "listener_filters": filters,
+            "address": {"socket_address": {"address": "0.0.0.0", "port_value": 15001}}}));
+        for (key, value) in more.as_object().unwrap() {
+            listener[key] = value.clone();
+        }
+        json!([listener])
+    };
+    let arguments = ["-", "--dest", "10.0.0.1:3306"];
+    let (_, said) = json_of(&arguments, &virtual_outbound(json!([inspector("tls_inspector")]), json!({})));
+    assert_eq!(
+        (verdicts(&said)[0].as_str(), codes(&said)),
+        ("10.0.0.1:3306 silent: closed", vec!["error outbound-inspector".to_owned()])
+    );
+    // It was not Istio, so its file does not help.
+    assert_eq!(said["findings"][0].get("fixes"), None, "{said:#}");
+    let (_, said) = json_of(&arguments, &virtual_outbound(json!([inspector("http_inspector")]), json!({})));
+    assert!(said["findings"][0]["fixes"][0]["yaml"].as_str().unwrap().contains("start: 3306, end: 3307"));
+    let filters = json!([inspector("original_dst"), inspector("proxy_protocol")]);
+    let (_, said) = json_of(&arguments, &virtual_outbound(filters, json!({})));
+    assert!(codes(&said).contains(&"warning proxy-protocol-after-original-dst".to_owned()), "{said:#}");
+    // Text that others wrote does not reach a terminal, or YAML, as it is.
+    let mut hostile =
+        bootstrap(&[listener(&json!({"listener_filters": [{"name": "x\u{1b}]0;\n_inspector"}]}))]);
+    hostile["static_resources"]["listeners"][0]["name"] = json!("a\u{7}b\nc");
+    let (code, text, _) = run(&["-"], hostile.to_string());
+    assert_eq!(code, 1);
+    assert!(text.chars().all(|char| char == '\n' || !char.is_control()), "{text:?}");
+    assert!(!text.contains("listener_filters:\n"), "{text}");
+}
+
+#[test]
 fn inputs_that_are_none() {
     let one = bootstrap(&[listener(&json!({}))]).to_string();
     let half: String = one.chars().take(one.len() / 2).collect();

@@ -7,7 +7,7 @@ use super::envoy::dump::Dump;
 use super::envoy::filter::Filter;
 use super::envoy::listener::Listener;
 use super::fix::{self, ServicePort, Workload};
-use super::simulate::{Cause, Client, Journey, Kind, Outcome, Wait, kind};
+use super::simulate::{Cause, Client, Configured, Journey, Kind, Outcome, Wait, configured};
 use crate::findings::{Finding, Fix, Place, Severity, printable};
 
 /// Why a client fares badly: a code, one or two sentences, and what ends it.
@@ -70,7 +70,8 @@ impl Case<'_> {
                 .map(|resource| printable(&resource)),
             ..Place::default()
         };
-        Some(Finding { severity, code: diagnosis.code, place, why: diagnosis.why, fixes: diagnosis.fixes })
+        let Diagnosis { code, why, fixes, .. } = diagnosis;
+        Some(Finding { severity, code, place, why: printable(&why), fixes })
     }
 
     /// An AuthorizationPolicy, which comes too late to keep the greeting from whom it refuses.
@@ -114,7 +115,7 @@ impl Case<'_> {
             severity,
         };
         let port = self.to.port;
-        if filter_kind(self.dump, wait) == Some(Kind::ProxyProtocol) {
+        if wait.kind == Kind::ProxyProtocol {
             return self.waits_for_header(journey, wait, &ends);
         }
         if self.is_istio_inbound() {
@@ -122,11 +123,27 @@ impl Case<'_> {
         }
         if self.to.side == Side::Outbound && self.is_istio() {
             if redirected(self.dump, Side::Outbound) == Some(wait.listener) {
+                let by_istio = wait.kind == Kind::HttpInspector;
+                let from = if by_istio {
+                    "Istio puts it there with outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS"
+                } else {
+                    "some EnvoyFilter has put it there: take it away"
+                };
                 let why = format!(
-                    "The listener {name}, which takes every connection of the pod's, has {filter} (Istio puts it there with \
-                     outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS). It"
+                    "The listener {name}, which takes every connection of the pod's, has {filter} ({from}). It"
                 );
-                return base(why, "outbound-inspector", vec![self.workload.dynamic_dns(port)]);
+                let mut diagnosis = base(
+                    why,
+                    "outbound-inspector",
+                    by_istio.then(|| self.workload.dynamic_dns(port)).into_iter().collect(),
+                );
+                if wait.listener.continue_on_listener_filters_timeout && journey.chain.is_some() {
+                    diagnosis.why.push_str(
+                        " The time-out also skips original_dst, so that the connection goes nowhere but to the listener's \
+                         own port.",
+                    );
+                }
+                return diagnosis;
             }
             if wait.listener.addresses().any(|address| address.ip().is_unspecified()) {
                 let why = format!(
@@ -189,7 +206,12 @@ impl Case<'_> {
                      greeting, for ever.",
                     printable(short(filter))
                 ),
-                journey.listeners.last().map(|last| self.declared_tcp(journey, last)).unwrap_or_default(),
+                journey
+                    .listeners
+                    .last()
+                    .filter(|_| self.is_istio() && self.to.side == Side::Outbound)
+                    .map(|last| self.declared_tcp(journey, last))
+                    .unwrap_or_default(),
             ),
             Cause::NoConfiguration(name) => (
                 "extension-missing",
@@ -309,33 +331,26 @@ fn consequence(journey: &Journey, wait: &Wait) -> (Severity, String) {
 /// A Service's port that a listener passes bytes on to.
 fn journey_service(listener: &Listener, dump: &Dump) -> Option<ServicePort> {
     let filters = listener.chains().flat_map(|chain| &chain.filters);
-    let clusters = filters.filter_map(|filter| match super::simulate::configured(dump, filter) {
-        super::simulate::Configured::Here(any) => any.body().get("cluster")?.as_str(),
-        _ => None,
+    let clusters = filters.filter_map(|filter| match configured(dump, filter) {
+        Configured::Here(any) => any.body().get("cluster")?.as_str(),
+        Configured::Elsewhere | Configured::Missing => None,
     });
     clusters.filter_map(ServicePort::of_cluster).next()
 }
 
-fn filter_kind(dump: &Dump, wait: &Wait) -> Option<Kind> {
-    let filter = wait.listener.listener_filters.iter().find(|filter| filter.name == wait.filter)?;
-    Some(kind(filter, dump).0)
-}
-
 /// The filter with the port left out of it; `None` where its name is none to write into YAML.
 fn disabled(wait: &Wait, port: u16) -> Option<Fix> {
-    if ![&wait.filter, &wait.kind].into_iter().all(|name| fix::is_name(name)) {
-        return None;
-    }
+    let Wait { filter, message, .. } = wait;
+    let config = format!("  typed_config: {{\"@type\": type.googleapis.com/{message}}}\n");
+    let config = if message.is_empty() { String::new() } else { config };
     let end = u32::from(port).saturating_add(1);
-    let yaml = format!(
-        "listener_filters:\n- name: {}\n  typed_config: {{\"@type\": type.googleapis.com/{}}}\n  filter_disabled: \
-         {{destination_port_range: {{start: {port}, end: {end}}}}}\n",
-        wait.filter, wait.kind
-    );
+    let range = format!("{{destination_port_range: {{start: {port}, end: {end}}}}}");
+    let yaml = format!("listener_filters:\n- name: {filter}\n{config}  filter_disabled: {range}\n");
     let what = format!(
         "port {port} left out of the inspection; on a port of MySQL's alone, no listener filter at all"
     );
-    Some(Fix { what, from: vec!["envoy/port-range.yaml"], yaml })
+    let plain = fix::is_name(filter) && (message.is_empty() || fix::is_name(message));
+    plain.then(|| Fix { what, from: vec!["envoy/port-range.yaml"], yaml })
 }
 
 /// A listener, for people.

@@ -9,6 +9,9 @@ use super::fix::ServicePort;
 use super::simulate::{Client, Journey, Kind, Wait, kind};
 use crate::findings::Severity;
 
+const HTTP_CONNECTION_MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
 /// What the chains of a port tell of it.
 struct Port {
     /// A Service has it.
@@ -17,8 +20,8 @@ struct Port {
     mtls: bool,
     /// And without.
     plain: bool,
-    /// Envoy finds out whether plain text is HTTP.
-    sniffed: bool,
+    /// Envoy takes some of it, or all, for HTTP.
+    http: bool,
 }
 
 impl Port {
@@ -37,9 +40,8 @@ impl Port {
             declared: !names_unknown,
             mtls: chains.iter().any(|chain| chain.terminates_tls()),
             plain: chains.iter().any(|chain| chain.filter_chain_match.transport_protocol != "tls"),
-            sniffed: chains.iter().any(|chain| {
-                let protocols = &chain.filter_chain_match.application_protocols;
-                protocols.iter().any(|name| name == "http/1.1" || name == "h2c")
+            http: chains.iter().flat_map(|chain| &chain.filters).any(|filter| {
+                filter.typed_config.as_ref().is_some_and(|config| config.kind() == HTTP_CONNECTION_MANAGER)
             }),
         }
     }
@@ -58,7 +60,7 @@ impl Case<'_> {
         let port = Port::of(wait.listener, number);
         let filter = short(&wait.filter);
         let mut fixes = vec![match self.own_service() {
-            Some(service) if port.declared && port.sniffed => {
+            Some(service) if port.declared && port.http => {
                 self.workload.declared(&service, number, port.mtls)
             }
             _ if port.declared => self.workload.peer_authentication(number),

@@ -72,7 +72,7 @@ pub(super) fn run<'d>(
         }
         let timeout = listener.timeout();
         let name = if filter.name.is_empty() { message.clone() } else { filter.name.clone() };
-        journey.waits.push(Wait { listener, filter: name, kind: message, timeout });
+        journey.waits.push(Wait { listener, filter: name, kind, message, timeout });
         let Some(timeout) = timeout else { return Err(Outcome::Hang(Cause::ListenerFilter)) };
         journey.after = journey.after.saturating_add(timeout);
         if !listener.continue_on_listener_filters_timeout {

@@ -75,8 +75,9 @@ pub(super) enum Cause {
 pub(super) struct Wait<'d> {
     pub(super) listener: &'d Listener,
     pub(super) filter: String,
+    pub(super) kind: Kind,
     /// The message its configuration is.
-    pub(super) kind: String,
+    pub(super) message: String,
     /// `None`: for ever.
     pub(super) timeout: Option<Duration>,
 }
