@@ -32,6 +32,7 @@ pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
             found.extend(here);
         }
     }
+    findings.extend(pending(dump));
     if found.is_empty() {
         return findings;
     }
@@ -81,25 +82,28 @@ fn in_chain<'d>(
     chain.filters.iter().filter_map(of).collect()
 }
 
+/// Filters of ours whose module is still to come, each once.
+fn pending(dump: &Dump) -> Vec<Finding> {
+    let Some(come) = &dump.extensions else { return Vec::new() };
+    let filters = dump.listeners.iter().flat_map(Listener::chains).flat_map(|chain| &chain.filters);
+    let stands_in = |filter: &&Filter| {
+        filter.name.to_ascii_lowercase().contains("firstword")
+            && filter.config_discovery.is_some()
+            && !come.contains_key(&filter.name)
+            && matches!(configured(dump, filter), Configured::Here(_))
+    };
+    let names: BTreeSet<_> = filters.filter(stands_in).map(|filter| &filter.name).collect();
+    let of = |name: &String| {
+        let place = Place { filter: Some(printable(name)), ..Place::default() };
+        let why = "The filter's configuration has not come; its default_config stands in, so that traffic passes unseen.";
+        finding(Severity::Info, "extension-pending", &place, why.to_owned(), Vec::new())
+    };
+    names.into_iter().map(of).collect()
+}
+
 /// What is wrong with where it stands.
 fn arrangement(dump: &Dump, chain: &FilterChain, here: &[Found]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for filter in &chain.filters {
-        // It names a chain's filter of ours whose module is still to come.
-        if !filter.name.to_ascii_lowercase().contains("firstword") || filter.config_discovery.is_none() {
-            continue;
-        }
-        let stands_in = dump.extensions.as_ref().is_some_and(|come| !come.contains_key(&filter.name));
-        if stands_in && matches!(configured(dump, filter), Configured::Here(_)) {
-            let place = Place {
-                chain: Some(printable(&chain.name)).filter(|name| !name.is_empty()),
-                filter: Some(printable(&filter.name)),
-                ..Place::default()
-            };
-            let why = "The filter's configuration has not come; its default_config stands in, so that traffic passes unseen.";
-            findings.push(finding(Severity::Info, "extension-pending", &place, why.to_owned(), Vec::new()));
-        }
-    }
     let Some(first) = here.first() else { return findings };
     if here.len() > 1 {
         let why = format!(

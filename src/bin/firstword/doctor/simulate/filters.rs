@@ -11,7 +11,7 @@ use super::super::envoy::chain::FilterChain;
 use super::super::envoy::dump::Dump;
 use super::super::envoy::filter::{Any, Filter};
 use super::super::envoy::listener::Direction;
-use super::super::plugin;
+use super::super::plugin::Plugin;
 use super::{Cause, Client, Journey, Outcome, Socket, Unread};
 
 /// Network filters that end a chain and wait for a request.
@@ -46,12 +46,6 @@ pub(in super::super) fn configured<'d>(dump: &'d Dump, filter: &'d Filter) -> Co
         None if dump.extensions.is_some() => Configured::Missing,
         None => Configured::Elsewhere,
     }
-}
-
-/// Firstword, where a chain has it: what it does with the client's first bytes.
-struct Firstword {
-    /// Waits for a header before the server is connected to, for so long.
-    waits: Option<Duration>,
 }
 
 pub(super) fn run<'d>(
@@ -91,32 +85,29 @@ pub(super) fn run<'d>(
         if config.kind() == TCP_PROXY {
             return tcp_proxy(journey, dump, config.body(), before_connect, socket, to);
         }
-        if let Some(firstword) = firstword(journey, filter, config, socket, to) {
-            before_connect = firstword.waits.or(before_connect);
-            if firstword.waits.is_none() && socket.unread == Unread::ProxyHeader {
-                socket.unread = Unread::Nothing;
-            }
-        }
+        before_connect = waits_for_header(journey, filter, config, socket, to).or(before_connect);
     }
     Outcome::Unknown("no filter of the chain is known to connect to a server".to_owned())
 }
 
-/// What Firstword does with this connection, if the filter is one.
-fn firstword(
+/// How long Firstword, if the filter is one, keeps `tcp_proxy` from connecting until a PROXY header has come.
+fn waits_for_header(
     journey: &Journey,
     filter: &Filter,
     config: &Any,
     socket: &Socket,
     to: &Destination,
-) -> Option<Firstword> {
-    let plugin = plugin::Plugin::of(&filter.name, config)?;
-    let parsed = plugin.config()?;
-    let inbound = journey.listeners.last().is_some_and(|last| last.traffic_direction == Direction::Inbound);
-    let direction = if inbound { event::Direction::Inbound } else { event::Direction::Outbound };
+) -> Option<Duration> {
+    let plugin = Plugin::of(&filter.name, config)?;
+    let parsed = plugin.config().filter(|parsed| parsed.mode == Mode::Active)?;
+    let direction = match journey.listeners.last()?.traffic_direction {
+        Direction::Inbound => event::Direction::Inbound,
+        Direction::Outbound => event::Direction::Outbound,
+        Direction::Unspecified => event::Direction::Unspecified,
+    };
     let policy = parsed.policy(Some(socket.local.port()), Some(to.address().ip()), direction);
-    let receive = policy.proxy_protocol.receive.as_ref().filter(|_| parsed.mode == Mode::Active);
-    let waits = receive.filter(|receive| receive.need == Need::BeforeConnect).map(|receive| receive.timeout);
-    Some(Firstword { waits })
+    let receive = policy.proxy_protocol.receive.as_ref()?;
+    (receive.need == Need::BeforeConnect).then_some(receive.timeout)
 }
 
 fn tcp_proxy<'d>(
@@ -135,11 +126,9 @@ fn tcp_proxy<'d>(
             return Outcome::Closed(if has_header { Cause::NoEarlyData } else { Cause::NoHeader });
         }
     }
-    match body.get("upstream_connect_mode").and_then(Value::as_str) {
-        Some("ON_DOWNSTREAM_DATA") if socket.unread == Unread::Nothing => {
-            return Outcome::Hang(Cause::Filter("envoy.filters.network.tcp_proxy".to_owned()));
-        }
-        Some("ON_DOWNSTREAM_TLS_HANDSHAKE") | None | Some(_) => {}
+    let on_data = body.get("upstream_connect_mode").and_then(Value::as_str) == Some("ON_DOWNSTREAM_DATA");
+    if on_data && socket.unread == Unread::Nothing {
+        return Outcome::Hang(Cause::Filter("envoy.filters.network.tcp_proxy".to_owned()));
     }
     let weighted = || body.get("weighted_clusters")?.get("clusters")?.get(0)?.get("name")?.as_str();
     let Some(name) = body.get("cluster").and_then(Value::as_str).or_else(weighted) else {
