@@ -358,6 +358,13 @@ fn what_envoy_filters_of_others_put_into_a_sidecar() {
     let filters = json!([inspector("original_dst"), inspector("proxy_protocol")]);
     let (_, said) = json_of(&arguments, &virtual_outbound(filters, json!({})));
     assert!(codes(&said).contains(&"warning proxy-protocol-after-original-dst".to_owned()), "{said:#}");
+    // What Istio made it from is said.
+    let config = json!({"filter_metadata": {"istio": {"config": "/apis/networking.istio.io/v1/namespaces/db/virtual-service/x"}}});
+    let (_, said) = json_of(
+        &arguments,
+        &virtual_outbound(json!([inspector("http_inspector")]), json!({"metadata": config})),
+    );
+    assert_eq!(said["findings"][0]["where"]["resource"], "networking.istio.io/v1 virtual-service db/x");
     // Text that others wrote does not reach a terminal, or YAML, as it is.
     let mut hostile =
         bootstrap(&[listener(&json!({"listener_filters": [{"name": "x\u{1b}]0;\n_inspector"}]}))]);

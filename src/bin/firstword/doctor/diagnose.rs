@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::destination::{Because, Destination, Side, redirected};
 use super::envoy::dump::Dump;
 use super::envoy::filter::Filter;
@@ -146,8 +148,11 @@ impl Case<'_> {
                 return diagnosis;
             }
             if wait.listener.addresses().any(|address| address.ip().is_unspecified()) {
+                let services = http_services(self.dump, port);
+                let who =
+                    if services.is_empty() { "Some HTTP Service".to_owned() } else { services.join(", ") };
                 let why = format!(
-                    "Some HTTP Service has port {port}, so that the listener {name} takes connections to every address on it \
+                    "{who} has port {port} as HTTP, so that the listener {name} takes connections to every address on it \
                      that has no listener of its own. Its {filter}"
                 );
                 return base(why, "port-conflict", self.own_listener());
@@ -336,6 +341,26 @@ fn journey_service(listener: &Listener, dump: &Dump) -> Option<ServicePort> {
         Configured::Elsewhere | Configured::Missing => None,
     });
     clusters.filter_map(ServicePort::of_cluster).next()
+}
+
+/// The Services with this port whose bytes are not just passed on, a few of them.
+fn http_services(dump: &Dump, port: u16) -> Vec<String> {
+    let prefix = format!("outbound|{port}|");
+    let chains = || dump.listeners.iter().flat_map(Listener::chains);
+    let is_passed_on = |cluster: &str| {
+        let mut filters =
+            chains().flat_map(|chain| &chain.filters).filter_map(|filter| filter.typed_config.as_ref());
+        filters.any(|config| config.body().get("cluster").and_then(Value::as_str) == Some(cluster))
+    };
+    let names = dump.clusters.iter().flat_map(|clusters| clusters.keys());
+    let services = names.filter(|name| name.starts_with(&prefix) && !is_passed_on(name)).map(|name| {
+        let host = name.rsplit('|').next().unwrap_or_default();
+        ServicePort::of_cluster(name).map_or_else(
+            || host.to_owned(),
+            |service| format!("Service {}/{}", service.namespace, service.name),
+        )
+    });
+    services.take(3).collect()
 }
 
 /// The filter with the port left out of it; `None` where its name is none to write into YAML.
