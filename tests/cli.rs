@@ -250,6 +250,24 @@ fn nothing_to_check() {
 }
 
 #[test]
+fn problems_as_json_are_findings() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("wrong.json"), r#"{"mode": 1}"#).unwrap();
+    let (code, said, problems) =
+        run(&["check-config", "-o", "json", "wrong.json", "none.json"], Vec::new(), directory.path());
+    assert_eq!((code, problems.as_str()), (2, ""));
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let why = said["findings"][1]["why"].clone();
+    assert!(why.as_str().unwrap().starts_with("cannot read it: No such file"), "{why}");
+    let expected = serde_json::json!({"format": 1, "configurations": 1, "findings": [
+        {"severity": "error", "code": "configuration", "where": {"file": "wrong.json", "path": "$.mode"},
+         "why": "expected \"active\", \"observe\" or \"off\", found 1"},
+        {"severity": "error", "code": "unusable-file", "where": {"file": "none.json"}, "why": why},
+    ]});
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn malformed_input_is_refused_and_ends() {
     let aliases: String =
         (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}, *a{0}, *a{0}]\n", n - 1)).collect();

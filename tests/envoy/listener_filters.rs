@@ -40,6 +40,35 @@ fn silent_client(filter: &Option<Value>, timeout: Duration, go_on: bool) -> &'st
         listener["listener_filters_timeout"] = json!(format!("{}s", timeout.as_secs()));
         listener["continue_on_listener_filters_timeout"] = json!(go_on);
     }));
+    let seen = watch(&server, &envoy, timeout);
+    assert_diagnosed(&envoy, seen);
+    seen
+}
+
+/// `firstword doctor` says the same of the running Envoy.
+#[cfg(feature = "cli")]
+fn assert_diagnosed(envoy: &Envoy, seen: &str) {
+    let (admin, to) = (envoy.admin_addr().to_string(), envoy.listener_addr(MYSQL).to_string());
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_firstword"))
+        .args(["doctor", &admin, "--dest", &to, "-o", "json"])
+        .output()
+        .expect("firstword");
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let expected = match said["destinations"][0]["clients"][0]["verdict"].as_str() {
+        Some("greeting") => "greeting at once",
+        Some("delayed") => "greeting when the timeout ends",
+        Some("closed") => "closed when the timeout ends",
+        Some("hang") => "hangs for ever",
+        other => panic!("{other:?}: {said:#}"),
+    };
+    assert_eq!(expected, seen, "{said:#}");
+}
+
+#[cfg(not(feature = "cli"))]
+fn assert_diagnosed(_: &Envoy, _: &str) {}
+
+fn watch(server: &Server, envoy: &Envoy, timeout: Duration) -> &'static str {
     let begin = Instant::now();
     let mut client = Peer::connect(envoy.listener_addr(MYSQL));
     let mut seen_waiting = 0;

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde_json::Value;
+
 use crate::manifests;
 use crate::pilot::mesh::{Mesh, OutboundPolicy, Port, Protocol, Proxy, Service};
 use crate::pilot::resource::{Resource, parse};
@@ -148,6 +150,15 @@ impl Case {
                 Proxy { namespace: "istio-system".into(), labels, address, gateway: true }
             }
         }
+    }
+
+    /// The annotations of the proxy's pod: those that the shipped component puts there, and what the case is about.
+    pub fn annotations(&self) -> Value {
+        let mut annotations = manifests::annotations();
+        if matches!(&self.clients, Clients::Outbound(of) if of.excluded) {
+            annotations["traffic.sidecar.istio.io/excludeOutboundIPRanges"] = format!("{DATABASE}/32").into();
+        }
+        annotations
     }
 
     /// An HTTP Service in one namespace, a database in another, whose pod may be the proxy's.

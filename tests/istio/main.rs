@@ -15,6 +15,10 @@
 
 mod applier;
 mod cases;
+#[cfg(feature = "cli")]
+mod doctor;
+#[cfg(all(feature = "cli", feature = "netns"))]
+mod fixes;
 mod istiod;
 #[cfg(feature = "netns")]
 mod lab;

@@ -77,6 +77,7 @@ fn the_api_server_would_take_each() {
         "EnvoyFilter",
         "Gateway",
         "PeerAuthentication",
+        "Service",
         "ServiceEntry",
         "Sidecar",
         "VirtualService",

@@ -19,11 +19,12 @@ use crate::lab::namespace::Namespace;
 use crate::lab::pod::{PLAIN, Pod, Running, start};
 use crate::lab::probe::{Http, SILENCE, Seen, client, client_with, known_as, listen, request};
 use crate::lab::world::{FIRST_CLIENT_PORT, World, database, pod_address};
-use crate::manifests;
 use crate::support::wait_for;
 
 /// How many cases run at once: most of their time they wait.
-const PODS: u8 = 6;
+pub const PODS: u8 = 6;
+/// Further ones, for what runs beside them.
+pub const PODS_FOR_FIXES: u8 = 3;
 /// How many connections a median is of.
 const CONNECTIONS: usize = 9;
 /// How much longer than three times as long as plain `tcp_proxy` a greeting may take: two busy cores are no stopwatch.
@@ -31,11 +32,11 @@ const SLACK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The world of all tests that run now. It ends with the last of them, for a static would leave its files behind.
-fn world() -> Arc<World> {
+pub fn world() -> Arc<World> {
     static WORLD: Mutex<Weak<World>> = Mutex::new(Weak::new());
     let mut current = WORLD.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     current.upgrade().unwrap_or_else(|| {
-        let world = Arc::new(World::new(PODS + 1));
+        let world = Arc::new(World::new(PODS + 1 + PODS_FOR_FIXES));
         *current = Arc::downgrade(&world);
         world
     })
@@ -118,6 +119,20 @@ fn each_case_fares_as_it_should() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
 }
 
+/// What `firstword doctor` says, asked in the pod with Envoy's admin interface, is what was seen of each kind of client.
+#[cfg(feature = "cli")]
+fn assert_diagnosed(pod: &Pod, running: &Running, case: &Case) {
+    let admin = pod.namespace.enter(|| running.envoy.admin_addr()).to_string();
+    for to in case.destinations(pod_address(pod.number)) {
+        let mut inside = pod.namespace.command();
+        inside.arg(crate::doctor::program());
+        case.assert_verdicts(&crate::doctor::doctor(inside, &admin, to, b""));
+    }
+}
+
+#[cfg(not(feature = "cli"))]
+fn assert_diagnosed(_: &Pod, _: &Running, _: &Case) {}
+
 fn run(world: &World, pod: &Pod, case: &Case) -> Outcome {
     match &case.clients {
         Clients::Outbound(of) => outbound(world, pod, case, of),
@@ -131,7 +146,7 @@ fn run(world: &World, pod: &Pod, case: &Case) -> Outcome {
 
 fn outbound(world: &World, pod: &Pod, case: &Case, of: &Outbound) -> Outcome {
     pod.redirect(if of.excluded { &[DATABASE] } else { &[] });
-    let running = start_case(world, pod, case, &manifests::annotations(), (DATABASE, PORT).into());
+    let running = start_case(world, pod, case, &case.annotations(), (DATABASE, PORT).into());
     // Before, after and beside those who may hang.
     let http = of.http.inspect(|expected| assert_http(&pod.namespace, *expected));
     let mut tries = 0;
@@ -147,6 +162,7 @@ fn outbound(world: &World, pod: &Pod, case: &Case, of: &Outbound) -> Outcome {
     }
     of.http.inspect(|expected| assert_http(&pod.namespace, *expected));
     assert_counted(pod, &running, case, "outbound", tries);
+    assert_diagnosed(pod, &running, case);
     Outcome { plain: clients[0].1, clients: vec![Some(clients[0].0)], http }
 }
 
@@ -154,8 +170,7 @@ fn inbound(world: &World, pod: &Pod, case: &Case, plain: Expected, mtls: Option<
     pod.redirect(&[]);
     let own = pod_address(pod.number);
     let server = database(&pod.namespace, world.files(), MYSQL_PORT);
-    let running =
-        start_case(world, pod, case, &manifests::annotations(), (Ipv4Addr::LOCALHOST, MYSQL_PORT).into());
+    let running = start_case(world, pod, case, &case.annotations(), (Ipv4Addr::LOCALHOST, MYSQL_PORT).into());
     let mut tries = 0;
     let mut expect = |to: SocketAddr, expected| {
         Watch { client: &world.namespace, pod, to, first: b"" }.expect(expected, &running, &mut tries)
@@ -164,6 +179,7 @@ fn inbound(world: &World, pod: &Pod, case: &Case, plain: Expected, mtls: Option<
     let client_sidecar = (Ipv4Addr::LOCALHOST, FIRST_CLIENT_PORT + u16::from(pod.number)).into();
     let by_mtls = mtls.map(|expected| expect(client_sidecar, expected).0);
     assert_counted(pod, &running, case, "inbound", tries);
+    assert_diagnosed(pod, &running, case);
     drop(running);
     drop(server);
     Outcome { clients: vec![Some(seen), by_mtls], plain: baseline, http: None }
@@ -171,18 +187,21 @@ fn inbound(world: &World, pod: &Pod, case: &Case, plain: Expected, mtls: Option<
 
 fn gateway(world: &World, pod: &Pod, case: &Case, expected: Expected) -> Outcome {
     pod.no_redirect();
-    let running = start_case(world, pod, case, &manifests::annotations(), (DATABASE, PORT).into());
+    let running = start_case(world, pod, case, &case.annotations(), (DATABASE, PORT).into());
     let mut tries = 0;
     let to = (pod_address(pod.number), MYSQL_PORT).into();
     let watch = Watch { client: &world.namespace, pod, to, first: b"" };
     let (seen, plain) = watch.expect(expected, &running, &mut tries);
     assert_counted(pod, &running, case, "outbound", tries);
+    assert_diagnosed(pod, &running, case);
     Outcome { clients: vec![Some(seen)], plain, http: None }
 }
 
+/// What such a load balancer sends.
+pub const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
+
 /// Who comes through a load balancer that sends PROXY headers, in front of a database's pod or of a gateway.
 fn proxied(world: &World, pod: &Pod, case: &Case, gateway: bool, expected: [Option<Expected>; 3]) -> Outcome {
-    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
     let server = (!gateway).then(|| {
         pod.redirect(&[]);
         database(&pod.namespace, world.files(), MYSQL_PORT)
@@ -194,7 +213,7 @@ fn proxied(world: &World, pod: &Pod, case: &Case, gateway: bool, expected: [Opti
             (DATABASE, PORT).into()
         }
     };
-    let running = start_case(world, pod, case, &manifests::annotations(), plain);
+    let running = start_case(world, pod, case, &case.annotations(), plain);
     let own = SocketAddr::from((pod_address(pod.number), MYSQL_PORT));
     let sidecar = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_CLIENT_PORT + u16::from(pod.number)));
     let mut tries = 0;
@@ -216,24 +235,25 @@ fn proxied(world: &World, pod: &Pod, case: &Case, gateway: bool, expected: [Opti
         tries += 2;
     }
     assert_counted(pod, &running, case, if gateway { "outbound" } else { "inbound" }, tries);
+    assert_diagnosed(pod, &running, case);
     drop(running);
     drop(server);
     Outcome { clients, plain: baseline, http: None }
 }
 
 /// A client somewhere that connects to a database through the pod's proxy.
-struct Watch<'w> {
-    client: &'w Namespace,
-    pod: &'w Pod,
-    to: SocketAddr,
+pub struct Watch<'w> {
+    pub client: &'w Namespace,
+    pub pod: &'w Pod,
+    pub to: SocketAddr,
     /// What it sends first.
-    first: &'static [u8],
+    pub first: &'static [u8],
 }
 
 impl Watch<'_> {
     /// What was seen, which is what was expected, and the median of plain `tcp_proxy`. Counts the connections on which the
     /// server spoke.
-    fn expect(&self, expected: Expected, running: &Running, spoke: &mut u32) -> (Measured, Duration) {
+    pub fn expect(&self, expected: Expected, running: &Running, spoke: &mut u32) -> (Measured, Duration) {
         let plain = || match self.pod.namespace.enter(|| listen(PLAIN, b"", false)) {
             Seen::Greeting(after) => after,
             other => panic!("tcp_proxy alone: {other:?}"),

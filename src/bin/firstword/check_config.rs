@@ -5,6 +5,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde_json::json;
+
+use crate::findings::{Finding, Format, Place, Severity};
 use crate::wasm_filter::{WasmFilter, check};
 use crate::{documents, find};
 
@@ -22,6 +25,9 @@ pub(crate) struct Arguments {
     /// The files to check; "-" is the standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Text for people or JSON for programs
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
 }
 
 const HELP: &str = r#"Exit status:
@@ -33,7 +39,13 @@ Examples:
   firstword check-config firstword.json
   firstword check-config envoy/*.yaml istio/*.yaml
   kubectl get envoyfilters,wasmplugins -A -o yaml | firstword check-config -
-  echo '{"rules": [{"match": {"ports": [3306]}, "protocol": "mysql"}]}' | firstword check-config -"#;
+  echo '{"rules": [{"match": {"ports": [3306]}, "protocol": "mysql"}]}' | firstword check-config -
+
+JSON: an object with
+  format         1; another number where a field has changed its meaning
+  configurations how many were found
+  findings       as those of "firstword doctor": [{severity, code, where: {file, filter, path}, why}], where filter is the place
+                 of the configuration in the file and path the one in it. The codes are configuration and unusable-file."#;
 
 /// The exit status of one file; the largest is that of the command.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,21 +55,33 @@ enum Outcome {
     Unusable = 2,
 }
 
-/// What is said: results go to the standard output, problems to the standard error.
+/// What is said: results go to the standard output, problems to the standard error; as JSON, all to the standard output.
 #[derive(Default)]
 struct Report {
     results: String,
     problems: String,
+    findings: Vec<Finding>,
+    configurations: usize,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let mut outcome = Outcome::Right;
+    let mut all = Report::default();
     for file in &arguments.files {
         let mut report = Report::default();
         outcome = outcome.max(check_file(file, &mut report));
-        // A reader that went away is no reason to fail, let alone to panic.
-        let _ = io::stdout().write_all(report.results.as_bytes());
-        let _ = io::stderr().write_all(report.problems.as_bytes());
+        if arguments.output == Format::Text {
+            // A reader that went away is no reason to fail, let alone to panic.
+            let _ = io::stdout().write_all(report.results.as_bytes());
+            let _ = io::stderr().write_all(report.problems.as_bytes());
+        }
+        all.findings.append(&mut report.findings);
+        all.configurations = all.configurations.saturating_add(report.configurations);
+    }
+    if arguments.output == Format::Json {
+        let Report { configurations, findings, .. } = all;
+        let report = json!({"format": 1, "configurations": configurations, "findings": findings});
+        let _ = writeln!(io::stdout(), "{report}");
     }
     ExitCode::from(outcome as u8)
 }
@@ -68,6 +92,11 @@ fn check_file(path: &Path, report: &mut Report) -> Outcome {
         Ok(configurations) => report.add(&file, &configurations),
         Err(problem) => {
             report.problem(&format!("{file}: {problem}"));
+            report.find(
+                "unusable-file",
+                Place { file: Some(file.into_owned()), ..Place::default() },
+                &problem,
+            );
             Outcome::Unusable
         }
     }
@@ -81,7 +110,8 @@ struct Configuration {
 
 fn configurations(bytes: &[u8], report: &mut Report, file: &str) -> Result<Vec<Configuration>, String> {
     let is_object = bytes.trim_ascii_start().starts_with(b"{");
-    let alone = || Ok(vec![Configuration { place: None, problems: check(bytes) }]);
+    let problems = || check(bytes).err().unwrap_or_default();
+    let alone = || Ok(vec![Configuration { place: None, problems: problems() }]);
     if bytes.trim_ascii().is_empty() {
         return alone();
     }
@@ -119,9 +149,20 @@ fn configurations(bytes: &[u8], report: &mut Report, file: &str) -> Result<Vec<C
 impl Report {
     fn add(&mut self, file: &str, configurations: &[Configuration]) -> Outcome {
         let count = configurations.len();
+        self.configurations = count;
         self.result(&format!("{file}: found {count} configuration{}", plural(count)));
         let mut outcome = Outcome::Right;
         for Configuration { place, problems } in configurations {
+            for problem in problems {
+                let (path, why) = problem.split_once(": ").unwrap_or(("$", problem));
+                let at = Place {
+                    file: Some(file.to_owned()),
+                    filter: place.clone(),
+                    path: Some(path.to_owned()),
+                    ..Place::default()
+                };
+                self.find("configuration", at, why);
+            }
             let place = place.as_ref().map_or_else(|| file.to_owned(), |place| format!("{file}: {place}"));
             if problems.is_empty() {
                 self.result(&format!("ok: {place}"));
@@ -135,6 +176,11 @@ impl Report {
             }
         }
         outcome
+    }
+
+    fn find(&mut self, code: &'static str, place: Place, why: &str) {
+        let (severity, fixes) = (Severity::Error, Vec::new());
+        self.findings.push(Finding { severity, code, place, why: why.to_owned(), fixes });
     }
 
     fn result(&mut self, line: &str) {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The largest file read, in bytes: a configuration dump of a large mesh is smaller.
-const MAX_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
 
 /// How many brackets may be open. YAML's reader needs time in the square of it before it refuses it for its depth.
 const MAX_OPEN_BRACKETS: usize = 10_000;

@@ -1,8 +1,10 @@
 //! `firstword`: the native command line.
 
 mod check_config;
+mod doctor;
 mod documents;
 mod find;
+mod findings;
 mod wasm_filter;
 
 use std::process::ExitCode;
@@ -20,10 +22,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     CheckConfig(check_config::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct WasmFilter {
     pub(crate) named: bool,
     /// What is wrong, one line each. A path from `$` is one in the configuration.
     pub(crate) problems: Vec<String>,
+    /// The configuration, if it is right.
+    pub(crate) config: Option<Config>,
 }
 
 const NETWORK_FILTER: &str = "envoy.extensions.filters.network.wasm.v3.Wasm";
@@ -35,17 +37,18 @@ impl WasmFilter {
         }
         let named =
             name.is_some_and(is_ours) || NAMES.iter().any(|path| text(body, path).is_some_and(is_ours));
-        let problems = match walk(body, &["config", "configuration"]) {
+        let checked = match walk(body, &["config", "configuration"]) {
             // No other HTTP filter is of interest, and this one cannot work.
             _ if kind == HTTP_FILTER => {
-                vec![format!("expected a network filter, {NETWORK_FILTER}, found {HTTP_FILTER}")]
+                Err(vec![format!("expected a network filter, {NETWORK_FILTER}, found {HTTP_FILTER}")])
             }
             Some(configuration) => of_any(configuration),
             None => check(b""),
         };
+        let (config, problems) = apart(checked);
         // An HTTP filter that is not named so is surely somebody else's, even if it is the only one.
         let at = format!("{at}{place}.config.configuration");
-        (named || kind == NETWORK_FILTER).then_some(Self { at, named, problems })
+        (named || kind == NETWORK_FILTER).then_some(Self { at, named, problems, config })
     }
 
     /// An Istio resource: `WasmPlugin` or `TrafficExtension`. `None` if it is another one.
@@ -65,23 +68,32 @@ impl WasmFilter {
             problems.push(format!("{place}.type: expected \"NETWORK\", found {found}"));
         }
         // Istio turns the Struct it is here into JSON.
-        problems.extend(match get(plugin, "pluginConfig") {
+        let (config, own_problems) = apart(match get(plugin, "pluginConfig") {
             Some(config) => check(config.to_string().as_bytes()),
             None => check(b""),
         });
+        problems.extend(own_problems);
         Some(Self {
             at: format!("{at}.{place}.pluginConfig"),
             named: names.into_iter().flatten().any(is_ours),
             problems,
+            config,
         })
     }
 }
 
+/// A configuration, or what is wrong with it.
+type Checked = Result<Config, Vec<String>>;
+
 /// Checks a configuration as the filter does.
-pub(crate) fn check(json: &[u8]) -> Vec<String> {
-    match Config::parse(json) {
-        Ok(_) => Vec::new(),
-        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+pub(crate) fn check(json: &[u8]) -> Checked {
+    Config::parse(json).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+fn apart(checked: Checked) -> (Option<Config>, Vec<String>) {
+    match checked {
+        Ok(config) => (Some(config), Vec::new()),
+        Err(problems) => (None, problems),
     }
 }
 
@@ -99,7 +111,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Checks the `google.protobuf.Any` in which Envoy has a plugin's configuration.
-fn of_any(any: &Value) -> Vec<String> {
+fn of_any(any: &Value) -> Checked {
     let value = get(any, "value");
     let text = value.and_then(Value::as_str);
     match (get(any, "@type").and_then(type_name), value, text) {
@@ -112,13 +124,13 @@ fn of_any(any: &Value) -> Vec<String> {
         (Some("google.protobuf.BytesValue"), Some(_), Some(text)) => {
             match base64::engine::general_purpose::STANDARD.decode(text) {
                 Ok(bytes) => check(&bytes),
-                Err(error) => vec![format!("value: expected base64, found other text: {error}")],
+                Err(error) => Err(vec![format!("value: expected base64, found other text: {error}")]),
             }
         }
         (Some("google.protobuf.StringValue"), Some(_), None) => {
-            vec!["value: expected the JSON in one string, such as '{\"mode\": \"observe\"}'".to_owned()]
+            Err(vec!["value: expected the JSON in one string, such as '{\"mode\": \"observe\"}'".to_owned()])
         }
-        _ => vec!["@type: expected type.googleapis.com/google.protobuf.StringValue".to_owned()],
+        _ => Err(vec!["@type: expected type.googleapis.com/google.protobuf.StringValue".to_owned()]),
     }
 }
 

@@ -9,7 +9,7 @@ use super::namespace::Namespace;
 use super::world::{World, link};
 use crate::pilot::mesh::{Mesh, Proxy};
 use crate::pilot::resource::Resource;
-use crate::pilot::{agent, bootstrap, xds};
+use crate::pilot::{Xds, agent, bootstrap, xds};
 use crate::support::envoy::Envoy;
 
 const REDIRECT: &str = include_str!("redirect.rules");
@@ -68,10 +68,21 @@ pub fn start(
     annotations: &Value,
     database: SocketAddr,
 ) -> Running {
+    start_with(world, pod, proxy, xds(mesh, proxy, resources), annotations, database)
+}
+
+/// The same with what the proxy is sent.
+pub fn start_with(
+    world: &World,
+    pod: &Pod,
+    proxy: &Proxy,
+    mut xds: Xds,
+    annotations: &Value,
+    database: SocketAddr,
+) -> Running {
     let files = tempfile::Builder::new().prefix("pod-").tempdir_in(world.files()).expect("a directory");
     std::fs::set_permissions(files.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .expect("a directory");
-    let mut xds = xds(mesh, proxy, resources);
     agent::deliver(&mut xds, files.path(), &world.module());
     let address = |of: SocketAddr| json!({"socket_address": {"address": of.ip(), "port_value": of.port()}});
     xds.listeners.push(json!({
@@ -86,6 +97,6 @@ pub fn start(
         "name": "plain", "type": "STATIC",
         "load_assignment": {"cluster_name": "plain", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }));
-    let envoy = world.start_envoy(&pod.namespace, bootstrap::bootstrap(&xds, annotations));
+    let envoy = world.start_envoy(&pod.namespace, bootstrap::bootstrap(&xds, proxy, annotations));
     Running { envoy, _files: files }
 }

@@ -127,6 +127,9 @@ impl Mesh {
     pub fn services_with(&self, proxy: &Proxy, resources: &[Resource]) -> Vec<Service> {
         let entries = of_kind(resources, "ServiceEntry").flat_map(service_entry);
         let mut services: Vec<_> = self.services.iter().cloned().chain(entries).collect();
+        for given in of_kind(resources, "Service") {
+            declare(&mut services, given);
+        }
         let selects = |sidecar: &&Resource| {
             sidecar.namespace == proxy.namespace
                 && sidecar.selects(&proxy.namespace, &proxy.labels, "/workloadSelector/labels")
@@ -149,6 +152,37 @@ impl Mesh {
         services.sort_by(|a, b| a.host.cmp(&b.host));
         services
     }
+}
+
+/// A Service of Kubernetes, or a patch of one that is there: ports go by their numbers.
+fn declare(services: &mut Vec<Service>, given: &Resource) {
+    let spec = given.spec();
+    let host = format!("{}.{}.svc.cluster.local", given.name, given.namespace);
+    let ports = spec["ports"].as_array().expect("ports").iter().map(|port| {
+        let number = |key: &str| port[key].as_u64().and_then(|port| u16::try_from(port).ok());
+        let protocol = Protocol::parse(port["appProtocol"].as_str().unwrap_or_default());
+        (number("port").expect("a port"), number("targetPort"), protocol)
+    });
+    if let Some(service) = services.iter_mut().find(|service| service.host == host) {
+        for (number, target, protocol) in ports {
+            let port =
+                service.ports.iter_mut().find(|port| port.number == number).expect("a port that is there");
+            *port = Port { number, target: target.unwrap_or(port.target), protocol };
+        }
+        return;
+    }
+    let selector = spec["selector"].as_object().expect("a selector").iter();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    services.push(Service {
+        host,
+        namespace: given.namespace.clone(),
+        address: "10.96.0.30".into(),
+        ports: ports
+            .map(|(number, target, protocol)| Port { number, target: target.unwrap_or(number), protocol })
+            .collect(),
+        selector: selector.map(|(key, value)| (key.clone(), text(value))).collect(),
+        endpoints: Vec::new(),
+    });
 }
 
 /// A host of a `Sidecar`: `namespace/host`, either `*`, and `.` for the namespace it is in.

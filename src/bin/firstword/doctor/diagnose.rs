@@ -1,0 +1,389 @@
+//! From what becomes of connections to why, and to what ends it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::destination::{Because, Destination, Side, redirected};
+use super::envoy::dump::Dump;
+use super::envoy::filter::Filter;
+use super::envoy::listener::Listener;
+use super::fix::{self, ServicePort, Workload};
+use super::simulate::{Cause, Client, Configured, Journey, Kind, Outcome, Wait, configured};
+use crate::findings::{Finding, Fix, Place, Severity, printable};
+
+/// Why a client fares badly: a code, one or two sentences, and what ends it.
+pub(super) struct Diagnosis {
+    pub(super) code: &'static str,
+    pub(super) why: String,
+    pub(super) fixes: Vec<Fix>,
+    pub(super) severity: Severity,
+}
+
+/// What there is to say about the clients of one destination.
+pub(super) fn findings(dump: &Dump, to: &Destination, journeys: &[Journey]) -> Vec<Finding> {
+    let case = Case { dump, to, workload: Workload::of(dump) };
+    let mut found: Vec<Finding> = journeys.iter().filter_map(|journey| case.finding(journey)).collect();
+    found.extend(journeys.iter().find_map(|journey| case.authorization(journey)));
+    // What is so for all clients is said once.
+    found.dedup_by(|later, earlier| later.code == earlier.code && later.place == earlier.place);
+    found
+}
+
+/// Connections to one destination.
+pub(super) struct Case<'c> {
+    pub(super) dump: &'c Dump,
+    pub(super) to: &'c Destination,
+    pub(super) workload: Workload,
+}
+
+impl Case<'_> {
+    fn finding(&self, journey: &Journey) -> Option<Finding> {
+        let diagnosis = match (&journey.outcome, journey.waits.last()) {
+            (Outcome::Greeting | Outcome::Bypass(_), None) => return None,
+            (Outcome::Unknown(why), _) => Diagnosis {
+                code: "undecided",
+                why: format!("What becomes of the connection cannot be told: {}.", printable(why)),
+                fixes: Vec::new(),
+                severity: Severity::Info,
+            },
+            (_, Some(wait)) => self.waits(journey, wait),
+            (Outcome::Hang(cause) | Outcome::Closed(cause), None) => self.ends(journey, cause)?,
+        };
+        let mut severity = diagnosis.severity;
+        if self.to.because == Because::PassedOn {
+            // Nothing says that a server speaks first there.
+            severity = Severity::Info;
+        }
+        let wait = journey.waits.last();
+        let listener = wait.map(|wait| wait.listener).or(journey.listeners.last().copied());
+        let chain = journey.chain.filter(|_| wait.is_none());
+        let of_cluster =
+            || self.dump.cluster(journey.cluster.as_deref()?).and_then(|cluster| cluster.metadata.resource());
+        let place = Place {
+            destination: Some(self.to.text()),
+            listener: listener.map(|listener| printable(name(listener))),
+            chain: chain.map(|chain| printable(&chain.name)).filter(|name| !name.is_empty()),
+            filter: wait.map(|wait| printable(&wait.filter)),
+            resource: chain
+                .and_then(|chain| chain.metadata.resource())
+                .or_else(|| listener.and_then(|listener| listener.metadata.resource()))
+                .or_else(of_cluster)
+                .map(|resource| printable(&resource)),
+            ..Place::default()
+        };
+        let Diagnosis { code, why, fixes, .. } = diagnosis;
+        Some(Finding { severity, code, place, why: printable(&why), fixes })
+    }
+
+    /// An AuthorizationPolicy, which comes too late to keep the greeting from whom it refuses.
+    fn authorization(&self, journey: &Journey) -> Option<Finding> {
+        const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
+        let chain = journey.chain.filter(|_| journey.outcome == Outcome::Greeting)?;
+        let refuses = |filter: &&Filter| {
+            let config = filter.typed_config.as_ref().filter(|config| config.kind() == RBAC);
+            config.is_some_and(|config| config.body().get("rules").is_some())
+        };
+        let filter = chain.filters.iter().find(refuses)?;
+        let why = "The filter decides by the client's first bytes, which come after the greeting: who is refused gets the greeting, \
+                   and is closed when it answers.";
+        let place = Place {
+            destination: Some(self.to.text()),
+            listener: journey.listeners.last().map(|listener| printable(name(listener))),
+            chain: Some(printable(&chain.name)).filter(|name| !name.is_empty()),
+            filter: Some(printable(&filter.name)),
+            ..Place::default()
+        };
+        let (severity, code) = (Severity::Info, "rbac-after-greeting");
+        Some(Finding { severity, code, place, why: why.to_owned(), fixes: Vec::new() })
+    }
+
+    /// A listener filter waited.
+    fn waits(&self, journey: &Journey, wait: &Wait) -> Diagnosis {
+        let (severity, ends) = consequence(journey, wait);
+        let who = match journey.client {
+            Client::Silent => "the client waits for the server's greeting",
+            Client::ProxyHeader => {
+                "the client has sent its PROXY header, which was taken away, and waits for the greeting"
+            }
+            Client::Mesh => "the client's sidecar waits too",
+        };
+        let filter = short(&wait.filter);
+        let name = name(wait.listener);
+        let base = |why: String, code, fixes| Diagnosis {
+            code,
+            why: format!("{why} waits for the client's first bytes, and {who}: {ends}."),
+            fixes,
+            severity,
+        };
+        let port = self.to.port;
+        if wait.kind == Kind::ProxyProtocol {
+            return self.waits_for_header(journey, wait, &ends);
+        }
+        if self.is_istio_inbound() {
+            return self.inbound(journey, wait, severity, &format!("{who}: {ends}."));
+        }
+        if self.to.side == Side::Outbound && self.is_istio() {
+            if redirected(self.dump, Side::Outbound) == Some(wait.listener) {
+                let by_istio = wait.kind == Kind::HttpInspector;
+                let from = if by_istio {
+                    "Istio puts it there with outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS"
+                } else {
+                    "some EnvoyFilter has put it there: take it away"
+                };
+                let why = format!(
+                    "The listener {name}, which takes every connection of the pod's, has {filter} ({from}). It"
+                );
+                let mut diagnosis = base(
+                    why,
+                    "outbound-inspector",
+                    by_istio.then(|| self.workload.dynamic_dns(port)).into_iter().collect(),
+                );
+                if wait.listener.continue_on_listener_filters_timeout && journey.chain.is_some() {
+                    diagnosis.why.push_str(
+                        " The time-out also skips original_dst, so that the connection goes nowhere but to the listener's \
+                         own port.",
+                    );
+                }
+                return diagnosis;
+            }
+            if wait.listener.addresses().any(|address| address.ip().is_unspecified()) {
+                let services = http_services(self.dump, port);
+                let who =
+                    if services.is_empty() { "Some HTTP Service".to_owned() } else { services.join(", ") };
+                let why = format!(
+                    "{who} has port {port} as HTTP, so that the listener {name} takes connections to every address on it \
+                     that has no listener of its own. Its {filter}"
+                );
+                return base(why, "port-conflict", self.own_listener());
+            }
+            let why = format!(
+                "The listener {name} is made for a port that declares no protocol, or HTTP and TCP at once. Its {filter}"
+            );
+            return base(why, "undeclared-port", self.declared_tcp(journey, wait.listener));
+        }
+        if self.dump.node.is_gateway() {
+            let why = format!(
+                "The gateway's server on port {port} is one for TLS, or has one beside it. The listener's {filter}"
+            );
+            let service = journey_service(wait.listener, self.dump);
+            return base(why, "gateway-inspector", vec![self.workload.gateway(port, service.as_ref())]);
+        }
+        let other = if journey.listeners.len() > 1 {
+            "A listener of the exact address and without inspectors leaves other connections to the port as they are \
+             (envoy/exact-address.yaml). "
+        } else {
+            ""
+        };
+        let why = format!("{other}The listener {name} has {filter}, which");
+        base(why, "inspector", disabled(wait, port).into_iter().collect())
+    }
+
+    /// Whether the proxy is one of Istio's; of listeners alone their names tell.
+    fn is_istio(&self) -> bool {
+        let names = ["virtualOutbound", "virtualInbound"];
+        self.dump.node.is_of_istio()
+            || self.dump.listeners.iter().any(|listener| names.contains(&listener.name.as_str()))
+    }
+
+    pub(super) fn is_istio_inbound(&self) -> bool {
+        self.to.side == Side::Inbound && redirected(self.dump, Side::Inbound).is_some()
+    }
+
+    /// What becomes of it behind the listener filters.
+    fn ends(&self, journey: &Journey, cause: &Cause) -> Option<Diagnosis> {
+        let port = self.to.port;
+        let (code, severity, why, fixes) = match cause {
+            Cause::ListenerFilter => return None,
+            Cause::Tls => (
+                "tls-first",
+                Severity::Error,
+                "The filter chain terminates TLS: it waits for the client's ClientHello, and the client waits for the server's \
+                 greeting, for ever. A MySQL client begins TLS only after the greeting."
+                    .to_owned(),
+                if self.is_istio_inbound() { vec![self.workload.peer_authentication(port)] } else { Vec::new() },
+            ),
+            Cause::Filter(filter) => (
+                "client-first-filter",
+                Severity::Error,
+                format!(
+                    "The filter chain ends in {}, which waits for the client's request, and the client waits for the server's \
+                     greeting, for ever.",
+                    printable(short(filter))
+                ),
+                journey
+                    .listeners
+                    .last()
+                    .filter(|_| self.is_istio() && self.to.side == Side::Outbound)
+                    .map(|last| self.declared_tcp(journey, last))
+                    .unwrap_or_default(),
+            ),
+            Cause::NoConfiguration(name) => (
+                "extension-missing",
+                Severity::Error,
+                format!(
+                    "The configuration of the filter {} has not come, and there is no default_config to stand in: Envoy closes \
+                     every connection.",
+                    printable(name)
+                ),
+                if name == "istio-system.firstword" {
+                    vec![fix::extension(self.to.ip, port)]
+                } else {
+                    Vec::new()
+                },
+            ),
+            Cause::NoHeader => (
+                "header-required",
+                Severity::Info,
+                "A PROXY header is required here: a client that comes without one is closed, as configured.".to_owned(),
+                Vec::new(),
+            ),
+            Cause::NoEarlyData => (
+                "early-data-missing",
+                Severity::Error,
+                "Firstword has been told to connect after the header (connect: after_header), but tcp_proxy, which has no \
+                 max_early_data_bytes, reads nothing before it has connected: every connection ends after timeout_ms."
+                    .to_owned(),
+                if self.dump.node.is_gateway() { vec![self.workload.receive_at_gateway(port)] } else { Vec::new() },
+            ),
+            Cause::NoChain => (
+                "no-chain",
+                Severity::Error,
+                "No filter chain of the listener is for such a connection: Envoy closes it at once.".to_owned(),
+                Vec::new(),
+            ),
+            Cause::NoEndpoint(name) if name == "BlackHoleCluster" => (
+                "black-hole",
+                Severity::Error,
+                "The mesh passes on only what it knows (outboundTrafficPolicy REGISTRY_ONLY), and this destination it does not \
+                 know: Envoy closes the connection at once."
+                    .to_owned(),
+                self.own_listener(),
+            ),
+            Cause::NoEndpoint(name) => (
+                "no-endpoint",
+                Severity::Error,
+                format!("The cluster {} has no endpoint: Envoy closes the connection at once.", printable(name)),
+                Vec::new(),
+            ),
+            Cause::NoCluster(name) => (
+                "no-cluster",
+                Severity::Error,
+                format!("There is no cluster {}: Envoy closes the connection at once.", printable(name)),
+                Vec::new(),
+            ),
+            Cause::NoListener => (
+                "no-listener",
+                Severity::Error,
+                "No listener takes such a connection, so it does not come to this Envoy, or is refused.".to_owned(),
+                Vec::new(),
+            ),
+        };
+        Some(Diagnosis { code, why, fixes, severity })
+    }
+
+    /// What makes a listener for the address.
+    fn own_listener(&self) -> Vec<Fix> {
+        let port = self.to.port;
+        let of_ip = self.to.ip.map(|ip| {
+            [
+                self.workload.service_entry(ip, port),
+                self.workload.listener_add(ip, port),
+                self.workload.sidecar(),
+            ]
+        });
+        of_ip.into_iter().flatten().chain([self.workload.sniff_timeout(port)]).collect()
+    }
+
+    /// The port declared as TCP where it is one of a Service; else a listener of its own.
+    fn declared_tcp(&self, journey: &Journey, listener: &Listener) -> Vec<Fix> {
+        let of_journey = journey.cluster.as_deref().and_then(ServicePort::of_cluster);
+        match of_journey.or_else(|| journey_service(listener, self.dump)) {
+            Some(service) => vec![fix::service_port_tcp(&service)],
+            None => {
+                let entry = |ip| {
+                    let mut fix = self.workload.service_entry(ip, self.to.port);
+                    fix.what.push_str("; instead of the ServiceEntry that has the address now");
+                    fix
+                };
+                self.to.ip.map(entry).into_iter().collect()
+            }
+        }
+    }
+}
+
+/// How bad a wait is, and what comes of it.
+fn consequence(journey: &Journey, wait: &Wait) -> (Severity, String) {
+    let time = |timeout: Option<Duration>| {
+        timeout.map_or_else(String::new, |timeout| format!("{} ms", timeout.as_millis()))
+    };
+    match &journey.outcome {
+        Outcome::Greeting => (
+            Severity::Warning,
+            format!("each connection pays the {} of listener_filters_timeout", time(wait.timeout)),
+        ),
+        Outcome::Closed(_) => (
+            Severity::Error,
+            format!(
+                "Envoy closes the connection after the {} of listener_filters_timeout",
+                time(wait.timeout)
+            ),
+        ),
+        _ => (Severity::Error, "for ever, as listener_filters_timeout is 0s".to_owned()),
+    }
+}
+
+/// A Service's port that a listener passes bytes on to.
+fn journey_service(listener: &Listener, dump: &Dump) -> Option<ServicePort> {
+    let filters = listener.chains().flat_map(|chain| &chain.filters);
+    let clusters = filters.filter_map(|filter| match configured(dump, filter) {
+        Configured::Here(any) => any.body().get("cluster")?.as_str(),
+        Configured::Elsewhere | Configured::Missing => None,
+    });
+    clusters.filter_map(ServicePort::of_cluster).next()
+}
+
+/// The Services with this port whose bytes are not just passed on, a few of them.
+fn http_services(dump: &Dump, port: u16) -> Vec<String> {
+    let prefix = format!("outbound|{port}|");
+    let chains = || dump.listeners.iter().flat_map(Listener::chains);
+    let is_passed_on = |cluster: &str| {
+        let mut filters =
+            chains().flat_map(|chain| &chain.filters).filter_map(|filter| filter.typed_config.as_ref());
+        filters.any(|config| config.body().get("cluster").and_then(Value::as_str) == Some(cluster))
+    };
+    let names = dump.clusters.iter().flat_map(|clusters| clusters.keys());
+    let services = names.filter(|name| name.starts_with(&prefix) && !is_passed_on(name)).map(|name| {
+        let host = name.rsplit('|').next().unwrap_or_default();
+        ServicePort::of_cluster(name).map_or_else(
+            || host.to_owned(),
+            |service| format!("Service {}/{}", service.namespace, service.name),
+        )
+    });
+    services.take(3).collect()
+}
+
+/// The filter with the port left out of it; `None` where its name is none to write into YAML.
+fn disabled(wait: &Wait, port: u16) -> Option<Fix> {
+    let Wait { filter, message, .. } = wait;
+    let config = format!("  typed_config: {{\"@type\": type.googleapis.com/{message}}}\n");
+    let config = if message.is_empty() { String::new() } else { config };
+    let end = u32::from(port).saturating_add(1);
+    let range = format!("{{destination_port_range: {{start: {port}, end: {end}}}}}");
+    let yaml = format!("listener_filters:\n- name: {filter}\n{config}  filter_disabled: {range}\n");
+    let what = format!(
+        "port {port} left out of the inspection; on a port of MySQL's alone, no listener filter at all"
+    );
+    let plain = fix::is_name(filter) && (message.is_empty() || fix::is_name(message));
+    plain.then(|| Fix { what, from: vec!["envoy/port-range.yaml"], yaml })
+}
+
+/// A listener, for people.
+pub(super) fn name(listener: &Listener) -> &str {
+    if listener.name.is_empty() { "without a name" } else { &listener.name }
+}
+
+/// `envoy.filters.listener.tls_inspector` -> `tls_inspector`
+pub(super) fn short(filter: &str) -> &str {
+    filter.rsplit('.').next().unwrap_or(filter)
+}

@@ -1,0 +1,122 @@
+//! `envoy.config.cluster.v3.Cluster`.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Metadata;
+use super::filter::Any;
+use super::listener::SocketAddress;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(in super::super) struct Cluster {
+    #[serde(default)]
+    pub(in super::super) name: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+    cluster_type: Option<Value>,
+    load_assignment: Option<Assignment>,
+    transport_socket: Option<Socket>,
+    #[serde(default)]
+    transport_socket_matches: Vec<SocketMatch>,
+    #[serde(default)]
+    pub(in super::super) metadata: Metadata,
+}
+
+/// `ClusterLoadAssignment`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(in super::super) struct Assignment {
+    #[serde(default)]
+    pub(in super::super) cluster_name: String,
+    #[serde(default)]
+    endpoints: Vec<Locality>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Locality {
+    #[serde(default)]
+    lb_endpoints: Vec<LbEndpoint>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LbEndpoint {
+    endpoint: Option<Endpoint>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Endpoint {
+    address: Option<EndpointAddress>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct EndpointAddress {
+    socket_address: Option<SocketAddress>,
+    envoy_internal_address: Option<Internal>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Internal {
+    server_listener_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Socket {
+    typed_config: Option<Any>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct SocketMatch {
+    transport_socket: Option<Socket>,
+}
+
+impl Assignment {
+    fn endpoints(&self) -> impl Iterator<Item = &LbEndpoint> {
+        self.endpoints.iter().flat_map(|locality| &locality.lb_endpoints)
+    }
+
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.endpoints().next().is_none()
+    }
+
+    /// Whether one of its endpoints has this address.
+    pub(in super::super) fn has(&self, address: SocketAddr) -> bool {
+        self.endpoints().any(|endpoint| {
+            let socket = || endpoint.endpoint.as_ref()?.address.as_ref()?.socket_address.as_ref()?.ip();
+            socket() == Some(address)
+        })
+    }
+}
+
+impl Cluster {
+    /// Whether it has no endpoint and gets none from elsewhere, as far as its own configuration says.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        let fixed = self.cluster_type.is_none()
+            && ["", "STATIC", "STRICT_DNS", "LOGICAL_DNS"].contains(&self.kind.as_str());
+        fixed && self.load_assignment.as_ref().is_none_or(Assignment::is_empty)
+    }
+
+    /// Whether its endpoints come by EDS.
+    pub(in super::super) fn is_discovered(&self) -> bool {
+        self.kind == "EDS"
+    }
+
+    pub(in super::super) fn assignment(&self) -> Option<&Assignment> {
+        self.load_assignment.as_ref()
+    }
+
+    /// The listener inside Envoy that it connects to.
+    pub(in super::super) fn internal_listener(&self) -> Option<&str> {
+        let endpoint = self.load_assignment.as_ref()?.endpoints().next()?.endpoint.as_ref()?;
+        endpoint.address.as_ref()?.envoy_internal_address.as_ref()?.server_listener_name.as_deref()
+    }
+
+    /// Whether connections to its endpoints begin with a PROXY header of Envoy's.
+    pub(in super::super) fn sends_proxy_header(&self) -> bool {
+        const KIND: &str =
+            "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
+        let matched = self.transport_socket_matches.iter().filter_map(|one| one.transport_socket.as_ref());
+        let mut sockets = self.transport_socket.iter().chain(matched);
+        sockets.any(|socket| socket.typed_config.as_ref().is_some_and(|config| config.kind() == KIND))
+    }
+}

@@ -1,0 +1,230 @@
+//! All that was found in the input: a configuration dump, a bootstrap, or listeners alone.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::cluster::{Assignment, Cluster};
+use super::filter::Any;
+use super::keys::snake_case;
+use super::listener::Listener;
+use super::node::Node;
+
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Dump {
+    pub(in super::super) node: Node,
+    pub(in super::super) listeners: Vec<Listener>,
+    /// `None` where the input says nothing of clusters.
+    pub(in super::super) clusters: Option<BTreeMap<String, Cluster>>,
+    /// Of clusters whose endpoints come by EDS; `None` where the input says nothing of endpoints.
+    pub(in super::super) endpoints: Option<BTreeMap<String, Assignment>>,
+    /// Filter configurations that came by name; `None` where the input says nothing of them.
+    pub(in super::super) extensions: Option<BTreeMap<String, Any>>,
+    /// `stats_config`; `None` where there is no bootstrap.
+    pub(in super::super) statistics: Option<Value>,
+    /// Listeners that Envoy refused: name and reason.
+    pub(in super::super) refused: Vec<(String, String)>,
+}
+
+/// What is read, in words for who gave something else.
+const EXPECTED: &str = "a /config_dump, the output of \"istioctl proxy-config all -o json\" or \"istioctl proxy-config \
+                        listeners -o json\", or an Envoy bootstrap";
+
+impl Dump {
+    /// Reads the documents of one input.
+    pub(in super::super) fn read(documents: Vec<Value>) -> Result<Self, String> {
+        let mut documents: Vec<Value> =
+            documents.into_iter().filter(|document| !document.is_null()).collect();
+        let document = match documents.len() {
+            1 => snake_case(documents.remove(0)),
+            0 => return Err(format!("$: expected {EXPECTED}, found nothing")),
+            count => return Err(format!("$: expected {EXPECTED}, found {count} YAML documents")),
+        };
+        let mut dump = Self::default();
+        match &document {
+            Value::Array(listeners) => {
+                for (index, listener) in listeners.iter().enumerate() {
+                    dump.add_listener(listener, &format!("$[{index}]"))?;
+                }
+            }
+            Value::Object(object) if object.contains_key("configs") => dump.add_configs(&document)?,
+            Value::Object(object) if object.contains_key("static_resources") => {
+                dump.add_bootstrap(&document, "$")?;
+                dump.add_static(&document, "$")?;
+            }
+            Value::Object(object) if object.contains_key("filter_chains") => {
+                dump.add_listener(&document, "$")?;
+            }
+            other => return Err(format!("$: expected {EXPECTED}, found {}", in_words(other))),
+        }
+        if dump.listeners.is_empty() && dump.refused.is_empty() {
+            return Err("$: expected at least one listener, found none".to_owned());
+        }
+        Ok(dump)
+    }
+
+    fn add_listener(&mut self, listener: &Value, at: &str) -> Result<(), String> {
+        let is_listener =
+            ["filter_chains", "default_filter_chain", "address", "internal_listener", "api_listener"]
+                .iter()
+                .any(|key| listener.get(key).is_some());
+        if !is_listener {
+            return Err(format!("{at}: expected a listener, found {}", in_words(listener)));
+        }
+        self.listeners.push(typed(listener, at)?);
+        Ok(())
+    }
+
+    fn add_cluster(&mut self, cluster: &Value, at: &str) -> Result<(), String> {
+        let cluster: Cluster = typed(cluster, at)?;
+        self.clusters.get_or_insert_default().insert(cluster.name.clone(), cluster);
+        Ok(())
+    }
+
+    fn add_bootstrap(&mut self, bootstrap: &Value, at: &str) -> Result<(), String> {
+        if let Some(node) = bootstrap.get("node") {
+            self.node = typed(node, &format!("{at}.node"))?;
+        }
+        self.statistics = Some(bootstrap.get("stats_config").cloned().unwrap_or(Value::Null));
+        Ok(())
+    }
+
+    fn add_static(&mut self, bootstrap: &Value, at: &str) -> Result<(), String> {
+        let at = format!("{at}.static_resources");
+        let resources = bootstrap.get("static_resources").unwrap_or(&Value::Null);
+        for (listener, place) in elements(resources, "listeners", &at)? {
+            self.add_listener(listener, &place)?;
+        }
+        self.clusters = Some(BTreeMap::new());
+        for (cluster, place) in elements(resources, "clusters", &at)? {
+            self.add_cluster(cluster, &place)?;
+        }
+        Ok(())
+    }
+
+    fn add_configs(&mut self, document: &Value) -> Result<(), String> {
+        for (config, at) in elements(document, "configs", "$")? {
+            let kind = config.get("@type").and_then(Value::as_str).unwrap_or_default();
+            match kind.rsplit('.').next().unwrap_or_default() {
+                "BootstrapConfigDump" => {
+                    let bootstrap = config.get("bootstrap").unwrap_or(&Value::Null);
+                    self.add_bootstrap(bootstrap, &format!("{at}.bootstrap"))?;
+                }
+                "ListenersConfigDump" => self.add_listeners(config, &at)?,
+                "ClustersConfigDump" => self.add_clusters(config, &at)?,
+                "EndpointsConfigDump" => self.add_endpoints(config, &at)?,
+                "EcdsConfigDump" => self.add_extensions(config, &at)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn add_listeners(&mut self, config: &Value, at: &str) -> Result<(), String> {
+        for (entry, place) in elements(config, "static_listeners", at)? {
+            if let Some(listener) = entry.get("listener") {
+                self.add_listener(listener, &format!("{place}.listener"))?;
+            }
+        }
+        for (entry, place) in elements(config, "dynamic_listeners", at)? {
+            if let Some(error) = entry.get("error_state") {
+                let text =
+                    |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+                self.refused.push((text(entry.get("name")), text(error.get("details"))));
+            }
+            // One that waits for its configuration takes no connections yet, and is what will.
+            let state = ["active_state", "warming_state"].iter().find(|state| entry.get(state).is_some());
+            if let Some(state) = state {
+                let listener =
+                    entry.get(state).and_then(|state| state.get("listener")).unwrap_or(&Value::Null);
+                self.add_listener(listener, &format!("{place}.{state}.listener"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_clusters(&mut self, config: &Value, at: &str) -> Result<(), String> {
+        self.clusters.get_or_insert_default();
+        for kind in ["static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters"] {
+            for (entry, place) in elements(config, kind, at)? {
+                if let Some(cluster) = entry.get("cluster") {
+                    self.add_cluster(cluster, &format!("{place}.cluster"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_endpoints(&mut self, config: &Value, at: &str) -> Result<(), String> {
+        let endpoints = self.endpoints.get_or_insert_default();
+        for kind in ["static_endpoint_configs", "dynamic_endpoint_configs"] {
+            for (entry, place) in elements(config, kind, at)? {
+                if let Some(assignment) = entry.get("endpoint_config") {
+                    let assignment: Assignment = typed(assignment, &format!("{place}.endpoint_config"))?;
+                    endpoints.insert(assignment.cluster_name.clone(), assignment);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_extensions(&mut self, config: &Value, at: &str) -> Result<(), String> {
+        let extensions = self.extensions.get_or_insert_default();
+        for (entry, place) in elements(config, "ecds_filters", at)? {
+            let Some(filter) = entry.get("ecds_filter") else { continue };
+            let name = filter.get("name").and_then(Value::as_str).unwrap_or_default();
+            if let Some(config) = filter.get("typed_config") {
+                let config = typed(config, &format!("{place}.ecds_filter.typed_config"))?;
+                extensions.insert(name.to_owned(), config);
+            }
+        }
+        Ok(())
+    }
+
+    pub(in super::super) fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.as_ref()?.get(name)
+    }
+}
+
+/// The elements of a list, each with its path.
+fn elements<'v>(value: &'v Value, key: &str, at: &str) -> Result<Vec<(&'v Value, String)>, String> {
+    match value.get(key) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(items)) => {
+            Ok(items.iter().enumerate().map(|(index, item)| (item, format!("{at}.{key}[{index}]"))).collect())
+        }
+        Some(other) => Err(format!("{at}.{key}: expected a list, found {}", in_words(other))),
+    }
+}
+
+/// Reads a message; a problem is told with its path.
+fn typed<T: DeserializeOwned>(value: &Value, at: &str) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { String::new() } else { format!(".{path}") };
+        format!("{at}{path}: {}", error.inner())
+    })
+}
+
+/// What a value is, in a few words.
+fn in_words(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(_) => "a boolean".to_owned(),
+        Value::Number(_) => "a number".to_owned(),
+        Value::String(_) => "a text".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(entries) if entries.is_empty() => "an empty object".to_owned(),
+        Value::Object(entries) => {
+            let keys: Vec<_> = entries.keys().take(5).map(|key| format!("{:?}", shortened(key))).collect();
+            let more = if entries.len() > keys.len() { ", ..." } else { "" };
+            format!("an object with {}{more}", keys.join(", "))
+        }
+    }
+}
+
+/// The beginning of a text that others wrote.
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}

@@ -1,0 +1,204 @@
+//! `envoy.config.listener.v3.Listener`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::chain::FilterChain;
+use super::filter::Any;
+use super::{Metadata, duration};
+
+/// How long listener filters may take where a listener does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(in super::super) struct Listener {
+    #[serde(default)]
+    pub(in super::super) name: String,
+    address: Option<Address>,
+    #[serde(default)]
+    additional_addresses: Vec<AdditionalAddress>,
+    #[serde(default)]
+    stat_prefix: String,
+    #[serde(default)]
+    pub(in super::super) filter_chains: Vec<FilterChain>,
+    pub(in super::super) default_filter_chain: Option<FilterChain>,
+    pub(in super::super) filter_chain_matcher: Option<Value>,
+    #[serde(default)]
+    pub(in super::super) use_original_dst: bool,
+    bind_to_port: Option<bool>,
+    deprecated_v1: Option<DeprecatedV1>,
+    #[serde(default)]
+    pub(in super::super) listener_filters: Vec<ListenerFilter>,
+    #[serde(default, deserialize_with = "duration")]
+    listener_filters_timeout: Option<Duration>,
+    #[serde(default)]
+    pub(in super::super) continue_on_listener_filters_timeout: bool,
+    #[serde(default)]
+    pub(in super::super) traffic_direction: Direction,
+    #[serde(default)]
+    pub(in super::super) metadata: Metadata,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(in super::super) enum Direction {
+    Inbound,
+    Outbound,
+    #[default]
+    #[serde(other)]
+    Unspecified,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Address {
+    socket_address: Option<SocketAddress>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct SocketAddress {
+    #[serde(default)]
+    protocol: Transport,
+    /// `None` for what is no address of IP.
+    #[serde(default, deserialize_with = "ip")]
+    address: Option<IpAddr>,
+    #[serde(default)]
+    port_value: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+enum Transport {
+    #[default]
+    #[serde(rename = "TCP")]
+    Tcp,
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct AdditionalAddress {
+    address: Option<Address>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct DeprecatedV1 {
+    bind_to_port: Option<bool>,
+}
+
+/// An entry of `listener_filters`.
+#[derive(Clone, Debug, Deserialize)]
+pub(in super::super) struct ListenerFilter {
+    #[serde(default)]
+    pub(in super::super) name: String,
+    pub(in super::super) typed_config: Option<Any>,
+    pub(in super::super) config_discovery: Option<super::filter::Discovery>,
+    pub(in super::super) filter_disabled: Option<Predicate>,
+}
+
+/// `ListenerFilterChainMatchPredicate`: of what Envoy knows of a connection, the port alone can be asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum Predicate {
+    OrMatch(Set),
+    AndMatch(Set),
+    NotMatch(Box<Predicate>),
+    AnyMatch(bool),
+    DestinationPortRange(PortRange),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(in super::super) struct Set {
+    #[serde(default)]
+    rules: Vec<Predicate>,
+}
+
+/// `start` included, `end` not.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(in super::super) struct PortRange {
+    #[serde(default)]
+    start: u32,
+    #[serde(default)]
+    end: u32,
+}
+
+/// Once, as listeners are searched by their addresses over and over.
+fn ip<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpAddr>, D::Error> {
+    Ok(String::deserialize(from)?.parse().ok())
+}
+
+impl SocketAddress {
+    /// The address, if it is one of TCP over IP.
+    pub(super) fn ip(&self) -> Option<SocketAddr> {
+        self.address
+            .filter(|_| self.protocol == Transport::Tcp)
+            .map(|ip| SocketAddr::new(ip, self.port_value))
+    }
+}
+
+impl Predicate {
+    pub(in super::super) fn matches(&self, port: u16) -> bool {
+        match self {
+            Self::OrMatch(set) => set.rules.iter().any(|rule| rule.matches(port)),
+            Self::AndMatch(set) => set.rules.iter().all(|rule| rule.matches(port)),
+            Self::NotMatch(rule) => !rule.matches(port),
+            Self::AnyMatch(any) => *any,
+            Self::DestinationPortRange(range) => (range.start..range.end).contains(&u32::from(port)),
+        }
+    }
+}
+
+impl Listener {
+    /// Where it listens for TCP: its addresses that are addresses of IP.
+    pub(in super::super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let more = self.additional_addresses.iter().filter_map(|more| more.address.as_ref());
+        self.address.iter().chain(more).filter_map(|address| address.socket_address.as_ref()?.ip())
+    }
+
+    /// Whether the kernel hands connections to it, and not only another listener.
+    pub(in super::super) fn is_bound(&self) -> bool {
+        let old = self.deprecated_v1.as_ref().and_then(|old| old.bind_to_port);
+        self.bind_to_port.or(old).unwrap_or(true)
+    }
+
+    /// How long its listener filters may wait; `None`: for ever.
+    pub(in super::super) fn timeout(&self) -> Option<Duration> {
+        let timeout = self.listener_filters_timeout.unwrap_or(DEFAULT_TIMEOUT);
+        (!timeout.is_zero()).then_some(timeout)
+    }
+
+    /// Its chains, the default one last.
+    pub(in super::super) fn chains(&self) -> impl Iterator<Item = &FilterChain> {
+        self.filter_chains.iter().chain(&self.default_filter_chain)
+    }
+
+    /// What its statistics are called: `listener.NAME.`.
+    pub(in super::super) fn statistics(&self) -> String {
+        if !self.stat_prefix.is_empty() {
+            return self.stat_prefix.clone();
+        }
+        let address = self.addresses().next().map(|address| address.to_string()).unwrap_or_default();
+        address.replace(':', "_")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ports_are_left_out_as_envoy_leaves_them_out() {
+        let predicate = |value| serde_json::from_value::<Predicate>(value).unwrap();
+        let range = |start: u16, end: u32| json!({"destination_port_range": {"start": start, "end": end}});
+        assert!(predicate(range(3306, 3307)).matches(3306));
+        assert!(!predicate(range(3306, 3307)).matches(3307));
+        assert!(predicate(json!({"destination_port_range": {"end": 1}})).matches(0));
+        let or = json!({"or_match": {"rules": [range(1, 2), range(5, 6)]}});
+        assert!(predicate(or.clone()).matches(5));
+        assert!(!predicate(json!({"not_match": or})).matches(5));
+        assert!(!predicate(json!({"and_match": {"rules": [range(1, 9), range(5, 6)]}})).matches(4));
+        assert!(predicate(json!({"any_match": true})).matches(4));
+    }
+}

@@ -1,0 +1,56 @@
+//! What Envoy is configured with, as far as it decides where bytes go and when. Unknown fields are passed over: Envoy's
+//! configuration is large and grows.
+
+pub(super) mod chain;
+pub(super) mod cluster;
+pub(super) mod dump;
+pub(super) mod filter;
+pub(super) mod keys;
+pub(super) mod listener;
+pub(super) mod node;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+/// A `google.protobuf.Duration` in JSON: `"0.050s"`.
+pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    let seconds = text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok());
+    match seconds.map(Duration::try_from_secs_f64) {
+        Some(Ok(duration)) => Ok(Some(duration)),
+        _ => Err(de::Error::custom(format!("expected a duration such as \"0.050s\", found {text:?}"))),
+    }
+}
+
+/// `metadata`, of which Istio's part says what made something.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Metadata {
+    #[serde(default)]
+    filter_metadata: serde_json::Map<String, Value>,
+}
+
+impl Metadata {
+    /// Istio's resource that something was made from: `networking.istio.io/v1 gateway db/mysql`.
+    pub(super) fn resource(&self) -> Option<String> {
+        // /apis/GROUP/VERSION/namespaces/NAMESPACE/KIND/NAME
+        let path = self.istio("config")?.as_str()?.trim_start_matches("/apis/");
+        match path.split('/').collect::<Vec<_>>().as_slice() {
+            [group, version, "namespaces", namespace, kind, name] => {
+                Some(format!("{group}/{version} {kind} {namespace}/{name}"))
+            }
+            _ => Some(path.to_owned()),
+        }
+    }
+
+    /// The Service that a cluster is for: name and namespace.
+    pub(super) fn service(&self) -> Option<(&str, &str)> {
+        let service = self.istio("services")?.as_array()?.first()?;
+        Some((service.get("name")?.as_str()?, service.get("namespace")?.as_str()?))
+    }
+
+    fn istio(&self, key: &str) -> Option<&Value> {
+        self.filter_metadata.get("istio")?.get(key)
+    }
+}

@@ -1,0 +1,149 @@
+//! Why clients of a database's pod wait for ever, by the mode of mutual TLS and by what is declared for the port.
+
+use std::net::SocketAddr;
+
+use super::diagnose::{Case, Diagnosis, short};
+use super::envoy::dump::Dump;
+use super::envoy::listener::Listener;
+use super::fix::ServicePort;
+use super::simulate::{Client, Journey, Kind, Wait, kind};
+use crate::findings::Severity;
+
+const HTTP_CONNECTION_MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+/// What the chains of a port tell of it.
+struct Port {
+    /// A Service has it.
+    declared: bool,
+    /// Clients may come by the mesh's mutual TLS.
+    mtls: bool,
+    /// And without.
+    plain: bool,
+    /// Envoy takes some of it, or all, for HTTP.
+    http: bool,
+}
+
+impl Port {
+    fn of(listener: &Listener, port: u16) -> Self {
+        let is = |wanted: Option<u32>| wanted == Some(port.into());
+        let own: Vec<_> =
+            listener.chains().filter(|chain| is(chain.filter_chain_match.destination_port)).collect();
+        // Those of a port that only a PeerAuthentication names go where those of unknown ports go.
+        let names_unknown = own.iter().all(|chain| chain.name.starts_with("virtualInbound"));
+        let chains = if own.is_empty() {
+            listener.chains().filter(|chain| chain.filter_chain_match.destination_port.is_none()).collect()
+        } else {
+            own
+        };
+        Self {
+            declared: !names_unknown,
+            mtls: chains.iter().any(|chain| chain.terminates_tls()),
+            plain: chains.iter().any(|chain| chain.filter_chain_match.transport_protocol != "tls"),
+            http: chains.iter().flat_map(|chain| &chain.filters).any(|filter| {
+                filter.typed_config.as_ref().is_some_and(|config| config.kind() == HTTP_CONNECTION_MANAGER)
+            }),
+        }
+    }
+}
+
+impl Case<'_> {
+    /// An inspector waits for a client without a sidecar.
+    pub(super) fn inbound(
+        &self,
+        journey: &Journey,
+        wait: &Wait,
+        severity: Severity,
+        ends: &str,
+    ) -> Diagnosis {
+        let number = self.to.port;
+        let port = Port::of(wait.listener, number);
+        let filter = short(&wait.filter);
+        let mut fixes = vec![match self.own_service() {
+            Some(service) if port.declared && port.http => {
+                self.workload.declared(&service, number, port.mtls)
+            }
+            _ if port.declared => self.workload.peer_authentication(number),
+            _ => self.workload.service(number, port.mtls),
+        }];
+        if journey.client == Client::ProxyHeader {
+            let why = format!(
+                "Envoy's proxy_protocol listener filter takes the header away in front of {filter}, which waits for what comes \
+                 behind it; {ends}"
+            );
+            fixes.push(self.workload.receive(number, false));
+            return Diagnosis { code: "proxy-protocol-before-inspector", why, fixes, severity };
+        }
+        let (code, because, severity) = match (port.mtls, port.plain) {
+            (true, true) => (
+                "inbound-permissive",
+                "Mutual TLS is PERMISSIVE for the port, so Envoy has to find out whether the client begins TLS",
+                severity,
+            ),
+            (true, false) => (
+                "inbound-strict",
+                "Mutual TLS is STRICT for the port: who comes without it is not refused, but waited for",
+                severity.min(Severity::Warning),
+            ),
+            (false, _) if port.declared => (
+                "inbound-undeclared",
+                "No protocol is declared for the port, so Envoy has to find out whether the client speaks HTTP",
+                severity,
+            ),
+            (false, _) => (
+                "inbound-undeclared",
+                "No Service has the port, so Envoy has to find out whether the client speaks HTTP, even without TLS",
+                severity,
+            ),
+        };
+        let more = if port.mtls { " Clients with a sidecar are not affected." } else { "" };
+        let why = format!("{because}. Its {filter} waits for the client's first bytes, and {ends}{more}");
+        Diagnosis { code, why, fixes, severity }
+    }
+
+    /// Envoy's own `proxy_protocol` waits for a header.
+    pub(super) fn waits_for_header(&self, journey: &Journey, wait: &Wait, ends: &str) -> Diagnosis {
+        let why = format!(
+            "Envoy's proxy_protocol listener filter waits for a PROXY header, also where it allows connections without one, \
+             and the client, who sends none, waits for the greeting: {ends}. Clients whose proxy sends a header at once are \
+             another matter."
+        );
+        let receive = || self.workload.receive(self.to.port, Port::of(wait.listener, self.to.port).mtls);
+        let fixes = self.is_istio_inbound().then(receive).into_iter().collect();
+        // Where a header is required, who sends none is to be refused.
+        let allowed = allows_no_header(journey, self.dump);
+        let severity = if allowed { Severity::Warning } else { Severity::Info };
+        Diagnosis { code: "proxy-protocol-waits", why, fixes, severity }
+    }
+
+    /// The Service whose endpoint this port of the pod is.
+    fn own_service(&self) -> Option<ServicePort> {
+        let own = self.dump.node.addresses();
+        let has = |name: &String| {
+            let assigned = self.dump.endpoints.as_ref().and_then(|endpoints| endpoints.get(name));
+            let inline = self.dump.cluster(name).and_then(|cluster| cluster.assignment());
+            assigned
+                .into_iter()
+                .chain(inline)
+                .any(|assignment| own.iter().any(|ip| assignment.has(SocketAddr::new(*ip, self.to.port))))
+        };
+        let clusters = self.dump.clusters.as_ref()?;
+        let by_endpoint =
+            clusters.keys().filter(|name| has(name)).find_map(|name| ServicePort::of_cluster(name));
+        by_endpoint.or_else(|| {
+            let inbound = clusters.get(&format!("inbound|{}||", self.to.port))?;
+            let (name, namespace) = inbound.metadata.service()?;
+            let host = format!("{name}.{namespace}.svc.cluster.local");
+            ServicePort::of_cluster(&format!("outbound|{}||{host}", self.to.port))
+        })
+    }
+}
+
+/// Whether a listener on the way has a `proxy_protocol` that lets connections without a header pass.
+fn allows_no_header(journey: &Journey, dump: &Dump) -> bool {
+    let filters = journey.listeners.iter().flat_map(|listener| &listener.listener_filters);
+    filters.filter(|filter| kind(filter, dump).0 == Kind::ProxyProtocol).any(|filter| {
+        let field = "allow_requests_without_proxy_protocol";
+        filter.typed_config.as_ref().is_some_and(|config| config.body().get(field) == Some(&true.into()))
+    })
+}

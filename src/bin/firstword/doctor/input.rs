@@ -1,0 +1,60 @@
+//! Where the configuration and the statistics come from.
+
+use std::path::Path;
+
+use super::admin;
+use super::envoy::dump::Dump;
+use super::statistics::Statistics;
+use crate::documents;
+use crate::findings::printable;
+
+pub(super) struct Input {
+    /// For people.
+    pub(super) name: String,
+    pub(super) dump: Dump,
+    pub(super) statistics: Option<Statistics>,
+}
+
+/// Reads both. A problem is told with what was being read.
+pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, String> {
+    let given = input.to_string_lossy();
+    let named = |what: &str, problem: String| format!("{}: {}", printable(what), printable(&problem));
+    let given_statistics = statistics
+        .map(|path| {
+            let read = documents::read(path).and_then(|bytes| Statistics::read(&bytes));
+            read.map_err(|problem| named(&path.to_string_lossy(), problem))
+        })
+        .transpose()?;
+    let is_file = given == "-" || input.exists();
+    let (name, bytes, fetched) = match admin::Address::parse(&given).filter(|_| !is_file) {
+        Some(address) => {
+            let address = address.map_err(|problem| named(&given, problem))?;
+            let get = |path: &str| address.get(path).map_err(|problem| named(&address.url(path), problem));
+            let bytes = get("/config_dump?include_eds")?;
+            let fetched = match given_statistics {
+                Some(_) => None,
+                None => {
+                    let read = Statistics::read(&get("/stats")?);
+                    Some(read.map_err(|problem| named(&address.url("/stats"), problem))?)
+                }
+            };
+            (address.url("/config_dump"), bytes, fetched)
+        }
+        None => {
+            let name = if given == "-" { "standard input".to_owned() } else { given.to_string() };
+            let bytes = documents::read(input).map_err(|problem| named(&name, problem))?;
+            (name, bytes, None)
+        }
+    };
+    let dump = parse(&bytes).and_then(Dump::read).map_err(|problem| named(&name, problem))?;
+    Ok(Input { name, dump, statistics: given_statistics.or(fetched) })
+}
+
+/// JSON or YAML. What begins like JSON and is none is more probably cut off than YAML.
+fn parse(bytes: &[u8]) -> Result<Vec<serde_json::Value>, String> {
+    let begins_like_json = bytes.trim_ascii_start().first().is_some_and(|first| b"{[".contains(first));
+    documents::parse(bytes).map_err(|error| match serde_json::from_slice::<serde_json::Value>(bytes) {
+        Err(json) if begins_like_json => format!("expected JSON, found a syntax error: {json}"),
+        _ => error,
+    })
+}

@@ -1,0 +1,156 @@
+//! What the command writes.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::destination::{Because, Side};
+use super::diagnose::name;
+use super::examination::Examination;
+use super::simulate::{Cause, Client, Journey, Outcome};
+use crate::findings::{BOLD, Paint, Severity, printable};
+
+/// The number of the JSON's format.
+const FORMAT: u32 = 1;
+
+pub(super) fn worst(of: &Examination) -> Option<Severity> {
+    of.findings.iter().map(|finding| finding.severity).max()
+}
+
+/// For programs: the object that `--help` describes, in one line.
+pub(super) fn json(of: &Examination) -> String {
+    let destinations = of.destinations.iter().map(|(to, journeys)| {
+        json!({
+            "destination": to.text(),
+            "side": side(to.side),
+            "because": match to.because {
+                Because::Asked => "asked",
+                Because::Known => "known",
+                Because::PassedOn => "passed_on",
+            },
+            "clients": journeys.iter().map(client).collect::<Vec<_>>(),
+        })
+    });
+    let report = json!({
+        "format": FORMAT,
+        "input": printable(of.input),
+        "destinations": destinations.collect::<Vec<_>>(),
+        "findings": of.findings,
+        "worst": worst(of),
+    });
+    format!("{report}\n")
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Inbound => "inbound",
+        Side::Outbound => "outbound",
+    }
+}
+
+/// What becomes of a client, in a word, and after how long if not at once.
+fn verdict(journey: &Journey) -> (&'static str, Option<Duration>) {
+    match &journey.outcome {
+        Outcome::Greeting if journey.after.is_zero() => ("greeting", None),
+        Outcome::Greeting => ("delayed", Some(journey.after)),
+        Outcome::Hang(_) => ("hang", None),
+        Outcome::Closed(_) => ("closed", Some(journey.after)),
+        Outcome::Bypass(_) => ("bypass", None),
+        Outcome::Unknown(_) => ("unknown", None),
+    }
+}
+
+fn client(journey: &Journey) -> Value {
+    let (verdict, after) = verdict(journey);
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let waits = journey.waits.iter().map(|wait| {
+        json!({"listener": name(wait.listener), "filter": wait.filter, "ms": wait.timeout.map(millis)})
+    });
+    json!({
+        "client": match journey.client {
+            Client::Silent => "silent",
+            Client::ProxyHeader => "proxy_header",
+            Client::Mesh => "mesh",
+        },
+        "verdict": verdict,
+        "after_ms": after.map(millis),
+        "listeners": journey.listeners.iter().map(|listener| name(listener)).collect::<Vec<_>>(),
+        "chain": journey.chain.map(|chain| &chain.name).filter(|name| !name.is_empty()),
+        "cluster": journey.cluster,
+        "waits": waits.collect::<Vec<_>>(),
+        "why": why(journey),
+    })
+}
+
+/// In a line, and only as much as the findings do not say.
+fn why(journey: &Journey) -> String {
+    let cause = |cause: &Cause| match cause {
+        Cause::ListenerFilter => match journey.waits.last() {
+            Some(wait) => format!("waits in {}", wait.filter),
+            None => "waits in a listener filter".to_owned(),
+        },
+        Cause::Tls => "waits for a ClientHello".to_owned(),
+        Cause::Filter(name) => format!("waits in {name}"),
+        Cause::NoConfiguration(name) => format!("{name} has no configuration"),
+        Cause::NoHeader => "no PROXY header".to_owned(),
+        Cause::NoEarlyData => "tcp_proxy does not read the header".to_owned(),
+        Cause::NoChain => "no filter chain".to_owned(),
+        Cause::NoEndpoint(name) => format!("{name} has no endpoint"),
+        Cause::NoCluster(name) => format!("no cluster {name}"),
+        Cause::NoListener => "no listener".to_owned(),
+    };
+    match &journey.outcome {
+        Outcome::Greeting => match (journey.waits.last(), &journey.cluster) {
+            (Some(wait), _) => format!("waits in {}", wait.filter),
+            (None, Some(cluster)) => format!("to {cluster}"),
+            (None, None) => String::new(),
+        },
+        Outcome::Hang(why) | Outcome::Closed(why) => cause(why),
+        Outcome::Bypass(why) => (*why).to_owned(),
+        Outcome::Unknown(why) => why.clone(),
+    }
+}
+
+/// For people.
+pub(super) fn text(of: &Examination, paint: Paint) -> String {
+    let mut text = String::new();
+    for (to, journeys) in &of.destinations {
+        let _ = writeln!(text, "{} {}", paint.with(BOLD, &to.text()), side(to.side));
+        for journey in journeys {
+            let who = match journey.client {
+                Client::Silent => "client that waits for the greeting",
+                Client::ProxyHeader => "the same behind a proxy that sends a PROXY header",
+                Client::Mesh => "client with a sidecar, by mutual TLS",
+            };
+            let through: Vec<_> = journey.listeners.iter().map(|listener| name(listener)).collect();
+            let through =
+                if through.is_empty() { String::new() } else { format!("{}: ", through.join(" -> ")) };
+            let line = format!("{through}{}", why(journey));
+            let _ = writeln!(text, "  {who}: {}\n    {}", paint.with(BOLD, &what(journey)), printable(&line));
+        }
+    }
+    if of.destinations.is_empty() {
+        text.push_str("Nothing here passes bytes on to a server that may speak first.\n");
+    }
+    for finding in &of.findings {
+        text.push('\n');
+        text.push_str(&finding.text(paint));
+    }
+    if of.findings.is_empty() {
+        text.push_str("\nNothing was found that keeps a greeting back.\n");
+    }
+    text
+}
+
+fn what(journey: &Journey) -> String {
+    match verdict(journey) {
+        ("greeting", _) => "gets it at once".to_owned(),
+        ("delayed", Some(after)) => format!("gets it after {} ms", after.as_millis()),
+        ("hang", _) => "hangs for ever".to_owned(),
+        ("closed", Some(after)) if !after.is_zero() => format!("is closed after {} ms", after.as_millis()),
+        ("closed", _) => "is closed at once".to_owned(),
+        ("bypass", _) => "does not pass this proxy".to_owned(),
+        _ => "cannot be told".to_owned(),
+    }
+}

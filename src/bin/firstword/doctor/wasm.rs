@@ -1,0 +1,301 @@
+//! Firstword itself: how Envoy loads it, and what that costs when something goes wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::diagnose::name;
+use super::envoy::chain::FilterChain;
+use super::envoy::dump::Dump;
+use super::envoy::filter::{Any, Filter};
+use super::envoy::listener::Listener;
+use super::fix::{self, ServicePort, Workload};
+use super::plugin::Plugin;
+use super::simulate::{Configured, TCP_PROXY, configured};
+use crate::findings::{Finding, Fix, Place, Severity, printable};
+
+/// A filter of ours in a chain.
+struct Found<'d> {
+    place: Place,
+    filter: &'d Filter,
+    any: &'d Any,
+    plugin: Plugin<'d>,
+}
+
+pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = Vec::new();
+    for listener in &dump.listeners {
+        for (index, chain) in listener.chains().enumerate() {
+            let here = in_chain(dump, listener, index, chain);
+            findings.extend(arrangement(dump, chain, &here));
+            found.extend(here);
+        }
+    }
+    findings.extend(pending(dump));
+    if found.is_empty() {
+        return findings;
+    }
+    // One configuration stands in many chains; what is wrong with it is said once.
+    let mut seen = BTreeSet::new();
+    let distinct: Vec<_> = found
+        .iter()
+        .filter(|found| seen.insert((&found.filter.name, found.any.value().to_string())))
+        .collect();
+    for found in &distinct {
+        findings.extend(configuration(found));
+        findings.extend(failure(found));
+        findings.extend(digest(found));
+        findings.extend(sends_late(dump, found));
+    }
+    findings.extend(shared(&distinct));
+    findings.extend(untagged(dump));
+    findings
+}
+
+fn finding(severity: Severity, code: &'static str, place: &Place, why: String, fixes: Vec<Fix>) -> Finding {
+    Finding { severity, code, place: place.clone(), why, fixes }
+}
+
+fn in_chain<'d>(
+    dump: &'d Dump,
+    listener: &'d Listener,
+    index: usize,
+    chain: &'d FilterChain,
+) -> Vec<Found<'d>> {
+    let of = |filter: &'d Filter| {
+        let Configured::Here(any) = configured(dump, filter) else { return None };
+        let plugin = Plugin::of(&filter.name, any)?;
+        let chain = if chain.name.is_empty() {
+            format!("number {}", index.saturating_add(1))
+        } else {
+            printable(&chain.name)
+        };
+        let place = Place {
+            listener: Some(printable(name(listener))),
+            chain: Some(chain),
+            filter: Some(printable(&filter.name)),
+            ..Place::default()
+        };
+        Some(Found { place, filter, any, plugin })
+    };
+    chain.filters.iter().filter_map(of).collect()
+}
+
+/// Filters of ours whose module is still to come, each once.
+fn pending(dump: &Dump) -> Vec<Finding> {
+    let Some(come) = &dump.extensions else { return Vec::new() };
+    let filters = dump.listeners.iter().flat_map(Listener::chains).flat_map(|chain| &chain.filters);
+    let stands_in = |filter: &&Filter| {
+        filter.name.to_ascii_lowercase().contains("firstword")
+            && filter.config_discovery.is_some()
+            && !come.contains_key(&filter.name)
+            && matches!(configured(dump, filter), Configured::Here(_))
+    };
+    let names: BTreeSet<_> = filters.filter(stands_in).map(|filter| &filter.name).collect();
+    let of = |name: &String| {
+        let place = Place { filter: Some(printable(name)), ..Place::default() };
+        let why = "The filter's configuration has not come; its default_config stands in, so that traffic passes unseen.";
+        finding(Severity::Info, "extension-pending", &place, why.to_owned(), Vec::new())
+    };
+    names.into_iter().map(of).collect()
+}
+
+/// What is wrong with where it stands.
+fn arrangement(dump: &Dump, chain: &FilterChain, here: &[Found]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(first) = here.first() else { return findings };
+    if here.len() > 1 {
+        let why = format!(
+            "{} filters of Firstword's stand in this chain: each connection is counted as often. Take away the WasmPlugin or the \
+             EnvoyFilter.",
+            here.len()
+        );
+        findings.push(finding(Severity::Error, "filter-twice", &first.place, why, Vec::new()));
+    }
+    let kind_of = |filter: &Filter| match configured(dump, filter) {
+        Configured::Here(any) => any.kind().to_owned(),
+        Configured::Elsewhere | Configured::Missing => String::new(),
+    };
+    let proxy = chain.filters.iter().position(|filter| kind_of(filter) == TCP_PROXY);
+    let behind = here.iter().find(|found| {
+        let own = chain.filters.iter().position(|filter| std::ptr::eq(filter, found.filter));
+        proxy.is_some_and(|proxy| own > Some(proxy))
+    });
+    if let Some(behind) = behind {
+        let why = "The filter stands behind tcp_proxy, which ends the chain: Envoy refuses such a listener.";
+        findings.push(finding(
+            Severity::Error,
+            "filter-behind-tcp-proxy",
+            &behind.place,
+            why.to_owned(),
+            Vec::new(),
+        ));
+    }
+    findings
+}
+
+/// What the filter says of its own configuration, as `check-config` does.
+fn configuration(found: &Found) -> Vec<Finding> {
+    let problem = |problem: &String| {
+        let (path, why) = problem.split_once(": ").unwrap_or(("$", problem));
+        let place = Place { path: Some(printable(path)), ..found.place.clone() };
+        finding(Severity::Error, "configuration", &place, printable(why), Vec::new())
+    };
+    found.plugin.problems().iter().map(problem).collect()
+}
+
+/// What becomes of connections when the filter crashes.
+fn failure(found: &Found) -> Option<Finding> {
+    let field = |key: &str| found.plugin.field(&[key]);
+    let policy = field("failure_policy").and_then(Value::as_str);
+    let open = field("fail_open") == Some(&Value::Bool(true));
+    let (severity, why) = match policy {
+        None | Some("UNSPECIFIED") if open => return None,
+        Some("FAIL_OPEN") => (
+            Severity::Info,
+            "After a crash of the filter Envoy closes the live connections of the worker at their next byte, and lets new ones \
+             pass (failure_policy: FAIL_OPEN, which is what a WasmPlugin's failStrategy becomes). Only fail_open: true, in an \
+             EnvoyFilter, keeps them.",
+        ),
+        Some("FAIL_RELOAD") => (
+            Severity::Info,
+            "After a crash of the filter Envoy closes the live connections of the worker, and new ones for about a second, until \
+             it has loaded the module again (failure_policy: FAIL_RELOAD).",
+        ),
+        _ => (
+            Severity::Warning,
+            "After a crash of the filter Envoy closes all connections of the worker, live and new, until the configuration \
+             changes (failure_policy: FAIL_CLOSED, the default). fail_open: true keeps them.",
+        ),
+    };
+    Some(finding(severity, "failure-policy", &found.place, why.to_owned(), Vec::new()))
+}
+
+/// A module from elsewhere, whatever it may be by now.
+fn digest(found: &Found) -> Option<Finding> {
+    let remote = ["vm_config", "code", "remote"];
+    let uri = found.plugin.text(&[remote.as_slice(), &["http_uri", "uri"]].concat())?;
+    let has_digest =
+        found.plugin.text(&[remote.as_slice(), &["sha256"]].concat()).is_some() || uri.contains("@sha256:");
+    (!has_digest).then(|| {
+        let why = format!(
+            "The module is fetched from {} without a digest: what runs need not be what was tested.",
+            printable(uri)
+        );
+        // A tag says at least what is meant.
+        let severity = if uri.starts_with("oci://") { Severity::Info } else { Severity::Warning };
+        finding(severity, "module-without-digest", &found.place, why, Vec::new())
+    })
+}
+
+/// Headers that Firstword sends: they come behind the greeting.
+fn sends_late(dump: &Dump, found: &Found) -> Vec<Finding> {
+    let Some(config) = found.plugin.config() else { return Vec::new() };
+    let Some(port) =
+        config.named_ports().map(|range| *range.start()).find(|port| found.plugin.sends_header(*port))
+    else {
+        return Vec::new();
+    };
+    let why = format!(
+        "Firstword sends a PROXY header (port {port}) in front of the client's first bytes, which come after the greeting. \
+         MariaDB takes it there; a server that waits for the header before it greets (Percona Server, Vitess, ProxySQL) never \
+         greets. Envoy's own upstream_proxy_protocol sends it at once."
+    );
+    let clusters = chain_clusters(dump, found);
+    let service = clusters.iter().find_map(|cluster| ServicePort::of_cluster(cluster));
+    let mut findings = vec![finding(
+        Severity::Warning,
+        "proxy-header-late",
+        &found.place,
+        why,
+        vec![fix::send(service.as_ref())],
+    )];
+    let twice =
+        clusters.iter().find(|name| dump.cluster(name).is_some_and(|cluster| cluster.sends_proxy_header()));
+    if let Some(cluster) = twice {
+        let why = format!(
+            "Firstword sends a PROXY header (port {port}), and so does Envoy's transport socket for the cluster {}: the server \
+             gets two.",
+            printable(cluster)
+        );
+        findings.push(finding(Severity::Error, "proxy-header-twice", &found.place, why, Vec::new()));
+    }
+    findings
+}
+
+/// The clusters of the chains in which this filter stands.
+fn chain_clusters<'d>(dump: &'d Dump, found: &Found) -> Vec<&'d str> {
+    let chains = dump.listeners.iter().flat_map(Listener::chains);
+    let with = chains.filter(|chain| chain.filters.iter().any(|filter| filter.name == found.filter.name));
+    let cluster = |filter| match configured(dump, filter) {
+        Configured::Here(any) if any.kind() == TCP_PROXY => any.body().get("cluster")?.as_str(),
+        _ => None,
+    };
+    with.flat_map(|chain| &chain.filters).filter_map(cluster).collect()
+}
+
+/// Plugins in one VM that it cannot tell apart, or that crash together.
+fn shared(found: &[&Found]) -> Vec<Finding> {
+    let mut machines: BTreeMap<String, Vec<&&Found>> = BTreeMap::new();
+    for found in found {
+        let field = |path: &[&str]| found.plugin.field(path).map(Value::to_string).unwrap_or_default();
+        // Envoy's key of a VM.
+        let key = [
+            field(&["vm_config", "vm_id"]),
+            field(&["vm_config", "code"]),
+            field(&["vm_config", "configuration"]),
+            field(&["vm_config", "environment_variables"]),
+        ];
+        machines.entry(key.join("|")).or_default().push(found);
+    }
+    let mut findings = Vec::new();
+    for plugins in machines.into_values() {
+        let mut names: BTreeMap<(Option<&str>, Option<&str>), &&Found> = BTreeMap::new();
+        for found in plugins {
+            let name = (found.plugin.text(&["name"]), found.plugin.text(&["root_id"]));
+            let other = names.insert(name, found);
+            let differs = |other: &&&Found| {
+                other.plugin.field(&["configuration"]) != found.plugin.field(&["configuration"])
+            };
+            if other.filter(differs).is_some() {
+                let why = format!(
+                    "Two configurations of Firstword have the same name ({}) in one VM: the mode of the newer one is taken for \
+                     both. Give the plugins different names.",
+                    printable(name.0.unwrap_or("none"))
+                );
+                findings.push(finding(Severity::Warning, "vm-shared", &found.place, why, Vec::new()));
+            }
+        }
+    }
+    findings
+}
+
+/// Labels of the filter's metrics that Envoy leaves in their names.
+fn untagged(dump: &Dump) -> Option<Finding> {
+    /// Those that almost every metric has.
+    const LABELS: [&str; 3] = ["direction", "destination", "protocol"];
+    let statistics = dump.statistics.as_ref()?;
+    let tags = statistics.get("stats_tags").and_then(Value::as_array);
+    let has = |label: &&&str| {
+        tags.into_iter().flatten().any(|tag| tag.get("tag_name").and_then(Value::as_str) == Some(**label))
+    };
+    let missing: Vec<_> = LABELS.iter().filter(|label| !has(label)).copied().collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let (how, fixes) = if dump.node.is_of_istio() {
+        (
+            "The pod has no annotation sidecar.istio.io/extraStatTags for them",
+            vec![Workload::of(dump).annotations()],
+        )
+    } else {
+        ("The bootstrap has no stats_tags for them; envoy/mysql.yaml has", Vec::new())
+    };
+    let why = format!(
+        "Envoy leaves labels of the filter's metrics in their names ({}). {how}, and Prometheus can make them at scrape time \
+         (envoy/observability).",
+        missing.join(", ")
+    );
+    Some(finding(Severity::Warning, "labels-missing", &Place::default(), why, fixes))
+}

@@ -1,0 +1,206 @@
+//! What the commands find: one shape for all of them, as text and as JSON.
+
+use std::io::{self, IsTerminal as _};
+
+use serde::Serialize;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// Good to know; nothing is wrong.
+    Info,
+    /// Something works, but at a price or only for some.
+    Warning,
+    /// Something does not work.
+    Error,
+}
+
+/// Something found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    /// The kind of finding; it stays the same over versions.
+    pub(crate) code: &'static str,
+    #[serde(rename = "where")]
+    pub(crate) place: Place,
+    /// One or two sentences.
+    pub(crate) why: String,
+    /// What mends it, the best first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fixes: Vec<Fix>,
+}
+
+/// Where something was found; what does not apply is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Place {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    /// `55.108.108.2:10000`; `*:10000` is any address without a listener of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) destination: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<String>,
+    /// A filter chain's name, or its place in its listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chain: Option<String>,
+    /// A filter's or listener filter's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) filter: Option<String>,
+    /// Istio's resource that it was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource: Option<String>,
+    /// A JSON path in the file, or in the filter's configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+}
+
+/// What mends something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Fix {
+    /// What it is, in a few words.
+    pub(crate) what: String,
+    /// The files of this repository that it was made from.
+    pub(crate) from: Vec<&'static str>,
+    /// Ready to apply; several documents where several are needed.
+    pub(crate) yaml: String,
+}
+
+/// The form of what a command writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs; see "JSON" below.
+    Json,
+}
+
+impl Finding {
+    /// As text, `paint` says in what colours. Ends with a line end.
+    pub(crate) fn text(&self, paint: Paint) -> String {
+        let (colour, word) = match self.severity {
+            Severity::Error => (RED, "error"),
+            Severity::Warning => (YELLOW, "warning"),
+            Severity::Info => (CYAN, "info"),
+        };
+        let mut text =
+            format!("{}: {}\n", paint.with(colour, &format!("{word}[{}]", self.code)), self.place.text());
+        text.push_str(&indented(&wrapped(&self.why)));
+        if let Some(resource) = &self.place.resource {
+            text.push_str(&format!("  made from {resource}\n"));
+        }
+        if let Some((first, others)) = self.fixes.split_first() {
+            text.push_str(&format!(
+                "  {} {} (from {})\n\n",
+                paint.with(BOLD, "fix:"),
+                first.what,
+                first.from.join(", ")
+            ));
+            text.push_str(&indented(&indented(&first.yaml)));
+            for other in others {
+                text.push_str(&format!(
+                    "\n  or: {} (from {}; -o json has it filled in)\n",
+                    other.what,
+                    other.from.join(", ")
+                ));
+            }
+        }
+        text
+    }
+}
+
+impl Place {
+    /// In one line, the widest first.
+    pub(crate) fn text(&self) -> String {
+        let parts = [
+            (&self.file, ""),
+            (&self.destination, "connections to "),
+            (&self.listener, "listener "),
+            (&self.chain, "chain "),
+            (&self.filter, "filter "),
+            (&self.path, ""),
+        ];
+        let parts =
+            parts.into_iter().filter_map(|(part, what)| part.as_ref().map(|part| format!("{what}{part}")));
+        let text = parts.collect::<Vec<_>>().join(", ");
+        if text.is_empty() { "the proxy".to_owned() } else { text }
+    }
+}
+
+const RED: &str = "1;31";
+const YELLOW: &str = "1;33";
+const CYAN: &str = "1;36";
+/// Also for headings.
+pub(crate) const BOLD: &str = "1";
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paint(bool);
+
+impl Paint {
+    /// For the standard output.
+    pub(crate) fn for_stdout() -> Self {
+        let set = |name: &str| std::env::var(name).ok();
+        Self::new(io::stdout().is_terminal(), set("NO_COLOR").as_deref(), set("TERM").as_deref())
+    }
+
+    /// A terminal that can, unless `NO_COLOR` is set and not empty (<https://no-color.org>).
+    fn new(is_terminal: bool, no_color: Option<&str>, term: Option<&str>) -> Self {
+        let can = term.is_some_and(|term| !term.is_empty() && term != "dumb");
+        Self(is_terminal && can && no_color.is_none_or(str::is_empty))
+    }
+
+    /// A text in a colour, by its number in ECMA-48's SGR.
+    pub(crate) fn with(self, colour: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// Every line moved to the right by two columns; empty ones stay empty.
+fn indented(text: &str) -> String {
+    let line = |line: &str| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") };
+    text.lines().map(line).collect()
+}
+
+/// Broken into lines of at most 100 characters where words end.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 100;
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let Some(line) = lines.last_mut() else { break };
+        if !line.is_empty() && line.chars().count().saturating_add(word.chars().count()) >= WIDTH {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
+}
+
+/// Control characters of what others wrote, made visible.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals() {
+        let coloured = |is_terminal, no_color, term| Paint::new(is_terminal, no_color, term).0;
+        assert!(coloured(true, None, Some("xterm")));
+        assert!(coloured(true, Some(""), Some("xterm")));
+        assert!(!coloured(false, None, Some("xterm")));
+        assert!(!coloured(true, Some("1"), Some("xterm")));
+        assert!(!coloured(true, None, Some("dumb")));
+        assert!(!coloured(true, None, None));
+        assert_eq!(Paint(true).with(BOLD, "x"), "\u{1b}[1mx\u{1b}[0m");
+    }
+}

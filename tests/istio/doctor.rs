@@ -1,0 +1,179 @@
+//! `firstword doctor` says of each case what becomes of its clients, from the proxy's configuration alone.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::cases::{CASES, Case, Clients, Expected, MYSQL_PORT};
+use crate::pilot::bootstrap::bootstrap;
+use crate::pilot::mesh::Proxy;
+use crate::pilot::{Xds, xds};
+
+const PROXY: [u8; 4] = [10, 1, 0, 2];
+
+/// The program, run for one destination: what it says, as JSON.
+pub struct Verdict(pub Value);
+
+/// Runs it by this command, to which arguments are to be added, with something on the standard input.
+pub fn doctor(mut command: Command, input: &str, to: SocketAddr, stdin: &[u8]) -> Verdict {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut child = command
+        .args(["doctor", input, "-o", "json", "--dest", &to.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("firstword");
+    child.stdin.take().expect("a pipe").write_all(stdin).expect("input");
+    let output = child.wait_with_output().expect("its end");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{to}");
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let worst = match said["worst"].as_str() {
+        None | Some("info") => 0,
+        Some("error") => 1,
+        _ => 3,
+    };
+    assert_eq!(output.status.code(), Some(worst), "{said}");
+    Verdict(said)
+}
+
+pub fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_firstword")
+}
+
+impl Verdict {
+    /// What becomes of a kind of client; `None` where there is none of it.
+    pub fn of(&self, client: &str) -> Option<String> {
+        let clients = self.0["destinations"][0]["clients"].as_array().expect("clients");
+        let found = clients.iter().find(|one| one["client"] == client)?;
+        let verdict = found["verdict"].as_str().expect("a verdict");
+        Some(match found["after_ms"].as_u64() {
+            Some(millis) => format!("{verdict} {millis}"),
+            None => verdict.to_owned(),
+        })
+    }
+
+    /// The severities and codes of what it found.
+    pub fn codes(&self) -> Vec<String> {
+        let findings = self.0["findings"].as_array().expect("findings").iter();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        findings.map(|one| format!("{} {}", text(&one["severity"]), text(&one["code"]))).collect()
+    }
+}
+
+/// What the program has to say of a client that fares so.
+fn said(expected: Expected) -> String {
+    match expected {
+        Expected::Greeting => "greeting".into(),
+        Expected::After(millis) => format!("delayed {millis}"),
+        Expected::Hang => "hang".into(),
+        Expected::Closed(millis) => format!("closed {millis}"),
+    }
+}
+
+impl Case {
+    /// Where its clients connect to.
+    pub fn destinations(&self, own: std::net::IpAddr) -> Vec<SocketAddr> {
+        match &self.clients {
+            Clients::Outbound(of) => {
+                [of.to.0].into_iter().chain(of.also).map(|address| (address, of.to.1).into()).collect()
+            }
+            _ => vec![(own, MYSQL_PORT).into()],
+        }
+    }
+
+    /// What the program has to say of each kind of client.
+    pub fn verdicts(&self) -> Vec<(&'static str, Option<String>)> {
+        match &self.clients {
+            Clients::Outbound(of) if of.excluded => vec![("silent", Some("bypass".into()))],
+            Clients::Outbound(of) => vec![("silent", Some(said(of.expected)))],
+            Clients::Gateway(expected) => vec![("silent", Some(said(*expected)))],
+            Clients::Inbound { plain, mtls } => {
+                vec![("silent", Some(said(*plain))), ("mesh", mtls.map(said))]
+            }
+            Clients::Proxied { with, without, mtls, .. } => vec![
+                ("proxy_header", Some(said(*with))),
+                ("silent", Some(said(*without))),
+                ("mesh", mtls.map(said)),
+            ],
+        }
+    }
+
+    /// The program says what it has to; how often it was asked is what is returned.
+    pub fn assert_verdicts(&self, verdict: &Verdict) {
+        for (client, expected) in self.verdicts() {
+            assert_eq!(verdict.of(client), expected, "{} {client}: {:#}", self.name, verdict.0);
+        }
+    }
+}
+
+/// A configuration dump of a proxy with this configuration, as Envoy writes it.
+pub fn dump(xds: &Xds, proxy: &Proxy, annotations: &Value) -> Value {
+    let bootstrap = bootstrap(xds, proxy, annotations);
+    let kind = |name: &str| format!("type.googleapis.com/envoy.admin.v3.{name}");
+    let wrapped = |key: &str, values: &[Value]| -> Vec<Value> {
+        values.iter().map(|value| json!({key: value, "last_updated": "2026-08-22T00:00:00Z"})).collect()
+    };
+    json!({"configs": [
+        {"@type": kind("BootstrapConfigDump"), "bootstrap": bootstrap},
+        {"@type": kind("ClustersConfigDump"), "static_clusters": wrapped("cluster", &xds.clusters)},
+        {"@type": kind("EcdsConfigDump"), "ecds_filters": wrapped("ecds_filter", &xds.extensions)},
+        {"@type": kind("ListenersConfigDump"), "static_listeners": wrapped("listener", &xds.listeners)},
+    ]})
+}
+
+#[test]
+fn it_says_of_each_case_what_becomes_of_its_clients() {
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let proxy = case.proxy(PROXY.into());
+        let mesh = case.mesh(&proxy, "/etc/certs");
+        let xds = xds(&mesh, &proxy, &case.all_resources());
+        let dump = dump(&xds, &proxy, &case.annotations()).to_string();
+        for to in case.destinations(PROXY.into()) {
+            let verdict = doctor(Command::new(program()), "-", to, dump.as_bytes());
+            for (client, expected) in case.verdicts() {
+                let found = verdict.of(client);
+                if found != expected {
+                    wrong.push(format!("{} {client}: expected {expected:?}, found {found:?}", case.name));
+                }
+            }
+            println!("{}: {:?}", case.name, verdict.codes());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What people read, of the cases that are told in `istio/README.md`; `FIRSTWORD_BLESS=1` writes them anew.
+#[test]
+fn it_says_so_in_words() {
+    for name in ["A1", "A2", "A4", "A5 filter", "D0", "F5", "G0", "I0", "I4", "I7", "I8", "P0", "P1", "X1"] {
+        let case = CASES.iter().find(|case| case.name == name).expect("a case");
+        let proxy = case.proxy(PROXY.into());
+        let xds = xds(&case.mesh(&proxy, "/etc/certs"), &proxy, &case.all_resources());
+        let dump = dump(&xds, &proxy, &case.annotations()).to_string();
+        let to = case.destinations(PROXY.into())[0].to_string();
+        let mut command = assert_cmd::Command::new(program());
+        let output =
+            command.args(["doctor", "-", "--dest", &to]).write_stdin(dump).output().expect("firstword");
+        let said = String::from_utf8(output.stdout).expect("text");
+        let path = crate::support::root().join(format!("tests/istio/doctor/{}.txt", name.replace(' ', "-")));
+        if std::env::var_os("FIRSTWORD_BLESS").is_some() {
+            std::fs::write(&path, &said).expect("a file");
+        }
+        let expected =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(said, expected, "{name}");
+        if name == "A1" {
+            let readme = include_str!("../../istio/README.md");
+            let shown = readme
+                .split("```text\n")
+                .nth(1)
+                .and_then(|rest| rest.split("```").next())
+                .expect("an example");
+            assert!(said.starts_with(shown), "istio/README.md should show:\n{said}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What `firstword doctor` gives for a case that is not well makes it well: applied to the mesh, it brings the greeting.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+
+use serde_json::Value;
+
+use crate::cases::{CASES, Case, Clients, DATABASE, Expected, MYSQL_PORT, PORT};
+use crate::doctor::{Verdict, doctor, dump, program};
+use crate::lab::pod::{Pod, start_with};
+use crate::lab::probe::{client, client_with};
+use crate::lab::world::{World, database, pod_address};
+use crate::pilot::resource::{Resource, parse};
+use crate::pilot::{xds, xds_and_misses};
+use crate::run::{HEADER, PODS, PODS_FOR_FIXES, Watch, is_too_new, world};
+use crate::schemas::Schemas;
+
+/// A case, the kind of client that is not well, the code of the finding, and which of its fixes.
+struct Cure {
+    case: &'static Case,
+    client: &'static str,
+    code: String,
+    fix: usize,
+}
+
+const fn fares_well(expected: Expected) -> bool {
+    matches!(expected, Expected::Greeting)
+}
+
+/// The kinds of clients of a case that are not well, and could be.
+fn ailing(case: &Case) -> Vec<&'static str> {
+    match &case.clients {
+        Clients::Outbound(of) if !of.excluded && !fares_well(of.expected) => vec!["silent"],
+        Clients::Gateway(expected) | Clients::Inbound { plain: expected, .. } if !fares_well(*expected) => {
+            vec!["silent"]
+        }
+        // Who sends no header where one is required is to be closed.
+        Clients::Proxied { gateway: false, with, without, .. } => {
+            let all = [("proxy_header", with), ("silent", without)];
+            all.into_iter()
+                .filter(|(_, expected)| !fares_well(**expected))
+                .map(|(client, _)| client)
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn examined(case: &Case, own: std::net::IpAddr, resources: &[Resource]) -> Verdict {
+    let proxy = case.proxy(own);
+    let mesh = case.mesh(&proxy, "/etc/certs");
+    let dump = dump(&xds(&mesh, &proxy, resources), &proxy, &case.annotations());
+    let to = case.destinations(own)[0];
+    doctor(Command::new(program()), "-", to, dump.to_string().as_bytes())
+}
+
+/// The finding about a kind of client: those about others have codes of their own.
+fn finding<'v>(verdict: &'v Verdict, client: &str) -> &'v Value {
+    let findings = verdict.0["findings"].as_array().expect("findings");
+    let of_headers =
+        |one: &&Value| one["code"].as_str().is_some_and(|code| code == "proxy-protocol-before-inspector");
+    let about = |one: &&Value| {
+        one["where"]["destination"].is_string() && of_headers(one) == (client == "proxy_header")
+    };
+    findings.iter().find(about).unwrap_or_else(|| panic!("nothing about {client}: {:#}", verdict.0))
+}
+
+fn cures() -> Vec<Cure> {
+    let mut cures = Vec::new();
+    for case in CASES.iter().filter(|case| !is_too_new(case)) {
+        for client in ailing(case) {
+            let verdict = examined(case, [10, 1, 0, 2].into(), &case.all_resources());
+            let found = finding(&verdict, client);
+            let fixes =
+                found["fixes"].as_array().unwrap_or_else(|| panic!("{} {client}: no fix", case.name)).len();
+            let code = found["code"].as_str().expect("a code").to_owned();
+            cures.extend((0..fixes).map(|fix| Cure { case, client, code: code.clone(), fix }));
+        }
+    }
+    cures
+}
+
+/// As `kubectl apply` does, and for a Service's port `kubectl patch`: what has the same name is replaced.
+fn applied(mut resources: Vec<Resource>, given: Vec<Resource>) -> Vec<Resource> {
+    let schemas = Schemas::read();
+    for given in given {
+        assert_eq!(schemas.problems(&given), [""; 0], "{given:?}");
+        let same = |one: &Resource| {
+            (&one.kind, &one.namespace, &one.name) == (&given.kind, &given.namespace, &given.name)
+        };
+        resources.retain(|one| !same(one));
+        resources.push(given);
+    }
+    resources
+}
+
+fn cure(world: &World, pod: &Pod, cure: &Cure) {
+    let Cure { case, client: kind, code, fix } = cure;
+    let own = pod_address(pod.number);
+    let verdict = examined(case, own, &case.all_resources());
+    let fix = &finding(&verdict, kind)["fixes"][*fix];
+    let mut resources = case.all_resources();
+    if fix["what"].as_str().is_some_and(|what| what.contains("in place of the listener filter")) {
+        resources.retain(|one| one.name != "native");
+    }
+    let given = parse(fix["yaml"].as_str().expect("YAML"));
+    let resources = applied(resources, given.clone());
+
+    let proxy = case.proxy(own);
+    let mesh = case.mesh(&proxy, world.files().to_str().expect("a path"));
+    let (xds, missed) = xds_and_misses(&mesh, &proxy, &resources);
+    // What users tried before may have nothing left to change; what they are given does.
+    let names = |one: &Resource| format!("{}/{} ", one.namespace, one.name);
+    let own_misses = missed.iter().filter(|missed| given.iter().any(|one| missed.starts_with(&names(one))));
+    assert_eq!(own_misses.collect::<Vec<_>>(), [""; 0], "patches that change nothing");
+    let inside = |server| start_with(world, pod, &proxy, xds, &case.annotations(), server);
+    let to = case.destinations(own)[0];
+    let mut server = None;
+    let (from, running) = match &case.clients {
+        Clients::Outbound(_) => {
+            pod.redirect(&[]);
+            (&pod.namespace, inside((DATABASE, PORT).into()))
+        }
+        Clients::Gateway(_) | Clients::Proxied { gateway: true, .. } => {
+            pod.no_redirect();
+            (&world.namespace, inside((DATABASE, PORT).into()))
+        }
+        Clients::Inbound { .. } | Clients::Proxied { .. } => {
+            pod.redirect(&[]);
+            server = Some(database(&pod.namespace, world.files(), MYSQL_PORT));
+            (&world.namespace, inside((Ipv4Addr::LOCALHOST, MYSQL_PORT).into()))
+        }
+    };
+    let first = if *kind == "proxy_header" { HEADER } else { b"" };
+    // The last resort has its price.
+    let last_resort = fix["from"][0].as_str().is_some_and(|from| from.ends_with("sniff-timeout.yaml"));
+    let expected = if last_resort { Expected::After(50) } else { Expected::Greeting };
+    let mut spoke = 0;
+    Watch { client: from, pod, to, first }.expect(expected, &running, &mut spoke);
+    if first.is_empty() {
+        assert_eq!(client(from, to).as_deref(), Ok("42"));
+    } else {
+        assert_eq!(client_with(from, to, first), "42");
+    }
+    let admin = pod.namespace.enter(|| running.envoy.admin_addr()).to_string();
+    let mut inside = pod.namespace.command();
+    inside.arg(program());
+    let after = doctor(inside, &admin, to, b"");
+    let well = if last_resort { "delayed 50" } else { "greeting" };
+    assert_eq!(after.of(kind).as_deref(), Some(well), "{:#}", after.0);
+    println!("{} {kind}: {code}, {}", case.name, fix["from"]);
+    drop(running);
+    drop(server);
+}
+
+#[test]
+fn what_it_gives_brings_the_greeting() {
+    let cures = cures();
+    let queue: Mutex<VecDeque<_>> = Mutex::new(cures.iter().collect());
+    let world = world();
+    let wrong = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for number in 0..PODS_FOR_FIXES {
+            let (queue, wrong, world) = (&queue, &wrong, &*world);
+            scope.spawn(move || {
+                let pod = Pod::new(world, PODS + 1 + number);
+                loop {
+                    let Some(next) = queue.lock().expect("the queue").pop_front() else { break };
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cure(world, &pod, next))) {
+                        let text = panic.downcast_ref::<String>().cloned();
+                        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
+                        let of = format!("{} {} fix {}", next.case.name, next.client, next.fix);
+                        wrong
+                            .lock()
+                            .expect("what went wrong")
+                            .push(format!("{of}: {}", text.unwrap_or_default()));
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().expect("what went wrong");
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cures.len(), wrong.join("\n"));
+    assert!(cures.len() > 30, "{}", cures.len());
+}
