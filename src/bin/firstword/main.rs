@@ -3,6 +3,7 @@
 mod check_config;
 mod documents;
 mod find;
+mod inspect;
 mod wasm_filter;
 
 use std::process::ExitCode;
@@ -20,10 +21,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     CheckConfig(check_config::Arguments),
+    Inspect(inspect::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
     }
 }
