@@ -32,7 +32,7 @@ tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root
 tools-istio: ## get kustomize and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
 
-tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers (these as root), an Envoy without V8, curl
+tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers and dumpcap (these as root), an Envoy without V8, curl
 	@scripts/servers.sh
 	@scripts/proxies.sh
 
@@ -46,7 +46,7 @@ test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## ever
 	if [ -e target/tools/mysqld ]; then features=$$features,mysqld; \
 	else left="the tests against MySQL (run: sudo make tools-mysql)"; fi; \
 	if [ "$$(id -u)" = 0 ]; then features=$$features,servers; \
-	else left="$${left:+$$left, }the tests of SSH, SMTP and FTP servers (run: sudo make test)"; fi; \
+	else left="$${left:+$$left, }the tests of SSH, SMTP and FTP servers, and those that capture (run: sudo make test)"; fi; \
 	if unshare --net true 2>/dev/null; then features=$$features,netns; \
 	else left="$${left:+$$left, }the tests in network namespaces (run: sudo make test-istio)"; fi; \
 	(set -x; $(peers) cargo test --features $$features) || exit; \

@@ -6,6 +6,7 @@
 #   target/tools/envoy-1.38.3    an Envoy that was built without V8
 #   target/tools/venv            Python with gRPC (grpcio)
 #   curl, openssl                in PATH
+#   dumpcap (tshark)             in PATH, as root, who may capture
 #
 # Making the root file system needs root, and so does running its servers, by chroot: without root they are left out.
 set -eu
@@ -45,6 +46,7 @@ missing=
 for program in curl openssl; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
+[ "$(id -u)" != 0 ] || command -v dumpcap >/dev/null || missing="$missing tshark"
 # shellcheck disable=SC2086 # a list
 [ -z "$missing" ] || apt_install $missing
 # grpcio goes where tools.sh keeps the Python that it fetches with.

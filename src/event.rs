@@ -326,7 +326,10 @@ pub enum Event {
     /// The server accepted a client that hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
     EofHazardClient(Suspect),
     /// Such an EOF came later than the column definitions in front of it.
-    PrepareEofSplit,
+    PrepareEofSplit {
+        /// How many of its 9 bytes came with them.
+        passed: u8,
+    },
     /// The end of such an answer is held until it is complete.
     PrepareEofHeld,
     /// The server ended the connection where bytes were held, which are lost.

@@ -69,8 +69,9 @@ impl Mysql {
 
     /// A chunk of the server has ended.
     pub(super) fn chunk_ended(&mut self, events: &mut Vec<Event>) {
-        let complete = self.session.definitions_left() == Some(0) && self.server.skippable() == 0;
-        self.tail.chunk_ended(complete, events);
+        let definitions_are_complete = self.session.definitions_left() == Some(0);
+        let of_eof = self.server.begun().filter(|_| definitions_are_complete);
+        self.tail.chunk_ended(of_eof, events);
     }
 
     /// Where the end of an answer to COM_STMT_PREPARE begins in the server's chunk, while it is not complete.

@@ -36,10 +36,11 @@ impl Tail {
         }
     }
 
-    /// The chunk has ended. `definitions_are_complete`: of the end, only bytes of the EOF are still to come.
-    pub(super) fn chunk_ended(&mut self, definitions_are_complete: bool, events: &mut Vec<Event>) {
-        if self.start.is_some() && definitions_are_complete && !std::mem::replace(&mut self.told, true) {
-            events.push(Event::PrepareEofSplit);
+    /// The chunk has ended. `of_eof`: of the end, only bytes of the EOF are still to come, of which so many have.
+    pub(super) fn chunk_ended(&mut self, of_eof: Option<usize>, events: &mut Vec<Event>) {
+        let Some(passed) = of_eof.and_then(|passed| u8::try_from(passed).ok()) else { return };
+        if self.start.is_some() && !std::mem::replace(&mut self.told, true) {
+            events.push(Event::PrepareEofSplit { passed });
         }
     }
 

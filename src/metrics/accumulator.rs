@@ -217,7 +217,7 @@ impl Accumulator {
             }
             Event::LocalInfile => self.count(scope, Metric::LocalInfile, [0, 0]),
             Event::EofHazardClient(_) => self.count(scope, Metric::EofHazardClients, [0, 0]),
-            Event::PrepareEofSplit => self.count(scope, Metric::PrepareEofSplits, [0, 0]),
+            Event::PrepareEofSplit { .. } => self.count(scope, Metric::PrepareEofSplits, [0, 0]),
             Event::PrepareEofHeld => self.count(scope, Metric::PrepareEofHeld, [0, 0]),
             Event::PrepareEofLost => self.count(scope, Metric::PrepareEofLost, [0, 0]),
             Event::ServerNotice { errno } => self.error(scope, Metric::ServerNotices, errno),

@@ -110,6 +110,17 @@ impl Framer {
         matches!(self.state, State::Header { have: 0, .. }) && !self.continued
     }
 
+    /// How many bytes of the packet that is passing have come, its header among them; 0 at a border. None: nobody looks
+    /// at its coming bytes.
+    #[must_use]
+    pub fn begun(&self) -> Option<usize> {
+        match self.state {
+            State::Header { have, .. } => Some(have),
+            State::Prefix { .. } => Some(HEADER_LEN.saturating_add(self.kept.len())),
+            State::Rest { .. } => None,
+        }
+    }
+
     /// How many of the coming bytes are known to be payload that nobody looks at.
     #[must_use]
     pub fn skippable(&self) -> usize {

@@ -148,7 +148,7 @@ pub fn replay_behind<'a>(
             Event::Packets { sender, count } => told.packets[sender as usize] += count,
             Event::CompressedBytes { sender, count } => told.compressed[sender as usize] += count,
             // That an EOF comes later than what is in front of it is all about the cuts.
-            Event::PrepareEofSplit => {}
+            Event::PrepareEofSplit { .. } => {}
             other => told.events.push(other),
         }
     }

@@ -5,6 +5,7 @@ mod doctor;
 mod documents;
 mod find;
 mod findings;
+mod inspect;
 mod wasm_filter;
 
 use std::process::ExitCode;
@@ -23,11 +24,13 @@ struct Arguments {
 enum Command {
     CheckConfig(check_config::Arguments),
     Doctor(doctor::Arguments),
+    Inspect(inspect::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
     }
 }

@@ -107,8 +107,18 @@ impl Watched {
 
     /// How often: split, held, lost.
     fn told(&self) -> [usize; 3] {
-        [Event::PrepareEofSplit, Event::PrepareEofHeld, Event::PrepareEofLost]
-            .map(|told| self.events.iter().filter(|event| **event == told).count())
+        let others = [Event::PrepareEofHeld, Event::PrepareEofLost]
+            .map(|told| self.events.iter().filter(|event| **event == told).count());
+        [self.splits().len(), others[0], others[1]]
+    }
+
+    /// How many bytes of each EOF that came late came with what is in front of it.
+    fn splits(&self) -> Vec<u8> {
+        let passed = |event: &Event| match event {
+            Event::PrepareEofSplit { passed } => Some(*passed),
+            _ => None,
+        };
+        self.events.iter().filter_map(passed).collect()
     }
 }
 
@@ -134,8 +144,9 @@ fn every_cut_of_an_answer() {
                 assert_eq!(now, whole[..cut.min(tail)], "{params} parameters, cut at {cut}");
                 let then = watched.server(&whole[cut..]);
                 assert_eq!([now, then].concat(), whole, "{params} parameters, cut at {cut}");
-                let split = usize::from(cut >= whole.len() - 9);
-                assert_eq!(watched.told(), [split, usize::from(cut > tail), 0], "cut at {cut}");
+                let splits = Vec::from_iter((cut + 9).checked_sub(whole.len()).map(|passed| passed as u8));
+                assert_eq!(watched.splits(), splits, "cut at {cut}");
+                assert_eq!(watched.told()[1..], [usize::from(cut > tail), 0], "cut at {cut}");
             }
             let mut watched = always();
             let mut left = Vec::new();

@@ -1,0 +1,324 @@
+//! A connection's bytes through the core, and what it tells of them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use firstword::clock::{Clock, Timestamp};
+use firstword::config::HoldSplitEof;
+use firstword::connection::{Connection as Core, Inspection, Setup};
+use firstword::event::{ClosedBy, Event, HandshakeResult, OpaqueReason, Phase, Protocol, Sender};
+use firstword::mysql::command::Command;
+use firstword::mysql::notes::Notes;
+use firstword::mysql::session::Observer;
+
+use super::Capture;
+use super::hello::Hello;
+use super::intro::Intro;
+use super::report::{self, Answer, Both, Connection, FirstWord, Handshake, Opaque, Place, Waits};
+use super::stream::Piece;
+
+/// The ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
+}
+
+/// A command that is being answered.
+#[derive(Debug)]
+struct InFlight {
+    command: Command,
+    /// Where it is listed, if it is.
+    listed: Option<usize>,
+    place: Place,
+}
+
+/// A connection that is followed.
+#[derive(Debug)]
+pub(super) struct Follow {
+    core: Core,
+    ends: Ends,
+    pub(super) opened: Timestamp,
+    intro: Intro,
+    hello: Hello,
+    in_flight: VecDeque<InFlight>,
+    /// What it may be expected to carry.
+    pub(super) expected: Protocol,
+    /// The last bytes of either side.
+    pub(super) last: [Option<(Place, Timestamp)>; 2],
+    /// See [`super::hazard`].
+    pub(super) split: Option<(Option<usize>, Timestamp)>,
+    pub(super) phase: Option<Phase>,
+    pub(super) report: Connection,
+}
+
+impl Both {
+    /// The count of `sender`.
+    pub(super) fn of(&mut self, sender: Sender) -> &mut u64 {
+        match sender {
+            Sender::Client => &mut self.client,
+            Sender::Server => &mut self.server,
+        }
+    }
+
+    fn add(&mut self, sender: Sender, count: u64) {
+        let sum = self.of(sender);
+        *sum = sum.saturating_add(count);
+    }
+}
+
+/// Microseconds.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Follow {
+    /// A connection on which bytes can pass from `opened` on.
+    pub(super) fn new(ends: Ends, expected: Protocol, opened: Timestamp, capture: &Capture) -> Self {
+        let core = Core::new(Setup {
+            inspection: Inspection::Full,
+            expected,
+            greeting_timeout: Duration::MAX,
+            stall: Duration::MAX,
+            opened,
+            front: None,
+            hold_split_eof: HoldSplitEof::Off,
+        });
+        Self {
+            core,
+            ends,
+            opened,
+            intro: Intro::default(),
+            hello: Hello::new(capture.arguments.user),
+            in_flight: VecDeque::new(),
+            expected,
+            last: [None; 2],
+            split: None,
+            phase: None,
+            report: Connection { protocol: Protocol::Unknown.label(), ..Connection::default() },
+        }
+    }
+
+    /// Takes bytes of `sender`.
+    pub(super) fn data(&mut self, sender: Sender, piece: Piece, capture: &Capture) {
+        if let Some(last) = self.last.get_mut(sender as usize) {
+            *last = Some((capture.place(piece.packet, piece.at), piece.at));
+        }
+        let pieces = match sender {
+            Sender::Client => {
+                let headers = self.report.proxy_headers.len();
+                let rest = self.intro.take(piece, self.ends, capture, &mut self.report.proxy_headers);
+                self.headers_found(headers);
+                rest
+            }
+            Sender::Server => vec![piece],
+        };
+        for piece in pieces {
+            self.pass(sender, &piece, capture);
+        }
+    }
+
+    /// `sender` sends no more.
+    pub(super) fn end_of(&mut self, sender: Sender, at: Timestamp, capture: &Capture) {
+        if sender == Sender::Client {
+            self.flush(capture);
+        }
+        let piece = Piece { packet: 0, at, bytes: bytes::Bytes::new(), len: 0 };
+        self.hand_over(sender, &piece, true, capture);
+    }
+
+    /// What may have been a header's beginning is none.
+    fn flush(&mut self, capture: &Capture) {
+        for piece in self.intro.flush() {
+            self.pass(Sender::Client, &piece, capture);
+        }
+    }
+
+    fn pass(&mut self, sender: Sender, piece: &Piece, capture: &Capture) {
+        self.report.first_word.get_or_insert_with(|| FirstWord {
+            by: sender.label(),
+            seen: "other",
+            packet: piece.packet,
+            after_us: micros(piece.at.since(self.opened)),
+        });
+        self.hello.take(sender, piece);
+        self.hand_over(sender, piece, false, capture);
+    }
+
+    fn hand_over(&mut self, sender: Sender, piece: &Piece, end_stream: bool, capture: &Capture) {
+        let read = || piece.at;
+        let (mut events, mut notes) = (Vec::new(), Notes::default());
+        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&read), notes: &mut notes };
+        // Nothing stands in front: the verdict is always to let pass.
+        let _ = self.core.handle_data(sender, piece, end_stream, &mut to);
+        for event in &events {
+            self.event(event, sender, piece, capture);
+        }
+    }
+
+    fn event(&mut self, event: &Event, sender: Sender, piece: &Piece, capture: &Capture) {
+        let place = capture.place(piece.packet, piece.at);
+        let counts = &mut self.report.counts;
+        match *event {
+            Event::Recognised { protocol, .. } => self.report.protocol = protocol.label(),
+            Event::ServerFirst(spoken) => self.spoken(spoken.label()),
+            Event::ClientFirst(spoken) => self.spoken(spoken.label()),
+            Event::Bytes { sender, count } => counts.bytes.add(sender, count),
+            Event::Packets { sender, count } => counts.packets.add(sender, count),
+            Event::CompressedBytes { sender, count } => counts.compressed_bytes.add(sender, count),
+            Event::PreHandshakeError { errno } => self.decided("refused", None, Some(errno)),
+            Event::HandshakeError { errno, .. } => self.handshake().errno = Some(errno),
+            Event::AuthSwitch(plugin) => self.handshake().auth_plugin = Some(plugin.label().to_owned()),
+            Event::Handshake { result, took } => self.decided(result.label(), took, None),
+            Event::CommandSent(command) => {
+                self.went_on(sender, place);
+                self.list(command, place, capture);
+            }
+            Event::CommandStarted(command) => {
+                self.went_on(sender, place);
+                let listed = self.list(command, place, capture);
+                self.in_flight.push_back(InFlight { command, listed, place });
+            }
+            Event::CommandEnded { command, verb, answer } => {
+                let ended = self.in_flight.pop_front();
+                let listed = ended.and_then(|ended| self.report.commands.get_mut(ended.listed?));
+                let told = answer.map(|answer| Answer {
+                    first_byte_us: micros(answer.first_byte),
+                    took_us: micros(answer.took),
+                    rows: answer.tally.rows,
+                    affected_rows: answer.tally.affected_rows,
+                    warnings: answer.tally.warnings,
+                    result_sets: answer.tally.result_sets,
+                    errno: answer.tally.errno,
+                });
+                if let Some(listed) = listed {
+                    listed.verb = verb.map(firstword::mysql::verb::Verb::label);
+                    listed.unanswered = told.is_none();
+                    listed.answer = told;
+                }
+                if let Some(answer) = answer {
+                    let counts = &mut self.report.counts;
+                    let tally = answer.tally;
+                    counts.rows = counts.rows.saturating_add(tally.rows);
+                    counts.affected_rows = counts.affected_rows.saturating_add(tally.affected_rows);
+                    counts.warnings = counts.warnings.saturating_add(u64::from(tally.warnings));
+                    counts.result_sets = counts.result_sets.saturating_add(u64::from(tally.result_sets));
+                    if let Some(errno) = tally.errno {
+                        report::add(&mut counts.errors, errno, 1);
+                    }
+                    self.prepared(command, piece);
+                }
+            }
+            Event::Opaque(reason) => {
+                let lost_bytes = reason == OpaqueReason::Desync && !piece.is_whole();
+                let detail = self.core.take_report().filter(|_| !lost_bytes);
+                self.report.opaque = Some(Opaque { reason: reason.label(), place, lost_bytes, detail });
+            }
+            Event::Closed { protocol, phase, .. } => {
+                self.report.protocol = protocol.label();
+                self.phase = Some(phase);
+            }
+            _ => {}
+        }
+        self.hazard(event, place, piece.at);
+    }
+
+    fn spoken(&mut self, seen: &'static str) {
+        if let Some(first) = &mut self.report.first_word {
+            first.seen = seen;
+        }
+    }
+
+    fn handshake(&mut self) -> &mut Handshake {
+        self.report.handshake.get_or_insert_default()
+    }
+
+    fn decided(&mut self, result: &'static str, took: Option<Duration>, errno: Option<u16>) {
+        let handshake = self.handshake();
+        handshake.result = result;
+        handshake.took_us = took.map(micros);
+        handshake.errno = handshake.errno.or(errno);
+    }
+
+    fn list(&mut self, command: Command, place: Place, capture: &Capture) -> Option<usize> {
+        report::add(&mut self.report.counts.commands, command.label(), 1);
+        let index = self.report.commands.len();
+        if index >= capture.arguments.limit {
+            self.report.commands_not_listed = self.report.commands_not_listed.saturating_add(1);
+            return None;
+        }
+        let command = command.label();
+        let listed = report::Command { command, verb: None, place, answer: None, unanswered: false };
+        self.report.commands.push(listed);
+        Some(index)
+    }
+
+    /// The connection, or the capture, is at its end: what is still to tell, and the commands without an answer.
+    pub(super) fn finish(&mut self, at: Timestamp, is_open: bool, capture: &Capture) -> Vec<&'static str> {
+        self.flush(capture);
+        let waiting: Vec<_> = self.in_flight.iter().map(|waiting| waiting.command.label()).collect();
+        let since = self.in_flight.front().map(|oldest| oldest.place);
+        let mut events = Vec::new();
+        self.core.handle_close(|| ClosedBy::Proxy, &mut events);
+        let piece = Piece { packet: capture.packets, at, bytes: bytes::Bytes::new(), len: 0 };
+        for event in &events {
+            if !(is_open && matches!(event, Event::Handshake { result: HandshakeResult::Aborted, .. })) {
+                self.event(event, Sender::Client, &piece, capture);
+            }
+        }
+        let (server, client) = (self.hello.server.take(), self.hello.client.take());
+        if self.report.handshake.is_some() || server.is_some() && self.phase != Some(Phase::Opaque) {
+            let agreed = std::mem::take(&mut self.hello.agreed);
+            let named =
+                [client.as_ref().map(|it| &it.auth_plugin), server.as_ref().map(|it| &it.auth_plugin)];
+            let named = named.into_iter().flatten().find(|plugin| !plugin.is_empty()).cloned();
+            let handshake = self.handshake();
+            if handshake.result.is_empty() {
+                handshake.result = "undecided";
+            }
+            handshake.auth_plugin = handshake.auth_plugin.take().or(named);
+            (handshake.server, handshake.client, handshake.agreed) = (server, client, agreed);
+        }
+        if is_open {
+            self.report.waits = self.waits(&waiting, since, at, capture);
+        }
+        self.silence(at, capture);
+        waiting
+    }
+
+    fn waits(
+        &self,
+        commands: &[&'static str],
+        oldest: Option<Place>,
+        at: Timestamp,
+        capture: &Capture,
+    ) -> Option<Waits> {
+        let [client, server] = self.last;
+        let client_spoke_last = match (client, server) {
+            (Some((client, _)), Some((server, _))) => client.packet > server.packet,
+            (client, _) => client.is_some(),
+        };
+        let (who, what) = match self.phase? {
+            Phase::Greeting => (Some("client"), "greeting"),
+            Phase::Handshake => (Some("server"), "handshake_response"),
+            Phase::Authentication if client_spoke_last => (Some("client"), "authentication"),
+            Phase::Authentication => (Some("server"), "authentication"),
+            Phase::Command if !commands.is_empty() => (Some("client"), "answer"),
+            Phase::Command if self.is_struck_by_split() => (Some("client"), "rest_of_split_eof"),
+            Phase::Command => (None, "command"),
+            Phase::Opaque => return None,
+        };
+        let opened = (Place { at_us: capture.at_us(self.opened), ..self.report.first }, self.opened);
+        let (place, since) = match what {
+            "greeting" => opened,
+            _ => [client, server].into_iter().flatten().max_by_key(|(place, _)| place.packet)?,
+        };
+        let place = oldest.unwrap_or(place);
+        let for_us = match oldest {
+            Some(oldest) => capture.at_us(at).saturating_sub(oldest.at_us),
+            None => micros(at.since(since)),
+        };
+        Some(Waits { who, what, commands: commands.to_vec(), since: place, for_us })
+    }
+}

@@ -1,0 +1,100 @@
+//! What server and client say of themselves in their first packets.
+
+use firstword::event::Sender;
+use firstword::mysql::capability::Capabilities;
+use firstword::mysql::handshake::{HandshakeResponse, HandshakeV10};
+use firstword::mysql::notes;
+use firstword::mysql::packet::{Framed, Framer};
+use firstword::mysql::version::identify;
+
+use super::report::{Client, Server};
+use super::stream::Piece;
+
+/// A greeting fits, and nearly every handshake response.
+const KEEP: usize = 4096;
+
+/// The capabilities that matter to whoever reads a capture.
+const NAMES: [(Capabilities, &str); 12] = [
+    (Capabilities::SSL, "ssl"),
+    (Capabilities::COMPRESS, "compress"),
+    (Capabilities::ZSTD_COMPRESSION, "zstd_compression"),
+    (Capabilities::DEPRECATE_EOF, "deprecate_eof"),
+    (Capabilities::LOCAL_FILES, "local_files"),
+    (Capabilities::PLUGIN_AUTH, "plugin_auth"),
+    (Capabilities::CONNECT_ATTRS, "connect_attrs"),
+    (Capabilities::SESSION_TRACK, "session_track"),
+    (Capabilities::QUERY_ATTRIBUTES, "query_attributes"),
+    (Capabilities::OPTIONAL_RESULTSET_METADATA, "optional_resultset_metadata"),
+    (Capabilities::MARIADB_PROGRESS, "mariadb_progress"),
+    (Capabilities::MARIADB_CACHE_METADATA, "mariadb_cache_metadata"),
+];
+
+fn names(capabilities: Capabilities) -> Vec<&'static str> {
+    NAMES.iter().filter(|(flag, _)| capabilities.contains(*flag)).map(|(_, name)| *name).collect()
+}
+
+/// What a peer says in bytes, fit to be shown; see [`notes::word`]. Nothing is ended by a space here.
+fn word(bytes: &[u8]) -> String {
+    notes::word(bytes).replace("%20", " ")
+}
+
+/// The first packet of each side.
+#[derive(Debug)]
+pub(super) struct Hello {
+    /// None: it has been read, or cannot be.
+    framers: [Option<Framer>; 2],
+    offered: Capabilities,
+    shows_user: bool,
+    pub(super) server: Option<Server>,
+    pub(super) client: Option<Client>,
+    pub(super) agreed: Vec<&'static str>,
+}
+
+impl Hello {
+    pub(super) fn new(shows_user: bool) -> Self {
+        let framers = [Some(Framer::new(KEEP)), Some(Framer::new(KEEP))];
+        let offered = Capabilities::default();
+        Self { framers, offered, shows_user, server: None, client: None, agreed: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self, sender: Sender, piece: &Piece) {
+        let Some(slot) = self.framers.get_mut(sender as usize) else { return };
+        let Some(mut framer) = slot.take() else { return };
+        let mut input: &[u8] = &piece.bytes;
+        match framer.next(&mut input) {
+            Some(Framed::Head(packet)) => match sender {
+                Sender::Server => self.greeting(packet.prefix),
+                Sender::Client => self.response(packet.prefix),
+            },
+            Some(_) => {}
+            None if piece.is_whole() => *slot = Some(framer),
+            None => {}
+        }
+    }
+
+    fn greeting(&mut self, payload: &[u8]) {
+        let Ok(greeting) = HandshakeV10::parse(payload) else { return };
+        let (flavor, release) = identify(greeting.server_version);
+        self.offered = greeting.capabilities;
+        self.server = Some(Server {
+            flavor: flavor.label(),
+            release: release.label(),
+            version: word(greeting.server_version),
+            connection_id: greeting.thread_id,
+            capabilities: names(greeting.capabilities),
+            auth_plugin: word(greeting.auth_plugin),
+        });
+    }
+
+    fn response(&mut self, payload: &[u8]) {
+        let Ok(response) = HandshakeResponse::parse(payload, self.offered) else { return };
+        self.agreed = names(self.offered & response.capabilities);
+        self.client = Some(Client {
+            name: word(response.client_name),
+            version: word(response.client_version),
+            capabilities: names(response.capabilities),
+            auth_plugin: word(response.auth_plugin),
+            user: response.user.filter(|_| self.shows_user).map(word),
+        });
+    }
+}

@@ -1,0 +1,94 @@
+//! PROXY headers in front of what a client sends.
+
+use firstword::proxy_protocol::{Header, MAX_V2_LEN, Probe, probe};
+
+use super::report::ProxyHeader;
+use super::stream::Piece;
+use super::{Capture, follow::Ends};
+
+/// What a client has sent while its beginning can be a header.
+#[derive(Debug, Default)]
+pub(super) struct Intro {
+    held: Vec<Piece>,
+    /// The same as bytes.
+    bytes: Vec<u8>,
+    /// So many bytes were headers.
+    passed: u64,
+    is_over: bool,
+}
+
+impl Intro {
+    /// Takes the client's next bytes; gives back those that are no header's, and adds headers to `found`.
+    pub(super) fn take(
+        &mut self,
+        piece: Piece,
+        ends: Ends,
+        capture: &Capture,
+        found: &mut Vec<ProxyHeader>,
+    ) -> Vec<Piece> {
+        if self.is_over {
+            return vec![piece];
+        }
+        self.is_over = !piece.is_whole();
+        self.bytes.extend_from_slice(&piece.bytes);
+        self.held.push(piece);
+        while !self.is_over {
+            let mut header = ProxyHeader { at_byte: self.passed, ..ProxyHeader::default() };
+            let len = match probe(&self.bytes, MAX_V2_LEN) {
+                Probe::Incomplete { .. } => return Vec::new(),
+                Probe::NoHeader => break,
+                Probe::Malformed(error) => {
+                    header.format = error.format.label();
+                    header.result = "malformed";
+                    header.problem = Some(error.to_string());
+                    0
+                }
+                Probe::Complete { header: read, len } => {
+                    describe(&read, len, ends, &mut header);
+                    len
+                }
+            };
+            if let Some(first) = self.held.first() {
+                header.place = capture.place(first.packet, first.at);
+            }
+            found.push(header);
+            self.is_over = len == 0;
+            self.cut(len);
+        }
+        self.flush()
+    }
+
+    fn cut(&mut self, len: usize) {
+        self.bytes.drain(..len.min(self.bytes.len()));
+        self.passed = self.passed.saturating_add(len as u64);
+        let mut left = len;
+        self.held.retain_mut(|piece| {
+            let taken = left.min(piece.len);
+            left = left.saturating_sub(taken);
+            *piece = piece.skip(taken);
+            piece.len > 0
+        });
+    }
+
+    /// No header can follow: what is held.
+    pub(super) fn flush(&mut self) -> Vec<Piece> {
+        self.is_over = true;
+        self.bytes = Vec::new();
+        std::mem::take(&mut self.held)
+    }
+}
+
+fn describe(read: &Header, len: usize, ends: Ends, header: &mut ProxyHeader) {
+    header.format = read.format.label();
+    header.result = "complete";
+    header.length = len as u64;
+    header.local = read.local;
+    header.sender = "client";
+    if let Some(named) = read.endpoints() {
+        header.source = Some(named.source.to_string());
+        header.destination = Some(named.destination.to_string());
+        if (named.source, named.destination) != (ends.client, ends.server) {
+            header.sender = "proxy";
+        }
+    }
+}

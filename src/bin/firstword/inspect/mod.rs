@@ -1,0 +1,180 @@
+//! `firstword inspect`: runs a capture through the core of the filter and tells what it sees of each connection.
+//!
+//! ```text
+//! file --capture--> packets --segment--> TCP segments --flows--> connections --flow, stream--> pieces in order
+//!      --follow, intro, hello, hazard--> report --text--> what is printed
+//! ```
+
+mod capture;
+mod flow;
+mod flows;
+mod follow;
+mod hazard;
+mod hello;
+mod intro;
+mod report;
+mod segment;
+mod stream;
+mod text;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use firstword::clock::Timestamp;
+
+use flows::Flows;
+use report::{Place, Report, Severity};
+
+/// Tell from a capture what happened on its MySQL connections
+///
+/// Reads a pcap or pcapng file, as tcpdump, dumpcap, tshark and Wireshark write it, and runs each TCP connection
+/// through the same code as the filter: who spoke first and when, the handshake, each command with its timings, rows
+/// and errors, hazards such as an EOF split between two packets (with the place of the cut), PROXY headers, why a
+/// connection could not be followed, how it ended, and who waits for whom where it did not.
+///
+/// Without --port, connections to ports of MySQL and what speaks its protocol are told of, and all others that begin
+/// with a MySQL greeting or a PROXY header.
+///
+/// Never shown: statements, their parameters and results, passwords and scrambles; the account's name only with --user.
+#[derive(clap::Args)]
+#[command(after_long_help = HELP)]
+pub(crate) struct Arguments {
+    /// The capture; "-" is the standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Tell of the connections to this server port, whatever they carry, and of no others; may be repeated
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
+    /// List so many commands of each connection; all are counted
+    #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+    limit: usize,
+    /// Show the accounts' names
+    #[arg(long)]
+    user: bool,
+    /// How it is told
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// One JSON object, whose shape only grows
+    Json,
+    /// The JSON Schema of that object; the capture is not read
+    JsonSchema,
+}
+
+const SCHEMA: &str = include_str!("report.schema.json");
+
+const HELP: &str = r#"What a capture shows:
+  Times are the capture's. "at" counts from its first packet, "first byte" and "total" from the command's packet.
+  A command is shown where its packet is; an answer that is not in the capture is shown as "unanswered".
+  Captures that begin in the middle of a connection tell of its bytes only (opaque: late_start), as the filter does.
+  Where packets are missing, or were cut by a snapshot length, what they held is unknown: inside rows and the like they
+  are passed over, anywhere else the connection cannot be followed on (opaque: desync, bytes missing).
+  TLS and compression hide what follows them, as for the filter.
+
+What is read:
+  pcap and pcapng; Ethernet, also with VLAN tags, Linux "any" (SLL, SLL2), loopback of BSD and macOS, raw IP; IPv4, IPv6.
+  Not read: fragments of IP packets, tunnels, SSLKEYLOGFILE. Checksums are not looked at, since network cards make them.
+
+Limits: 65536 connections at once, 10000 listed, 64 MiB held for missing packets, records of 16 MiB.
+
+Exit status:
+  0  nothing found, or only what is good to know (info)
+  1  a connection hung or failed by a hazard (error)
+  2  wrong usage, or the file could not be read, or not to its end (what stands in front of that place is told)
+  3  a hazard that connections or secrets are exposed to (warning), and there is no error
+
+Examples:
+  tcpdump -i any -s 0 -w mysql.pcap 'tcp port 3306'    # record, then:
+  firstword inspect mysql.pcap
+  firstword inspect --port 10000 --limit 1000 mysql.pcapng
+  kubectl exec POD -c istio-proxy -- sudo tcpdump -i any -U -w - 'tcp port 3306' | firstword inspect -
+  firstword inspect -o json mysql.pcap | jq '.connections[] | select(.hazard_counts.prepare_eof_split) | .hazards'
+  firstword inspect -o json mysql.pcap | jq '.totals.counts.errors'
+  firstword inspect -o json-schema - </dev/null"#;
+
+/// What is known of a capture while it is read.
+pub(super) struct Capture<'a> {
+    arguments: &'a Arguments,
+    /// How many packets have been read: the number of the newest.
+    packets: u64,
+    began: Option<Timestamp>,
+    /// The time of the newest packet.
+    now: Timestamp,
+}
+
+impl Capture<'_> {
+    /// Microseconds since its first packet.
+    fn at_us(&self, at: Timestamp) -> u64 {
+        follow::micros(at.since(self.began.unwrap_or(at)))
+    }
+
+    fn place(&self, packet: u64, at: Timestamp) -> Place {
+        Place { packet, at_us: self.at_us(at) }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let out = &mut io::stdout();
+    if arguments.output == Output::JsonSchema {
+        let _ = out.write_all(SCHEMA.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let report = inspect(arguments);
+    let written = match arguments.output {
+        Output::Json => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
+        _ => text::of(&report),
+    };
+    // A reader that went away is no reason to fail, let alone to panic.
+    let _ = out.write_all(written.as_bytes());
+    if let Some(problem) = &report.problem {
+        let _ = writeln!(io::stderr(), "{}: {problem}", report.file);
+        return ExitCode::from(2);
+    }
+    ExitCode::from(match report.totals.worst {
+        None | Some(Severity::Info) => 0,
+        Some(Severity::Error) => 1,
+        Some(Severity::Warning) => 3,
+    })
+}
+
+fn inspect(arguments: &Arguments) -> Report {
+    let standard_input = arguments.file == Path::new("-");
+    let file = if standard_input { "standard input".into() } else { arguments.file.to_string_lossy() };
+    let mut report = Report { file: file.into_owned(), ..Report::default() };
+    let input: io::Result<Box<dyn Read + Send>> = if standard_input {
+        Ok(Box::new(io::stdin()))
+    } else {
+        File::open(&arguments.file).map(|file| Box::new(file) as Box<dyn Read + Send>)
+    };
+    match input {
+        Ok(input) => report_on(input, arguments, &mut report),
+        Err(error) => report.problem = Some(format!("cannot read it: {error}")),
+    }
+    report
+}
+
+fn report_on(input: impl Read + Send, arguments: &Arguments, report: &mut Report) {
+    let mut flows = Flows::new(&arguments.port);
+    let mut capture = Capture { arguments, packets: 0, began: None, now: Timestamp::default() };
+    let read = capture::read(input, |packet| {
+        capture.packets = packet.number;
+        capture.began.get_or_insert(packet.at);
+        capture.now = packet.at.max(capture.now);
+        match segment::segment(&packet) {
+            Ok(segment) => flows.segment(segment, &capture, report),
+            Err(left_out) => report::add(&mut report.left_out, left_out.reason(), 1),
+        }
+    });
+    flows.finish(&capture, report);
+    report.packets = capture.packets;
+    report.problem = read.err();
+}

@@ -1,0 +1,178 @@
+//! Files that are no captures, or not whole ones: a message that says where and what, and an end in good time.
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use firstword::event::Sender;
+
+use crate::links::recorded_as;
+use crate::run;
+use crate::wire::{Talk, pcap, pcapng};
+
+fn assert_refused(input: &[u8], problem: &str) {
+    let said = run(&["-"], input);
+    assert_eq!(said.problem, format!("standard input: {problem}\n"));
+    assert_eq!(said.code, 2, "{problem}");
+}
+
+#[test]
+fn what_is_no_capture_is_refused() {
+    let foreign = |found: &str| format!("byte 0: expected a pcap or pcapng file, found {found}");
+    assert_refused(b"", &foreign("an empty one"));
+    assert_refused(b"hello, world", &foreign("one that begins with the bytes 68 65 6c 6c 6f 2c 20 77"));
+    assert_refused(
+        b"\x1f\x8b\x08\0",
+        &foreign("one compressed by gzip: try gzip -dc FILE | firstword inspect -"),
+    );
+    assert_refused(
+        b"\x28\xb5\x2f\xfd\0",
+        &foreign("one compressed by Zstandard: try zstd -dc FILE | firstword inspect -"),
+    );
+    let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
+    for file in [pcap(&frames), pcapng(&frames)] {
+        assert_refused(
+            &file[..20],
+            &foreign(&{
+                let bytes: Vec<_> = file[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("one that begins with the bytes {}", bytes.join(" "))
+            }),
+        );
+    }
+    let said = run(&["no/such/file"], b"");
+    assert_eq!(said.code, 2);
+    assert_eq!(said.problem, "no/such/file: cannot read it: No such file or directory (os error 2)\n");
+    let said = run(&["src"], b"");
+    assert_eq!(
+        (said.code, said.problem.as_str()),
+        (2, "src: cannot read it: Is a directory (os error 21)\n")
+    );
+}
+
+#[test]
+fn what_is_cut_short_is_told_up_to_there() {
+    let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
+    let file = pcap(&frames);
+    let said = run(&["-"], &file[..file.len() - 3]);
+    let last = 16 + crate::wire::bytes(&frames[0], crate::wire::Link::Ethernet, false).len();
+    let at = file.len() - last;
+    let packets = frames.len() - 1;
+    assert_eq!(
+        said.problem,
+        format!(
+            "standard input: byte {at}, behind packet {packets}: expected a whole record, found {} bytes and the end of \
+             the file\n",
+            last - 3
+        )
+    );
+    assert_eq!(said.code, 2);
+    assert!(
+        said.output.contains(&format!("standard input: {packets} packets, 1 connection\n")),
+        "{}",
+        said.output
+    );
+    // What JSON has of it.
+    let said = run(&["-o", "json", "-"], &file[..file.len() - 3]);
+    assert!(said.json()["problem"].as_str().unwrap().starts_with(&format!("byte {at}, behind packet")));
+    let ng = pcapng(&frames);
+    let mut wild = ng.clone();
+    // The second packet is of an interface that nobody described.
+    let packet = ng.windows(4).position(|bytes| bytes == 6_u32.to_le_bytes()).unwrap();
+    wild[packet + 8] = 9;
+    let said = run(&["-"], &wild);
+    assert_eq!(
+        said.problem,
+        format!(
+            "standard input: byte {packet}, behind packet 0: expected a packet of one of 2 interfaces, found one of number \
+             9\n"
+        )
+    );
+}
+
+#[test]
+fn a_record_longer_than_memory_should_be_is_refused() {
+    let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
+    let mut file = pcap(&frames[..1]);
+    let at = file.len();
+    for number in [0_u32, 0, u32::MAX, u32::MAX] {
+        file.extend(number.to_le_bytes());
+    }
+    file.resize(40 << 20, 0);
+    let problem = "expected a record of at most 16 MiB, found a longer one";
+    assert_refused(&file, &format!("byte {at}, behind packet 1: {problem}"));
+}
+
+/// It ends by itself, with one of its exit statuses and at most one line about what is wrong.
+fn assert_ends(input: &[u8]) -> Result<(), TestCaseError> {
+    for arguments in [&["-"][..], &["-o", "json", "--port", "3306", "--limit", "1", "-"]] {
+        let said = run(arguments, input);
+        prop_assert!((0..=3).contains(&said.code), "{}: {}", said.code, said.problem);
+        prop_assert_eq!(said.problem.lines().count(), usize::from(said.code == 2), "{}", said.problem);
+        if arguments.len() > 1 {
+            said.json();
+        }
+    }
+    Ok(())
+}
+
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..Default::default() })
+}
+
+#[test]
+fn any_bytes_end_in_good_time() {
+    let starts = prop::sample::select(vec![
+        Vec::new(),
+        pcap(&[]),
+        pcapng(&[]),
+        0x0a0d_0d0a_u32.to_le_bytes().to_vec(),
+        0xa1b2_cd34_u32.to_le_bytes().to_vec(),
+    ]);
+    let bytes = prop::collection::vec(any::<u8>(), 0..600);
+    runner(50).run(&(starts, bytes), |(start, bytes)| assert_ends(&[start, bytes].concat())).unwrap();
+}
+
+#[test]
+fn a_changed_capture_ends_in_good_time() {
+    let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
+    let files = prop::sample::select(vec![pcap(&frames), pcapng(&frames)]);
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20);
+    let strategy = (files, changes, any::<prop::sample::Index>(), any::<bool>());
+    runner(50)
+        .run(&strategy, |(mut file, changes, end, cut)| {
+            for (place, byte) in changes {
+                let at = place.index(file.len());
+                file[at] = byte;
+            }
+            if cut {
+                file.truncate(end.index(file.len()));
+            }
+            assert_ends(&file)
+        })
+        .unwrap();
+}
+
+/// Connections whose first byte of data is missing, and far more behind it than may be held: 150 MB in 160 MB.
+#[test]
+fn what_waits_for_missing_packets_is_bounded() {
+    let mut frames = Vec::new();
+    for port in 0..500 {
+        let mut talk = Talk::new([10_000 + port, 3306], u64::from(port));
+        talk.push(Sender::Server, b"\x4a");
+        talk.frames.pop();
+        for _ in 0..5 {
+            talk.push(Sender::Server, &[0; 60_000]).ack = None;
+        }
+        frames.append(&mut talk.frames);
+    }
+    let file = pcap(&frames);
+    drop(frames);
+    let program = assert_cmd::cargo::cargo_bin("firstword");
+    let mut limited = assert_cmd::Command::new("sh");
+    limited.args(["-c", "ulimit -v 160000; exec \"$0\" inspect -o json -"]).arg(program).write_stdin(file);
+    let output = limited.timeout(crate::LONGEST).output().unwrap();
+    let problem = String::from_utf8_lossy(&output.stderr);
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {problem}"));
+    assert_eq!(report["totals"]["connections"], 500);
+    assert_eq!(report["totals"]["counts"]["lost_bytes"]["server"], 500);
+}
