@@ -1,25 +1,21 @@
 //! `crate::pilot` makes of each case what istiod makes of it.
 //!
 //! `istiod/*.json` is what the istiod of github.com/istio/istio at 86c9f01 (August 2026, 1.32-dev) made of the cases, reduced
-//! to what decides where bytes go. `scripts/istiod.sh` writes it anew.
+//! to what decides where bytes go: its own discovery server, given the Services, the mesh configuration and the resources of
+//! each case.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::cases::{CASES, Case};
-use crate::pilot::mesh::{OutboundPolicy, Protocol, Service};
 use crate::pilot::{Xds, xds};
 use crate::support::root;
 
 const PROXY: [u8; 4] = [10, 1, 0, 2];
 
 fn golden(case: &Case) -> PathBuf {
-    root().join("tests/istio/istiod").join(file_name(case, "json"))
-}
-
-fn file_name(case: &Case, extension: &str) -> String {
-    format!("{}.{extension}", case.name.replace(' ', "-"))
+    root().join("tests/istio/istiod").join(case.name.replace(' ', "-") + ".json")
 }
 
 fn ours(case: &Case) -> Xds {
@@ -31,7 +27,7 @@ fn ours(case: &Case) -> Xds {
 fn istiod_makes_the_same_of_each_case() {
     for case in CASES {
         let text = std::fs::read_to_string(golden(case));
-        let text = text.unwrap_or_else(|e| panic!("{}: {e}; run: scripts/istiod.sh", golden(case).display()));
+        let text = text.unwrap_or_else(|e| panic!("{}: {e}", golden(case).display()));
         let theirs: Value = serde_json::from_str(&text).expect("JSON");
         let ours = ours(case);
         let ours = reduced(&json!({"listeners": ours.listeners, "clusters": ours.clusters}));
@@ -143,102 +139,4 @@ fn pick(value: &Value, keys: &[&str]) -> Value {
 
 fn pick_out(value: &mut Value, key: &str) {
     value.as_object_mut().expect("an object").remove(key);
-}
-
-fn directory() -> PathBuf {
-    std::env::var_os("FIRSTWORD_ISTIOD").expect("FIRSTWORD_ISTIOD; run: scripts/istiod.sh").into()
-}
-
-#[test]
-#[ignore = "the first half of scripts/istiod.sh"]
-fn cases_for_istiod() {
-    for case in CASES {
-        let proxy = case.proxy(PROXY.into());
-        let mesh = case.mesh(&proxy, "");
-        let outbound = match mesh.outbound {
-            OutboundPolicy::AllowAny => "ALLOW_ANY",
-            OutboundPolicy::RegistryOnly => "REGISTRY_ONLY",
-            OutboundPolicy::AllowAnyDynamicDns => "ALLOW_ANY_DYNAMIC_DNS",
-        };
-        let mut kubernetes = Vec::new();
-        for service in &mesh.services {
-            kubernetes.extend(objects(service));
-        }
-        let istio: Vec<_> =
-            case.all_resources().into_iter().map(|resource| with_version(resource.document)).collect();
-        let documents =
-            |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
-        let input = json!({
-            "gateway": proxy.gateway, "address": proxy.address, "namespace": proxy.namespace, "labels": proxy.labels,
-            "mesh": {
-                "protocolDetectionTimeout": mesh.detection_timeout, "outboundTrafficPolicy": {"mode": outbound},
-            },
-            "kubernetes": documents(&kubernetes), "istio": documents(&istio),
-        });
-        std::fs::write(directory().join(file_name(case, "input")), input.to_string()).expect("a file");
-    }
-}
-
-/// The cases' own resources leave it out.
-fn with_version(mut document: Value) -> Value {
-    let version = match document["kind"].as_str() {
-        Some("EnvoyFilter") => "networking.istio.io/v1alpha3",
-        Some("PeerAuthentication") => "security.istio.io/v1",
-        _ => "networking.istio.io/v1",
-    };
-    let own = document.as_object_mut().expect("a document");
-    own.entry("apiVersion").or_insert_with(|| version.into());
-    document
-}
-
-/// A Service, its pod and its endpoint.
-fn objects(service: &Service) -> [Value; 3] {
-    let name = service.host.split('.').next().expect("a name");
-    let port = service.ports[0];
-    let port_name = match port.protocol {
-        Protocol::Http => "http",
-        Protocol::Tcp | Protocol::Mysql => "tcp",
-        Protocol::Auto => "db",
-    };
-    let metadata = |name: String| json!({"name": name, "namespace": service.namespace});
-    let mut pod = metadata(format!("{name}-1"));
-    pod["labels"] = json!(service.selector);
-    let mut slice = metadata(format!("{name}-x"));
-    slice["labels"] = json!({"kubernetes.io/service-name": name});
-    let address = service.endpoints[0];
-    [
-        json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": metadata(name.into()),
-            "spec": {
-                "clusterIP": service.address, "selector": service.selector,
-                "ports": [{"name": port_name, "port": port.number, "targetPort": port.target, "protocol": "TCP"}],
-            },
-        }),
-        json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": pod,
-            "spec": {"containers": [{"name": "main", "image": "main"}]},
-            "status": {
-                "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
-                "conditions": [{"type": "Ready", "status": "True"}],
-            },
-        }),
-        json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": slice, "addressType": "IPv4",
-            "ports": [{"name": port_name, "port": port.target, "protocol": "TCP"}],
-            "endpoints": [{
-                "addresses": [address], "conditions": {"ready": true},
-                "targetRef": {"kind": "Pod", "name": format!("{name}-1"), "namespace": service.namespace},
-            }],
-        }),
-    ]
-}
-
-#[test]
-#[ignore = "the second half of scripts/istiod.sh"]
-fn what_istiod_made() {
-    for case in CASES {
-        let text = std::fs::read_to_string(directory().join(file_name(case, "output"))).expect(case.name);
-        let made = reduced(&serde_json::from_str(&text).expect("JSON"));
-        std::fs::write(golden(case), pretty(&made) + "\n").expect("a file");
-    }
 }
