@@ -346,6 +346,13 @@ pub enum Event {
         /// MySQL's error number.
         errno: u16,
     },
+    /// A connection that asked nothing of the server was ended by somebody else than its client.
+    IdleClosed {
+        /// Who ended it.
+        by: ClosedBy,
+        /// Since the server accepted the client, or answered its last command.
+        idle: Duration,
+    },
     /// A hazard that no other event tells of; see [`HazardKind::of`].
     Hazard(HazardKind),
     /// Inspection ended; the connection goes on.

@@ -1,7 +1,8 @@
 //! Hazards: what breaks clients, or gives their secrets away, and can be seen on the way.
 
-use super::Event;
+use super::{ClosedBy, Event};
 use crate::labels::labels;
+use crate::mysql::auth_plugin::AuthPlugin;
 
 labels! {
     /// What endangers a client's connection or its secrets: a label value of `hazards_total`. Each is counted once for what
@@ -39,13 +40,43 @@ labels! {
     }
 }
 
+/// `ER_CON_COUNT_ERROR`. For the last place, which is kept for administrators, a client is refused after the handshake.
+const TOO_MANY_CONNECTIONS: u16 = 1040;
+/// `ER_HOST_IS_BLOCKED`.
+const HOST_IS_BLOCKED: u16 = 1129;
+/// `ER_HOST_NOT_PRIVILEGED`.
+const HOST_NOT_PRIVILEGED: u16 = 1130;
+/// `ER_SECURE_TRANSPORT_REQUIRED`.
+const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
+/// `ER_NET_PACKET_TOO_LARGE`: what a client sent.
+pub(crate) const PACKET_TOO_LARGE: u16 = 1153;
+/// `ER_WARN_ALLOWED_PACKET_OVERFLOWED`: what a function of the server gave, where that is an error and no warning.
+const RESULT_TOO_LARGE: u16 = 1301;
+
 impl HazardKind {
     /// The hazard that an event shows, if any.
     #[must_use]
     pub const fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::Hazard(kind) => Some(*kind),
-            _ => None,
-        }
+        Some(match event {
+            Event::Hazard(kind) => *kind,
+            Event::AuthSwitch(AuthPlugin::OldPassword) => Self::OldPassword,
+            Event::PlaintextFullAuth => Self::FullAuthWithoutTls,
+            Event::PreHandshakeError { errno } | Event::HandshakeError { errno, .. } => match *errno {
+                TOO_MANY_CONNECTIONS => Self::TooManyConnections,
+                HOST_IS_BLOCKED => Self::HostBlocked,
+                HOST_NOT_PRIVILEGED => Self::HostNotAllowed,
+                SECURE_TRANSPORT_REQUIRED => Self::TlsRequired,
+                _ => return None,
+            },
+            Event::IdleClosed { by: ClosedBy::Server, .. } => Self::IdleClosedByServer,
+            Event::IdleClosed { .. } => Self::IdleClosedByProxy,
+            Event::CommandEnded { answer: Some(answer), .. } => match answer.tally.errno {
+                Some(PACKET_TOO_LARGE | RESULT_TOO_LARGE) => Self::PacketTooLarge,
+                _ => return None,
+            },
+            Event::ServerNotice { errno: PACKET_TOO_LARGE } => Self::PacketTooLarge,
+            Event::EofHazardClient(_) => Self::SplitEof,
+            _ => return None,
+        })
     }
 }

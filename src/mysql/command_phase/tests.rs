@@ -34,7 +34,7 @@ struct Watched {
 impl Watched {
     fn new(capabilities: Capabilities) -> Self {
         Self {
-            phase: CommandPhase::new(capabilities, None),
+            phase: CommandPhase::new(capabilities, None, Timestamp::from_nanos(1)),
             events: Vec::new(),
             notes: Notes::default(),
             now: 1,
