@@ -209,7 +209,7 @@ impl Session {
             Part::Connection(connection) if by == ClosedBy::Client && connection.is_unanswered() => {
                 Some(Event::Hazard(HazardKind::UnansweredGreeting))
             }
-            Part::Connection(_) => None,
+            Part::Connection(_) | Part::Requests(_) => None,
             Part::Command(commands) => commands.idle_closed(by, clock),
         }
     }

@@ -100,7 +100,7 @@ pub fn replay_observed<'a>(
         let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
         assert_eq!(verdict, Verdict::Pass);
     }
-    connection.handle_close(|| ClosedBy::Proxy, &mut events);
+    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
     events
 }
 
