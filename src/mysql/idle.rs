@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{ClosedBy, Event};
 
-/// Who ends a connection behind an answer does so sooner, and no time-out for idle ones is shorter.
-const MIN_IDLE: Duration = Duration::from_millis(500);
+/// Who ends a connection because of what was said on it does so sooner; time-outs for idle ones are longer.
+const MIN_IDLE: Duration = Duration::from_secs(1);
 /// `ER_CLIENT_INTERACTION_TIMEOUT`, which MySQL sends when `wait_timeout` ends.
 const INTERACTION_TIMEOUT: u16 = 4031;
 

@@ -193,7 +193,7 @@ fn idle_connections_that_others_end_are_counted() {
         ] {
             assert_seen(kind, " idle_s=2", script, LONG, ending);
             // Right behind an answer it has something to do with it.
-            assert_eq!(seen(script, Duration::from_millis(499), ending).0, NONE, "{ending:?}");
+            assert_eq!(seen(script, Duration::from_millis(999), ending).0, NONE, "{ending:?}");
         }
         for ending in [Ending::ClientFin, Ending::ClientReset] {
             assert_eq!(seen(script, LONG, ending).0, NONE, "{ending:?}");
