@@ -49,7 +49,7 @@ const HOST_NOT_PRIVILEGED: u16 = 1130;
 /// `ER_SECURE_TRANSPORT_REQUIRED`.
 const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 /// `ER_NET_PACKET_TOO_LARGE`: what a client sent.
-pub(crate) const PACKET_TOO_LARGE: u16 = 1153;
+const PACKET_TOO_LARGE: u16 = 1153;
 /// `ER_WARN_ALLOWED_PACKET_OVERFLOWED`: what a function of the server gave, where that is an error and no warning.
 const RESULT_TOO_LARGE: u16 = 1301;
 

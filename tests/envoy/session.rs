@@ -298,5 +298,8 @@ fn the_greeting_waits_for_nobody() {
     // Both the connections and the filter's counts are complete.
     let left = [("phase", "handshake"), ("by", "client")];
     envoy.wait_metric("firstword_connections_closed_total", &left, 101.0);
-    assert_clean(&envoy.log());
+    // It takes them for what health checks do.
+    let log = envoy.log();
+    let others = log.lines().filter(|line| !line.contains("event=hazard kind=unanswered_greeting "));
+    assert_clean(&others.collect::<Vec<_>>().join("\n"));
 }

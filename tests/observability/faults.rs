@@ -174,6 +174,9 @@ fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
         let (mut client, mut server) = logged_in(address("scripted"), scripted);
         say(&mut server, &mut client, &packets::packet(0, &packets::err(4031)));
     }
+    // A command that counts from 7: nothing MySQL does.
+    let (mut client, mut server) = logged_in(address("scripted"), scripted);
+    say(&mut client, &mut server, &packets::packet(7, b"\x03SELECT 1"));
     // The end of an answer comes late, and where it is held not at all.
     let definitions =
         [packets::prepare_ok(1, 0), packets::column_def("a"), packets::eof(packets::AUTOCOMMIT)];
