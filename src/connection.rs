@@ -13,7 +13,7 @@ mod split_eof;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::config::HoldSplitEof;
 use crate::detect::{Detection, Detector};
 use crate::event::{ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender};
@@ -327,27 +327,34 @@ impl Connection {
     }
 
     /// The connection ended. `unless_known` says who ended it where the traffic does not.
-    pub fn handle_close(&mut self, unless_known: impl FnOnce() -> ClosedBy, events: &mut Vec<Event>) {
+    pub fn handle_close(
+        &mut self,
+        clock: &mut Clock,
+        unless_known: impl FnOnce() -> ClosedBy,
+        events: &mut Vec<Event>,
+    ) {
         self.skip_if_told_so(events);
-        let (phase, quit) = match &mut self.state {
-            State::Detecting(_) => (Phase::Greeting, false),
-            State::Mysql(mysql) => {
-                mysql.session.end(None, events);
-                (mysql.session.phase(), mysql.session.has_quit())
-            }
-            State::Opaque { .. } => (Phase::Opaque, false),
-        };
-        if let State::Detecting(detector) = self.state {
-            self.detected(detector.give_up(), events);
-        }
-        let protocol = self.recognised.unwrap_or(self.expected);
-        self.recognise(protocol, events);
+        let quit = matches!(&self.state, State::Mysql(mysql) if mysql.session.has_quit());
         let by = match self.ended_first {
             _ if quit => ClosedBy::Client,
             Some(Sender::Client) => ClosedBy::Client,
             Some(Sender::Server) => ClosedBy::Server,
             None => unless_known(),
         };
+        let phase = match &mut self.state {
+            State::Detecting(_) => Phase::Greeting,
+            State::Mysql(mysql) => {
+                events.extend(mysql.session.hazard_of_close(by, clock));
+                mysql.session.end(None, events);
+                mysql.session.phase()
+            }
+            State::Opaque { .. } => Phase::Opaque,
+        };
+        if let State::Detecting(detector) = self.state {
+            self.detected(detector.give_up(), events);
+        }
+        let protocol = self.recognised.unwrap_or(self.expected);
+        self.recognise(protocol, events);
         self.held.closed(by, events);
         events.push(Event::Closed { protocol, phase, by });
         self.state = State::Opaque { compressed: false };

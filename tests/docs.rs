@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use firstword::config::{self, Config};
+use firstword::event::HazardKind;
 use firstword::metrics::Profile;
 use firstword::metrics::catalogue::{Kind, Metric};
 
@@ -132,6 +133,13 @@ fn the_configuration_table_says_what_this_version_does() {
         assert_eq!(*version == "yes", !refused, "{path} is said to be {version}: {problems}");
         assert!(refused || problems.is_empty(), "{configuration}: {problems}");
     }
+}
+
+#[test]
+fn the_table_of_hazards_has_every_kind() {
+    let documented: Vec<_> = table("kind").iter().map(|row| row[0].trim_matches('`')).collect();
+    let kinds: Vec<_> = HazardKind::ALL.iter().map(|kind| kind.label()).collect();
+    assert_eq!(documented, kinds);
 }
 
 #[test]

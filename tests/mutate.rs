@@ -114,7 +114,7 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
         events.clear();
         before += HELD.get() - kept;
     }
-    connection.handle_close(|| ClosedBy::Proxy, &mut events);
+    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
     drop(connection);
     let mut told = all;
     told.append(&mut events);

@@ -88,7 +88,11 @@ impl Watched {
     }
 
     fn close(&mut self) {
-        self.connection.handle_close(|| ClosedBy::Proxy, &mut self.events);
+        self.connection.handle_close(
+            &mut Clock::new(&Timestamp::default),
+            || ClosedBy::Proxy,
+            &mut self.events,
+        );
     }
 
     /// All but the bytes and packets.

@@ -9,7 +9,7 @@ use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
 use super::series::{Cell, Histogram, histogram_series, signed};
 use super::{Profile, ScopeLabel, room};
-use crate::event::{Answer, Event, Protocol};
+use crate::event::{Answer, Event, HazardKind, Protocol};
 use crate::mysql::command::Command;
 use crate::mysql::errno;
 use crate::mysql::verb::Verb;
@@ -146,6 +146,9 @@ impl Accumulator {
 
     /// Counts what happened on a connection of `scope`.
     pub fn record(&mut self, scope: ScopeId, event: &Event) {
+        if let Some(kind) = HazardKind::of(event) {
+            self.count(scope, Metric::Hazards, [kind as u16, 0]);
+        }
         match *event {
             Event::Waiting(protocol) => self.active(scope, protocol, 1),
             Event::Recognised { protocol, waited_as } => {
@@ -221,6 +224,7 @@ impl Accumulator {
             Event::PrepareEofHeld => self.count(scope, Metric::PrepareEofHeld, [0, 0]),
             Event::PrepareEofLost => self.count(scope, Metric::PrepareEofLost, [0, 0]),
             Event::ServerNotice { errno } => self.error(scope, Metric::ServerNotices, errno),
+            Event::IdleClosed { .. } | Event::Hazard(_) => {}
             Event::Opaque(reason) => self.count(scope, Metric::Opaque, [reason as u16, 0]),
         }
     }

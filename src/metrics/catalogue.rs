@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use super::Profile;
 use crate::event::{
-    ClientFirst, ClosedBy, HandshakeResult, HeaderResult, OpaqueReason, Phase, Protocol, Sender, ServerFirst,
+    ClientFirst, ClosedBy, HandshakeResult, HazardKind, HeaderResult, OpaqueReason, Phase, Protocol, Sender,
+    ServerFirst,
 };
 use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
@@ -72,6 +73,8 @@ pub enum Label {
     Sender,
     /// [`OpaqueReason`].
     Reason,
+    /// [`HazardKind`].
+    Kind,
     /// The version of this filter.
     Version,
     /// The commit it was built from.
@@ -106,6 +109,7 @@ impl Label {
             Self::Verb => "verb",
             Self::Sender => "sender",
             Self::Reason => "reason",
+            Self::Kind => "kind",
             Self::Version => "version",
             Self::Commit => "commit",
         }
@@ -138,6 +142,7 @@ impl Label {
             Self::Command => u8::try_from(code).map_or("other", |byte| Command(byte).label()).into(),
             Self::Sender => at!(Sender::ALL, code),
             Self::Reason => at!(OpaqueReason::ALL, code),
+            Self::Kind => at!(HazardKind::ALL, code),
             Self::Version => crate::VERSION.into(),
             Self::Commit => crate::COMMIT.into(),
         }
@@ -147,7 +152,9 @@ impl Label {
     #[must_use]
     pub fn preset(self) -> Option<u16> {
         match self {
-            Self::Result | Self::Sender | Self::Reason => self.values().and_then(|n| u16::try_from(n).ok()),
+            Self::Result | Self::Sender | Self::Reason | Self::Kind => {
+                self.values().and_then(|n| u16::try_from(n).ok())
+            }
             _ => None,
         }
     }
@@ -180,6 +187,7 @@ impl Label {
             Self::Result => Some(HandshakeResult::ALL.len()),
             Self::Sender => Some(Sender::ALL.len()),
             Self::Reason => Some(OpaqueReason::ALL.len()),
+            Self::Kind => Some(HazardKind::ALL.len()),
             Self::Plugin => Some(AuthPlugin::ALL.len()),
             Self::Client => Some(Connector::ALL.len()),
             Self::Verb => Some(Verb::ALL.len()),
@@ -354,6 +362,8 @@ catalogue! {
         "Connections that the server ended while bytes were held, which are lost.";
     EofHazardClients "eof_hazard_clients_total" Counter Standard scoped []
         "Clients that hang on such a split, by their connection attributes, or can where the server takes none.";
+    Hazards "hazards_total" Counter Standard scoped [Kind]
+        "What endangers clients' connections and secrets, by its kind.";
     ServerNotices "server_notices_total" Counter Standard scoped [Errno]
         "Errors the server sent of its own accord, outside any command.";
     Opaque "opaque_total" Counter Minimal scoped [Reason]
@@ -394,7 +404,7 @@ mod tests {
     fn no_label_is_the_ending_of_another() {
         let own = Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full));
         let keys: BTreeSet<_> =
-            own.map(Label::key).chain(["direction", "destination", "port", "le", "format", "kind"]).collect();
+            own.map(Label::key).chain(["direction", "destination", "port", "le"]).collect();
         for key in &keys {
             let longer = keys.iter().find(|other| other != &key && other.ends_with(key));
             assert_eq!(longer, None, "{key}");

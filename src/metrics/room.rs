@@ -44,13 +44,13 @@ const ROOMS: [Room; 10] = [
         metric: Metric::PreHandshakeErrors,
         reserved: &[[1040, 0], [1129, 0], [1130, 0]],
         minimal: 2,
-        standard: 5,
+        standard: 4,
     },
     Room {
         metric: Metric::HandshakeErrors,
         reserved: &[[1045, NATIVE], [1045, CACHING_SHA2], [1049, NATIVE], [1049, CACHING_SHA2]],
         minimal: 0,
-        standard: 8,
+        standard: 7,
     },
     Room {
         metric: Metric::Commands,
@@ -108,13 +108,13 @@ const ROOMS: [Room; 10] = [
             [1452, 0],
         ],
         minimal: 3,
-        standard: 24,
+        standard: 22,
     },
     Room {
         metric: Metric::ServerNotices,
         reserved: &[[4031, 0], [1927, 0], [1053, 0]],
         minimal: 0,
-        standard: 5,
+        standard: 4,
     },
     Room {
         metric: Metric::ProxyProtocolReceived,

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use super::capability::Capabilities;
 use super::command::{Command, Grammar};
+use super::idle::Idle;
 use super::kept::{Asked, Context, Kept};
 use super::notes::{Notes, SlowCommand, Subject, word};
 use super::packet::Packet;
@@ -26,11 +27,10 @@ use super::query::statement;
 use super::reply::{Reply, Step};
 use super::response::{ERR, StatusFlags, error_code, tracked_schema};
 use super::session::{Observer, Outcome};
-use super::statements::Statements;
-use super::types::Reader;
+use super::statements::{Statements, statement_id};
 use super::verb::{Verb, verb};
-use crate::clock::Timestamp;
-use crate::event::{Answer, Event, OpaqueReason, Sender, Tally};
+use crate::clock::{Clock, Timestamp};
+use crate::event::{Answer, ClosedBy, Event, OpaqueReason, Sender, Tally};
 
 /// How many commands may wait for their answers.
 const MAX_QUEUED: usize = 1024;
@@ -69,6 +69,7 @@ pub(super) struct CommandPhase {
     /// What both sides can do.
     capabilities: Capabilities,
     queue: VecDeque<Queued>,
+    idle: Idle,
     /// How many commands at the head of the queue have been told to be stalled.
     stalled: usize,
     /// The answer to the queue's head.
@@ -93,10 +94,11 @@ pub(super) struct CommandPhase {
 }
 
 impl CommandPhase {
-    pub(super) fn new(capabilities: Capabilities, user: Option<String>) -> Self {
+    pub(super) fn new(capabilities: Capabilities, user: Option<String>, now: Timestamp) -> Self {
         Self {
             capabilities,
             queue: VecDeque::new(),
+            idle: Idle::since(now),
             stalled: 0,
             reply: Reply::new(Grammar::Nothing),
             first_byte: None,
@@ -119,6 +121,11 @@ impl CommandPhase {
     /// The client sent COM_QUIT: it is the one that ends the connection.
     pub(super) fn has_quit(&self) -> bool {
         self.quit
+    }
+
+    /// The connection was ended by `by`: tells so where nothing was asked of the server.
+    pub(super) fn idle_closed(&self, by: ClosedBy, clock: &mut Clock) -> Option<Event> {
+        if self.queue.is_empty() { self.idle.closed(by, clock) } else { None }
     }
 
     pub(super) fn client_packet(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
@@ -331,6 +338,7 @@ impl CommandPhase {
         let now = to.clock.now();
         let first_byte = self.first_byte.take().unwrap_or(now).since(started);
         let answer = Answer { tally, took: now.since(started), first_byte };
+        self.idle = Idle::since(now);
         to.events.push(Event::CommandEnded { command, verb, answer: Some(answer) });
         self.note(&queued, answer.took, Some(&tally), to.notes);
         if command.grammar() != Grammar::BinlogDump {
@@ -420,6 +428,7 @@ impl CommandPhase {
         if packet.first() == Some(ERR) {
             let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
             to.events.push(Event::ServerNotice { errno });
+            self.idle.ends(errno, to.clock, to.events);
             self.reply.lose_count();
             return Ok(CarriesOn::Nobody);
         }
@@ -431,11 +440,6 @@ impl CommandPhase {
             _ => Err(OpaqueReason::Desync),
         }
     }
-}
-
-/// The statement id behind the command byte; of a packet too short for it, one that no server gives.
-pub(super) fn statement_id(packet: &Packet) -> u32 {
-    Reader::new(packet.prefix.get(1..).unwrap_or_default()).u32("statement_id").unwrap_or(0)
 }
 
 #[cfg(test)]

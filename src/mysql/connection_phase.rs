@@ -28,7 +28,7 @@ use super::split_eof::Suspect;
 use super::types::Reader;
 use super::version::identify;
 use crate::clock::Timestamp;
-use crate::event::{Event, HandshakeResult, OpaqueReason, Phase};
+use crate::event::{Event, HandshakeResult, HazardKind, OpaqueReason, Phase};
 
 /// `Protocol::AuthMoreData`.
 const AUTH_MORE_DATA: u8 = 0x01;
@@ -71,6 +71,10 @@ pub(super) struct ConnectionPhase {
     /// What the server offers, and from the handshake response on what both sides can do.
     capabilities: Capabilities,
     plugin: AuthPlugin,
+    /// The server asked for more than a hash it has cached, by caching_sha2_password.
+    full_authentication: bool,
+    /// What it was last told that the client gives away.
+    exposed: Option<HazardKind>,
     /// Whom and what the client asks for, where somebody wants to be told of it.
     asked: Asked,
     suspect: Option<Suspect>,
@@ -80,7 +84,16 @@ impl ConnectionPhase {
     pub(super) fn new(opened: Timestamp) -> Self {
         let capabilities = Capabilities::default();
         let (plugin, asked) = (AuthPlugin::None, Asked::default());
-        Self { state: State::Greeting, opened, capabilities, plugin, asked, suspect: None }
+        Self {
+            state: State::Greeting,
+            opened,
+            capabilities,
+            plugin,
+            full_authentication: false,
+            exposed: None,
+            asked,
+            suspect: None,
+        }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -121,6 +134,11 @@ impl ConnectionPhase {
         matches!(self.state, State::Handshake | State::TlsRequested | State::Authentication)
     }
 
+    /// The client has been greeted and has said nothing.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.state == State::Handshake
+    }
+
     pub(super) fn client_packet(
         &mut self,
         packet: &Packet,
@@ -157,11 +175,34 @@ impl ConnectionPhase {
                     let (connector, series) =
                         connector::identify(response.client_name, response.client_version);
                     to.events.push(Event::Client { connector, series });
+                    self.exposes(response.auth_response_len, to.events);
                 }
                 self.state = if tls { State::TlsRequested } else { State::Authentication };
                 Ok(())
             }
-            State::TlsRequested | State::Authentication | State::Refused(_) => Ok(()),
+            State::Authentication => {
+                self.exposes(usize::try_from(packet.length).unwrap_or(usize::MAX), to.events);
+                Ok(())
+            }
+            State::TlsRequested | State::Refused(_) => Ok(()),
+        }
+    }
+
+    /// The client authenticates without TLS, in `len` bytes: tells what it gives away with them, once for all of the same
+    /// kind.
+    fn exposes(&mut self, len: usize, events: &mut Vec<Event>) {
+        let kind = match self.plugin {
+            // The NUL of an empty password, or a request for the server's key.
+            _ if len <= 1 => return,
+            AuthPlugin::ClearPassword | AuthPlugin::Dialog => HazardKind::ClearPassword,
+            AuthPlugin::Sha256Password => HazardKind::FullAuthWithoutTls,
+            AuthPlugin::CachingSha2Password if self.full_authentication && !is_encrypted(len) => {
+                HazardKind::ClearPassword
+            }
+            _ => return,
+        };
+        if self.exposed.replace(kind) != Some(kind) {
+            events.push(Event::Hazard(kind));
         }
     }
 
@@ -251,11 +292,13 @@ impl ConnectionPhase {
                 // A lone 0xfe is the request for the hash of MySQL before 4.1.
                 let old = first == EOF && packet.length == 1;
                 self.plugin = if old { AuthPlugin::OldPassword } else { AuthPlugin::from_name(name) };
+                self.full_authentication = false;
                 to.events.push(Event::AuthSwitch(self.plugin));
             }
             AUTH_MORE_DATA => {
                 let full = self.plugin == AuthPlugin::CachingSha2Password && data == [FULL_AUTHENTICATION];
                 if full {
+                    self.full_authentication = true;
                     to.events.push(Event::PlaintextFullAuth);
                 }
             }
@@ -264,6 +307,11 @@ impl ConnectionPhase {
         self.state = State::Authentication;
         Ok(())
     }
+}
+
+/// A password encrypted by RSA has the length of the key: 1024 bits or a multiple.
+fn is_encrypted(len: usize) -> bool {
+    len % 128 == 0
 }
 
 /// Appends a version text, as far as it is fit for a log.

@@ -72,6 +72,8 @@ pub struct HandshakeResponse<'a> {
     pub user: Option<&'a [u8]>,
     /// The schema to begin with, if it names one.
     pub schema: Option<&'a [u8]>,
+    /// The length of the auth response, in bytes; 0 in the protocol before 4.1.
+    pub auth_response_len: usize,
     /// `client_plugin_name`; empty where the client names none.
     pub auth_plugin: &'a [u8],
     /// The connection attribute `_client_name`.
@@ -118,14 +120,15 @@ impl<'a> HandshakeResponse<'a> {
 
     fn read_rest(&mut self, reader: &mut Reader<'a>, capabilities: Capabilities) -> Result<(), ParseError> {
         self.user = Some(reader.nul_bytes("username")?);
-        if capabilities.contains(Capabilities::PLUGIN_AUTH_LENENC) {
-            reader.lenenc_bytes("auth_response")?;
+        let auth_response = if capabilities.contains(Capabilities::PLUGIN_AUTH_LENENC) {
+            reader.lenenc_bytes("auth_response")?
         } else if capabilities.contains(Capabilities::SECURE_CONNECTION) {
             let len = reader.u8("auth_response_length")?;
-            reader.bytes("auth_response", usize::from(len))?;
+            reader.bytes("auth_response", usize::from(len))?
         } else {
-            reader.nul_bytes("auth_response")?;
-        }
+            reader.nul_bytes("auth_response")?
+        };
+        self.auth_response_len = auth_response.len();
         if capabilities.contains(Capabilities::CONNECT_WITH_DB) {
             self.schema = Some(reader.nul_bytes("database")?);
         }

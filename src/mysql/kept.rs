@@ -76,7 +76,7 @@ impl Kept {
                 Self::Statement { digest: Some(digest), traceparent }
             }
             Command::STMT_EXECUTE | Command::STMT_BULK_EXECUTE => Self::Statement {
-                digest: statements.digest(super::command_phase::statement_id(packet)),
+                digest: statements.digest(super::statements::statement_id(packet)),
                 traceparent: of_execute(packet.prefix, capabilities).and_then(traceparent),
             },
             _ => return None,

@@ -17,6 +17,7 @@ pub mod connector;
 pub mod digest;
 pub mod errno;
 pub mod handshake;
+mod idle;
 mod kept;
 pub mod notes;
 pub mod packet;

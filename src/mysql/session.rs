@@ -21,7 +21,7 @@ use super::packet::Packet;
 use super::requests::Requests;
 use super::trail::Trail;
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Event, HandshakeResult, OpaqueReason, Phase, Sender};
+use crate::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Sender};
 
 /// The greeting fits; so do handshake responses with their attributes, nearly always.
 const KEEP_CONNECTION_PHASE: usize = 4096;
@@ -162,7 +162,7 @@ impl Session {
                         if let Some(schema) = asked.schema {
                             to.notes.say(Subject::Schema, || schema);
                         }
-                        self.accepted(capabilities, asked.user)
+                        self.accepted(capabilities, asked.user, to.clock.now())
                     }
                 }
             }
@@ -202,6 +202,18 @@ impl Session {
         }
     }
 
+    /// The connection was ended by `by`: what that endangers.
+    #[must_use]
+    pub fn hazard_of_close(&self, by: ClosedBy, clock: &mut Clock) -> Option<Event> {
+        match &self.part {
+            Part::Connection(connection) if by == ClosedBy::Client && connection.is_unanswered() => {
+                Some(Event::Hazard(HazardKind::UnansweredGreeting))
+            }
+            Part::Connection(_) | Part::Requests(_) => None,
+            Part::Command(commands) => commands.idle_closed(by, clock),
+        }
+    }
+
     /// The connection ended, or inspection did for `reason`: nothing waits for an answer any more.
     pub fn end(&mut self, reason: Option<OpaqueReason>, events: &mut Vec<Event>) {
         let result = match (&mut self.part, reason) {
@@ -227,8 +239,8 @@ impl Session {
     }
 
     /// Compression begins right behind the OK, which is not compressed.
-    fn accepted(&mut self, capabilities: Capabilities, user: Option<String>) -> Outcome {
-        self.part = Part::Command(CommandPhase::new(capabilities, user));
+    fn accepted(&mut self, capabilities: Capabilities, user: Option<String>, now: Timestamp) -> Outcome {
+        self.part = Part::Command(CommandPhase::new(capabilities, user, now));
         let compression = Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
         if capabilities.intersects(compression) { Err(OpaqueReason::Compressed) } else { Ok(()) }
     }

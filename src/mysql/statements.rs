@@ -3,6 +3,8 @@
 
 use std::rc::Rc;
 
+use super::packet::Packet;
+use super::types::Reader;
 use super::verb::Verb;
 
 /// As many as a MySQL server keeps for all its clients (`max_prepared_stmt_count`).
@@ -93,6 +95,11 @@ impl Statements {
     fn find(&self, id: u32) -> Result<usize, usize> {
         self.open.binary_search_by_key(&id, |(id, _)| *id)
     }
+}
+
+/// The statement id behind the command byte; of a packet too short for it, one that no server gives.
+pub(super) fn statement_id(packet: &Packet) -> u32 {
+    Reader::new(packet.prefix.get(1..).unwrap_or_default()).u32("statement_id").unwrap_or(0)
 }
 
 #[cfg(test)]

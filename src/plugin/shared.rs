@@ -7,7 +7,7 @@ use log::Level;
 
 use super::access_log::Keys;
 use super::advice::ToldPorts;
-use super::hazards::ToldSuspects;
+use super::hazards::{ToldHazards, ToldSuspects};
 use super::host::{self, HostMetrics, Status};
 use super::journal::Journal;
 use super::memory::VmMemory;
@@ -32,6 +32,7 @@ pub(super) struct Shared {
     newest: Newest,
     pub(super) told_ports: RefCell<ToldPorts>,
     pub(super) told_suspects: RefCell<ToldSuspects>,
+    pub(super) told_hazards: RefCell<ToldHazards>,
     /// Reused by every callback so that none allocates.
     scratch: Cell<Vec<Event>>,
     notes: Cell<Notes>,
@@ -50,6 +51,7 @@ impl Shared {
             newest: Newest::new(),
             told_ports: RefCell::default(),
             told_suspects: RefCell::default(),
+            told_hazards: RefCell::default(),
             scratch: Cell::default(),
             notes: Cell::default(),
             config,

@@ -67,10 +67,11 @@ impl Stream {
 
     fn close(&mut self, by: impl FnOnce() -> ClosedBy) {
         self.handle(|connection, events, notes| {
+            let mut clock = Clock::new(&host::now);
             if notes.wanted.slow_after.is_some() {
-                connection.note_unanswered(host::now(), notes);
+                connection.note_unanswered(clock.now(), notes);
             }
-            connection.handle_close(by, events);
+            connection.handle_close(&mut clock, by, events);
         });
         let (Some(shared), Some(_)) = (&self.shared, self.tracked.take()) else { return };
         // A plugin that has ended ticks no more.

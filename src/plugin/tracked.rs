@@ -17,7 +17,7 @@ use super::stream::{attribute, cluster_name, integer};
 use crate::clock::Timestamp;
 use crate::config::{self, HoldSplitEof, Mode, Observe, ProxyProtocol};
 use crate::connection::{Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
-use crate::event::{Direction, Event, Protocol};
+use crate::event::{Direction, Event, HazardKind, Protocol};
 use crate::metrics::{ScopeId, ScopeLabel};
 use crate::mysql::notes::{Notes, Wanted};
 use crate::ports;
@@ -189,6 +189,11 @@ impl Tracked {
             slow_log::line(&shared.journal, &self.place, self.rule.as_deref(), slow);
         }
         for event in events {
+            if let Some(kind) = HazardKind::of(event) {
+                if let Ok(mut told) = shared.told_hazards.try_borrow_mut() {
+                    told.seen(kind, event, scope, &self.place, &shared.journal);
+                }
+            }
             match event {
                 Event::GreetingTimeout => advice::greeting_timeout(&shared.journal, &self.place),
                 Event::ServerFirst(spoken) => {

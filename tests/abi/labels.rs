@@ -12,7 +12,7 @@ use crate::{assert_gauges_are_zero, sum};
 /// The front parts of all metrics of connections.
 fn fronts(vm: &Vm) -> BTreeSet<String> {
     let metrics = vm.metrics();
-    let own = "protocol phase by seen flavor release errno result plugin command verb sender reason le version commit";
+    let own = "protocol phase by seen flavor release errno result plugin command verb sender reason kind le version commit";
     let own: Vec<_> = own.split(' ').collect();
     let front = |name: &String| {
         let labels = name.split(";.;").filter(|part| part.contains("=.="));
@@ -138,7 +138,8 @@ fn a_profile_exports_its_own_metrics_and_those_of_the_smaller_ones() {
          plaintext_full_auth_total statements_total command_duration_seconds_bucket command_duration_seconds_count
          command_duration_microseconds_sum rows_total affected_rows_total warnings_total no_index_used_total
          slow_flag_total prepared_statements_open transactions_open local_infile_total server_notices_total
-         prepare_eof_splits_total prepare_eof_held_total prepare_eof_lost_total eof_hazard_clients_total",
+         prepare_eof_splits_total prepare_eof_held_total prepare_eof_lost_total eof_hazard_clients_total
+         hazards_total",
     );
     let full = names(
         "auth_switches_total clients_total command_first_byte_seconds_bucket command_first_byte_seconds_count

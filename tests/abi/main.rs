@@ -21,6 +21,7 @@ mod access_log;
 mod cost;
 mod faults;
 mod first_word;
+mod hazards;
 mod labels;
 mod lifecycle;
 mod mode;

@@ -120,6 +120,20 @@ handshakes_total{{result=aborted}} 0
 handshakes_total{{result=error}} 0
 handshakes_total{{result=ok}} 1
 handshakes_total{{result=tls}} 0
+hazards_total{{kind=clear_password}} 0
+hazards_total{{kind=full_auth_without_tls}} 0
+hazards_total{{kind=host_blocked}} 0
+hazards_total{{kind=host_not_allowed}} 0
+hazards_total{{kind=idle_closed_by_proxy}} 0
+hazards_total{{kind=idle_closed_by_server}} 0
+hazards_total{{kind=local_infile_undecidable}} 0
+hazards_total{{kind=local_infile_unsolicited}} 0
+hazards_total{{kind=old_password}} 0
+hazards_total{{kind=packet_too_large}} 0
+hazards_total{{kind=split_eof}} 0
+hazards_total{{kind=tls_required}} 0
+hazards_total{{kind=too_many_connections}} 0
+hazards_total{{kind=unanswered_greeting}} 0
 local_infile_total 0
 no_index_used_total 0
 opaque_total{{reason=clone}} 0
@@ -366,6 +380,7 @@ fn a_password_without_tls_is_counted() {
             "handshakes_total{result=ok} 1",
             "packets_total{sender=client} 4",
             "packets_total{sender=server} 5",
+            "hazards_total{kind=full_auth_without_tls} 1",
             "plaintext_full_auth_total 1",
         ],
     );
@@ -421,6 +436,7 @@ fn an_error_instead_of_a_greeting() {
             "connections_closed_total{phase=greeting,by=client} 1",
             "connections_total{protocol=mysql} 1",
             "packets_total{sender=server} 1",
+            "hazards_total{kind=too_many_connections} 1",
             "pre_handshake_errors_total{errno=1040} 1",
         ],
     );
@@ -461,6 +477,7 @@ fn an_error_of_the_servers_own_accord_is_a_notice() {
             "handshakes_total{result=ok} 1",
             "packets_total{sender=client} 1",
             "packets_total{sender=server} 3",
+            "hazards_total{kind=idle_closed_by_server} 1",
             "server_notices_total{errno=4031} 1",
         ],
     );
@@ -589,6 +606,7 @@ fn long_packets_in_both_directions() {
             "commands_total{command=query} 1",
             "connections_closed_total{phase=command,by=client} 1",
             "connections_total{protocol=mysql} 1",
+            "hazards_total{kind=packet_too_large} 1",
             "errors_total{errno=1153} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mariadb,release=10.11} 1",

@@ -34,6 +34,7 @@ const GREETING: &str = "
     greetings_total{flavor=mariadb,release=10.11} 1
     server_first_detected_total{protocol=mysql} 1
     handshakes_total{result=aborted} 1
+    hazards_total{kind=unanswered_greeting} 1
     bytes_total{sender=server} 104
 ";
 
@@ -220,7 +221,7 @@ fn endings_are_those_of_tcp_proxy_and_counted_exactly() {
         let counted = counted.replace("RESETTER", if is_reset { "server" } else { "proxy" });
         ledger.expect(&format!("{before}{counted}"));
     }
-    ledger.finish();
+    ledger.finish_having_logged(&["event=hazard kind=unanswered_greeting "]);
 }
 
 #[test]
@@ -281,7 +282,11 @@ fn envoy_ends_with_live_connections() {
     pairs[3].play(&session()[3..5]);
     let (status, log) = envoy.shutdown();
     assert!(status.success(), "{status}\n{log}");
-    assert_clean(&log);
+    // Two were idle, for a second or not.
+    let expected = "event=hazard kind=idle_closed_by_proxy ";
+    assert!(log.matches(expected).count() <= 1, "{log}");
+    let others: Vec<_> = log.lines().filter(|line| !line.contains(expected)).collect();
+    assert_clean(&others.join("\n"));
     for mut pair in pairs {
         pair.client.assert_finished();
         pair.server.assert_finished();

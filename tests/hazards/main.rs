@@ -22,9 +22,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use relay::{CUTS, Relay};
-use support::database::{DATABASE, PASSWORD, USER};
+use support::client::{CLASSIC, Client, Login};
+use support::database::{DATABASE, Database, PASSWORD, USER};
 use support::envoy::{Envoy, EnvoyOptions};
 use support::mariadb::MariaDb;
+#[cfg(feature = "mysqld")]
+use support::mysqld::{MySql, NO_TLS};
 use support::prometheus::Metrics;
 use support::root;
 
@@ -68,16 +71,18 @@ fn prepares(version: &str, address: SocketAddr, connections: usize, times: usize
     Said { done, failures }
 }
 
-fn server() -> MariaDb {
+/// Gets the drivers, and puts into a server what they ask for.
+fn prepare(server: &Database) {
     let script = root().join("scripts/drivers.sh");
     let status = Command::new(script).arg("hazards").status();
     assert!(status.expect("scripts/drivers.sh").success(), "Connector/J is not ready");
-    let server = MariaDb::start(&["--max-connections=500"]);
+    server.sql("SET GLOBAL max_connections = 500");
     server.sql(&format!("CREATE TABLE {DATABASE}.items (id INT PRIMARY KEY, name VARCHAR(20))"));
     for id in 1..=5 {
         server.sql(&format!("INSERT INTO {DATABASE}.items VALUES ({id}, 'item {id}')"));
     }
-    server
+    // MySQL has a hash of the password from then on, and needs no key for it.
+    Client::login(server.addr(), &Login::new(CLASSIC)).quit();
 }
 
 fn envoy(server: SocketAddr, configuration: &str) -> Envoy {
@@ -93,6 +98,13 @@ fn count(metrics: &Metrics, name: &str) -> u64 {
     metrics.get(&format!("firstword_{name}"), &[]).unwrap_or(0.0) as u64
 }
 
+/// The hazards that were counted, by their kind.
+fn hazards(metrics: &Metrics) -> Vec<(&str, u64)> {
+    let kinds = metrics.select("firstword_hazards_total", &[]);
+    let counted = kinds.map(|sample| (sample.labels["kind"].as_str(), sample.value as u64));
+    counted.filter(|(_, count)| *count > 0).collect()
+}
+
 /// Each connection, whatever its cut, comes to fail; at a busy moment the driver may be so slow that all of the EOF has come
 /// before it goes on, so it is given several times.
 fn assert_all_fail(version: &str, address: SocketAddr, fetch: &str) {
@@ -102,8 +114,19 @@ fn assert_all_fail(version: &str, address: SocketAddr, fetch: &str) {
 
 #[test]
 #[ignore = "needs Connector/J: make test-hazards"]
-fn a_split_eof_hangs_affected_releases_and_nobody_where_it_is_held() {
-    let server = server();
+fn a_split_eof_of_mariadb_hangs_affected_releases_and_nobody_where_it_is_held() {
+    hangs_affected_releases_and_nobody_where_it_is_held(&MariaDb::start(&[]));
+}
+
+#[cfg(feature = "mysqld")]
+#[test]
+#[ignore = "needs Connector/J: make test-hazards"]
+fn a_split_eof_of_mysql_hangs_affected_releases_and_nobody_where_it_is_held() {
+    hangs_affected_releases_and_nobody_where_it_is_held(&MySql::start(&[NO_TLS]));
+}
+
+fn hangs_affected_releases_and_nobody_where_it_is_held(server: &Database) {
+    prepare(server);
     let relay = Relay::start(server.addr());
     for fetch in FETCHES {
         for version in AFFECTED {
@@ -127,7 +150,7 @@ fn a_split_eof_hangs_affected_releases_and_nobody_where_it_is_held() {
                 assert_eq!(relay.take_cut(), [TIMES as u64; CUTS], "Connector/J {version}");
             }
             let metrics = envoy.stable(QUIET);
-            let [splits, held, lost, hazards] = [
+            let [splits, held, lost, clients] = [
                 "prepare_eof_splits_total",
                 "prepare_eof_held_total",
                 "prepare_eof_lost_total",
@@ -135,13 +158,17 @@ fn a_split_eof_hangs_affected_releases_and_nobody_where_it_is_held() {
             ]
             .map(|name| count(&metrics, name));
             println!(
-                "Connector/J {version}: {splits} splits, {held} held, {lost} lost, {hazards} clients in danger"
+                "Connector/J {version}: {splits} splits, {held} held, {lost} lost, {clients} clients in danger"
             );
             // On a busy machine Envoy reads both parts at once now and then.
             let all = (FETCHES.len() * CUTS * TIMES) as u64;
             assert!(held == splits && lost == 0 && (all / 2..=all).contains(&held), "{held} of {splits}");
-            let clients = if AFFECTED.contains(version) { FETCHES.len() * CUTS * CONNECTIONS } else { 0 };
-            assert_eq!(hazards, clients as u64, "Connector/J {version}");
+            let expected = if AFFECTED.contains(version) { FETCHES.len() * CUTS * CONNECTIONS } else { 0 };
+            assert_eq!(clients, expected as u64, "Connector/J {version}");
+            assert_eq!(
+                hazards(&metrics),
+                [("split_eof", clients)].into_iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>()
+            );
         }
     }
 }
@@ -149,7 +176,8 @@ fn a_split_eof_hangs_affected_releases_and_nobody_where_it_is_held() {
 #[test]
 #[ignore = "needs Connector/J: make test-hazards"]
 fn a_split_eof_is_counted_and_the_setting_told_where_it_is_not_held() {
-    let server = server();
+    let server = MariaDb::start(&[]);
+    prepare(&server);
     let relay = Relay::start(server.addr());
     let envoy = envoy(relay.address(), "{}");
     assert_all_fail("8.0.27", envoy.listener_addr("mysql"), "rows");
@@ -157,6 +185,7 @@ fn a_split_eof_is_counted_and_the_setting_told_where_it_is_not_held() {
     assert!(count(&metrics, "prepare_eof_splits_total") >= CUTS as u64);
     assert_eq!(count(&metrics, "prepare_eof_held_total"), 0);
     assert_eq!(count(&metrics, "eof_hazard_clients_total"), CUTS as u64);
+    assert_eq!(hazards(&metrics), [("split_eof", CUTS as u64)]);
     let log = envoy.log();
     let told: Vec<_> = log.lines().filter(|line| line.contains("event=eof_hazard")).collect();
     assert!(!told.is_empty() && told.len() <= 2, "once for each worker: {told:#?}");

@@ -1,15 +1,13 @@
 //! Connections that end otherwise than by QUIT.
 
-use serde_json::json;
-
-use crate::counts::{QUIET, address, between, by, on_both_servers, options, sum};
+use crate::counts::{QUIET, address, between, by, on_both_servers, sum};
 use crate::support::client::{CLASSIC, Client, Login};
 use crate::support::database::Database;
 use crate::support::envoy::Envoy;
 use crate::support::wait_for;
 use std::time::Duration;
 
-on_both_servers! { killed_while_idle killed_while_busy idle_for_too_long too_many_connections blocked_host }
+on_both_servers! { killed_while_idle killed_while_busy idle_for_too_long too_many_connections }
 
 fn client(envoy: &Envoy) -> Client {
     Client::login(address(envoy), &Login::new(CLASSIC))
@@ -80,26 +78,4 @@ fn too_many_connections(database: &Database) {
     assert_eq!(sum(&metrics, "pre_handshake_errors_total", &[("errno", "1040")]), 1);
     assert_eq!(sum(&metrics, "connections_active", &[]), held.len() as u64);
     assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
-}
-
-/// Health checks that read the greeting and go away make a server block their host, and every client behind it.
-fn blocked_host(database: &Database) {
-    database.sql("SET GLOBAL max_connect_errors = 1");
-    // 127.0.0.1 is never blocked.
-    let envoy = Envoy::start(options(database).edit(|bootstrap| {
-        let address = json!({"source_address": {"address": "127.0.0.2", "port_value": 0}});
-        bootstrap["static_resources"]["clusters"][0]["upstream_bind_config"] = address;
-    }));
-    let mut probes = 0;
-    let blocked = (0..5).any(|_| {
-        probes += 1;
-        Client::connect(address(&envoy)).packet()[0] == 0xff
-    });
-    let metrics = envoy.stable(QUIET);
-    assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
-    if blocked {
-        assert_eq!(sum(&metrics, "pre_handshake_errors_total", &[("errno", "1129")]), 1);
-        probes -= 1;
-    }
-    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "aborted")]), probes);
 }

@@ -18,6 +18,7 @@ mod authentication;
 mod commands;
 mod counts;
 mod endings;
+mod hazards;
 mod load;
 mod replication;
 mod transparency;

@@ -23,18 +23,21 @@ const CONFIGURATION: &str = r#"{
   "defaults": {"greeting_timeout_ms": 500, "protocol": "mysql"},
   "metrics": {"profile": "full", "stall_ms": 500, "flush_interval_ms": 200},
   "rules": [{"name": "proxied", "match": {"ports": [PROXIED]}, "protocol": "mysql", "proxy_protocol": {
-    "receive": {"mode": "optional", "trusted_networks": ["127.0.0.2"]}, "send": {"mode": "first_bytes"}}}]
+    "receive": {"mode": "optional", "trusted_networks": ["127.0.0.2"]}, "send": {"mode": "first_bytes"}}},
+    {"name": "held", "match": {"ports": [HELD]}, "mysql": {"hold_split_eof": "always"}}]
 }"#;
 
 /// Beside the listener of `envoy/mysql.yaml`: one behind which a server is silent, one with a server that does what no real
-/// one does on demand, one for slow statements, one whose filter may have few series, one that takes PROXY headers, and one
-/// with an inspector.
-const LISTENERS: [&str; 6] = ["silent", "scripted", "slow", "small", "proxied", "inspected"];
+/// one does on demand, one for slow statements, one whose filter may have few series, one that takes PROXY headers, one that
+/// holds the ends of answers, and one with an inspector.
+const LISTENERS: [&str; 7] = ["silent", "scripted", "slow", "small", "proxied", "held", "inspected"];
 
-fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr, proxied_port: u16) -> Envoy {
+fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr) -> Envoy {
+    let (proxied_port, held_port) = (crate::support::free_port(), crate::support::free_port());
+    let configuration = CONFIGURATION.replace("PROXIED", &proxied_port.to_string());
     let options = EnvoyOptions::new("envoy/mysql.yaml")
         .upstream("mysql", server)
-        .configuration(CONFIGURATION.replace("PROXIED", &proxied_port.to_string()));
+        .configuration(configuration.replace("HELD", &held_port.to_string()));
     let options = options.edit(|bootstrap| {
         for name in LISTENERS {
             let mut listener = bootstrap["static_resources"]["listeners"][0].clone();
@@ -42,8 +45,13 @@ fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr, proxied_p
             listener["stat_prefix"] = json!(name);
             let filters = &mut listener["filter_chains"][0]["filters"];
             let own_cluster = matches!(name, "silent" | "scripted" | "slow");
-            filters[1]["typed_config"]["cluster"] = json!(if own_cluster { name } else { "mysql" });
+            filters[1]["typed_config"]["cluster"] = match name {
+                "held" => json!("scripted"),
+                _ if own_cluster => json!(name),
+                _ => json!("mysql"),
+            };
             match name {
+                "held" => listener["address"]["socket_address"]["port_value"] = json!(held_port),
                 "proxied" => listener["address"]["socket_address"]["port_value"] = json!(proxied_port),
                 "small" => {
                     filters[0]["typed_config"]["config"]["name"] = json!("small");
@@ -100,6 +108,23 @@ fn hold(envoy: &Envoy) -> Held {
     Held { _transactions: transactions, _blocked: blocked, _hanging: hanging }
 }
 
+fn say(from: &mut Peer, to: &mut Peer, bytes: &[u8]) {
+    from.send(bytes);
+    to.expect(bytes);
+}
+
+/// A client and a server that takes no connection attributes and sends EOFs, behind the login.
+fn logged_in(listener: SocketAddr, scripted: &Server) -> (Peer, Peer) {
+    const OLD: u32 = packets::MARIADB_CAPABILITIES & !(1 << 20 | packets::CLIENT_DEPRECATE_EOF) | 1;
+    let mut client = Peer::connect(listener);
+    let mut server = scripted.accept();
+    say(&mut server, &mut client, &packets::packet(0, &packets::handshake_v10("5.5.62", OLD)));
+    let response = packets::packet(1, &packets::handshake_response(packets::CLIENT_CAPABILITIES));
+    say(&mut client, &mut server, &response);
+    say(&mut server, &mut client, &packets::packet(2, &packets::ok()));
+    (client, server)
+}
+
 /// Each fault once, the cheap ones more often.
 fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
     let address = |listener| envoy.listener_addr(listener);
@@ -145,18 +170,32 @@ fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
     drop((http, mute, odd, servers));
 
     // A server that ends an idle session says so of its own accord.
-    let mut client = Peer::connect(address("scripted"));
-    let mut notifier = scripted.accept();
-    let say = |from: &mut Peer, to: &mut Peer, bytes: &[u8]| {
-        from.send(bytes);
-        to.expect(bytes);
-    };
-    say(&mut notifier, &mut client, &packets::greeting());
-    let response = packets::handshake_response(packets::CLIENT_CAPABILITIES);
-    say(&mut client, &mut notifier, &response);
-    say(&mut notifier, &mut client, &packets::packet(2, &packets::ok()));
-    say(&mut notifier, &mut client, &packets::packet(0, &packets::err(4031)));
+    for _ in 0..3 {
+        let (mut client, mut server) = logged_in(address("scripted"), scripted);
+        say(&mut server, &mut client, &packets::packet(0, &packets::err(4031)));
+    }
+    // A command that counts from 7: nothing MySQL does.
+    let (mut client, mut server) = logged_in(address("scripted"), scripted);
+    say(&mut client, &mut server, &packets::packet(7, b"\x03SELECT 1"));
+    // The end of an answer comes late, and where it is held not at all.
+    let definitions =
+        [packets::prepare_ok(1, 0), packets::column_def("a"), packets::eof(packets::AUTOCOMMIT)];
+    let answer = packets::answer(definitions);
+    let (early, late) = answer.split_at(answer.len() - 1);
+    for listener in ["scripted", "held"] {
+        let (mut client, mut server) = logged_in(address(listener), scripted);
+        say(&mut client, &mut server, &packets::command(packets::COM_STMT_PREPARE, b"SELECT a FROM plain"));
+        server.send(early);
+        if listener == "held" {
+            client.expect(&packets::answer([packets::prepare_ok(1, 0)]));
+            server.reset();
+        } else {
+            client.expect(early);
+            say(&mut server, &mut client, late);
+        }
+    }
 
+    let response = packets::handshake_response(packets::CLIENT_CAPABILITIES);
     for header in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..], b""] {
         let mut proxied = Peer::connect(address("proxied"));
         proxied.send(&[header, &response].concat());
@@ -189,8 +228,7 @@ fn every_expression_gives_data_when_there_is_something_to_say() {
     server.sql("CREATE USER writer IDENTIFIED BY 'writer'");
     server.sql("GRANT ALL ON demo.* TO writer");
     let (silent, scripted) = (Server::start(), Server::start());
-    let proxied_port = crate::support::free_port();
-    let envoy = envoy(server.addr(), silent.address(), scripted.address(), proxied_port);
+    let envoy = envoy(server.addr(), silent.address(), scripted.address());
     let held = hold(&envoy);
     let job = yaml(&shipped("prometheus.yaml"))["scrape_configs"][0].clone();
     let files = [yaml(&shipped("rules.yaml")), impatient(yaml(&shipped("alerts.yaml")))];

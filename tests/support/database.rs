@@ -24,8 +24,8 @@ pub const PASSWORD: &str = "app";
 /// The database there is.
 pub const DATABASE: &str = "demo";
 
-/// An option that makes the server look up the names of its clients' hosts, and remember the hosts. MySQL only does so if
-/// the opposite was not said before.
+/// Makes the server look up the names of its clients' hosts, and remember the hosts. That is what both do unless told
+/// otherwise; MySQL takes even `=0` for being told so.
 pub const RESOLVE: &str = "--skip-name-resolve=0";
 
 const START: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ impl Recipe {
             arguments.push("--skip-name-resolve".into());
         }
         arguments.extend(self.serving.iter().cloned());
-        arguments.extend(options.iter().map(OsString::from));
+        arguments.extend(options.iter().filter(|option| **option != RESOLVE).map(OsString::from));
         let mut process = Process::start(&self.program, &arguments, &log, &log);
         let monitor = wait_for(&format!("{} that answers", self.name), START, || {
             if let Some(status) = process.exited() {

@@ -74,7 +74,7 @@ pub fn replay_held<'a>(
             verdict => panic!("{sender:?}: {verdict:?}"),
         }
     }
-    connection.handle_close(|| ClosedBy::Client, &mut events);
+    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Client, &mut events);
     events
 }
 
@@ -100,7 +100,7 @@ pub fn replay_observed<'a>(
         let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
         assert_eq!(verdict, Verdict::Pass);
     }
-    connection.handle_close(|| ClosedBy::Proxy, &mut events);
+    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
     events
 }
 
@@ -140,7 +140,7 @@ pub fn replay_behind<'a>(
             Verdict::Close => return Err(connection.take_refusal().expect("a reason")),
         }
     }
-    connection.handle_close(|| ClosedBy::Proxy, &mut events);
+    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
     let mut told = Told::default();
     for event in events {
         match event {

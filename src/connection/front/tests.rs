@@ -256,7 +256,11 @@ fn a_stream_that_ends_early() {
         assert_eq!(host.say(b"", true), Verdict::Close);
         assert_eq!((host.counted(), host.why()), (vec![], None));
         assert_eq!(host.say(b"", true), Verdict::Close);
-        host.connection.handle_close(|| ClosedBy::Proxy, &mut host.events);
+        host.connection.handle_close(
+            &mut Clock::new(&Timestamp::default),
+            || ClosedBy::Proxy,
+            &mut host.events,
+        );
         assert!(matches!(host.events.last(), Some(Event::Closed { by: ClosedBy::Client, .. })));
     }
     let mut host = Host::new(receiving(REQUIRED));

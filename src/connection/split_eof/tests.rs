@@ -263,11 +263,15 @@ fn what_a_reset_takes_away_is_counted() {
         let whole = answer(0, 1, &[&definition(9), EOF]).concat();
         let mut watched = always();
         watched.server(&whole[..whole.len() - 2]);
-        watched.connection.handle_close(|| by, &mut watched.events);
+        watched.connection.handle_close(&mut Clock::new(&Timestamp::default), || by, &mut watched.events);
         assert_eq!(watched.told(), [1, 1, lost], "{by:?}");
     }
     let mut watched = always();
-    watched.connection.handle_close(|| ClosedBy::Server, &mut watched.events);
+    watched.connection.handle_close(
+        &mut Clock::new(&Timestamp::default),
+        || ClosedBy::Server,
+        &mut watched.events,
+    );
     assert_eq!(watched.told(), [0, 0, 0]);
 }
 

@@ -34,7 +34,7 @@ struct Watched {
 impl Watched {
     fn new(capabilities: Capabilities) -> Self {
         Self {
-            phase: CommandPhase::new(capabilities, None),
+            phase: CommandPhase::new(capabilities, None, Timestamp::from_nanos(1)),
             events: Vec::new(),
             notes: Notes::default(),
             now: 1,
@@ -225,18 +225,24 @@ fn the_queue_is_bounded() {
 fn errors_of_the_servers_own_accord() {
     let (timeout, killed) = (&b"\xff\xbf\x0f#HY000"[..], &b"\xff\x87\x07#70100"[..]);
     let notice = |errno| Event::ServerNotice { errno };
-    assert_eq!(told(&[(S, 0, timeout)]), [notice(4031)]);
+    let timed_out = [notice(4031), Event::IdleClosed { by: ClosedBy::Server, idle: Duration::ZERO }];
+    assert_eq!(told(&[(S, 0, timeout)]), timed_out);
+    // It has no time-out twice, nor behind another end.
+    assert_eq!(told(&[(S, 0, timeout), (S, 0, timeout)]), [&timed_out[..], &[notice(4031)]].concat());
+    assert_eq!(told(&[(S, 1, killed), (S, 0, timeout)]), [notice(1927), notice(4031)]);
     assert_eq!(told(&[(S, 1, killed)]), [notice(1927)]);
     // A command is on its way: 4031 counts from 0, and the answer does not come; 1927 looks like the answer.
     let mut crossing = Watched::past(&[(C, 0, PING)]);
-    assert_eq!(crossing.told(&[(S, 0, timeout)]), [notice(4031)]);
+    assert_eq!(crossing.told(&[(S, 0, timeout)]), timed_out);
     assert_eq!(crossing.end(), [Event::CommandEnded { command: Command::PING, verb: None, answer: None }]);
     let mut crossing = Watched::past(&[(C, 0, PING)]);
     assert_eq!(crossing.told(&[(S, 1, killed)]), [ended(Command::PING, None, failed(1927))]);
     // In the middle of an answer.
     for (sequence_id, error, errno) in [(0, timeout, 4031), (1, killed, 1927)] {
         let mut busy = Watched::past(&[(C, 0, QUERY), (S, 1, b"\x01"), (S, 2, b"\x03def")]);
-        assert_eq!(busy.told(&[(S, sequence_id, error)]), [notice(errno)]);
+        let of_idle = timed_out.iter().skip(1).filter(|_| errno == 4031);
+        let expected: Vec<_> = [notice(errno)].iter().chain(of_idle).copied().collect();
+        assert_eq!(busy.told(&[(S, sequence_id, error)]), expected);
         let result_set = Tally { result_sets: 1, ..Tally::default() };
         assert_eq!(busy.told(&[(S, 3, EOF_PACKET), (S, 4, EOF_PACKET)]), [queried(result_set)]);
     }

@@ -1,0 +1,286 @@
+//! Hazards, provoked with real servers, real clients and real health checks: each is counted once, under its own kind and no
+//! other, and told once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use firstword::event::HazardKind;
+use serde_json::json;
+
+use crate::counts::{QUIET, address, between, by, on_both_servers, options, sum};
+use crate::support::client::{CLASSIC, Client, Login};
+use crate::support::database::{Database, PASSWORD, RESOLVE};
+use crate::support::envoy::Envoy;
+use crate::support::mariadb::MariaDb;
+#[cfg(feature = "mysqld")]
+use crate::support::mysqld::{MySql, NO_TLS, SHA256_USER};
+use crate::support::packets::packet;
+use crate::support::prometheus::Metrics;
+use crate::support::proxies::Proxy;
+use crate::support::wait_for;
+
+on_both_servers! {
+    an_ordinary_day the_server_ends_what_is_idle envoy_ends_what_is_idle no_room_for_a_client no_account_for_an_address
+    packets_too_large health_checks_that_leave passwords_that_the_client_offers
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// These hazards have been counted and no other, and one line has been logged for each kind.
+fn assert_hazards(envoy: &Envoy, expected: &[(&str, u64)]) -> Metrics {
+    let metrics = envoy.stable(QUIET);
+    let log = envoy.log();
+    let expected: BTreeMap<_, _> =
+        expected.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+    assert_eq!(by(&metrics, "hazards_total", "kind"), expected, "{log}");
+    let series = metrics.select("firstword_hazards_total", &[("destination", "mysql")]).count();
+    assert_eq!(series, HazardKind::ALL.len());
+    let lines = log.lines().filter_map(|line| line.split_once("event=hazard kind=")).map(|(_, rest)| rest);
+    let mut told: Vec<_> = lines.filter_map(|line| line.split_once(' ')).map(|(kind, _)| kind).collect();
+    told.sort_unstable();
+    assert_eq!(told, expected.keys().collect::<Vec<_>>(), "{log}");
+    metrics
+}
+
+/// MySQL keeps a hash of the password once it has been told it: not through the filter.
+fn known(database: &Database) {
+    Client::login(database.addr(), &Login::new(CLASSIC)).quit();
+}
+
+fn client(envoy: &Envoy) -> Client {
+    Client::login(address(envoy), &Login::new(CLASSIC))
+}
+
+fn an_ordinary_day(database: &Database) {
+    known(database);
+    let envoy = between(database);
+    let mut client = client(&envoy);
+    client.query("SELECT 1").expect("a row");
+    client.query("SELECT * FROM nosuch").expect_errno(1146);
+    let statement = client.prepare("SELECT ?").statement_id();
+    client.execute(statement, 0, &["x"]).expect("a row");
+    client.quit();
+    let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user("nobody", "")).err();
+    assert_eq!(refused, Some(1045));
+    assert_hazards(&envoy, &[]);
+}
+
+fn the_server_ends_what_is_idle(database: &Database) {
+    known(database);
+    database.sql("SET GLOBAL wait_timeout = 2");
+    let envoy = between(database);
+    let mut idle = client(&envoy);
+    // MySQL says so (4031), MariaDB just ends.
+    while idle.next_packet().is_some() {}
+    drop(idle);
+    let metrics = assert_hazards(&envoy, &[("idle_closed_by_server", 1)]);
+    let notices = if database.is_mysql() { 1 } else { 0 };
+    assert_eq!(sum(&metrics, "server_notices_total", &[("errno", "4031")]), notices);
+}
+
+fn envoy_ends_what_is_idle(database: &Database) {
+    known(database);
+    let envoy = Envoy::start(options(database).edit(|bootstrap| {
+        let chain = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0];
+        chain["filters"][1]["typed_config"]["idle_timeout"] = json!("2s");
+    }));
+    let mut idle = client(&envoy);
+    idle.query("SELECT 1").expect("a row");
+    assert!(idle.next_packet().is_none());
+    let metrics = assert_hazards(&envoy, &[("idle_closed_by_proxy", 1)]);
+    assert_eq!(sum(&metrics, "connections_closed_total", &[("by", "proxy"), ("phase", "command")]), 1);
+    assert!(envoy.log().contains(" idle_s="), "{}", envoy.log());
+}
+
+/// The last place is kept for administrators: who takes it and is none is refused after the handshake.
+fn no_room_for_a_client(database: &Database) {
+    database.sql("CREATE USER plain@'%' IDENTIFIED BY 'app'");
+    let plain = Login::new(CLASSIC).user("plain", PASSWORD).database("");
+    Client::login(database.addr(), &plain).quit();
+    database.sql("SET GLOBAL max_connections = 10");
+    let envoy = between(database);
+    let mut held = Vec::new();
+    let refused = loop {
+        match Client::connect(address(&envoy)).log_in(&plain) {
+            Ok(client) => held.push(client),
+            Err(errno) => break errno,
+        }
+    };
+    assert_eq!(refused, 1040);
+    let metrics = assert_hazards(&envoy, &[("too_many_connections", 1)]);
+    let errors = ["pre_handshake_errors_total", "handshake_errors_total"]
+        .map(|name| sum(&metrics, name, &[("errno", "1040")]));
+    assert_eq!(errors.iter().sum::<u64>(), 1, "{errors:?}");
+}
+
+fn no_account_for_an_address(database: &Database) {
+    // Two can have the same name.
+    for (number, user) in
+        (1..).zip(database.sql("SELECT user, host FROM mysql.user WHERE host IN ('%', '127.0.0.1')"))
+    {
+        database.sql(&format!("RENAME USER '{0}'@'{1}' TO '{0}'@'192.0.2.{number}'", user[0], user[1]));
+    }
+    database.sql("FLUSH PRIVILEGES");
+    let envoy = between(database);
+    let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC)).err();
+    assert_eq!(refused, Some(1130));
+    assert_hazards(&envoy, &[("host_not_allowed", 1)]);
+}
+
+fn packets_too_large(database: &Database) {
+    known(database);
+    let envoy = between(database);
+    client(&envoy).query("CREATE TABLE demo.large (a LONGTEXT)").expect("a table");
+    database.sql("SET GLOBAL max_allowed_packet = 65536");
+    let mut sender = client(&envoy);
+    let statement = sender.query_payload(&format!("SELECT '{}'", "x".repeat(70_000)));
+    // The server decides by the header, and may reset a connection on which more comes.
+    sender.send(&packet(0, &statement)[..4096]);
+    sender.closes();
+    drop(sender);
+    assert_hazards(&envoy, &[("packet_too_large", 1)]);
+    // What a function gives is an error only where it would be stored.
+    let mut receiver = client(&envoy);
+    receiver.query("SELECT REPEAT('x', 70000)").expect("a warning");
+    receiver.query("INSERT INTO demo.large SELECT REPEAT('x', 70000)").expect_errno(1301);
+    receiver.quit();
+    assert_hazards(&envoy, &[("packet_too_large", 2)]);
+}
+
+/// HAProxy's `mysql-check` without a user reads the greeting and leaves.
+fn health_checks_that_leave(database: &Database) {
+    let envoy = between(database);
+    let before = database.status("Aborted_connects");
+    let proxy = Proxy::haproxy(&format!(
+        "listen mysql\n  bind 127.0.0.1:<mysql>\n  option mysql-check\n  server envoy {} check inter 100ms\n",
+        address(&envoy)
+    ));
+    wait_for("three probes", PATIENCE, || {
+        let probes = envoy.metric("firstword_hazards_total", &[("kind", "unanswered_greeting")]);
+        (probes >= Some(3.0)).then_some(())
+    });
+    drop(proxy);
+    let metrics = envoy.stable(QUIET);
+    let probes = sum(&metrics, "hazards_total", &[("kind", "unanswered_greeting")]);
+    assert_eq!(sum(&metrics, "hazards_total", &[]), probes);
+    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "aborted")]), probes);
+    // The server sees the same.
+    wait_for("the server's count", PATIENCE, || {
+        (database.status("Aborted_connects") - before == probes).then_some(())
+    });
+    let log = envoy.log();
+    for count in [1, 10, 100] {
+        let told = log.matches(&format!(" count={count} ")).count();
+        assert_eq!(told, usize::from(probes >= count), "{log}");
+    }
+}
+
+/// Health checks until the server blocks the host, and with it a client that does no harm.
+fn blocked(database: &Database) {
+    const MOST: u64 = 3;
+    database.sql(&format!("SET GLOBAL max_connect_errors = {MOST}"));
+    // 127.0.0.1 is never blocked.
+    let envoy = Envoy::start(options(database).edit(|bootstrap| {
+        let address = json!({"source_address": {"address": "127.0.0.2", "port_value": 0}});
+        bootstrap["static_resources"]["clusters"][0]["upstream_bind_config"] = address;
+    }));
+    let before = database.status("Aborted_connects");
+    for probe in 1..=MOST {
+        assert_eq!(Client::connect(address(&envoy)).packet()[0], 10);
+        wait_for("the server's count", PATIENCE, || {
+            (database.status("Aborted_connects") - before == probe).then_some(())
+        });
+    }
+    let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC)).err();
+    assert_eq!(refused, Some(1129));
+    assert_hazards(&envoy, &[("unanswered_greeting", MOST), ("host_blocked", 1)]);
+}
+
+#[test]
+fn mariadb_blocks_a_host() {
+    blocked(&MariaDb::start(&[RESOLVE]));
+}
+
+#[cfg(feature = "mysqld")]
+#[test]
+fn mysql_blocks_a_host() {
+    blocked(&MySql::start(&[NO_TLS, RESOLVE]));
+}
+
+/// MariaDB's command-line client, which has the plugins of libmariadb.
+fn cli(address: SocketAddr, user: &str, arguments: &[&str]) -> bool {
+    let output = Command::new("mariadb")
+        .args(["--no-defaults", "--batch", "--skip-ssl", "-h127.0.0.1", "-p secret", "-eSELECT 1"])
+        .args([format!("-P{}", address.port()), format!("-u{user}")])
+        .args(arguments)
+        .output()
+        .expect("the client of MariaDB");
+    output.status.success()
+}
+
+/// A client can begin with the password itself, whatever the server would ask for.
+fn passwords_that_the_client_offers(database: &Database) {
+    database.sql("CREATE USER offers@'%' IDENTIFIED BY ' secret'");
+    Client::login(database.addr(), &Login::new(CLASSIC).user("offers", " secret").database("")).quit();
+    let envoy = between(database);
+    assert!(cli(address(&envoy), "offers", &[]));
+    assert_hazards(&envoy, &[]);
+    assert!(cli(address(&envoy), "offers", &["--default-auth=mysql_clear_password"]));
+    assert_hazards(&envoy, &[("clear_password", 1)]);
+}
+
+/// PAM asks by either plugin of the client's. Whether it knows the user then is one to it.
+#[test]
+fn pam_asks_for_the_password_itself() {
+    for (option, plugin) in
+        [("--pam-use-cleartext-plugin=1", "mysql_clear_password"), ("--pam-use-cleartext-plugin=0", "dialog")]
+    {
+        let database = MariaDb::start(&["--plugin-load-add=auth_pam_v1", option]);
+        database.sql("CREATE USER pam@'%' IDENTIFIED VIA pam USING 'other'");
+        let envoy = between(&database);
+        assert!(!cli(address(&envoy), "pam", &[]));
+        let metrics = assert_hazards(&envoy, &[("clear_password", 1)]);
+        assert_eq!(sum(&metrics, "auth_switches_total", &[("plugin", plugin)]), 1);
+    }
+}
+
+#[test]
+fn an_account_can_be_as_old_as_mysql_4_0() {
+    let database = MariaDb::start(&["--secure-auth=0", "--old-passwords=1"]);
+    database.sql("CREATE USER old@'%' IDENTIFIED VIA mysql_old_password USING '6f8c114b58f2ce9e'");
+    let envoy = between(&database);
+    let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user("old", PASSWORD)).err();
+    assert_eq!(refused, Some(1045));
+    assert_hazards(&envoy, &[("old_password", 1)]);
+}
+
+#[cfg(feature = "mysqld")]
+#[test]
+fn mysql_needs_the_password_once_or_always() {
+    let database = MySql::start(&[NO_TLS]);
+    let envoy = between(&database);
+    for _ in 0..3 {
+        Client::login(address(&envoy), &Login::new(CLASSIC)).quit();
+    }
+    let metrics = assert_hazards(&envoy, &[("full_auth_without_tls", 1)]);
+    assert_eq!(sum(&metrics, "plaintext_full_auth_total", &[]), 1);
+    for _ in 0..3 {
+        Client::login(address(&envoy), &Login::new(CLASSIC).user(SHA256_USER, PASSWORD)).quit();
+    }
+    assert_hazards(&envoy, &[("full_auth_without_tls", 4)]);
+}
+
+#[cfg(feature = "mysqld")]
+#[test]
+fn mysql_can_require_tls() {
+    let database = MySql::start(&[]);
+    known(&database);
+    // It says so only when it knows the password.
+    database.sql("SET GLOBAL require_secure_transport = ON");
+    let envoy = between(&database);
+    assert_eq!(Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC)).err(), Some(3159));
+    let metrics = assert_hazards(&envoy, &[("tls_required", 1)]);
+    assert_eq!(sum(&metrics, "handshake_errors_total", &[("errno", "3159")]), 1);
+}
