@@ -2,6 +2,8 @@
 //!
 //! No event carries bytes a peer sent: every word in them comes from a fixed set.
 
+mod hazard;
+
 use std::time::Duration;
 
 use crate::labels::labels;
@@ -12,6 +14,7 @@ use crate::mysql::split_eof::Suspect;
 use crate::mysql::verb::Verb;
 use crate::mysql::version::{Flavor, Release};
 use crate::proxy_protocol::Format;
+pub use hazard::HazardKind;
 
 labels! {
     /// Which peer sent the bytes.
@@ -343,6 +346,8 @@ pub enum Event {
         /// MySQL's error number.
         errno: u16,
     },
+    /// A hazard that no other event tells of; see [`HazardKind::of`].
+    Hazard(HazardKind),
     /// Inspection ended; the connection goes on.
     Opaque(OpaqueReason),
     /// The connection ended.

@@ -221,6 +221,7 @@ impl Accumulator {
             Event::PrepareEofHeld => self.count(scope, Metric::PrepareEofHeld, [0, 0]),
             Event::PrepareEofLost => self.count(scope, Metric::PrepareEofLost, [0, 0]),
             Event::ServerNotice { errno } => self.error(scope, Metric::ServerNotices, errno),
+            Event::Hazard(_) => {}
             Event::Opaque(reason) => self.count(scope, Metric::Opaque, [reason as u16, 0]),
         }
     }
