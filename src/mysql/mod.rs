@@ -18,6 +18,7 @@ pub mod digest;
 pub mod errno;
 pub mod handshake;
 mod kept;
+pub mod local_infile;
 pub mod notes;
 pub mod packet;
 pub mod query;

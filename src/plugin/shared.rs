@@ -12,6 +12,7 @@ use super::host::{self, HostMetrics, Status};
 use super::journal::Journal;
 use super::memory::VmMemory;
 use super::newest::Newest;
+use super::rewrites::ToldTls;
 use super::tracked::{Labels, Tracked};
 use crate::config::Config;
 use crate::event::Event;
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     newest: Newest,
     pub(super) told_ports: RefCell<ToldPorts>,
     pub(super) told_suspects: RefCell<ToldSuspects>,
+    pub(super) told_tls: ToldTls,
     /// Reused by every callback so that none allocates.
     scratch: Cell<Vec<Event>>,
     notes: Cell<Notes>,
@@ -50,6 +52,7 @@ impl Shared {
             newest: Newest::new(),
             told_ports: RefCell::default(),
             told_suspects: RefCell::default(),
+            told_tls: ToldTls::default(),
             scratch: Cell::default(),
             notes: Cell::default(),
             config,

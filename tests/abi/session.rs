@@ -120,6 +120,7 @@ handshakes_total{{result=aborted}} 0
 handshakes_total{{result=error}} 0
 handshakes_total{{result=ok}} 1
 handshakes_total{{result=tls}} 0
+local_infile_blocked_total 0
 local_infile_total 0
 no_index_used_total 0
 opaque_total{{reason=clone}} 0
