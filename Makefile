@@ -62,8 +62,8 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
 	@$(peers) cargo test --quiet --features mysqld --test drivers -- --ignored --nocapture
 
-test-hazards: rust tools wasm ## show what breaks real drivers, and that the filter prevents it
-	@$(peers) cargo test --quiet --test hazards -- --ignored --nocapture --test-threads=1
+test-hazards: rust tools tools-mysql wasm ## show what breaks real drivers, and that the filter prevents it
+	@$(peers) cargo test --quiet --features mysqld --test hazards -- --ignored --nocapture --test-threads=1
 
 # The numbers are Envoy's; how the harness itself is compiled changes none of them.
 bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)
