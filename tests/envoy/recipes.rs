@@ -147,8 +147,8 @@ fn exact_address(database: SocketAddr) -> EnvoyOptions {
     })
 }
 
-/// Every file of `envoy/` is here, in the other tests of this directory, in `tests/proxy_protocol`, or in
-/// `tests/mysql/users.rs`.
+/// Every file of `envoy/` is here, in the other tests of this directory, in `tests/proxy_protocol`, in
+/// `tests/hazards`, or in `tests/mysql/users.rs`.
 #[test]
 fn no_file_is_forgotten() {
     let directory = crate::support::root().join("envoy");
@@ -159,6 +159,7 @@ fn no_file_is_forgotten() {
     let tested = [
         "access-log.yaml",
         "exact-address.yaml",
+        "hazards.yaml",
         "mysql.yaml",
         "port-range.yaml",
         "proxy-forward-native.yaml",
