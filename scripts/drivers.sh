@@ -100,14 +100,15 @@ for_java() {
     program "$1" "$(command -v java) -Xmx1g -cp $jars/$3 $sources/java/Scenario.java $2"
 }
 
-# Programs hazard-VERSION for each Connector/J of tests/hazards.
+# Programs hazard-VERSION and login-VERSION for each Connector/J of tests/hazards.
 for_hazards() {
     maven "$built/hazards" "$root/tests/hazards/java/pom.xml"
     classes=$jars/classes
-    javac -d "$classes" "$root/tests/hazards/java/Prepares.java"
+    javac -d "$classes" "$root"/tests/hazards/java/*.java
     for jar in "$jars"/*.jar; do
         version=${jar##*-}
         program "hazard-${version%.jar}" "$(command -v java) -Xmx512m -cp $classes:$jar Prepares"
+        program "login-${version%.jar}" "$(command -v java) -Xmx128m -cp $classes:$jar Login"
     done
 }
 

@@ -1,14 +1,12 @@
 //! Configuration: JSON -> [`Config`], valid by construction, or every problem in one go.
 //!
-//! The whole schema is read and checked here. Settings which this version does not act on are refused by one table,
-//! `not_yet`: nothing is accepted and then ignored.
+//! The whole schema is read and checked here: nothing is accepted and then ignored.
 
 mod error;
 mod field;
 mod keys;
 mod matching;
 mod node;
-mod not_yet;
 mod policy;
 mod proxy_protocol;
 
@@ -92,6 +90,17 @@ pub enum HoldSplitEof {
     Always,
 }
 
+/// Capabilities that are removed from the server's greeting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClearCapabilities {
+    /// `CLIENT_COMPRESS`.
+    pub compress: bool,
+    /// `CLIENT_ZSTD_COMPRESSION_ALGORITHM`.
+    pub zstd: bool,
+    /// `CLIENT_SSL`.
+    pub ssl: bool,
+}
+
 /// What holds for one connection: its rule, completed from `defaults`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -110,6 +119,10 @@ pub struct Policy {
     pub hold_split_eof: HoldSplitEof,
     /// How much of a MySQL connection is looked at.
     pub observe: Observe,
+    /// What the server's greeting loses; nothing where no rule matched.
+    pub clear_capabilities: ClearCapabilities,
+    /// The server gets no file that the client's statement does not name; false where no rule matched.
+    pub block_local_infile: bool,
 }
 
 impl Default for Policy {
@@ -123,6 +136,8 @@ impl Default for Policy {
             proxy_protocol: ProxyProtocol::default(),
             hold_split_eof: HoldSplitEof::default(),
             observe: Observe::default(),
+            clear_capabilities: ClearCapabilities::default(),
+            block_local_infile: false,
         }
     }
 }
@@ -214,7 +229,6 @@ impl Config {
         let mut problems = Problems::default();
         let root = Field { at: "$".to_owned(), node: &node };
         let config = root.object(&keys::ROOT, &mut problems).map(|root| Self::read(&root, &mut problems));
-        not_yet::refuse(&node, &mut problems);
         problems.or(config.unwrap_or_default())
     }
 
@@ -245,7 +259,7 @@ impl Config {
     }
 }
 
-/// The path of every setting, as in `rules[].match.ports`, whether or not this version acts on it.
+/// The path of every setting, as in `rules[].match.ports`.
 pub fn settings() -> impl Iterator<Item = String> {
     keys::settings()
 }
@@ -331,6 +345,8 @@ mod tests {
             proxy_protocol: ProxyProtocol { receive: None, send: None },
             hold_split_eof: HoldSplitEof::Off,
             observe: Observe::All,
+            clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
+            block_local_infile: false,
         };
         assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
         assert_eq!((&expected.name, expected.slow_command), (&None, None));

@@ -1,12 +1,16 @@
 //! One connection, sans-IO: data and endings in by `handle_*`, a [`Verdict`] and [`Event`]s out. What inspects
-//! it has no way to change, hold or drop a byte; what has, stands in front: [`FrontRules`].
+//! it has no way to change, hold or drop a byte; what has, stands in front of the client's bytes ([`FrontRules`]) and
+//! behind the server's (`server`).
 
 mod chunk;
+mod clearing;
 mod followed;
 mod front;
 mod guard;
+mod local_infile;
 mod recognised;
 mod refusal;
+mod server;
 mod setup;
 mod split_eof;
 
@@ -19,8 +23,9 @@ use crate::detect::{Detection, Detector};
 use crate::event::{ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender};
 use crate::mysql::notes::Notes;
 use crate::mysql::session::Observer;
-use chunk::whole;
 pub use chunk::{Chunk, Edit, Verdict};
+use chunk::{drop_all, whole};
+use clearing::Clearing;
 use followed::Mysql;
 use front::Front;
 pub use front::{FrontRules, ReceiveRules, SendRules};
@@ -55,8 +60,13 @@ pub struct Connection {
     front: Option<Box<Front>>,
     /// See [`Connection::source`].
     source: Option<SocketAddr>,
+    /// None: the server's greeting loses nothing, or has passed.
+    clearing: Option<Box<Clearing>>,
     hold_split_eof: HoldSplitEof,
+    block_local_infile: bool,
     held: Held,
+    /// Neither side hears of the other any more; the next tick ends the connection.
+    is_cut: bool,
     state: State,
 }
 
@@ -71,7 +81,7 @@ impl Connection {
     /// A connection that begins.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { inspection, expected, greeting_timeout, stall, opened, front, hold_split_eof } = setup;
+        let Setup { inspection, expected, greeting_timeout, stall, opened, front, .. } = setup;
         Self {
             opened,
             inspection,
@@ -85,8 +95,11 @@ impl Connection {
             report: None,
             front: front.map(|rules| Box::new(Front::new(rules, opened))),
             source: None,
-            hold_split_eof,
+            clearing: Clearing::new(setup.clear_capabilities).map(Box::new),
+            hold_split_eof: setup.hold_split_eof,
+            block_local_infile: setup.block_local_infile,
             held: Held::default(),
+            is_cut: false,
             state: State::Detecting(Detector::default()),
         }
     }
@@ -105,6 +118,7 @@ impl Connection {
             || self.is_overdue(now)
             || self.is_stall_due(now)
             || self.front.as_ref().is_some_and(|front| front.is_overdue(now))
+            || self.is_cut
     }
 
     fn is_stall_due(&self, now: Timestamp) -> bool {
@@ -152,39 +166,17 @@ impl Connection {
         if end_stream {
             self.ended_first.get_or_insert(sender);
         }
-        match (&mut self.front, sender) {
-            (None, _) => self.take(sender, chunk, to),
-            (Some(front), Sender::Server) => {
-                front.server_speaks(to);
-                match front.watches_server().then(|| whole(chunk)).flatten() {
-                    Some(bytes) => {
-                        front.server(&bytes);
-                        self.take(sender, &bytes, to);
-                    }
-                    None => self.take(sender, chunk, to),
-                }
-            }
-            (Some(_), Sender::Client) => return self.client_in_front(chunk, end_stream, to),
+        if self.is_cut {
+            return drop_all(chunk);
         }
-        match sender {
-            Sender::Client => Verdict::Pass,
-            Sender::Server => self.hold(chunk, end_stream, to.events),
-        }
-    }
-
-    /// Holds the end of an answer to COM_STMT_PREPARE that is not complete, where a rule says so.
-    fn hold(&mut self, chunk: &impl Chunk, end_stream: bool, events: &mut Vec<Event>) -> Verdict {
-        let hold_from = match &self.state {
-            State::Mysql(mysql) if !end_stream => {
-                mysql.incomplete_tail().filter(|_| match self.hold_split_eof {
-                    HoldSplitEof::Off => false,
-                    HoldSplitEof::AffectedClients => mysql.session.is_suspect(),
-                    HoldSplitEof::Always => true,
-                })
+        match (sender, &self.front) {
+            (Sender::Client, None) => {
+                self.take(sender, chunk, to);
+                Verdict::Pass
             }
-            _ => None,
-        };
-        self.held.server(chunk, hold_from, events)
+            (Sender::Client, Some(_)) => self.client_in_front(chunk, end_stream, to),
+            (Sender::Server, _) => self.server(chunk, end_stream, to),
+        }
     }
 
     /// Takes what the client sent while something stands in front.
@@ -270,7 +262,7 @@ impl Connection {
 
     /// Some time has gone by: a connection on which nobody has spoken is told of, a server that is silent
     /// for too long, and commands that wait for too long. The verdict is [`Verdict::Pass`], or
-    /// [`Verdict::Close`] where a PROXY header does not come.
+    /// [`Verdict::Close`] where a PROXY header does not come or a request for a file was blocked.
     pub fn handle_tick(&mut self, now: Timestamp, events: &mut Vec<Event>) -> Verdict {
         self.skip_if_told_so(events);
         if self.recognised.is_none() && self.waited_as.is_none() {
@@ -289,6 +281,7 @@ impl Connection {
                 front.time_out(events);
                 Verdict::Close
             }
+            None if self.is_cut => Verdict::Close,
             None => Verdict::Pass,
         }
     }
@@ -297,6 +290,7 @@ impl Connection {
     /// go on; those bytes were not looked at.
     pub fn handle_inert(&mut self, events: &mut Vec<Event>) -> bool {
         self.hold_split_eof = HoldSplitEof::Off;
+        (self.clearing, self.block_local_infile) = (None, false);
         // One that has refused the connection stays: nothing of it may pass until it is closed.
         let Some(front) = self.front.take_if(|front| !front.has_refused()) else { return false };
         if front.held() > 0 && !matches!(self.state, State::Opaque { .. }) {

@@ -2,6 +2,7 @@
 //!
 //! No event carries bytes a peer sent: every word in them comes from a fixed set.
 
+mod advice;
 mod hazard;
 
 use std::time::Duration;
@@ -252,6 +253,8 @@ pub enum Event {
         /// Since the connection began.
         after: Duration,
     },
+    /// The greeting offered TLS, and the client is not told so.
+    TlsCleared,
     /// The server sent an error instead of a greeting.
     PreHandshakeError {
         /// MySQL's error number.
@@ -326,6 +329,8 @@ pub enum Event {
     },
     /// The server asked for a file of the client's.
     LocalInfile,
+    /// The client's statement does not name that file, and the client gets an error instead; then the connection ends.
+    LocalInfileBlocked,
     /// The server accepted a client that hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
     EofHazardClient(Suspect),
     /// Such an EOF came later than the column definitions in front of it.

@@ -19,15 +19,17 @@
 //!    `proxy_on_upstream_data`; the SDK finds the stream context, `plugin::stream`.
 //! 2. The stream hands a [`connection::Chunk`] to its [`connection::Connection`]: the bytes are still
 //!    the host's.
-//!    Where a rule has PROXY headers received or sent, `connection::front` sees them first: it alone can
-//!    hold, remove and add bytes, and end a connection. What it leaves is what the steps below see.
+//!    Where a rule has PROXY headers received or sent, `connection::front` sees them first: of the client's
+//!    bytes it alone can hold, remove and add any, and end a connection. What it leaves is what the steps
+//!    below see.
 //! 3. Until it is known who speaks first and with what, [`detect`] looks at the first 16 bytes. Nobody
 //!    ever waits for more: the bytes go on in any case.
 //! 4. On a MySQL connection the [`mysql::packet::Framer`] of the byte's direction takes it as part of a
 //!    header, as part of the prefix of a packet that is kept, or as one to be counted. Counted bytes
 //!    are not even read from the host.
 //! 5. A packet whose prefix is complete goes to the [`mysql::session::Session`], which follows both
-//!    directions and tells [`event::Event`]s.
+//!    directions and tells [`event::Event`]s. Where a rule says so, `connection::server` then changes the
+//!    greeting, holds the server's bytes while more are sure to follow, or puts an error in their place.
 //! 6. The stream records the events in the [`metrics::Accumulator`] of its configuration, in the VM's
 //!    memory. The tick of `plugin::root` tells the host.
 //! 7. A packet that cannot stand where it stands makes the connection opaque, once, with a reason; from

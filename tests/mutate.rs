@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::config::HoldSplitEof;
+use firstword::config::{ClearCapabilities, HoldSplitEof};
 use firstword::connection::{Chunk, Connection, Inspection, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::notes::Notes;
 use firstword::mysql::session::Observer;
 use proptest::prelude::*;
 use support::random::Random;
-use support::replay::captures;
+use support::replay::{Changes, captures, replay_changed};
 
 /// Counts what this thread holds on the heap.
 struct Counting;
@@ -58,6 +58,8 @@ unsafe impl GlobalAlloc for Counting {
 
 /// What one connection may hold here: both framers' prefixes, the session, and some commands sent ahead.
 const MOST_HELD: isize = 16 << 10;
+/// So many bytes of the server can wait: the end of an answer to COM_STMT_PREPARE.
+const MOST_WAITING: usize = 64 << 10;
 /// No chunk here tells more events.
 const EVENTS: usize = 1 << 12;
 
@@ -96,6 +98,8 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
         opened: Timestamp::default(),
         front: None,
         hold_split_eof: HoldSplitEof::Off,
+        clear_capabilities: ClearCapabilities::default(),
+        block_local_infile: false,
     });
     for (sender, bytes) in chunks {
         let chunk = Watched { bytes, read: Cell::new(false) };
@@ -203,6 +207,33 @@ fn damaged_captures_neither_panic_nor_grow() {
             pass(&mutated(&capture.chunks, &mut random));
         }
     }
+}
+
+/// What leaves is what came, as far as it came, up to an error in the place of a request for a file; behind that, nothing.
+#[test]
+fn damaged_captures_pass_unchanged_or_blocked_where_rules_hold_bytes() {
+    let mut random = Random::from_environment();
+    let changes =
+        Changes { hold_split_eof: HoldSplitEof::Always, block_local_infile: true, ..Changes::default() };
+    let mut blocked = 0;
+    for capture in captures().iter().filter(|capture| !capture.chunks.is_empty()) {
+        for _ in 0..50 {
+            let chunks = mutated(&capture.chunks, &mut random);
+            let (mut come, mut left, mut replaced) = (Vec::new(), Vec::new(), false);
+            let chunks = chunks.iter().map(|(sender, bytes)| (*sender, bytes.as_ref()));
+            let events = replay_changed(changes, chunks, |bytes, now| {
+                assert!(!replaced || now.is_empty(), "{}", capture.name);
+                come.extend_from_slice(bytes);
+                left.extend_from_slice(now);
+                replaced |= !come.starts_with(&left);
+                assert!(replaced || come.len() - left.len() <= MOST_WAITING, "{}", capture.name);
+            });
+            let told = events.iter().filter(|event| **event == Event::LocalInfileBlocked).count();
+            assert_eq!(told, usize::from(replaced), "{}", capture.name);
+            blocked += told;
+        }
+    }
+    assert!(blocked > 0, "damaged requests");
 }
 
 /// Chunks of both sides, often with bytes that mean something.

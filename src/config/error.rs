@@ -67,14 +67,6 @@ impl Problems {
         self.0.len()
     }
 
-    /// Whether the value at this path, or one inside it, has a problem.
-    pub(super) fn concern(&self, at: &str) -> bool {
-        self.0
-            .iter()
-            .filter_map(|error| error.at.strip_prefix(at))
-            .any(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    }
-
     /// The value, if there was no problem.
     pub(super) fn or<T>(self, value: T) -> Result<T, ConfigErrors> {
         if self.0.is_empty() { Ok(value) } else { Err(ConfigErrors(self.0)) }

@@ -1,6 +1,4 @@
 //! `rules` and `defaults`: what is said about connections.
-//!
-//! Of `mysql` everything is checked but not all kept yet: see `not_yet`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +6,7 @@ use std::time::Duration;
 use super::error::Problems;
 use super::field::{Field, Object, alternatives};
 use super::matching::Match;
-use super::{HoldSplitEof, Observe, Policy, Protocol, keys, proxy_protocol};
+use super::{ClearCapabilities, HoldSplitEof, Observe, Policy, Protocol, keys, proxy_protocol};
 use crate::metrics;
 
 /// The longest time-out and threshold: an hour.
@@ -115,10 +113,14 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
     let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
     let proxy_protocol = proxy_protocol::read(rule, problems);
     let mut slow_after = defaults.slow_command;
-    let mut hold_split_eof = HoldSplitEof::default();
+    let unsaid = Policy::default();
+    let (mut hold_split_eof, mut clear_capabilities) = (unsaid.hold_split_eof, unsaid.clear_capabilities);
+    let mut block_local_infile = unsaid.block_local_infile;
     let mut observe = defaults.observe;
     if let Some(mysql) = read_mysql(rule, problems) {
         hold_split_eof = mysql.hold_split_eof;
+        clear_capabilities = mysql.clear_capabilities;
+        block_local_infile = mysql.block_local_infile;
         observe = mysql.observe.unwrap_or(observe);
         mysql.check_against(observe, problems);
         let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
@@ -139,8 +141,17 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
         }
     }
     let slow_command = slow_after;
-    let policy =
-        Policy { name, protocol, greeting_timeout, slow_command, proxy_protocol, hold_split_eof, observe };
+    let policy = Policy {
+        name,
+        protocol,
+        greeting_timeout,
+        slow_command,
+        proxy_protocol,
+        hold_split_eof,
+        observe,
+        clear_capabilities,
+        block_local_infile,
+    };
     ReadRule { at: rule.at.clone(), matching, policy }
 }
 
@@ -176,9 +187,10 @@ struct Mysql<'n> {
     /// The path of `clear_capabilities`, if `ssl` is in it.
     clears_ssl: Option<String>,
     slow_command_ms: Option<u32>,
-    blocks_local_infile: bool,
     hold_split_eof: HoldSplitEof,
     observe: Option<Observe>,
+    clear_capabilities: ClearCapabilities,
+    block_local_infile: bool,
 }
 
 impl Mysql<'_> {
@@ -190,7 +202,7 @@ impl Mysql<'_> {
         };
         let needing = [
             ("hold_split_eof", self.hold_split_eof != HoldSplitEof::Off),
-            ("block_local_infile", self.blocks_local_infile),
+            ("block_local_infile", self.block_local_infile),
             ("slow_command_ms", self.slow_command_ms.is_some_and(|millis| millis > 0)),
         ];
         for (key, is_set) in needing {
@@ -207,17 +219,27 @@ fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<
     let object = policy.object("mysql", &keys::MYSQL, problems)?;
     let observe = object.get("observe").and_then(|field| field.word(&OBSERVE, problems));
     let hold_split_eof = object.get("hold_split_eof").and_then(|field| field.word(&HOLD_SPLIT_EOF, problems));
-    let mut clears_ssl = None;
+    let (mut clears_ssl, mut clear_capabilities) = (None, ClearCapabilities::default());
     if let Some(field) = object.get("clear_capabilities") {
         let cleared = field.some_of(&["compress", "zstd", "ssl"], problems).unwrap_or_default();
-        clears_ssl = cleared.contains(&"ssl").then_some(field.at);
+        let [compress, zstd, ssl] = ["compress", "zstd", "ssl"].map(|word| cleared.contains(&word));
+        clear_capabilities = ClearCapabilities { compress, zstd, ssl };
+        clears_ssl = ssl.then_some(field.at);
     }
-    let blocks_local_infile =
-        object.get("block_local_infile").and_then(|field| field.boolean(problems)).unwrap_or_default();
+    let block_local_infile = object.get("block_local_infile").and_then(|field| field.boolean(problems));
     let slow_command_ms =
         object.get("slow_command_ms").and_then(|field| field.integer(0, LONGEST_MS, problems));
     let hold_split_eof = hold_split_eof.unwrap_or_default();
-    Some(Mysql { object, clears_ssl, slow_command_ms, hold_split_eof, blocks_local_infile, observe })
+    let block_local_infile = block_local_infile.unwrap_or_default();
+    Some(Mysql {
+        object,
+        clears_ssl,
+        slow_command_ms,
+        hold_split_eof,
+        observe,
+        clear_capabilities,
+        block_local_infile,
+    })
 }
 
 /// The threshold of `slow_command_ms`; none for 0.

@@ -57,3 +57,11 @@ pub(super) fn whole(chunk: &impl Chunk) -> Option<Bytes> {
     }
     chunk.read(0, chunk.len()).filter(|bytes| bytes.len() == chunk.len())
 }
+
+/// None of a chunk goes on.
+pub(super) fn drop_all(chunk: &impl Chunk) -> Verdict {
+    match chunk.len() {
+        0 => Verdict::Pass,
+        drain => Verdict::Edit(Edit { drain, prepend: Vec::new() }),
+    }
+}

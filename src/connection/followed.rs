@@ -1,11 +1,13 @@
 //! A MySQL connection that is followed: both directions cut into packets for its session.
 
 use super::Inspection;
+use super::local_infile::refusal;
 use super::split_eof::Tail;
 use crate::clock::Timestamp;
 use crate::event::{Event, OpaqueReason, Phase, Sender};
 use crate::mysql::notes::Wanted;
 use crate::mysql::packet::{Framed, Framer};
+use crate::mysql::response::LOCAL_INFILE;
 use crate::mysql::session::{Observer, Session};
 use crate::proxy_protocol::looks_like_header;
 
@@ -22,6 +24,8 @@ pub(super) struct Mysql {
     start: [u8; 4],
     start_len: usize,
     tail: Tail,
+    /// In the server's current chunk, where its newest packet begins; 0 where it began before.
+    server_packet: usize,
 }
 
 impl Mysql {
@@ -29,7 +33,8 @@ impl Mysql {
         let session = Session::new(opened);
         let framer = |sender| Framer::new(session.keep(sender, &Wanted::default()));
         let (client, server) = (framer(Sender::Client), framer(Sender::Server));
-        Self { session, inspection, client, server, start: [0; 4], start_len: 0, tail: Tail::default() }
+        let (start, tail) = ([0; 4], Tail::default());
+        Self { session, inspection, client, server, start, start_len: 0, tail, server_packet: 0 }
     }
 
     fn note_start(&mut self, bytes: &[u8]) {
@@ -65,6 +70,7 @@ impl Mysql {
     /// A chunk of the server begins.
     pub(super) fn next_chunk(&mut self) {
         self.tail.next_chunk();
+        self.server_packet = 0;
     }
 
     /// A chunk of the server has ended.
@@ -77,6 +83,18 @@ impl Mysql {
     /// Where the end of an answer to COM_STMT_PREPARE begins in the server's chunk, while it is not complete.
     pub(super) fn incomplete_tail(&self) -> Option<usize> {
         self.tail.start()
+    }
+
+    /// Where a packet of the server that may ask for a file begins in its chunk, while it is not complete.
+    pub(super) fn incomplete_request(&self) -> Option<usize> {
+        let may_ask = self.session.can_be_asked() && self.server.may_have_begun_with(LOCAL_INFILE);
+        may_ask.then_some(self.server_packet)
+    }
+
+    /// The same of one that asks for a file which the server must not get: it is the last packet that was looked at.
+    pub(super) fn refused_request(&self) -> Option<(usize, Vec<u8>)> {
+        let (sequence_id, capabilities) = self.session.refused_file()?;
+        Some((self.server_packet, refusal(sequence_id, capabilities)))
     }
 
     /// Takes bytes that end at `end` in their chunk.
@@ -95,10 +113,13 @@ impl Mysql {
                 return Err(OpaqueReason::NotMysql);
             }
         }
-        let Self { session, inspection, client, server, tail, .. } = self;
+        let Self { session, inspection, client, server, tail, server_packet, .. } = self;
         loop {
-            if sender == Sender::Server && session.hears_client_only() {
+            if session.refused_file().is_some() || sender == Sender::Server && session.hears_client_only() {
                 return Ok(());
+            }
+            if sender == Sender::Server && server.is_at_border() {
+                *server_packet = end.saturating_sub(input.len());
             }
             if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
                 match input.first() {

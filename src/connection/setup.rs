@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::FrontRules;
 use crate::clock::Timestamp;
-use crate::config::HoldSplitEof;
+use crate::config::{ClearCapabilities, HoldSplitEof};
 use crate::event::Protocol;
 
 /// How closely a connection is looked at.
@@ -39,4 +39,10 @@ pub struct Setup {
     pub front: Option<FrontRules>,
     /// Whose answers to COM_STMT_PREPARE end in one piece.
     pub hold_split_eof: HoldSplitEof,
+    /// What the server's greeting loses.
+    pub clear_capabilities: ClearCapabilities,
+    /// The server gets no file that the client's statement does not name. Then [`Wanted::files`] says so too.
+    ///
+    /// [`Wanted::files`]: crate::mysql::notes::Wanted::files
+    pub block_local_infile: bool,
 }

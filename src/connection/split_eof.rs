@@ -50,29 +50,39 @@ impl Tail {
     }
 }
 
+/// What is held of the server's bytes of a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    /// All from there on.
+    pub(super) from: usize,
+    /// The end of an answer to COM_STMT_PREPARE, and not the beginning of a packet that may ask for a file.
+    pub(super) is_split_eof: bool,
+}
+
 /// The bytes that are held.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     bytes: Vec<u8>,
-    /// Some of the current answer were.
-    told: bool,
+    /// They are of the end of an answer to COM_STMT_PREPARE, of which it was told.
+    is_split_eof: bool,
 }
 
 impl Held {
-    /// What becomes of the server's bytes of a callback. `hold_from`: of these, what is held; none: nothing is, and what
-    /// was goes on.
+    /// What becomes of the server's bytes of a callback. `hold`: of these, what is held; none: nothing is, and what was goes
+    /// on.
     pub(super) fn server(
         &mut self,
         chunk: &impl Chunk,
-        hold_from: Option<usize>,
+        hold: Option<Hold>,
         events: &mut Vec<Event>,
     ) -> Verdict {
         // An end that began in this chunk is that of another answer.
-        if hold_from != Some(0) {
-            self.told = false;
-        }
+        let was_told = self.is_split_eof && hold.is_some_and(|hold| hold.from == 0);
+        self.is_split_eof = hold.is_some_and(|hold| hold.is_split_eof);
+        let hold_from = hold.map(|hold| hold.from);
         let hold_from = hold_from.filter(|start| *start < chunk.len() && self.has_room(chunk.len(), *start));
         let Some((start, bytes)) = hold_from.and_then(|start| Some((start, whole(chunk)?))) else {
+            self.is_split_eof = false;
             let prepend = std::mem::take(&mut self.bytes);
             return if prepend.is_empty() {
                 Verdict::Pass
@@ -87,7 +97,7 @@ impl Held {
             prepend.extend_from_slice(before);
         }
         self.bytes.extend_from_slice(tail);
-        if !std::mem::replace(&mut self.told, true) {
+        if self.is_split_eof && !was_told {
             events.push(Event::PrepareEofHeld);
         }
         Verdict::Edit(Edit { drain: bytes.len(), prepend })
@@ -98,9 +108,23 @@ impl Held {
         len.saturating_sub(start).saturating_add(before) <= MAX_HELD
     }
 
+    /// `by` takes the place of all of a callback's bytes from `start` on. Where `start` is 0, what is held is the beginning
+    /// of what is replaced.
+    pub(super) fn replace(&mut self, chunk: &impl Chunk, start: usize, by: &[u8]) -> Verdict {
+        let mut prepend = std::mem::take(&mut self.bytes);
+        if start == 0 {
+            prepend.clear();
+        }
+        let before = whole(chunk).unwrap_or_default();
+        prepend.extend_from_slice(before.get(..start).unwrap_or_default());
+        prepend.extend_from_slice(by);
+        Verdict::Edit(Edit { drain: chunk.len(), prepend })
+    }
+
     /// The connection ended.
     pub(super) fn closed(&mut self, by: ClosedBy, events: &mut Vec<Event>) {
-        if !std::mem::take(&mut self.bytes).is_empty() && by != ClosedBy::Client {
+        let lost = !std::mem::take(&mut self.bytes).is_empty() && self.is_split_eof;
+        if lost && by != ClosedBy::Client {
             events.push(Event::PrepareEofLost);
         }
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::Clock;
+use crate::config::ClearCapabilities;
 use crate::event::{ClientFirst, HandshakeResult, ServerFirst};
 use crate::mysql::notes::Notes;
 
@@ -50,6 +51,8 @@ impl Watched {
             opened,
             front,
             hold_split_eof,
+            clear_capabilities: ClearCapabilities::default(),
+            block_local_infile: false,
         });
         Self { connection, events: Vec::new(), notes: Notes::default() }
     }

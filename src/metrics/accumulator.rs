@@ -219,12 +219,13 @@ impl Accumulator {
                 self.add(scope, Metric::Transactions, [0, 0], if open { 1 } else { -1 });
             }
             Event::LocalInfile => self.count(scope, Metric::LocalInfile, [0, 0]),
+            Event::LocalInfileBlocked => self.count(scope, Metric::LocalInfileBlocked, [0, 0]),
             Event::EofHazardClient(_) => self.count(scope, Metric::EofHazardClients, [0, 0]),
             Event::PrepareEofSplit { .. } => self.count(scope, Metric::PrepareEofSplits, [0, 0]),
             Event::PrepareEofHeld => self.count(scope, Metric::PrepareEofHeld, [0, 0]),
             Event::PrepareEofLost => self.count(scope, Metric::PrepareEofLost, [0, 0]),
             Event::ServerNotice { errno } => self.error(scope, Metric::ServerNotices, errno),
-            Event::IdleClosed { .. } | Event::Hazard(_) => {}
+            Event::IdleClosed { .. } | Event::Hazard(_) | Event::TlsCleared => {}
             Event::Opaque(reason) => self.count(scope, Metric::Opaque, [reason as u16, 0]),
         }
     }

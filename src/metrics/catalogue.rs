@@ -354,6 +354,8 @@ catalogue! {
         "Those of bytes_total that passed compressed.";
     LocalInfile "local_infile_total" Counter Standard scoped []
         "Requests of the server for a file of the client's.";
+    LocalInfileBlocked "local_infile_blocked_total" Counter Standard scoped []
+        "Those of local_infile_total that the client's statement does not ask for, and that were blocked (block_local_infile).";
     PrepareEofSplits "prepare_eof_splits_total" Counter Standard scoped []
         "Answers to COM_STMT_PREPARE whose final EOF came later than the column definitions in front of it.";
     PrepareEofHeld "prepare_eof_held_total" Counter Standard scoped []

@@ -29,6 +29,8 @@ flags! {
     SSL = 11;
     /// `CLIENT_SECURE_CONNECTION` (`CLIENT_RESERVED2`): the auth response has a length byte.
     SECURE_CONNECTION = 15;
+    /// `CLIENT_MULTI_STATEMENTS`: a COM_QUERY may hold several statements.
+    MULTI_STATEMENTS = 16;
     /// `CLIENT_PLUGIN_AUTH`: both sides name an authentication plugin.
     PLUGIN_AUTH = 19;
     /// `CLIENT_CONNECT_ATTRS`: the handshake response ends with key-value pairs.

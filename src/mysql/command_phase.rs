@@ -14,19 +14,24 @@
 //!
 //! Everything else is a desync.
 
+mod files;
+mod told;
+
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::capability::Capabilities;
 use super::command::{Command, Grammar};
 use super::idle::Idle;
-use super::kept::{Asked, Context, Kept};
-use super::notes::{Notes, SlowCommand, Subject, word};
+use super::kept::{Context, Kept};
+use super::local_infile::Files;
+use super::notes::{Subject, word};
 use super::packet::Packet;
 use super::query::statement;
 use super::reply::{Reply, Step};
 use super::response::{ERR, StatusFlags, error_code, tracked_schema};
-use super::session::{Observer, Outcome};
+use super::session::{Observer, Outcome, keep_command};
 use super::statements::{Statements, statement_id};
 use super::verb::{Verb, verb};
 use crate::clock::{Clock, Timestamp};
@@ -45,6 +50,8 @@ struct Queued {
     sequence_id: u8,
     started: Timestamp,
     kept: Option<Box<Kept>>,
+    /// The files that it names, where they are to be judged; of a COM_STMT_PREPARE, those of the statement.
+    files: Option<Rc<Files>>,
 }
 
 /// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
@@ -91,6 +98,10 @@ pub(super) struct CommandPhase {
     escapes: Option<bool>,
     in_transaction: bool,
     quit: bool,
+    /// A COM_QUERY may hold several statements.
+    multi_statements: bool,
+    /// See [`CommandPhase::refused_file`].
+    refused_file: Option<u8>,
 }
 
 impl CommandPhase {
@@ -111,6 +122,8 @@ impl CommandPhase {
             escapes: None,
             in_transaction: false,
             quit: false,
+            multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
+            refused_file: None,
         }
     }
 
@@ -135,6 +148,9 @@ impl CommandPhase {
     }
 
     pub(super) fn server_packet(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
+        if to.notes.wanted.files && self.refuses(packet, to.events) {
+            return Ok(());
+        }
         let carries_on = self.answered(packet, to)?;
         self.server_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
         Ok(())
@@ -246,13 +262,16 @@ impl CommandPhase {
         if self.queue.is_empty() {
             self.reply = Reply::new(grammar);
         }
+        let whole = packet;
+        let packet = &whole.shortened(keep_command(&to.notes.wanted));
         let verb = self.verb(command, packet);
         let started = to.clock.now();
         // A command in front can still change the SQL mode.
         let escapes = self.escapes.filter(|_| self.queue.is_empty());
+        let files = to.notes.wanted.files.then(|| self.files(command, verb, whole, escapes)).flatten();
         let context = Context { capabilities: self.capabilities, escapes, statements: &mut self.statements };
         let kept = Kept::of(command, verb, packet, context, to.notes);
-        self.queue.push_back(Queued { command, verb, sequence_id: 1, started, kept });
+        self.queue.push_back(Queued { command, verb, sequence_id: 1, started, kept, files });
         match command {
             Command::CLONE => Err(OpaqueReason::Clone),
             Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
@@ -307,6 +326,9 @@ impl CommandPhase {
             to.events.push(Event::PreparedStatements { change: 1 });
             if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
                 self.statements.set_digest(id, digest);
+            }
+            if let Some(files) = &head.files {
+                self.statements.set_files(id, Rc::clone(files));
             }
         }
         if self.reply.take_state_changed() && to.notes.wanted.wants(Subject::Schema) {
@@ -368,42 +390,6 @@ impl CommandPhase {
         }
         if anew && tally.errno.is_none() {
             self.forget_statements(events);
-        }
-    }
-
-    /// The server has answered whom or what a command asks for.
-    fn settle(&mut self, command: Command, asked: Asked, errno: Option<u16>, notes: &mut Notes) {
-        if errno.is_none() {
-            if let Some(schema) = asked.schema {
-                notes.say(Subject::Schema, || schema);
-            }
-            if command == Command::CHANGE_USER {
-                self.user = asked.user;
-            }
-        } else if command == Command::CHANGE_USER
-            && self.queue.iter().all(|queued| queued.command != Command::CHANGE_USER)
-        {
-            notes.say(Subject::User, || self.user.clone().unwrap_or_default());
-        }
-    }
-
-    /// Tells of a command that was slow or failed; without a tally its answer did not come.
-    fn note(&self, queued: &Queued, took: Duration, tally: Option<&Tally>, notes: &mut Notes) {
-        let errno = tally.and_then(|tally| tally.errno);
-        if !notes.wanted.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
-            return;
-        }
-        let Queued { command, verb, kept, .. } = queued;
-        let (digest, traceparent) =
-            kept.as_ref().map(|kept| kept.statement(self.capabilities, self.escapes)).unwrap_or_default();
-        let (command, verb, answered) = (*command, *verb, tally.is_some());
-        notes.slow.push(SlowCommand { command, verb, took, errno, answered, digest, traceparent });
-    }
-
-    /// The connection ends: tells of the commands that have waited for long, and will in vain.
-    pub(super) fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
-        for queued in &self.queue {
-            self.note(queued, now.since(queued.started), None, notes);
         }
     }
 

@@ -19,6 +19,7 @@ pub mod errno;
 pub mod handshake;
 mod idle;
 mod kept;
+pub mod local_infile;
 pub mod notes;
 pub mod packet;
 pub mod query;

@@ -36,6 +36,8 @@ pub struct Wanted {
     subjects: [bool; Subject::ALL.len()],
     /// Commands that take so long, and those that fail.
     pub slow_after: Option<Duration>,
+    /// Requests of the server for files are to be judged by the client's statement.
+    pub files: bool,
 }
 
 /// A command that was slow or failed.

@@ -27,6 +27,12 @@ pub struct Packet<'a> {
 }
 
 impl Packet<'_> {
+    /// As if the framer kept no more than this.
+    #[must_use]
+    pub fn shortened(&self, keep: usize) -> Self {
+        Self { prefix: self.prefix.get(..keep).unwrap_or(self.prefix), ..*self }
+    }
+
     /// The payload's first byte; none for an empty packet.
     #[must_use]
     pub fn first(&self) -> Option<u8> {
@@ -118,6 +124,16 @@ impl Framer {
             State::Header { have, .. } => Some(have),
             State::Prefix { .. } => Some(HEADER_LEN.saturating_add(self.kept.len())),
             State::Rest { .. } => None,
+        }
+    }
+
+    /// A packet has begun, and as far as is known its first byte may be this one.
+    #[must_use]
+    pub fn may_have_begun_with(&self, first: u8) -> bool {
+        match self.state {
+            State::Header { have, .. } => have > 0 && !self.continued,
+            State::Prefix { .. } => self.kept.first().is_none_or(|byte| *byte == first),
+            State::Rest { .. } => false,
         }
     }
 

@@ -31,6 +31,10 @@ const KEEP_COMMAND: usize = 512;
 const KEEP_ANSWER: usize = 64;
 /// The front of a statement of which a digest is wanted.
 const KEEP_STATEMENT: usize = 1024;
+/// The statements by which requests for files are judged: of what is longer, only this is known.
+const KEEP_STATEMENTS: usize = 16 << 10;
+/// A request for a file: no path is longer (`PATH_MAX`).
+const KEEP_REQUEST: usize = 4096;
 /// The session state in an OK packet, if the schema is wanted.
 const KEEP_SESSION_STATE: usize = 512;
 
@@ -50,7 +54,7 @@ pub(super) type Outcome<T = ()> = Result<T, OpaqueReason>;
 #[derive(Debug)]
 enum Part {
     Connection(ConnectionPhase),
-    Command(CommandPhase),
+    Command(Box<CommandPhase>),
     Requests(Requests),
 }
 
@@ -77,9 +81,13 @@ impl Session {
     pub fn keep(&self, sender: Sender, wanted: &Wanted) -> usize {
         match (&self.part, sender) {
             (Part::Connection(_), _) => KEEP_CONNECTION_PHASE,
-            (Part::Command(_), Sender::Client) if wanted.slow_after.is_some() => KEEP_STATEMENT,
+            (Part::Command(_), Sender::Client) if wanted.files => KEEP_STATEMENTS,
+            (Part::Command(_), Sender::Client) => keep_command(wanted),
+            (Part::Command(commands), Sender::Server) if wanted.files && commands.can_be_asked() => {
+                KEEP_REQUEST
+            }
             (Part::Command(_), Sender::Server) if wanted.wants(Subject::Schema) => KEEP_SESSION_STATE,
-            (Part::Command(_) | Part::Requests(_), Sender::Client) => KEEP_COMMAND,
+            (Part::Requests(_), Sender::Client) => KEEP_COMMAND,
             (Part::Command(_), Sender::Server) => KEEP_ANSWER,
             (Part::Requests(_), Sender::Server) => 0,
         }
@@ -142,6 +150,22 @@ impl Session {
         match &self.part {
             Part::Connection(_) | Part::Requests(_) => None,
             Part::Command(commands) => commands.definitions_left(),
+        }
+    }
+
+    /// The server's next packet stands where one that asks for a file could.
+    #[must_use]
+    pub fn can_be_asked(&self) -> bool {
+        matches!(&self.part, Part::Command(commands) if commands.can_be_asked())
+    }
+
+    /// The server's last packet asks for a file that the client's statement does not name: the packet's sequence id, and
+    /// what both sides can do. It is the last that was taken.
+    #[must_use]
+    pub fn refused_file(&self) -> Option<(u8, Capabilities)> {
+        match &self.part {
+            Part::Connection(_) | Part::Requests(_) => None,
+            Part::Command(commands) => commands.refused_file().map(|id| (id, commands.capabilities())),
         }
     }
 
@@ -240,10 +264,15 @@ impl Session {
 
     /// Compression begins right behind the OK, which is not compressed.
     fn accepted(&mut self, capabilities: Capabilities, user: Option<String>, now: Timestamp) -> Outcome {
-        self.part = Part::Command(CommandPhase::new(capabilities, user, now));
+        self.part = Part::Command(Box::new(CommandPhase::new(capabilities, user, now)));
         let compression = Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
         if capabilities.intersects(compression) { Err(OpaqueReason::Compressed) } else { Ok(()) }
     }
+}
+
+/// How much is kept of a command for all but the judgement of requests for files.
+pub(super) fn keep_command(wanted: &Wanted) -> usize {
+    if wanted.slow_after.is_some() { KEEP_STATEMENT } else { KEEP_COMMAND }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use super::local_infile::Files;
 use super::packet::Packet;
 use super::types::Reader;
 use super::verb::Verb;
@@ -13,6 +14,8 @@ const MOST: usize = 16_382;
 const LAST_PREPARED: u32 = 0xffff_ffff;
 /// So many statements have a digest at the most, the oldest ones.
 const MOST_DIGESTS: usize = 256;
+/// Of so many statements is known at the most which files they name, the oldest ones.
+const MOST_FILES: usize = 256;
 
 /// Statements that are open, by id.
 #[derive(Debug, Default)]
@@ -25,6 +28,19 @@ pub struct Statements {
     digests: Vec<(u32, Rc<str>)>,
     /// Of the newest COM_STMT_PREPARE.
     last_digest: Option<Rc<str>>,
+    /// None: none of them names files.
+    files: Option<Box<NamedFiles>>,
+}
+
+/// The files that statements name.
+#[derive(Debug, Default)]
+struct NamedFiles {
+    /// Of open statements that name some, by id.
+    open: Vec<(u32, Rc<Files>)>,
+    /// There were more of them.
+    more: bool,
+    /// Of the newest COM_STMT_PREPARE.
+    last: Option<Rc<Files>>,
 }
 
 impl Statements {
@@ -66,8 +82,40 @@ impl Statements {
         found.map(|(_, digest)| Rc::clone(digest))
     }
 
+    /// The files that the newest COM_STMT_PREPARE names; none: no files.
+    pub fn set_last_files(&mut self, files: Option<Rc<Files>>) {
+        if files.is_some() || self.files.is_some() {
+            self.files.get_or_insert_default().last = files;
+        }
+    }
+
+    /// The files that a statement names which was just opened.
+    pub fn set_files(&mut self, id: u32, files: Rc<Files>) {
+        let named = self.files.get_or_insert_default();
+        if named.open.len() < MOST_FILES {
+            named.open.push((id, files));
+        } else {
+            named.more = true;
+        }
+    }
+
+    /// The files that what executing a statement executes names; none: no files.
+    #[must_use]
+    pub fn files(&self, id: u32) -> Option<Rc<Files>> {
+        let named = self.files.as_ref()?;
+        if id == LAST_PREPARED {
+            return named.last.clone();
+        }
+        let found = named.open.iter().find(|(open, _)| *open == id);
+        let unknown = || named.more.then(|| Rc::new(Files::UNKNOWN));
+        found.map(|(_, files)| Rc::clone(files)).or_else(unknown)
+    }
+
     /// The client closes one. Says whether it was open.
     pub fn closed(&mut self, id: u32) -> bool {
+        if let Some(named) = &mut self.files {
+            named.open.retain(|(open, _)| *open != id);
+        }
         self.digests.retain(|(open, _)| *open != id);
         let found = self.find(id);
         if let Ok(index) = found {
@@ -79,6 +127,7 @@ impl Statements {
     /// All are gone. Says how many that were.
     pub fn clear(&mut self) -> usize {
         self.digests = Vec::new();
+        self.files = None;
         std::mem::take(&mut self.open).len()
     }
 

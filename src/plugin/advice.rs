@@ -25,6 +25,8 @@ pub(super) struct Place {
     pub(super) sends: bool,
     /// Answers to COM_STMT_PREPARE are held until they are complete, at least for clients that hang otherwise.
     pub(super) holds: bool,
+    /// The server's greeting loses the offer of TLS.
+    pub(super) clears_tls: bool,
 }
 
 impl Place {

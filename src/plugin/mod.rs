@@ -7,6 +7,7 @@ mod host;
 mod journal;
 mod memory;
 mod newest;
+mod rewrites;
 mod root;
 mod shared;
 mod slow_log;

@@ -12,6 +12,7 @@ use super::host::{self, HostMetrics, Status};
 use super::journal::Journal;
 use super::memory::VmMemory;
 use super::newest::Newest;
+use super::rewrites::ToldTls;
 use super::tracked::{Labels, Tracked};
 use crate::config::Config;
 use crate::event::Event;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) told_ports: RefCell<ToldPorts>,
     pub(super) told_suspects: RefCell<ToldSuspects>,
     pub(super) told_hazards: RefCell<ToldHazards>,
+    pub(super) told_tls: ToldTls,
     /// Reused by every callback so that none allocates.
     scratch: Cell<Vec<Event>>,
     notes: Cell<Notes>,
@@ -52,6 +54,7 @@ impl Shared {
             told_ports: RefCell::default(),
             told_suspects: RefCell::default(),
             told_hazards: RefCell::default(),
+            told_tls: ToldTls::default(),
             scratch: Cell::default(),
             notes: Cell::default(),
             config,

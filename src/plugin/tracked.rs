@@ -11,11 +11,12 @@ use super::access_log::State;
 use super::advice::{self, Place};
 use super::host;
 use super::newest::Told;
+use super::rewrites;
 use super::shared::Shared;
 use super::slow_log;
 use super::stream::{attribute, cluster_name, integer};
 use crate::clock::Timestamp;
-use crate::config::{self, HoldSplitEof, Mode, Observe, ProxyProtocol};
+use crate::config::{self, ClearCapabilities, HoldSplitEof, Mode, Observe, ProxyProtocol};
 use crate::connection::{Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
 use crate::event::{Direction, Event, HazardKind, Protocol};
 use crate::metrics::{ScopeId, ScopeLabel};
@@ -82,12 +83,16 @@ impl Tracked {
             (_, config::Protocol::Detect) => (followed, hint),
         };
         let named = port.filter(|port| shared.is_named(*port));
-        let rules = (config.mode == Mode::Active).then_some(&policy.proxy_protocol);
-        let holds = if config.mode == Mode::Active { policy.hold_split_eof } else { HoldSplitEof::Off };
+        let active = config.mode == Mode::Active;
+        let rules = active.then_some(&policy.proxy_protocol);
+        let holds = if active { policy.hold_split_eof } else { HoldSplitEof::Off };
+        let clears = if active { policy.clear_capabilities } else { ClearCapabilities::default() };
+        let blocks = active && policy.block_local_infile;
         let (peer, front) = rules.map_or((None, None), |rules| front(rules, destination, expected));
         let greeting_timeout = policy.greeting_timeout;
         let mut wanted = shared.access_log.as_ref().map(|keys| keys.wanted()).unwrap_or_default();
         wanted.slow_after = policy.slow_command;
+        wanted.files = blocks;
         Rc::new(RefCell::new(Self {
             connection: Connection::new(Setup {
                 inspection,
@@ -97,6 +102,8 @@ impl Tracked {
                 opened: host::now(),
                 front,
                 hold_split_eof: holds,
+                clear_capabilities: clears,
+                block_local_infile: blocks,
             }),
             peer,
             mode: config.mode,
@@ -107,6 +114,7 @@ impl Tracked {
                 expected,
                 sends: front.is_some_and(|front| front.send.is_some()),
                 holds: holds != HoldSplitEof::Off,
+                clears_tls: clears.ssl,
             },
             rule: policy.name.as_deref().map(Rc::from),
             scope: None,
@@ -144,6 +152,7 @@ impl Tracked {
     pub(super) fn tick(&mut self, shared: &Shared, now: Timestamp, newer: Option<Mode>) {
         self.mode = newer.unwrap_or(self.mode);
         let inert = newer.is_some_and(|mode| mode != Mode::Active);
+        self.wanted.files &= !inert;
         let (held, verdict) = self.handle(shared, |connection, events, _| {
             if newer == Some(Mode::Off) {
                 connection.handle_off(events);
@@ -205,6 +214,11 @@ impl Tracked {
                     if let Ok(mut told) = shared.told_suspects.try_borrow_mut() {
                         told.client(&shared.journal, &self.place, *suspect);
                     }
+                }
+                Event::LocalInfileBlocked => rewrites::file_blocked(&shared.journal, &self.place),
+                Event::TlsCleared => shared.told_tls.cleared(&shared.journal, &self.place),
+                Event::HandshakeError { errno, .. } => {
+                    shared.told_tls.refused(&shared.journal, &self.place, *errno);
                 }
                 _ => {}
             }

@@ -138,7 +138,7 @@ fn a_profile_exports_its_own_metrics_and_those_of_the_smaller_ones() {
          plaintext_full_auth_total statements_total command_duration_seconds_bucket command_duration_seconds_count
          command_duration_microseconds_sum rows_total affected_rows_total warnings_total no_index_used_total
          slow_flag_total prepared_statements_open transactions_open local_infile_total server_notices_total
-         prepare_eof_splits_total prepare_eof_held_total prepare_eof_lost_total eof_hazard_clients_total
+         local_infile_blocked_total prepare_eof_splits_total prepare_eof_held_total prepare_eof_lost_total eof_hazard_clients_total
          hazards_total",
     );
     let full = names(

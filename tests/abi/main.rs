@@ -27,6 +27,7 @@ mod lifecycle;
 mod mode;
 mod observe;
 mod proxy_protocol;
+mod rewrites;
 mod scripts;
 mod session;
 mod silence;

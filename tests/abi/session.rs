@@ -134,6 +134,7 @@ hazards_total{{kind=split_eof}} 0
 hazards_total{{kind=tls_required}} 0
 hazards_total{{kind=too_many_connections}} 0
 hazards_total{{kind=unanswered_greeting}} 0
+local_infile_blocked_total 0
 local_infile_total 0
 no_index_used_total 0
 opaque_total{{reason=clone}} 0

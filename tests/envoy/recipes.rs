@@ -171,8 +171,8 @@ fn the_envoy_of_docker_compose() {
     ledger.finish_having_logged(&["event=proxy_protocol_refused result=untrusted"]);
 }
 
-/// Every file of `envoy/` is here, in the other tests of this directory, in `tests/compose.rs` and `tests/proxy_protocol`, or
-/// in `tests/mysql/users.rs`.
+/// Every file of `envoy/` is here, in the other tests of this directory, in `tests/compose.rs`, `tests/hazards` and
+/// `tests/proxy_protocol`, or in `tests/mysql/users.rs`.
 #[test]
 fn no_file_is_forgotten() {
     let directory = crate::support::root().join("envoy");
@@ -184,6 +184,7 @@ fn no_file_is_forgotten() {
         "access-log.yaml",
         "docker-compose.yaml",
         "exact-address.yaml",
+        "hazards.yaml",
         "mysql.yaml",
         "port-range.yaml",
         "proxy-forward-native.yaml",

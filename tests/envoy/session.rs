@@ -56,6 +56,7 @@ firstword_hazards_total{destination="mysql",direction="unspecified",kind="tls_re
 firstword_hazards_total{destination="mysql",direction="unspecified",kind="too_many_connections"} 0
 firstword_hazards_total{destination="mysql",direction="unspecified",kind="unanswered_greeting"} 0
 firstword_heartbeat_total{} +
+firstword_local_infile_blocked_total{destination="mysql",direction="unspecified"} 0
 firstword_local_infile_total{destination="mysql",direction="unspecified"} 0
 firstword_no_index_used_total{destination="mysql",direction="unspecified"} 1
 firstword_opaque_total{destination="mysql",direction="unspecified",reason="clone"} 0
@@ -74,7 +75,7 @@ firstword_prepare_eof_splits_total{destination="mysql",direction="unspecified"} 
 firstword_prepared_statements_open{destination="mysql",direction="unspecified"} 0
 firstword_rows_total{destination="mysql",direction="unspecified"} 4
 firstword_series_overflow_total{} 0
-firstword_series{} 112
+firstword_series{} 113
 firstword_server_first_detected_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_slow_flag_total{destination="mysql",direction="unspecified"} 0
 firstword_statements_total{destination="mysql",direction="unspecified",verb="ddl"} 1

@@ -12,10 +12,19 @@
     clippy::unwrap_used
 )]
 
+#[cfg(feature = "mysqld")]
+mod capabilities;
 mod endings;
+#[cfg(feature = "mysqld")]
+mod files;
 mod relay;
+#[cfg(feature = "mysqld")]
+mod rogue;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "mysqld")]
+#[path = "../drivers/tables.rs"]
+mod tables;
 
 use std::net::SocketAddr;
 use std::process::Command;

@@ -234,6 +234,22 @@ fn the_base_is_the_plugin() {
     assert_eq!(base.document, resources("base/wasmplugin.yaml")[0].document);
 }
 
+/// So it stands where the base does, which the cases show.
+#[test]
+fn the_plugin_against_hazards_differs_from_the_base_in_its_rules() {
+    let of = |file| resources(file)[0].document.clone();
+    let (mut base, mut hazards) = (of("base/wasmplugin.yaml"), of("scenarios/hazards/wasmplugin.yaml"));
+    let rules = |plugin: &mut Value| plugin["spec"]["pluginConfig"]["rules"].take();
+    let (plain, protecting) = (rules(&mut base), rules(&mut hazards));
+    assert_eq!(base, hazards);
+    let key = |rules: &Value, key: &str| rules[0][key].clone();
+    for same in ["name", "match", "protocol"] {
+        assert_eq!(key(&plain, same), key(&protecting, same));
+    }
+    assert_eq!(protecting[1]["match"]["addresses"], json!([crate::cases::MYSQL_SERVICE.to_string()]));
+    assert_eq!(protecting[1]["mysql"]["clear_capabilities"], json!(["compress", "zstd", "ssl"]));
+}
+
 #[test]
 fn the_example_replaces_what_is_ones_own() {
     let made = kustomized(&directory().join("overlays/example"));

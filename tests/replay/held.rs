@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use firstword::config::HoldSplitEof;
 use firstword::event::{Event, Sender};
 use firstword::mysql::capability::Capabilities;
 use firstword::mysql::handshake::{HandshakeResponse, HandshakeV10};
 
 use crate::support::capture::Chunks;
-use crate::support::replay::{Captured, captures, parts, replay_held, whole};
+use crate::support::replay::{Captured, Changes, captures, parts, replay_changed, whole};
 
 const COM_STMT_PREPARE: u8 = 0x16;
 /// COM_QUIT, COM_STMT_SEND_LONG_DATA, COM_STMT_CLOSE.
@@ -94,7 +95,8 @@ fn check<'a>(
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
 ) -> usize {
     let (mut come, mut left) = (Vec::new(), Vec::new());
-    let events = replay_held(chunks, |bytes, now| {
+    let changes = Changes { hold_split_eof: HoldSplitEof::Always, ..Changes::default() };
+    let events = replay_changed(changes, chunks, |bytes, now| {
         come.extend_from_slice(bytes);
         left.extend_from_slice(now);
         assert_eq!(left.len(), expected(ends, come.len()), "{name}: of {} bytes", come.len());

@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod changed;
 mod counted;
 mod front;
 mod held;

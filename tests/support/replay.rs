@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::config::HoldSplitEof;
+use firstword::config::{ClearCapabilities, HoldSplitEof};
 use firstword::connection::{Connection, FrontRules, Inspection, Refusal, Setup, Verdict};
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
 use firstword::mysql::notes::Notes;
@@ -45,13 +45,23 @@ pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told 
     told
 }
 
-/// The same where ends of answers to COM_STMT_PREPARE are held for everybody; `passed` gets the bytes of each chunk of the
-/// server, and what leaves for the client in its place.
-pub fn replay_held<'a>(
+/// What a rule says about the server's bytes.
+#[derive(Clone, Copy, Default)]
+pub struct Changes {
+    pub hold_split_eof: HoldSplitEof,
+    pub clear_capabilities: ClearCapabilities,
+    pub block_local_infile: bool,
+}
+
+/// The same where the server's bytes are held or changed; `passed` gets those of each of its chunks, and what leaves for the
+/// client in their place. Of the client's bytes all pass, or, behind a request that was blocked, none.
+pub fn replay_changed<'a>(
+    changes: Changes,
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
     mut passed: impl FnMut(&[u8], &[u8]),
 ) -> Vec<Event> {
     let mut events = Vec::new();
+    let Changes { hold_split_eof, clear_capabilities, block_local_infile } = changes;
     let mut connection = Connection::new(Setup {
         inspection: Inspection::Full,
         expected: Protocol::Unknown,
@@ -59,17 +69,23 @@ pub fn replay_held<'a>(
         stall: Duration::MAX,
         opened: Timestamp::default(),
         front: None,
-        hold_split_eof: HoldSplitEof::Always,
+        hold_split_eof,
+        clear_capabilities,
+        block_local_infile,
     });
     let still = Timestamp::default;
+    let mut notes = Notes::default();
+    notes.wanted.files = block_local_infile;
     for (sender, bytes) in chunks {
-        let (clock, notes) = (&mut Clock::new(&still), &mut Notes::default());
-        let mut to = Observer { events: &mut events, clock, notes };
+        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still), notes: &mut notes };
         match connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to) {
             Verdict::Pass if sender == Sender::Client => {}
             Verdict::Pass => passed(bytes, bytes),
             Verdict::Edit(edit) if sender == Sender::Server => {
                 passed(bytes, &[&edit.prepend, &bytes[edit.drain..]].concat());
+            }
+            Verdict::Edit(edit) if events.contains(&Event::LocalInfileBlocked) => {
+                assert_eq!((edit.drain, edit.prepend.len()), (bytes.len(), 0));
             }
             verdict => panic!("{sender:?}: {verdict:?}"),
         }
@@ -92,6 +108,8 @@ pub fn replay_observed<'a>(
         opened: Timestamp::default(),
         front: None,
         hold_split_eof: HoldSplitEof::Off,
+        clear_capabilities: ClearCapabilities::default(),
+        block_local_infile: false,
     });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
@@ -119,6 +137,8 @@ pub fn replay_behind<'a>(
         opened: Timestamp::default(),
         front,
         hold_split_eof: HoldSplitEof::Off,
+        clear_capabilities: ClearCapabilities::default(),
+        block_local_infile: false,
     });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {

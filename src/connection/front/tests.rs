@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::HoldSplitEof;
+use crate::config::{ClearCapabilities, HoldSplitEof};
 use crate::connection::{Connection, Inspection, Setup};
 use crate::event::{ClosedBy, Protocol, Sender};
 use crate::mysql::notes::Notes;
@@ -66,6 +66,8 @@ impl Host {
             opened: Timestamp::from_nanos(1),
             front: Some(rules),
             hold_split_eof: HoldSplitEof::Off,
+            clear_capabilities: ClearCapabilities::default(),
+            block_local_infile: false,
         });
         let (held, server, events) = (Vec::new(), Vec::new(), Vec::new());
         Self { connection, now: Cell::new(1), held, server, closed: false, events }

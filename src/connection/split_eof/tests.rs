@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::config::HoldSplitEof;
+use crate::config::{ClearCapabilities, HoldSplitEof};
 use crate::connection::{Connection, Inspection, Setup};
 use crate::event::{Protocol, Sender};
 use crate::mysql::notes::Notes;
@@ -71,6 +71,8 @@ impl Watched {
                 opened: Timestamp::default(),
                 front: None,
                 hold_split_eof,
+                clear_capabilities: ClearCapabilities::default(),
+                block_local_infile: false,
             }),
             events: Vec::new(),
         };

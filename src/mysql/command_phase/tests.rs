@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
+use crate::mysql::notes::Notes;
 
 mod files;
 mod session_state;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firstword::clock::{Clock, Timestamp};
-use firstword::config::HoldSplitEof;
+use firstword::config::{ClearCapabilities, HoldSplitEof};
 use firstword::connection::{Connection as Core, Inspection, Setup};
-use firstword::event::{ClosedBy, Event, HandshakeResult, OpaqueReason, Phase, Protocol, Sender};
+use firstword::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Protocol, Sender};
 use firstword::mysql::command::Command;
 use firstword::mysql::notes::Notes;
 use firstword::mysql::session::Observer;
@@ -84,6 +84,8 @@ impl Follow {
             opened,
             front: None,
             hold_split_eof: HoldSplitEof::Off,
+            clear_capabilities: ClearCapabilities::default(),
+            block_local_infile: false,
         });
         Self {
             core,
@@ -260,10 +262,17 @@ impl Follow {
         let waiting: Vec<_> = self.in_flight.iter().map(|waiting| waiting.command.label()).collect();
         let since = self.in_flight.front().map(|oldest| oldest.place);
         let mut events = Vec::new();
-        self.core.handle_close(|| ClosedBy::Proxy, &mut events);
+        let read = || at;
+        self.core.handle_close(&mut Clock::new(&read), || ClosedBy::Proxy, &mut events);
         let piece = Piece { packet: capture.packets, at, bytes: bytes::Bytes::new(), len: 0 };
         for event in &events {
-            if !(is_open && matches!(event, Event::Handshake { result: HandshakeResult::Aborted, .. })) {
+            let of_the_end = matches!(
+                event,
+                Event::Handshake { result: HandshakeResult::Aborted, .. }
+                    | Event::IdleClosed { .. }
+                    | Event::Hazard(HazardKind::UnansweredGreeting)
+            );
+            if !(is_open && of_the_end) {
                 self.event(event, Sender::Client, &piece, capture);
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use firstword::clock::Timestamp;
-use firstword::event::{ClientFirst, Event, Phase, Protocol, Sender};
+use firstword::event::{ClientFirst, ClosedBy, Event, HazardKind, Phase, Protocol, Sender};
 use firstword::mysql::command::Command;
 use firstword::mysql::split_eof::Suspect;
 
@@ -83,29 +83,28 @@ impl Follow {
                 let why = format!("the client spoke first ({}), where MySQL servers do", seen.label());
                 self.simple(Severity::Error, "client_first", place, why, None);
             }
-            Event::PreHandshakeError { errno } => {
-                let why = format!("the server sent error {errno} instead of a greeting");
-                let code = match errno {
-                    1040 => "too_many_connections",
-                    1129 => "host_blocked",
-                    1130 => "host_not_allowed",
-                    _ => "refused",
-                };
-                self.simple(Severity::Error, code, place, why, None);
-            }
-            Event::PlaintextFullAuth => {
-                let why = "caching_sha2_password needed the password itself, without TLS".to_owned();
-                self.simple(Severity::Warning, "full_auth_without_tls", place, why, None);
-            }
             Event::LocalInfile => {
                 let why = "the server asked for a file of the client's (LOCAL INFILE)".to_owned();
                 self.simple(Severity::Info, "local_infile", place, why, None);
             }
-            Event::ServerNotice { errno } => {
-                let why = format!("the server sent error {errno}, which answers no command");
-                self.simple(Severity::Info, "server_notice", place, why, None);
+            // That nobody in the capture ended a connection says nothing of a proxy.
+            Event::IdleClosed { by: ClosedBy::Proxy, .. } => {}
+            _ => {
+                if let Some((kind, (cause, fix))) =
+                    HazardKind::of(event).and_then(|kind| Some((kind, kind.advice()?)))
+                {
+                    let is_refused =
+                        matches!(event, Event::PreHandshakeError { .. } | Event::HandshakeError { .. });
+                    let severity = if is_refused { Severity::Error } else { Severity::Warning };
+                    self.simple(severity, kind.label(), place, cause.to_owned(), Some(fix));
+                } else if let Event::PreHandshakeError { errno } = event {
+                    let why = format!("the server sent error {errno} instead of a greeting");
+                    self.simple(Severity::Error, "refused", place, why, None);
+                } else if let Event::ServerNotice { errno } = event {
+                    let why = format!("the server sent error {errno}, which answers no command");
+                    self.simple(Severity::Info, "server_notice", place, why, None);
+                }
             }
-            _ => {}
         }
     }
 

@@ -1,0 +1,120 @@
+use super::*;
+
+const COMPRESS: u32 = 1 << 5;
+const SSL: u32 = 1 << 11;
+const ZSTD: u32 = 1 << 26;
+const EVERYTHING: ClearCapabilities = ClearCapabilities { compress: true, zstd: true, ssl: true };
+
+/// A greeting with these flags, and MariaDB's extended ones.
+fn greeting(version: &str, capabilities: u32, extended: u32) -> Vec<u8> {
+    let [a, b, c, d] = capabilities.to_le_bytes();
+    let mut payload =
+        [b"\x0a", version.as_bytes(), b"\0\xff\xff\xff\xff\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\0"].concat();
+    payload.extend([a, b, 0xff, 0xff, 0xff, c, d, 21, 0, 0, 0, 0, 0, 0]);
+    payload.extend(extended.to_le_bytes());
+    payload.extend(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0caching_sha2_password\0");
+    packet(&payload)
+}
+
+fn packet(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32).to_le_bytes(), payload].concat()
+}
+
+/// What passes of these chunks, and how often it is told that TLS is not offered any more.
+fn passed(clear: ClearCapabilities, chunks: &[&[u8]]) -> (Vec<u8>, usize) {
+    let mut clearing = Clearing::new(clear).expect("something to clear");
+    let (mut passed, mut told) = (Vec::new(), 0);
+    for chunk in chunks {
+        if clearing.is_over() {
+            passed.extend_from_slice(chunk);
+            continue;
+        }
+        match clearing.server(chunk) {
+            Verdict::Pass => passed.extend_from_slice(chunk),
+            Verdict::Edit(edit) => {
+                assert!(edit.drain <= chunk.len() && edit.prepend.len() == edit.drain);
+                passed.extend(edit.prepend);
+                passed.extend_from_slice(&chunk[edit.drain..]);
+            }
+            verdict => panic!("{verdict:?}"),
+        }
+        told += usize::from(clearing.take_cleared_tls());
+    }
+    (passed, told)
+}
+
+/// However it is cut, a greeting is the same with the flags cleared, and nothing waits.
+fn assert_becomes(clear: ClearCapabilities, before: &[u8], after: &[u8], told: usize) {
+    for cut in 0..=before.len() {
+        let (first, second) = before.split_at(cut);
+        assert_eq!(passed(clear, &[first, second]), (after.to_vec(), told), "cut at {cut}");
+        assert_eq!(passed(clear, &[first]).0, after[..cut], "cut at {cut}");
+    }
+    let bytes: Vec<&[u8]> = before.chunks(1).collect();
+    assert_eq!(passed(clear, &bytes), (after.to_vec(), told));
+}
+
+#[test]
+fn only_the_flags_change() {
+    for version in ["9.7.0", "", "5.5.5-10.11.19-MariaDB-0+deb12u1-log", &"8".repeat(300)] {
+        for (compress, zstd, ssl) in
+            [(true, false, false), (false, true, false), (false, false, true), (true, true, true)]
+        {
+            let flag = |wanted, flag| if wanted { flag } else { 0 };
+            let cleared = flag(compress, COMPRESS) | flag(zstd, ZSTD) | flag(ssl, SSL);
+            let before = greeting(version, u32::MAX, u32::MAX);
+            let after = greeting(version, !cleared, u32::MAX);
+            assert_becomes(ClearCapabilities { compress, zstd, ssl }, &before, &after, usize::from(ssl));
+        }
+    }
+}
+
+#[test]
+fn what_a_server_does_not_offer_stays_as_it_is() {
+    let untouched = greeting("5.7.44", !(COMPRESS | ZSTD | SSL), 0);
+    assert_becomes(EVERYTHING, &untouched, &untouched, 0);
+    let mut clearing = Clearing::new(EVERYTHING).unwrap();
+    assert_eq!(clearing.server(&untouched), Verdict::Pass);
+    assert!(clearing.is_over());
+    assert!(Clearing::new(ClearCapabilities::default()).is_none());
+}
+
+#[test]
+fn what_follows_the_flags_stays_as_it_is() {
+    let behind = vec![0xff; 40];
+    let before = [greeting("9.7.0", u32::MAX, 0), behind.clone()].concat();
+    let after = [greeting("9.7.0", !(COMPRESS | ZSTD | SSL), 0), behind].concat();
+    assert_becomes(EVERYTHING, &before, &after, 1);
+}
+
+/// Servers before 4.1 end their greeting behind the lower flags.
+#[test]
+fn a_short_greeting_has_no_upper_flags() {
+    let short = |lower: u8| {
+        packet(
+            &[b"\x0a4.0.1\0\x01\0\0\0\x31\x32\x33\x34\x35\x36\x37\x38\0".as_slice(), &[lower, 0xff]].concat(),
+        )
+    };
+    let behind = [0xff; 12];
+    let before = [short(0xff), behind.to_vec()].concat();
+    let mut after = [short(0xdf), behind.to_vec()].concat();
+    let ssl = after.len() - behind.len() - 1;
+    after[ssl] = 0xf7;
+    assert_becomes(EVERYTHING, &before, &after, 1);
+}
+
+#[test]
+fn what_is_no_such_greeting_stays_as_it_is() {
+    let mut numbered = greeting("9.7.0", u32::MAX, 0);
+    numbered[3] = 1;
+    for other in [
+        packet(&[b"\x095.0\0".as_slice(), &[0xff; 60]].concat()),
+        packet(&[b"\xff\x10\x04".as_slice(), &[0xff; 60]].concat()),
+        packet(&[&[10], [0xff; 60].as_slice()].concat()),
+        packet(b""),
+        numbered,
+        b"220 mail ESMTP\r\n\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
+    ] {
+        assert_becomes(EVERYTHING, &other, &other, 0);
+    }
+}

@@ -1,0 +1,393 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{ClearCapabilities, HoldSplitEof};
+use crate::connection::{Connection, Inspection, Setup, Verdict};
+use crate::event::{ClosedBy, Event, HazardKind, Protocol, Sender};
+use crate::mysql::notes::Notes;
+use crate::mysql::session::Observer;
+
+/// PROTOCOL_41, SECURE_CONNECTION, PLUGIN_AUTH, LOCAL_FILES and others.
+const CLASSIC: u32 = 0x0008_a281;
+const MULTI_STATEMENTS: u32 = 1 << 16;
+const SETTING: &[u8] = b"\x1b\0\0";
+
+fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
+    let mut wire = (payload.len() as u32).to_le_bytes().to_vec();
+    wire[3] = sequence_id;
+    wire.extend_from_slice(payload);
+    wire
+}
+
+fn ok(sequence_id: u8, status: u8) -> Vec<u8> {
+    packet(sequence_id, &[0, 0, 0, status, 0, 0, 0])
+}
+
+fn request(sequence_id: u8, name: &str) -> Vec<u8> {
+    packet(sequence_id, &[b"\xfb", name.as_bytes()].concat())
+}
+
+fn query(statement: &str) -> Vec<u8> {
+    packet(0, &[b"\x03", statement.as_bytes()].concat())
+}
+
+fn prepare(statement: &str) -> Vec<u8> {
+    packet(0, &[b"\x16", statement.as_bytes()].concat())
+}
+
+fn execute(id: u32) -> Vec<u8> {
+    packet(0, &[b"\x17".as_slice(), &id.to_le_bytes(), &[0, 1, 0, 0, 0]].concat())
+}
+
+fn prepared(id: u8) -> Vec<u8> {
+    packet(1, &[0, id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+fn refused(sequence_id: u8) -> Vec<u8> {
+    refusal(sequence_id, Capabilities::PROTOCOL_41)
+}
+
+/// A connection on which the client has logged in.
+struct Watched {
+    connection: Connection,
+    events: Vec<Event>,
+    notes: Notes,
+}
+
+impl Watched {
+    fn new(blocks: bool, capabilities: u32) -> Self {
+        let mut watched = Self {
+            connection: Connection::new(Setup {
+                inspection: Inspection::Full,
+                expected: Protocol::Mysql,
+                greeting_timeout: Duration::from_secs(5),
+                stall: Duration::MAX,
+                opened: Timestamp::default(),
+                front: None,
+                hold_split_eof: HoldSplitEof::Always,
+                clear_capabilities: ClearCapabilities::default(),
+                block_local_infile: blocks,
+            }),
+            events: Vec::new(),
+            notes: Notes::default(),
+        };
+        watched.notes.wanted.files = blocks;
+        let [a, b, c, d] = capabilities.to_le_bytes();
+        let mut greeting = b"\x0a8.0.36\0\x07\0\0\0\x31\x32\x33\x34\x35\x36\x37\x38\0".to_vec();
+        greeting.extend([a, b, 33, 2, 0, c, d, 21, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        greeting.extend(b"123456789012\0mysql_native_password\0");
+        let mut response = capabilities.to_le_bytes().to_vec();
+        response.extend([0; 28]);
+        response.extend(b"app\0\0mysql_native_password\0");
+        watched.server_passes(&packet(0, &greeting));
+        watched.client(&packet(1, &response));
+        watched.server_passes(&ok(2, 2));
+        watched
+    }
+
+    fn take(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Vec<u8> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let mut clock = Clock::new(&Timestamp::default);
+        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut self.notes };
+        match self.connection.handle_data(sender, &bytes, end_stream, &mut to) {
+            Verdict::Pass => bytes.to_vec(),
+            Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),
+            verdict => panic!("{verdict:?}"),
+        }
+    }
+
+    fn client(&mut self, bytes: &[u8]) {
+        assert_eq!(self.take(Sender::Client, bytes, false), bytes);
+    }
+
+    fn server(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.take(Sender::Server, bytes, false)
+    }
+
+    fn server_passes(&mut self, bytes: &[u8]) {
+        assert_eq!(self.server(bytes), bytes);
+    }
+
+    /// How often: requests, blocked ones, undecidable ones.
+    fn told(&self) -> [usize; 3] {
+        let undecidable = Event::Hazard(HazardKind::LocalInfileUndecidable);
+        [Event::LocalInfile, Event::LocalInfileBlocked, undecidable]
+            .map(|told| self.events.iter().filter(|event| **event == told).count())
+    }
+
+    /// Nothing passes any more, and the next tick ends it.
+    fn assert_cut(&mut self) {
+        for (sender, bytes) in [(Sender::Client, b"root:x:0:0".as_slice()), (Sender::Server, b"\x01")] {
+            assert_eq!(self.take(sender, bytes, false), b"");
+            assert_eq!(self.take(sender, b"", true), b"");
+        }
+        let now = Timestamp::default();
+        assert!(self.connection.is_due(now));
+        assert_eq!(self.connection.handle_tick(now, &mut self.events), Verdict::Close);
+        let unsolicited = Event::Hazard(HazardKind::LocalInfileUnsolicited);
+        assert_eq!(self.events.iter().filter(|event| **event == unsolicited).count(), 1);
+    }
+}
+
+fn multi() -> Watched {
+    Watched::new(true, CLASSIC | MULTI_STATEMENTS)
+}
+
+#[test]
+fn the_error_is_one_that_clients_read() {
+    let payload = [b"\xff\x6c\x0f#42000".as_slice(), MESSAGE].concat();
+    assert_eq!(refusal(7, Capabilities::PROTOCOL_41), packet(7, &payload));
+    assert_eq!(
+        refusal(1, Capabilities::default()),
+        packet(1, &[b"\xff\x6c\x0f".as_slice(), MESSAGE].concat())
+    );
+}
+
+/// Every cut of what a server sends: what is in front of the request leaves, and the error in its place.
+#[test]
+fn a_request_that_nobody_asked_for_becomes_an_error_however_it_is_cut() {
+    let results =
+        [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0"), packet(4, b"\x01x")];
+    let more = packet(5, b"\xfe\0\0\x0a\0");
+    for (before, sequence_id) in [(Vec::new(), 1), (ok(1, 10), 2), ([results.concat(), more].concat(), 6)] {
+        let whole = [before.clone(), request(sequence_id, "/etc/passwd"), vec![9; 5]].concat();
+        let request = before.len()..whole.len() - 5;
+        let after = [before.clone(), refused(sequence_id)].concat();
+        for cut in 0..=whole.len() {
+            let mut watched = multi();
+            watched.client(&query("SELECT 1; SELECT 2"));
+            let now = watched.server(&whole[..cut]);
+            let then = watched.server(&whole[cut..]);
+            assert_eq!([now.clone(), then].concat(), after, "cut at {cut}");
+            // Of what is in front of it only the first header waits.
+            let expected = match cut {
+                _ if cut >= request.end => &after,
+                0..=4 => &after[..0],
+                _ => &before[..cut.min(request.start)],
+            };
+            assert_eq!(now, expected, "cut at {cut}");
+            assert_eq!(watched.told(), [1, 1, 0], "cut at {cut}");
+            watched.assert_cut();
+        }
+        let mut watched = multi();
+        watched.client(&query("SELECT 1; SELECT 2"));
+        let passed: Vec<_> = whole.iter().flat_map(|byte| watched.server(&[*byte])).collect();
+        assert_eq!(passed, after);
+        watched.assert_cut();
+    }
+}
+
+#[test]
+fn a_request_that_the_statement_asks_for_passes_however_it_is_cut() {
+    let statement = "SELECT 1; LOAD DATA LOCAL INFILE '/tmp/it\\'s' INTO TABLE t";
+    let whole = [ok(1, 10), request(2, "/tmp/it's")].concat();
+    let file = [packet(3, b"1\n2\n"), packet(4, b"")].concat();
+    for cut in 0..=whole.len() {
+        let mut watched = multi();
+        // That a backslash escapes is known from an answer.
+        watched.client(&query("DO 1"));
+        watched.server_passes(&ok(1, 2));
+        let command = query(statement);
+        watched.client(&command[..cut.min(command.len())]);
+        watched.client(&command[cut.min(command.len())..]);
+        let now = watched.server(&whole[..cut]);
+        let then = watched.server(&whole[cut..]);
+        assert_eq!([now, then].concat(), whole, "cut at {cut}");
+        watched.client(&file);
+        watched.server_passes(&ok(5, 2));
+        assert_eq!(watched.told(), [1, 0, 0], "cut at {cut}");
+        let mut clock = Clock::new(&Timestamp::default);
+        watched.connection.handle_close(&mut clock, || ClosedBy::Client, &mut watched.events);
+        assert!(
+            !watched.events.iter().any(|event| matches!(event, Event::Opaque(_) | Event::PrepareEofLost))
+        );
+    }
+}
+
+#[test]
+fn where_a_request_is_blocked() {
+    let asks = |sequence_id| request(sequence_id, "f");
+    let load = "LOAD DATA LOCAL INFILE 'f' INTO TABLE t";
+    type Steps = Vec<(Sender, Vec<u8>)>;
+    let client = |bytes: Vec<u8>| (Sender::Client, bytes);
+    let server = |bytes: Vec<u8>| (Sender::Server, bytes);
+    let cases: [(&str, Steps, u8); 13] = [
+        ("before any command", vec![], 1),
+        ("of the server's own accord", vec![], 0),
+        ("behind an answer", vec![client(query("DO 1")), server(ok(1, 2))], 2),
+        ("with any sequence id", vec![client(query("SELECT 1"))], 77),
+        ("as the answer to COM_PING", vec![client(packet(0, b"\x0e"))], 1),
+        ("as the answer to COM_INIT_DB", vec![client(packet(0, b"\x02f"))], 1),
+        ("as the answer to COM_FIELD_LIST", vec![client(packet(0, b"\x04f\0"))], 1),
+        ("as the answer to COM_CHANGE_USER", vec![client(packet(0, b"\x11app\0\0\0"))], 1),
+        ("as the answer to COM_STMT_PREPARE", vec![client(prepare(load))], 1),
+        (
+            "to a statement that names another",
+            vec![client(query("LOAD DATA LOCAL INFILE 'g' INTO TABLE t"))],
+            1,
+        ),
+        (
+            "to a statement for a file of the server's",
+            vec![client(query("LOAD DATA INFILE 'f' INTO TABLE t"))],
+            1,
+        ),
+        (
+            "behind one that was asked for",
+            vec![client(query(load)), server(asks(1)), client(packet(2, b""))],
+            3,
+        ),
+        (
+            "to a prepared statement of another kind",
+            vec![client(prepare("SELECT 1")), server(prepared(1)), client(execute(1))],
+            1,
+        ),
+    ];
+    for (what, steps, sequence_id) in cases {
+        let mut watched = multi();
+        for (sender, bytes) in steps {
+            assert_eq!(watched.take(sender, &bytes, false), bytes, "{what}");
+        }
+        assert_eq!(watched.server(&asks(sequence_id)), refused(sequence_id), "{what}");
+        assert_eq!(watched.told()[1..], [1, 0], "{what}");
+        watched.assert_cut();
+    }
+}
+
+#[test]
+fn what_a_prepared_statement_asks_for() {
+    let load = "LOAD DATA LOCAL INFILE 'f' INTO TABLE t";
+    for (statement, name, told) in [
+        (load, "f", [1, 0, 0]),
+        (load, "g", [1, 1, 0]),
+        ("CALL p()", "g", [1, 0, 1]),
+        ("SELECT 1", "f", [1, 1, 0]),
+    ] {
+        for id in [1, 0xffff_ffff] {
+            let mut watched = multi();
+            watched.client(&prepare(statement));
+            watched.server_passes(&prepared(1));
+            watched.client(&execute(id));
+            let blocked = told[1] == 1;
+            assert_eq!(watched.server(&request(1, name)) == refused(1), blocked, "{statement} {name}");
+            assert_eq!(watched.told(), told, "{statement} {name}");
+        }
+    }
+    let mut closed = multi();
+    closed.client(&prepare(load));
+    closed.server_passes(&prepared(1));
+    closed.client(&[packet(0, b"\x19\x01\0\0\0"), execute(1)].concat());
+    assert_eq!(closed.server(&request(1, "f")), refused(1));
+}
+
+#[test]
+fn what_cannot_be_decided_passes() {
+    let long = format!("SELECT '{}'; LOAD DATA LOCAL INFILE 'f' INTO TABLE t", "x".repeat(17_000));
+    let file = format!("LOAD DATA LOCAL INFILE 'f' INTO TABLE t (a) SET b = '{}'", "x".repeat(17_000));
+    for (statement, capabilities, name, told) in [
+        ("CALL p()", CLASSIC, "f", [1, 0, 1]),
+        ("EXECUTE s", CLASSIC, "f", [1, 0, 1]),
+        ("SELECT 'a", CLASSIC | MULTI_STATEMENTS, "f", [1, 0, 1]),
+        (&long, CLASSIC | MULTI_STATEMENTS, "f", [1, 0, 1]),
+        // One statement that does not begin with LOAD is none, however long.
+        (&long, CLASSIC, "f", [1, 1, 0]),
+        (&file, CLASSIC, "f", [1, 0, 0]),
+        (&file, CLASSIC, "g", [1, 0, 1]),
+    ] {
+        let mut watched = Watched::new(true, capabilities);
+        watched.client(&query(statement));
+        let whole = request(1, name);
+        let passed = watched.server(&whole);
+        assert_eq!(passed == whole, told[1] == 0, "{:.40}", statement);
+        assert_eq!(watched.told(), told, "{:.40}", statement);
+    }
+    // COM_SET_OPTION lets the client send several statements.
+    let mut several = Watched::new(true, CLASSIC);
+    several.client(&packet(0, SETTING));
+    several.server_passes(&packet(1, b"\xfe\0\0\x02\0"));
+    several.client(&query("SELECT 1; LOAD DATA LOCAL INFILE 'f' INTO TABLE t"));
+    several.server_passes(&[ok(1, 10), request(2, "f")].concat());
+    assert_eq!(several.told(), [1, 0, 0]);
+}
+
+/// A row whose first column is NULL begins like a request, and COM_STATISTICS answers with any text.
+#[test]
+fn what_only_looks_like_a_request_passes_at_once() {
+    let mut watched = multi();
+    watched.client(&query("SELECT NULL"));
+    let head = [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat();
+    watched.server_passes(&head);
+    for byte in [packet(4, b"\xfb"), packet(5, b"\xfb/etc/passwd")].concat() {
+        watched.server_passes(&[byte]);
+    }
+    watched.server_passes(&packet(6, b"\xfe\0\0\x02\0"));
+    watched.client(&packet(0, b"\x09"));
+    for byte in packet(1, b"\xfb/etc/passwd") {
+        watched.server_passes(&[byte]);
+    }
+    assert_eq!(watched.told(), [0, 0, 0]);
+}
+
+/// Of another answer no more than its header waits.
+#[test]
+fn a_header_waits_for_its_first_byte_and_no_longer() {
+    let mut watched = multi();
+    for (answer, header) in [(ok(1, 2), 4), (packet(1, b"\xff\x48\x04#42000no"), 4)] {
+        watched.client(&query("DO 1"));
+        for (at, byte) in answer.iter().enumerate() {
+            let expected = match at {
+                _ if at < header => &[][..],
+                _ if at == header => &answer[..=header],
+                _ => &answer[at..=at],
+            };
+            assert_eq!(watched.server(&[*byte]), expected, "byte {at}");
+        }
+    }
+    // The end of the stream lets go, and so does an empty packet, which has no first byte.
+    assert_eq!(watched.server(&request(1, "f")[..3]), b"");
+    assert_eq!(watched.take(Sender::Server, b"", true), request(1, "f")[..3]);
+    let mut empty = multi();
+    empty.client(&query("DO 1"));
+    assert_eq!(empty.server(&[0, 0, 0]), b"");
+    assert_eq!(empty.server(&[1]), [0, 0, 0, 1]);
+    let mut inert = multi();
+    inert.client(&query("DO 1"));
+    assert_eq!(inert.server(&[7, 0]), b"");
+    assert!(!inert.connection.handle_inert(&mut inert.events));
+    inert.notes.wanted.files = false;
+    assert_eq!(inert.server(&[0]), [7, 0, 0]);
+}
+
+#[test]
+fn a_name_longer_than_any_path_is_blocked_and_holds_no_more_than_that() {
+    let whole = request(1, &"x".repeat(60_000));
+    let mut watched = multi();
+    watched.client(&query("SELECT 1"));
+    let mut given = 0;
+    for chunk in whole.chunks(1000) {
+        given += chunk.len();
+        let passed = watched.server(chunk);
+        if given < 4 + 4096 {
+            assert_eq!(passed, b"");
+        } else if given - chunk.len() < 4 + 4096 {
+            assert_eq!(passed, refused(1));
+        } else {
+            assert_eq!(passed, b"");
+        }
+    }
+    assert_eq!(watched.told(), [1, 1, 0]);
+    watched.assert_cut();
+}
+
+#[test]
+fn where_no_rule_says_so_nothing_waits_and_nothing_is_judged() {
+    let mut watched = Watched::new(false, CLASSIC | MULTI_STATEMENTS);
+    watched.client(&query("SELECT 1"));
+    for byte in request(1, "/etc/passwd") {
+        watched.server_passes(&[byte]);
+    }
+    watched.client(&packet(2, b"root:x:0:0"));
+    assert_eq!(watched.told(), [1, 0, 0]);
+}

@@ -1,0 +1,100 @@
+//! Requests of the server for a file of the client's (LOCAL INFILE), where they are to be judged by the client's statement.
+//!
+//! Clients take one for the answer to a command although the server sent it before the command, or behind another request,
+//! or where the command's answer cannot be one: it is judged wherever a client could read it as a first packet.
+
+use std::rc::Rc;
+
+use super::super::capability::Capabilities;
+use super::super::command::{Command, Grammar};
+use super::super::local_infile::{Files, Judgement};
+use super::super::packet::Packet;
+use super::super::query::statement;
+use super::super::response::LOCAL_INFILE;
+use super::super::verb::Verb;
+use super::{CommandPhase, statement_id};
+use crate::event::{Event, HazardKind};
+
+impl CommandPhase {
+    /// The files that a command lets the server ask for; none: no files. `escapes`: see [`Files::of`].
+    pub(super) fn files(
+        &mut self,
+        command: Command,
+        verb: Option<Verb>,
+        packet: &Packet,
+        escapes: Option<bool>,
+    ) -> Option<Rc<Files>> {
+        let is_whole = packet.prefix.len() == packet.length as usize;
+        let of = |text: &[u8]| {
+            if is_whole { Files::of(text, escapes) } else { Files::of_beginning(text, escapes) }
+        };
+        let files = match command {
+            Command::QUERY => match statement(packet.prefix, self.capabilities) {
+                // Nothing, or attributes that cannot be read.
+                [] if self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES) => Files::UNKNOWN,
+                text if !self.multi_statements && is_none(text, verb) => return None,
+                text => of(text),
+            },
+            Command::STMT_PREPARE => of(packet.prefix.get(1..).unwrap_or_default()),
+            Command::STMT_EXECUTE | Command::STMT_BULK_EXECUTE => {
+                return self.statements.files(statement_id(packet));
+            }
+            Command::SET_OPTION => {
+                // The one option there is, whether it is turned on or off.
+                self.multi_statements = true;
+                return None;
+            }
+            _ => return None,
+        };
+        let files = (!files.is_none()).then(|| Rc::new(files));
+        if command == Command::STMT_PREPARE {
+            self.statements.set_last_files(files.clone());
+        }
+        files
+    }
+
+    /// The server's next packet stands where one that asks for a file could.
+    pub(in super::super) fn can_be_asked(&self) -> bool {
+        self.queue.front().is_none_or(|head| {
+            let is_text = head.command.grammar() == Grammar::Statistics;
+            (self.reply.awaits_first() || self.reply.awaits_file()) && !is_text
+        })
+    }
+
+    /// The sequence id of the server's packet that asks for a file which the client's statement does not name.
+    pub(in super::super) fn refused_file(&self) -> Option<u8> {
+        self.refused_file
+    }
+
+    /// Judges a packet of the server, if it asks for a file. True: it must not reach the client.
+    pub(super) fn refuses(&mut self, packet: &Packet, events: &mut Vec<Event>) -> bool {
+        if packet.first() != Some(LOCAL_INFILE) || !self.can_be_asked() {
+            return false;
+        }
+        let can_name = |files: &Rc<Files>| self.reply.awaits_first().then(|| Rc::clone(files));
+        let executed = self.queue.front().filter(|head| head.command != Command::STMT_PREPARE);
+        let files = executed.and_then(|head| head.files.as_ref()).and_then(can_name).unwrap_or_default();
+        let is_whole = packet.prefix.len() == packet.length as usize;
+        let name = packet.prefix.get(1..).filter(|_| is_whole);
+        match name.map_or(Judgement::Unwanted, |name| files.judge(name)) {
+            Judgement::Wanted => false,
+            Judgement::Undecidable => {
+                events.push(Event::Hazard(HazardKind::LocalInfileUndecidable));
+                false
+            }
+            Judgement::Unwanted => {
+                let hazard = Event::Hazard(HazardKind::LocalInfileUnsolicited);
+                events.extend([Event::LocalInfile, Event::LocalInfileBlocked, hazard]);
+                self.refused_file = Some(packet.sequence_id);
+                true
+            }
+        }
+    }
+}
+
+/// A statement is the only one and none that names a file or can run one that does, however long it is.
+fn is_none(text: &[u8], verb: Option<Verb>) -> bool {
+    let is_verb = text.trim_ascii_start().first().is_some_and(u8::is_ascii_alphabetic);
+    let other = matches!(verb, None | Some(Verb::Load | Verb::Call | Verb::Set | Verb::Begin | Verb::Other));
+    is_verb && !other
+}

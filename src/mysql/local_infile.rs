@@ -1,0 +1,256 @@
+//! Which files of the client's a statement lets the server ask for: those that a LOAD DATA LOCAL or LOAD XML LOCAL in it
+//! names, wherever it stands among several statements.
+//!
+//! ```text
+//! LOAD {DATA | XML} [LOW_PRIORITY | CONCURRENT] [FROM] LOCAL INFILE 'name'
+//! ```
+//! What stands in comments and quotes is no code; what stands in `/*! */` and `/*M! */` is. A name may stand in either kind
+//! of quotes, which no SQL mode makes another name. It cannot be a hexadecimal value, a variable or several strings: no
+//! server takes those.
+//!
+//! Some things leave open what the server may ask for: EXECUTE and CALL, for MariaDB runs LOAD DATA LOCAL in dynamic SQL,
+//! of procedures too (MySQL: error 1295); a statement of which only the beginning is known; quotes that do not end, or
+//! end elsewhere in another SQL mode (NO_BACKSLASH_ESCAPES) or character set, if that makes a difference.
+
+use std::ops::Range;
+
+/// A byte that can be the second one of a character, and what else it means: an escape, a quote of names.
+const TRAILS: [u8; 2] = [b'\\', b'`'];
+
+/// What a statement lets the server ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    names: Vec<Vec<u8>>,
+    /// And what else is not known.
+    open: bool,
+}
+
+/// Whether a statement lets the server ask for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It names it.
+    Wanted,
+    /// It does not.
+    Unwanted,
+    /// That cannot be said.
+    Undecidable,
+}
+
+impl Files {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self { names: Vec::new(), open: true };
+
+    /// Those of a statement. `escapes`: a backslash is an escape character in strings, if known.
+    #[must_use]
+    pub fn of(text: &[u8], escapes: Option<bool>) -> Self {
+        let ambiguous =
+            |pair: &[u8]| matches!(pair, [lead, trail] if !lead.is_ascii() && TRAILS.contains(trail));
+        let wide: &[bool] = if text.windows(2).any(ambiguous) { &[false, true] } else { &[false] };
+        let escapes: &[bool] = match escapes {
+            Some(true) => &[true],
+            Some(false) => &[false],
+            None if text.contains(&b'\\') => &[true, false],
+            None => &[true],
+        };
+        let readings = escapes.iter().flat_map(|escapes| wide.iter().map(|wide| (*escapes, *wide)));
+        let mut found = readings.map(|(escapes, wide)| Text { rest: text, escapes, wide }.files());
+        let first = found.next();
+        first.filter(|first| found.all(|other| other == *first)).unwrap_or(Self::UNKNOWN)
+    }
+
+    /// The same of which only the beginning is known.
+    #[must_use]
+    pub fn of_beginning(text: &[u8], escapes: Option<bool>) -> Self {
+        Self { open: true, ..Self::of(text, escapes) }
+    }
+
+    /// It lets the server ask for nothing.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.names.is_empty() && !self.open
+    }
+
+    /// Whether it lets the server ask for the file of this name.
+    #[must_use]
+    pub fn judge(&self, name: &[u8]) -> Judgement {
+        // A server with another `character_set_filesystem` than `binary` spells some names differently.
+        let respelt = || self.names.iter().any(|name| !name.is_ascii());
+        if self.names.iter().any(|named| named == name) {
+            Judgement::Wanted
+        } else if self.open || respelt() {
+            Judgement::Undecidable
+        } else {
+            Judgement::Unwanted
+        }
+    }
+}
+
+/// A statement, read in one of the ways in which it can be.
+struct Text<'a> {
+    rest: &'a [u8],
+    /// A backslash is an escape character in strings.
+    escapes: bool,
+    /// A byte that is not ASCII and the one behind it are one character.
+    wide: bool,
+}
+
+enum Token<'a> {
+    Word(&'a [u8]),
+    /// A text between these quotes, as it stands there.
+    Quoted(u8, &'a [u8]),
+    Else,
+    /// A quote or a comment that does not end.
+    Unfinished,
+}
+
+impl<'a> Text<'a> {
+    fn files(mut self) -> Files {
+        /// What stands behind LOAD, in order.
+        const STEPS: [&[&[u8]]; 5] =
+            [&[b"DATA", b"XML"], &[b"LOW_PRIORITY", b"CONCURRENT"], &[b"FROM"], &[b"LOCAL"], &[b"INFILE"]];
+        /// Of these, what can be left out.
+        const OPTIONAL: Range<usize> = 1..3;
+        let is = |word: &[u8], keyword: &[u8]| word.eq_ignore_ascii_case(keyword);
+        let mut files = Files::default();
+        // How many of the steps are done; none: not behind a LOAD.
+        let mut done: Option<usize> = None;
+        while let Some(token) = self.token() {
+            done = match token {
+                Token::Word(word) if is(word, b"LOAD") => Some(0),
+                Token::Word(word) => {
+                    files.open |= is(word, b"EXECUTE") || is(word, b"CALL");
+                    let stands = |at: &usize| {
+                        STEPS.get(*at).is_some_and(|step| step.iter().any(|step| is(word, step)))
+                    };
+                    let next = done.and_then(|done| (done..STEPS.len()).find(stands));
+                    let reachable =
+                        |next: &usize| (done.unwrap_or(0)..*next).all(|left| OPTIONAL.contains(&left));
+                    next.filter(reachable).map(|next| next.saturating_add(1))
+                }
+                Token::Quoted(quote @ (b'\'' | b'"'), name) if done == Some(STEPS.len()) => {
+                    files.names.push(self.unescaped(quote, name));
+                    None
+                }
+                Token::Quoted(..) | Token::Else => None,
+                Token::Unfinished => {
+                    files.open = true;
+                    break;
+                }
+            };
+        }
+        files
+    }
+
+    fn token(&mut self) -> Option<Token<'a>> {
+        if !self.skip_space() {
+            return Some(Token::Unfinished);
+        }
+        let (first, behind) = self.rest.split_first()?;
+        if matches!(first, b'\'' | b'"' | b'`') {
+            let Some(len) = self.quoted_len(*first, behind) else { return Some(Token::Unfinished) };
+            let (text, rest) = behind.split_at_checked(len)?;
+            self.rest = rest.get(1..)?;
+            return Some(Token::Quoted(*first, text));
+        }
+        let mut len = 0_usize;
+        while let Some(more) = self.rest.get(len..).and_then(|rest| self.word_character(rest)) {
+            len = len.saturating_add(more);
+        }
+        let (word, rest) = self.rest.split_at_checked(len.max(1))?;
+        self.rest = rest;
+        Some(if len > 0 { Token::Word(word) } else { Token::Else })
+    }
+
+    /// How many bytes a character of a word at the front of `rest` has.
+    fn word_character(&self, rest: &[u8]) -> Option<usize> {
+        let first = *rest.first()?;
+        let is_word = first.is_ascii_alphanumeric() || b"_$@".contains(&first) || !first.is_ascii();
+        is_word.then(|| self.len_of_character(rest))
+    }
+
+    /// How many bytes the character at the front of `rest` has.
+    fn len_of_character(&self, rest: &[u8]) -> usize {
+        match rest {
+            [lead, trail, ..] if self.wide && !lead.is_ascii() && *trail >= 0x40 => 2,
+            _ => 1,
+        }
+    }
+
+    /// How long a quoted text is, up to its last quote. A doubled quote does not end it.
+    fn quoted_len(&self, quote: u8, text: &[u8]) -> Option<usize> {
+        let mut at = 0_usize;
+        loop {
+            let rest = text.get(at..)?;
+            let step = match rest {
+                [b'\\', _, ..] if self.escapes && quote != b'`' => 2,
+                [first, second, ..] if *first == quote && *second == quote => 2,
+                [first, ..] if *first == quote => return Some(at),
+                [] => return None,
+                _ => self.len_of_character(rest),
+            };
+            at = at.saturating_add(step);
+        }
+    }
+
+    /// The string that stands between quotes (MySQL manual, "String Literals").
+    fn unescaped(&self, quote: u8, text: &[u8]) -> Vec<u8> {
+        let mut name = Vec::new();
+        let mut rest = text;
+        while let Some(first) = rest.first() {
+            let (bytes, len): (&[u8], usize) = match rest {
+                [b'\\', escaped, ..] if self.escapes => match escaped {
+                    b'0' => (b"\0", 2),
+                    b'b' => (b"\x08", 2),
+                    b'n' => (b"\n", 2),
+                    b'r' => (b"\r", 2),
+                    b't' => (b"\t", 2),
+                    b'Z' => (b"\x1a", 2),
+                    // These keep the backslash.
+                    b'%' | b'_' => (rest.get(..2).unwrap_or_default(), 2),
+                    _ => (std::slice::from_ref(escaped), 2),
+                },
+                // A doubled one: a single one would end it.
+                _ if *first == quote => (std::slice::from_ref(first), 2),
+                _ => {
+                    let len = self.len_of_character(rest);
+                    (rest.get(..len).unwrap_or_default(), len)
+                }
+            };
+            name.extend_from_slice(bytes);
+            rest = rest.get(len..).unwrap_or_default();
+        }
+        name
+    }
+
+    /// Passes over white space and comments. False: a comment does not end.
+    fn skip_space(&mut self) -> bool {
+        loop {
+            let rest = self.rest;
+            self.rest = match rest {
+                // The white space of MySQL's character sets, and the end of code of a version.
+                [b'\t'..=b'\r' | b' ', rest @ ..] | [b'*', b'/', rest @ ..] => rest,
+                [b'#', ..] | [b'-', b'-'] => line(rest),
+                [b'-', b'-', next, ..] if *next <= b' ' || *next == 0x7f => line(rest),
+                [b'/', b'*', b'!', code @ ..] | [b'/', b'*', b'M', b'!', code @ ..] => {
+                    // Behind the mark stands the least version that runs the code.
+                    let digits = code.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                    code.get(digits..).unwrap_or_default()
+                }
+                [b'/', b'*', comment @ ..] => {
+                    let Some(end) = comment.windows(2).position(|pair| pair == b"*/") else { return false };
+                    comment.get(end.saturating_add(2)..).unwrap_or_default()
+                }
+                _ => return true,
+            };
+        }
+    }
+}
+
+/// What stands behind the line.
+fn line(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| *byte == b'\n');
+    end.and_then(|end| text.get(end..)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+use super::*;
+
+fn names(text: &str) -> Option<Vec<String>> {
+    let Files { names, open } = Files::of(text.as_bytes(), Some(true));
+    let names = names.into_iter().map(|name| String::from_utf8(name).unwrap()).collect();
+    (!open).then_some(names)
+}
+
+#[test]
+fn files_of_statements() {
+    let none: &[&str] = &[];
+    let cases = [
+        ("LOAD DATA LOCAL INFILE 'f' INTO TABLE t", ["f"].as_slice()),
+        ("load xml local infile 'f.xml' into table t", &["f.xml"]),
+        ("LOAD DATA LOW_PRIORITY LOCAL INFILE \"f\" INTO TABLE t", &["f"]),
+        ("LOAD DATA CONCURRENT FROM LOCAL INFILE'f'INTO TABLE t", &["f"]),
+        ("LOAD\x0bDATA\rLOCAL\tINFILE\n'f'", &["f"]),
+        ("/* x */ LOAD DATA -- LOCAL\nLOCAL # INFILE 'x'\nINFILE /* 'y' */ 'f'", &["f"]),
+        ("LOAD DATA/*!40000 LOCAL */INFILE 'f'", &["f"]),
+        ("/*M!100000 LOAD DATA LOCAL INFILE 'f' */", &["f"]),
+        ("LOAD DATA LOCAL /* a /* b */ INFILE 'f'", &["f"]),
+        ("SELECT 1; INSERT t VALUES ('a;''b\\'c'); LOAD DATA LOCAL INFILE 'f' INTO TABLE t; DO 1", &["f"]),
+        ("LOAD DATA LOCAL INFILE 'f' INTO TABLE t; LOAD XML LOCAL INFILE 'g' INTO TABLE t", &["f", "g"]),
+        ("SET STATEMENT max_statement_time=1 FOR LOAD DATA LOCAL INFILE 'f' INTO TABLE t", &["f"]),
+        ("LOAD LOAD DATA LOCAL INFILE 'f'", &["f"]),
+        ("LOAD DATA LOCAL INFILE ''", &[""]),
+        // Not the client's file.
+        ("LOAD DATA INFILE 'f' INTO TABLE t", none),
+        ("LOAD DATA LOW_PRIORITY INFILE 'f' INTO TABLE t", none),
+        ("LOAD DATA S3 LOCAL INFILE 'f'", none),
+        ("LOAD LOCAL INFILE 'f'", none),
+        ("DATA LOCAL INFILE 'f'", none),
+        ("LOAD DATA FROM LOW_PRIORITY LOCAL INFILE 'f'", none),
+        ("LOAD DATA LOCAL LOCAL INFILE 'f'", none),
+        ("LOAD DATA LOCAL INFILE; 'f'", none),
+        // No server takes these for a name.
+        ("LOAD DATA LOCAL INFILE x'66'", none),
+        ("LOAD DATA LOCAL INFILE N'f'", none),
+        ("LOAD DATA LOCAL INFILE @f", none),
+        ("LOAD DATA LOCAL INFILE `f`", none),
+        ("LOAD DATA LOCAL INFILE CONCAT('f')", none),
+        // Not code.
+        ("SELECT 'LOAD DATA LOCAL INFILE ''f'''", none),
+        ("SELECT \"LOAD DATA LOCAL INFILE 'f'\"", none),
+        ("SELECT `LOAD DATA LOCAL INFILE 'f'`", none),
+        ("SELECT `a\\`, 'LOAD DATA LOCAL INFILE ''f'''", none),
+        ("-- LOAD DATA LOCAL INFILE 'f'\nSELECT 1", none),
+        ("# LOAD DATA LOCAL INFILE 'f'", none),
+        ("/* LOAD DATA LOCAL INFILE 'f' */ SELECT 1", none),
+        ("SELECT @load, data_local, @@local_infile", none),
+        ("SELECT 1--1", none),
+        ("", none),
+        ("--", none),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(names(text), Some(expected.iter().map(ToString::to_string).collect()), "{text}");
+    }
+}
+
+#[test]
+fn what_leaves_the_files_open() {
+    for text in [
+        "EXECUTE s",
+        "CALL p()",
+        "EXECUTE IMMEDIATE \"LOAD DATA LOCAL INFILE 'f' INTO TABLE t\"",
+        "BEGIN NOT ATOMIC EXECUTE IMMEDIATE 'x'; END",
+        "SET STATEMENT max_statement_time=1 FOR call p()",
+        "SELECT 'a",
+        "SELECT `a",
+        "SELECT 1 /* a",
+    ] {
+        assert_eq!(names(text), None, "{text}");
+    }
+    let files = Files::of(b"LOAD DATA LOCAL INFILE 'f'; CALL p()", Some(true));
+    assert_eq!(files.judge(b"f"), Judgement::Wanted);
+    assert_eq!(files.judge(b"g"), Judgement::Undecidable);
+}
+
+#[test]
+fn names_are_read_as_servers_read_them() {
+    for (quoted, name) in [
+        (r"'C:\\data\\f.csv'", "C:\\data\\f.csv"),
+        (r"'/tmp/\f'", "/tmp/f"),
+        (r"'\0\b\n\r\t\Z\%\_'", "\0\x08\n\r\t\x1a\\%\\_"),
+        ("'it''s'", "it's"),
+        ("'it\\'s'", "it's"),
+        ("\"it's\"", "it's"),
+        ("\"a\"\"b\"", "a\"b"),
+        ("'a\"\"b'", "a\"\"b"),
+        ("'bü'", "bü"),
+    ] {
+        let text = format!("LOAD DATA LOCAL INFILE {quoted} INTO TABLE t");
+        assert_eq!(names(&text), Some(vec![name.to_owned()]), "{quoted}");
+    }
+    let unescaped = Files::of(br"LOAD DATA LOCAL INFILE 'C:\new'", Some(false));
+    assert_eq!(unescaped.judge(br"C:\new"), Judgement::Wanted);
+}
+
+#[test]
+fn what_a_mode_or_a_character_set_decides_is_open() {
+    let judge = |text: &[u8], escapes, name: &[u8]| Files::of(text, escapes).judge(name);
+    // One string or, where a backslash escapes nothing, one in front of a LOAD.
+    let text = br"SELECT 'a\'; LOAD DATA LOCAL INFILE 'f' INTO TABLE t -- '";
+    assert_eq!(judge(text, Some(false), b"f"), Judgement::Wanted);
+    assert_eq!(judge(text, None, b"f"), Judgement::Undecidable);
+    // What makes no difference is not in doubt.
+    let text = br"SELECT '\n'; LOAD DATA LOCAL INFILE 'f' INTO TABLE t";
+    assert_eq!(judge(text, None, b"f"), Judgement::Wanted);
+    assert_eq!(judge(text, None, b"g"), Judgement::Unwanted);
+    // In GBK the string is a character and ends; in UTF-8 it goes on.
+    let text = b"SELECT '\xb5\\', LOAD DATA LOCAL INFILE 'f' -- '";
+    assert_eq!(judge(text, Some(true), b"f"), Judgement::Undecidable);
+    let text = b"SELECT '\xb5\\\\'; LOAD DATA LOCAL INFILE 'f'";
+    assert_eq!(judge(text, Some(true), b"f"), Judgement::Undecidable);
+    let text = b"SELECT '\xb5\\n'; LOAD DATA LOCAL INFILE 'f'";
+    assert_eq!(judge(text, Some(true), b"g"), Judgement::Unwanted);
+}
+
+#[test]
+fn judgements() {
+    let files = Files::of(b"LOAD DATA LOCAL INFILE 'f'", None);
+    assert!(!files.is_none());
+    assert_eq!(files.judge(b"f"), Judgement::Wanted);
+    for other in [b"".as_slice(), b"F", b"f ", b"/etc/passwd"] {
+        assert_eq!(files.judge(other), Judgement::Unwanted);
+    }
+    let respelt = Files::of("LOAD DATA LOCAL INFILE 'bü'".as_bytes(), None);
+    assert_eq!(respelt.judge("bü".as_bytes()), Judgement::Wanted);
+    assert_eq!(respelt.judge(b"b\xfc"), Judgement::Undecidable);
+    assert_eq!(Files::of(b"SELECT 1", None).judge("bü".as_bytes()), Judgement::Unwanted);
+    let long = Files::of_beginning(b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t (a, `b", None);
+    assert_eq!(long.judge(b"f"), Judgement::Wanted);
+    assert_eq!(long.judge(b"g"), Judgement::Undecidable);
+    assert_eq!(Files::UNKNOWN.judge(b"f"), Judgement::Undecidable);
+    assert!(Files::of(b"SELECT 1", None).is_none());
+    assert_eq!(Files::default().judge(b""), Judgement::Unwanted);
+}

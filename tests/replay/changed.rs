@@ -1,0 +1,86 @@
+//! Where greetings lose capabilities and requests for files are judged, everything else of every capture leaves as it came.
+
+use firstword::config::ClearCapabilities;
+use firstword::event::{Event, HazardKind, Sender};
+
+use crate::support::replay::{Captured, Changes, captures, parts, replay_changed, whole};
+
+/// Of a request for a file so much can wait, of anything else its header.
+const LONGEST_REQUEST: usize = 200;
+const HEADER_LEN: usize = 4;
+
+/// The server's bytes with the flags of COMPRESS, SSL and ZSTD cleared in the greeting.
+fn cleared(server: &[u8]) -> Vec<u8> {
+    let mut bytes = server.to_vec();
+    if bytes.get(3..5) == Some(&[0, 10]) {
+        let version = bytes.iter().skip(5).position(|byte| *byte == 0).expect("the end of the version");
+        let flags = 5 + version + 1 + 4 + 8 + 1;
+        bytes[flags] &= !0x20;
+        bytes[flags + 1] &= !0x08;
+        bytes[flags + 6] &= !0x04;
+    }
+    bytes
+}
+
+fn count(events: &[Event], wanted: Event) -> usize {
+    events.iter().filter(|event| **event == wanted).count()
+}
+
+#[test]
+fn only_the_flags_of_greetings_change() {
+    let clear_capabilities = ClearCapabilities { compress: true, zstd: true, ssl: true };
+    let changes = Changes { clear_capabilities, ..Changes::default() };
+    let mut changed = 0;
+    for Captured { name, chunks, .. } in captures() {
+        let by_bytes = parts(&chunks, |_, len| (0..len).map(|at| at..at + 1).collect());
+        for chunks in [whole(&chunks).collect(), by_bytes] {
+            let (mut come, mut left) = (Vec::new(), Vec::new());
+            replay_changed(changes, chunks, |bytes, now| {
+                assert_eq!(bytes.len(), now.len(), "{name}: nothing waits");
+                come.extend_from_slice(bytes);
+                left.extend_from_slice(now);
+            });
+            assert_eq!(left, cleared(&come), "{name}");
+            changed += usize::from(left != come);
+        }
+    }
+    assert!(changed >= 200, "greetings with such flags: {changed}");
+}
+
+/// The clients of the captures wanted every file they were asked for.
+#[test]
+fn wanted_files_pass_and_nothing_waits_but_the_first_header_of_an_answer() {
+    let changes = Changes { block_local_infile: true, ..Changes::default() };
+    let mut asked = 0;
+    for Captured { name, chunks, .. } in captures() {
+        let by_bytes = parts(&chunks, |_, len| (0..len).map(|at| at..at + 1).collect());
+        let whole: Vec<_> = whole(&chunks).collect();
+        for chunks in [&whole, &by_bytes] {
+            let (mut come, mut left) = (Vec::new(), Vec::new());
+            let mut waited = 0;
+            let events = replay_changed(changes, chunks.iter().copied(), |bytes, now| {
+                come.extend_from_slice(bytes);
+                left.extend_from_slice(now);
+                waited = waited.max(come.len() - left.len());
+                assert!(come.starts_with(&left), "{name}");
+            });
+            assert_eq!(left, come, "{name}");
+            let requests = count(&events, Event::LocalInfile);
+            let longest = if requests > 0 { LONGEST_REQUEST } else { HEADER_LEN };
+            assert!(waited <= longest, "{name}: {waited} bytes waited");
+            assert_eq!(count(&events, Event::LocalInfileBlocked), 0, "{name}");
+            let undecidable = Event::Hazard(HazardKind::LocalInfileUndecidable);
+            assert_eq!(count(&events, undecidable), 0, "{name}");
+            asked += requests;
+        }
+        // With nothing of the kind in a rule, nothing waits.
+        let of_server = whole.iter().filter(|(sender, _)| *sender == Sender::Server);
+        let mut passed = Vec::new();
+        replay_changed(Changes::default(), whole.iter().copied(), |bytes, now| {
+            assert_eq!(bytes, now, "{name}");
+            passed.push(bytes.len());
+        });
+        assert_eq!(passed.len(), of_server.count(), "{name}");
+    }
+    assert!(asked >= 20, "requests for files: {asked}");
+}
