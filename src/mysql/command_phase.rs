@@ -35,7 +35,7 @@ use super::session::{Observer, Outcome, keep_command};
 use super::statements::{Statements, statement_id};
 use super::verb::{Verb, verb};
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Answer, ClosedBy, Event, OpaqueReason, Sender, Tally};
+use crate::event::{Answer, ClosedBy, Event, HazardKind, OpaqueReason, Sender, Tally};
 
 /// How many commands may wait for their answers.
 const MAX_QUEUED: usize = 1024;
@@ -52,6 +52,8 @@ struct Queued {
     kept: Option<Box<Kept>>,
     /// The files that it names, where they are to be judged; of a COM_STMT_PREPARE, those of the statement.
     files: Option<Rc<Files>>,
+    /// It names none, as far as needs no reading of it; false: that is not known.
+    names_none: bool,
 }
 
 /// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
@@ -268,10 +270,12 @@ impl CommandPhase {
         let started = to.clock.now();
         // A command in front can still change the SQL mode.
         let escapes = self.escapes.filter(|_| self.queue.is_empty());
+        self.multi_statements |= command == Command::SET_OPTION;
+        let names_none = self.names_none(command, verb, packet);
         let files = to.notes.wanted.files.then(|| self.files(command, verb, whole, escapes)).flatten();
         let context = Context { capabilities: self.capabilities, escapes, statements: &mut self.statements };
         let kept = Kept::of(command, verb, packet, context, to.notes);
-        self.queue.push_back(Queued { command, verb, sequence_id: 1, started, kept, files });
+        self.queue.push_back(Queued { command, verb, sequence_id: 1, started, kept, files, names_none });
         match command {
             Command::CLONE => Err(OpaqueReason::Clone),
             Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
@@ -341,6 +345,10 @@ impl CommandPhase {
                 if self.reply.awaits_file() && !asked_before {
                     self.upload = Some(next);
                     to.events.push(Event::LocalInfile);
+                    let judged = to.notes.wanted.files;
+                    if self.queue.front().is_some_and(|head| head.names_none && !judged) {
+                        to.events.push(Event::Hazard(HazardKind::LocalInfileUnsolicited));
+                    }
                 }
                 Ok(CarriesOn::Oldest)
             }

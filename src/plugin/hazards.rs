@@ -11,6 +11,12 @@ use crate::event::{Event, HazardKind};
 use crate::metrics::ScopeId;
 use crate::mysql::split_eof::Suspect;
 
+/// A server requires TLS, and a rule takes its offer away.
+const TLS_TAKEN: (&str, &str) = (
+    "the server takes no client without TLS (3159), and clear_capabilities takes its offer of TLS away from clients",
+    "take ssl out of the rule of this destination",
+);
+
 /// Clients that hang on a split EOF of which it has been told; there are fewer than a hundred releases.
 #[derive(Debug, Default)]
 pub(super) struct ToldSuspects(BTreeSet<Suspect>);
@@ -62,7 +68,9 @@ impl ToldHazards {
         place: &Place,
         journal: &Journal,
     ) {
-        let Some((cause, fix)) = kind.advice() else { return };
+        let Some(advice) = kind.advice() else { return };
+        let (cause, fix) =
+            if kind == HazardKind::TlsRequired && place.clears_tls { TLS_TAKEN } else { advice };
         let count = match self.0.iter_mut().find(|(at, told, _)| (*at, *told) == (scope, kind)) {
             Some((_, _, count)) => {
                 *count = count.saturating_add(1);

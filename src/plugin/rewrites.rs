@@ -8,9 +8,6 @@ use log::Level;
 use super::advice::Place;
 use super::journal::Journal;
 
-/// `ER_SECURE_TRANSPORT_REQUIRED`: the server refuses clients without TLS.
-const TLS_REQUIRED: u16 = 3159;
-
 /// A request for a file was blocked, and the connection ends.
 pub(super) fn file_blocked(journal: &Journal, place: &Place) {
     journal.line(Level::Warn, || {
@@ -22,17 +19,14 @@ pub(super) fn file_blocked(journal: &Journal, place: &Place) {
     });
 }
 
-/// Of servers whose greetings lose the offer of TLS it has been told.
+/// It has been told that greetings lose the offer of TLS.
 #[derive(Debug, Default)]
-pub(super) struct ToldTls {
-    cleared: Cell<bool>,
-    refused: Cell<bool>,
-}
+pub(super) struct ToldTls(Cell<bool>);
 
 impl ToldTls {
     /// A server offered TLS, and its client is not told so: told once.
     pub(super) fn cleared(&self, journal: &Journal, place: &Place) {
-        if self.cleared.replace(true) {
+        if self.0.replace(true) {
             return;
         }
         journal.line(Level::Warn, || {
@@ -41,20 +35,6 @@ impl ToldTls {
                  told, those that require it fail, and a first login by caching_sha2_password needs the server's public \
                  key\" fix=\"none needed where mutual TLS of the mesh reaches from client to server; else take ssl out of \
                  the rule\"",
-                place.text()
-            )
-        });
-    }
-
-    /// A server refused a client; if for want of TLS, which it was not offered, told once.
-    pub(super) fn refused(&self, journal: &Journal, place: &Place, errno: u16) {
-        if errno != TLS_REQUIRED || !place.clears_tls || self.refused.replace(true) {
-            return;
-        }
-        journal.line(Level::Warn, || {
-            format!(
-                "event=tls_required {} errno={errno} cause=\"the server requires TLS, and clear_capabilities takes its \
-                 offer away from clients\" fix=\"take ssl out of the rule of this destination\"",
                 place.text()
             )
         });

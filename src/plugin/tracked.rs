@@ -198,7 +198,10 @@ impl Tracked {
             slow_log::line(&shared.journal, &self.place, self.rule.as_deref(), slow);
         }
         for event in events {
-            if let Some(kind) = HazardKind::of(event) {
+            // A blocked file has a line of its own.
+            let blocked = Event::Hazard(HazardKind::LocalInfileUnsolicited);
+            let is_told = *event == blocked && events.contains(&Event::LocalInfileBlocked);
+            if let Some(kind) = HazardKind::of(event).filter(|_| !is_told) {
                 if let Ok(mut told) = shared.told_hazards.try_borrow_mut() {
                     told.seen(kind, event, scope, &self.place, &shared.journal);
                 }
@@ -217,9 +220,6 @@ impl Tracked {
                 }
                 Event::LocalInfileBlocked => rewrites::file_blocked(&shared.journal, &self.place),
                 Event::TlsCleared => shared.told_tls.cleared(&shared.journal, &self.place),
-                Event::HandshakeError { errno, .. } => {
-                    shared.told_tls.refused(&shared.journal, &self.place, *errno);
-                }
                 _ => {}
             }
         }

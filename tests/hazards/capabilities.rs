@@ -119,9 +119,9 @@ fn a_server_that_requires_tls_refuses_everybody_and_the_cause_is_named() {
     let errors = metrics.get("firstword_handshake_errors_total", &[("errno", "3159")]);
     assert_eq!(errors, Some(2.0));
     let log = envoy.log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("event=tls_required")).collect();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("kind=tls_required")).collect();
     let [line] = told.as_slice() else { panic!("{told:#?}") };
-    assert!(line.contains("clear_capabilities takes its offer away"), "{line}");
+    assert!(line.contains("clear_capabilities takes its offer of TLS away"), "{line}");
 }
 
 #[test]

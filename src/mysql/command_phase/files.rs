@@ -32,17 +32,12 @@ impl CommandPhase {
             Command::QUERY => match statement(packet.prefix, self.capabilities) {
                 // Nothing, or attributes that cannot be read.
                 [] if self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES) => Files::UNKNOWN,
-                text if !self.multi_statements && is_none(text, verb) => return None,
+                _ if self.names_none(command, verb, packet) => return None,
                 text => of(text),
             },
             Command::STMT_PREPARE => of(packet.prefix.get(1..).unwrap_or_default()),
             Command::STMT_EXECUTE | Command::STMT_BULK_EXECUTE => {
                 return self.statements.files(statement_id(packet));
-            }
-            Command::SET_OPTION => {
-                // The one option there is, whether it is turned on or off.
-                self.multi_statements = true;
-                return None;
             }
             _ => return None,
         };
@@ -51,6 +46,12 @@ impl CommandPhase {
             self.statements.set_last_files(files.clone());
         }
         files
+    }
+
+    /// A COM_QUERY is one statement that by its verb names no file.
+    pub(super) fn names_none(&self, command: Command, verb: Option<Verb>, packet: &Packet) -> bool {
+        let is_single = command == Command::QUERY && !self.multi_statements;
+        is_single && is_none(statement(packet.prefix, self.capabilities), verb)
     }
 
     /// The server's next packet stands where one that asks for a file could.
