@@ -289,7 +289,9 @@ fn what_cannot_be_decided_passes() {
     for (statement, capabilities, name, told) in [
         ("CALL p()", CLASSIC, "f", [1, 0, 1]),
         ("EXECUTE s", CLASSIC, "f", [1, 0, 1]),
-        ("SELECT 'a", CLASSIC | MULTI_STATEMENTS, "f", [1, 0, 1]),
+        ("SELECT 1; SELECT 'a", CLASSIC | MULTI_STATEMENTS, "f", [1, 0, 1]),
+        // One statement, whatever quotes it lacks.
+        ("SELECT 'a", CLASSIC | MULTI_STATEMENTS, "f", [1, 1, 0]),
         (&long, CLASSIC | MULTI_STATEMENTS, "f", [1, 0, 1]),
         // One statement that does not begin with LOAD is none, however long.
         (&long, CLASSIC, "f", [1, 1, 0]),

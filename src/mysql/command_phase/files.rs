@@ -50,8 +50,13 @@ impl CommandPhase {
 
     /// A COM_QUERY is one statement that by its verb names no file.
     pub(super) fn names_none(&self, command: Command, verb: Option<Verb>, packet: &Packet) -> bool {
-        let is_single = command == Command::QUERY && !self.multi_statements;
-        is_single && is_none(statement(packet.prefix, self.capabilities), verb)
+        if command != Command::QUERY {
+            return false;
+        }
+        let text = statement(packet.prefix, self.capabilities);
+        let is_whole = packet.prefix.len() == packet.length as usize;
+        let is_single = !self.multi_statements || is_whole && !text.contains(&b';');
+        is_single && is_none(text, verb)
     }
 
     /// The server's next packet stands where one that asks for a file could.
