@@ -1,4 +1,4 @@
-//! `make bench`: what the filter costs, as Envoy's CPU time per query and as queries per second.
+//! `make bench`: what the filter costs, as Envoy's CPU time per query, as queries per second and as time of a query.
 //!
 //! Three Envoys with one worker each, all in front of one MariaDB: `plain` is `tcp_proxy` alone, `floor` has the filter of
 //! `benches/floor` in front of it, which reads what must be read and does nothing else, `firstword` has ours.
@@ -38,6 +38,8 @@ const CONNECTIONS: u32 = 8;
 const TABLE_ROWS: u32 = 10_000;
 /// Of one variant in one round: a fraction of a second, so that all of a round meet the same weather.
 const QUERIES: u32 = 4000;
+/// The same one after the other, for the time that each takes.
+const QUERIES_IN_TURN: u32 = 500;
 /// The CPU time per query that ours may take, as a multiple of the floor's.
 const LIMIT: f64 = 1.25;
 /// What it is meant to take.
@@ -59,6 +61,8 @@ struct Sample {
     per_second: f64,
     /// CPU time per query, in microseconds.
     cpu: f64,
+    /// Of a query while there is no other, in microseconds.
+    latency: f64,
 }
 
 fn main() {
@@ -67,7 +71,7 @@ fn main() {
 
     println!("Starting MariaDB and three Envoys ...");
     let database = MariaDb::start(&[]);
-    sysbench(database.addr(), "prepare", &[]);
+    sysbench(database.addr(), "prepare", CONNECTIONS, &[]);
     let mut envoys = [("plain", None), ("floor", Some(floor())), ("firstword", Some(support::wasm()))]
         .map(|(name, module)| (name, envoy(&database, module)));
     let variants = envoys.each_mut().map(|(name, envoy)| {
@@ -81,15 +85,17 @@ fn main() {
     }
     println!("Point selects, {CONNECTIONS} connections, {rounds} rounds of {QUERIES} for each ...");
     let mut samples = variants.each_ref().map(|_| Vec::new());
+    let mut directly = Vec::new();
     for round in 0..rounds as usize {
         for turn in 0..variants.len() {
             let index = (round + turn) % variants.len();
             samples[index].push(point_selects(&variants[index]));
         }
+        directly.push(latency(database.addr()));
     }
     let queries = samples[2].iter().map(|sample| sample.queries).sum();
     assert_observed(&envoys[2].1, queries);
-    report(&variants, &samples);
+    report(&variants, &samples, directly);
 }
 
 fn option(name: &str) -> Option<u32> {
@@ -115,20 +121,31 @@ fn envoy(database: &MariaDb, module: Option<PathBuf>) -> Envoy {
 
 fn point_selects(variant: &Variant) -> Sample {
     let before = cpu_time(variant.pid);
-    let report = sysbench(variant.address, "run", &["--time=0".into(), format!("--events={QUERIES}")]);
+    let (queries, per_second) = run(variant.address, CONNECTIONS, QUERIES);
     let cpu = cpu_time(variant.pid) - before;
-    let (queries, per_second) = queries(&report).unwrap_or_else(|| panic!("no queries in {report}"));
-    Sample { queries, per_second, cpu: cpu.as_secs_f64() * 1e6 / queries as f64 }
+    let latency = latency(variant.address);
+    Sample { queries, per_second, cpu: cpu.as_secs_f64() * 1e6 / queries as f64, latency }
+}
+
+/// Of a query while there is no other, in microseconds.
+fn latency(address: SocketAddr) -> f64 {
+    1e6 / run(address, 1, QUERIES_IN_TURN).1
+}
+
+/// How many queries there were, and how many in a second.
+fn run(address: SocketAddr, connections: u32, events: u32) -> (u64, f64) {
+    let report = sysbench(address, "run", connections, &["--time=0".into(), format!("--events={events}")]);
+    queries(&report).unwrap_or_else(|| panic!("no queries in {report}"))
 }
 
 /// Statements go as text, COM_QUERY: so do those of most clients.
-fn sysbench(address: SocketAddr, command: &str, options: &[String]) -> String {
+fn sysbench(address: SocketAddr, command: &str, connections: u32, options: &[String]) -> String {
     let mut sysbench = Command::new("sysbench");
     sysbench.args(["oltp_point_select", "--db-driver=mysql", "--db-ps-mode=disable"]);
     sysbench.args([format!("--mysql-host={}", address.ip()), format!("--mysql-port={}", address.port())]);
     sysbench.args([format!("--mysql-user={USER}"), format!("--mysql-password={PASSWORD}")]);
     sysbench.args([format!("--mysql-db={DATABASE}"), format!("--table-size={TABLE_ROWS}")]);
-    sysbench.arg(format!("--threads={CONNECTIONS}")).args(options).arg(command);
+    sysbench.arg(format!("--threads={connections}")).args(options).arg(command);
     let output = sysbench.output().expect("sysbench; run: make bench");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "sysbench {command}: {text}{}", String::from_utf8_lossy(&output.stderr));
@@ -149,7 +166,7 @@ fn assert_observed(envoy: &Envoy, queries: u64) {
     assert!(counted >= queries as f64, "the filter counted {counted} of {queries} queries\n{}", envoy.log());
 }
 
-fn report(variants: &[Variant], samples: &[Vec<Sample>]) {
+fn report(variants: &[Variant], samples: &[Vec<Sample>], directly: Vec<f64>) {
     let line = |cells: [&str; 4]| {
         println!("  {:<11}{:<24}{:<24}{}", cells[0], cells[1], cells[2], cells[3]);
     };
@@ -164,6 +181,8 @@ fn report(variants: &[Variant], samples: &[Vec<Sample>]) {
     };
     table("CPU per query, us", 1, |sample| sample.cpu);
     table("queries per second", 0, |sample| sample.per_second);
+    table("one query at a time, us", 0, |sample| sample.latency);
+    line(["directly", &Spread::of(directly.into_iter()).show(0), "", ""]);
 
     let ours = ratio(&samples[2], &samples[1], |sample| sample.cpu);
     let verdict = |bound: f64| if ours.median <= bound { "yes" } else { "NO" };

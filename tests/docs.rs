@@ -1,4 +1,4 @@
-//! The README's tables say what the code does.
+//! What the documents say is what the code does, and every link in them leads somewhere.
 
 // A panic is how a test reports.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
@@ -11,15 +11,22 @@ use firstword::event::HazardKind;
 use firstword::metrics::Profile;
 use firstword::metrics::catalogue::{Kind, Metric};
 
-const README: &str = include_str!("../README.md");
+/// Where tables and examples of configurations are.
+const TEXT: &str = concat!(
+    include_str!("../README.md"),
+    include_str!("../docs/configuration.md"),
+    include_str!("../docs/hazards.md"),
+    include_str!("../docs/metrics.md"),
+    include_str!("../docs/access-log.md"),
+);
 
 /// The rows of the table whose header begins with `| first |`, as cells.
 fn table(first: &str) -> Vec<Vec<&'static str>> {
     let header = format!("| {first} |");
-    let lines = README.lines().skip_while(|line| !line.starts_with(&header));
+    let lines = TEXT.lines().skip_while(|line| !line.starts_with(&header));
     let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
     let rows: Vec<_> = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
-    assert!(!rows.is_empty(), "README.md has no table {header}");
+    assert!(!rows.is_empty(), "no document has a table {header}");
     rows
 }
 
@@ -140,15 +147,26 @@ fn the_table_of_hazards_has_every_kind() {
 #[test]
 fn the_examples_are_configurations() {
     let examples: Vec<_> =
-        README.split("```json").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        TEXT.split("```json").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() >= 2, "{examples:?}");
     for example in examples {
         assert_eq!(Config::parse(example.as_bytes()).err(), None, "{example}");
     }
 }
 
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "envoy/README.md", "istio/README.md"];
+const DOCUMENTS: [&str; 11] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/access-log.md",
+    "docs/configuration.md",
+    "docs/hazards.md",
+    "docs/metrics.md",
+    "envoy/README.md",
+    "envoy/observability/README.md",
+    "istio/README.md",
+];
 
 fn document(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -183,4 +201,14 @@ fn every_link_in_a_document_leads_somewhere() {
         }
     }
     assert!(followed >= 40, "{followed}");
+}
+
+/// From "MySQL hangs on port 10000" on the front page to the file that ends it.
+#[test]
+fn the_file_against_the_hang_is_two_clicks_away() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert!(document(&root.join("README.md")).contains("](istio/README.md#what-to-apply)"));
+    let table = document(&root.join("istio/README.md"));
+    let table = table.split("## What to apply").nth(1).expect("the table");
+    assert!(table.contains("](scenarios/port-conflict/serviceentry.yaml)"));
 }
