@@ -18,18 +18,17 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
-use firstword::config::{ClearCapabilities, HoldSplitEof};
-use firstword::connection::{Chunk, Connection, Inspection, Setup, Verdict};
-use firstword::event::{ClosedBy, Event, Protocol, Sender};
+use firstword::config::HoldSplitEof;
+use firstword::connection::{Chunk, Connection, Verdict};
+use firstword::event::{ClosedBy, Event, Sender};
 use firstword::mysql::notes::Notes;
 use firstword::mysql::session::Observer;
 use proptest::prelude::*;
 use support::random::Random;
-use support::replay::{Changes, captures, replay_changed};
+use support::replay::{Changes, SETUP, captures, replay_changed};
 
 /// Counts what this thread holds on the heap.
 struct Counting;
@@ -90,17 +89,7 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
     let mut events = Vec::with_capacity(EVENTS);
     let mut opaque = false;
     let mut before = HELD.get();
-    let mut connection = Connection::new(Setup {
-        inspection: Inspection::Full,
-        expected: Protocol::Unknown,
-        greeting_timeout: Duration::MAX,
-        stall: Duration::MAX,
-        opened: Timestamp::default(),
-        front: None,
-        hold_split_eof: HoldSplitEof::Off,
-        clear_capabilities: ClearCapabilities::default(),
-        block_local_infile: false,
-    });
+    let mut connection = Connection::new(SETUP);
     for (sender, bytes) in chunks {
         let chunk = Watched { bytes, read: Cell::new(false) };
         let mut notes = Notes::default();

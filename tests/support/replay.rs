@@ -14,6 +14,19 @@ use firstword::mysql::session::Observer;
 
 use super::capture::{self, Chunks};
 
+/// A connection of which nothing is known beforehand, and to which nothing is done.
+pub const SETUP: Setup = Setup {
+    inspection: Inspection::Full,
+    expected: Protocol::Unknown,
+    greeting_timeout: Duration::MAX,
+    stall: Duration::MAX,
+    opened: Timestamp::from_nanos(0),
+    front: None,
+    hold_split_eof: HoldSplitEof::Off,
+    clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
+    block_local_infile: false,
+};
+
 /// What a connection told: events in order, and sums of what depends on the cuts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Told {
@@ -62,17 +75,8 @@ pub fn replay_changed<'a>(
 ) -> Vec<Event> {
     let mut events = Vec::new();
     let Changes { hold_split_eof, clear_capabilities, block_local_infile } = changes;
-    let mut connection = Connection::new(Setup {
-        inspection: Inspection::Full,
-        expected: Protocol::Unknown,
-        greeting_timeout: Duration::MAX,
-        stall: Duration::MAX,
-        opened: Timestamp::default(),
-        front: None,
-        hold_split_eof,
-        clear_capabilities,
-        block_local_infile,
-    });
+    let mut connection =
+        Connection::new(Setup { hold_split_eof, clear_capabilities, block_local_infile, ..SETUP });
     let still = Timestamp::default;
     let mut notes = Notes::default();
     notes.wanted.files = block_local_infile;
@@ -100,17 +104,7 @@ pub fn replay_observed<'a>(
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
 ) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut connection = Connection::new(Setup {
-        inspection,
-        expected: Protocol::Unknown,
-        greeting_timeout: Duration::MAX,
-        stall: Duration::MAX,
-        opened: Timestamp::default(),
-        front: None,
-        hold_split_eof: HoldSplitEof::Off,
-        clear_capabilities: ClearCapabilities::default(),
-        block_local_infile: false,
-    });
+    let mut connection = Connection::new(Setup { inspection, ..SETUP });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let (clock, notes) = (&mut Clock::new(&still), &mut Notes::default());
@@ -129,17 +123,7 @@ pub fn replay_behind<'a>(
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
 ) -> Result<(Told, Vec<u8>), Refusal> {
     let (mut events, mut held, mut passed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut connection = Connection::new(Setup {
-        inspection: Inspection::Full,
-        expected: Protocol::Unknown,
-        greeting_timeout: Duration::MAX,
-        stall: Duration::MAX,
-        opened: Timestamp::default(),
-        front,
-        hold_split_eof: HoldSplitEof::Off,
-        clear_capabilities: ClearCapabilities::default(),
-        block_local_infile: false,
-    });
+    let mut connection = Connection::new(Setup { front, ..SETUP });
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let mut notes = Notes::default();
