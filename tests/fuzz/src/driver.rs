@@ -23,8 +23,8 @@ const MOST_HEAP: isize = 192 << 10;
 const MOST_WAITING: usize = 64 << 10;
 /// The binary signature is longer than the other one.
 const SIGNATURE: usize = 12;
-/// No input tells more events.
-const EVENTS: usize = 1 << 14;
+/// No input of 16 KiB tells more events, also byte by byte.
+const EVENTS: usize = 1 << 16;
 
 /// A chunk that knows whether it was read.
 struct Watched {
