@@ -185,13 +185,13 @@ impl<'a> Driver<'a> {
             assert!(!(is_opaque && read), "read though opaque");
         }
         match sender {
-            Sender::Client => self.to_server(&offered, verdict, end_stream, readable),
-            Sender::Server => self.to_client(&offered, verdict),
+            Sender::Client => self.client_went_on(&offered, verdict, end_stream, readable),
+            Sender::Server => self.server_went_on(&offered, verdict),
         }
     }
 
     /// What the client's bytes became.
-    fn to_server(&mut self, offered: &[u8], verdict: Verdict, end_stream: bool, readable: bool) {
+    fn client_went_on(&mut self, offered: &[u8], verdict: Verdict, end_stream: bool, readable: bool) {
         let front = self.plan.setup.front.filter(|_| !self.is_inert);
         let way = &mut self.ways[Sender::Client as usize];
         match verdict {
@@ -242,7 +242,7 @@ impl<'a> Driver<'a> {
     }
 
     /// What the server's bytes became.
-    fn to_client(&mut self, offered: &[u8], verdict: Verdict) {
+    fn server_went_on(&mut self, offered: &[u8], verdict: Verdict) {
         let setup = &self.plan.setup;
         let way = &mut self.ways[Sender::Server as usize];
         let at = way.gone.len();
