@@ -1,7 +1,7 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
-	test-istio compose-test bench footprint record lint image reproduce deny release clean
+	test-istio fuzz compose-test bench footprint record lint image reproduce deny release clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -69,6 +69,9 @@ test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter
 test-hazards: rust tools tools-mysql wasm ## show what breaks real drivers, and that the filter prevents it
 	@$(peers) cargo test --quiet --features mysqld --test hazards -- --ignored --nocapture --test-threads=1
 
+fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: so many seconds for each target)
+	@scripts/fuzz.sh $(TIME)
+
 compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root it needs neither Docker nor a registry
 	@scripts/compose.sh
 
@@ -102,8 +105,10 @@ release: rust ## put what a release consists of into target/dist, from a tree wi
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/floor/Cargo.toml
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --all-targets --features cli,mysqld,netns,servers -- -D warnings
 	cargo clippy --locked --manifest-path benches/floor/Cargo.toml --target-dir target -- -D warnings
+	cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
 
 clean: ## remove everything built and fetched

@@ -13,24 +13,7 @@ fn problems(json: &[u8]) -> String {
 }
 
 /// The whole schema.
-const WHOLE: &str = r#"{
-  "mode": "active",
-  "rules": [
-    {"name": "orders", "match": {"ports": [3306, "10000-10099"], "addresses": ["10.1.0.0/16"], "direction": "outbound"},
-     "protocol": "mysql", "greeting_timeout_ms": 5000,
-     "proxy_protocol": {
-       "receive": {"mode": "required", "trusted_networks": ["10.0.0.0/8", "localhost"], "untrusted": "close",
-                   "timeout_ms": 3000, "connect": "first", "max_header_bytes": 536},
-       "send":    {"mode": "first_bytes", "version": 1, "when": "always"}},
-     "mysql": {"observe": "all", "hold_split_eof": "affected_clients",
-               "clear_capabilities": ["compress", "zstd", "ssl"], "block_local_infile": true, "slow_command_ms": 500}},
-    {"match": {"ports": [25]}, "protocol": "server_first"}
-  ],
-  "defaults": {"protocol": "detect", "greeting_timeout_ms": 1000, "mysql": {"observe": "requests", "slow_command_ms": 0}},
-  "metrics": {"profile": "full", "labels": ["direction", "destination", "port"], "flush_interval_ms": 1000, "max_series": 1000, "stall_ms": 10000},
-  "access_log": ["protocol", "user", "schema", "server_version", "client", "thread_id", "commands", "errors", "last_errno", "source", "opaque_reason"],
-  "log": {"level": "warn", "max_per_minute": 60}
-}"#;
+const WHOLE: &str = include_str!("config/whole.json");
 
 #[test]
 fn every_mistake_is_named() {

@@ -13,9 +13,11 @@
     clippy::unwrap_used
 )]
 
+#[path = "support/heap.rs"]
+#[allow(unreachable_pub, reason = "the fuzz target uses it too")]
+mod heap;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::OnceLock;
 
@@ -27,33 +29,9 @@ use firstword::event::{ClosedBy, Event, Sender};
 use firstword::mysql::notes::Notes;
 use firstword::mysql::session::Observer;
 use proptest::prelude::*;
+use support::balance::{balanced, bytes_told};
 use support::random::Random;
 use support::replay::{Changes, SETUP, captures, replay_changed};
-
-/// Counts what this thread holds on the heap.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = HELD.try_with(|held| held.set(held.get() + layout.size() as isize));
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        let _ = HELD.try_with(|held| held.set(held.get() - layout.size() as isize));
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// What one connection may hold here: both framers' prefixes, the session, and some commands sent ahead.
 const MOST_HELD: isize = 16 << 10;
@@ -88,7 +66,7 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
     let mut all: Vec<Event> = Vec::new();
     let mut events = Vec::with_capacity(EVENTS);
     let mut opaque = false;
-    let mut before = HELD.get();
+    let mut before = heap::held();
     let mut connection = Connection::new(SETUP);
     for (sender, bytes) in chunks {
         let chunk = Watched { bytes, read: Cell::new(false) };
@@ -97,15 +75,15 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
         let verdict = connection.handle_data(*sender, &chunk, false, &mut to);
         assert_eq!(verdict, Verdict::Pass);
         assert!(events.len() <= EVENTS, "more events than there was room for");
-        assert!(HELD.get() - before <= MOST_HELD, "{} bytes held", HELD.get() - before);
+        assert!(heap::held() - before <= MOST_HELD, "{} bytes held", heap::held() - before);
         assert!(!(opaque && chunk.read.get()), "read though opaque");
         opaque |= events.iter().any(|event| matches!(event, Event::Opaque(_)));
         drop(connection.take_report());
         // What the test itself keeps does not count.
-        let kept = HELD.get();
+        let kept = heap::held();
         all.extend_from_slice(&events);
         events.clear();
-        before += HELD.get() - kept;
+        before += heap::held() - kept;
     }
     connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
     drop(connection);
@@ -128,30 +106,10 @@ fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
 
 /// What must be true of what any connection tells.
 fn hold(chunks: &Owned, told: &[Event]) {
-    let count = |is: fn(&Event) -> bool| told.iter().filter(|event| is(event)).count();
-    let sum = |of: fn(&Event) -> i64| told.iter().map(of).sum::<i64>();
-    assert_eq!(count(|event| matches!(event, Event::Recognised { .. })), 1);
-    assert_eq!(count(|event| matches!(event, Event::Closed { .. })), 1);
-    assert!(count(|event| matches!(event, Event::Opaque(_))) <= 1);
-    assert!(count(|event| matches!(event, Event::Handshake { .. })) <= 1);
-    let in_flight = sum(|event| match event {
-        Event::CommandStarted(_) => 1,
-        Event::CommandEnded { .. } => -1,
-        _ => 0,
-    });
-    let statements = sum(|event| if let Event::PreparedStatements { change } = event { *change } else { 0 });
-    let transactions = sum(|event| match event {
-        Event::Transaction { open } => i64::from(*open) * 2 - 1,
-        _ => 0,
-    });
-    assert_eq!((in_flight, statements, transactions), (0, 0, 0), "{told:?}");
+    balanced(told);
     for sender in Sender::ALL {
         let sent: u64 = chunks.iter().filter(|(from, _)| from == sender).map(|(_, b)| b.len() as u64).sum();
-        let bytes = told.iter().map(|event| match event {
-            Event::Bytes { sender: from, count } if from == sender => *count,
-            _ => 0,
-        });
-        assert_eq!(bytes.sum::<u64>(), sent);
+        assert_eq!(bytes_told(told, *sender), sent);
     }
 }
 

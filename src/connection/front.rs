@@ -81,7 +81,7 @@ pub(super) struct Front {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Whether there is a header is not known; `needs` bytes may tell.
+    /// Whether there is a header is not known; once its format is, `needs` bytes may tell.
     Start {
         needs: usize,
         held: usize,
@@ -185,9 +185,10 @@ impl Front {
         }
     }
 
-    /// The client's bytes so far, `len` of them, are too few to say more than before: they wait, unread.
+    /// The client's bytes so far, `len` of them, are too few to say more than before: they wait, unread. Where not even the
+    /// signature is complete, the next byte may say that there is none.
     pub(super) fn holds_unread(&mut self, len: usize, to: &mut Observer) -> bool {
-        let waits = matches!(self.stage, Stage::Start { needs, .. } if len < needs);
+        let waits = matches!(self.stage, Stage::Start { needs, format: Some(_), .. } if len < needs);
         if waits {
             self.hold(len, to);
         }

@@ -21,6 +21,8 @@ mod ledger;
 mod support;
 
 mod after_header;
+#[allow(unreachable_pub, reason = "the fuzz target uses it too")]
+mod beside;
 mod database;
 mod headers;
 mod many;

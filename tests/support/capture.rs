@@ -1,9 +1,7 @@
 //! Captures of real connections: `tests/captures/NAME.cap`, with what the core should say in `NAME.events`.
-//!
-//! A capture is text: comment lines (`#`) that say server, client and how it was made, then a line for each chunk in the
-//! order in which it passed, `C` or `S` for who sent it and the bytes in hexadecimal.
 
-use std::fmt::Write as _;
+mod text;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -15,42 +13,12 @@ use firstword::event::Sender;
 
 use super::database::Oracle;
 use super::{connect_from, loopback, root};
+pub use text::{Chunks, format, parse};
 
 const COUNTED: &str = "the server counted: ";
 
-pub type Chunks = Vec<(Sender, Bytes)>;
-
 pub fn directory() -> PathBuf {
     root().join("tests/captures")
-}
-
-pub fn parse(text: &str) -> Chunks {
-    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines.map(|line| chunk(line).unwrap_or_else(|| panic!("not a line of a capture: {line}"))).collect()
-}
-
-fn chunk(line: &str) -> Option<(Sender, Bytes)> {
-    let (sender, hex) = line.split_once(' ')?;
-    let sender = match sender {
-        "C" => Sender::Client,
-        "S" => Sender::Server,
-        _ => return None,
-    };
-    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-    let bytes: Option<Vec<u8>> = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
-    Some((sender, bytes?.into()))
-}
-
-pub fn format(comments: &[String], chunks: &Chunks) -> String {
-    let mut text: String = comments.iter().map(|comment| format!("# {comment}\n")).collect();
-    for (sender, bytes) in chunks {
-        text.push_str(if *sender == Sender::Client { "C " } else { "S " });
-        for byte in bytes {
-            write!(text, "{byte:02x}").expect("a String takes everything");
-        }
-        text.push('\n');
-    }
-    text
 }
 
 /// The comment that says what the server counted of the connection.

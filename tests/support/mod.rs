@@ -17,6 +17,7 @@
     clippy::unwrap_used
 )]
 
+pub mod balance;
 pub mod capture;
 pub mod client;
 pub mod database;

@@ -215,6 +215,12 @@ fn nothing_but_the_beginning_of_a_signature_is_held() {
             };
             assert_eq!(verdict, expected, "{}", bytes.escape_ascii());
             assert_eq!(host.connection.handle_inert(&mut host.events.clone()), behind.is_empty());
+            // The same in two chunks, however short both are: what is no signature any more is not held for more.
+            let mut host = Host::new(FrontRules { server_first: false, ..receiving(OPTIONAL) });
+            assert_eq!(host.client(beginning), Verdict::Hold);
+            if !behind.is_empty() {
+                assert_eq!(host.client(behind), expected, "{} cut", bytes.escape_ascii());
+            }
         }
     }
 }

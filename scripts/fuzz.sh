@@ -1,0 +1,50 @@
+#!/bin/sh
+# Fuzzes each target of tests/fuzz with libFuzzer, for so many seconds: fuzz.sh [SECONDS [TARGET...]]
+#
+# What libFuzzer found before is kept in target/fuzz/corpus/TARGET and begun with, besides the seeds, which each target
+# writes there itself. Fails where a target crashes, hangs or leaves its memory, and says how to repeat that.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+seconds=${1:-60}
+case $seconds in '' | *[!0-9]* | 0) fail "seconds is a number above 0, not '$seconds'" ;; esac
+[ $# = 0 ] || shift
+[ $# != 0 ] || set -- connection proxy_protocol config
+
+need_rust
+# libFuzzer is compiled from its source, C++.
+command -v "${CXX:-c++}" >/dev/null || apt_install g++
+
+root=$(pwd -P)
+host=$("${RUSTC:-rustc}" -vV | sed -n 's/^host: //p')
+# What cargo-fuzz passes for `--sanitizer none`: LLVM's coverage needs no nightly Rust. With --target, build scripts and
+# procedural macros are compiled without it.
+CARGO_ENCODED_RUSTFLAGS=$(printf '%s\037' -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Ccodegen-units=1)--cfg=fuzzing
+export CARGO_ENCODED_RUSTFLAGS
+cargo build --release --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz --target "$host"
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for target in "$@"; do
+    program=target/fuzz/$host/release/$target
+    corpus=target/fuzz/corpus/$target
+    found=target/fuzz/crashes/$target
+    mkdir -p "$corpus" "$found"
+    say "$target, for $seconds seconds"
+    # 16 KiB: more is the same again, only slower.
+    if FUZZ_SEEDS=$root/$corpus "$program" -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 \
+        -print_final_stats=1 -artifact_prefix="$found/" "$corpus" >"$log" 2>&1; then
+        # Its dictionary is for who writes one.
+        grep -E '^(Done|stat::)|DONE' "$log"
+    else
+        cat "$log"
+        input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+        fail "$target failed${input:+ on $input; to repeat it: $program $input}"
+    fi
+done

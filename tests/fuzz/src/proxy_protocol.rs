@@ -1,0 +1,92 @@
+//! Any bytes as a PROXY header: what another author's parser says, and the same answer however they are cut.
+
+#![no_main]
+
+#[path = "../../proxy_protocol/beside.rs"]
+mod beside;
+mod seeds;
+
+use std::net::SocketAddr;
+
+use beside::{Said, compare, of_one_family, ours};
+use firstword::proxy_protocol::{Endpoints, Format, MAX_V1_LEN, MAX_V2_LEN, Probe, encode, probe};
+use libfuzzer_sys::fuzz_target;
+use ppp::v2;
+
+/// What is known of the first bytes stays true of all.
+fn stays_true(bytes: &[u8]) {
+    let whole = probe(bytes, MAX_V2_LEN);
+    let mut needed = 0;
+    for cut in 0..bytes.len() {
+        let known = probe(&bytes[..cut], MAX_V2_LEN);
+        let Probe::Incomplete { format, needs } = known else {
+            assert_eq!(known, whole, "cut at {cut}");
+            return;
+        };
+        assert!(cut < needs && needed <= needs, "cut at {cut}: needs {needs}, and before {needed}");
+        needed = needs;
+        let of_another = match whole {
+            Probe::NoHeader => format,
+            Probe::Complete { header, len } => {
+                assert!(needs <= len);
+                format.filter(|format| *format != header.format)
+            }
+            Probe::Malformed(error) => format.filter(|format| *format != error.format),
+            Probe::Incomplete { format: later, .. } => format.filter(|_| later != format),
+        };
+        assert_eq!(of_another, None, "cut at {cut}");
+    }
+}
+
+/// A limit refuses longer headers and changes nothing else.
+fn is_limited(bytes: &[u8]) {
+    let whole = probe(bytes, MAX_V2_LEN);
+    for max in [MAX_V1_LEN, 536] {
+        match (whole, probe(bytes, max)) {
+            (Probe::Complete { len, .. }, Probe::Malformed(_)) => assert!(len > max),
+            (Probe::Incomplete { needs, .. }, Probe::Malformed(_)) => assert!(needs > max),
+            // The length stands in front of what else is wrong.
+            (Probe::Malformed(_), Probe::Malformed(_)) => {}
+            (_, limited) => assert_eq!(limited, whole),
+        }
+    }
+}
+
+/// What a header says is written as it was read.
+fn is_written_alike(bytes: &[u8]) {
+    let Probe::Complete { header, .. } = probe(bytes, MAX_V2_LEN) else { return };
+    assert!(header.tlvs().all(|tlv| tlv.is_ok()), "vectors of an accepted header are whole");
+    let Some(endpoints) = header.endpoints() else { return };
+    for format in [Format::V1, Format::V2] {
+        let written = encode(format, Some(endpoints));
+        let endpoints = Some(of_one_family(endpoints));
+        assert_eq!(ours(&written), Said::Header { len: written.len(), endpoints });
+    }
+}
+
+fn examples() -> Vec<Vec<u8>> {
+    let between = |source: &str, destination: &str| {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        Endpoints { source: address(source), destination: address(destination) }
+    };
+    let v4 = between("192.0.2.1:56324", "198.51.100.7:3306");
+    let v6 = between("[2001:db8::1]:56324", "[2001:db8::7]:3306");
+    let written = [Some(v4), Some(v6), None]
+        .into_iter()
+        .flat_map(|endpoints| [Format::V1, Format::V2].map(|format| encode(format, endpoints)));
+    let with_vectors = [0x11, 0x12].into_iter().map(|family| {
+        let addresses: v2::Addresses = (v4.source, v4.destination).into();
+        let builder = v2::Builder::new(0x21, family).write_payload(addresses);
+        let builder = builder.and_then(|builder| builder.write_tlv(2_u8, b"db.example".as_slice()));
+        let builder = builder.and_then(|builder| builder.write_tlv(4_u8, [0_u8; 7].as_slice()));
+        builder.and_then(v2::Builder::build).expect("a header")
+    });
+    written.chain(with_vectors).collect()
+}
+
+fuzz_target!(init: seeds::write(examples()), |bytes: &[u8]| {
+    compare(bytes);
+    stays_true(bytes);
+    is_limited(bytes);
+    is_written_alike(bytes);
+});

@@ -1,0 +1,53 @@
+//! What must be true of all that a connection told in its life, whatever passed on it.
+
+use firstword::event::{Event, Sender};
+
+/// Some things are told once, and what counts up a gauge also counts it down.
+pub fn balanced(told: &[Event]) {
+    let count = |is: fn(&Event) -> bool| told.iter().filter(|event| is(event)).count();
+    let sum = |of: fn(&Event) -> i64| told.iter().map(of).sum::<i64>();
+    assert_eq!(count(|event| matches!(event, Event::Recognised { .. })), 1);
+    assert_eq!(count(|event| matches!(event, Event::Closed { .. })), 1);
+    assert!(count(|event| matches!(event, Event::Opaque(_))) <= 1);
+    assert!(count(|event| matches!(event, Event::Handshake { .. })) <= 1);
+    let in_flight = sum(|event| match event {
+        Event::CommandStarted(_) => 1,
+        Event::CommandEnded { .. } => -1,
+        _ => 0,
+    });
+    let stalled = sum(|event| if let Event::Stalled { change } = event { *change } else { 0 });
+    let statements = sum(|event| if let Event::PreparedStatements { change } = event { *change } else { 0 });
+    let transactions = sum(|event| match event {
+        Event::Transaction { open } => i64::from(*open) * 2 - 1,
+        _ => 0,
+    });
+    assert_eq!((in_flight, stalled, statements, transactions), (0, 0, 0, 0), "{told:?}");
+    // The gauge of connections has a series for each protocol.
+    let waiting = told.iter().filter_map(|event| match event {
+        Event::Waiting(protocol) => Some(*protocol),
+        _ => None,
+    });
+    let left = told.iter().filter_map(|event| match event {
+        Event::Recognised { waited_as, .. } => *waited_as,
+        _ => None,
+    });
+    assert!(waiting.eq(left), "{told:?}");
+    let recognised = told.iter().find_map(|event| match event {
+        Event::Recognised { protocol, .. } => Some(*protocol),
+        _ => None,
+    });
+    let closed = told.iter().find_map(|event| match event {
+        Event::Closed { protocol, .. } => Some(*protocol),
+        _ => None,
+    });
+    assert_eq!(recognised, closed);
+}
+
+/// So many bytes of `sender` passed, by what was told.
+pub fn bytes_told(told: &[Event], sender: Sender) -> u64 {
+    let counts = told.iter().map(|event| match event {
+        Event::Bytes { sender: from, count } if *from == sender => *count,
+        _ => 0,
+    });
+    counts.sum()
+}
