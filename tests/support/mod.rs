@@ -7,6 +7,7 @@
 #![allow(
     dead_code,
     missing_docs,
+    unused_imports,
     unreachable_pub,
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
