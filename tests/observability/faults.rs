@@ -157,12 +157,12 @@ fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
     server.sql("SET GLOBAL max_connections = 100");
     assert!(held.into_iter().any(|outcome| outcome.err() == Some(1040)));
 
-    // It speaks HTTP to a server that never answers, and nothing to another connection; a third is answered with what
-    // no MySQL server says.
-    let mut http = Peer::connect(address("silent"));
-    http.send(b"GET / HTTP/1.1\r\n\r\n");
+    // Two speak HTTP to a server that never answers, so that most of its connections are not seen into, and one says nothing; a
+    // fourth is answered with what no MySQL server says.
+    let mut http = [(); 2].map(|()| Peer::connect(address("silent")));
+    http.iter_mut().for_each(|client| client.send(b"GET / HTTP/1.1\r\n\r\n"));
     let mute = Peer::connect(address("silent"));
-    let mut servers = [silent.accept(), silent.accept()];
+    let mut servers = [silent.accept(), silent.accept(), silent.accept()];
     let mut odd = Peer::connect(address("slow"));
     odd.send(b"\x05\0\0\x07garbage");
     thread::sleep(Duration::from_millis(800));
