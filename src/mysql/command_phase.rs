@@ -271,8 +271,9 @@ impl CommandPhase {
         // A command in front can still change the SQL mode.
         let escapes = self.escapes.filter(|_| self.queue.is_empty());
         self.multi_statements |= command == Command::SET_OPTION;
-        let names_none = self.names_none(command, verb, packet);
-        let files = to.notes.wanted.files.then(|| self.files(command, verb, whole, escapes)).flatten();
+        let names_none = self.names_none(command, verb, whole);
+        let judged = to.notes.wanted.files && !names_none;
+        let files = judged.then(|| self.files(command, whole, escapes)).flatten();
         let context = Context { capabilities: self.capabilities, escapes, statements: &mut self.statements };
         let kept = Kept::of(command, verb, packet, context, to.notes);
         self.queue.push_back(Queued { command, verb, sequence_id: 1, started, kept, files, names_none });

@@ -199,9 +199,10 @@ impl Tracked {
         }
         for event in events {
             // A blocked file has a line of its own.
-            let blocked = Event::Hazard(HazardKind::LocalInfileUnsolicited);
-            let is_told = *event == blocked && events.contains(&Event::LocalInfileBlocked);
-            if let Some(kind) = HazardKind::of(event).filter(|_| !is_told) {
+            let has_own = |kind: &HazardKind| {
+                *kind == HazardKind::LocalInfileUnsolicited && events.contains(&Event::LocalInfileBlocked)
+            };
+            if let Some(kind) = HazardKind::of(event).filter(|kind| !has_own(kind)) {
                 if let Ok(mut told) = shared.told_hazards.try_borrow_mut() {
                     told.seen(kind, event, scope, &self.place, &shared.journal);
                 }

@@ -16,11 +16,11 @@ use super::{CommandPhase, statement_id};
 use crate::event::{Event, HazardKind};
 
 impl CommandPhase {
-    /// The files that a command lets the server ask for; none: no files. `escapes`: see [`Files::of`].
+    /// The files that a command lets the server ask for, of which [`CommandPhase::names_none`] does not know better; none: no
+    /// files. `escapes`: see [`Files::of`].
     pub(super) fn files(
         &mut self,
         command: Command,
-        verb: Option<Verb>,
         packet: &Packet,
         escapes: Option<bool>,
     ) -> Option<Rc<Files>> {
@@ -32,7 +32,6 @@ impl CommandPhase {
             Command::QUERY => match statement(packet.prefix, self.capabilities) {
                 // Nothing, or attributes that cannot be read.
                 [] if self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES) => Files::UNKNOWN,
-                _ if self.names_none(command, verb, packet) => return None,
                 text => of(text),
             },
             Command::STMT_PREPARE => of(packet.prefix.get(1..).unwrap_or_default()),
