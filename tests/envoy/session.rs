@@ -286,7 +286,9 @@ fn the_greeting_waits_for_nobody() {
                 let begin = Instant::now();
                 let mut pair = Pair::open(address, &server);
                 pair.play(greeting);
-                begin.elapsed()
+                let time = begin.elapsed();
+                pair.close();
+                time
             })
             .collect();
         times.sort();
@@ -296,7 +298,7 @@ fn the_greeting_waits_for_nobody() {
         "greeting after: {:?} by tcp_proxy alone, {:?} with the filter (medians)",
         medians[0], medians[1]
     );
-    // Both the connections and the filter's counts are complete.
+    // The filter's counts are complete.
     let left = [("phase", "handshake"), ("by", "client")];
     envoy.wait_metric("firstword_connections_closed_total", &left, 101.0);
     // It takes them for what health checks do.
