@@ -110,7 +110,7 @@ pub enum Probe<'a> {
     Incomplete {
         /// The format, once the signature is complete.
         format: Option<Format>,
-        /// How many bytes the header takes at least.
+        /// The fewest bytes, these included, that can say anything else.
         needs: usize,
     },
     /// A header, in the first `len` bytes.

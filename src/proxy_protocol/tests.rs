@@ -68,13 +68,10 @@ fn what_is_no_header() {
 
 #[test]
 fn bytes_are_the_beginning_of_a_signature_up_to_5_and_11_of_them() {
-    for (signature, format, needs, hold) in
-        [(b"PROXY ".as_slice(), Format::V1, 15, 5), (SIGNATURE, Format::V2, 16, 11)]
-    {
+    for (signature, format, hold) in [(b"PROXY ".as_slice(), Format::V1, 5), (SIGNATURE, Format::V2, 11)] {
         for len in 0..=signature.len() {
-            let expected = (len > hold).then_some(format);
-            let needs = if len == 0 { 15 } else { needs };
-            assert_eq!(probe(&signature[..len], LONG), Probe::Incomplete { format: expected, needs });
+            let format = (len > hold).then_some(format);
+            assert_eq!(probe(&signature[..len], LONG), Probe::Incomplete { format, needs: len + 1 });
         }
     }
 }
@@ -110,7 +107,7 @@ fn the_lines_of_the_specification() {
             let Probe::Incomplete { needs, .. } = probe(&line.as_bytes()[..cut], LONG) else {
                 panic!("{line:?} cut at {cut}");
             };
-            assert!(needs > cut && needs <= line.len(), "{line:?} cut at {cut} needs {needs}");
+            assert_eq!(needs, cut + 1, "{line:?} cut at {cut}");
         }
     }
 }
@@ -216,7 +213,7 @@ fn every_cut_of_a_binary_header_is_its_beginning() {
     let header = with_tlvs(&[tlv(2, b"db.example"), tlv(4, &[0; 5])].concat());
     for cut in 1..header.len() {
         let format = (cut >= 12).then_some(Format::V2);
-        let needs = if cut < 16 { 16 } else { header.len() };
+        let needs = if cut < 16 { cut + 1 } else { header.len() };
         assert_eq!(probe(&header[..cut], LONG), Probe::Incomplete { format, needs }, "cut at {cut}");
     }
     let bytes = [&header, b"behind".as_slice()].concat();

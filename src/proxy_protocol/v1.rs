@@ -7,8 +7,6 @@ use super::{Addresses, Defect, Endpoints, Family, Format, Found, Header, HeaderE
 
 /// The worst case, with CRLF.
 pub(super) const MAX_LEN: usize = 107;
-/// `PROXY UNKNOWN` and CRLF.
-pub(super) const MIN_LEN: usize = 15;
 /// The word alone says that it is version 1 (section 2.2, on telling the versions apart). A server that finds no space
 /// behind it may still read on.
 pub(super) const SIGNATURE: &[u8] = b"PROXY";
@@ -24,9 +22,11 @@ enum Stop {
 }
 
 pub(super) fn probe(bytes: &[u8]) -> Probe<'_> {
+    // Each byte can break the line.
+    let next = bytes.len().saturating_add(1);
     if !bytes.starts_with(SIGNATURE) {
         return if SIGNATURE.starts_with(bytes) {
-            Probe::Incomplete { format: None, needs: MIN_LEN }
+            Probe::Incomplete { format: None, needs: next }
         } else {
             Probe::NoHeader
         };
@@ -42,10 +42,9 @@ pub(super) fn probe(bytes: &[u8]) -> Probe<'_> {
             at: MAX_LEN,
             found: Found::Field(MAX_LEN),
         }),
-        Err(Stop::Incomplete) => Probe::Incomplete {
-            format: (bytes.len() > SIGNATURE.len()).then_some(Format::V1),
-            needs: bytes.len().saturating_add(1).max(MIN_LEN),
-        },
+        Err(Stop::Incomplete) => {
+            Probe::Incomplete { format: (bytes.len() > SIGNATURE.len()).then_some(Format::V1), needs: next }
+        }
     }
 }
 

@@ -26,16 +26,17 @@ const DGRAM: u8 = 2;
 const UNIX_PATH_LEN: usize = 108;
 
 pub(super) fn probe(bytes: &[u8], max_len: usize) -> Probe<'_> {
+    let next = bytes.len().saturating_add(1);
     let Some(behind) = bytes.strip_prefix(SIGNATURE) else {
         return if SIGNATURE.starts_with(bytes) {
-            Probe::Incomplete { format: None, needs: FIXED_LEN }
+            Probe::Incomplete { format: None, needs: next }
         } else {
             Probe::NoHeader
         };
     };
     match fixed_part(behind, max_len) {
         Err(error) => Probe::Malformed(error),
-        Ok(None) => Probe::Incomplete { format: Some(Format::V2), needs: FIXED_LEN },
+        Ok(None) => Probe::Incomplete { format: Some(Format::V2), needs: next },
         Ok(Some(fixed)) => {
             let len = FIXED_LEN.saturating_add(fixed.length.into());
             match bytes.get(..len).map(|header| read(&fixed, header)) {

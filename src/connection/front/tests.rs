@@ -225,6 +225,43 @@ fn nothing_but_the_beginning_of_a_signature_is_held() {
     }
 }
 
+/// With its last byte, however short it is.
+#[test]
+fn what_breaks_a_header_is_refused_however_it_is_cut() {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let of_binary = |behind: &[u8]| [SIGNATURE, behind].concat();
+    for bytes in [
+        b"PROXY\r".to_vec(),
+        b"PROXY x".to_vec(),
+        b"PROXY TCP4\r".to_vec(),
+        b"PROXY TCP6 g".to_vec(),
+        b"PROXY UNKNOWN\n".to_vec(),
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 x".to_vec(),
+        of_binary(b"\x11"),
+        of_binary(b"\x22"),
+        of_binary(b"\x21\x41"),
+        of_binary(b"\x21\x13"),
+        of_binary(b"\x21\x11\0\x0b"),
+        of_binary(b"\x21\x11\xff\xff"),
+    ] {
+        let mut whole = Host::new(receiving(OPTIONAL));
+        assert_eq!(whole.client(&bytes), Verdict::Close, "{}", bytes.escape_ascii());
+        for cut in 1..bytes.len() {
+            let mut host = Host::new(receiving(OPTIONAL));
+            let (first, rest) = bytes.split_at(cut);
+            let text = format!("{} cut at {cut}", bytes.escape_ascii());
+            assert_eq!(host.client(first), Verdict::Hold, "{text}");
+            assert_eq!(host.client(rest), Verdict::Close, "{text}");
+            assert_eq!(host.counted(), whole.counted(), "{text}");
+        }
+        let mut host = Host::new(receiving(OPTIONAL));
+        let verdicts: Vec<_> = bytes.chunks(1).map(|byte| host.client(byte)).collect();
+        let held = verdicts.iter().take_while(|verdict| **verdict == Verdict::Hold).count();
+        assert_eq!((held, host.counted()), (bytes.len() - 1, whole.counted()), "{}", bytes.escape_ascii());
+        assert_eq!(host.why(), whole.why(), "{}", bytes.escape_ascii());
+    }
+}
+
 #[test]
 fn what_is_held_is_not_read_again_before_it_can_say_more() {
     struct Unread(usize);
