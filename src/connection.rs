@@ -403,4 +403,6 @@ impl Connection {
 }
 
 #[cfg(test)]
+mod logged_in;
+#[cfg(test)]
 mod tests;

@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::logged_in::{packet, unchanged};
 use super::*;
 use crate::clock::Clock;
-use crate::config::ClearCapabilities;
 use crate::event::{ClientFirst, HandshakeResult, ServerFirst};
 use crate::mysql::notes::Notes;
 
@@ -41,19 +41,8 @@ impl Watched {
     }
 
     fn expecting(inspection: Inspection, expected: Protocol) -> Self {
-        let (greeting_timeout, opened) = (Duration::from_secs(5), Timestamp::from_nanos(1));
-        let (stall, front, hold_split_eof) = (Duration::from_secs(10), None, HoldSplitEof::Off);
-        let connection = Connection::new(Setup {
-            inspection,
-            expected,
-            greeting_timeout,
-            stall,
-            opened,
-            front,
-            hold_split_eof,
-            clear_capabilities: ClearCapabilities::default(),
-            block_local_infile: false,
-        });
+        let (opened, stall) = (Timestamp::from_nanos(1), Duration::from_secs(10));
+        let connection = Connection::new(Setup { inspection, expected, opened, stall, ..unchanged() });
         Self { connection, events: Vec::new(), notes: Notes::default() }
     }
 
@@ -127,13 +116,6 @@ fn response(len: usize) -> Vec<u8> {
     let mut payload = vec![0; len];
     payload[..4].copy_from_slice(&0x0001_0a01_u32.to_le_bytes());
     packet(1, &payload)
-}
-
-fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
-    let mut wire = (payload.len() as u32).to_le_bytes().to_vec();
-    wire[3] = sequence_id;
-    wire.extend_from_slice(payload);
-    wire
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod record;
 mod relay;
 mod wire;
 
+#[cfg(feature = "servers")]
 use std::path::Path;
 use std::time::Duration;
 
@@ -78,6 +79,7 @@ fn report(capture: &[u8], arguments: &[&str]) -> Value {
 }
 
 /// The report on a capture file, which is a good one.
+#[cfg(feature = "servers")]
 fn report_on(file: &Path, arguments: &[&str]) -> Value {
     let said = run(&[&["-o", "json", file.to_str().unwrap()], arguments].concat(), b"");
     assert_eq!(said.problem, "");

@@ -1,14 +1,9 @@
 //! How clients prove who they are, and what of it the filter sees.
 
-use std::net::SocketAddr;
-use std::process::{Command, Stdio};
-
 use crate::counts::{QUIET, address, between, by, sum};
 use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::{PASSWORD, USER};
+use crate::support::database::PASSWORD;
 use crate::support::mariadb::MariaDb;
-#[cfg(feature = "mysqld")]
-use crate::support::mysqld::{MySql, NO_TLS, SHA256_USER};
 
 /// `mysql_old_password` is the answer to a lone 0xfe.
 #[test]
@@ -39,51 +34,4 @@ fn mariadb_asks_for_its_plugins() {
     assert_eq!(sum(&metrics, "handshake_errors_total", &native), 1);
     assert_eq!(by(&metrics, "auth_switches_total", "plugin")["client_ed25519"], 2);
     assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
-}
-
-#[cfg(feature = "mysqld")]
-#[test]
-fn mysql_caches_what_it_was_told_in_clear() {
-    let database = MySql::start(&[NO_TLS]);
-    let envoy = between(&database);
-    for _ in 0..3 {
-        Client::login(address(&envoy), &Login::new(CLASSIC)).quit();
-    }
-    Client::login(address(&envoy), &Login::new(CLASSIC).user(SHA256_USER, PASSWORD)).quit();
-    let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user(USER, "x")).err();
-    assert_eq!(refused, Some(1045));
-    let metrics = envoy.stable(QUIET);
-    // The first login needs the password itself, encrypted with a key that anybody between could have sent.
-    assert!(sum(&metrics, "plaintext_full_auth_total", &[]) >= 1);
-    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), 4);
-    assert_eq!(by(&metrics, "auth_switches_total", "plugin").get("sha256_password"), Some(&1));
-    assert_eq!(sum(&metrics, "handshake_errors_total", &[("errno", "1045")]), 1);
-    assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
-}
-
-/// Shakes hands for TLS as MySQL does it, and ends.
-#[cfg(feature = "mysqld")]
-fn tls(address: SocketAddr) {
-    let output = Command::new("openssl")
-        .args(["s_client", "-starttls", "mysql", "-connect", &address.to_string()])
-        .stdin(Stdio::null())
-        .output()
-        .expect("openssl in PATH; run: apt-get install openssl");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("BEGIN CERTIFICATE"), "{text}");
-}
-
-#[cfg(feature = "mysqld")]
-#[test]
-fn what_goes_on_in_tls_is_counted_as_unseen() {
-    let database = MySql::start(&[]);
-    let envoy = between(&database);
-    tls(address(&envoy));
-    let metrics = envoy.stable(QUIET);
-    assert_eq!(sum(&metrics, "opaque_total", &[("reason", "tls")]), 1);
-    assert_eq!(sum(&metrics, "opaque_total", &[]), 1);
-    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "tls")]), 1);
-    assert_eq!(sum(&metrics, "handshakes_total", &[]), 1);
-    assert_eq!(sum(&metrics, "commands_total", &[]), 0);
-    assert!(sum(&metrics, "bytes_total", &[("sender", "server")]) > 1000);
 }

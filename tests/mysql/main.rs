@@ -20,6 +20,8 @@ mod counts;
 mod endings;
 mod hazards;
 mod load;
+#[cfg(feature = "mysqld")]
+mod mysql_authentication;
 mod replication;
 mod transparency;
 mod users;

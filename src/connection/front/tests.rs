@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::{ClearCapabilities, HoldSplitEof};
-use crate::connection::{Connection, Inspection, Setup};
-use crate::event::{ClosedBy, Protocol, Sender};
+use crate::connection::logged_in::unchanged;
+use crate::connection::{Connection, Setup};
+use crate::event::{ClosedBy, Sender};
 use crate::mysql::notes::Notes;
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
@@ -58,17 +58,8 @@ struct Host {
 
 impl Host {
     fn new(rules: FrontRules) -> Self {
-        let connection = Connection::new(Setup {
-            inspection: Inspection::Full,
-            expected: Protocol::Mysql,
-            greeting_timeout: Duration::from_secs(5),
-            stall: Duration::from_secs(10),
-            opened: Timestamp::from_nanos(1),
-            front: Some(rules),
-            hold_split_eof: HoldSplitEof::Off,
-            clear_capabilities: ClearCapabilities::default(),
-            block_local_infile: false,
-        });
+        let opened = Timestamp::from_nanos(1);
+        let connection = Connection::new(Setup { opened, front: Some(rules), ..unchanged() });
         let (held, server, events) = (Vec::new(), Vec::new(), Vec::new());
         Self { connection, now: Cell::new(1), held, server, closed: false, events }
     }

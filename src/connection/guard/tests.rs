@@ -1,16 +1,10 @@
 use super::*;
+use crate::connection::logged_in::packet;
 
 const V1: &[u8] = b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n";
 /// What MariaDB reads as a header and the specification does not.
 const SLOPPY: &[u8] = b"PROXYTCP4 1.2.3.4 5.6.7.8 1 2\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
-
-fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_le_bytes()[..3].to_vec();
-    bytes.push(sequence_id);
-    bytes.extend(payload);
-    bytes
-}
 
 fn greeting(tls: bool) -> Vec<u8> {
     let capabilities: u32 = if tls { 0x00ff_ffff } else { 0x00ff_f7ff };

@@ -1,26 +1,14 @@
-use std::time::Duration;
-
-use bytes::Bytes;
-
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{ClearCapabilities, HoldSplitEof};
-use crate::connection::{Connection, Inspection, Setup, Verdict};
-use crate::event::{ClosedBy, Event, HazardKind, Protocol, Sender};
-use crate::mysql::notes::Notes;
-use crate::mysql::session::Observer;
+use crate::config::HoldSplitEof;
+use crate::connection::logged_in::{LoggedIn, login, packet, unchanged};
+use crate::connection::{Setup, Verdict};
+use crate::event::{ClosedBy, Event, HazardKind, Sender};
 
 /// PROTOCOL_41, SECURE_CONNECTION, PLUGIN_AUTH, LOCAL_FILES and others.
 const CLASSIC: u32 = 0x0008_a281;
 const MULTI_STATEMENTS: u32 = 1 << 16;
 const SETTING: &[u8] = b"\x1b\0\0";
-
-fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
-    let mut wire = (payload.len() as u32).to_le_bytes().to_vec();
-    wire[3] = sequence_id;
-    wire.extend_from_slice(payload);
-    wire
-}
 
 fn ok(sequence_id: u8, status: u8) -> Vec<u8> {
     packet(sequence_id, &[0, 0, 0, status, 0, 0, 0])
@@ -50,90 +38,32 @@ fn refused(sequence_id: u8) -> Vec<u8> {
     refusal(sequence_id, Capabilities::PROTOCOL_41)
 }
 
-/// A connection on which the client has logged in.
-struct Watched {
-    connection: Connection,
-    events: Vec<Event>,
-    notes: Notes,
+fn logged_in(blocks: bool, capabilities: u32) -> LoggedIn {
+    let (hold_split_eof, block_local_infile) = (HoldSplitEof::Always, blocks);
+    let setup = Setup { hold_split_eof, block_local_infile, ..unchanged() };
+    LoggedIn::new(setup, login("8.0.36", capabilities, &[]))
 }
 
-impl Watched {
-    fn new(blocks: bool, capabilities: u32) -> Self {
-        let mut watched = Self {
-            connection: Connection::new(Setup {
-                inspection: Inspection::Full,
-                expected: Protocol::Mysql,
-                greeting_timeout: Duration::from_secs(5),
-                stall: Duration::MAX,
-                opened: Timestamp::default(),
-                front: None,
-                hold_split_eof: HoldSplitEof::Always,
-                clear_capabilities: ClearCapabilities::default(),
-                block_local_infile: blocks,
-            }),
-            events: Vec::new(),
-            notes: Notes::default(),
-        };
-        watched.notes.wanted.files = blocks;
-        let [a, b, c, d] = capabilities.to_le_bytes();
-        let mut greeting = b"\x0a8.0.36\0\x07\0\0\0\x31\x32\x33\x34\x35\x36\x37\x38\0".to_vec();
-        greeting.extend([a, b, 33, 2, 0, c, d, 21, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        greeting.extend(b"123456789012\0mysql_native_password\0");
-        let mut response = capabilities.to_le_bytes().to_vec();
-        response.extend([0; 28]);
-        response.extend(b"app\0\0mysql_native_password\0");
-        watched.server_passes(&packet(0, &greeting));
-        watched.client(&packet(1, &response));
-        watched.server_passes(&ok(2, 2));
-        watched
-    }
-
-    fn take(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Vec<u8> {
-        let bytes = Bytes::copy_from_slice(bytes);
-        let mut clock = Clock::new(&Timestamp::default);
-        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut self.notes };
-        match self.connection.handle_data(sender, &bytes, end_stream, &mut to) {
-            Verdict::Pass => bytes.to_vec(),
-            Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),
-            verdict => panic!("{verdict:?}"),
-        }
-    }
-
-    fn client(&mut self, bytes: &[u8]) {
-        assert_eq!(self.take(Sender::Client, bytes, false), bytes);
-    }
-
-    fn server(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.take(Sender::Server, bytes, false)
-    }
-
-    fn server_passes(&mut self, bytes: &[u8]) {
-        assert_eq!(self.server(bytes), bytes);
-    }
-
-    /// How often: requests, blocked ones, undecidable ones.
-    fn told(&self) -> [usize; 3] {
-        let undecidable = Event::Hazard(HazardKind::LocalInfileUndecidable);
-        [Event::LocalInfile, Event::LocalInfileBlocked, undecidable]
-            .map(|told| self.events.iter().filter(|event| **event == told).count())
-    }
-
-    /// Nothing passes any more, and the next tick ends it.
-    fn assert_cut(&mut self) {
-        for (sender, bytes) in [(Sender::Client, b"root:x:0:0".as_slice()), (Sender::Server, b"\x01")] {
-            assert_eq!(self.take(sender, bytes, false), b"");
-            assert_eq!(self.take(sender, b"", true), b"");
-        }
-        let now = Timestamp::default();
-        assert!(self.connection.is_due(now));
-        assert_eq!(self.connection.handle_tick(now, &mut self.events), Verdict::Close);
-        let unsolicited = Event::Hazard(HazardKind::LocalInfileUnsolicited);
-        assert_eq!(self.events.iter().filter(|event| **event == unsolicited).count(), 1);
-    }
+/// How often: requests, blocked ones, undecidable ones.
+fn told(connection: &LoggedIn) -> [usize; 3] {
+    let undecidable = Event::Hazard(HazardKind::LocalInfileUndecidable);
+    connection.told([Event::LocalInfile, Event::LocalInfileBlocked, undecidable])
 }
 
-fn multi() -> Watched {
-    Watched::new(true, CLASSIC | MULTI_STATEMENTS)
+/// Nothing passes any more, and the next tick ends it.
+fn assert_cut(connection: &mut LoggedIn) {
+    for (sender, bytes) in [(Sender::Client, b"root:x:0:0".as_slice()), (Sender::Server, b"\x01")] {
+        assert_eq!(connection.take(sender, bytes, false), b"");
+        assert_eq!(connection.take(sender, b"", true), b"");
+    }
+    let now = Timestamp::default();
+    assert!(connection.connection.is_due(now));
+    assert_eq!(connection.connection.handle_tick(now, &mut connection.events), Verdict::Close);
+    assert_eq!(connection.told([Event::Hazard(HazardKind::LocalInfileUnsolicited)]), [1]);
+}
+
+fn multi() -> LoggedIn {
+    logged_in(true, CLASSIC | MULTI_STATEMENTS)
 }
 
 #[test]
@@ -169,14 +99,14 @@ fn a_request_that_nobody_asked_for_becomes_an_error_however_it_is_cut() {
                 _ => &before[..cut.min(request.start)],
             };
             assert_eq!(now, expected, "cut at {cut}");
-            assert_eq!(watched.told(), [1, 1, 0], "cut at {cut}");
-            watched.assert_cut();
+            assert_eq!(told(&watched), [1, 1, 0], "cut at {cut}");
+            assert_cut(&mut watched);
         }
         let mut watched = multi();
         watched.client(&query("SELECT 1; SELECT 2"));
         let passed: Vec<_> = whole.iter().flat_map(|byte| watched.server(&[*byte])).collect();
         assert_eq!(passed, after);
-        watched.assert_cut();
+        assert_cut(&mut watched);
     }
 }
 
@@ -198,7 +128,7 @@ fn a_request_that_the_statement_asks_for_passes_however_it_is_cut() {
         assert_eq!([now, then].concat(), whole, "cut at {cut}");
         watched.client(&file);
         watched.server_passes(&ok(5, 2));
-        assert_eq!(watched.told(), [1, 0, 0], "cut at {cut}");
+        assert_eq!(told(&watched), [1, 0, 0], "cut at {cut}");
         let mut clock = Clock::new(&Timestamp::default);
         watched.connection.handle_close(&mut clock, || ClosedBy::Client, &mut watched.events);
         assert!(
@@ -251,15 +181,15 @@ fn where_a_request_is_blocked() {
             assert_eq!(watched.take(sender, &bytes, false), bytes, "{what}");
         }
         assert_eq!(watched.server(&asks(sequence_id)), refused(sequence_id), "{what}");
-        assert_eq!(watched.told()[1..], [1, 0], "{what}");
-        watched.assert_cut();
+        assert_eq!(told(&watched)[1..], [1, 0], "{what}");
+        assert_cut(&mut watched);
     }
 }
 
 #[test]
 fn what_a_prepared_statement_asks_for() {
     let load = "LOAD DATA LOCAL INFILE 'f' INTO TABLE t";
-    for (statement, name, told) in [
+    for (statement, name, expected) in [
         (load, "f", [1, 0, 0]),
         (load, "g", [1, 1, 0]),
         ("CALL p()", "g", [1, 0, 1]),
@@ -270,9 +200,9 @@ fn what_a_prepared_statement_asks_for() {
             watched.client(&prepare(statement));
             watched.server_passes(&prepared(1));
             watched.client(&execute(id));
-            let blocked = told[1] == 1;
+            let blocked = expected[1] == 1;
             assert_eq!(watched.server(&request(1, name)) == refused(1), blocked, "{statement} {name}");
-            assert_eq!(watched.told(), told, "{statement} {name}");
+            assert_eq!(told(&watched), expected, "{statement} {name}");
         }
     }
     let mut closed = multi();
@@ -286,7 +216,7 @@ fn what_a_prepared_statement_asks_for() {
 fn what_cannot_be_decided_passes() {
     let long = format!("SELECT '{}'; LOAD DATA LOCAL INFILE 'f' INTO TABLE t", "x".repeat(17_000));
     let file = format!("LOAD DATA LOCAL INFILE 'f' INTO TABLE t (a) SET b = '{}'", "x".repeat(17_000));
-    for (statement, capabilities, name, told) in [
+    for (statement, capabilities, name, expected) in [
         ("CALL p()", CLASSIC, "f", [1, 0, 1]),
         ("EXECUTE s", CLASSIC, "f", [1, 0, 1]),
         ("SELECT 1; SELECT 'a", CLASSIC | MULTI_STATEMENTS, "f", [1, 0, 1]),
@@ -298,20 +228,20 @@ fn what_cannot_be_decided_passes() {
         (&file, CLASSIC, "f", [1, 0, 0]),
         (&file, CLASSIC, "g", [1, 0, 1]),
     ] {
-        let mut watched = Watched::new(true, capabilities);
+        let mut watched = logged_in(true, capabilities);
         watched.client(&query(statement));
         let whole = request(1, name);
         let passed = watched.server(&whole);
-        assert_eq!(passed == whole, told[1] == 0, "{:.40}", statement);
-        assert_eq!(watched.told(), told, "{:.40}", statement);
+        assert_eq!(passed == whole, expected[1] == 0, "{:.40}", statement);
+        assert_eq!(told(&watched), expected, "{:.40}", statement);
     }
     // COM_SET_OPTION lets the client send several statements.
-    let mut several = Watched::new(true, CLASSIC);
+    let mut several = logged_in(true, CLASSIC);
     several.client(&packet(0, SETTING));
     several.server_passes(&packet(1, b"\xfe\0\0\x02\0"));
     several.client(&query("SELECT 1; LOAD DATA LOCAL INFILE 'f' INTO TABLE t"));
     several.server_passes(&[ok(1, 10), request(2, "f")].concat());
-    assert_eq!(several.told(), [1, 0, 0]);
+    assert_eq!(told(&several), [1, 0, 0]);
 }
 
 /// A row whose first column is NULL begins like a request, and COM_STATISTICS answers with any text.
@@ -329,7 +259,7 @@ fn what_only_looks_like_a_request_passes_at_once() {
     for byte in packet(1, b"\xfb/etc/passwd") {
         watched.server_passes(&[byte]);
     }
-    assert_eq!(watched.told(), [0, 0, 0]);
+    assert_eq!(told(&watched), [0, 0, 0]);
 }
 
 /// Of another answer no more than its header waits.
@@ -379,17 +309,17 @@ fn a_name_longer_than_any_path_is_blocked_and_holds_no_more_than_that() {
             assert_eq!(passed, b"");
         }
     }
-    assert_eq!(watched.told(), [1, 1, 0]);
-    watched.assert_cut();
+    assert_eq!(told(&watched), [1, 1, 0]);
+    assert_cut(&mut watched);
 }
 
 #[test]
 fn where_no_rule_says_so_nothing_waits_and_nothing_is_judged() {
-    let mut watched = Watched::new(false, CLASSIC | MULTI_STATEMENTS);
+    let mut watched = logged_in(false, CLASSIC | MULTI_STATEMENTS);
     watched.client(&query("SELECT 1"));
     for byte in request(1, "/etc/passwd") {
         watched.server_passes(&[byte]);
     }
     watched.client(&packet(2, b"root:x:0:0"));
-    assert_eq!(watched.told(), [1, 0, 0]);
+    assert_eq!(told(&watched), [1, 0, 0]);
 }

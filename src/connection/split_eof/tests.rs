@@ -1,47 +1,15 @@
-use bytes::Bytes;
-
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{ClearCapabilities, HoldSplitEof};
-use crate::connection::{Connection, Inspection, Setup};
-use crate::event::{Protocol, Sender};
-use crate::mysql::notes::Notes;
-use crate::mysql::session::Observer;
+use crate::config::HoldSplitEof;
+use crate::connection::Setup;
+use crate::connection::logged_in::{LoggedIn, login, packet, unchanged};
+use crate::event::Sender;
 use crate::mysql::split_eof::Suspect;
 
-const CLASSIC: u32 = 0x000f_a281 | 1 << 20;
+const CONNECT_ATTRS: u32 = 1 << 20;
+const CLASSIC: u32 = 0x000f_a281 | CONNECT_ATTRS;
 const DEPRECATE_EOF: u32 = 1 << 24;
 const EOF: &[u8] = b"\xfe\0\0\x02\0";
-
-fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
-    let mut wire = (payload.len() as u32).to_le_bytes().to_vec();
-    wire[3] = sequence_id;
-    wire.extend_from_slice(payload);
-    wire
-}
-
-fn greeting(capabilities: u32) -> Vec<u8> {
-    let mut payload = b"\x0a5.7.4\0\x07\0\0\0\x312345678\0".to_vec();
-    let [a, b, c, d] = capabilities.to_le_bytes();
-    payload.extend([a, b, 33, 2, 0, c, d, 21]);
-    payload.extend([0; 10]);
-    payload.extend(b"123456789012\0mysql_native_password\0");
-    packet(0, &payload)
-}
-
-fn response(capabilities: u32, version: &str) -> Vec<u8> {
-    let mut payload = capabilities.to_le_bytes().to_vec();
-    payload.extend([0; 28]);
-    payload.extend(b"app\0\0mysql_native_password\0");
-    let mut attributes = Vec::new();
-    for text in ["_client_name", "MySQL Connector/J", "_client_version", version] {
-        attributes.push(text.len() as u8);
-        attributes.extend(text.as_bytes());
-    }
-    payload.push(attributes.len() as u8);
-    payload.extend(attributes);
-    packet(1, &payload)
-}
 
 fn definition(len: usize) -> Vec<u8> {
     [b"\x03def".as_slice(), &vec![b'c'; len]].concat()
@@ -54,79 +22,35 @@ fn answer(params: u16, columns: u16, payloads: &[&[u8]]) -> Vec<Vec<u8>> {
     all.enumerate().map(|(at, payload)| packet(at as u8 + 1, payload)).collect()
 }
 
-/// A connection on which the client has logged in, and what has left for the client in each callback since.
-struct Watched {
-    connection: Connection,
-    events: Vec<Event>,
+fn logged_in(hold_split_eof: HoldSplitEof, capabilities: u32, version: &str) -> LoggedIn {
+    let attributes = ["_client_name", "MySQL Connector/J", "_client_version", version];
+    let named = capabilities & CONNECT_ATTRS != 0;
+    let login = login("5.7.4", capabilities, if named { &attributes } else { &[] });
+    LoggedIn::new(Setup { hold_split_eof, ..unchanged() }, login)
 }
 
-impl Watched {
-    fn new(hold_split_eof: HoldSplitEof, capabilities: u32, version: &str) -> Self {
-        let mut watched = Self {
-            connection: Connection::new(Setup {
-                inspection: Inspection::Full,
-                expected: Protocol::Mysql,
-                greeting_timeout: std::time::Duration::from_secs(5),
-                stall: std::time::Duration::MAX,
-                opened: Timestamp::default(),
-                front: None,
-                hold_split_eof,
-                clear_capabilities: ClearCapabilities::default(),
-                block_local_infile: false,
-            }),
-            events: Vec::new(),
-        };
-        let greeting = greeting(capabilities);
-        assert_eq!(watched.server(&greeting), greeting);
-        watched.client(&response(capabilities, version));
-        let ok = packet(2, b"\0\0\0\x02\0\0\0");
-        assert_eq!(watched.server(&ok), ok);
-        watched
-    }
-
-    fn take(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Vec<u8> {
-        let bytes = Bytes::copy_from_slice(bytes);
-        let mut clock = Clock::new(&Timestamp::default);
-        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut Notes::default() };
-        match self.connection.handle_data(sender, &bytes, end_stream, &mut to) {
-            Verdict::Pass => bytes.to_vec(),
-            Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),
-            verdict => panic!("{verdict:?}"),
-        }
-    }
-
-    fn client(&mut self, bytes: &[u8]) {
-        assert_eq!(self.take(Sender::Client, bytes, false), bytes);
-    }
-
-    fn server(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.take(Sender::Server, bytes, false)
-    }
-
-    fn prepare(&mut self) {
-        self.client(&packet(0, b"\x16SELECT 1"));
-    }
-
-    /// How often: split, held, lost.
-    fn told(&self) -> [usize; 3] {
-        let others = [Event::PrepareEofHeld, Event::PrepareEofLost]
-            .map(|told| self.events.iter().filter(|event| **event == told).count());
-        [self.splits().len(), others[0], others[1]]
-    }
-
-    /// How many bytes of each EOF that came late came with what is in front of it.
-    fn splits(&self) -> Vec<u8> {
-        let passed = |event: &Event| match event {
-            Event::PrepareEofSplit { passed } => Some(*passed),
-            _ => None,
-        };
-        self.events.iter().filter_map(passed).collect()
-    }
+fn prepare(connection: &mut LoggedIn) {
+    connection.client(&packet(0, b"\x16SELECT 1"));
 }
 
-fn always() -> Watched {
-    let mut watched = Watched::new(HoldSplitEof::Always, CLASSIC, "9.1.0");
-    watched.prepare();
+/// How often: split, held, lost.
+fn told(connection: &LoggedIn) -> [usize; 3] {
+    let [held, lost] = connection.told([Event::PrepareEofHeld, Event::PrepareEofLost]);
+    [splits(connection).len(), held, lost]
+}
+
+/// How many bytes of each EOF that came late came with what is in front of it.
+fn splits(connection: &LoggedIn) -> Vec<u8> {
+    let passed = |event: &Event| match event {
+        Event::PrepareEofSplit { passed } => Some(*passed),
+        _ => None,
+    };
+    connection.events.iter().filter_map(passed).collect()
+}
+
+fn always() -> LoggedIn {
+    let mut watched = logged_in(HoldSplitEof::Always, CLASSIC, "9.1.0");
+    prepare(&mut watched);
     watched
 }
 
@@ -146,9 +70,9 @@ fn every_cut_of_an_answer() {
                 assert_eq!(now, whole[..cut.min(tail)], "{params} parameters, cut at {cut}");
                 let then = watched.server(&whole[cut..]);
                 assert_eq!([now, then].concat(), whole, "{params} parameters, cut at {cut}");
-                let splits = Vec::from_iter((cut + 9).checked_sub(whole.len()).map(|passed| passed as u8));
-                assert_eq!(watched.splits(), splits, "cut at {cut}");
-                assert_eq!(watched.told()[1..], [usize::from(cut > tail), 0], "cut at {cut}");
+                let late = Vec::from_iter((cut + 9).checked_sub(whole.len()).map(|passed| passed as u8));
+                assert_eq!(splits(&watched), late, "cut at {cut}");
+                assert_eq!(told(&watched)[1..], [usize::from(cut > tail), 0], "cut at {cut}");
             }
             let mut watched = always();
             let mut left = Vec::new();
@@ -159,7 +83,7 @@ fn every_cut_of_an_answer() {
                 assert!(at < tail || left.len() == tail || left.len() == whole.len());
             }
             assert_eq!(left, whole);
-            assert_eq!(watched.told(), [1, 1, 0]);
+            assert_eq!(told(&watched), [1, 1, 0]);
         }
     }
 }
@@ -173,12 +97,12 @@ fn who_is_held_for() {
         (HoldSplitEof::Off, CLASSIC, "8.0.27", release, false),
         (HoldSplitEof::AffectedClients, CLASSIC, "8.0.27", release, true),
         (HoldSplitEof::AffectedClients, CLASSIC, "8.0.32", None, false),
-        (HoldSplitEof::AffectedClients, CLASSIC & !(1 << 20), "8.0.32", Some(Suspect::Unnamed), true),
+        (HoldSplitEof::AffectedClients, CLASSIC & !CONNECT_ATTRS, "8.0.32", Some(Suspect::Unnamed), true),
         (HoldSplitEof::Always, CLASSIC, "8.0.32", None, true),
         (HoldSplitEof::Always, deprecated, "8.0.27", None, false),
     ] {
-        let mut watched = Watched::new(rule, capabilities, version);
-        watched.prepare();
+        let mut watched = logged_in(rule, capabilities, version);
+        prepare(&mut watched);
         let len = watched.server(&whole[..whole.len() - 1]).len();
         assert_eq!(len, if held { 16 } else { whole.len() - 1 }, "{rule:?} {version}");
         let hazards: Vec<_> = watched
@@ -191,7 +115,7 @@ fn who_is_held_for() {
             .collect();
         assert_eq!(hazards, Vec::from_iter(suspect), "{rule:?} {version}");
         let split = usize::from(capabilities == CLASSIC || held);
-        assert_eq!(watched.told(), [split, usize::from(held), 0], "{rule:?} {version}");
+        assert_eq!(told(&watched), [split, usize::from(held), 0], "{rule:?} {version}");
     }
 }
 
@@ -206,14 +130,14 @@ fn without_columns_there_is_nothing_to_hold() {
     for byte in [packet(1, b"\x01"), packet(2, &definition(5)), packet(3, EOF), packet(4, EOF)].concat() {
         assert_eq!(watched.server(&[byte]), [byte]);
     }
-    assert_eq!(watched.told(), [0, 0, 0]);
+    assert_eq!(told(&watched), [0, 0, 0]);
 }
 
 #[test]
 fn answers_behind_each_other() {
     let mut watched = always();
-    watched.prepare();
-    watched.prepare();
+    prepare(&mut watched);
+    prepare(&mut watched);
     let whole = answer(0, 1, &[&definition(9), EOF]).concat();
     let cut = whole.len() - 3;
     let first = watched.server(&whole[..cut]);
@@ -222,14 +146,14 @@ fn answers_behind_each_other() {
     assert_eq!(first, whole[..16]);
     assert_eq!(second, [&whole[16..], &whole[..16]].concat());
     assert_eq!(third, [&whole[16..], &whole].concat());
-    assert_eq!(watched.told(), [2, 2, 0]);
+    assert_eq!(told(&watched), [2, 2, 0]);
 }
 
 #[test]
 fn anything_unexpected_lets_go() {
     let packets = answer(0, 1, &[&definition(9), EOF]);
     let (head, rest) = (&packets[0], [&packets[1], &packets[2][..3]].concat());
-    let held = |watched: &mut Watched, bytes: &[u8]| {
+    let held = |watched: &mut LoggedIn, bytes: &[u8]| {
         let before = watched.server(&[head, bytes].concat());
         assert_eq!(&before, head);
     };
@@ -266,7 +190,7 @@ fn what_a_reset_takes_away_is_counted() {
         let mut watched = always();
         watched.server(&whole[..whole.len() - 2]);
         watched.connection.handle_close(&mut Clock::new(&Timestamp::default), || by, &mut watched.events);
-        assert_eq!(watched.told(), [1, 1, lost], "{by:?}");
+        assert_eq!(told(&watched), [1, 1, lost], "{by:?}");
     }
     let mut watched = always();
     watched.connection.handle_close(
@@ -274,7 +198,7 @@ fn what_a_reset_takes_away_is_counted() {
         || ClosedBy::Server,
         &mut watched.events,
     );
-    assert_eq!(watched.told(), [0, 0, 0]);
+    assert_eq!(told(&watched), [0, 0, 0]);
 }
 
 #[test]
