@@ -25,11 +25,11 @@ apt_quiet() {
         -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold "$@" >/dev/null
 }
 
-# Cargo, not older than Cargo.toml says, and the C linker that rustc calls for everything native.
+# Cargo, not older than $1 or else than Cargo.toml says, and the C linker that rustc calls for everything native.
 need_rust() {
     command -v cargo >/dev/null && command -v "${RUSTC:-rustc}" >/dev/null ||
         fail "Rust is missing; run: curl -sSf https://sh.rustup.rs | sh   (https://rustup.rs)"
-    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    wanted=${1:-$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)}
     found=$("${RUSTC:-rustc}" --version) || fail "Rust is installed but does not run; run: rustup default stable"
     found=$(echo "$found" | cut -d' ' -f2)
     oldest=$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)
