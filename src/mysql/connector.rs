@@ -46,32 +46,39 @@ labels! {
     }
 }
 
-/// Release series that exist: majors, each with its last minor.
+/// Release series that have series of their own: majors, each with its last minor. Those of late 2026 and, of majors that
+/// go on, the next years' too; what is made up still finds an end.
 type Known = &'static [(u8, u8)];
 
 /// Names in lower case, and the release series of each.
 const NAMES: &[(&[u8], Connector, Known)] = &[
     (b"libmysql", Connector::Libmysql, MYSQL),
-    (b"libmariadb", Connector::Libmariadb, &[(3, 4)]),
+    (b"libmariadb", Connector::Libmariadb, &[(3, 9)]),
     (b"mysql connector/j", Connector::MysqlJ, MYSQL),
     (b"mysql connector java", Connector::MysqlJ, MYSQL),
-    (b"mysql-connector-net", Connector::MysqlNet, &[(6, 10), (8, 4), (9, 9)]),
-    (b"mysql-connector-python", Connector::MysqlPython, &[(2, 2), (8, 4), (9, 9)]),
-    (b"mariadb connector/j", Connector::MariadbJ, &[(2, 7), (3, 5)]),
-    (b"mariadb connector/node", Connector::MariadbNode, &[(2, 5), (3, 4)]),
+    (b"mysql-connector-net", Connector::MysqlNet, MYSQL),
+    (b"mysql-connector-python", Connector::MysqlPython, MYSQL),
+    (b"mariadb connector/j", Connector::MariadbJ, &[(2, 7), (3, 9), (4, 9)]),
+    (b"mariadb connector/node", Connector::MariadbNode, &[(2, 5), (3, 9)]),
     (b"mysqlnd", Connector::Mysqlnd, &[]),
     (b"go-mysql-driver", Connector::GoSqlDriver, &[]),
-    (b"go-mysql", Connector::GoMysql, &[(1, 15)]),
-    (b"node-mysql-2", Connector::NodeMysql2, &[(3, 15)]),
-    (b"mysqlconnector", Connector::MysqlConnector, &[(0, 69), (1, 3), (2, 5)]),
-    (b"pymysql", Connector::Pymysql, &[(0, 10), (1, 1)]),
-    (b"rust-mysql-simple", Connector::RustMysql, &[(24, 0), (25, 0), (26, 0), (27, 0), (28, 0)]),
-    (b"mysql_async", Connector::RustMysqlAsync, &[(0, 36)]),
-    (b"trilogy", Connector::Trilogy, &[(2, 9)]),
+    (b"go-mysql", Connector::GoMysql, &[(1, 29)]),
+    (b"node-mysql-2", Connector::NodeMysql2, &[(3, 39)]),
+    (b"mysqlconnector", Connector::MysqlConnector, &[(0, 69), (1, 3), (2, 9)]),
+    (b"pymysql", Connector::Pymysql, &[(0, 10), (1, 9)]),
+    (
+        b"rust-mysql-simple",
+        Connector::RustMysql,
+        &[(24, 0), (25, 0), (26, 0), (27, 0), (28, 0), (29, 0), (30, 0)],
+    ),
+    (b"mysql_async", Connector::RustMysqlAsync, &[(0, 49)]),
+    (b"trilogy", Connector::Trilogy, &[(2, 19)]),
 ];
 
-/// MySQL's own products since they send attributes.
-const MYSQL: Known = &[(5, 7), (8, 4), (9, 9)];
+/// MySQL's own products since they send attributes. Those for .NET and Python had numbers of their own before 8.0; behind
+/// 9.7 came 26.7, of July 2026.
+const MYSQL: Known =
+    &[(2, 2), (5, 7), (6, 10), (8, 4), (9, 9), (26, 12), (27, 12), (28, 12), (29, 12), (30, 12)];
 
 /// A release series, `major.minor`, of a known client library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +116,13 @@ mod tests {
     #[test]
     fn clients_as_they_call_themselves() {
         use Series::{Known, None, Other};
-        let cases: [(&str, &str, Connector, Series); 10] = [
+        let cases: [(&str, &str, Connector, Series); 13] = [
             ("libmariadb", "3.3.14", Connector::Libmariadb, Known(3, 3)),
             ("libmysql", "8.0.41", Connector::Libmysql, Known(8, 0)),
             ("MySQL Connector/J", "9.1.0", Connector::MysqlJ, Known(9, 1)),
+            ("MySQL Connector/J", "26.10.0", Connector::MysqlJ, Known(26, 10)),
+            ("mysql-connector-python", "26.13.0", Connector::MysqlPython, Other),
+            ("pymysql", "1.2.4", Connector::Pymysql, Known(1, 2)),
             ("Go-MySQL-Driver", "", Connector::GoSqlDriver, None),
             ("Node-MySQL-2", "3.11.0", Connector::NodeMysql2, Known(3, 11)),
             ("rust-mysql-simple", "28.0.4", Connector::RustMysql, Known(28, 0)),

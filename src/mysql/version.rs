@@ -29,7 +29,7 @@ labels! {
     }
 }
 
-/// A release, `major.minor`, out of those known to exist.
+/// A release, `major.minor`, out of those that exist or, of majors that go on, are to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release(Option<(u8, u8)>);
 
@@ -61,7 +61,10 @@ impl Release {
             9 => minor <= 9,
             10 => minor <= 11,
             11 => minor <= 8,
-            12 => minor <= 3,
+            // MariaDB's next majors, of a year each.
+            12..=15 => minor <= 9,
+            // MySQL's, from 26.7 on a year and its month.
+            26..=30 => (1..=12).contains(&minor),
             _ => false,
         };
         Self(exists.then_some((major, minor)))
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn versions_as_servers_send_them() {
-        let cases: [(&str, Flavor, &str); 12] = [
+        let cases: [(&str, Flavor, &str); 14] = [
             ("8.0.41", Flavor::Mysql, "8.0"),
             ("9.7.4", Flavor::Mysql, "9.7"),
             ("8.0.36-28", Flavor::Mysql, "8.0"),
@@ -135,6 +138,8 @@ mod tests {
             ("5.6.29-mycat-1.6.7.1-release-20190627191042", Flavor::Mycat, "5.6"),
             ("8.0.30-Vitess", Flavor::Vitess, "8.0"),
             ("5.7.44-48-Percona Server", Flavor::Percona, "5.7"),
+            ("26.10.0", Flavor::Mysql, "26.10"),
+            ("13.0.1-MariaDB", Flavor::Mariadb, "13.0"),
             ("99.1.0", Flavor::Mysql, "other"),
             ("hello", Flavor::Other, "other"),
             ("", Flavor::Other, "other"),
