@@ -242,7 +242,7 @@ fn apart(wanted: &[&str], found: &[&str]) -> Vec<String> {
 
 /// A kind of server.
 struct Server<'a> {
-    name: &'static str,
+    name: String,
     database: &'a Database,
     tls: bool,
     /// Its name for the rows that statements sent.
@@ -251,7 +251,7 @@ struct Server<'a> {
 
 /// How one driver got on with one server.
 struct Outcome {
-    server: &'static str,
+    server: String,
     driver: &'static str,
     version: String,
     equal: bool,
@@ -310,7 +310,16 @@ fn observe(driver: &Driver, server: &Server) -> Outcome {
     });
     let version = direct.lines().find_map(|line| line.strip_prefix("driver ")).unwrap_or("?").to_owned();
     let commands = (commands(&filter), commands(&counted));
-    Outcome { server: server.name, driver: driver.name, version, equal, commands, desyncs, tls, problems }
+    Outcome {
+        server: server.name.clone(),
+        driver: driver.name,
+        version,
+        equal,
+        commands,
+        desyncs,
+        tls,
+        problems,
+    }
 }
 
 fn each(database: &Database, statements: &[&str]) {
@@ -321,6 +330,11 @@ fn each(database: &Database, statements: &[&str]) {
 
 fn wait_until_alone(database: &Database) {
     wait_for("end of all sessions", PATIENCE, || (database.status("Threads_connected") == 1).then_some(()));
+}
+
+fn named(kind: &str, database: &Database) -> String {
+    let version = database.sql("SELECT VERSION()")[0][0].clone();
+    format!("{kind} {}", version.split('-').next().unwrap_or_default())
 }
 
 fn set_up(driver: &Driver) {
@@ -341,9 +355,9 @@ fn drivers_see_no_difference_and_are_counted_as_the_server_counts() {
     let mariadb = MariaDb::start(&["--performance-schema=ON", "--local-infile=1"]);
     let mysql = MySql::start(&["--local-infile=1"]);
     let servers = [
-        Server { name: "MariaDB 10.11", database: &mariadb, tls: false, rows: "sum_rows_sent" },
+        Server { name: named("MariaDB", &mariadb), database: &mariadb, tls: false, rows: "sum_rows_sent" },
         Server {
-            name: "MySQL 9.7",
+            name: named("MySQL", &mysql),
             database: &mysql,
             tls: true,
             // To the second of the two statements in `two_results` it counts the row of the first as well.
@@ -357,7 +371,8 @@ fn drivers_see_no_difference_and_are_counted_as_the_server_counts() {
         each(server.database, &GIVEN);
         outcomes.extend(chosen.iter().map(|driver| observe(driver, server)));
         if wanted.is_empty() {
-            problems.extend(together::together(server));
+            let apart = together::together(server);
+            problems.extend(apart.into_iter().map(|problem| format!("{}: {problem}", server.name)));
         }
     }
     println!("{}", table(&outcomes));
@@ -383,7 +398,7 @@ fn table(outcomes: &[Outcome]) -> String {
         [
             outcome.driver.into(),
             outcome.version.clone(),
-            outcome.server.into(),
+            outcome.server.clone(),
             yes(outcome.equal).into(),
             outcome.commands.0.to_string(),
             outcome.commands.1.to_string(),

@@ -17,7 +17,7 @@ fn a_semi_synchronous_replica_follows_its_primary() {
     let [row] = primary.sql("SHOW MASTER STATUS").try_into().unwrap();
     replica.sql(&format!(
         "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='{USER}', \
-         MASTER_PASSWORD='{PASSWORD}', MASTER_LOG_FILE='{}', MASTER_LOG_POS={}, MASTER_USE_GTID=no",
+         MASTER_PASSWORD='{PASSWORD}', MASTER_LOG_FILE='{}', MASTER_LOG_POS={}, MASTER_USE_GTID=no, MASTER_SSL=0",
         row[0], row[1]
     ));
     replica.sql("START SLAVE");

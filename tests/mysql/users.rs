@@ -234,7 +234,9 @@ fn the_access_log_tells_of_living_connections_and_of_their_end() {
     assert_eq!(fields(&end), ["report", "demo", "6", "2", "1064", "-"]);
     assert_eq!((&end["protocol"], &end["client"]), (&"mysql".into(), &"firstword/1.2".into()), "{end}");
     let version = database.sql("SELECT VERSION()")[0][0].clone();
-    assert_eq!(end["server_version"], format!("5.5.5-{version}"));
+    // MariaDB's before 11.0 greet with a prefix.
+    let greeted = end["server_version"].as_str().unwrap();
+    assert_eq!(greeted.strip_prefix("5.5.5-").unwrap_or(greeted), version);
     let thread: u64 = end["thread_id"].as_str().unwrap().parse().unwrap();
     assert!(thread > 0);
     let text = envoy.stdout() + &envoy.log();
