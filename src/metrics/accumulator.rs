@@ -35,11 +35,22 @@ const VM: ScopeId = ScopeId(0);
 /// All of `metrics.labels` are `other`.
 const OVERFLOW: ScopeId = ScopeId(1);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Key {
     scope: ScopeId,
     metric: Metric,
     labels: [u16; 2],
+}
+
+impl Key {
+    /// All of it in one number, in the same order: every count looks one up.
+    fn rank(self) -> u64 {
+        let [first, second] = self.labels;
+        u64::from(self.scope.0) << 48
+            | (self.metric as u64) << 32
+            | u64::from(first) << 16
+            | u64::from(second)
+    }
 }
 
 /// The values of `metrics.labels` that a group of series shares.
@@ -63,8 +74,9 @@ pub struct Accumulator {
     scope_labels: Vec<ScopeLabel>,
     max_series: usize,
     scopes: Vec<Scope>,
-    cells: BTreeMap<Key, Cell>,
-    histograms: BTreeMap<Key, Histogram>,
+    /// By [`Key::rank`], as the histograms are.
+    cells: BTreeMap<u64, (Key, Cell)>,
+    histograms: BTreeMap<u64, (Key, Histogram)>,
     /// Series the host knows.
     defined: u64,
     /// As many of them as the gauge of series has been told.
@@ -138,7 +150,7 @@ impl Accumulator {
             };
             for code in 0..count.unwrap_or(0) {
                 if scope == VM || self.has_room(1) {
-                    self.cells.entry(Key { scope, metric: *metric, labels: [code, 0] }).or_default();
+                    self.cell(Key { scope, metric: *metric, labels: [code, 0] });
                 }
             }
         }
@@ -238,7 +250,7 @@ impl Accumulator {
 
     /// Tells `sink` all that is not told yet. What it refuses is kept for the next time.
     pub fn flush(&mut self, sink: &mut impl Sink) {
-        for histogram in self.histograms.values_mut() {
+        for (_, histogram) in self.histograms.values_mut() {
             histogram.settle(self.profile);
         }
         if !self.build_info_is_set {
@@ -267,13 +279,13 @@ impl Accumulator {
 
     fn write(&mut self, sink: &mut impl Sink) {
         let mut cells = std::mem::take(&mut self.cells);
-        for (key, cell) in &mut cells {
+        for (key, cell) in cells.values_mut() {
             let kind = key.metric.definition().kind;
             self.tell(cell, kind, sink, |this| this.name(*key, None, ""));
         }
         self.cells = cells;
         let mut histograms = std::mem::take(&mut self.histograms);
-        for (key, histogram) in &mut histograms {
+        for (key, histogram) in histograms.values_mut() {
             let buckets = bounds(self.profile).map(|(le, _)| (Some(le), "_seconds_bucket"));
             let parts = buckets.chain([(None, "_seconds_count"), (None, "_microseconds_sum")]);
             for (cell, (le, ending)) in histogram.cells.iter_mut().zip(parts) {
@@ -353,14 +365,18 @@ impl Accumulator {
             return;
         }
         let key = Key { scope, metric, labels };
-        let cell = match self.cells.get_mut(&key) {
-            Some(cell) => cell,
+        let cell = match self.cells.get_mut(&key.rank()) {
+            Some((_, cell)) => cell,
             None => {
                 let key = self.place(key, 1);
-                self.cells.entry(key).or_default()
+                self.cell(key)
             }
         };
         cell.delta = cell.delta.saturating_add(change);
+    }
+
+    fn cell(&mut self, key: Key) -> &mut Cell {
+        &mut self.cells.entry(key.rank()).or_insert_with(|| (key, Cell::default())).1
     }
 
     fn observe(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2], duration: Duration) {
@@ -368,12 +384,14 @@ impl Accumulator {
             return;
         }
         let key = Key { scope, metric, labels };
-        if let Some(histogram) = self.histograms.get_mut(&key) {
+        if let Some((_, histogram)) = self.histograms.get_mut(&key.rank()) {
             return histogram.pending.observe(duration);
         }
         let series = histogram_series(self.profile);
         let key = self.place(key, series);
-        self.histograms.entry(key).or_insert_with(|| Histogram::new(series)).pending.observe(duration);
+        let (_, histogram) =
+            self.histograms.entry(key.rank()).or_insert_with(|| (key, Histogram::new(series)));
+        histogram.pending.observe(duration);
     }
 
     /// Where a label set that has no series yet is counted. It stays there: series are never given up.
@@ -386,7 +404,7 @@ impl Accumulator {
         if limit.is_some_and(|limit| key.labels != others && !self.may_be_told_apart(key, limit, others)) {
             key.labels = others;
         }
-        if self.cells.contains_key(&key) || self.histograms.contains_key(&key) {
+        if self.cells.contains_key(&key.rank()) || self.histograms.contains_key(&key.rank()) {
             return key;
         }
         // In `full` anything can use up the room; what `standard` always has keeps a third of it.
@@ -407,15 +425,15 @@ impl Accumulator {
         if is_reserved(key.labels) {
             return true;
         }
-        let all = Key { labels: [0, 0], ..key }..=Key { labels: [u16::MAX, u16::MAX], ..key };
-        let cells = self.cells.range(all.clone()).map(|(key, _)| key.labels);
-        let histograms = self.histograms.range(all).map(|(key, _)| key.labels);
+        let all = Key { labels: [0, 0], ..key }.rank()..=Key { labels: [u16::MAX, u16::MAX], ..key }.rank();
+        let cells = self.cells.range(all.clone()).map(|(_, (key, _))| key.labels);
+        let histograms = self.histograms.range(all).map(|(_, (key, _))| key.labels);
         let early = cells.chain(histograms).filter(|labels| *labels != others && !is_reserved(*labels));
         early.count() < limit.saturating_sub(room::reserved(key.metric, self.profile).len())
     }
 
     fn has_room(&self, more: usize) -> bool {
-        let histograms = self.histograms.values().map(|histogram| histogram.cells.len());
+        let histograms = self.histograms.values().map(|(_, histogram)| histogram.cells.len());
         // The information about the build is a series and no cell.
         let series = histograms.fold(self.cells.len().saturating_add(1), usize::saturating_add);
         series.saturating_add(more) <= self.max_series

@@ -264,9 +264,9 @@ macro_rules! catalogue {
 
             /// What it is.
             #[must_use]
-            pub const fn definition(self) -> Definition {
+            pub const fn definition(self) -> &'static Definition {
                 match self {
-                    $(Self::$metric => Definition {
+                    $(Self::$metric => &Definition {
                         name: $name,
                         kind: Kind::$kind,
                         profile: Profile::$profile,
