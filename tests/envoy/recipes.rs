@@ -2,9 +2,10 @@
 //! silent, and what else the file promises of its ports holds too.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::bootstrap::{MYSQL, listeners};
@@ -171,15 +172,20 @@ fn the_envoy_of_docker_compose() {
     ledger.finish_having_logged(&["event=proxy_protocol_refused result=untrusted"]);
 }
 
+fn files() -> Vec<PathBuf> {
+    let directory = crate::support::root().join("envoy");
+    let files = std::fs::read_dir(directory).expect("envoy/").flatten().map(|entry| entry.path());
+    let mut files: Vec<_> = files.filter(|file| file.extension() == Some("yaml".as_ref())).collect();
+    files.sort();
+    files
+}
+
 /// Every file of `envoy/` is here, in the other tests of this directory, in `tests/compose.rs`, `tests/hazards` and
 /// `tests/proxy_protocol`, or in `tests/mysql/users.rs`.
 #[test]
 fn no_file_is_forgotten() {
-    let directory = crate::support::root().join("envoy");
-    let files = std::fs::read_dir(directory).expect("envoy/").flatten().map(|entry| entry.path());
-    let mut bootstraps: Vec<_> = files.filter(|file| file.extension() == Some("yaml".as_ref())).collect();
-    bootstraps.sort();
-    let names: Vec<_> = bootstraps.iter().map(|file| Path::new(file.file_name().expect("a name"))).collect();
+    let files = files();
+    let names: Vec<_> = files.iter().map(|file| Path::new(file.file_name().expect("a name"))).collect();
     let tested = [
         "access-log.yaml",
         "docker-compose.yaml",
@@ -196,4 +202,36 @@ fn no_file_is_forgotten() {
         "rbac-by-user.yaml",
     ];
     assert_eq!(names, tested.map(Path::new));
+}
+
+/// Envoy lets 1024 connections of each cluster through unless told otherwise, and closes the others without a word.
+#[test]
+fn the_server_decides_how_many_connections_there_may_be() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("more open files, for Envoy too");
+    let server = Server::start();
+    let envoy = Envoy::start(EnvoyOptions::new("envoy/mysql.yaml").upstream(MYSQL, server.address()));
+    let mut pairs: Vec<_> = (0..1100).map(|_| Pair::open(envoy.listener_addr(MYSQL), &server)).collect();
+    for pair in &mut pairs {
+        pair.play(&crate::traffic::login()[..1]);
+    }
+    assert_eq!(envoy.stat(r"^cluster\.mysql\.upstream_cx_overflow$"), 0);
+
+    let bootstraps = files().into_iter().filter(|file| !file.ends_with("docker-compose.yaml"));
+    for file in bootstraps.chain([crate::support::root().join("envoy/compose/envoy.yaml")]) {
+        let _ = EnvoyOptions::new(&file).edit(|bootstrap| {
+            for cluster in bootstrap["static_resources"]["clusters"].as_array().expect("clusters") {
+                let threshold = &cluster["circuit_breakers"]["thresholds"][0];
+                for limit in ["max_connections", "max_pending_requests"] {
+                    assert_eq!(
+                        threshold[limit],
+                        u32::MAX,
+                        "{limit} of {} in {}",
+                        cluster["name"],
+                        file.display()
+                    );
+                }
+            }
+        });
+    }
 }
