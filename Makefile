@@ -80,6 +80,7 @@ compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root i
 bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)
 	@scripts/wasm.sh benches/floor
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
+	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) cargo bench --profile dev --bench scale
 
 footprint: rust tools wasm ## measure what the filter takes before the first query: memory, VMs, time to start
 	@scripts/wasm.sh benches/floor

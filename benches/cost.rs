@@ -21,21 +21,20 @@
     clippy::unwrap_used
 )]
 
+#[allow(dead_code, unreachable_pub, reason = "each program uses a part of this")]
+mod measure;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use support::envoy::{Envoy, EnvoyOptions};
-use support::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
-use support::process::cpu_time;
+use measure::{Load, Spread, envoy, modules, option, point_selects, run, sysbench};
+use support::envoy::Envoy;
+use support::mariadb::MariaDb;
 
 /// Connections that send queries at the same time.
 const CONNECTIONS: u32 = 8;
-const TABLE_ROWS: u32 = 10_000;
 /// Of one variant in one round: a fraction of a second, so that all of a round meet the same weather.
 const QUERIES: u32 = 4000;
 /// The same one after the other, for the time that each takes.
@@ -72,8 +71,7 @@ fn main() {
     println!("Starting MariaDB and three Envoys ...");
     let database = MariaDb::start(&[]);
     sysbench(database.addr(), "prepare", CONNECTIONS, &[]);
-    let mut envoys = [("plain", None), ("floor", Some(floor())), ("firstword", Some(support::wasm()))]
-        .map(|(name, module)| (name, envoy(&database, module)));
+    let mut envoys = modules().map(|(name, module)| (name, envoy(&database, module, 1)));
     let variants = envoys.each_mut().map(|(name, envoy)| {
         let (address, pid) = (envoy.listener_addr("mysql"), envoy.process().id());
         Variant { name, address, pid }
@@ -81,7 +79,7 @@ fn main() {
 
     // Not counted: caches fill, and V8 replaces its first, quick translation of the module.
     for variant in &variants {
-        point_selects(variant);
+        measure(variant);
     }
     println!("Point selects, {CONNECTIONS} connections, {rounds} rounds of {QUERIES} for each ...");
     let mut samples = variants.each_ref().map(|_| Vec::new());
@@ -89,7 +87,7 @@ fn main() {
     for round in 0..rounds as usize {
         for turn in 0..variants.len() {
             let index = (round + turn) % variants.len();
-            samples[index].push(point_selects(&variants[index]));
+            samples[index].push(measure(&variants[index]));
         }
         directly.push(latency(database.addr()));
     }
@@ -98,65 +96,14 @@ fn main() {
     report(&variants, &samples, directly);
 }
 
-fn option(name: &str) -> Option<u32> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
-}
-
-fn floor() -> PathBuf {
-    support::root().join("target/floor.wasm")
-}
-
-/// The Envoy that users start, with another filter or none.
-fn envoy(database: &MariaDb, module: Option<PathBuf>) -> Envoy {
-    let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr());
-    Envoy::start(match module {
-        Some(module) => options.wasm(&module),
-        None => options.edit(|bootstrap| {
-            let filters = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"];
-            filters.as_array_mut().expect("filters").retain(|filter| filter["name"] != "firstword");
-        }),
-    })
-}
-
-fn point_selects(variant: &Variant) -> Sample {
-    let before = cpu_time(variant.pid);
-    let (queries, per_second) = run(variant.address, CONNECTIONS, QUERIES);
-    let cpu = cpu_time(variant.pid) - before;
-    let latency = latency(variant.address);
-    Sample { queries, per_second, cpu: cpu.as_secs_f64() * 1e6 / queries as f64, latency }
+fn measure(variant: &Variant) -> Sample {
+    let Load { queries, per_second, cpu } = point_selects(variant.address, variant.pid, CONNECTIONS, QUERIES);
+    Sample { queries, per_second, cpu, latency: latency(variant.address) }
 }
 
 /// Of a query while there is no other, in microseconds.
 fn latency(address: SocketAddr) -> f64 {
     1e6 / run(address, 1, QUERIES_IN_TURN).1
-}
-
-/// How many queries there were, and how many in a second.
-fn run(address: SocketAddr, connections: u32, events: u32) -> (u64, f64) {
-    let report = sysbench(address, "run", connections, &["--time=0".into(), format!("--events={events}")]);
-    queries(&report).unwrap_or_else(|| panic!("no queries in {report}"))
-}
-
-/// Statements go as text, COM_QUERY: so do those of most clients.
-fn sysbench(address: SocketAddr, command: &str, connections: u32, options: &[String]) -> String {
-    let mut sysbench = Command::new("sysbench");
-    sysbench.args(["oltp_point_select", "--db-driver=mysql", "--db-ps-mode=disable"]);
-    sysbench.args([format!("--mysql-host={}", address.ip()), format!("--mysql-port={}", address.port())]);
-    sysbench.args([format!("--mysql-user={USER}"), format!("--mysql-password={PASSWORD}")]);
-    sysbench.args([format!("--mysql-db={DATABASE}"), format!("--table-size={TABLE_ROWS}")]);
-    sysbench.arg(format!("--threads={connections}")).args(options).arg(command);
-    let output = sysbench.output().expect("sysbench; run: make bench");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "sysbench {command}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
-/// From the line `queries: 12345 (1234.50 per sec.)`.
-fn queries(report: &str) -> Option<(u64, f64)> {
-    let line = report.lines().find_map(|line| line.trim().strip_prefix("queries:"))?;
-    let mut words = line.split([' ', '(', ')']).filter(|word| !word.is_empty());
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
 /// A filter that had stopped looking would be cheap.
@@ -195,37 +142,4 @@ fn report(variants: &[Variant], samples: &[Vec<Sample>], directly: Vec<f64>) {
 /// Of one variant's samples to another's of the same rounds.
 fn ratio(own: &[Sample], base: &[Sample], of: fn(&Sample) -> f64) -> Spread {
     Spread::of(own.iter().zip(base).map(|(own, base)| of(own) / of(base)))
-}
-
-/// The median of some values, between the smallest and the largest.
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-    /// Where the median of endless rounds lies, 95 times of 100: between the values at these ranks, whatever their
-    /// distribution.
-    sure: (f64, f64),
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let last = values.len() - 1;
-        let either_side = values.len().isqrt();
-        Self {
-            least: values[0],
-            median: (values[last / 2] + values[last.div_ceil(2)]) / 2.0,
-            most: values[last],
-            sure: (
-                values[(last / 2).saturating_sub(either_side)],
-                values[(last.div_ceil(2) + either_side).min(last)],
-            ),
-        }
-    }
-
-    fn show(&self, digits: usize) -> String {
-        let Self { least, median, most, .. } = self;
-        format!("{median:.digits$} ({least:.digits$}-{most:.digits$})")
-    }
 }

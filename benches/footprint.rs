@@ -15,15 +15,17 @@
     clippy::panic
 )]
 
+#[allow(dead_code, unreachable_pub, reason = "each program uses a part of this")]
+mod measure;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use measure::{envoy, modules};
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
-use support::envoy::{Envoy, EnvoyOptions};
 use support::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
 use support::process::cpu_time;
 
@@ -43,8 +45,7 @@ struct Start {
 
 fn main() {
     let database = MariaDb::start(&[]);
-    let floor = support::root().join("target/floor.wasm");
-    let variants = [("plain", None), ("floor", Some(floor)), ("firstword", Some(support::wasm()))];
+    let variants = modules();
     line(["workers", "", "resident, MiB", "VMs", "ready after, ms", "CPU until then, ms"]);
     for workers in WORKERS {
         let mut starts = variants.each_ref().map(|_| Vec::new());
@@ -74,17 +75,8 @@ fn line(cells: [&str; 6]) {
 
 /// Starts an Envoy, has it carry some connections, and looks at it.
 fn start(database: &MariaDb, workers: u32, module: Option<PathBuf>) -> Start {
-    let options =
-        EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr()).concurrency(workers);
-    let options = match module {
-        Some(module) => options.wasm(&module),
-        None => options.edit(|bootstrap| {
-            let filters = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"];
-            filters.as_array_mut().expect("filters").retain(|filter| filter["name"] != "firstword");
-        }),
-    };
     let began = Instant::now();
-    let mut envoy = Envoy::start(options);
+    let mut envoy = envoy(database, module, workers);
     let time = began.elapsed();
     let pid = envoy.process().id();
     let cpu = cpu_time(pid);
