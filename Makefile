@@ -77,7 +77,7 @@ compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root i
 	@scripts/compose.sh
 
 # The numbers are Envoy's; how the harness itself is compiled changes none of them.
-bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in a minute; ROUNDS=400: more exactly)
+bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in two minutes; ROUNDS=400: more exactly)
 	@scripts/wasm.sh benches/floor
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
 	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) cargo bench --profile dev --bench scale

@@ -27,24 +27,19 @@ mod measure;
 mod support;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use measure::{Load, Spread, envoy, modules, option, point_selects, run, sysbench};
+use measure::{
+    CONNECTIONS, Load, QUERIES, QUIET, Spread, envoy, modules, option, point_selects, run, sysbench,
+};
 use support::envoy::Envoy;
 use support::mariadb::MariaDb;
 
-/// Connections that send queries at the same time.
-const CONNECTIONS: u32 = 8;
-/// Of one variant in one round: a fraction of a second, so that all of a round meet the same weather.
-const QUERIES: u32 = 4000;
-/// The same one after the other, for the time that each takes.
+/// One after the other, for the time that each takes.
 const QUERIES_IN_TURN: u32 = 500;
 /// The CPU time per query that ours may take, as a multiple of the floor's.
 const LIMIT: f64 = 1.25;
 /// What it is meant to take.
 const TARGET: f64 = 1.10;
-/// Longer than two ticks of the filter: what it counted has been exported.
-const QUIET: Duration = Duration::from_millis(1500);
 
 /// A proxy under measurement. Whatever can be addressed and has a process can be one.
 struct Variant {

@@ -23,9 +23,9 @@ mod support;
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use measure::{Spread, envoy, modules, option, point_selects, sysbench};
+use measure::{CONNECTIONS, QUERIES, QUIET, Spread, envoy, modules, option, point_selects, sysbench};
 use support::client::{CLASSIC, Client, Login};
 use support::envoy::Envoy;
 use support::mariadb::{MariaDb, PASSWORD, USER};
@@ -39,11 +39,6 @@ const ROW: u32 = 16_000;
 const ROWS: u32 = 4_000;
 const FEW: u32 = 10;
 const MANY: u32 = 10_000;
-/// Connections that send queries at the same time, and how many they send in a round.
-const ACTIVE: u32 = 8;
-const QUERIES: u32 = 4_000;
-/// Longer than two ticks of the filter: what it counted has been exported.
-const QUIET: Duration = Duration::from_millis(1500);
 
 /// A proxy under measurement, and the connections through it that do nothing.
 struct Proxy {
@@ -57,7 +52,7 @@ fn main() {
     let quick = option("QUICK").is_some_and(|quick| quick != 0);
     let rounds = if quick { 9 } else { 25 };
     let database = MariaDb::start(&SERVER);
-    sysbench(database.addr(), "prepare", ACTIVE, &[]);
+    sysbench(database.addr(), "prepare", CONNECTIONS, &[]);
     let mut proxies = modules().map(|(_, module)| {
         let mut envoy = envoy(&database, module, 1);
         let (address, pid) = (envoy.listener_addr("mysql"), envoy.process().id());
@@ -147,7 +142,7 @@ fn in_turns(proxies: [&Proxy; 2], rounds: usize) -> [Vec<f64>; 2] {
         for turn in 0..2 {
             let index = (round + turn) % 2;
             let Proxy { address, pid, .. } = proxies[index];
-            let load = point_selects(*address, *pid, ACTIVE, QUERIES);
+            let load = point_selects(*address, *pid, CONNECTIONS, QUERIES);
             if round > 0 {
                 samples[index].push(load.cpu);
             }

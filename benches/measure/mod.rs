@@ -3,11 +3,19 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::envoy::{Envoy, EnvoyOptions};
 use crate::support::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
 use crate::support::process::cpu_time;
 use crate::support::{root, wasm};
+
+/// Connections that send queries at the same time.
+pub const CONNECTIONS: u32 = 8;
+/// Of one proxy in one round: a fraction of a second, so that all of a round meet the same weather.
+pub const QUERIES: u32 = 4000;
+/// Longer than two ticks of the filter: what it counted has been exported.
+pub const QUIET: Duration = Duration::from_millis(1500);
 
 /// `tcp_proxy` alone; in front of it the filter of `benches/floor`, which reads what must be read and does nothing else;
 /// in front of it ours.
