@@ -62,7 +62,9 @@ fn listener(more: &Value) -> Value {
 }
 
 fn bootstrap(listeners: &[Value]) -> Value {
-    json!({"static_resources": {"listeners": listeners, "clusters": [{"name": "db", "type": "STATIC", "load_assignment": {
+    let limit = json!({"thresholds": [{"priority": "HIGH"}, {"max_connections": 5000}]});
+    json!({"static_resources": {"listeners": listeners, "clusters": [{"name": "db", "type": "STATIC",
+        "circuit_breakers": limit, "load_assignment": {
         "cluster_name": "db", "endpoints": [{"lb_endpoints": [{"endpoint": {
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": 3307}}}}]}]}}]}})
 }
@@ -332,6 +334,22 @@ fn chains_that_wait_or_close() {
     let input = bootstrap(&[listener(&json!({}))]);
     let (code, said) = json_of(&["-", "--dest", "10.0.0.1:3307"], &input);
     assert_eq!((code, codes(&said)), (1, vec!["error no-listener".to_owned()]));
+}
+
+#[test]
+fn a_limit_that_nobody_chose_is_told_of() {
+    for (limits, found) in [
+        (json!({}), true),
+        (json!({"thresholds": [{"priority": "HIGH", "max_connections": 9}]}), true),
+        (json!({"thresholds": [{"max_pending_requests": 9}]}), true),
+        (json!({"thresholds": [{"priority": "DEFAULT", "max_connections": 9}]}), false),
+    ] {
+        let mut input = bootstrap(&[listener(&json!({}))]);
+        input["static_resources"]["clusters"][0]["circuit_breakers"] = limits;
+        let (code, said) = json_of(&["-", "--dest", "10.0.0.1:3306"], &input);
+        let expected = Vec::from_iter(found.then(|| "info default-connection-limit".to_owned()));
+        assert_eq!((code, codes(&said)), (0, expected));
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(super) fn findings(dump: &Dump, to: &Destination, journeys: &[Journey]) -> V
     let case = Case { dump, to, workload: Workload::of(dump) };
     let mut found: Vec<Finding> = journeys.iter().filter_map(|journey| case.finding(journey)).collect();
     found.extend(journeys.iter().find_map(|journey| case.authorization(journey)));
+    found.extend(journeys.iter().find_map(|journey| case.limit(journey)));
     // What is so for all clients is said once.
     found.dedup_by(|later, earlier| later.code == earlier.code && later.place == earlier.place);
     found
@@ -96,6 +97,19 @@ impl Case<'_> {
         };
         let (severity, code) = (Severity::Info, "rbac-after-greeting");
         Some(Finding { severity, code, place, why: why.to_owned(), fixes: Vec::new() })
+    }
+
+    /// A limit that nobody has chosen. Istio chooses one for each of its clusters.
+    fn limit(&self, journey: &Journey) -> Option<Finding> {
+        let name = journey.cluster.as_deref().filter(|_| journey.outcome == Outcome::Greeting)?;
+        self.dump.cluster(name).filter(|cluster| cluster.has_default_limit())?;
+        let why = format!(
+            "Envoy lets 1024 connections of the cluster {name} be open at once unless told otherwise, and closes each further \
+             one before the greeting; circuit_breakers.thresholds of the cluster has max_connections for another number."
+        );
+        let place = Place { destination: Some(self.to.text()), ..Place::default() };
+        let (severity, code) = (Severity::Info, "default-connection-limit");
+        Some(Finding { severity, code, place, why: printable(&why), fixes: Vec::new() })
     }
 
     /// A listener filter waited.

@@ -21,7 +21,22 @@ pub(in super::super) struct Cluster {
     #[serde(default)]
     transport_socket_matches: Vec<SocketMatch>,
     #[serde(default)]
+    circuit_breakers: CircuitBreakers,
+    #[serde(default)]
     pub(in super::super) metadata: Metadata,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct CircuitBreakers {
+    #[serde(default)]
+    thresholds: Vec<Thresholds>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Thresholds {
+    /// `DEFAULT` where it is not there.
+    priority: Option<String>,
+    max_connections: Option<u32>,
 }
 
 /// `ClusterLoadAssignment`.
@@ -89,6 +104,13 @@ impl Assignment {
 }
 
 impl Cluster {
+    /// Nobody has said how many connections it may have at once: they are 1024 (`CircuitBreakers.Thresholds`).
+    pub(in super::super) fn has_default_limit(&self) -> bool {
+        let of_tcp = |threshold: &&Thresholds| threshold.priority.as_deref().is_none_or(|it| it == "DEFAULT");
+        let threshold = self.circuit_breakers.thresholds.iter().find(of_tcp);
+        threshold.is_none_or(|threshold| threshold.max_connections.is_none())
+    }
+
     /// Whether it has no endpoint and gets none from elsewhere, as far as its own configuration says.
     pub(in super::super) fn is_empty(&self) -> bool {
         let fixed = self.cluster_type.is_none()
