@@ -65,7 +65,8 @@ fn ten_thousand_names_take_nothing_from_what_is_known() {
         for (listener, server) in ends {
             session(&envoy, listener, server, &hostile, n);
         }
-        if n == 2000 {
+        // There is no known error beyond: all that have series of their own have them.
+        if n == 7000 {
             after_some = memory();
         }
     }
