@@ -136,5 +136,5 @@ fn report(variants: &[Variant], samples: &[Vec<Sample>], directly: Vec<f64>) {
 
 /// Of one variant's samples to another's of the same rounds.
 fn ratio(own: &[Sample], base: &[Sample], of: fn(&Sample) -> f64) -> Spread {
-    Spread::of(own.iter().zip(base).map(|(own, base)| of(own) / of(base)))
+    Spread::ratio(own.iter().map(of), base.iter().map(of))
 }

@@ -115,6 +115,11 @@ impl Spread {
         }
     }
 
+    /// Of what is measured of one proxy to what is of another in the same rounds.
+    pub fn ratio(own: impl Iterator<Item = f64>, base: impl Iterator<Item = f64>) -> Self {
+        Self::of(own.zip(base).map(|(own, base)| own / base))
+    }
+
     pub fn show(&self, digits: usize) -> String {
         let Self { least, median, most, .. } = self;
         format!("{median:.digits$} ({least:.digits$}-{most:.digits$})")
