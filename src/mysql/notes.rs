@@ -92,6 +92,18 @@ impl Wanted {
 }
 
 impl Notes {
+    /// Forgets what was said, and goes on wanting the same.
+    pub fn clear(&mut self) {
+        self.said.clear();
+        self.slow.clear();
+    }
+
+    /// Gives back memory beyond that of so many words and commands.
+    pub fn shrink_to(&mut self, len: usize) {
+        self.said.shrink_to(len);
+        self.slow.shrink_to(len);
+    }
+
     /// Tells a word, if it is wanted.
     pub fn say(&mut self, subject: Subject, word: impl FnOnce() -> String) {
         if self.wanted.wants(subject) {

@@ -65,6 +65,18 @@ pub(super) fn greeting_timeout(journal: &Journal, place: &Place) {
     });
 }
 
+/// A connection is no longer inspected, because its state needs more memory than it may use.
+pub(super) fn out_of_memory(journal: &Journal, place: &Place) {
+    journal.line(Level::Warn, || {
+        format!(
+            "event=opaque reason=memory {} cause=\"the state of connections takes limits.connection_state, or this client \
+             pipelines more than the filter keeps of one connection\" fix=\"raise limits.connection_state, or find the \
+             clients that pipeline or connect so much\"",
+            place.text()
+        )
+    });
+}
+
 /// A connection is closed for the sake of a PROXY header.
 pub(super) fn refused(journal: &Journal, place: &Place, peer: Option<SocketAddr>, refusal: &Refusal) {
     journal.line(Level::Warn, || {

@@ -151,7 +151,8 @@ impl Follow {
     fn hand_over(&mut self, sender: Sender, piece: &Piece, end_stream: bool, capture: &Capture) {
         let read = || piece.at;
         let (mut events, mut notes) = (Vec::new(), Notes::default());
-        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&read), notes: &mut notes };
+        let mut clock = Clock::new(&read);
+        let mut to = Observer::new(&mut events, &mut clock, &mut notes);
         // Nothing stands in front: the verdict is always to let pass.
         let _ = self.core.handle_data(sender, piece, end_stream, &mut to);
         for event in &events {
