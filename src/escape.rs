@@ -3,7 +3,8 @@
 //! | text                                   | function                                  |
 //! |----------------------------------------|-------------------------------------------|
 //! | a value in a log line or access log    | [`word`], or [`escape`] with [`is_word`]  |
-//! | a message or a name on a terminal      | [`text`]                                  |
+//! | a peer's name on a terminal            | [`name`]                                  |
+//! | a message on a terminal                | [`text`], [`lines`]                       |
 //! | JSON that a terminal may show          | [`json`]                                  |
 
 /// Longer words are cut here, in bytes. No server has longer names.
@@ -39,21 +40,34 @@ fn hex_digit(digit: u8) -> char {
 /// Makes one value of a log line of a peer's bytes. Different values stay different; a value that is cut ends in `%...`.
 #[must_use]
 pub fn word(bytes: &[u8]) -> String {
-    let (kept, is_cut) = match bytes.get(..MAX_WORD_LEN) {
-        Some(kept) => (kept, bytes.len() > MAX_WORD_LEN),
-        None => (bytes, false),
-    };
-    let mut word = escape(kept, is_word);
-    if is_cut {
+    cut(bytes, is_word)
+}
+
+/// Makes a name that a peer chose fit for one line of a terminal, with the promises of [`word`]; Unicode stays readable.
+#[must_use]
+pub fn name(bytes: &[u8]) -> String {
+    cut(bytes, |char| is_text(char) && char != '%')
+}
+
+fn cut(bytes: &[u8], keep: impl Fn(char) -> bool) -> String {
+    let kept = bytes.get(..MAX_WORD_LEN).unwrap_or(bytes);
+    let mut word = escape(kept, keep);
+    if kept.len() < bytes.len() {
         word.push_str("%...");
     }
     word
 }
 
-/// Makes a message or a name that others wrote fit for one line of a terminal; what people can read stays readable.
+/// Makes a message with text of others in it fit for one line of a terminal. Applied twice, it changes nothing more.
 #[must_use]
 pub fn text(text: &str) -> String {
     escape(text.as_bytes(), is_text)
+}
+
+/// Makes several lines fit for a terminal. Text of others in them must not have had line feeds, see [`text`].
+#[must_use]
+pub fn lines(text: &str) -> String {
+    escape(text.as_bytes(), |char| is_text(char) || char == '\n')
 }
 
 /// Whether a character can stand in a value of a log line as it is: printable ASCII without space, `%`, `"` and `\`.

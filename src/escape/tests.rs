@@ -62,6 +62,7 @@ fn letters_of_all_scripts_are_text() {
     for name in ["büro", "订单数据库", "заказы", "注文 (本番)", "आदेश", "주문", "a %b% \"c\\d\"", "🐬"]
     {
         assert_eq!(text(name), name);
+        assert_eq!(super::name(name.as_bytes()), name.replace('%', "%25"));
     }
 }
 
@@ -92,7 +93,7 @@ fn text_stays_in_its_line() {
     assert_eq!(text("a\nb\r\u{1b}[31m\u{9b}\u{3164}"), "a%0Ab%0D%1B[31m%C2%9B%E3%85%A4");
 }
 
-/// Undoes [`escape`] with [`is_word`].
+/// Undoes [`word`] and [`name`].
 fn unescaped(word: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = word.as_bytes();
@@ -125,8 +126,11 @@ proptest! {
     #[test]
     fn no_output_is_dangerous(bytes in foreign()) {
         prop_assert!(word(&bytes).chars().all(|char| is_word(char) || char == '%'));
+        prop_assert!(!name(&bytes).contains(is_dangerous), "{}", name(&bytes));
         let text = text(&String::from_utf8_lossy(&bytes));
         prop_assert!(!text.contains(is_dangerous), "{text:?}");
+        prop_assert_eq!(&super::text(&text), &text);
+        prop_assert_eq!(&lines(&format!("{text}\n{text}")), &format!("{text}\n{text}"));
         let value = serde_json::json!({ "key": String::from_utf8_lossy(&bytes) });
         for serialised in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
             let json = json(&serialised);
@@ -137,6 +141,7 @@ proptest! {
 
     #[test]
     fn different_words_stay_different(bytes in prop::collection::vec(any::<u8>(), 0..=MAX_WORD_LEN)) {
-        prop_assert_eq!(unescaped(&word(&bytes)), bytes);
+        prop_assert_eq!(&unescaped(&word(&bytes)), &bytes);
+        prop_assert_eq!(&unescaped(&name(&bytes)), &bytes);
     }
 }

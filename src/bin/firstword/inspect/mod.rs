@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use firstword::clock::Timestamp;
+use firstword::escape;
 
 use flows::Flows;
 use report::{Place, Report, Severity};
@@ -130,13 +131,13 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
     let report = inspect(arguments);
     let written = match arguments.output {
-        Output::Json => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
-        _ => text::of(&report),
+        Output::Json => escape::json(&serde_json::to_string_pretty(&report).unwrap_or_default()) + "\n",
+        _ => escape::lines(&text::of(&report)),
     };
     // A reader that went away is no reason to fail, let alone to panic.
     let _ = out.write_all(written.as_bytes());
     if let Some(problem) = &report.problem {
-        let _ = writeln!(io::stderr(), "{}: {problem}", report.file);
+        let _ = writeln!(io::stderr(), "{}", escape::text(&format!("{}: {problem}", report.file)));
         return ExitCode::from(2);
     }
     ExitCode::from(match report.totals.worst {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use firstword::escape;
+
 use super::report::{
     Both, Client, Command, Connection, Counts, End, Handshake, Hazard, Place, ProxyHeader, Report, Server,
     Severity, Traffic,
@@ -272,7 +274,7 @@ fn of_totals(report: &Report) -> String {
     let totals = &report.totals;
     let packets = plural(report.packets, "packet");
     let connections = plural(totals.connections, "connection");
-    let mut lines = Lines(format!("{}: {packets}, {connections}\n", report.file));
+    let mut lines = Lines(format!("{}: {packets}, {connections}\n", escape::text(&report.file)));
     if report.not_listed > 0 {
         lines.add("not listed", &plural(report.not_listed, "connection"));
     }
