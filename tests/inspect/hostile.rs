@@ -3,9 +3,10 @@
 use firstword::escape::is_text;
 use firstword::event::Sender;
 
+use crate::report;
 use crate::run;
 use crate::support::packets::{MARIADB_CAPABILITIES, handshake_v10, packet, ssl_request};
-use crate::wire::{CLIENT, SERVER, Talk, pcap};
+use crate::wire::{CLIENT, Frame, SERVER, Talk, pcap};
 
 /// Moves the cursor, colours, turns the direction of text, breaks lines, and cannot be seen; then a name in Chinese.
 const NAME: &str = "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2028}\u{85}\u{200b}\u{e0041}\u{3164}\n\r%订单";
@@ -42,4 +43,41 @@ fn the_name_of_a_file_cannot_either() {
         assert!(all.chars().all(|char| char == '\n' || is_text(char)), "{all:?}");
         assert!(!all.contains("31m\n"), "{all:?}");
     }
+}
+
+/// A flood of connections that nobody answers; the table of open ones is full long before its end.
+#[test]
+fn a_flood_of_connections_is_read_to_its_end() {
+    const CONNECTIONS: u32 = 300_000;
+    let frames: Vec<_> = (0..CONNECTIONS)
+        .map(|number| Frame {
+            at_us: u64::from(number),
+            from: Sender::Client,
+            seq: number,
+            ack: None,
+            syn: true,
+            fin: false,
+            rst: false,
+            payload: Vec::new(),
+            ports: [1 + (number % 60_000) as u16, [3306, 3307, 33060, 4000, 6033][number as usize / 60_000]],
+            cut: 0,
+        })
+        .collect();
+    let said = report(&pcap(&frames), &[]);
+    let number = |name: &str| said[name].as_u64().unwrap();
+    assert_eq!((number("packets"), said["totals"]["connections"].as_u64().unwrap()), (300_000, 1 << 16));
+    assert_eq!(number("not_followed"), 300_000 - (1 << 16));
+    assert_eq!(
+        (said["connections"].as_array().unwrap().len(), number("not_listed")),
+        (10_000, (1 << 16) - 10_000)
+    );
+}
+
+/// Headers in one segment: to look at each costs a look at all of them.
+#[test]
+fn proxy_headers_without_end_are_read_up_to_a_limit() {
+    let mut talk = Talk::new([CLIENT, SERVER], 0);
+    talk.push(Sender::Client, &b"PROXY UNKNOWN\r\n".repeat(4000));
+    let said = report(&pcap(&talk.frames), &[]);
+    assert_eq!(said["connections"][0]["proxy_headers"].as_array().unwrap().len(), 16);
 }

@@ -52,6 +52,11 @@ impl Hello {
         Self { framers, offered, shows_user, server: None, client: None, agreed: Vec::new() }
     }
 
+    /// How much memory it takes besides its own size, at most, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.framers.iter().flatten().count().saturating_mul(KEEP)
+    }
+
     pub(super) fn take(&mut self, sender: Sender, piece: &Piece) {
         let Some(slot) = self.framers.get_mut(sender as usize) else { return };
         let Some(mut framer) = slot.take() else { return };

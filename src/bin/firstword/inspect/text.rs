@@ -1,6 +1,7 @@
 //! A report as text for people.
 
 use std::fmt::Write as _;
+use std::io::{self, Write};
 
 use firstword::escape;
 
@@ -9,15 +10,12 @@ use super::report::{
     Severity, Traffic,
 };
 
-/// The report, with a line feed at the end.
-pub(super) fn of(report: &Report) -> String {
-    let mut text = String::new();
+/// Writes the report, with a line feed at the end.
+pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for connection in &report.connections {
-        text.push_str(&of_connection(connection));
-        text.push('\n');
+        writeln!(out, "{}", escape::lines(&of_connection(connection)))?;
     }
-    text.push_str(&of_totals(report));
-    text
+    out.write_all(escape::lines(&of_totals(report)).as_bytes())
 }
 
 /// Milliseconds.
@@ -279,7 +277,10 @@ fn of_totals(report: &Report) -> String {
         lines.add("not listed", &plural(report.not_listed, "connection"));
     }
     if report.not_followed > 0 {
-        lines.add("too many", &format!("{} not looked at", plural(report.not_followed, "connection")));
+        lines.add(
+            "too many",
+            &format!("{} not looked at, or not to the end", plural(report.not_followed, "connection")),
+        );
     }
     for (reason, count) in &report.left_out {
         lines.add("left out", &format!("{} {reason}", plural(*count, "packet")));
