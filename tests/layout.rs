@@ -21,6 +21,22 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         &["config", "connection", "detect", "metrics", "mysql::packet", "mysql::session", "plugin", "ports"],
     ),
     (
+        "escape",
+        &[
+            "clock",
+            "config",
+            "connection",
+            "detect",
+            "event",
+            "labels",
+            "metrics",
+            "mysql",
+            "plugin",
+            "ports",
+            "proxy_protocol",
+        ],
+    ),
+    (
         "labels",
         &[
             "clock",

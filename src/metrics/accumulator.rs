@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::catalogue::{Kind, Metric, NONE, OTHER, client_series};
 use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
-use super::series::{Cell, Histogram, histogram_series, signed};
+use super::series::{Cell, Histogram, from_response, histogram_series, signed};
 use super::{Profile, ScopeLabel, room};
 use crate::event::{Answer, Event, HazardKind, Protocol, Tally};
 use crate::mysql::command::Command;
@@ -317,9 +317,7 @@ impl Accumulator {
             self.defined = self.defined.saturating_add(u64::from(cell.id.is_some()));
         }
         if let Some(id) = cell.id {
-            if cell.delta != 0 && sink.add(id, cell.delta) {
-                cell.delta = 0;
-            }
+            cell.tell(id, kind, sink);
         }
     }
 
@@ -364,7 +362,7 @@ impl Accumulator {
         ];
         // Their series are there from the start: nothing is lost by passing over a zero.
         for (metric, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            self.add(scope, metric, [0, 0], signed(count));
+            self.add(scope, metric, [0, 0], from_response(count));
         }
         if let Some(errno) = tally.errno {
             self.error(scope, Metric::Errors, errno);

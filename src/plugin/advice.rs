@@ -8,6 +8,7 @@ use log::Level;
 use super::journal::Journal;
 use super::stream::{attribute, cluster_name};
 use crate::connection::Refusal;
+use crate::escape::word;
 use crate::event::{Direction, Protocol, ServerFirst};
 
 /// So many ports are remembered as told of; one who opens more of them has been told enough.
@@ -42,7 +43,7 @@ impl Place {
 /// are to be looked for; of the first only the host knows.
 pub(super) fn greeting_timeout(journal: &Journal, place: &Place) {
     journal.line(Level::Warn, || {
-        let upstream = attribute("upstream\0address").map(|text| String::from_utf8_lossy(&text).into_owned());
+        let upstream = attribute("upstream\0address").map(|text| word(&text));
         let causes = if upstream.is_some() && place.sends {
             "1: the server waits for the PROXY header, which send \"first_bytes\" cannot bring before the client \
              speaks: Percona Server, Vitess and accept-proxy listeners need Envoy's upstream_proxy_protocol \

@@ -18,6 +18,11 @@ use super::intro::Intro;
 use super::report::{self, Answer, Both, Connection, FirstWord, Handshake, Opaque, Place, Waits};
 use super::stream::Piece;
 
+/// What the core of the filter keeps, in bytes: of any connection, of a prepared statement, of a command without a response.
+const CORE: usize = 4096;
+const STATEMENT: usize = 32;
+const QUEUED: usize = 64;
+
 /// The ends of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
@@ -100,6 +105,15 @@ impl Follow {
             phase: None,
             report: Connection { protocol: Protocol::Unknown.label(), ..Connection::default() },
         }
+    }
+
+    /// How much memory it takes, about and at most, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let prepared = self.report.counts.commands.get("stmt_prepare").copied().unwrap_or_default();
+        let statements = usize::try_from(prepared).unwrap_or(usize::MAX).saturating_mul(STATEMENT);
+        let in_flight = self.in_flight.len().saturating_mul(size_of::<InFlight>().saturating_add(QUEUED));
+        let parts = [self.intro.memory(), self.hello.memory(), self.report.memory(), statements, in_flight];
+        parts.into_iter().fold(size_of::<Self>().saturating_add(CORE), usize::saturating_add)
     }
 
     /// Takes bytes of `sender`.
