@@ -88,7 +88,8 @@ fn declared(dump: &Dump) -> Vec<RangeInclusive<u16>> {
     filters.filter_map(named).flatten().collect()
 }
 
-fn passes_bytes_on(dump: &Dump, chain: &FilterChain) -> bool {
+/// Whether a chain passes bytes on to a server, whatever they are.
+pub(super) fn passes_bytes_on(dump: &Dump, chain: &FilterChain) -> bool {
     let config = |filter| match configured(dump, filter) {
         Configured::Here(any) => Some(any),
         Configured::Elsewhere | Configured::Missing => None,

@@ -40,6 +40,8 @@ use examination::Examination;
 ///     a /config_dump, or the output of "istioctl proxy-config all POD -o json"
 ///     the output of "istioctl proxy-config listeners POD -o json" (says less: no clusters, nothing of the pod)
 ///     an Envoy bootstrap, YAML or JSON, with static_resources
+///
+/// Listeners on Unix sockets are named and not looked at.
 #[derive(clap::Args)]
 #[command(after_help = HELP, verbatim_doc_comment)]
 pub(crate) struct Arguments {
