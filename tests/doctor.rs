@@ -548,6 +548,23 @@ fn admin_interfaces_that_are_none() {
 }
 
 #[test]
+fn destinations_without_end_are_refused() {
+    let listener_on = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let address =
+            json!({"socket_address": {"address": format!("10.0.{high}.{low}"), "port_value": 3306}});
+        listener(&json!({"name": number.to_string(), "address": address}))
+    };
+    let input = bootstrap(&(0..=10_000).map(listener_on).collect::<Vec<_>>());
+    let (code, said, problems) = run(&["-"], input.to_string());
+    assert_eq!((code, said.as_str()), (2, ""));
+    let expected = "firstword doctor: standard input: expected at most 10000 destinations, found 10001; choose with --dest\n";
+    assert_eq!(problems, expected);
+    let (code, said) = json_of(&["-", "--dest", "10.0.39.16:3306"], &input);
+    assert_eq!((code, verdicts(&said)[0].as_str()), (0, "10.0.39.16:3306 silent: greeting"));
+}
+
+#[test]
 fn nothing_of_an_input_makes_it_panic() {
     // Every value of a configuration, replaced by others in turn.
     let mut input = with_filter(&[json!({"configuration": string_value(&json!({"mode": "observe"}))})]);

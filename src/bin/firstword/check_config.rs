@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 
 const HELP: &str = r#"Limits, which hold whatever is in a file:
   files of 64 MiB; values that take 64 MiB, and 8 bytes more for each byte of the file, when all aliases of YAML are replaced
-  (a value and a key count 64 bytes and their text; the command takes about three times as much); 10000 open brackets;
+  (a value and a key count 64 bytes and their text; the command takes up to five times as much); 10000 open brackets;
   10000 Wasm filters in a document. A configuration: 1 MiB, 1000 rules; 1000 problems of it are listed.
   The time grows with the size of the file.
 
