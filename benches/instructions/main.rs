@@ -19,8 +19,8 @@ mod host;
 mod packets;
 
 use packets::{
-    CLIENT_CAPABILITIES, MARIADB_CAPABILITIES, answer, command, handshake_response, handshake_v10, ok, packet,
-    result_set,
+    CLIENT_CAPABILITIES, MARIADB_CAPABILITIES, answer, command, handshake_response, handshake_v10, ok,
+    packet, result_set,
 };
 
 /// Settings, by the name of the scenario.
@@ -40,7 +40,8 @@ fn main() {
         return println!("usage: instructions SCENARIO QUERIES; see make instructions");
     };
     let found = SCENARIOS.iter().find(|(name, _)| name == scenario);
-    let (_, configuration) = found.unwrap_or_else(|| panic!("scenarios: default, full, rules; found {scenario}"));
+    let (_, configuration) =
+        found.unwrap_or_else(|| panic!("scenarios: default, full, rules; found {scenario}"));
     let queries: usize = queries.parse().expect("a number of queries");
     host::start(configuration);
     host::server(&packet(0, &handshake_v10("10.11.19-MariaDB", MARIADB_CAPABILITIES)));
