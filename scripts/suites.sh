@@ -1,0 +1,163 @@
+#!/bin/sh
+# Runs test suites of servers and drivers through the filter, in a network namespace, and counts what the filter could not follow.
+#
+#   scripts/suites.sh mariadb [FILTER] [OPTIONS OF mariadb-test-run]
+#
+# FILTER: full (inspects, changes nothing), changing (every setting that changes bytes), none (Envoy without the filter).
+#
+#   target/suites/mariadb-rootfs   a small Debian with MariaDB's own suite (about 1 GB)
+#   target/suites/RUN/             output, Envoy's log and the filter's metrics of a run
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+suites=$(pwd -P)/target/suites
+shared=/run/firstword
+# Where mariadb-test-run has its servers listen as this "build thread", and the port to which what connects there is redirected.
+build_thread=600
+first_port=28000
+last_port=28999
+redirected=15001
+most_servers=8
+
+configuration() {
+    case $1 in
+    full) rule= ;;
+    changing) rule='"hold_split_eof": "always", "block_local_infile": true, "clear_capabilities": ["compress", "zstd"]' ;;
+    none) return ;;
+    *) fail "unknown filter setting: $1" ;;
+    esac
+    rules=${rule:+"{\"protocol\": \"mysql\", \"mysql\": {$rule}}"}
+    echo "{\"rules\": [$rules], \"defaults\": {\"protocol\": \"mysql\"}, \"log\": {\"max_per_minute\": 60000}," \
+        '"metrics": {"profile": "full", "labels": [], "max_series": 20000}}'
+}
+
+fetch_mariadb() {
+    rootfs=$suites/mariadb-rootfs
+    [ ! -d "$rootfs" ] || return 0
+    command -v mmdebstrap >/dev/null || apt_install mmdebstrap
+    say "fetching MariaDB's suite into $rootfs (about 80 seconds)"
+    mkdir -p "$suites"
+    new=$(mktemp -d "$rootfs.XXXXXX")
+    mirror=http://deb.debian.org
+    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include=mariadb-test,netbase,patch bookworm "$new" \
+        "deb $mirror/debian bookworm main" "deb $mirror/debian-security bookworm-security main" || {
+        rm -rf "$new"
+        fail "mmdebstrap could not fetch mariadb-test from Debian bookworm"
+    }
+    chmod 755 "$new"
+    printf '127.0.0.1 localhost\n::1 localhost\n' >"$new/etc/hosts"
+    mv -T "$new" "$rootfs"
+}
+
+# Clients take a server's socket from the configuration that mariadb-test-run writes. That is Envoy's; the server has one of its own.
+put_envoy_before_sockets() {
+    sed -i "s|return \"\$dir/\$group_name.sock\";|return \"$shared/\$group_name.sock\";|" \
+        "$rootfs/usr/share/mysql/mysql-test/lib/My/ConfigFactory.pm"
+    # Envoy makes all ports look taken.
+    sed -i '/^sub check_ports_free/,/^{/s/^{$/{ return 1;/' "$rootfs/usr/share/mysql/mysql-test/mariadb-test-run.pl"
+    server=$rootfs/usr/sbin/mariadbd
+    # By the same name, which it prints.
+    [ -d "$server-real" ] || { mkdir "$server-real" && mv "$server" "$server-real"; }
+    cat >"$server" <<END
+#!/bin/sh
+group=
+for option; do
+    case \$option in
+    --defaults-group-suffix=.*) group=\${option#*=.} ;;
+    --bootstrap | --help) group= && break ;;
+    esac
+done
+exec /usr/sbin/mariadbd-real/mariadbd "\$@" \${group:+--socket=$shared/server/mysqld.\$group.sock}
+END
+    chmod 755 "$server"
+}
+
+# $1: the filter's setting; the rest: the listeners. As the user of the suite, because a server asks a Unix socket for its peer; of
+# another group, because only what comes from elsewhere is redirected.
+start_envoy() {
+    setting=$1
+    shift
+    python3 tests/suites/bootstrap.py $shared/firstword.wasm "$(configuration "$setting")" "$@" >"$rootfs$shared/envoy.json"
+    chroot --userspec=mysql:daemon "$rootfs" $shared/envoy --config-path $shared/envoy.json --disable-hot-restart \
+        --concurrency 1 --log-level warning >"$run/envoy.log" 2>&1 &
+    envoy=$!
+    for _ in $(seq 100); do
+        ! curl --silent --fail http://127.0.0.1:9901/ready >/dev/null || return 0
+        sleep 0.1
+    done
+    fail "Envoy does not start: $run/envoy.log"
+}
+
+metrics() { curl --silent 'http://127.0.0.1:9901/stats/prometheus?filter=wasmcustom' | grep '^firstword_'; }
+
+# The sum of a metric over the labels that match $2.
+sum() { grep "^$1{.*${2:-}" "$run/metrics" | awk '{ n += $NF } END { printf "%d\n", n }'; }
+
+summary() {
+    metrics >"$run/metrics" || : >"$run/metrics"
+    desyncs=$(sum firstword_opaque_total 'reason="desync"')
+    say "$(sum firstword_connections_total) connections, $(sum firstword_commands_total) commands, $desyncs of them desync"
+    sed -n 's/^firstword_opaque_total{\(.*\)} /  opaque \1: /p' "$run/metrics"
+    [ "$desyncs" = 0 ]
+}
+
+# In the namespaces. $1: the filter's setting; the rest: options of mariadb-test-run.
+inside_mariadb() {
+    setting=$1
+    shift
+    rootfs=$suites/mariadb-rootfs
+    ip link set lo up
+    mount -t proc proc "$rootfs/proc"
+    mount -t tmpfs tmpfs "$rootfs/tmp"
+    mount -t tmpfs -o mode=1777 tmpfs "$rootfs/mnt"
+    mkdir -p "$rootfs$shared"
+    mount -t tmpfs tmpfs "$rootfs$shared"
+    touch "$rootfs$shared/envoy" "$rootfs$shared/firstword.wasm"
+    mount --bind "$(readlink -f target/tools/envoy)" "$rootfs$shared/envoy"
+    mount --bind target/firstword.wasm "$rootfs$shared/firstword.wasm"
+    mkdir "$rootfs$shared/server"
+    chmod 777 "$rootfs$shared" "$rootfs$shared/server" "$rootfs/tmp"
+    user=$(chroot "$rootfs" id -u mysql)
+    group=$(chroot "$rootfs" getent group daemon | cut -d: -f3)
+    for tables in iptables ip6tables; do
+        $tables -t nat -A OUTPUT -p tcp -o lo -m owner --uid-owner "$user" ! --gid-owner "$group" \
+            --dport $first_port:$last_port -j REDIRECT --to-ports $redirected
+    done
+    listeners="0.0.0.0:$redirected=original_dst [::1]:$redirected=original_dst"
+    for number in $(seq $most_servers); do
+        listeners="$listeners $shared/mysqld.$number.sock=$shared/server/mysqld.$number.sock"
+    done
+    # shellcheck disable=SC2086 # a list
+    start_envoy "$setting" $listeners
+    chroot --userspec=mysql:mysql "$rootfs" sh -c 'cd /usr/share/mysql/mysql-test && exec "$@"' sh \
+        perl ./mariadb-test-run.pl --vardir=/mnt/var --mtr-build-thread=$build_thread --parallel=1 --force --max-test-fail=0 --retry=0 \
+        --timestamp --timer --suite-timeout=600 --testcase-timeout=4 "$@" >"$run/output" 2>&1 || :
+    grep -a '^Completed: \|^The servers were restarted\|^Failing test' "$run/output" | tail -n 5
+    summary
+}
+
+# $1: the name of the run; the rest: what runs in the namespaces.
+isolated() {
+    run=$suites/$1
+    rm -rf "$run"
+    mkdir -p "$run"
+    shift
+    run=$run unshare --net --mount --pid --fork --kill-child sh scripts/suites.sh "$@"
+}
+
+[ "$(id -u)" = 0 ] || fail "needs root, and to make network namespaces"
+command=$1
+shift
+case $command in
+mariadb)
+    setting=${1:-full}
+    [ $# = 0 ] || shift
+    fetch_mariadb
+    rootfs=$suites/mariadb-rootfs
+    put_envoy_before_sockets
+    isolated "${RUN:-mariadb-$setting}" inside_mariadb "$setting" "$@"
+    ;;
+inside_*) "$command" "$@" ;;
+*) fail "unknown suite: $command" ;;
+esac
