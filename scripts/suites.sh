@@ -120,11 +120,10 @@ inside_mariadb() {
     chmod 777 "$rootfs$shared" "$rootfs$shared/server" "$rootfs/tmp"
     user=$(chroot "$rootfs" id -u mysql)
     group=$(chroot "$rootfs" getent group daemon | cut -d: -f3)
-    for tables in iptables ip6tables; do
-        $tables -t nat -A OUTPUT -p tcp -o lo -m owner --uid-owner "$user" ! --gid-owner "$group" \
-            --dport $first_port:$last_port -j REDIRECT --to-ports $redirected
-    done
-    listeners="0.0.0.0:$redirected=original_dst [::1]:$redirected=original_dst"
+    # Not ::1, where no server listens: a client that is not refused there does not try 127.0.0.1.
+    iptables -t nat -A OUTPUT -p tcp -o lo -m owner --uid-owner "$user" ! --gid-owner "$group" \
+        --dport $first_port:$last_port -j REDIRECT --to-ports $redirected
+    listeners="0.0.0.0:$redirected=original_dst"
     for number in $(seq $most_servers); do
         listeners="$listeners $shared/mysqld.$number.sock=$shared/server/mysqld.$number.sock"
     done
