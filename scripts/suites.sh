@@ -2,20 +2,23 @@
 # Runs test suites of servers and drivers through the filter, in a network namespace, and counts what the filter could not follow.
 #
 #   scripts/suites.sh mariadb [FILTER] [OPTIONS OF mariadb-test-run]
+#   scripts/suites.sh mysql [FILTER] [OPTIONS OF mysql-test-run]
 #
 # FILTER: full (inspects, changes nothing), changing (every setting that changes bytes), none (Envoy without the filter).
 #
 #   target/suites/mariadb-rootfs   a small Debian with MariaDB's own suite (about 1 GB)
+#   target/suites/mysql-rootfs     the same with MySQL's (about 2 GB)
 #   target/suites/RUN/             output, Envoy's log and the filter's metrics of a run
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 suites=$(pwd -P)/target/suites
-shared=/run/firstword
+# Short, because MySQL does not take long ones for sockets.
+shared=/run/fw
 # Where mariadb-test-run has its servers listen as this "build thread", and the port to which what connects there is redirected.
 build_thread=600
-first_port=28000
+first_port=16000
 last_port=28999
 redirected=15001
 most_servers=8
@@ -32,56 +35,90 @@ configuration() {
         '"metrics": {"profile": "full", "labels": [], "max_series": 20000}}'
 }
 
-fetch_mariadb() {
-    rootfs=$suites/mariadb-rootfs
+# What differs between the products.
+product() {
+    case $1 in
+    mariadb)
+        program=mariadbd
+        tests=/usr/share/mysql/mysql-test
+        main=mariadb-test-run.pl
+        ;;
+    mysql)
+        program=mysqld
+        tests=/usr/lib/mysql-test
+        main=mysql-test-run.pl
+        ;;
+    *) fail "unknown server: $1" ;;
+    esac
+    rootfs=$suites/$1-rootfs
+}
+
+fetch() {
+    product "$1"
     [ ! -d "$rootfs" ] || return 0
     command -v mmdebstrap >/dev/null || apt_install mmdebstrap
-    say "fetching MariaDB's suite into $rootfs (about 80 seconds)"
+    say "fetching the suite of $1 into $rootfs"
     mkdir -p "$suites"
     new=$(mktemp -d "$rootfs.XXXXXX")
     mirror=http://deb.debian.org
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include=mariadb-test,netbase,patch bookworm "$new" \
-        "deb $mirror/debian bookworm main" "deb $mirror/debian-security bookworm-security main" || {
+    case $1 in
+    mariadb)
+        set -- mariadb-test bookworm "$new" "deb $mirror/debian bookworm main" \
+            "deb $mirror/debian-security bookworm-security main"
+        ;;
+    mysql) set -- mysql-testsuite sid "$new" ;;
+    esac
+    package=$1
+    shift
+    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include="$package,netbase,openssl,patch" "$@" || {
         rm -rf "$new"
-        fail "mmdebstrap could not fetch mariadb-test from Debian bookworm"
+        fail "mmdebstrap could not fetch $package"
     }
     chmod 755 "$new"
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$new/etc/hosts"
+    # MySQL's main program looks for its own programs where the server is.
+    for own in "$new"/usr/lib/mysql-test/bin/*; do
+        [ ! -e "$own" ] || [ -e "$new/usr/bin/${own##*/}" ] || ln -s "../lib/mysql-test/bin/${own##*/}" "$new/usr/bin"
+    done
     mv -T "$new" "$rootfs"
 }
 
-# Clients take a server's socket from the configuration that mariadb-test-run writes. That is Envoy's; the server has one of its own.
+# Clients take a server's socket from the configuration that the suite's main program writes. That is Envoy's; the server has one of
+# its own.
 put_envoy_before_sockets() {
-    sed -i "s|return \"\$dir/\$group_name.sock\";|return \"$shared/\$group_name.sock\";|" \
-        "$rootfs/usr/share/mysql/mysql-test/lib/My/ConfigFactory.pm"
+    sed -i "/^sub fix_socket/,/^}/s|\"\$dir/\$group_name.sock\"|\"$shared/\$group_name.sock\"|" \
+        "$rootfs$tests/lib/My/ConfigFactory.pm"
     # Envoy makes all ports look taken.
-    sed -i '/^sub check_ports_free/,/^{/s/^{$/{ return 1;/' "$rootfs/usr/share/mysql/mysql-test/mariadb-test-run.pl"
-    server=$rootfs/usr/sbin/mariadbd
-    # By the same name, which it prints.
-    [ -d "$server-real" ] || { mkdir "$server-real" && mv "$server" "$server-real"; }
-    cat >"$server" <<END
+    perl -0pi -e 's/^sub check_ports_free \(\$\)\s*\{\K(?! return)/ return 1;/m' "$rootfs$tests/$main"
+    server=/usr/sbin/$program
+    # Where it finds its files, because it looks for them next to its own directory.
+    real=/usr/sbin-real/$program
+    [ -e "$rootfs$real" ] || { mkdir -p "$rootfs${real%/*}" && mv "$rootfs$server" "$rootfs$real"; }
+    cat >"$rootfs$server" <<END
 #!/bin/sh
 group=
 for option; do
     case \$option in
     --defaults-group-suffix=.*) group=\${option#*=.} ;;
-    --bootstrap | --help) group= && break ;;
+    --bootstrap | --initialize* | --help) group= && break ;;
     esac
 done
-exec /usr/sbin/mariadbd-real/mariadbd "\$@" \${group:+--socket=$shared/server/mysqld.\$group.sock}
+exec $real "\$@" \${group:+--socket=$shared/server/mysqld.\$group.sock}
 END
-    chmod 755 "$server"
+    chmod 755 "$rootfs$server"
 }
 
-# $1: the filter's setting; the rest: the listeners. As the user of the suite, because a server asks a Unix socket for its peer; of
-# another group, because only what comes from elsewhere is redirected.
+# $1: the module; $2: the filter's setting; the rest: the listeners.
+bootstrap() {
+    module=$1
+    setting=$2
+    shift 2
+    python3 tests/suites/bootstrap.py "$module" "$(configuration "$setting")" "$@"
+}
+
+# The arguments are the command that starts it.
 start_envoy() {
-    setting=$1
-    shift
-    python3 tests/suites/bootstrap.py $shared/firstword.wasm "$(configuration "$setting")" "$@" >"$rootfs$shared/envoy.json"
-    chroot --userspec=mysql:daemon "$rootfs" $shared/envoy --config-path $shared/envoy.json --disable-hot-restart \
-        --concurrency 1 --log-level warning >"$run/envoy.log" 2>&1 &
-    envoy=$!
+    "$@" --disable-hot-restart --concurrency 1 --log-level warning >"$run/envoy.log" 2>&1 &
     for _ in $(seq 100); do
         ! curl --silent --fail http://127.0.0.1:9901/ready >/dev/null || return 0
         sleep 0.1
@@ -102,11 +139,11 @@ summary() {
     [ "$desyncs" = 0 ]
 }
 
-# In the namespaces. $1: the filter's setting; the rest: options of mariadb-test-run.
-inside_mariadb() {
-    setting=$1
-    shift
-    rootfs=$suites/mariadb-rootfs
+# In the namespaces. $1: the server's product; $2: the filter's setting; the rest: options of the suite's main program.
+inside_server() {
+    product "$1"
+    setting=$2
+    shift 2
     ip link set lo up
     mount -t proc proc "$rootfs/proc"
     mount -t tmpfs tmpfs "$rootfs/tmp"
@@ -127,11 +164,16 @@ inside_mariadb() {
     for number in $(seq $most_servers); do
         listeners="$listeners $shared/mysqld.$number.sock=$shared/server/mysqld.$number.sock"
     done
+    # As the user of the suite, because a server asks a Unix socket for its peer; of another group, because only what comes from
+    # elsewhere is redirected.
     # shellcheck disable=SC2086 # a list
-    start_envoy "$setting" $listeners
-    chroot --userspec=mysql:mysql "$rootfs" sh -c 'cd /usr/share/mysql/mysql-test && exec "$@"' sh \
-        perl ./mariadb-test-run.pl --vardir=/mnt/var --mtr-build-thread=$build_thread --parallel=1 --force --max-test-fail=0 --retry=0 \
+    bootstrap $shared/firstword.wasm "$setting" $listeners >"$rootfs$shared/envoy.json"
+    start_envoy chroot --userspec=mysql:daemon "$rootfs" $shared/envoy --config-path $shared/envoy.json
+    # shellcheck disable=SC2086 # a list
+    chroot --userspec=mysql:mysql "$rootfs" sh -c "cd $tests"' && exec "$@"' sh \
+        perl ./$main --vardir=/mnt/var --build-thread=$build_thread --parallel=1 --force --max-test-fail=0 --retry=0 \
         --timestamp --timer --suite-timeout=600 --testcase-timeout=4 "$@" >"$run/output" 2>&1 || :
+    cp -r "$rootfs/mnt/var/log" "$run/log" || :
     grep -a '^Completed: \|^The servers were restarted\|^Failing test' "$run/output" | tail -n 5
     summary
 }
@@ -149,13 +191,12 @@ isolated() {
 command=$1
 shift
 case $command in
-mariadb)
+mariadb | mysql)
     setting=${1:-full}
     [ $# = 0 ] || shift
-    fetch_mariadb
-    rootfs=$suites/mariadb-rootfs
+    fetch "$command"
     put_envoy_before_sockets
-    isolated "${RUN:-mariadb-$setting}" inside_mariadb "$setting" "$@"
+    isolated "${RUN:-$command-$setting}" inside_server "$command" "$setting" "$@"
     ;;
 inside_*) "$command" "$@" ;;
 *) fail "unknown suite: $command" ;;
