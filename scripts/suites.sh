@@ -3,6 +3,7 @@
 #
 #   scripts/suites.sh mariadb [FILTER] [OPTIONS OF mariadb-test-run]
 #   scripts/suites.sh mysql [FILTER] [OPTIONS OF mysql-test-run]
+#   scripts/suites.sh driver mariadb|mysql NAME [FILTER]     NAME: of tests/suites/drivers.sh
 #
 # FILTER: full (inspects, changes nothing), changing (every setting that changes bytes), none (Envoy without the filter).
 #
@@ -178,6 +179,44 @@ inside_server() {
     summary
 }
 
+# A server whose own port only Envoy and its setting-up know. Accounts: root without a password, and what tests/suites/drivers.sh needs.
+start_server() {
+    data=$(mktemp -d)
+    trap 'rm -rf "$data"' EXIT
+    own="--no-defaults --user=root --datadir=$data/data --port=13306 --socket=$data/server.sock --bind-address=127.0.0.1 --local-infile=1
+        --log-bin=log --server-id=1 --max-connections=500"
+    # shellcheck disable=SC2086 # a list
+    case $1 in
+    mariadb)
+        mariadb-install-db --no-defaults --user=root --datadir="$data/data" --auth-root-authentication-method=normal \
+            --skip-test-db --force >/dev/null 2>&1
+        target/tools/mariadbd $own --init-file="$PWD/tests/suites/accounts.sql" >"$run/server.log" 2>&1 &
+        ;;
+    mysql)
+        target/tools/mysqld --no-defaults --user=root --datadir="$data/data" --initialize-insecure >/dev/null 2>&1
+        target/tools/mysqld $own --mysqlx=OFF --tls-version= --secure-file-priv= --init-file="$PWD/tests/suites/accounts.sql" >"$run/server.log" 2>&1 &
+        ;;
+    esac
+    for _ in $(seq 300); do
+        ! mariadb --no-defaults --skip-ssl -h127.0.0.1 -P13306 -uroot test2 -e 'DO 1' 2>/dev/null || return 0
+        sleep 0.1
+    done
+    fail "the server does not start: $run/server.log"
+}
+
+# In the namespaces. $1: the server's product; $2: the filter's setting; $3: the driver.
+inside_driver() {
+    ip link set lo up
+    socket=$run/mysql.sock
+    bootstrap target/firstword.wasm "$2" 127.0.0.1:3306=127.0.0.1:13306 "$socket=127.0.0.1:13306" >"$run/envoy.json"
+    start_server "$1"
+    start_envoy target/tools/envoy --config-path "$run/envoy.json"
+    export server=$1 socket run
+    sh tests/suites/drivers.sh "run_$3" >"$run/output" 2>&1 || say "the suite of $3 has failures with $1"
+    tail -n 3 "$run/output"
+    summary
+}
+
 # $1: the name of the run; the rest: what runs in the namespaces.
 isolated() {
     run=$suites/$1
@@ -197,6 +236,11 @@ mariadb | mysql)
     fetch "$command"
     put_envoy_before_sockets
     isolated "${RUN:-$command-$setting}" inside_server "$command" "$setting" "$@"
+    ;;
+driver)
+    # The server, the driver and the setting.
+    sh tests/suites/drivers.sh "get_$2"
+    isolated "${RUN:-$2-$1-${3:-full}}" inside_driver "$1" "${3:-full}" "$2"
     ;;
 inside_*) "$command" "$@" ;;
 *) fail "unknown suite: $command" ;;
