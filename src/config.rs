@@ -5,6 +5,7 @@
 mod error;
 mod field;
 mod keys;
+mod limits;
 mod matching;
 mod node;
 mod policy;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
+pub use limits::Limits;
 pub use proxy_protocol::{Need, ProxyProtocol, Receive, Send, Untrusted};
 
 use crate::event::Direction;
@@ -33,6 +35,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What is logged, and how much of it.
     pub log: LogConfig,
+    /// How much memory the filter may use.
+    pub limits: Limits,
     /// The keys of access-log state, each once.
     pub access_log: Vec<&'static str>,
     rules: Vec<Rule>,
@@ -234,12 +238,13 @@ impl Config {
 
     fn read(root: &Object<'_>, problems: &mut Problems) -> Self {
         let mode = root.get("mode").and_then(|field| field.word(&MODES, problems));
-        let defaults = policy::read_defaults(root, problems);
-        let rules = policy::read_rules(root, &defaults, problems);
-        let metrics = MetricsConfig::read(root, problems);
         let access_log = read_access_log(root, problems);
+        let defaults = policy::read_defaults(root, &access_log, problems);
+        let rules = policy::read_rules(root, &defaults, &access_log, problems);
+        let metrics = MetricsConfig::read(root, problems);
         let log = LogConfig::read(root, problems);
-        Self { mode: mode.unwrap_or_default(), metrics, log, access_log, rules, defaults }
+        let limits = Limits::read(root, problems);
+        Self { mode: mode.unwrap_or_default(), metrics, log, limits, access_log, rules, defaults }
     }
 
     /// What holds for a connection to this destination: the first rule that matches decides, in whole.

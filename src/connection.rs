@@ -8,6 +8,7 @@ mod followed;
 mod front;
 mod guard;
 mod local_infile;
+mod protection;
 mod recognised;
 mod refusal;
 mod server;
@@ -29,6 +30,7 @@ use clearing::Clearing;
 use followed::Mysql;
 use front::Front;
 pub use front::{FrontRules, ReceiveRules, SendRules};
+use protection::Lost;
 use recognised::count_packets;
 pub use refusal::{Refusal, Why};
 pub use setup::{Inspection, Setup};
@@ -67,6 +69,8 @@ pub struct Connection {
     held: Held,
     /// Neither side hears of the other any more; the next tick ends the connection.
     is_cut: bool,
+    /// What `block_local_infile` has to keep from the client; `None` if it can be enforced.
+    lost: Option<Lost>,
     state: State,
 }
 
@@ -100,6 +104,7 @@ impl Connection {
             block_local_infile: setup.block_local_infile,
             held: Held::default(),
             is_cut: false,
+            lost: None,
             state: State::Detecting(Detector::default()),
         }
     }
@@ -172,7 +177,7 @@ impl Connection {
         match (sender, &self.front) {
             (Sender::Client, None) => {
                 self.take(sender, chunk, to);
-                Verdict::Pass
+                if self.is_cut { drop_all(chunk) } else { Verdict::Pass }
             }
             (Sender::Client, Some(_)) => self.client_in_front(chunk, end_stream, to),
             (Sender::Server, _) => self.server(chunk, end_stream, to),
@@ -206,7 +211,7 @@ impl Connection {
             }
             Verdict::Hold | Verdict::Close => {}
         }
-        verdict
+        if self.is_cut { drop_all(chunk) } else { verdict }
     }
 
     /// Inspects what passes.
@@ -249,7 +254,10 @@ impl Connection {
                 }
             };
             if let Err(reason) = outcome {
+                self.protect(sender, reason, to.events);
                 self.give_up(reason, to.events);
+            } else if at < chunk.len() {
+                to.between_reads();
             }
         }
         if let State::Mysql(mysql) = &mut self.state {
@@ -299,6 +307,30 @@ impl Connection {
             self.give_up(OpaqueReason::LateStart, events);
         }
         front.held() > 0 || front.holds_connection()
+    }
+
+    /// Memory in bytes that inspection takes, beyond the size of this type.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let state = match &self.state {
+            State::Mysql(mysql) => mysql.memory(),
+            State::Detecting(_) | State::Opaque { .. } => 0,
+        };
+        let front = self.front.as_ref().map_or(0, |front| front.memory());
+        let clearing = self.clearing.as_ref().map_or(0, |_| size_of::<Clearing>());
+        let report = self.report.as_ref().map_or(0, String::capacity);
+        [state, front, clearing, report].into_iter().fold(self.held.memory(), usize::saturating_add)
+    }
+
+    /// The connection may take no more memory: its inspection ends.
+    pub fn handle_memory(&mut self, events: &mut Vec<Event>) {
+        if matches!(self.state, State::Opaque { .. }) {
+            return;
+        }
+        let protocol = self.recognised.unwrap_or(self.expected);
+        self.recognise(protocol, events);
+        self.protect(Sender::Client, OpaqueReason::Memory, events);
+        self.give_up(OpaqueReason::Memory, events);
     }
 
     /// Configuration says not to look any more.

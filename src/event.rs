@@ -146,6 +146,18 @@ labels! {
 }
 
 labels! {
+    /// Why `block_local_infile` can no longer be enforced on a connection.
+    ProtectionLost {
+        /// The packets cannot be followed.
+        Desync = "desync",
+        /// The server does not speak MySQL.
+        NotMysql = "not_mysql",
+        /// Following them needs more memory than the connection is given.
+        Memory = "memory",
+    }
+}
+
+labels! {
     /// How the connection phase ended.
     HandshakeResult {
         /// The server accepted the client.
@@ -204,6 +216,22 @@ pub struct Tally {
     pub slow: u32,
     /// The error that ended it.
     pub errno: Option<u16>,
+}
+
+impl Tally {
+    /// What this one holds beyond an earlier one of the same response.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            rows: self.rows.saturating_sub(earlier.rows),
+            affected_rows: self.affected_rows.saturating_sub(earlier.affected_rows),
+            warnings: self.warnings.saturating_sub(earlier.warnings),
+            result_sets: self.result_sets.saturating_sub(earlier.result_sets),
+            no_index_used: self.no_index_used.saturating_sub(earlier.no_index_used),
+            slow: self.slow.saturating_sub(earlier.slow),
+            errno: self.errno,
+        }
+    }
 }
 
 /// The complete answer to a command.
@@ -312,6 +340,8 @@ pub enum Event {
         /// None when it did not come or could not be seen.
         answer: Option<Answer>,
     },
+    /// A response that [`Event::CommandEnded`] has counted went on: what came after that.
+    ResponseContinued(Tally),
     /// Commands have become, or are not any more, older than an answer may take.
     Stalled {
         /// How many.
@@ -331,6 +361,8 @@ pub enum Event {
     LocalInfile,
     /// The client's statement does not name that file, and the client gets an error instead; then the connection ends.
     LocalInfileBlocked,
+    /// A rule blocks requests for files, and that can no longer be enforced: the connection ends.
+    ProtectionLost(ProtectionLost),
     /// The server accepted a client that hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
     EofHazardClient(Suspect),
     /// Such an EOF came later than the column definitions in front of it.

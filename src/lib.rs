@@ -41,6 +41,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod detect;
+pub mod escape;
 pub mod event;
 mod labels;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! Configuration as an operator writes it: each mistake, and exactly what is said about it.
 
 use firstword::config::Config;
+use firstword::escape::is_text;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -71,13 +72,34 @@ fn text_that_is_not_utf8_is_refused_with_its_place() {
     );
 }
 
+#[test]
+fn what_cannot_be_seen_is_shown() {
+    let cases = [
+        ("\u{3164}", "%E3%85%A4"),
+        ("\u{2800}", "%E2%A0%80"),
+        ("\u{9b}", r"\u{9b}"),
+        ("\u{202e}", r"\u{202e}"),
+        ("\u{e0041}", r"\u{e0041}"),
+        ("订单", "订单"),
+    ];
+    for (text, shown) in cases {
+        let found = problems(format!("{{\"{text}\": 1, \"mode\": \"{text}\"}}").as_bytes());
+        let keys = r#""mode", "rules", "defaults", "metrics", "access_log", "log""#;
+        let expected = [
+            format!("$[\"{shown}\"]: unknown key, expected one of {keys}"),
+            format!(r#"$.mode: expected "active", "observe" or "off", found "{shown}""#),
+        ];
+        assert_eq!(found.lines().collect::<Vec<_>>(), expected);
+    }
+}
+
 /// Either it is right, or every problem is one line with a path; `parse` itself must not panic.
 fn parses_or_explains(json: &[u8]) -> Result<(), TestCaseError> {
     let Err(errors) = Config::parse(json) else { return Ok(()) };
     prop_assert!(errors.iter().count() > 0);
     for error in &errors {
         prop_assert!(error.at.starts_with('$'), "{error}");
-        prop_assert!(!error.to_string().contains(char::is_control), "{error:?}");
+        prop_assert!(error.to_string().chars().all(is_text), "{error:?}");
         prop_assert!(error.to_string().len() < 1000, "{error}");
     }
     Ok(())

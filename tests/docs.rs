@@ -123,6 +123,7 @@ fn value(path: &str) -> &'static str {
         "labels" => "[\"port\"]",
         "access_log" => "[\"schema\"]",
         "level" => "\"info\"",
+        "connection_state" => "\"2048KiB\"",
         "max_header_bytes" | "flush_interval_ms" | "max_series" => "1000",
         _ => "100",
     }

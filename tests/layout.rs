@@ -5,7 +5,7 @@ use std::fs::read_dir;
 use std::path::{Path, PathBuf};
 
 /// A longer file is two files.
-const MAX_LINES: usize = 450;
+const MAX_LINES: usize = 600;
 
 /// What a module must not name, as paths from the crate's root.
 const FORBIDDEN: &[(&str, &[&str])] = &[
@@ -19,6 +19,22 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     (
         "event",
         &["config", "connection", "detect", "metrics", "mysql::packet", "mysql::session", "plugin", "ports"],
+    ),
+    (
+        "escape",
+        &[
+            "clock",
+            "config",
+            "connection",
+            "detect",
+            "event",
+            "labels",
+            "metrics",
+            "mysql",
+            "plugin",
+            "ports",
+            "proxy_protocol",
+        ],
     ),
     (
         "labels",
@@ -181,7 +197,7 @@ fn each_rule_can_fail() {
         assert_eq!(problems(path, text), [problem], "{text}");
     }
     let long = "\n".repeat(MAX_LINES + 1);
-    assert_eq!(problems("ports.rs", &long), ["ports.rs has 451 lines, more than 450"]);
+    assert_eq!(problems("ports.rs", &long), ["ports.rs has 601 lines, more than 600"]);
 }
 
 #[test]

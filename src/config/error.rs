@@ -2,13 +2,22 @@
 
 use std::fmt;
 
-/// One problem in a configuration.
+use crate::escape;
+
+/// One problem in a configuration, fit for a log and a terminal: keys and values in it were escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// JSON path of the offending value, such as `$.rules[0].match.ports[1]`; `$` is the whole configuration.
     pub at: String,
     /// One line: what was expected and what was found.
     pub problem: String,
+}
+
+impl ConfigError {
+    /// The only constructor, because a configuration's keys and values may hold anything: both texts are escaped.
+    pub(super) fn new(at: &str, problem: &str) -> Self {
+        Self { at: escape::text(at), problem: escape::text(problem) }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -60,7 +69,7 @@ pub(super) struct Problems(Vec<ConfigError>);
 impl Problems {
     #[inline(never)]
     pub(super) fn add(&mut self, at: &str, problem: String) {
-        self.0.push(ConfigError { at: at.to_owned(), problem });
+        self.0.push(ConfigError::new(at, &problem));
     }
 
     pub(super) fn count(&self) -> usize {

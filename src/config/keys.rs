@@ -10,7 +10,7 @@ pub(super) struct Keys {
 }
 
 pub(super) const ROOT: Keys =
-    Keys { place: "$", names: &["mode", "rules", "defaults", "metrics", "access_log", "log"] };
+    Keys { place: "$", names: &["mode", "rules", "defaults", "metrics", "access_log", "log", "limits"] };
 pub(super) const RULE: Keys = Keys {
     place: "$.rules[]",
     names: &["name", "match", "protocol", "greeting_timeout_ms", "proxy_protocol", "mysql"],
@@ -33,10 +33,11 @@ pub(super) const DEFAULTS: Keys =
     Keys { place: "$.defaults", names: &["protocol", "greeting_timeout_ms", "mysql", "proxy_protocol"] };
 pub(super) const METRICS: Keys =
     Keys { place: "$.metrics", names: &["profile", "labels", "flush_interval_ms", "max_series", "stall_ms"] };
+pub(super) const LIMITS: Keys = Keys { place: "$.limits", names: &["connection_state"] };
 pub(super) const LOG: Keys = Keys { place: "$.log", names: &["level", "max_per_minute"] };
 
-const ALL: [&Keys; 10] =
-    [&ROOT, &RULE, &MATCH, &PROXY_PROTOCOL, &RECEIVE, &SEND, &MYSQL, &METRICS, &LOG, &DEFAULTS];
+const ALL: [&Keys; 11] =
+    [&ROOT, &RULE, &MATCH, &PROXY_PROTOCOL, &RECEIVE, &SEND, &MYSQL, &METRICS, &LOG, &LIMITS, &DEFAULTS];
 
 /// The path of every setting that is not itself an object with known keys.
 pub(super) fn settings() -> impl Iterator<Item = String> {

@@ -26,7 +26,7 @@ pub(super) enum Node {
 
 /// Reads a configuration's text; `None` if there is nothing but white space.
 pub(super) fn read(json: &[u8]) -> Result<Option<Node>, ConfigError> {
-    let refuse = |problem: String| Err(ConfigError { at: "$".to_owned(), problem });
+    let refuse = |problem: &str| Err(ConfigError::new("$", problem));
     if json.trim_ascii().is_empty() {
         return Ok(None);
     }
@@ -34,10 +34,9 @@ pub(super) fn read(json: &[u8]) -> Result<Option<Node>, ConfigError> {
         Ok(node) => Ok(Some(node)),
         Err(_) if looks_like_protobuf(json) => refuse(
             "expected a JSON object, found the raw bytes of a protobuf message: in Envoy put the JSON in a \
-             google.protobuf.StringValue, not in a Struct"
-                .to_owned(),
+             google.protobuf.StringValue, not in a Struct",
         ),
-        Err(error) => refuse(format!("expected JSON, found a syntax error: {error}")),
+        Err(error) => refuse(&format!("expected JSON, found a syntax error: {error}")),
     }
 }
 
@@ -65,7 +64,7 @@ impl Node {
             Self::Null => out.write_str("null"),
             Self::Bool(value) => write!(out, "{value}"),
             Self::Number(value) => write!(out, "{value}"),
-            // Debug and not JSON's own escapes: it hides everything that could disturb a log or a terminal.
+            // Debug and not JSON's own escapes, because it also shows what cannot be seen.
             Self::String(value) => write!(out, "{value:?}"),
             Self::Array(items) => {
                 out.write_str("[")?;

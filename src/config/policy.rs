@@ -45,7 +45,11 @@ pub(super) struct Rule {
 }
 
 /// What holds for connections that no rule is for, and what rules leave open.
-pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Policy {
+pub(super) fn read_defaults(
+    root: &Object<'_>,
+    access_log: &[&'static str],
+    problems: &mut Problems,
+) -> Policy {
     let Some(defaults) = root.object("defaults", &keys::DEFAULTS, problems) else { return Policy::default() };
     let protocol = read_protocol(&defaults, problems);
     let greeting_timeout = read_greeting_timeout(&defaults, problems);
@@ -54,6 +58,7 @@ pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Polic
     let observe = mysql.as_ref().and_then(|mysql| mysql.observe).unwrap_or_default();
     if let Some(mysql) = &mysql {
         mysql.check_against(observe, problems);
+        mysql.check_access_log(access_log, problems);
     }
     let mysql = mysql.map(|mysql| mysql.object);
     let changing = BYTE_CHANGING.iter().filter_map(|key| mysql.as_ref()?.get(key));
@@ -71,12 +76,17 @@ pub(super) fn read_defaults(root: &Object<'_>, problems: &mut Problems) -> Polic
 }
 
 /// The rules, in order; they are complete if no problem was reported.
-pub(super) fn read_rules(root: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> Vec<Rule> {
+pub(super) fn read_rules(
+    root: &Object<'_>,
+    defaults: &Policy,
+    access_log: &[&'static str],
+    problems: &mut Problems,
+) -> Vec<Rule> {
     let fields = root.get("rules").and_then(|field| field.array("rules", problems)).unwrap_or_default();
     let mut read: Vec<ReadRule> = Vec::new();
     for field in fields {
         let Some(object) = field.object(&keys::RULE, problems) else { continue };
-        let rule = read_rule(&object, defaults, problems);
+        let rule = read_rule(&object, defaults, access_log, problems);
         let clash =
             |earlier: &&ReadRule| rule.policy.name.is_some() && earlier.policy.name == rule.policy.name;
         if let (Some(name), Some(earlier)) = (object.get("name"), read.iter().find(clash)) {
@@ -106,7 +116,12 @@ impl ReadRule {
     }
 }
 
-fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> ReadRule {
+fn read_rule(
+    rule: &Object<'_>,
+    defaults: &Policy,
+    access_log: &[&'static str],
+    problems: &mut Problems,
+) -> ReadRule {
     let name = rule.get("name").and_then(|field| read_name(&field, problems));
     let matching = Match::read(rule, problems);
     let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
@@ -123,6 +138,7 @@ fn read_rule(rule: &Object<'_>, defaults: &Policy, problems: &mut Problems) -> R
         block_local_infile = mysql.block_local_infile;
         observe = mysql.observe.unwrap_or(observe);
         mysql.check_against(observe, problems);
+        mysql.check_access_log(access_log, problems);
         let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
         if let (Some(ssl), true) = (mysql.clears_ssl, no_addresses) {
             let why = "a server that requires TLS then refuses every client";
@@ -211,6 +227,20 @@ impl Mysql<'_> {
                 problems
                     .add(&field.at, format!("expected it with \"observe\": \"all\", found {word:?}, {why}"));
             }
+        }
+    }
+}
+
+impl Mysql<'_> {
+    /// Reports `observe: handshake` where the access log asks for what changes after the login.
+    fn check_access_log(&self, access_log: &[&'static str], problems: &mut Problems) {
+        let changing = access_log.iter().find(|key| matches!(**key, "user" | "schema"));
+        if let (Some(key), Some(Observe::Handshake)) = (changing, self.observe) {
+            let problem = format!(
+                "expected \"all\" or \"requests\" beside the access_log key {key:?}, found \"handshake\", which reads \
+                 nothing after the login, so a change of account would not be seen"
+            );
+            problems.add(&format!("{}.observe", self.object.at), problem);
         }
     }
 }

@@ -37,6 +37,17 @@ impl Mysql {
         Self { session, inspection, client, server, start, start_len: 0, tail, server_packet: 0 }
     }
 
+    /// Memory in bytes, its own included.
+    pub(super) fn memory(&self) -> usize {
+        let parts = [self.session.memory(), self.client.memory(), self.server.memory()];
+        parts.into_iter().fold(size_of::<Self>(), usize::saturating_add)
+    }
+
+    /// Where the newest packet of the server begins in its current chunk, and the packet's sequence id.
+    pub(super) fn newest_server_packet(&self) -> (usize, u8) {
+        (self.server_packet, self.server.sequence_id())
+    }
+
     fn note_start(&mut self, bytes: &[u8]) {
         for (slot, byte) in self.start.iter_mut().skip(self.start_len).zip(bytes) {
             *slot = *byte;
@@ -122,11 +133,8 @@ impl Mysql {
                 *server_packet = end.saturating_sub(input.len());
             }
             if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
-                match input.first() {
-                    None => return Ok(()),
-                    Some(&TLS_HANDSHAKE) => return Err(OpaqueReason::Tls),
-                    Some(_) => session.no_tls(to.notes),
-                }
+                // Whatever the byte is: OpenSSL also takes a ClientHello in the framing of SSL 2.
+                return if input.is_empty() { Ok(()) } else { Err(OpaqueReason::Tls) };
             }
             let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
             let Some(framed) = framer.next(&mut input) else { return Ok(()) };

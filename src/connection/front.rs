@@ -131,6 +131,11 @@ impl Front {
         }
     }
 
+    /// Memory in bytes, its own included.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>().saturating_add(self.guard.as_ref().map_or(0, Guard::memory))
+    }
+
     /// There is nothing left to do.
     pub(super) fn is_done(&self) -> bool {
         self.stage == Stage::Decided && self.to_send.is_none() && self.guard.is_none()

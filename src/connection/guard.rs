@@ -52,6 +52,11 @@ impl Guard {
         Self { client: Fragments::default(), server }
     }
 
+    /// Heap memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.server.framer.memory()
+    }
+
     pub(super) fn client_bytes(&mut self, mut input: &[u8]) -> Watch {
         while let Some(first) = input.first() {
             if self.client.asked_for_tls() && self.server.offers_tls && *first == TLS_HANDSHAKE {

@@ -75,7 +75,7 @@ impl LoggedIn {
     pub(super) fn take(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Vec<u8> {
         let bytes = Bytes::copy_from_slice(bytes);
         let mut clock = Clock::new(&Timestamp::default);
-        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut self.notes };
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
         match self.connection.handle_data(sender, &bytes, end_stream, &mut to) {
             Verdict::Pass => bytes.to_vec(),
             Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),

@@ -20,6 +20,10 @@ impl Connection {
             Some(bytes) => self.take(Sender::Server, bytes, to),
             None => self.take(Sender::Server, chunk, to),
         }
+        if let Some(lost) = self.lost.take() {
+            self.clearing = None;
+            return self.held.replace(chunk, lost.from, &lost.instead);
+        }
         if let Some(mut clearing) = self.clearing.take() {
             let verdict = clearing.server(read.as_deref().unwrap_or_default());
             if clearing.take_cleared_tls() {

@@ -103,6 +103,11 @@ impl Held {
         Verdict::Edit(Edit { drain: bytes.len(), prepend })
     }
 
+    /// Heap memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn has_room(&self, len: usize, start: usize) -> bool {
         let before = if start > 0 { 0 } else { self.bytes.len() };
         len.saturating_sub(start).saturating_add(before) <= MAX_HELD

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::catalogue::{Kind, Metric, NONE, OTHER, client_series};
 use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
-use super::series::{Cell, Histogram, histogram_series, signed};
+use super::series::{Cell, Histogram, from_response, histogram_series, signed};
 use super::{Profile, ScopeLabel, room};
-use crate::event::{Answer, Event, HazardKind, Protocol};
+use crate::event::{Answer, Event, HazardKind, Protocol, Tally};
 use crate::mysql::command::Command;
 use crate::mysql::errno;
 use crate::mysql::verb::Verb;
@@ -24,6 +24,15 @@ pub trait Sink {
 
     /// Sets a gauge that all VMs set to the same value.
     fn set(&mut self, id: u32, value: u64) -> bool;
+}
+
+/// By how many bytes memory grew, or shrank where negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryChange {
+    /// The VM's linear memory.
+    pub linear: i64,
+    /// The state of its connections.
+    pub connection_state: i64,
 }
 
 /// Stands for the values of `metrics.labels` that a connection's metrics carry.
@@ -223,6 +232,7 @@ impl Accumulator {
                     self.answer(scope, command, verb, &answer);
                 }
             }
+            Event::ResponseContinued(tally) => self.tally(scope, &tally),
             Event::Stalled { change } => self.add(scope, Metric::CommandsStalled, [0, 0], change),
             Event::PreparedStatements { change } => {
                 self.add(scope, Metric::PreparedStatements, [0, 0], change);
@@ -231,6 +241,7 @@ impl Accumulator {
                 self.add(scope, Metric::Transactions, [0, 0], if open { 1 } else { -1 });
             }
             Event::LocalInfile => self.count(scope, Metric::LocalInfile, [0, 0]),
+            Event::ProtectionLost(reason) => self.count(scope, Metric::ProtectionLost, [reason as u16, 0]),
             Event::LocalInfileBlocked => self.count(scope, Metric::LocalInfileBlocked, [0, 0]),
             Event::EofHazardClient(_) => self.count(scope, Metric::EofHazardClients, [0, 0]),
             Event::PrepareEofSplit { .. } => self.count(scope, Metric::PrepareEofSplits, [0, 0]),
@@ -242,10 +253,15 @@ impl Accumulator {
         }
     }
 
-    /// Counts a tick, and what the VM's memory grew or shrank by since the last, in bytes.
-    pub fn tick(&mut self, memory_change: i64) {
+    /// Counts a tick, and by how much the VM's memory changed since the last.
+    pub fn tick(&mut self, change: MemoryChange) {
         self.count(VM, Metric::Heartbeat, [0, 0]);
-        self.add(VM, Metric::VmMemory, [0, 0], memory_change);
+        self.memory(change);
+    }
+
+    fn memory(&mut self, change: MemoryChange) {
+        self.add(VM, Metric::VmMemory, [0, 0], change.linear);
+        self.add(VM, Metric::ConnectionState, [0, 0], change.connection_state);
     }
 
     /// Tells `sink` all that is not told yet. What it refuses is kept for the next time.
@@ -269,9 +285,9 @@ impl Accumulator {
 
     /// The plugin's last words: gauges give back what they hold of the VM itself, then all is told. What
     /// still lives may make it speak, and end, again.
-    pub fn end(&mut self, memory_change: i64, sink: &mut impl Sink) {
+    pub fn end(&mut self, change: MemoryChange, sink: &mut impl Sink) {
         self.flush(sink);
-        self.add(VM, Metric::VmMemory, [0, 0], memory_change);
+        self.memory(change);
         self.add(VM, Metric::Series, [0, 0], signed(self.announced).saturating_neg());
         self.announced = 0;
         self.write(sink);
@@ -301,9 +317,7 @@ impl Accumulator {
             self.defined = self.defined.saturating_add(u64::from(cell.id.is_some()));
         }
         if let Some(id) = cell.id {
-            if cell.delta != 0 && sink.add(id, cell.delta) {
-                cell.delta = 0;
-            }
+            cell.tell(id, kind, sink);
         }
     }
 
@@ -334,7 +348,10 @@ impl Accumulator {
         if let Some(verb) = verb.filter(|_| command != Command::STMT_PREPARE) {
             self.count(scope, Metric::Statements, [verb as u16, 0]);
         }
-        let tally = &answer.tally;
+        self.tally(scope, &answer.tally);
+    }
+
+    fn tally(&mut self, scope: ScopeId, tally: &Tally) {
         let counts = [
             (Metric::Rows, tally.rows),
             (Metric::AffectedRows, tally.affected_rows),
@@ -345,7 +362,7 @@ impl Accumulator {
         ];
         // Their series are there from the start: nothing is lost by passing over a zero.
         for (metric, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            self.add(scope, metric, [0, 0], signed(count));
+            self.add(scope, metric, [0, 0], from_response(count));
         }
         if let Some(errno) = tally.errno {
             self.error(scope, Metric::Errors, errno);

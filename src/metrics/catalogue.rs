@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use super::Profile;
 use crate::event::{
-    ClientFirst, ClosedBy, HandshakeResult, HazardKind, HeaderResult, OpaqueReason, Phase, Protocol, Sender,
-    ServerFirst,
+    ClientFirst, ClosedBy, HandshakeResult, HazardKind, HeaderResult, OpaqueReason, Phase, ProtectionLost,
+    Protocol, Sender, ServerFirst,
 };
 use crate::mysql::auth_plugin::AuthPlugin;
 use crate::mysql::command::Command;
@@ -73,6 +73,8 @@ pub enum Label {
     Sender,
     /// [`OpaqueReason`].
     Reason,
+    /// [`ProtectionLost`].
+    Lost,
     /// [`HazardKind`].
     Kind,
     /// The version of this filter.
@@ -108,7 +110,7 @@ impl Label {
             Self::Command => "command",
             Self::Verb => "verb",
             Self::Sender => "sender",
-            Self::Reason => "reason",
+            Self::Reason | Self::Lost => "reason",
             Self::Kind => "kind",
             Self::Version => "version",
             Self::Commit => "commit",
@@ -142,6 +144,7 @@ impl Label {
             Self::Command => u8::try_from(code).map_or("other", |byte| Command(byte).label()).into(),
             Self::Sender => at!(Sender::ALL, code),
             Self::Reason => at!(OpaqueReason::ALL, code),
+            Self::Lost => at!(ProtectionLost::ALL, code),
             Self::Kind => at!(HazardKind::ALL, code),
             Self::Version => crate::VERSION.into(),
             Self::Commit => crate::COMMIT.into(),
@@ -152,7 +155,7 @@ impl Label {
     #[must_use]
     pub fn preset(self) -> Option<u16> {
         match self {
-            Self::Result | Self::Sender | Self::Reason | Self::Kind => {
+            Self::Result | Self::Sender | Self::Reason | Self::Lost | Self::Kind => {
                 self.values().and_then(|n| u16::try_from(n).ok())
             }
             _ => None,
@@ -187,6 +190,7 @@ impl Label {
             Self::Result => Some(HandshakeResult::ALL.len()),
             Self::Sender => Some(Sender::ALL.len()),
             Self::Reason => Some(OpaqueReason::ALL.len()),
+            Self::Lost => Some(ProtectionLost::ALL.len()),
             Self::Kind => Some(HazardKind::ALL.len()),
             Self::Plugin => Some(AuthPlugin::ALL.len()),
             Self::Client => Some(Connector::ALL.len()),
@@ -356,6 +360,8 @@ catalogue! {
         "Requests of the server for a file of the client's.";
     LocalInfileBlocked "local_infile_blocked_total" Counter Standard scoped []
         "Those of local_infile_total that the client's statement does not ask for, and that were blocked (block_local_infile).";
+    ProtectionLost "protection_lost_total" Counter Standard scoped [Lost]
+        "Connections closed because a rule's protection (block_local_infile, proxy_protocol) could no longer be enforced, by the cause.";
     PrepareEofSplits "prepare_eof_splits_total" Counter Standard scoped []
         "Answers to COM_STMT_PREPARE whose final EOF came later than the column definitions in front of it.";
     PrepareEofHeld "prepare_eof_held_total" Counter Standard scoped []
@@ -378,6 +384,8 @@ catalogue! {
         "Ticks of all VMs.";
     VmMemory "vm_memory_bytes" Gauge Minimal vm []
         "Linear memory of all VMs.";
+    ConnectionState "connection_state_bytes" Gauge Minimal vm []
+        "Memory of the state of open connections in all VMs; limits.connection_state is the maximum for each VM.";
     Series "series" Gauge Minimal vm []
         "Metric series defined by all VMs.";
     SeriesOverflow "series_overflow_total" Counter Minimal vm []
@@ -387,58 +395,4 @@ catalogue! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn names_are_distinct_and_end_as_their_kind_asks() {
-        let names: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.definition().name).collect();
-        assert_eq!(names.len(), Metric::ALL.len());
-        for definition in Metric::ALL.iter().map(|metric| metric.definition()) {
-            assert_eq!(definition.kind == Kind::Counter, definition.name.ends_with("_total"));
-            assert!(definition.labels(Profile::Full).count() <= 2, "a series key holds two label values");
-        }
-    }
-
-    /// Istio finds a label by `key=.=`, wherever it stands: in `client_version=.=` it would find `version=.=`.
-    #[test]
-    fn no_label_is_the_ending_of_another() {
-        let own = Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full));
-        let keys: BTreeSet<_> =
-            own.map(Label::key).chain(["direction", "destination", "port", "le"]).collect();
-        for key in &keys {
-            let longer = keys.iter().find(|other| other != &key && other.ends_with(key));
-            assert_eq!(longer, None, "{key}");
-        }
-    }
-
-    #[test]
-    fn each_other_has_one_code() {
-        let other = Cow::Borrowed("other");
-        for label in Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full)) {
-            let values = label.values().and_then(|values| u16::try_from(values).ok()).unwrap_or(0);
-            let codes: Vec<_> = (0..values).filter(|code| label.value(*code) == other).collect();
-            let expected = if codes.is_empty() { vec![] } else { vec![label.other()] };
-            assert_eq!(codes, expected, "{label:?}");
-            assert!(!matches!(label, Label::Errno | Label::Release) || label.value(label.other()) == other);
-        }
-    }
-
-    #[test]
-    fn every_value_is_safe_in_a_metric_name() {
-        let labels: BTreeSet<_> =
-            Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full)).collect();
-        for label in labels {
-            for code in 0..=u16::MAX {
-                let value = label.value(code);
-                let legal =
-                    |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_+./-".contains(&byte);
-                assert!(!value.is_empty() && value.bytes().all(legal), "{label:?} {code}: {value}");
-                for reserved in super::super::RESERVED {
-                    assert!(!value.contains(reserved), "{label:?} {code}: {value}");
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -7,15 +7,15 @@ pub mod histogram;
 pub mod room;
 mod series;
 
-pub use accumulator::{Accumulator, ScopeId, Sink};
+pub use accumulator::{Accumulator, MemoryChange, ScopeId, Sink};
 pub use encoding::{RESERVED, label_value};
 
 /// How much is exported: each profile contains the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
-    /// At most 60 series for one destination.
+    /// At most 64 series for one destination.
     Minimal,
-    /// At most 250 series for one destination.
+    /// At most 280 series for one destination.
     #[default]
     Standard,
     /// Everything.
@@ -28,8 +28,8 @@ impl Profile {
     #[must_use]
     pub const fn max_series(self) -> Option<usize> {
         match self {
-            Self::Minimal => Some(60),
-            Self::Standard => Some(250),
+            Self::Minimal => Some(64),
+            Self::Standard => Some(280),
             Self::Full => None,
         }
     }

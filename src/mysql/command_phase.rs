@@ -15,9 +15,11 @@
 //! Everything else is a desync.
 
 mod files;
+mod late_rows;
+mod queue;
+mod relogin;
 mod told;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +27,6 @@ use super::capability::Capabilities;
 use super::command::{Command, Grammar};
 use super::idle::Idle;
 use super::kept::{Context, Kept};
-use super::local_infile::Files;
 use super::notes::{Subject, word};
 use super::packet::Packet;
 use super::query::statement;
@@ -36,25 +37,14 @@ use super::statements::{Statements, statement_id};
 use super::verb::{Verb, verb};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Answer, ClosedBy, Event, HazardKind, OpaqueReason, Sender, Tally};
+use late_rows::LateRows;
+use queue::{Queue, Queued};
+use relogin::Relogin;
 
-/// How many commands may wait for their answers.
-const MAX_QUEUED: usize = 1024;
+/// Maximum memory of statements, digests, accounts and file names that one connection keeps, in bytes.
+const MAX_OWNED: usize = 64 << 10;
 /// First byte of a semi-synchronous replica's acknowledgement.
 pub(super) const SEMI_SYNC_ACK: u8 = 0xef;
-
-#[derive(Debug)]
-struct Queued {
-    command: Command,
-    verb: Option<Verb>,
-    /// Sequence id of the next packet of this exchange.
-    sequence_id: u8,
-    started: Timestamp,
-    kept: Option<Box<Kept>>,
-    /// The files that it names, where they are to be judged; of a COM_STMT_PREPARE, those of the statement.
-    files: Option<Rc<Files>>,
-    /// It names none, as far as needs no reading of it; false: that is not known.
-    names_none: bool,
-}
 
 /// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
 /// its first.
@@ -72,12 +62,12 @@ enum CarriesOn {
     Tail,
 }
 
-/// The command phase of one connection. Memory is bounded by [`MAX_QUEUED`] and [`Statements`].
+/// The command phase of one connection. Its memory is bounded by [`Queue`], [`Statements`] and [`MAX_OWNED`].
 #[derive(Debug)]
 pub(super) struct CommandPhase {
     /// What both sides can do.
     capabilities: Capabilities,
-    queue: VecDeque<Queued>,
+    queue: Queue,
     idle: Idle,
     /// How many commands at the head of the queue have been told to be stalled.
     stalled: usize,
@@ -89,6 +79,11 @@ pub(super) struct CommandPhase {
     upload: Option<u8>,
     /// The last answer can have a tail: its command's grammar and the next sequence id.
     tail: Option<(Grammar, u8)>,
+    /// `None` if the last response left no rows to COM_STMT_FETCH.
+    late_rows: Option<Box<LateRows>>,
+    relogin: Relogin,
+    /// The head is a COM_CHANGE_USER, and the server waits for the client's next authentication packet.
+    awaits_client: bool,
     /// Of the client's packet whose head came and whose end did not.
     client_passing: CarriesOn,
     /// Of the server's.
@@ -110,13 +105,16 @@ impl CommandPhase {
     pub(super) fn new(capabilities: Capabilities, user: Option<String>, now: Timestamp) -> Self {
         Self {
             capabilities,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             idle: Idle::since(now),
             stalled: 0,
             reply: Reply::new(Grammar::Nothing),
             first_byte: None,
             upload: None,
             tail: None,
+            late_rows: None,
+            relogin: Relogin::No,
+            awaits_client: false,
             client_passing: CarriesOn::Nobody,
             server_passing: CarriesOn::Nobody,
             statements: Statements::default(),
@@ -131,6 +129,20 @@ impl CommandPhase {
 
     pub(super) fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    /// The client has sent COM_QUIT behind its login, before the server decided.
+    pub(super) fn quit(&mut self, events: &mut Vec<Event>) {
+        events.push(Event::CommandSent(Command::QUIT));
+        self.quit = true;
+    }
+
+    /// Heap memory in bytes, its own included.
+    pub(super) fn memory(&self) -> usize {
+        let user = self.user.as_ref().map_or(0, String::capacity);
+        let late = self.late_rows.as_ref().map_or(0, |_| size_of::<LateRows>());
+        let parts = [self.queue.memory(), self.statements.memory(), user, late];
+        parts.into_iter().fold(size_of::<Self>(), usize::saturating_add)
     }
 
     /// The client sent COM_QUIT: it is the one that ends the connection.
@@ -186,8 +198,9 @@ impl CommandPhase {
     /// How many commands have waited for the end of their answer for so long. They wait in the order in
     /// which they were sent. Streams of a binary log have no end.
     fn waiting(&self, now: Timestamp, stall: Duration) -> usize {
-        let old = self.queue.iter().take_while(|queued| now.since(queued.started) >= stall);
-        old.filter(|queued| queued.command.grammar() != Grammar::BinlogDump).count()
+        let old = self.queue.iter().take_while(|(queued, _)| now.since(queued.started) >= stall);
+        let ends = old.filter(|(queued, _)| queued.command.grammar() != Grammar::BinlogDump);
+        ends.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
     /// [`CommandPhase::stall`] has something to tell.
@@ -211,7 +224,8 @@ impl CommandPhase {
     /// Nothing waits for an answer any more, and what was open is gone.
     pub(super) fn end(&mut self, events: &mut Vec<Event>) {
         self.set_stalled(0, events);
-        for Queued { command, verb, .. } in self.queue.drain(..) {
+        self.end_late_rows(events);
+        while let Some(Queued { command, verb, .. }) = self.queue.pop() {
             events.push(Event::CommandEnded { command, verb, answer: None });
         }
         self.forget_statements(events);
@@ -221,6 +235,9 @@ impl CommandPhase {
     fn sent(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         let next = packet.sequence_id.wrapping_add(1);
         if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
+            if may_hide_account(packet) && to.notes.wanted.wants_session() {
+                return Err(OpaqueReason::Desync);
+            }
             self.upload = (packet.length > 0).then_some(next);
             // A server that refused the file has answered already, and the head is another command.
             if let Some(head) = self.queue.front_mut().filter(|_| self.reply.awaits_file()) {
@@ -234,19 +251,29 @@ impl CommandPhase {
             _ if self.quit => Ok(CarriesOn::Nobody),
             (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
             (0, _) => self.command(packet, to),
-            (_, Some(Grammar::ChangeUser)) => {
-                if let Some(head) = self.queue.front_mut() {
-                    head.sequence_id = next;
-                }
-                Ok(CarriesOn::Oldest)
-            }
+            (_, Some(Grammar::ChangeUser)) => self.authenticates(packet, to),
             _ => Err(OpaqueReason::Desync),
         }
     }
 
+    /// The client goes on with the authentication that its COM_CHANGE_USER began: once for each packet of the server.
+    fn authenticates(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
+        let expected = self.queue.front().map(|head| head.sequence_id);
+        if !std::mem::take(&mut self.awaits_client) || expected != Some(packet.sequence_id) {
+            return Err(OpaqueReason::Desync);
+        }
+        self.logs_in_again(packet, to)?;
+        if let Some(head) = self.queue.front_mut() {
+            head.sequence_id = packet.sequence_id.wrapping_add(1);
+        }
+        Ok(CarriesOn::Oldest)
+    }
+
     fn command(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         self.upload = None;
-        self.tail = None;
+        if self.late_rows.is_none() {
+            self.tail = None;
+        }
         let command = packet.first().map_or(Command::SLEEP, Command);
         let grammar = command.grammar();
         if grammar == Grammar::Nothing {
@@ -257,12 +284,16 @@ impl CommandPhase {
             }
             return Ok(CarriesOn::Nobody);
         }
-        if self.queue.len() >= MAX_QUEUED {
+        if self.queue.is_full() {
             return Err(OpaqueReason::Memory);
         }
         to.events.push(Event::CommandStarted(command));
+        let asks_for_cursor = command == Command::STMT_EXECUTE && asks_for_cursor(packet);
         if self.queue.is_empty() {
-            self.reply = Reply::new(grammar);
+            self.reply = Reply::new(grammar).with_cursor(asks_for_cursor);
+        }
+        if command == Command::CHANGE_USER {
+            self.relogin = Relogin::of(packet);
         }
         let whole = packet;
         let packet = &whole.shortened(keep_command(&to.notes.wanted));
@@ -275,9 +306,21 @@ impl CommandPhase {
         let judged = to.notes.wanted.files && !names_none;
         let files = judged.then(|| self.files(command, whole, escapes)).flatten();
         let context = Context { capabilities: self.capabilities, escapes, statements: &mut self.statements };
-        let kept = Kept::of(command, verb, packet, context, to.notes);
-        self.queue.push_back(Queued { command, verb, sequence_id: 1, started, kept, files, names_none });
+        let mut kept = Kept::of(command, verb, packet, context, to.notes);
+        let new = kept.as_ref().map_or(0, |kept| kept.memory());
+        let new = new.saturating_add(files.as_ref().map_or(0, |files| files.memory()));
+        let owned = self.queue.owned().saturating_add(self.statements.owned());
+        let is_too_much = owned.saturating_add(new) > MAX_OWNED;
+        // A line in the log can do without its digest; an account and a judgement cannot be done without.
+        let is_needed = files.is_some() || kept.as_ref().is_some_and(|kept| kept.is_asked());
+        if is_too_much && !is_needed {
+            kept = None;
+        }
+        let queued =
+            Queued { command, verb, sequence_id: 1, started, kept, files, names_none, asks_for_cursor };
+        self.queue.push(queued, packet.complete);
         match command {
+            _ if is_too_much && is_needed => Err(OpaqueReason::Memory),
             Command::CLONE => Err(OpaqueReason::Clone),
             Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
             _ => Ok(CarriesOn::Newest),
@@ -319,10 +362,21 @@ impl CommandPhase {
                 return Err(OpaqueReason::Desync);
             }
         }
+        if self.late_rows.is_some() {
+            self.end_late_rows(to.events);
+        }
+        self.tail = None;
+        let Some(head) = self.queue.front_mut() else { return Err(OpaqueReason::Desync) };
         head.sequence_id = next;
+        let is_change_user = head.command == Command::CHANGE_USER;
         if self.first_byte.is_none() {
             self.first_byte = Some(to.clock.now());
         }
+        self.awaits_client = is_change_user;
+        if is_change_user && self.greets_again(packet)? {
+            return Ok(CarriesOn::Oldest);
+        }
+        let Some(head) = self.queue.front() else { return Err(OpaqueReason::Desync) };
         let verb = head.verb.unwrap_or(Verb::Other);
         let asked_before = self.reply.awaits_file();
         let step = self.reply.packet(packet, self.capabilities);
@@ -354,6 +408,7 @@ impl CommandPhase {
                 Ok(CarriesOn::Oldest)
             }
             Step::Done => {
+                self.awaits_client = false;
                 self.done(next, to);
                 Ok(CarriesOn::Tail)
             }
@@ -363,7 +418,7 @@ impl CommandPhase {
 
     /// The head's answer is complete; what follows it would have the sequence id `next`.
     fn done(&mut self, next: u8, to: &mut Observer) {
-        let Some(queued) = self.queue.pop_front() else { return };
+        let Some(queued) = self.queue.pop() else { return };
         let Queued { command, verb, started, .. } = queued;
         let tally = self.reply.tally();
         let now = to.clock.now();
@@ -380,10 +435,9 @@ impl CommandPhase {
             self.settle(command, asked, tally.errno, to.notes);
         }
         self.tail = Some((command.grammar(), next));
+        self.late_rows = LateRows::of(&self.reply);
         if let Some(head) = self.queue.front() {
-            self.reply = Reply::new(head.command.grammar());
-        } else {
-            self.queue.shrink_to(4);
+            self.reply = Reply::new(head.command.grammar()).with_cursor(head.asks_for_cursor);
         }
     }
 
@@ -420,6 +474,12 @@ impl CommandPhase {
     /// some servers send behind an answer that looked complete: the OK after OUT parameters, and
     /// definitions beyond the 16 bits of their count.
     fn unasked(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
+        let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
+        if follows && self.late_rows.is_some() {
+            self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
+            self.late_row(packet, to)?;
+            return Ok(CarriesOn::Tail);
+        }
         if packet.first() == Some(ERR) {
             let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
             to.events.push(Event::ServerNotice { errno });
@@ -435,6 +495,18 @@ impl CommandPhase {
             _ => Err(OpaqueReason::Desync),
         }
     }
+}
+
+/// In an upload, a packet that would be a COM_CHANGE_USER if the server had stopped reading the file.
+pub(super) fn may_hide_account(packet: &Packet) -> bool {
+    packet.sequence_id == 0 && packet.first() == Some(Command::CHANGE_USER.0)
+}
+
+/// A COM_STMT_EXECUTE has one of the flags `CURSOR_TYPE_READ_ONLY`, `CURSOR_TYPE_FOR_UPDATE`, `CURSOR_TYPE_SCROLLABLE`.
+fn asks_for_cursor(packet: &Packet) -> bool {
+    const FLAGS_AT: usize = 5;
+    const CURSOR_TYPES: u8 = 7;
+    packet.prefix.get(FLAGS_AT).is_some_and(|flags| flags & CURSOR_TYPES != 0)
 }
 
 #[cfg(test)]

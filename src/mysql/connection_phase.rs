@@ -6,21 +6,26 @@
 //! | Greeting       | server | 0xff ERR                        | Refused                     |
 //! | Handshake      | client | response with SSL on both sides | TlsRequested                |
 //! | Handshake      | client | response                        | Authentication              |
-//! | TlsRequested   | client | 0x16                            | opaque(tls)                 |
-//! | TlsRequested   | client | anything else                   | Authentication              |
-//! | Authentication | client | anything (a secret)             | Authentication              |
+//! | TlsRequested   | client | any byte                        | opaque(tls)                 |
+//! | TlsRequested   | server | any byte, except in an ERR      | opaque(tls)                 |
+//! | Authentication | client | a secret, id = server's last + 1| Authentication              |
+//! | Authentication | client | COM_QUIT                        | Authentication, ending      |
 //! | Authentication | server | 0x01, 0x02, 0xfe                | Authentication              |
 //! | Authentication | server | 0x00 OK                         | the command phase           |
 //! | Handshake      | server | 0xff ERR                        | Handshake                   |
 //! | any other      | server | 0xff ERR                        | Refused                     |
 //! | Refused        | both   | anything                        | Refused                     |
+//!
+//! After the handshake response the client sends one packet for each packet of the server. A server reads what else
+//! comes as commands, so nothing else can be passed over: it could be a COM_CHANGE_USER.
 
 use super::auth_plugin::AuthPlugin;
 use super::capability::Capabilities;
+use super::command::Command;
 use super::connector;
 use super::handshake::{self, HandshakeResponse, HandshakeV10};
 use super::kept::Asked;
-use super::notes::{Notes, Subject, UNREADABLE, word};
+use super::notes::{Subject, UNREADABLE, word};
 use super::packet::Packet;
 use super::response::{EOF, ERR, OK, error_code};
 use super::session::{Observer, Outcome};
@@ -77,6 +82,10 @@ pub(super) struct ConnectionPhase {
     exposed: Option<HazardKind>,
     /// Whom and what the client asks for, where somebody wants to be told of it.
     asked: Asked,
+    /// Sequence id of the client's next packet; `None` if the server has to send one first.
+    expected: Option<u8>,
+    /// The client has sent COM_QUIT.
+    quit: bool,
     suspect: Option<Suspect>,
 }
 
@@ -92,6 +101,8 @@ impl ConnectionPhase {
             full_authentication: false,
             exposed: None,
             asked,
+            expected: None,
+            quit: false,
             suspect: None,
         }
     }
@@ -109,19 +120,20 @@ impl ConnectionPhase {
         self.capabilities
     }
 
-    /// The client asked for TLS: its next byte says whether TLS comes.
+    /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.
     pub(super) fn awaits_tls(&self) -> bool {
         self.state == State::TlsRequested
     }
 
-    /// The client asked for TLS and then went on without.
-    pub(super) fn no_tls(&mut self, notes: &mut Notes) {
-        self.state = State::Authentication;
-        self.say_user(notes);
+    /// The client has sent COM_QUIT.
+    pub(super) fn has_quit(&self) -> bool {
+        self.quit
     }
 
-    fn say_user(&self, notes: &mut Notes) {
-        notes.say(Subject::User, || self.asked.user.clone().unwrap_or_default());
+    /// Heap memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+        text(&self.asked.user).saturating_add(text(&self.asked.schema))
     }
 
     /// Whom and what the client asked for.
@@ -147,6 +159,9 @@ impl ConnectionPhase {
     ) -> Outcome {
         match self.state {
             State::Greeting => Err(OpaqueReason::NotMysql),
+            // The server reads nothing after COM_QUIT.
+            _ if self.quit => Ok(()),
+            State::Handshake if packet.sequence_id != 1 => Err(OpaqueReason::Desync),
             State::Handshake => {
                 let response = HandshakeResponse::parse(packet.prefix, self.capabilities);
                 let response = response.map_err(|_| OpaqueReason::Desync)?;
@@ -165,7 +180,7 @@ impl ConnectionPhase {
                     self.asked = Asked { user: Some(user), schema: response.schema.map(word) };
                 }
                 if !tls {
-                    self.say_user(to.notes);
+                    to.notes.say(Subject::User, || self.asked.user.clone().unwrap_or_default());
                     if !response.client_name.is_empty() {
                         let HandshakeResponse { client_name, client_version, .. } = response;
                         let slash: &[u8] = if client_version.is_empty() { b"" } else { b"/" };
@@ -180,7 +195,13 @@ impl ConnectionPhase {
                 self.state = if tls { State::TlsRequested } else { State::Authentication };
                 Ok(())
             }
+            State::Authentication if is_quit(packet) => {
+                self.quit = true;
+                Ok(())
+            }
+            State::Authentication if self.expected != Some(packet.sequence_id) => Err(OpaqueReason::Desync),
             State::Authentication => {
+                self.expected = None;
                 self.exposes(usize::try_from(packet.length).unwrap_or(usize::MAX), to.events);
                 Ok(())
             }
@@ -212,10 +233,7 @@ impl ConnectionPhase {
         peers: &mut String,
         to: &mut Observer,
     ) -> Outcome<Progress> {
-        if self.state == State::TlsRequested {
-            // The server takes the response for one without TLS.
-            self.say_user(to.notes);
-        }
+        self.expected = Some(packet.sequence_id.wrapping_add(1));
         match (self.state, packet.first()) {
             (State::Refused(_), _) => {}
             (State::Greeting, _) => self.greeting(packet, peers, to)?,
@@ -232,14 +250,13 @@ impl ConnectionPhase {
                 self.decided(HandshakeResult::Error, to);
             }
             (State::Handshake, _) => return Err(OpaqueReason::Desync),
-            (State::TlsRequested | State::Authentication, Some(OK)) => {
+            (State::TlsRequested, _) => return Err(OpaqueReason::Tls),
+            (State::Authentication, Some(OK)) => {
                 self.decided(HandshakeResult::Ok, to);
                 return Ok(Progress::Accepted { capabilities: self.capabilities, suspect: self.suspect });
             }
-            (State::TlsRequested | State::Authentication, Some(first)) => {
-                self.authentication(first, packet, to)?;
-            }
-            (State::TlsRequested | State::Authentication, None) => return Err(OpaqueReason::Desync),
+            (State::Authentication, Some(first)) => self.authentication(first, packet, to)?,
+            (State::Authentication, None) => return Err(OpaqueReason::Desync),
         }
         Ok(Progress::Stays)
     }
@@ -304,9 +321,13 @@ impl ConnectionPhase {
             }
             _ => return Err(OpaqueReason::Desync),
         }
-        self.state = State::Authentication;
         Ok(())
     }
+}
+
+/// Clients that give up a login say so. Its id is that of a command.
+fn is_quit(packet: &Packet) -> bool {
+    packet.sequence_id == 0 && packet.length == 1 && packet.first() == Some(Command::QUIT.0)
 }
 
 /// A password encrypted by RSA has the length of the key: 1024 bits or a multiple.

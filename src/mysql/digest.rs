@@ -10,12 +10,17 @@
 //! | what begins with a digit, be it a name            | `?`                                |
 //! | text in double quotes, which can be a name        | `?`                                |
 //! | a name in backticks with quotes or a backslash in it | `?`                             |
-//! | names, keywords, operators                        | as they are                        |
+//! | a backslash outside of strings and names          | `?`                                |
+//! | names, keywords, operators                        | as they are, in printable ASCII    |
+//!
+//! In names, bytes that are not printable ASCII are written as `%C3`, and so is `%` in backticks (`%25`).
 //!
 //! Where a literal ends can depend on what is not known here: the SQL mode, the character set, the version
 //! of the server. Where two readings differ the digest ends, with `...`; it also ends so behind the first
 //! statement, behind 256 bytes, and at what else is in doubt. Nothing that one of the readings takes for a
 //! literal gets into it.
+
+use crate::escape::{escape, is_word};
 
 /// A digest ends here, in bytes.
 const MAX_LEN: usize = 256;
@@ -100,10 +105,12 @@ impl<'a> Lexer<'a> {
                 }
                 // MySQL reads `$$` as a quote.
                 (b'$', _) => return None,
-                _ if is_word(first) => self.word(first)?,
+                _ if is_word_byte(first) => self.word(first)?,
                 _ => {
                     self.at = self.at.saturating_add(1);
-                    let symbol = if first.is_ascii_graphic() { char::from(first) } else { '?' };
+                    // A backslash would hide the quote behind a digest from readers of logs.
+                    let is_plain = first.is_ascii_graphic() && first != b'\\';
+                    let symbol = if is_plain { char::from(first) } else { '?' };
                     self.emit(symbol.encode_utf8(&mut [0; 4]));
                 }
             }
@@ -227,7 +234,7 @@ impl<'a> Lexer<'a> {
         let name = self.text.get(start..at)?;
         let plain = |byte: &u8| *byte >= b' ' && *byte != 0x7f && !b"'\"\\".contains(byte);
         if name.iter().all(plain) {
-            self.emit(&String::from_utf8_lossy(name));
+            self.emit(&escape(name, |char| is_word(char) || char == ' '));
         } else {
             self.emit("?");
         }
@@ -236,7 +243,7 @@ impl<'a> Lexer<'a> {
 
     fn word(&mut self, first: u8) -> Option<()> {
         let is_number = first.is_ascii_digit();
-        let belongs = |byte: &&u8| is_word(**byte) || is_number && **byte == b'.';
+        let belongs = |byte: &&u8| is_word_byte(**byte) || is_number && **byte == b'.';
         let len = self.rest().iter().take_while(belongs).count();
         let (word, rest) = self.rest().split_at_checked(len)?;
         self.at = self.at.saturating_add(len);
@@ -245,7 +252,7 @@ impl<'a> Lexer<'a> {
         if is_number || is(b"true") || is(b"false") || is(b"null") {
             self.emit("?");
         } else if !marks_string {
-            self.emit(&String::from_utf8_lossy(word));
+            self.emit(&escape(word, is_word));
         }
         Some(())
     }
@@ -277,7 +284,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-fn is_word(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
 }
 

@@ -84,6 +84,24 @@ impl Kept {
         Some(Box::new(kept))
     }
 
+    /// It is an account or a schema.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self, Self::Asked(_))
+    }
+
+    /// Memory of a boxed one, in bytes. A digest that is shared with the statements counts in both places.
+    pub(super) fn memory(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+        let owned = match self {
+            Self::Asked(asked) => text(&asked.user).saturating_add(text(&asked.schema)),
+            Self::Query(prefix) => prefix.len(),
+            Self::Statement { digest, traceparent } => {
+                digest.as_ref().map_or(0, |digest| digest.len()).saturating_add(text(traceparent))
+            }
+        };
+        owned.saturating_add(size_of::<Self>())
+    }
+
     /// The digest and the `traceparent` of the statement.
     pub(super) fn statement(
         &self,

@@ -64,6 +64,13 @@ impl Files {
         Self { open: true, ..Self::of(text, escapes) }
     }
 
+    /// Memory of shared ones, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let names = self.names.iter().map(|name| name.capacity().saturating_add(size_of::<Vec<u8>>()));
+        names.sum::<usize>().saturating_add(size_of::<Self>())
+    }
+
     /// It lets the server ask for nothing.
     #[must_use]
     pub fn is_none(&self) -> bool {

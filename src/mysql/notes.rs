@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use super::command::Command;
 use super::verb::Verb;
+pub use crate::escape::word;
 use crate::labels::labels;
-
-/// Longer words are cut here, in bytes. No server has longer names.
-const MAX_LEN: usize = 256;
 
 /// Stands for a word that the peer sent and that could not be read; see [`word`].
 pub const UNREADABLE: &str = "%";
@@ -92,6 +90,18 @@ impl Wanted {
 }
 
 impl Notes {
+    /// Forgets what was said, and goes on wanting the same.
+    pub fn clear(&mut self) {
+        self.said.clear();
+        self.slow.clear();
+    }
+
+    /// Gives back memory beyond that of so many words and commands.
+    pub fn shrink_to(&mut self, len: usize) {
+        self.said.shrink_to(len);
+        self.slow.shrink_to(len);
+    }
+
     /// Tells a word, if it is wanted.
     pub fn say(&mut self, subject: Subject, word: impl FnOnce() -> String) {
         if self.wanted.wants(subject) {
@@ -100,46 +110,9 @@ impl Notes {
     }
 }
 
-/// Makes a word of a peer fit for a log, and leaves different words different: bytes that are not
-/// printable ASCII, and `%`, `"` and `\`, are written as in a URL; a word that is cut ends in `%...`.
-#[must_use]
-pub fn word(bytes: &[u8]) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let hex = |digit: u8| char::from(HEX.get(usize::from(digit)).copied().unwrap_or(b'0'));
-    let mut word = String::new();
-    for byte in bytes.iter().take(MAX_LEN) {
-        if byte.is_ascii_graphic() && !b"%\"\\".contains(byte) {
-            word.push(char::from(*byte));
-        } else {
-            word.extend(['%', hex(byte >> 4), hex(byte & 0xf)]);
-        }
-    }
-    if bytes.len() > MAX_LEN {
-        word.push_str("%...");
-    }
-    word
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_fit_for_a_log_and_stay_apart() {
-        let cases: [(&[u8], &str); 6] = [
-            (b"app", "app"),
-            (b"", ""),
-            (b"a b\n\"c\\%", "a%20b%0A%22c%5C%25"),
-            ("büro".as_bytes(), "b%C3%BCro"),
-            (b"MySQL Connector/J", "MySQL%20Connector/J"),
-            (b"%", "%25"),
-        ];
-        for (bytes, expected) in cases {
-            assert_eq!(word(bytes), expected);
-        }
-        assert_eq!(word(&[b'x'; MAX_LEN]).len(), MAX_LEN);
-        assert_eq!(word(&[b'x'; MAX_LEN + 1]), format!("{}%...", "x".repeat(MAX_LEN)));
-    }
 
     #[test]
     fn only_what_is_wanted_is_told() {

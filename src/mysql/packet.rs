@@ -10,6 +10,9 @@
 /// The length of a packet header.
 const HEADER_LEN: usize = 4;
 
+/// Maximum memory of a prefix that is kept between packets, in bytes.
+const MAX_IDLE: usize = 256;
+
 /// The payload length that announces a further fragment.
 pub const MAX_FRAGMENT_LEN: u32 = 0xff_ffff;
 
@@ -98,16 +101,28 @@ impl Framer {
 
     /// How many payload bytes are kept of the packets that begin from now on.
     pub fn set_keep(&mut self, keep: usize) {
-        if keep < self.keep && !matches!(self.state, State::Prefix { .. }) {
-            // What a long handshake response needed is not held for the connection's life.
+        if self.kept.capacity() > MAX_IDLE && !matches!(self.state, State::Prefix { .. }) {
+            // What one long packet needed is not held for the connection's life.
             self.kept = Vec::new();
         }
         self.keep = keep;
     }
 
+    /// Heap memory in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// The number of packet headers since the last call. Each fragment of a long packet has one.
     pub fn take_count(&mut self) -> u64 {
         std::mem::take(&mut self.count)
+    }
+
+    /// Sequence id of the newest packet header.
+    #[must_use]
+    pub fn sequence_id(&self) -> u8 {
+        self.sequence_id
     }
 
     /// The next byte begins a packet.

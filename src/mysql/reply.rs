@@ -72,6 +72,10 @@ enum Group {
 pub struct Reply {
     grammar: Grammar,
     state: State,
+    /// The command asked for a cursor: only then can its rows be left to COM_STMT_FETCH.
+    asks_for_cursor: bool,
+    /// The response ended at column definitions whose EOF announces a cursor. Rows can follow all the same.
+    rows_may_follow: bool,
     /// The current result set holds OUT parameters.
     out_parameters: bool,
     /// Rows of the result sets before the current one.
@@ -90,6 +94,8 @@ impl Reply {
         Self {
             grammar,
             state: State::First,
+            asks_for_cursor: false,
+            rows_may_follow: false,
             out_parameters: false,
             rows_before: 0,
             tally: Tally::default(),
@@ -97,6 +103,25 @@ impl Reply {
             statement_id: None,
             state_changed: false,
         }
+    }
+
+    /// The response to a command that asks for a cursor, or does not.
+    #[must_use]
+    pub fn with_cursor(self, asks_for_cursor: bool) -> Self {
+        Self { asks_for_cursor, ..self }
+    }
+
+    /// The response is complete for a client that leaves the rows to COM_STMT_FETCH, and yet the server can send rows: the
+    /// flag also says that a cursor of a stored routine is open (MariaDB). Then [`Reply::packet`] takes them.
+    #[must_use]
+    pub fn rows_may_follow(&self) -> bool {
+        self.rows_may_follow
+    }
+
+    /// Rows begin or continue: no packet that asks for a file can stand here.
+    #[must_use]
+    pub fn is_at_rows(&self) -> bool {
+        self.state == State::Rows
     }
 
     /// What it held so far.
@@ -174,6 +199,8 @@ impl Reply {
         match self.state {
             State::First => self.first(packet, first, capabilities),
             State::Infile if first == OK => self.ok(packet, capabilities),
+            // No column definition begins so; a client that reads up to the first EOF would see another end.
+            State::Columns { .. } if first == EOF => Err(Step::Unexpected),
             State::Columns { left } => {
                 self.state = match left.saturating_sub(1) {
                     0 if deprecate_eof => State::Rows,
@@ -186,9 +213,11 @@ impl Reply {
                 let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 self.state = State::Rows;
                 self.out_parameters = eof.status_flags.contains(StatusFlags::PS_OUT_PARAMS);
-                if eof.status_flags.contains(StatusFlags::CURSOR_EXISTS) {
-                    // The rows wait for COM_STMT_FETCH; nothing else follows.
-                    return Ok(self.end_of_result(eof.status_flags, eof.warnings));
+                // MariaDB sets the flag in any response while a stored routine has a cursor open.
+                if self.asks_for_cursor && eof.status_flags.contains(StatusFlags::CURSOR_EXISTS) {
+                    self.rows_may_follow = true;
+                    self.count_end(eof.status_flags, eof.warnings);
+                    return Ok(Step::Done);
                 }
                 Ok(Step::More)
             }
@@ -283,14 +312,21 @@ impl Reply {
         Ok(self.end_of_result(ok.status_flags, ok.warnings))
     }
 
-    fn end_of_result(&mut self, status: StatusFlags, warnings: u16) -> Step {
-        self.state = State::First;
+    /// Counts what the end of a result set, or of its definitions, says.
+    fn count_end(&mut self, status: StatusFlags, warnings: u16) {
         self.status = Some(status);
         let tally = &mut self.tally;
         tally.warnings = tally.warnings.saturating_add(u32::from(warnings));
         let count = |flags| u32::from(status.contains(flags));
         tally.no_index_used = tally.no_index_used.saturating_add(count(StatusFlags::NO_INDEX_USED));
         tally.slow = tally.slow.saturating_add(count(StatusFlags::QUERY_WAS_SLOW));
+    }
+
+    fn end_of_result(&mut self, status: StatusFlags, warnings: u16) -> Step {
+        self.state = State::First;
+        self.rows_may_follow = false;
+        self.count_end(status, warnings);
+        let tally = &mut self.tally;
         if self.out_parameters || status.contains(StatusFlags::PS_OUT_PARAMS) {
             // No server counts the row that carries them.
             tally.rows = self.rows_before;

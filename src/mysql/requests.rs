@@ -10,7 +10,7 @@
 
 use super::capability::Capabilities;
 use super::command::{Command, Grammar};
-use super::command_phase::SEMI_SYNC_ACK;
+use super::command_phase::{SEMI_SYNC_ACK, may_hide_account};
 use super::kept::change_user;
 use super::notes::Subject;
 use super::packet::Packet;
@@ -28,8 +28,9 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(capabilities: Capabilities) -> Self {
-        Self { capabilities, asked_for: None, is_replica: false, quit: false }
+    /// `quit`: the client has sent COM_QUIT already.
+    pub(super) fn new(capabilities: Capabilities, quit: bool) -> Self {
+        Self { capabilities, asked_for: None, is_replica: false, quit }
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -48,6 +49,9 @@ impl Requests {
         }
         // A long file counts through all ids, 0 among them.
         if packet.sequence_id != 0 || self.asked_for == Some(0) {
+            if may_hide_account(packet) && to.notes.wanted.wants_session() {
+                return Err(OpaqueReason::Desync);
+            }
             self.asked_for = (packet.length > 0).then(|| packet.sequence_id.wrapping_add(1));
             return Ok(());
         }
@@ -62,6 +66,8 @@ impl Requests {
         match command {
             Command::CLONE => return Err(OpaqueReason::Clone),
             Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => return Err(OpaqueReason::Replication),
+            // MariaDB responds by a new greeting, which is not read here; a second login follows.
+            Command::CHANGE_USER if packet.length == 1 => return Err(OpaqueReason::Desync),
             // A server that refuses it ends the connection.
             Command::CHANGE_USER if to.notes.wanted.wants_session() => {
                 let asked = change_user(packet, self.capabilities);

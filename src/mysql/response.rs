@@ -164,11 +164,21 @@ pub struct ColumnCount {
 }
 
 impl ColumnCount {
-    /// Reads a column count. The flag stands behind the count, whatever the manual's page on text
+    /// Reads a column count. A count of 0, or one in more bytes than it needs, is an error: clients differ in what they
+    /// make of it, and no server sends one. The flag stands behind the count, whatever the manual's page on text
     /// result sets says: MySQL 8.4 and MariaDB 11.8 both write it there.
     pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         let columns = reader.lenenc_int("column_count")?;
+        let least = match payload.first() {
+            Some(0xfc) => 0xfb,
+            Some(0xfd) => 1 << 16,
+            Some(0xfe) => 1 << 24,
+            _ => 1,
+        };
+        if columns < least {
+            return Err(ParseError::Invalid { field: "column_count", value: columns });
+        }
         let optional = Capabilities::OPTIONAL_RESULTSET_METADATA | Capabilities::MARIADB_CACHE_METADATA;
         let metadata_follows = !capabilities.intersects(optional)
             || reader.rest().is_empty()

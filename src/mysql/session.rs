@@ -5,7 +5,7 @@
 //! server greets  |  Greeting --> Handshake --> Authentication --OK-->     |  --> command phase
 //!                |      |            |                |                   |        queue of commands,
 //!                |      +---ERR------+-----ERR--------+--> Refused        |        each with its Reply
-//!                |                   +--SSL, 0x16--> opaque(tls)          |
+//!                |                   +--SSL--> opaque(tls)                |
 //!                +--------------------------------------------------------+  --> opaque(compressed)
 //! ```
 //! Anything that cannot stand where it stands ends the session with an [`OpaqueReason`]; the bytes go
@@ -35,8 +35,13 @@ const KEEP_STATEMENT: usize = 1024;
 const KEEP_STATEMENTS: usize = 16 << 10;
 /// A request for a file: no path is longer (`PATH_MAX`).
 const KEEP_REQUEST: usize = 4096;
+/// Number of events from which on they are handed over before the callback ends.
+const MAX_EVENTS: usize = 1024;
 /// The session state in an OK packet, if the schema is wanted.
 const KEEP_SESSION_STATE: usize = 512;
+
+/// Takes the events and notes so far, and leaves both lists empty.
+pub type Drain<'a> = &'a mut dyn FnMut(&mut Vec<Event>, &mut Notes);
 
 /// Where events go, and the time of the callback they come from.
 pub struct Observer<'a, 'c> {
@@ -46,6 +51,29 @@ pub struct Observer<'a, 'c> {
     pub clock: &'a mut Clock<'c>,
     /// What is told besides.
     pub notes: &'a mut Notes,
+    /// `None` if the lists may grow as long as a callback makes them.
+    drain: Option<Drain<'a>>,
+}
+
+impl<'a, 'c> Observer<'a, 'c> {
+    /// An observer that collects everything of one callback.
+    pub fn new(events: &'a mut Vec<Event>, clock: &'a mut Clock<'c>, notes: &'a mut Notes) -> Self {
+        Self { events, clock, notes, drain: None }
+    }
+
+    /// Hands the lists to `drain` between two reads of a chunk, so that a large chunk of small packets needs no more
+    /// memory than one read of it.
+    #[must_use]
+    pub fn with_drain(self, drain: Drain<'a>) -> Self {
+        Self { drain: Some(drain), ..self }
+    }
+
+    /// A read of a chunk ended, and another one follows.
+    pub(crate) fn between_reads(&mut self) {
+        if let Some(drain) = self.drain.as_mut().filter(|_| self.events.len() >= MAX_EVENTS) {
+            drain(self.events, self.notes);
+        }
+    }
 }
 
 /// What a packet leads to, or why inspection ends.
@@ -102,24 +130,28 @@ impl Session {
         }
     }
 
-    /// The client asked for TLS: its next byte says whether TLS comes.
+    /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.
     #[must_use]
     pub fn awaits_tls(&self) -> bool {
         matches!(&self.part, Part::Connection(connection) if connection.awaits_tls())
     }
 
-    /// The client asked for TLS and then went on without.
-    pub fn no_tls(&mut self, notes: &mut Notes) {
-        if let Part::Connection(connection) = &mut self.part {
-            connection.no_tls(notes);
-        }
+    /// Heap memory in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let part = match &self.part {
+            Part::Connection(connection) => connection.memory(),
+            Part::Command(commands) => commands.memory(),
+            Part::Requests(_) => 0,
+        };
+        part.saturating_add(self.peers.capacity())
     }
 
     /// The client sent COM_QUIT: it is the one that ends the connection.
     #[must_use]
     pub fn has_quit(&self) -> bool {
         match &self.part {
-            Part::Connection(_) => false,
+            Part::Connection(connection) => connection.has_quit(),
             Part::Command(commands) => commands.has_quit(),
             Part::Requests(requests) => requests.has_quit(),
         }
@@ -128,7 +160,7 @@ impl Session {
     /// Looks at the client's packets only from here on, if the server has accepted the client.
     pub fn hear_client_only(&mut self) {
         if let Part::Command(commands) = &self.part {
-            self.part = Part::Requests(Requests::new(commands.capabilities()));
+            self.part = Part::Requests(Requests::new(commands.capabilities(), commands.has_quit()));
         }
     }
 
@@ -183,10 +215,15 @@ impl Session {
                         self.suspect = suspect.is_some();
                         to.events.extend(suspect.map(Event::EofHazardClient));
                         let asked = connection.take_asked();
+                        let has_quit = connection.has_quit();
                         if let Some(schema) = asked.schema {
                             to.notes.say(Subject::Schema, || schema);
                         }
-                        self.accepted(capabilities, asked.user, to.clock.now())
+                        let mut commands = CommandPhase::new(capabilities, asked.user, to.clock.now());
+                        if has_quit {
+                            commands.quit(to.events);
+                        }
+                        self.accepted(commands)
                     }
                 }
             }
@@ -250,21 +287,27 @@ impl Session {
         events.push(Event::Handshake { result, took: None });
     }
 
-    /// What a report of a desync needs: who talked, what they agreed on, and the last packets' outsides.
+    /// What both sides can do, as far as it is known.
     #[must_use]
-    pub fn report(&self) -> String {
-        let (base, extended) = match &self.part {
+    pub fn capabilities(&self) -> Capabilities {
+        match &self.part {
             Part::Connection(connection) => connection.capabilities(),
             Part::Command(commands) => commands.capabilities(),
             Part::Requests(requests) => requests.capabilities(),
         }
-        .split();
+    }
+
+    /// What a report of a desync needs: who talked, what they agreed on, and the last packets' outsides.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let (base, extended) = self.capabilities().split();
         format!("{} capabilities={base:#x}/{extended:#x} packets=\"{}\"", self.peers, self.trail)
     }
 
     /// Compression begins right behind the OK, which is not compressed.
-    fn accepted(&mut self, capabilities: Capabilities, user: Option<String>, now: Timestamp) -> Outcome {
-        self.part = Part::Command(Box::new(CommandPhase::new(capabilities, user, now)));
+    fn accepted(&mut self, commands: CommandPhase) -> Outcome {
+        let capabilities = commands.capabilities();
+        self.part = Part::Command(Box::new(commands));
         let compression = Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
         if capabilities.intersects(compression) { Err(OpaqueReason::Compressed) } else { Ok(()) }
     }

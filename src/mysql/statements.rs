@@ -12,9 +12,10 @@ use super::verb::Verb;
 const MOST: usize = 16_382;
 /// In COM_STMT_EXECUTE: the statement prepared last (MariaDB).
 const LAST_PREPARED: u32 = 0xffff_ffff;
-/// So many statements have a digest at the most, the oldest ones.
+/// Maximum number of statements with a digest. The oldest ones keep theirs.
 const MOST_DIGESTS: usize = 256;
-/// Of so many statements is known at the most which files they name, the oldest ones.
+/// Maximum number of statements whose files are remembered. The oldest ones keep theirs; a later one counts as a
+/// statement that names no file, so a server's request for one is refused.
 const MOST_FILES: usize = 256;
 
 /// Statements that are open, by id.
@@ -30,6 +31,8 @@ pub struct Statements {
     last_digest: Option<Rc<str>>,
     /// None: none of them names files.
     files: Option<Box<NamedFiles>>,
+    /// Memory of the digests and files of open statements, in bytes.
+    owned: usize,
 }
 
 /// The files that statements name.
@@ -37,13 +40,31 @@ pub struct Statements {
 struct NamedFiles {
     /// Of open statements that name some, by id.
     open: Vec<(u32, Rc<Files>)>,
-    /// There were more of them.
-    more: bool,
     /// Of the newest COM_STMT_PREPARE.
     last: Option<Rc<Files>>,
 }
 
 impl Statements {
+    /// Memory of the digests and files, in bytes.
+    #[must_use]
+    pub fn owned(&self) -> usize {
+        self.owned
+    }
+
+    /// Heap memory in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let open = self.open.capacity().saturating_mul(size_of::<(u32, Verb)>());
+        let digests = self.digests.capacity().saturating_mul(size_of::<(u32, Rc<str>)>());
+        let files = self.files.as_ref().map_or(0, |named| {
+            let last = named.last.as_ref().map_or(0, |files| files.memory());
+            let open = named.open.capacity().saturating_mul(size_of::<(u32, Rc<Files>)>());
+            open.saturating_add(last).saturating_add(size_of::<NamedFiles>())
+        });
+        let last = self.last_digest.as_ref().map_or(0, |digest| digest.len());
+        [open, digests, files, last].into_iter().fold(self.owned, usize::saturating_add)
+    }
+
     /// The client asks to prepare a statement.
     pub fn prepare(&mut self, verb: Verb) {
         self.last = Some(verb);
@@ -68,6 +89,7 @@ impl Statements {
     /// The digest of a statement that was just opened.
     pub fn set_digest(&mut self, id: u32, digest: Rc<str>) {
         if self.digests.len() < MOST_DIGESTS {
+            self.owned = self.owned.saturating_add(digest.len());
             self.digests.push((id, digest));
         }
     }
@@ -93,9 +115,8 @@ impl Statements {
     pub fn set_files(&mut self, id: u32, files: Rc<Files>) {
         let named = self.files.get_or_insert_default();
         if named.open.len() < MOST_FILES {
+            self.owned = self.owned.saturating_add(files.memory());
             named.open.push((id, files));
-        } else {
-            named.more = true;
         }
     }
 
@@ -107,19 +128,28 @@ impl Statements {
             return named.last.clone();
         }
         let found = named.open.iter().find(|(open, _)| *open == id);
-        let unknown = || named.more.then(|| Rc::new(Files::UNKNOWN));
-        found.map(|(_, files)| Rc::clone(files)).or_else(unknown)
+        found.map(|(_, files)| Rc::clone(files))
     }
 
     /// The client closes one. Says whether it was open.
     pub fn closed(&mut self, id: u32) -> bool {
+        let mut freed = 0_usize;
+        let mut is_other = |open: u32, memory: usize| {
+            freed = freed.saturating_add(if open == id { memory } else { 0 });
+            open != id
+        };
         if let Some(named) = &mut self.files {
-            named.open.retain(|(open, _)| *open != id);
+            named.open.retain(|(open, files)| is_other(*open, files.memory()));
         }
-        self.digests.retain(|(open, _)| *open != id);
+        self.digests.retain(|(open, digest)| is_other(*open, digest.len()));
+        self.owned = self.owned.saturating_sub(freed);
         let found = self.find(id);
         if let Ok(index) = found {
             self.open.remove(index);
+            // What a burst of statements needed is not kept for the connection's life.
+            if self.open.len().saturating_mul(4) < self.open.capacity() {
+                self.open.shrink_to(self.open.len().saturating_mul(2));
+            }
         }
         found.is_ok()
     }
@@ -128,6 +158,7 @@ impl Statements {
     pub fn clear(&mut self) -> usize {
         self.digests = Vec::new();
         self.files = None;
+        self.owned = 0;
         std::mem::take(&mut self.open).len()
     }
 

@@ -7,8 +7,8 @@ use log::Level;
 
 use super::host;
 use super::journal::Journal;
-use crate::event::Event;
-use crate::mysql::notes::{Notes, Subject, Wanted};
+use crate::event::{Event, OpaqueReason, Protocol};
+use crate::mysql::notes::{Notes, Subject, UNREADABLE, Wanted};
 
 /// The keys that a configuration asks for.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub(super) struct State {
     /// None: nothing yet.
     told: Option<Counts>,
     source_is_told: bool,
+    /// Account and schema have been set: what is no longer known of them has to be set too.
+    session_is_known: bool,
+    /// The account that the current callback has named.
+    named: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +63,13 @@ impl Keys {
         wanted
     }
 
+    /// The account and the schema can change, and nothing shows it.
+    fn set_unreadable(&self, journal: &Journal) {
+        for subject in [Subject::User, Subject::Schema] {
+            self.set(subject.label(), UNREADABLE, journal);
+        }
+    }
+
     fn has(&self, key: &str) -> bool {
         self.keys.contains(&key)
     }
@@ -75,6 +86,13 @@ impl Keys {
     }
 }
 
+/// A connection passes of which nothing is read.
+pub(super) fn unfollowed(keys: &Keys, protocol: Protocol, journal: &Journal) {
+    keys.set("protocol", protocol.label(), journal);
+    keys.set("opaque_reason", OpaqueReason::Memory.label(), journal);
+    keys.set_unreadable(journal);
+}
+
 fn name(key: &str) -> String {
     // One segment: a path of two would be a key with a NUL in it, which no access log can name.
     format!("firstword.{key}")
@@ -88,15 +106,31 @@ impl State {
         }
     }
 
-    /// Takes what happened in a callback. Words are told at once, counts on the tick and at the end.
+    /// A callback begins. Filters behind this one see the state once for each.
+    pub(super) fn callback_begins(&mut self) {
+        self.named = None;
+    }
+
+    /// Takes what happened in a callback, or in a part of it. Words are told at once, counts on the tick and at the end.
     pub(super) fn take(&mut self, keys: &Keys, events: &[Event], notes: &mut Notes, journal: &Journal) {
         for (subject, word) in notes.said.drain(..) {
+            self.session_is_known |= matches!(subject, Subject::User | Subject::Schema);
+            if subject == Subject::User && !self.is_only_account(&word) {
+                // A filter that decides by it would judge the last account alone.
+                keys.set(subject.label(), UNREADABLE, journal);
+                continue;
+            }
             keys.set(subject.label(), &word, journal);
         }
         for event in events {
             match *event {
                 Event::Recognised { protocol, .. } => keys.set("protocol", protocol.label(), journal),
-                Event::Opaque(reason) => keys.set("opaque_reason", reason.label(), journal),
+                Event::Opaque(reason) => {
+                    keys.set("opaque_reason", reason.label(), journal);
+                    if self.session_is_known {
+                        keys.set_unreadable(journal);
+                    }
+                }
                 Event::CommandSent(_) | Event::CommandStarted(_) => {
                     self.now.commands = self.now.commands.saturating_add(1);
                 }
@@ -113,6 +147,11 @@ impl State {
                 _ => {}
             }
         }
+    }
+
+    /// No other account has been named in this callback.
+    fn is_only_account(&mut self, user: &str) -> bool {
+        self.named.get_or_insert_with(|| user.to_owned()) == user
     }
 
     /// Some count has not been told.

@@ -8,6 +8,7 @@ use log::Level;
 use super::journal::Journal;
 use super::stream::{attribute, cluster_name};
 use crate::connection::Refusal;
+use crate::escape::word;
 use crate::event::{Direction, Protocol, ServerFirst};
 
 /// So many ports are remembered as told of; one who opens more of them has been told enough.
@@ -42,7 +43,7 @@ impl Place {
 /// are to be looked for; of the first only the host knows.
 pub(super) fn greeting_timeout(journal: &Journal, place: &Place) {
     journal.line(Level::Warn, || {
-        let upstream = attribute("upstream\0address").map(|text| String::from_utf8_lossy(&text).into_owned());
+        let upstream = attribute("upstream\0address").map(|text| word(&text));
         let causes = if upstream.is_some() && place.sends {
             "1: the server waits for the PROXY header, which send \"first_bytes\" cannot bring before the client \
              speaks: Percona Server, Vitess and accept-proxy listeners need Envoy's upstream_proxy_protocol \
@@ -62,6 +63,18 @@ pub(super) fn greeting_timeout(journal: &Journal, place: &Place) {
         let place = place.text();
         let upstream = upstream.unwrap_or_else(|| "none".to_owned());
         format!("event=greeting_timeout {place} upstream={upstream} causes=\"{causes}\"")
+    });
+}
+
+/// A connection is no longer inspected, because its state needs more memory than it may use.
+pub(super) fn out_of_memory(journal: &Journal, place: &Place) {
+    journal.line(Level::Warn, || {
+        format!(
+            "event=opaque reason=memory {} cause=\"the state of connections takes limits.connection_state, or this client \
+             pipelines more than the filter keeps of one connection\" fix=\"raise limits.connection_state, or find the \
+             clients that pipeline or connect so much\"",
+            place.text()
+        )
     });
 }
 

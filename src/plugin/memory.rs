@@ -1,10 +1,11 @@
-//! The VM's linear memory. It is the one thing that belongs to the VM and not to a plugin: Envoy puts
-//! all plugins with the same module and `vm_id` into one VM, and only one of them may count it.
+//! The VM's linear memory, and the budget that the state of connections has in it. Both belong to the VM and not to a
+//! plugin: Envoy puts all plugins with the same module and `vm_id` into one VM, and only one of them may report the linear
+//! memory.
 
 use std::cell::Cell;
 
 thread_local! {
-    static VM: Cell<Vm> = const { Cell::new(Vm { plugins: 0, reported: 0 }) };
+    static VM: Cell<Vm> = const { Cell::new(Vm { plugins: 0, reported: 0, connection_state: 0 }) };
 }
 
 /// Sizes are in bytes.
@@ -13,6 +14,8 @@ struct Vm {
     plugins: u32,
     /// What the plugins of this VM have told so far.
     reported: i64,
+    /// What the shares of all connections sum up to.
+    connection_state: usize,
 }
 
 impl Vm {
@@ -28,6 +31,38 @@ impl Vm {
         self.plugins = self.plugins.saturating_sub(1);
         if self.plugins == 0 { self.change(0) } else { 0 }
     }
+}
+
+/// What one connection takes of the budget of connection state. It gives it back when it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Share(usize);
+
+impl Share {
+    /// Takes `bytes` instead of what it takes now.
+    pub(super) fn set(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.0, bytes);
+        if before != bytes {
+            with_vm(|vm| {
+                vm.connection_state = vm.connection_state.saturating_sub(before).saturating_add(bytes);
+            });
+        }
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// What all connections of this VM take, in bytes.
+pub(super) fn connection_state() -> usize {
+    with_vm(|vm| vm.connection_state)
 }
 
 /// A plugin's share in telling the memory of its VM.
@@ -79,7 +114,7 @@ mod tests {
 
     #[test]
     fn plugins_of_one_vm_tell_its_memory_once_and_the_last_takes_it_back() {
-        let mut vm = Vm { plugins: 0, reported: 0 };
+        let mut vm = Vm { plugins: 0, reported: 0, connection_state: 0 };
         vm.begin();
         assert_eq!(vm.change(1000), 1000);
         vm.begin();
@@ -90,5 +125,18 @@ mod tests {
         assert_eq!(vm.end(), -1600);
         vm.begin();
         assert_eq!(vm.change(1700), 1700, "a plugin that begins when all have ended tells all of it");
+    }
+
+    #[test]
+    fn shares_sum_up_and_are_given_back() {
+        let (mut one, mut two) = (Share::default(), Share::default());
+        one.set(100);
+        two.set(50);
+        one.set(70);
+        assert_eq!((connection_state(), one.bytes()), (120, 70));
+        drop(one);
+        assert_eq!(connection_state(), 50);
+        drop(two);
+        assert_eq!(connection_state(), 0);
     }
 }

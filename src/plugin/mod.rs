@@ -13,6 +13,7 @@ mod shared;
 mod slow_log;
 mod stream;
 mod tracked;
+mod unfollowed;
 
 use root::Root;
 

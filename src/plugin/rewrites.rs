@@ -7,6 +7,7 @@ use log::Level;
 
 use super::advice::Place;
 use super::journal::Journal;
+use crate::event::ProtectionLost;
 
 /// A request for a file was blocked, and the connection ends.
 pub(super) fn file_blocked(journal: &Journal, place: &Place) {
@@ -16,6 +17,28 @@ pub(super) fn file_blocked(journal: &Journal, place: &Place) {
              fix=\"find out who answers at this address; no server of MySQL or MariaDB does that of its own accord\"",
             place.text()
         )
+    });
+}
+
+/// A rule protects a connection, which ends because that can no longer be done.
+pub(super) fn protection_lost(journal: &Journal, place: &Place, reason: ProtectionLost) {
+    journal.line(Level::Warn, || {
+        let (cause, fix) = match reason {
+            ProtectionLost::Desync => (
+                "a packet does not follow the protocol, so requests for files can no longer be judged",
+                "see event=opaque for the packets; find out which server responds at this address",
+            ),
+            ProtectionLost::NotMysql => (
+                "the server does not speak MySQL, so requests for files cannot be judged",
+                "take block_local_infile out of the rule of this destination, or find out which server responds there",
+            ),
+            ProtectionLost::Memory => (
+                "inspection needs more memory than it may use, so the rule cannot be enforced",
+                "raise limits.connection_state, or find the clients that pipeline or connect so much",
+            ),
+        };
+        let (reason, place) = (reason.label(), place.text());
+        format!("event=protection_lost reason={reason} {place} cause=\"{cause}\" fix=\"{fix}\"")
     });
 }
 

@@ -1,6 +1,7 @@
 //! What all connections of one plugin configuration in one VM share.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Weak;
 
 use log::Level;
@@ -10,15 +11,20 @@ use super::advice::ToldPorts;
 use super::hazards::{ToldHazards, ToldSuspects};
 use super::host::{self, HostMetrics, Status};
 use super::journal::Journal;
-use super::memory::VmMemory;
+use super::memory::{self, VmMemory};
 use super::newest::Newest;
 use super::rewrites::ToldTls;
 use super::tracked::{Labels, Tracked};
 use crate::config::Config;
 use crate::event::Event;
-use crate::metrics::{Accumulator, ScopeId};
+use crate::metrics::{Accumulator, MemoryChange, ScopeId};
 use crate::mysql::notes::Notes;
 use crate::ports;
+
+/// Maximum number of events whose memory is kept between callbacks.
+const MAX_IDLE_EVENTS: usize = 1024;
+/// A connection that takes less than this keeps it, however many there are, in bytes.
+const MIN_SHARE: usize = 4 << 10;
 
 /// The configuration, its metrics, and its connections.
 pub(super) struct Shared {
@@ -28,8 +34,11 @@ pub(super) struct Shared {
     pub(super) access_log: Option<Keys>,
     metrics: RefCell<Accumulator>,
     memory: Cell<Option<VmMemory>>,
-    /// With their context ids; those that have ended go with the next tick.
-    connections: RefCell<Vec<(u32, Weak<RefCell<Tracked>>)>>,
+    /// Memory of the state of this plugin's connections, in bytes, and as much of it as the gauge has.
+    state: Cell<usize>,
+    state_reported: Cell<i64>,
+    /// By their context ids.
+    connections: RefCell<BTreeMap<u32, Weak<RefCell<Tracked>>>>,
     newest: Newest,
     pub(super) told_ports: RefCell<ToldPorts>,
     pub(super) told_suspects: RefCell<ToldSuspects>,
@@ -49,6 +58,8 @@ impl Shared {
             access_log: Keys::new(&config.access_log),
             metrics: RefCell::new(accumulator),
             memory: Cell::new(Some(VmMemory::new())),
+            state: Cell::new(0),
+            state_reported: Cell::new(0),
             connections: RefCell::default(),
             newest: Newest::new(),
             told_ports: RefCell::default(),
@@ -68,10 +79,24 @@ impl Shared {
 
     pub(super) fn put_back(&self, mut events: Vec<Event>, mut notes: Notes) {
         events.clear();
-        notes.said.clear();
-        notes.slow.clear();
+        notes.clear();
+        // What one large callback needed is not kept for the VM's life.
+        events.shrink_to(MAX_IDLE_EVENTS);
+        notes.shrink_to(MAX_IDLE_EVENTS);
         self.scratch.set(events);
         self.notes.set(notes);
+    }
+
+    /// The budget of connection state has room for so many more bytes.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        memory::connection_state().saturating_add(bytes) <= self.config.limits.connection_state
+    }
+
+    /// The state of one connection, in bytes, is more than its share of a budget that is nearly used up.
+    fn is_above_share(&self, state: usize, connections: usize) -> bool {
+        let high = self.config.limits.connection_state.saturating_mul(3) / 4;
+        let share = high.checked_div(connections).unwrap_or(high).max(MIN_SHARE);
+        memory::connection_state() > high && state > share
     }
 
     /// Tells the log that the host refused a call.
@@ -89,7 +114,28 @@ impl Shared {
     /// A connection begins; it is looked at on every tick while it lives.
     pub(super) fn watch(&self, context_id: u32, connection: Weak<RefCell<Tracked>>) {
         if let Ok(mut connections) = self.connections.try_borrow_mut() {
-            connections.push((context_id, connection));
+            connections.insert(context_id, connection);
+        }
+    }
+
+    /// The state of one of this plugin's connections takes `after` bytes, and took `before`.
+    pub(super) fn count_state(&self, before: usize, after: usize) {
+        self.state.set(self.state.get().saturating_sub(before).saturating_add(after));
+    }
+
+    /// By how many bytes the state of this plugin's connections changed since this was last called.
+    fn change_of_state(&self) -> i64 {
+        if self.has_ended() {
+            return 0;
+        }
+        let now = i64::try_from(self.state.get()).unwrap_or(i64::MAX);
+        now.saturating_sub(self.state_reported.replace(now))
+    }
+
+    /// A connection has ended.
+    pub(super) fn forget(&self, context_id: u32) {
+        if let Ok(mut connections) = self.connections.try_borrow_mut() {
+            connections.remove(&context_id);
         }
     }
 
@@ -116,13 +162,14 @@ impl Shared {
     pub(super) fn tick(&self) {
         self.journal.tick();
         self.tick_connections();
-        let change = self.with_memory(VmMemory::change);
-        self.with_metrics(|metrics| metrics.tick(change));
+        let linear = self.with_memory(VmMemory::change).unwrap_or_default();
+        let connection_state = self.change_of_state();
+        self.with_metrics(|metrics| metrics.tick(MemoryChange { linear, connection_state }));
     }
 
     fn tick_connections(&self) {
         let Ok(mut connections) = self.connections.try_borrow_mut() else { return };
-        connections.retain(|(_, tracked)| tracked.strong_count() > 0);
+        connections.retain(|_, tracked| tracked.strong_count() > 0);
         if connections.is_empty() {
             return;
         }
@@ -133,9 +180,10 @@ impl Shared {
             let Some(tracked) = tracked.upgrade() else { continue };
             let Ok(mut tracked) = tracked.try_borrow_mut() else { continue };
             let newer = newest.filter(|newest| tracked.follows(newest)).map(|newest| newest.mode);
-            let wanted = tracked.is_due(now) || newer.is_some();
+            let is_too_large = self.is_above_share(tracked.state_bytes(), connections.len());
+            let wanted = tracked.is_due(now) || newer.is_some() || is_too_large;
             if wanted && host::set_effective_context(*context_id).is_ok() {
-                tracked.tick(self, now, newer);
+                tracked.tick(self, now, newer, is_too_large);
             }
         }
     }
@@ -147,7 +195,11 @@ impl Shared {
 
     /// The plugin ends. Each connection that outlives it says so anew when it ends.
     pub(super) fn end(&self) {
-        let change = self.memory.take().map_or(0, VmMemory::end);
+        let Some(memory) = self.memory.take() else {
+            return self.tell(|metrics, host| metrics.end(MemoryChange::default(), host));
+        };
+        let reported = self.state_reported.replace(0);
+        let change = MemoryChange { linear: memory.end(), connection_state: reported.saturating_neg() };
         self.tell(|metrics, host| metrics.end(change, host));
     }
 
@@ -159,9 +211,9 @@ impl Shared {
         ended
     }
 
-    fn with_memory(&self, ask: impl FnOnce(&VmMemory) -> i64) -> i64 {
+    fn with_memory<T>(&self, ask: impl FnOnce(&VmMemory) -> T) -> Option<T> {
         let memory = self.memory.take();
-        let answer = memory.as_ref().map_or(0, ask);
+        let answer = memory.as_ref().map(ask);
         self.memory.set(memory);
         answer
     }

@@ -10,13 +10,11 @@ use proxy_wasm::types::{Action, PeerType};
 
 use super::host::{self, Buffer};
 use super::shared::Shared;
-use super::tracked::Tracked;
-use crate::clock::Clock;
-use crate::connection::{Chunk, Connection, Verdict};
-use crate::event::{ClosedBy, Event, Sender};
+use super::tracked::{Opening, Tracked};
+use super::unfollowed::Unfollowed;
+use crate::connection::{Chunk, Edit, Verdict};
+use crate::event::{ClosedBy, Sender};
 use crate::metrics::label_value;
-use crate::mysql::notes::Notes;
-use crate::mysql::session::Observer;
 
 /// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
 /// the server resets an established connection. Envoy 1.37 and older set nothing.
@@ -27,32 +25,44 @@ pub(super) struct Stream {
     context_id: u32,
     /// None: the plugin was not configured, and its connections just pass.
     shared: Option<Rc<Shared>>,
-    /// From the first callback to the close.
-    tracked: Option<Rc<RefCell<Tracked>>>,
+    state: State,
+}
+
+/// From the first callback to the close, unless it is [`State::None`].
+#[derive(Default)]
+enum State {
+    #[default]
+    None,
+    Tracked(Rc<RefCell<Tracked>>),
+    Unfollowed(Unfollowed),
 }
 
 impl Stream {
     pub(super) fn new(context_id: u32, shared: Option<Rc<Shared>>) -> Self {
-        Self { context_id, shared, tracked: None }
+        Self { context_id, shared, state: State::None }
     }
 
-    fn handle<T>(&self, what: impl FnOnce(&mut Connection, &mut Vec<Event>, &mut Notes) -> T) -> Option<T> {
-        let (Some(shared), Some(tracked)) = (&self.shared, &self.tracked) else { return None };
-        tracked.try_borrow_mut().ok().map(|mut tracked| tracked.handle(shared, what))
-    }
-
-    fn data(&self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) -> Action {
-        let verdict = self.handle(|connection, events, notes| {
-            let mut clock = Clock::new(&host::now);
-            let chunk = HostChunk { buffer, size };
-            let mut to = Observer { events, clock: &mut clock, notes };
-            connection.handle_data(sender, &chunk, end_stream, &mut to)
-        });
-        match (verdict, &self.shared) {
-            (None | Some(Verdict::Pass), _) | (_, None) => Action::Continue,
-            (Some(Verdict::Hold), _) => Action::Pause,
-            (Some(Verdict::Close), Some(shared)) => close(shared),
-            (Some(Verdict::Edit(edit)), Some(shared)) => {
+    fn data(&mut self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) -> Action {
+        let Some(shared) = &self.shared else { return Action::Continue };
+        let verdict = match &mut self.state {
+            State::None => Verdict::Pass,
+            State::Tracked(tracked) => match tracked.try_borrow_mut() {
+                Ok(mut tracked) => tracked.data(shared, sender, &HostChunk { buffer, size }, end_stream),
+                Err(_) => Verdict::Pass,
+            },
+            State::Unfollowed(connection) if connection.is_refused() => {
+                Verdict::Edit(Edit { drain: size, prepend: Vec::new() })
+            }
+            State::Unfollowed(connection) => {
+                connection.data(shared, sender, size, end_stream);
+                Verdict::Pass
+            }
+        };
+        match verdict {
+            Verdict::Pass => Action::Continue,
+            Verdict::Hold => Action::Pause,
+            Verdict::Close => close(shared),
+            Verdict::Edit(edit) => {
                 match host::edit_front(buffer, edit.drain, &edit.prepend) {
                     Ok(()) => Action::Continue,
                     // What was not removed would be handed on to the server.
@@ -66,14 +76,17 @@ impl Stream {
     }
 
     fn close(&mut self, by: impl FnOnce() -> ClosedBy) {
-        self.handle(|connection, events, notes| {
-            let mut clock = Clock::new(&host::now);
-            if notes.wanted.slow_after.is_some() {
-                connection.note_unanswered(clock.now(), notes);
+        let Some(shared) = &self.shared else { return };
+        match std::mem::take(&mut self.state) {
+            State::None => return,
+            State::Tracked(tracked) => {
+                if let Ok(mut tracked) = tracked.try_borrow_mut() {
+                    tracked.close(shared, by);
+                }
+                shared.forget(self.context_id);
             }
-            connection.handle_close(&mut clock, by, events);
-        });
-        let (Some(shared), Some(_)) = (&self.shared, self.tracked.take()) else { return };
+            State::Unfollowed(mut connection) => connection.close(shared, by),
+        }
         // A plugin that has ended ticks no more.
         if shared.has_ended() {
             shared.end();
@@ -100,10 +113,16 @@ impl Context for Stream {
 impl StreamContext for Stream {
     fn on_new_connection(&mut self) -> Action {
         let Some(shared) = &self.shared else { return Action::Continue };
-        let tracked = Tracked::begin(shared);
+        let opening = Opening::read(&shared.config);
+        if !shared.has_room(Tracked::least_state()) {
+            let connection = Unfollowed::begin(shared, &opening);
+            self.state = State::Unfollowed(connection);
+            return if connection.is_refused() { close(shared) } else { Action::Continue };
+        }
+        let tracked = Tracked::begin(shared, &opening);
         shared.watch(self.context_id, Rc::downgrade(&tracked));
         let waits = tracked.try_borrow().is_ok_and(|tracked| tracked.connection.holds_connection());
-        self.tracked = Some(tracked);
+        self.state = State::Tracked(tracked);
         if waits { Action::Pause } else { Action::Continue }
     }
 

@@ -4,23 +4,26 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use log::Level;
 
 use super::access_log::State;
 use super::advice::{self, Place};
 use super::host;
+use super::memory::Share;
 use super::newest::Told;
 use super::rewrites;
 use super::shared::Shared;
 use super::slow_log;
 use super::stream::{attribute, cluster_name, integer};
-use crate::clock::Timestamp;
-use crate::config::{self, ClearCapabilities, HoldSplitEof, Mode, Observe, ProxyProtocol};
-use crate::connection::{Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
-use crate::event::{Direction, Event, HazardKind, Protocol};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{self, ClearCapabilities, Config, HoldSplitEof, Mode, Observe, Policy, ProxyProtocol};
+use crate::connection::{Chunk, Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
+use crate::event::{ClosedBy, Direction, Event, HazardKind, OpaqueReason, Protocol, Sender};
 use crate::metrics::{ScopeId, ScopeLabel};
 use crate::mysql::notes::{Notes, Wanted};
+use crate::mysql::session::Observer;
 use crate::ports;
 use crate::proxy_protocol::Endpoints;
 
@@ -45,22 +48,37 @@ pub(super) struct Tracked {
     pub(super) connection: Connection,
     /// Of the configuration it follows.
     mode: Mode,
+    /// What the core is to tell besides events.
+    wanted: Wanted,
+    account: Account,
+    share: Share,
+}
+
+/// Where what happens on a connection is recorded.
+struct Account {
     labels: Labels,
     /// The other end of the client's connection; asked for only where PROXY headers are received or sent.
     peer: Option<SocketAddr>,
     place: Place,
     /// The name of the rule that matched.
-    rule: Option<Rc<str>>,
+    rule: Option<Arc<str>>,
     scope: Option<ScopeId>,
-    /// What the core is to tell besides events.
-    wanted: Wanted,
     /// None: no access-log state is asked for.
     state: Option<Box<State>>,
 }
 
-impl Tracked {
+/// What is known of a connection when it begins, and what holds for it.
+pub(super) struct Opening<'c> {
+    pub(super) direction: Direction,
+    destination: Option<SocketAddr>,
+    pub(super) policy: &'c Policy,
+    inspection: Inspection,
+    pub(super) expected: Protocol,
+}
+
+impl<'c> Opening<'c> {
     /// Reads once what is needed of a new connection's attributes.
-    pub(super) fn begin(shared: &Shared) -> Rc<RefCell<Self>> {
+    pub(super) fn read(config: &'c Config) -> Self {
         let direction = match integer("xds\0listener_direction") {
             Some(1) => Direction::Inbound,
             Some(2) => Direction::Outbound,
@@ -68,7 +86,6 @@ impl Tracked {
         };
         let destination = attribute("destination\0address").and_then(|text| socket_address(&text));
         let port = destination.map(|destination| destination.port());
-        let config = &shared.config;
         let policy = config.policy(port, destination.map(|destination| destination.ip()), direction);
         let hint = port.map_or(Protocol::Unknown, ports::expected);
         let followed = match policy.observe {
@@ -82,7 +99,44 @@ impl Tracked {
             (_, config::Protocol::ServerFirst) => (Inspection::FirstBytes, Protocol::ServerFirst),
             (_, config::Protocol::Detect) => (followed, hint),
         };
+        Self { direction, destination, policy, inspection, expected }
+    }
+
+    /// The values of its labels.
+    pub(super) fn labels(&self, shared: &Shared) -> Labels {
+        let port = self.destination.map(|destination| destination.port());
         let named = port.filter(|port| shared.is_named(*port));
+        Labels {
+            direction: self.direction,
+            port: named.map_or("other".into(), |port| port.to_string().into()),
+        }
+    }
+
+    /// A rule protects the server or the client on it.
+    pub(super) fn is_protected(&self, config: &Config) -> bool {
+        let headers = &self.policy.proxy_protocol;
+        let protects = headers.receive.is_some() || headers.send.is_some() || self.policy.block_local_infile;
+        config.mode == Mode::Active && protects
+    }
+
+    /// Where it goes, for the log.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            direction: self.direction,
+            destination: self.destination,
+            expected: self.expected,
+            sends: false,
+            holds: false,
+            clears_tls: false,
+        }
+    }
+}
+
+impl Tracked {
+    /// The connection that begins now.
+    pub(super) fn begin(shared: &Shared, opening: &Opening) -> Rc<RefCell<Self>> {
+        let config = &shared.config;
+        let Opening { destination, policy, inspection, expected, .. } = *opening;
         let active = config.mode == Mode::Active;
         let rules = active.then_some(&policy.proxy_protocol);
         let holds = if active { policy.hold_split_eof } else { HoldSplitEof::Off };
@@ -93,7 +147,7 @@ impl Tracked {
         let mut wanted = shared.access_log.as_ref().map(|keys| keys.wanted()).unwrap_or_default();
         wanted.slow_after = policy.slow_command;
         wanted.files = blocks;
-        Rc::new(RefCell::new(Self {
+        let mut this = Self {
             connection: Connection::new(Setup {
                 inspection,
                 expected,
@@ -105,22 +159,45 @@ impl Tracked {
                 clear_capabilities: clears,
                 block_local_infile: blocks,
             }),
-            peer,
             mode: config.mode,
-            labels: Labels { direction, port: named.map_or("other".into(), |port| port.to_string().into()) },
-            place: Place {
-                direction,
-                destination,
-                expected,
-                sends: front.is_some_and(|front| front.send.is_some()),
-                holds: holds != HoldSplitEof::Off,
-                clears_tls: clears.ssl,
-            },
-            rule: policy.name.as_deref().map(Rc::from),
-            scope: None,
             wanted,
-            state: shared.access_log.as_ref().map(|_| Box::default()),
-        }))
+            account: Account {
+                labels: opening.labels(shared),
+                peer,
+                place: Place {
+                    sends: front.is_some_and(|front| front.send.is_some()),
+                    holds: holds != HoldSplitEof::Off,
+                    clears_tls: clears.ssl,
+                    ..opening.place()
+                },
+                rule: policy.name.clone(),
+                scope: None,
+                state: shared.access_log.as_ref().map(|_| Box::default()),
+            },
+            share: Share::default(),
+        };
+        this.take_share(shared, this.memory());
+        Rc::new(RefCell::new(this))
+    }
+
+    /// Memory of a connection at the host's side that is not inspected, in bytes.
+    pub(super) const fn least_state() -> usize {
+        // The entry in the list of connections and the context are what the rest is for.
+        size_of::<RefCell<Self>>().saturating_add(size_of::<State>()).saturating_add(128)
+    }
+
+    /// What its state takes of the budget, in bytes.
+    pub(super) fn state_bytes(&self) -> usize {
+        self.share.bytes()
+    }
+
+    fn take_share(&mut self, shared: &Shared, bytes: usize) {
+        shared.count_state(self.share.bytes(), bytes);
+        self.share.set(bytes);
+    }
+
+    fn memory(&self) -> usize {
+        self.connection.memory().saturating_add(Self::least_state())
     }
 
     /// A newer configuration than its own came while the connection was open, with another mode.
@@ -130,36 +207,69 @@ impl Tracked {
 
     /// [`Tracked::tick`] has something to do.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.connection.is_due(now) || self.state.as_ref().is_some_and(|state| state.is_due())
+        self.connection.is_due(now) || self.account.state.as_ref().is_some_and(|state| state.is_due())
+    }
+
+    /// Takes what `sender` sent.
+    pub(super) fn data(
+        &mut self,
+        shared: &Shared,
+        sender: Sender,
+        chunk: &impl Chunk,
+        end_stream: bool,
+    ) -> Verdict {
+        self.handle(shared, |connection, account, events, notes| {
+            let mut clock = Clock::new(&host::now);
+            let mut drain = |events: &mut Vec<Event>, notes: &mut Notes| {
+                account.record(shared, None, events, notes);
+                events.clear();
+                notes.clear();
+            };
+            let mut to = Observer::new(events, &mut clock, notes).with_drain(&mut drain);
+            connection.handle_data(sender, chunk, end_stream, &mut to)
+        })
     }
 
     /// Lets the connection take something and records what it tells.
-    pub(super) fn handle<T>(
+    fn handle<T>(
         &mut self,
         shared: &Shared,
-        what: impl FnOnce(&mut Connection, &mut Vec<Event>, &mut Notes) -> T,
+        what: impl FnOnce(&mut Connection, &mut Account, &mut Vec<Event>, &mut Notes) -> T,
     ) -> T {
         let (mut events, mut notes) = shared.lists();
         notes.wanted = self.wanted;
-        let answer = what(&mut self.connection, &mut events, &mut notes);
-        self.record(shared, &events, &mut notes);
+        let Self { connection, account, .. } = self;
+        if let Some(state) = &mut account.state {
+            state.callback_begins();
+        }
+        let answer = what(connection, account, &mut events, &mut notes);
+        self.take_share(shared, self.memory());
+        if !shared.has_room(0) {
+            self.connection.handle_memory(&mut events);
+            self.take_share(shared, self.memory());
+        }
+        self.account.record(shared, Some(&mut self.connection), &events, &mut notes);
         shared.put_back(events, notes);
         answer
     }
 
     /// Some time has gone by; `newer` is the mode of a newer configuration. What was not looked at before
     /// cannot be followed from its middle, so nothing but `off` changes how an open connection is seen.
-    pub(super) fn tick(&mut self, shared: &Shared, now: Timestamp, newer: Option<Mode>) {
+    /// `is_too_large`: its state is more than its share of the budget.
+    pub(super) fn tick(&mut self, shared: &Shared, now: Timestamp, newer: Option<Mode>, is_too_large: bool) {
         self.mode = newer.unwrap_or(self.mode);
         let inert = newer.is_some_and(|mode| mode != Mode::Active);
         self.wanted.files &= !inert;
-        let (held, verdict) = self.handle(shared, |connection, events, _| {
+        let (held, verdict) = self.handle(shared, |connection, _, events, _| {
             if newer == Some(Mode::Off) {
                 connection.handle_off(events);
             }
+            if is_too_large {
+                connection.handle_memory(events);
+            }
             (inert && connection.handle_inert(events), connection.handle_tick(now, events))
         });
-        if let (Some(keys), Some(state)) = (&shared.access_log, &mut self.state) {
+        if let (Some(keys), Some(state)) = (&shared.access_log, &mut self.account.state) {
             if state.is_due() {
                 state.tell(keys, &shared.journal);
             }
@@ -176,21 +286,39 @@ impl Tracked {
         }
     }
 
+    /// The connection has ended; `by` says who ended it where the traffic does not.
+    pub(super) fn close(&mut self, shared: &Shared, by: impl FnOnce() -> ClosedBy) {
+        self.handle(shared, |connection, _, events, notes| {
+            let mut clock = Clock::new(&host::now);
+            if notes.wanted.slow_after.is_some() {
+                connection.note_unanswered(clock.now(), notes);
+            }
+            connection.handle_close(&mut clock, by, events);
+        });
+        self.take_share(shared, 0);
+    }
+}
+
+impl Account {
     /// Records what happened. Where no rule names the destination it is Envoy's cluster, which is
     /// chosen after this filter's first callback: so it is asked for when there is something to record.
-    fn record(&mut self, shared: &Shared, events: &[Event], notes: &mut Notes) {
+    /// `connection`: `None` if the callback goes on.
+    fn record(
+        &mut self,
+        shared: &Shared,
+        connection: Option<&mut Connection>,
+        events: &[Event],
+        notes: &mut Notes,
+    ) {
         if events.is_empty() {
             return;
         }
         let Self { labels, rule, scope, .. } = self;
-        let scope = *scope.get_or_insert_with(|| match rule {
-            Some(name) => shared.scope(labels, name),
-            None => shared.scope(labels, &cluster_name().unwrap_or_else(|| "passthrough".to_owned())),
-        });
+        let scope = *scope.get_or_insert_with(|| shared.scope(labels, &destination(rule.as_deref())));
         shared.record(scope, events);
         if let (Some(keys), Some(state)) = (&shared.access_log, &mut self.state) {
             state.take(keys, events, notes, &shared.journal);
-            if let Some(source) = self.connection.source() {
+            if let Some(source) = connection.as_ref().and_then(|connection| connection.source()) {
                 state.source(keys, source, &shared.journal);
             }
         }
@@ -219,20 +347,33 @@ impl Tracked {
                         told.client(&shared.journal, &self.place, *suspect);
                     }
                 }
+                Event::Opaque(OpaqueReason::Memory) => advice::out_of_memory(&shared.journal, &self.place),
+                Event::ProtectionLost(reason) => {
+                    rewrites::protection_lost(&shared.journal, &self.place, *reason);
+                }
                 Event::LocalInfileBlocked => rewrites::file_blocked(&shared.journal, &self.place),
                 Event::TlsCleared => shared.told_tls.cleared(&shared.journal, &self.place),
                 _ => {}
             }
         }
-        if let Some(refusal) = self.connection.take_refusal() {
+        let Some(connection) = connection else { return };
+        if let Some(refusal) = connection.take_refusal() {
             advice::refused(&shared.journal, &self.place, self.peer, &refusal);
         }
-        if let Some(report) = self.connection.take_report() {
+        if let Some(report) = connection.take_report() {
             let version = crate::VERSION;
             shared
                 .journal
                 .line(Level::Warn, || format!("event=opaque reason=desync version={version} {report}"));
         }
+    }
+}
+
+/// What the label `destination` says: the rule's name, or Envoy's cluster.
+pub(super) fn destination(rule: Option<&str>) -> Cow<'_, str> {
+    match rule {
+        Some(name) => name.into(),
+        None => cluster_name().map_or("passthrough".into(), Cow::from),
     }
 }
 

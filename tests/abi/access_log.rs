@@ -59,7 +59,7 @@ fn a_session_that_goes_on_unseen_says_so_in_the_same_callback() {
     let plugin = vm.plugin(r#"{"access_log": ["user", "opaque_reason"]}"#);
     for (script, told) in [
         (scripts::tls(), vec!["opaque_reason=tls"]),
-        (scripts::compressed(), vec!["user=app", "opaque_reason=compressed"]),
+        (scripts::compressed(), vec!["user=app", "opaque_reason=compressed", "user=%"]),
         (scripts::http(), vec!["opaque_reason=not_mysql"]),
     ] {
         let stream = plugin.connect(&ORDERS);

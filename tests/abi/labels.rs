@@ -128,7 +128,7 @@ fn a_profile_exports_its_own_metrics_and_those_of_the_smaller_ones() {
     let minimal = names(
         "connections_total connections_active greeting_timeouts_total server_first_detected_total
          pre_handshake_errors_total handshakes_total commands_total
-         commands_in_flight commands_stalled errors_total bytes_total opaque_total heartbeat_total vm_memory_bytes series
+         commands_in_flight commands_stalled errors_total bytes_total opaque_total heartbeat_total vm_memory_bytes series connection_state_bytes
          series_overflow_total build_info",
     );
     let standard = names(
@@ -139,7 +139,7 @@ fn a_profile_exports_its_own_metrics_and_those_of_the_smaller_ones() {
          command_duration_microseconds_sum rows_total affected_rows_total warnings_total no_index_used_total
          slow_flag_total prepared_statements_open transactions_open local_infile_total server_notices_total
          local_infile_blocked_total prepare_eof_splits_total prepare_eof_held_total prepare_eof_lost_total eof_hazard_clients_total
-         hazards_total",
+         hazards_total protection_lost_total",
     );
     let full = names(
         "auth_switches_total clients_total command_first_byte_seconds_bucket command_first_byte_seconds_count

@@ -19,6 +19,7 @@ mod support;
 
 mod access_log;
 mod cost;
+mod counters;
 mod faults;
 mod first_word;
 mod hazards;

@@ -112,6 +112,54 @@ fn one_line_for_each_slow_or_failed_command() {
     assert_eq!(vm.log(), [(3, format!("event=slow_command {PLACE} duration_ms=1000.000 command=ping"))]);
 }
 
+/// The values of a line of `key=value`, which can stand in double quotes; `None` if a reader of logfmt is lost in it.
+fn logfmt(line: &str) -> Option<Vec<(&str, &str)>> {
+    let mut pairs = Vec::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let (key, behind) = rest.split_once('=')?;
+        let (value, behind) = match behind.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => behind.split_at(behind.find(' ').unwrap_or(behind.len())),
+        };
+        if key.contains(['"', ' ']) || value.contains(['"', '\\']) {
+            return None;
+        }
+        pairs.push((key, value));
+        rest = if behind.is_empty() { "" } else { behind.strip_prefix(' ')? };
+    }
+    Some(pairs)
+}
+
+/// A client's statement and a server's error cannot end or forge a line, hide text in it or reach a terminal.
+#[test]
+fn a_digest_leaves_its_line_whole() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(SLOW);
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    let cases: [(&[u8], &str); 9] = [
+        (b"SELECT \\", "SELECT ?"),
+        (b"SELECT a \\\" b", "SELECT a ??"),
+        ("SELECT a\u{9b}31m".as_bytes(), "SELECT a%C2%9B31m"),
+        ("SELECT `a\u{85}event=forged`".as_bytes(), "SELECT `a%C2%85event=forged`"),
+        ("SELECT `a\u{2028}event`".as_bytes(), "SELECT `a%E2%80%A8event`"),
+        ("SELECT a\u{202e}b".as_bytes(), "SELECT a%E2%80%AEb"),
+        ("SELECT a\u{e0041}b".as_bytes(), "SELECT a%F3%A0%81%81b"),
+        ("SELECT 订".as_bytes(), "SELECT %E8%AE%A2"),
+        (b"SELECT \xff\xfe", "SELECT %FF%FE"),
+    ];
+    for (text, digest) in cases {
+        stream.client(&command(COM_QUERY, text));
+        stream.server(&answer([err(1064)]));
+        let lines = vm.log();
+        let [(_, line)] = lines.as_slice() else { panic!("{lines:?}") };
+        let pairs = logfmt(line).unwrap_or_else(|| panic!("{line}"));
+        assert_eq!(pairs.last(), Some(&("digest", digest)), "{line}");
+        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+    }
+}
+
 #[test]
 fn a_command_that_is_never_answered_is_told_at_the_end() {
     let vm = Vm::start();

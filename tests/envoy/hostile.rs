@@ -91,7 +91,7 @@ fn ten_thousand_names_take_nothing_from_what_is_known() {
             assert_eq!(total("errors_total", &[("errno", errno)]), 2.0, "{listener} {errno}");
         }
         assert_eq!(total("commands_total", &[("command", "query")]), 10_003.0, "{listener}");
-        let limit = if listener == FULL { MAX_SERIES } else { 250 };
+        let limit = if listener == FULL { MAX_SERIES } else { 280 };
         let series = ours(&metrics).filter(|sample| {
             let destination = sample.labels.get("destination");
             destination.is_none() || destination.is_some_and(|destination| destination == listener)

@@ -17,6 +17,7 @@
 mod support;
 
 mod committed;
+mod hostile;
 mod links;
 #[cfg(feature = "servers")]
 mod live;

@@ -166,6 +166,9 @@ unsafe extern "C" fn proxy_log(level: u32, message: *const u8, size: usize) -> u
     }
     answer(|host| {
         host.called("log", &line)?;
+        if !line.chars().all(firstword::escape::is_text) {
+            host.violations.push(format!("a line that a terminal must not get: {line:?}"));
+        }
         host.log.push((level, line));
         Ok(())
     })

@@ -81,14 +81,15 @@ pub fn replay_changed<'a>(
     let mut notes = Notes::default();
     notes.wanted.files = block_local_infile;
     for (sender, bytes) in chunks {
-        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still), notes: &mut notes };
+        let mut clock = Clock::new(&still);
+        let mut to = Observer::new(&mut events, &mut clock, &mut notes);
         match connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to) {
             Verdict::Pass if sender == Sender::Client => {}
             Verdict::Pass => passed(bytes, bytes),
             Verdict::Edit(edit) if sender == Sender::Server => {
                 passed(bytes, &[&edit.prepend, &bytes[edit.drain..]].concat());
             }
-            Verdict::Edit(edit) if events.contains(&Event::LocalInfileBlocked) => {
+            Verdict::Edit(edit) if is_cut(&events) => {
                 assert_eq!((edit.drain, edit.prepend.len()), (bytes.len(), 0));
             }
             verdict => panic!("{sender:?}: {verdict:?}"),
@@ -96,6 +97,12 @@ pub fn replay_changed<'a>(
     }
     connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Client, &mut events);
     events
+}
+
+/// A request was blocked, or requests cannot be judged any more: nothing passes from there on.
+pub fn is_cut(events: &[Event]) -> bool {
+    let cuts = |event: &Event| matches!(event, Event::LocalInfileBlocked | Event::ProtectionLost(_));
+    events.iter().any(cuts)
 }
 
 /// What is told where no more than this is looked at.
@@ -108,7 +115,7 @@ pub fn replay_observed<'a>(
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let (clock, notes) = (&mut Clock::new(&still), &mut Notes::default());
-        let mut to = Observer { events: &mut events, clock, notes };
+        let mut to = Observer::new(&mut events, clock, notes);
         let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
         assert_eq!(verdict, Verdict::Pass);
     }
@@ -127,7 +134,8 @@ pub fn replay_behind<'a>(
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let mut notes = Notes::default();
-        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&still), notes: &mut notes };
+        let mut clock = Clock::new(&still);
+        let mut to = Observer::new(&mut events, &mut clock, &mut notes);
         if sender == Sender::Server {
             let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
             assert_eq!(verdict, Verdict::Pass);

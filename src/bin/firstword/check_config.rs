@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use firstword::escape;
 use serde_json::json;
 
 use crate::findings::{Finding, Format, Place, Severity};
@@ -81,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     if arguments.output == Format::Json {
         let Report { configurations, findings, .. } = all;
         let report = json!({"format": 1, "configurations": configurations, "findings": findings});
-        let _ = writeln!(io::stdout(), "{report}");
+        let _ = writeln!(io::stdout(), "{}", escape::json(&report.to_string()));
     }
     ExitCode::from(outcome as u8)
 }
@@ -180,15 +181,17 @@ impl Report {
 
     fn find(&mut self, code: &'static str, place: Place, why: &str) {
         let (severity, fixes) = (Severity::Error, Vec::new());
-        self.findings.push(Finding { severity, code, place, why: why.to_owned(), fixes });
+        self.findings.push(Finding { severity, code, place, why: escape::text(why), fixes });
     }
 
+    /// Adds a line; what others wrote in it is escaped.
     fn result(&mut self, line: &str) {
-        let _ = writeln!(self.results, "{line}");
+        let _ = writeln!(self.results, "{}", escape::text(line));
     }
 
+    /// Adds a line, as [`Report::result`] does.
     fn problem(&mut self, line: &str) {
-        let _ = writeln!(self.problems, "{line}");
+        let _ = writeln!(self.problems, "{}", escape::text(line));
     }
 }
 

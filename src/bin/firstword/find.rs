@@ -1,5 +1,6 @@
 //! Finds the Wasm filters in a document, wherever they stand: bootstrap, xDS, configuration dump, `EnvoyFilter`.
 
+use firstword::escape;
 use serde_json::Value;
 
 use crate::wasm_filter::{WasmFilter, get};
@@ -43,7 +44,7 @@ fn visit(value: &Value, at: &str, name: Option<&str>, found: &mut Vec<WasmFilter
         Value::Object(entries) => {
             let name = get(value, "name").and_then(Value::as_str);
             for (key, value) in entries {
-                visit(value, &format!("{at}.{}", key.escape_debug()), name, found);
+                visit(value, &format!("{at}.{}", escape::text(key)), name, found);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

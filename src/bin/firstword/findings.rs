@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
+use firstword::escape;
 use serde::Serialize;
 
 /// How bad a finding is.
@@ -77,7 +78,7 @@ pub(crate) enum Format {
 }
 
 impl Finding {
-    /// As text, `paint` says in what colours. Ends with a line end.
+    /// As text, `paint` says in what colours. Ends with a line end. What others wrote is escaped.
     pub(crate) fn text(&self, paint: Paint) -> String {
         let (colour, word) = match self.severity {
             Severity::Error => (RED, "error"),
@@ -86,22 +87,22 @@ impl Finding {
         };
         let mut text =
             format!("{}: {}\n", paint.with(colour, &format!("{word}[{}]", self.code)), self.place.text());
-        text.push_str(&indented(&wrapped(&self.why)));
+        text.push_str(&indented(&wrapped(&escape::text(&self.why))));
         if let Some(resource) = &self.place.resource {
-            text.push_str(&format!("  made from {resource}\n"));
+            text.push_str(&format!("  made from {}\n", escape::text(resource)));
         }
         if let Some((first, others)) = self.fixes.split_first() {
             text.push_str(&format!(
                 "  {} {} (from {})\n\n",
                 paint.with(BOLD, "fix:"),
-                first.what,
+                escape::text(&first.what),
                 first.from.join(", ")
             ));
-            text.push_str(&indented(&indented(&first.yaml)));
+            text.push_str(&indented(&indented(&escape::lines(&first.yaml))));
             for other in others {
                 text.push_str(&format!(
                     "\n  or: {} (from {}; -o json has it filled in)\n",
-                    other.what,
+                    escape::text(&other.what),
                     other.from.join(", ")
                 ));
             }
@@ -121,8 +122,9 @@ impl Place {
             (&self.filter, "filter "),
             (&self.path, ""),
         ];
-        let parts =
-            parts.into_iter().filter_map(|(part, what)| part.as_ref().map(|part| format!("{what}{part}")));
+        let parts = parts
+            .into_iter()
+            .filter_map(|(part, what)| part.as_ref().map(|part| format!("{what}{}", escape::text(part))));
         let text = parts.collect::<Vec<_>>().join(", ");
         if text.is_empty() { "the proxy".to_owned() } else { text }
     }
@@ -179,13 +181,6 @@ fn wrapped(text: &str) -> String {
         }
     }
     lines.join("\n")
-}
-
-/// Control characters of what others wrote, made visible.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `firstword`: the native command line.
 
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
 mod check_config;
 mod doctor;
 mod documents;

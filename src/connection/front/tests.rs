@@ -68,7 +68,7 @@ impl Host {
         let now = || Timestamp::from_nanos(self.now.get());
         let mut clock = Clock::new(&now);
         let mut notes = Notes::default();
-        let mut to = Observer { events: &mut self.events, clock: &mut clock, notes: &mut notes };
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut notes);
         self.connection.handle_data(sender, &Bytes::copy_from_slice(bytes), end_stream, &mut to)
     }
 
@@ -268,7 +268,7 @@ fn what_is_held_is_not_read_again_before_it_can_say_more() {
     assert_eq!(host.client(&V2[..16]), Verdict::Hold);
     let mut clock = Clock::new(&Timestamp::default);
     let mut notes = Notes::default();
-    let mut to = Observer { events: &mut host.events, clock: &mut clock, notes: &mut notes };
+    let mut to = Observer::new(&mut host.events, &mut clock, &mut notes);
     for len in 17..V2.len() {
         assert_eq!(host.connection.handle_data(Sender::Client, &Unread(len), false, &mut to), Verdict::Hold);
     }

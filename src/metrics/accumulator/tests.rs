@@ -81,12 +81,16 @@ fn client(name: &str, version: &str) -> Event {
     Event::Client { connector, series }
 }
 
+fn linear(linear: i64) -> MemoryChange {
+    MemoryChange { linear, ..MemoryChange::default() }
+}
+
 #[test]
 fn what_the_host_refuses_is_told_later() {
     let (mut metrics, scope) = accumulator(Profile::Standard, 1000);
     let mut host = Host { refuses_names: true, refuses_values: true, ..Host::default() };
     for round in 1..=3 {
-        metrics.tick(65_536);
+        metrics.tick(linear(65_536));
         metrics.record(scope, &failed(1146));
         metrics.record(scope, &greeted(Duration::from_millis(1)));
         metrics.flush(&mut host);
@@ -242,14 +246,14 @@ fn the_end_gives_back_the_vms_gauges_however_often_it_comes() {
         let (mut metrics, scope) = accumulator(Profile::Standard, 1000);
         let mut host = Host::default();
         for _ in 0..ticks {
-            metrics.tick(65_536);
+            metrics.tick(linear(65_536));
             metrics.flush(&mut host);
         }
-        metrics.end(-65_536 * ticks, &mut host);
+        metrics.end(linear(-65_536 * ticks), &mut host);
         assert_eq!(host.get("firstword_series"), 0);
         assert_eq!(host.get("firstword_vm_memory_bytes"), 0);
         metrics.record(scope, &failed(1205));
-        metrics.end(0, &mut host);
+        metrics.end(linear(0), &mut host);
         assert_eq!(host.get("destination=.=db;.;errno=.=1205;.;firstword_errors_total"), 1);
         assert_eq!(host.get("firstword_series"), 0);
     }

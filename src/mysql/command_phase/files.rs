@@ -1,7 +1,8 @@
 //! Requests of the server for a file of the client's (LOCAL INFILE), where they are to be judged by the client's statement.
 //!
-//! Clients take one for the answer to a command although the server sent it before the command, or behind another request,
-//! or where the command's answer cannot be one: it is judged wherever a client could read it as a first packet.
+//! A client can take a request for the response to its command although the server sent it before the command, after
+//! another request, or in the place of another packet. So a request is judged everywhere but among rows, and it is refused
+//! unless it is the first packet of the response to the only command that waits.
 
 use std::rc::Rc;
 
@@ -12,6 +13,7 @@ use super::super::packet::Packet;
 use super::super::query::statement;
 use super::super::response::LOCAL_INFILE;
 use super::super::verb::Verb;
+use super::queue::Queued;
 use super::{CommandPhase, statement_id};
 use crate::event::{Event, HazardKind};
 
@@ -58,11 +60,12 @@ impl CommandPhase {
         is_single && is_none(text, verb)
     }
 
-    /// The server's next packet stands where one that asks for a file could.
+    /// The server's next packet stands where a client could take one that asks for a file: anywhere but among rows, whose
+    /// first column can be NULL, and in the text of COM_STATISTICS.
     pub(in super::super) fn can_be_asked(&self) -> bool {
         self.queue.front().is_none_or(|head| {
             let is_text = head.command.grammar() == Grammar::Statistics;
-            (self.reply.awaits_first() || self.reply.awaits_file()) && !is_text
+            !self.reply.is_at_rows() && !is_text
         })
     }
 
@@ -76,7 +79,11 @@ impl CommandPhase {
         if packet.first() != Some(LOCAL_INFILE) || !self.can_be_asked() {
             return false;
         }
-        let can_name = |files: &Rc<Files>| self.reply.awaits_first().then(|| Rc::clone(files));
+        // A server would take a command that waits for the contents of the file, so no client sends one.
+        let is_alone = self.queue.len() == 1;
+        let is_first = |head: &Queued| self.reply.awaits_first() && head.sequence_id == packet.sequence_id;
+        let can_be_first = self.queue.front().is_some_and(|head| is_alone && is_first(head));
+        let can_name = |files: &Rc<Files>| can_be_first.then(|| Rc::clone(files));
         let executed = self.queue.front().filter(|head| head.command != Command::STMT_PREPARE);
         let files = executed.and_then(|head| head.files.as_ref()).and_then(can_name).unwrap_or_default();
         let is_whole = packet.prefix.len() == packet.length as usize;

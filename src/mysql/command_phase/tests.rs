@@ -51,8 +51,8 @@ impl Watched {
 
     fn take(&mut self, (sender, sequence_id, prefix): Passed, complete: bool) -> Outcome {
         let read = || Timestamp::from_nanos(self.now);
-        let mut to =
-            Observer { events: &mut self.events, clock: &mut Clock::new(&read), notes: &mut self.notes };
+        let mut clock = Clock::new(&read);
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete };
         match sender {
             C => self.phase.client_packet(&packet, &mut to),
@@ -212,6 +212,7 @@ fn a_session_that_is_given_up_owes_no_answer() {
 fn the_queue_is_bounded() {
     let mut watched = Watched::new(CLASSIC);
     for _ in 0..1024 {
+        watched.now += 1;
         watched.told(&[(C, 0, PING)]);
     }
     assert_eq!(watched.take((C, 0, PING), true), Err(OpaqueReason::Memory));
@@ -278,10 +279,15 @@ fn authentication_goes_round_in_change_user() {
         (S, 3, b"\x01\x04"),
     ];
     assert_eq!(watched.told(&rounds), []);
-    assert_eq!(watched.told(&[(C, 4, b""), (C, 5, b"more")]), []);
+    assert_eq!(watched.told(&[(C, 4, b"")]), []);
     let changed = ended(Command::CHANGE_USER, None, Tally::default());
-    assert_eq!(watched.told(&[(S, 6, OK_PACKET)]), [changed]);
-    watched.desync((C, 7, b"more"));
+    assert_eq!(watched.told(&[(S, 5, OK_PACKET)]), [changed]);
+    watched.desync((C, 6, b"more"));
+    // One packet for each of the server, with the id that follows.
+    let rounds = &rounds[..2];
+    Watched::past(&[(C, 0, b"\x11app\0")]).desync((C, 2, b"before the server asks"));
+    Watched::past(&[(C, 0, b"\x11app\0"), rounds[0]]).desync((C, 3, b"another id"));
+    Watched::past(&[(C, 0, b"\x11app\0"), rounds[0], rounds[1]]).desync((C, 3, b"twice"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ impl CommandPhase {
                 self.user = asked.user;
             }
         } else if command == Command::CHANGE_USER
-            && self.queue.iter().all(|queued| queued.command != Command::CHANGE_USER)
+            && self.queue.iter().all(|(queued, _)| queued.command != Command::CHANGE_USER)
         {
             notes.say(Subject::User, || self.user.clone().unwrap_or_default());
         }
@@ -41,8 +41,10 @@ impl CommandPhase {
 
     /// The connection ends: tells of the commands that have waited for long, and will in vain.
     pub(in super::super) fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
-        for queued in &self.queue {
-            self.note(queued, now.since(queued.started), None, notes);
+        for (queued, count) in self.queue.iter() {
+            for _ in 0..count {
+                self.note(queued, now.since(queued.started), None, notes);
+            }
         }
     }
 }

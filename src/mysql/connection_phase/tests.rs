@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::event::Sender;
 use crate::mysql::connector::{Connector, Series};
+use crate::mysql::notes::Notes;
 
 const C: Sender = Sender::Client;
 const S: Sender = Sender::Server;
@@ -21,12 +22,14 @@ struct Watched {
     peers: String,
     events: Vec<Event>,
     notes: Notes,
+    /// Sequence id of the next packet, whoever sends it.
+    next_id: u8,
 }
 
 impl Watched {
     fn new() -> Self {
         let phase = ConnectionPhase::new(Timestamp::from_nanos(1));
-        Self { phase, peers: String::new(), events: Vec::new(), notes: Notes::default() }
+        Self { phase, peers: String::new(), events: Vec::new(), notes: Notes::default(), next_id: 0 }
     }
 
     /// Past the greeting of a server that names `plugin`.
@@ -50,9 +53,11 @@ impl Watched {
 
     fn take(&mut self, sender: Sender, prefix: &[u8]) -> Outcome<Progress> {
         let read = || Timestamp::from_nanos(5_001);
-        let mut to =
-            Observer { events: &mut self.events, clock: &mut Clock::new(&read), notes: &mut self.notes };
-        let packet = Packet { length: prefix.len() as u32, sequence_id: 0, prefix, complete: true };
+        let mut clock = Clock::new(&read);
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
+        let sequence_id = self.next_id;
+        self.next_id = sequence_id.wrapping_add(1);
+        let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete: true };
         match sender {
             C => self.phase.client_packet(&packet, &mut self.peers, &mut to).map(|()| Progress::Stays),
             S => self.phase.server_packet(&packet, &mut self.peers, &mut to),
@@ -129,13 +134,44 @@ fn handshake_becomes_authentication() {
     assert_eq!((watched.phase.phase(), watched.phase.is_undecided()), (Phase::Authentication, true));
     assert_eq!(watched.phase.capabilities(), Capabilities::new(CLIENT, 0));
     assert_eq!(watched.peers, "server=8.0.41 client=curl/0");
+    watched.pass(S, b"\x01a challenge");
     watched.pass(C, b"a secret that looks like \x03 a command");
+    watched.pass(S, b"\x01another");
     watched.pass(C, b"");
     assert_eq!(
         watched.take(S, OK_PACKET),
         Ok(Progress::Accepted { capabilities: Capabilities::new(CLIENT, 0), suspect: None })
     );
     assert_eq!(watched.events, [handshake(HandshakeResult::Ok)]);
+}
+
+/// A server reads what comes behind the login as commands, of which one can be a COM_CHANGE_USER.
+#[test]
+fn the_client_authenticates_by_one_packet_for_each_of_the_server() {
+    const QUIT: &[u8] = b"\x01";
+    let mut behind_the_login = Watched::answered("client_ed25519");
+    assert_eq!(behind_the_login.take(C, b"\x11evil\0"), Err(OpaqueReason::Desync));
+    let mut twice = Watched::answered("client_ed25519");
+    twice.pass(S, b"\x01a challenge");
+    twice.pass(C, b"a secret");
+    assert_eq!(twice.take(C, b"\x11evil\0"), Err(OpaqueReason::Desync));
+    for sequence_id in [0, 1, 2, 4, 255] {
+        let mut other = Watched::answered("client_ed25519");
+        other.pass(S, b"\x01a challenge");
+        other.next_id = sequence_id;
+        assert_eq!(other.take(C, b"\x11evil\0"), Err(OpaqueReason::Desync), "{sequence_id}");
+    }
+    for sequence_id in [0, 2, 255] {
+        let mut numbered = Watched::greeted("client_ed25519");
+        numbered.next_id = sequence_id;
+        let response = numbered.take(C, &response(CLIENT, "client_ed25519"));
+        assert_eq!(response, Err(OpaqueReason::Desync), "a response with the id {sequence_id}");
+    }
+    let mut quits = Watched::answered("client_ed25519");
+    quits.next_id = 0;
+    quits.pass(C, QUIT);
+    quits.pass(C, b"which no server reads");
+    assert!(quits.phase.has_quit());
 }
 
 #[test]
@@ -179,14 +215,9 @@ fn tls_that_does_not_come() {
         watched.pass(C, &response(CLIENT | SSL, "parsec"));
         watched
     };
-    let mut other = asked();
-    other.phase.no_tls(&mut Notes::default());
-    assert_eq!((other.phase.phase(), other.phase.awaits_tls()), (Phase::Authentication, false));
-    // The server takes the response for one without TLS.
-    assert!(matches!(asked().take(S, OK_PACKET), Ok(Progress::Accepted { .. })));
-    let mut switched = asked();
-    switched.pass(S, b"\xfemysql_native_password\0");
-    assert_eq!(switched.phase.phase(), Phase::Authentication);
+    // Servers decide by the flag alone, so whatever looks like their response is TLS.
+    assert_eq!(asked().take(S, OK_PACKET), Err(OpaqueReason::Tls));
+    assert_eq!(asked().take(S, b"\xfemysql_native_password\0"), Err(OpaqueReason::Tls));
     let mut not_offered = asked();
     not_offered.pass(S, b"\xff\x57\x0c#HY000");
     assert_eq!(not_offered.events, refused(3159, AuthPlugin::Parsec));

@@ -15,7 +15,15 @@ const BINARY_ROW: &[u8] = b"\0\0\x011";
 
 /// Feeds payloads; all but the last have to leave the answer open. Gives where the last one leads.
 fn feed(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) -> (Step, Reply) {
-    let mut reply = Reply::new(command.grammar());
+    feed_to(Reply::new(command.grammar()), command, capabilities, payloads)
+}
+
+fn feed_to(
+    mut reply: Reply,
+    command: Command,
+    capabilities: Capabilities,
+    payloads: &[&[u8]],
+) -> (Step, Reply) {
     let mut last = Step::More;
     for payload in payloads {
         assert_eq!(last, Step::More, "{command:?}: before {payload:?} of {payloads:?}");
@@ -178,7 +186,27 @@ fn out_parameters_are_a_result_set_and_an_ok() {
 #[test]
 fn rows_of_a_cursor_come_with_fetch() {
     let classic = [b"\x01", COLUMN, &b"\xfe\0\0\x42\0"[..]];
-    assert_eq!(done(Command::STMT_EXECUTE, CLASSIC, &classic), rows(0, 1));
+    let asks = Reply::new(Command::STMT_EXECUTE.grammar()).with_cursor(true);
+    let (step, mut reply) = feed_to(asks, Command::STMT_EXECUTE, CLASSIC, &classic);
+    assert_eq!((step, reply.tally(), reply.rows_may_follow()), (Step::Done, rows(0, 1), true));
+    // MariaDB sets the flag also while a stored routine has a cursor open: then they follow at once.
+    for (payload, step) in [(BINARY_ROW, Step::More), (&b"\xfe\0\0\x42\0"[..], Step::Done)] {
+        let packet = Packet { length: payload.len() as u32, sequence_id: 4, prefix: payload, complete: true };
+        assert_eq!(reply.packet(&packet, CLASSIC), step);
+    }
+    assert_eq!(reply.tally(), rows(1, 1));
+    // A command that does not ask for a cursor leaves no rows to COM_STMT_FETCH, whatever the flag says.
+    for command in [Command::QUERY, Command::STMT_EXECUTE] {
+        for status in [0x48, 0x4a, 0x6a, 0xca] {
+            let row = if command == Command::QUERY { ROW } else { BINARY_ROW };
+            let (more, end) = ([0xfe, 0, 0, status, 0x40], [0xfe, 0, 0, status & !8, 0x40]);
+            let response = [b"\x01", COLUMN, &more, row, &more, b"\x01", COLUMN, &end, row, &end];
+            assert_eq!(
+                done(command, CLASSIC, &response),
+                Tally { no_index_used: if status & 0x20 == 0 { 0 } else { 2 }, ..rows(2, 2) }
+            );
+        }
+    }
     let modern = [b"\x01", COLUMN, &b"\xfe\0\0\x42\0\0\0"[..]];
     assert_eq!(done(Command::STMT_EXECUTE, DEPRECATE_EOF, &modern), rows(0, 1));
 
@@ -193,6 +221,16 @@ fn rows_of_a_cursor_come_with_fetch() {
             assert_eq!(done(Command::STMT_FETCH, capabilities, &[end]), rows(0, 0));
         }
     }
+}
+
+/// Clients differ in what they make of them, and no server sends them.
+#[test]
+fn a_column_count_is_as_short_as_it_can_be_and_not_zero() {
+    for count in [&b"\xfc\0\0"[..], b"\xfc\xfa\0", b"\xfd\0\0\0", b"\xfd\xff\xff\0", b"\x01"] {
+        let expected = if count == b"\x01" { Step::More } else { Step::Unexpected };
+        assert_eq!(feed(Command::QUERY, CLASSIC, &[count]).0, expected, "{count:?}");
+    }
+    assert_unexpected(Command::QUERY, CLASSIC, &[b"\x02", COLUMN, EOF_PACKET]);
 }
 
 #[test]

@@ -11,14 +11,14 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let requests = Requests::new(Capabilities::default());
+        let requests = Requests::new(Capabilities::default(), false);
         Self { requests, events: Vec::new(), notes: Notes::default() }
     }
 
     fn take(&mut self, sequence_id: u8, prefix: &[u8], complete: bool) -> Outcome {
         let read = || Timestamp::from_nanos(5_001);
-        let mut to =
-            Observer { events: &mut self.events, clock: &mut Clock::new(&read), notes: &mut self.notes };
+        let mut clock = Clock::new(&read);
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete };
         self.requests.packet(&packet, &mut to)
     }

@@ -41,8 +41,8 @@ impl Watched {
 
     fn take(&mut self, sender: Sender, sequence_id: u8, prefix: &[u8]) -> Outcome {
         let read = || Timestamp::from_nanos(5_001);
-        let mut to =
-            Observer { events: &mut self.events, clock: &mut Clock::new(&read), notes: &mut self.notes };
+        let mut clock = Clock::new(&read);
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete: true };
         self.session.packet(sender, &packet, &mut to)
     }

@@ -143,8 +143,8 @@ impl<'a> Driver<'a> {
         let now = self.now;
         let read = move || now;
         let before = heap::held();
-        let mut to =
-            Observer { events: &mut self.events, clock: &mut Clock::new(&read), notes: &mut self.notes };
+        let mut clock = Clock::new(&read);
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
         let answer = call(&mut self.connection, &mut to);
         drop((self.connection.take_report(), self.connection.take_refusal()));
         (self.notes.said, self.notes.slow) = (Vec::new(), Vec::new());

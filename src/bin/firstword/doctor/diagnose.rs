@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use firstword::escape;
 use serde_json::Value;
 
 use super::destination::{Because, Destination, Side, redirected};
@@ -10,7 +11,7 @@ use super::envoy::filter::Filter;
 use super::envoy::listener::Listener;
 use super::fix::{self, ServicePort, Workload};
 use super::simulate::{Cause, Client, Configured, Journey, Kind, Outcome, Wait, configured};
-use crate::findings::{Finding, Fix, Place, Severity, printable};
+use crate::findings::{Finding, Fix, Place, Severity};
 
 /// Why a client fares badly: a code, one or two sentences, and what ends it.
 pub(super) struct Diagnosis {
@@ -44,7 +45,7 @@ impl Case<'_> {
             (Outcome::Greeting | Outcome::Bypass(_), None) => return None,
             (Outcome::Unknown(why), _) => Diagnosis {
                 code: "undecided",
-                why: format!("What becomes of the connection cannot be told: {}.", printable(why)),
+                why: format!("What becomes of the connection cannot be told: {}.", escape::text(why)),
                 fixes: Vec::new(),
                 severity: Severity::Info,
             },
@@ -63,18 +64,18 @@ impl Case<'_> {
             || self.dump.cluster(journey.cluster.as_deref()?).and_then(|cluster| cluster.metadata.resource());
         let place = Place {
             destination: Some(self.to.text()),
-            listener: listener.map(|listener| printable(name(listener))),
-            chain: chain.map(|chain| printable(&chain.name)).filter(|name| !name.is_empty()),
-            filter: wait.map(|wait| printable(&wait.filter)),
+            listener: listener.map(|listener| escape::text(name(listener))),
+            chain: chain.map(|chain| escape::text(&chain.name)).filter(|name| !name.is_empty()),
+            filter: wait.map(|wait| escape::text(&wait.filter)),
             resource: chain
                 .and_then(|chain| chain.metadata.resource())
                 .or_else(|| listener.and_then(|listener| listener.metadata.resource()))
                 .or_else(of_cluster)
-                .map(|resource| printable(&resource)),
+                .map(|resource| escape::text(&resource)),
             ..Place::default()
         };
         let Diagnosis { code, why, fixes, .. } = diagnosis;
-        Some(Finding { severity, code, place, why: printable(&why), fixes })
+        Some(Finding { severity, code, place, why: escape::text(&why), fixes })
     }
 
     /// An AuthorizationPolicy, which comes too late to keep the greeting from whom it refuses.
@@ -90,9 +91,9 @@ impl Case<'_> {
                    and is closed when it answers.";
         let place = Place {
             destination: Some(self.to.text()),
-            listener: journey.listeners.last().map(|listener| printable(name(listener))),
-            chain: Some(printable(&chain.name)).filter(|name| !name.is_empty()),
-            filter: Some(printable(&filter.name)),
+            listener: journey.listeners.last().map(|listener| escape::text(name(listener))),
+            chain: Some(escape::text(&chain.name)).filter(|name| !name.is_empty()),
+            filter: Some(escape::text(&filter.name)),
             ..Place::default()
         };
         let (severity, code) = (Severity::Info, "rbac-after-greeting");
@@ -109,7 +110,7 @@ impl Case<'_> {
         );
         let place = Place { destination: Some(self.to.text()), ..Place::default() };
         let (severity, code) = (Severity::Info, "default-connection-limit");
-        Some(Finding { severity, code, place, why: printable(&why), fixes: Vec::new() })
+        Some(Finding { severity, code, place, why: escape::text(&why), fixes: Vec::new() })
     }
 
     /// A listener filter waited.
@@ -223,7 +224,7 @@ impl Case<'_> {
                 format!(
                     "The filter chain ends in {}, which waits for the client's request, and the client waits for the server's \
                      greeting, for ever.",
-                    printable(short(filter))
+                    escape::text(short(filter))
                 ),
                 journey
                     .listeners
@@ -238,7 +239,7 @@ impl Case<'_> {
                 format!(
                     "The configuration of the filter {} has not come, and there is no default_config to stand in: Envoy closes \
                      every connection.",
-                    printable(name)
+                    escape::text(name)
                 ),
                 if name == "istio-system.firstword" {
                     vec![fix::extension(self.to.ip, port)]
@@ -277,13 +278,13 @@ impl Case<'_> {
             Cause::NoEndpoint(name) => (
                 "no-endpoint",
                 Severity::Error,
-                format!("The cluster {} has no endpoint: Envoy closes the connection at once.", printable(name)),
+                format!("The cluster {} has no endpoint: Envoy closes the connection at once.", escape::text(name)),
                 Vec::new(),
             ),
             Cause::NoCluster(name) => (
                 "no-cluster",
                 Severity::Error,
-                format!("There is no cluster {}: Envoy closes the connection at once.", printable(name)),
+                format!("There is no cluster {}: Envoy closes the connection at once.", escape::text(name)),
                 Vec::new(),
             ),
             Cause::NoListener => (

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use firstword::escape;
+
 use super::admin;
 use super::envoy::dump::Dump;
 use super::statistics::Statistics;
 use crate::documents;
-use crate::findings::printable;
 
 pub(super) struct Input {
     /// For people.
@@ -18,7 +19,7 @@ pub(super) struct Input {
 /// Reads both. A problem is told with what was being read.
 pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, String> {
     let given = input.to_string_lossy();
-    let named = |what: &str, problem: String| format!("{}: {}", printable(what), printable(&problem));
+    let named = |what: &str, problem: String| format!("{}: {}", escape::text(what), escape::text(&problem));
     let given_statistics = statistics
         .map(|path| {
             let read = documents::read(path).and_then(|bytes| Statistics::read(&bytes));

@@ -1,13 +1,15 @@
 //! What is to be said of listeners on their own: those that Envoy refused, connections that wait now, headers that are not
 //! required after all.
 
+use firstword::escape;
+
 use super::diagnose::name;
 use super::envoy::dump::Dump;
 use super::envoy::listener::Listener;
 use super::fix::Workload;
 use super::simulate::{Kind, kind};
 use super::statistics::Statistics;
-use crate::findings::{Finding, Place, Severity, printable};
+use crate::findings::{Finding, Place, Severity};
 
 /// The one statistic that shows a connection in a listener filter.
 const WAITING: &str = "downstream_pre_cx_active";
@@ -36,8 +38,8 @@ pub(super) fn findings(dump: &Dump, statistics: Option<&Statistics>) -> Vec<Find
 
 fn place(listener: &Listener) -> Place {
     Place {
-        listener: Some(printable(name(listener))),
-        resource: listener.metadata.resource().map(|resource| printable(&resource)),
+        listener: Some(escape::text(name(listener))),
+        resource: listener.metadata.resource().map(|resource| escape::text(&resource)),
         ..Place::default()
     }
 }
@@ -46,10 +48,10 @@ fn refused(name: &str, why: &str) -> Finding {
     Finding {
         severity: Severity::Error,
         code: "listener-refused",
-        place: Place { listener: Some(printable(name)), ..Place::default() },
+        place: Place { listener: Some(escape::text(name)), ..Place::default() },
         why: format!(
             "Envoy has refused the newest configuration of this listener and keeps the one before: {}",
-            printable(why)
+            escape::text(why)
         ),
         fixes: Vec::new(),
     }
@@ -67,7 +69,7 @@ fn bypassed(dump: &Dump, listener: &Listener) -> Option<Finding> {
     Some(Finding {
         severity: Severity::Warning,
         code: "proxy-protocol-bypassed",
-        place: Place { filter: Some(printable(&filter.name)), ..place(listener) },
+        place: Place { filter: Some(escape::text(&filter.name)), ..place(listener) },
         why: format!(
             "The PROXY header is required, but with continue_on_listener_filters_timeout a client that sends nothing for {} ms is \
              let in without one, and takes its own address for granted.",
@@ -86,7 +88,7 @@ fn misled(dump: &Dump, listener: &Listener) -> Option<Finding> {
     Some(Finding {
         severity: Severity::Warning,
         code: "proxy-protocol-after-original-dst",
-        place: Place { filter: Some(printable(&filter.name)), ..place(listener) },
+        place: Place { filter: Some(escape::text(&filter.name)), ..place(listener) },
         why: "The filter stands behind original_dst, so that the destination in the PROXY header, a load balancer's, decides which \
               filter chain and server a connection gets. Put it in front (INSERT_FIRST)."
             .to_owned(),

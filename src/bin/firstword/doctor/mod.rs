@@ -21,6 +21,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use firstword::escape;
+
 use crate::findings::{Format, Paint, Severity};
 use destination::{Because, Destination, Side};
 use envoy::dump::Dump;
@@ -114,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             })
         }
         Err(problem) => {
-            let _ = writeln!(io::stderr(), "firstword doctor: {problem}");
+            let _ = writeln!(io::stderr(), "firstword doctor: {}", escape::text(&problem));
             ExitCode::from(UNUSABLE)
         }
     }

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use firstword::escape;
 use serde_json::{Value, json};
 
 use super::destination::{Because, Side};
 use super::diagnose::name;
 use super::examination::Examination;
 use super::simulate::{Cause, Client, Journey, Outcome};
-use crate::findings::{BOLD, Paint, Severity, printable};
+use crate::findings::{BOLD, Paint, Severity};
 
 /// The number of the JSON's format.
 const FORMAT: u32 = 1;
@@ -34,12 +35,12 @@ pub(super) fn json(of: &Examination) -> String {
     });
     let report = json!({
         "format": FORMAT,
-        "input": printable(of.input),
+        "input": escape::text(of.input),
         "destinations": destinations.collect::<Vec<_>>(),
         "findings": of.findings,
         "worst": worst(of),
     });
-    format!("{report}\n")
+    format!("{}\n", escape::json(&report.to_string()))
 }
 
 fn side(side: Side) -> &'static str {
@@ -127,7 +128,8 @@ pub(super) fn text(of: &Examination, paint: Paint) -> String {
             let through =
                 if through.is_empty() { String::new() } else { format!("{}: ", through.join(" -> ")) };
             let line = format!("{through}{}", why(journey));
-            let _ = writeln!(text, "  {who}: {}\n    {}", paint.with(BOLD, &what(journey)), printable(&line));
+            let _ =
+                writeln!(text, "  {who}: {}\n    {}", paint.with(BOLD, &what(journey)), escape::text(&line));
         }
     }
     if of.destinations.is_empty() {

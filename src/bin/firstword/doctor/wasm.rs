@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use firstword::escape;
 use serde_json::Value;
 
 use super::diagnose::name;
@@ -12,7 +13,7 @@ use super::envoy::listener::Listener;
 use super::fix::{self, ServicePort, Workload};
 use super::plugin::Plugin;
 use super::simulate::{Configured, TCP_PROXY, configured};
-use crate::findings::{Finding, Fix, Place, Severity, printable};
+use crate::findings::{Finding, Fix, Place, Severity};
 
 /// A filter of ours in a chain.
 struct Found<'d> {
@@ -69,12 +70,12 @@ fn in_chain<'d>(
         let chain = if chain.name.is_empty() {
             format!("number {}", index.saturating_add(1))
         } else {
-            printable(&chain.name)
+            escape::text(&chain.name)
         };
         let place = Place {
-            listener: Some(printable(name(listener))),
+            listener: Some(escape::text(name(listener))),
             chain: Some(chain),
-            filter: Some(printable(&filter.name)),
+            filter: Some(escape::text(&filter.name)),
             ..Place::default()
         };
         Some(Found { place, filter, any, plugin })
@@ -94,7 +95,7 @@ fn pending(dump: &Dump) -> Vec<Finding> {
     };
     let names: BTreeSet<_> = filters.filter(stands_in).map(|filter| &filter.name).collect();
     let of = |name: &String| {
-        let place = Place { filter: Some(printable(name)), ..Place::default() };
+        let place = Place { filter: Some(escape::text(name)), ..Place::default() };
         let why = "The filter's configuration has not come; its default_config stands in, so that traffic passes unseen.";
         finding(Severity::Info, "extension-pending", &place, why.to_owned(), Vec::new())
     };
@@ -139,8 +140,8 @@ fn arrangement(dump: &Dump, chain: &FilterChain, here: &[Found]) -> Vec<Finding>
 fn configuration(found: &Found) -> Vec<Finding> {
     let problem = |problem: &String| {
         let (path, why) = problem.split_once(": ").unwrap_or(("$", problem));
-        let place = Place { path: Some(printable(path)), ..found.place.clone() };
-        finding(Severity::Error, "configuration", &place, printable(why), Vec::new())
+        let place = Place { path: Some(escape::text(path)), ..found.place.clone() };
+        finding(Severity::Error, "configuration", &place, escape::text(why), Vec::new())
     };
     found.plugin.problems().iter().map(problem).collect()
 }
@@ -181,7 +182,7 @@ fn digest(found: &Found) -> Option<Finding> {
     (!has_digest).then(|| {
         let why = format!(
             "The module is fetched from {} without a digest: what runs need not be what was tested.",
-            printable(uri)
+            escape::text(uri)
         );
         // A tag says at least what is meant.
         let severity = if uri.starts_with("oci://") { Severity::Info } else { Severity::Warning };
@@ -217,7 +218,7 @@ fn sends_late(dump: &Dump, found: &Found) -> Vec<Finding> {
         let why = format!(
             "Firstword sends a PROXY header (port {port}), and so does Envoy's transport socket for the cluster {}: the server \
              gets two.",
-            printable(cluster)
+            escape::text(cluster)
         );
         findings.push(finding(Severity::Error, "proxy-header-twice", &found.place, why, Vec::new()));
     }
@@ -262,7 +263,7 @@ fn shared(found: &[&Found]) -> Vec<Finding> {
                 let why = format!(
                     "Two configurations of Firstword have the same name ({}) in one VM: the mode of the newer one is taken for \
                      both. Give the plugins different names.",
-                    printable(name.0.unwrap_or("none"))
+                    escape::text(name.0.unwrap_or("none"))
                 );
                 findings.push(finding(Severity::Warning, "vm-shared", &found.place, why, Vec::new()));
             }

@@ -11,6 +11,8 @@ use pcap_parser::{InterfaceDescriptionBlock, PcapBlockOwned, PcapError, PcapHead
 const BUFFER: usize = 1 << 20;
 /// The longest record, in bytes: far longer than any packet.
 const MAX_RECORD: usize = 16 << 20;
+/// The largest capture, in bytes: what is longer is no file but a stream that does not end.
+const MAX_CAPTURE: u64 = 64 << 30;
 /// More interfaces than one machine has; beyond, a file is not what it seems to be.
 const MAX_INTERFACES: usize = 1 << 16;
 
@@ -64,7 +66,11 @@ impl Interface {
 
 /// Hands over all packets in order. An error says what is wrong with the file, where, and comes behind the packets in
 /// front of that place.
-pub(super) fn read(mut input: impl Read + Send, mut each: impl FnMut(Packet)) -> Result<(), String> {
+pub(super) fn read(input: impl Read + Send, each: impl FnMut(Packet)) -> Result<(), String> {
+    read_up_to(MAX_CAPTURE, input, each)
+}
+
+fn read_up_to(max: u64, mut input: impl Read + Send, mut each: impl FnMut(Packet)) -> Result<(), String> {
     // A pipe gives little at once, and the first block has to be there whole.
     let mut start = Vec::new();
     let read = input.by_ref().take(BUFFER as u64).read_to_end(&mut start);
@@ -75,6 +81,12 @@ pub(super) fn read(mut input: impl Read + Send, mut each: impl FnMut(Packet)) ->
     let mut capacity = BUFFER;
     loop {
         let at = reader.consumed();
+        if u64::try_from(at).is_ok_and(|at| at >= max) {
+            return Err(format!(
+                "byte {at}, behind packet {}: expected a capture of at most {max} bytes, found more",
+                file.packets
+            ));
+        }
         let problem = match reader.next() {
             Ok((len, block)) => {
                 let taken = file.block(&block, &mut each);
@@ -185,5 +197,44 @@ impl File {
         let cut = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(data.len());
         each(Packet { number: self.packets, at: at(*known), link_type: known.link_type, data, cut });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A capture that never ends.
+    struct Endless(Vec<u8>, usize);
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            const PACKET: [u8; 20] = [0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 1, 2, 3, 4];
+            for byte in buffer.iter_mut() {
+                *byte = match self.0.get(self.1) {
+                    Some(byte) => *byte,
+                    None => PACKET[(self.1 - self.0.len()) % PACKET.len()],
+                };
+                self.1 += 1;
+            }
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn a_capture_that_does_not_end_is_read_up_to_the_limit() {
+        let header = [
+            &0xa1b2_c3d4_u32.to_le_bytes()[..],
+            &[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0, 0, 4, 0, 101, 0, 0, 0],
+        ];
+        let mut packets = 0_u64;
+        let read = read_up_to(10 << 20, Endless(header.concat(), 0), |packet| packets = packet.number);
+        let at = 24 + packets * 20;
+        assert!((10 << 20..(10 << 20) + 20).contains(&at), "{at}");
+        let expected = format!(
+            "byte {at}, behind packet {packets}: expected a capture of at most 10485760 bytes, found more"
+        );
+        assert_eq!(read, Err(expected));
     }
 }

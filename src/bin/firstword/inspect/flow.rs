@@ -96,6 +96,12 @@ impl Flow {
         self.streams.iter().map(|stream| stream.held).chain(early).fold(0, usize::saturating_add)
     }
 
+    /// How much memory it takes, about and at most, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let follow = self.follow.as_ref().map_or(0, |follow| follow.memory());
+        [size_of::<Self>(), self.held(), follow].into_iter().fold(0, usize::saturating_add)
+    }
+
     fn sender(&self, from: SocketAddr) -> Sender {
         if from == self.ends.client { Sender::Client } else { Sender::Server }
     }

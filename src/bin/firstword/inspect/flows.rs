@@ -1,6 +1,6 @@
 //! The connections of a capture, told apart by their ends, and which of them are of interest.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use firstword::detect::{Detection, Detector};
@@ -14,33 +14,51 @@ use super::flow::Flow;
 use super::follow::Ends;
 use super::report::{Place, Report};
 use super::segment::Segment;
+use super::table::{Entry, Table};
 
-/// So many connections are known at once.
-const FLOWS: usize = 1 << 16;
-/// So many are listed; those behind them are only counted.
-const LISTED: usize = 10_000;
-/// So many bytes are held for what is missing in front of them, in all connections.
-const HELD: usize = 64 << 20;
+/// What holds for any capture, also one that somebody made to exhaust the reader.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Maximum number of connections that are followed at once.
+    open: usize,
+    /// Maximum number of connections that are remembered after their end, so that late packets begin no other one.
+    ended: usize,
+    /// Maximum number of connections that are listed; the others are only counted.
+    listed: usize,
+    /// Maximum number of bytes that are held for missing packets, in all connections.
+    held: usize,
+    /// Maximum number of bytes that open connections take, about, and that listed ones take.
+    memory: usize,
+}
+
+const LIMITS: Limits =
+    Limits { open: 1 << 16, ended: 1 << 16, listed: 10_000, held: 64 << 20, memory: 512 << 20 };
 
 /// The length of a MySQL packet's header.
 const HEADER_LEN: usize = 4;
 
-/// What is known of the connection between two ends.
-enum Entry {
-    /// It is followed; whether it is of interest may not be known yet.
-    Flow { number: u64, flow: Box<Flow>, of_interest: bool },
-    /// It has ended, or is of no interest. The sequence number of its SYN tells it from the next one.
-    Done(Option<u32>),
+/// The two ends of a connection, the same for both directions.
+type Key = (SocketAddr, SocketAddr);
+
+/// A connection that is followed; whether it is of interest may not be known yet.
+struct Followed {
+    number: u64,
+    flow: Box<Flow>,
+    of_interest: bool,
 }
 
 /// The connections of a capture.
-#[derive(Default)]
 pub(super) struct Flows {
-    entries: HashMap<(SocketAddr, SocketAddr), Entry>,
+    table: Table<Key, Followed>,
+    limits: Limits,
     /// Ports that are of interest; empty: those on which MySQL is expected, and what begins like MySQL.
     ports: BTreeSet<u16>,
     numbers: u64,
     held: usize,
+    /// Of open connections, in bytes.
+    memory: usize,
+    /// Of listed connections, in bytes.
+    listed: usize,
 }
 
 /// What the first packet of a connection says.
@@ -52,7 +70,20 @@ struct Start {
 
 impl Flows {
     pub(super) fn new(ports: &[u16]) -> Self {
-        Self { ports: ports.iter().copied().collect(), ..Self::default() }
+        Self::limited(ports, LIMITS)
+    }
+
+    fn limited(ports: &[u16], limits: Limits) -> Self {
+        let table = Table::new(limits.open, limits.ended);
+        Self {
+            table,
+            limits,
+            ports: ports.iter().copied().collect(),
+            numbers: 0,
+            held: 0,
+            memory: 0,
+            listed: 0,
+        }
     }
 
     /// What a server of this port may be expected to speak.
@@ -73,53 +104,49 @@ impl Flows {
                 return;
             }
         }
-        let Some(Entry::Flow { flow, of_interest, .. }) = self.entries.get_mut(&key) else { return };
-        let held = flow.held();
+        let Entry::Open(Followed { flow, of_interest, .. }) = self.table.get(key) else { return };
+        let (held, memory) = (flow.held(), flow.memory());
         flow.packet(segment, capture);
-        if self.held.saturating_sub(held).saturating_add(flow.held()) > HELD {
+        let others = self.held.saturating_sub(held);
+        if others.saturating_add(flow.held()) > self.limits.held {
             flow.give_up(capture);
         }
-        self.held = self.held.saturating_sub(held).saturating_add(flow.held());
+        self.held = others.saturating_add(flow.held());
+        self.memory = self.memory.saturating_sub(memory).saturating_add(flow.memory());
         *of_interest |= flow.has_header() || flow.protocol() == Some(Protocol::Mysql.label());
         let is_dull = !*of_interest && flow.protocol().is_some();
         if flow.is_over() || is_dull {
             self.end(key, None, capture, report);
+        } else if self.memory > self.limits.memory {
+            self.give_up(key, report);
         }
     }
 
     /// No connection between these ends is known, or this segment begins another one.
-    fn is_new(&self, segment: &Segment, key: (SocketAddr, SocketAddr)) -> bool {
-        let isn = match self.entries.get(&key) {
-            None => return true,
-            Some(Entry::Flow { flow, .. }) => flow.isn,
-            Some(Entry::Done(isn)) => *isn,
+    fn is_new(&mut self, segment: &Segment, key: Key) -> bool {
+        let isn = match self.table.get(key) {
+            Entry::Unknown => return true,
+            Entry::Open(followed) => followed.flow.isn,
+            Entry::Ended(isn) => isn,
         };
         segment.syn && segment.ack.is_none() && isn != Some(segment.seq)
     }
 
-    fn start(
-        &mut self,
-        segment: &Segment,
-        key: (SocketAddr, SocketAddr),
-        capture: &Capture,
-        report: &mut Report,
-    ) -> bool {
+    fn start(&mut self, segment: &Segment, key: Key, capture: &Capture, report: &mut Report) -> bool {
         let Some(Start { ends, is_late }) = self.start_of(segment) else { return false };
         let expected = self.expected(ends.server.port());
         let wanted = self.ports.is_empty() || expected == Protocol::Mysql;
         if !wanted {
             return false;
         }
-        if self.entries.len() >= FLOWS {
-            self.entries.retain(|_, entry| matches!(entry, Entry::Flow { .. }));
-        }
         if is_late && expected != Protocol::Mysql {
             // Nothing behind this is a beginning.
-            self.entries.insert(key, Entry::Done(None));
+            self.table.remember(key, None);
             return false;
         }
-        if self.entries.len() >= FLOWS {
+        if !self.table.has_room() {
             report.not_followed = report.not_followed.saturating_add(1);
+            self.table.remember(key, segment.syn.then_some(segment.seq).filter(|_| segment.ack.is_none()));
             return false;
         }
         let mut flow = Box::new(Flow::new(ends, segment, expected, capture));
@@ -127,8 +154,9 @@ impl Flows {
             flow.start_late();
         }
         self.numbers = self.numbers.saturating_add(1);
+        self.memory = self.memory.saturating_add(flow.memory());
         let of_interest = expected == Protocol::Mysql;
-        self.entries.insert(key, Entry::Flow { number: self.numbers, flow, of_interest });
+        self.table.open(key, Followed { number: self.numbers, flow, of_interest });
         true
     }
 
@@ -156,27 +184,46 @@ impl Flows {
         Some(Start { ends, is_late: true })
     }
 
-    fn end(
-        &mut self,
-        key: (SocketAddr, SocketAddr),
-        replaced: Option<Place>,
-        capture: &Capture,
-        report: &mut Report,
-    ) {
-        let Some(Entry::Flow { number, flow, of_interest }) = self.entries.remove(&key) else { return };
-        self.entries.insert(key, Entry::Done(flow.isn));
-        self.held = self.held.saturating_sub(flow.held());
-        if of_interest {
-            tell(number, *flow, replaced, capture, report);
+    fn end(&mut self, key: Key, replaced: Option<Place>, capture: &Capture, report: &mut Report) {
+        let Some(followed) = self.table.close(key) else { return };
+        self.table.remember(key, followed.flow.isn);
+        self.held = self.held.saturating_sub(followed.flow.held());
+        self.memory = self.memory.saturating_sub(followed.flow.memory());
+        self.tell(followed, replaced, capture, report);
+    }
+
+    /// The memory is used up: this connection is followed no further, and only counted.
+    fn give_up(&mut self, key: Key, report: &mut Report) {
+        let Some(followed) = self.table.close(key) else { return };
+        self.table.remember(key, followed.flow.isn);
+        self.held = self.held.saturating_sub(followed.flow.held());
+        self.memory = self.memory.saturating_sub(followed.flow.memory());
+        report.not_followed = report.not_followed.saturating_add(1);
+    }
+
+    fn tell(&mut self, followed: Followed, replaced: Option<Place>, capture: &Capture, report: &mut Report) {
+        let Followed { number, flow, of_interest } = followed;
+        if !of_interest {
+            return;
+        }
+        let connection = super::report::Connection { number, ..flow.finish(replaced, capture) };
+        report.totals.add(&connection);
+        let listed = self.listed.saturating_add(connection.memory());
+        if report.connections.len() < self.limits.listed && listed <= self.limits.memory {
+            self.listed = listed;
+            report.connections.push(connection);
+        } else {
+            report.not_listed = report.not_listed.saturating_add(1);
         }
     }
 
     /// The capture has ended.
-    pub(super) fn finish(self, capture: &Capture, report: &mut Report) {
-        for entry in self.entries.into_values() {
-            if let Entry::Flow { number, flow, of_interest: true } = entry {
-                tell(number, *flow, None, capture, report);
-            }
+    pub(super) fn finish(mut self, capture: &Capture, report: &mut Report) {
+        let table = std::mem::replace(&mut self.table, Table::new(0, 0));
+        let mut open: Vec<_> = table.into_open().collect();
+        open.sort_by_key(|followed| followed.number);
+        for followed in open {
+            self.tell(followed, None, capture, report);
         }
         report.connections.sort_by_key(|connection| connection.number);
         for (connection, number) in report.connections.iter_mut().zip(1..) {
@@ -192,17 +239,137 @@ fn begins_with_greeting(bytes: &[u8]) -> bool {
     Detector::default().server_bytes(bytes) == Detection::Mysql && greeting()
 }
 
-fn tell(number: u64, flow: Flow, replaced: Option<Place>, capture: &Capture, report: &mut Report) {
-    let connection = super::report::Connection { number, ..flow.finish(replaced, capture) };
-    report.totals.add(&connection);
-    if report.connections.len() < LISTED {
-        report.connections.push(connection);
-    } else {
-        report.not_listed = report.not_listed.saturating_add(1);
-    }
+/// The same for both directions.
+fn key(segment: &Segment) -> Key {
+    (segment.from.min(segment.to), segment.from.max(segment.to))
 }
 
-/// The same for both directions.
-fn key(segment: &Segment) -> (SocketAddr, SocketAddr) {
-    (segment.from.min(segment.to), segment.from.max(segment.to))
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use firstword::clock::Timestamp;
+
+    use super::super::{Arguments, Output};
+    use super::*;
+
+    const SMALL: Limits = Limits { open: 50, ended: 60, listed: 20, held: 1 << 16, memory: 1 << 20 };
+
+    struct Reader {
+        flows: Flows,
+        report: Report,
+        packets: u64,
+        most: usize,
+    }
+
+    impl Reader {
+        fn new(limits: Limits) -> Self {
+            Self { flows: Flows::limited(&[], limits), report: Report::default(), packets: 0, most: 0 }
+        }
+
+        /// A segment of the client `number` to a server, or back.
+        fn segment(&mut self, number: u16, back: bool, syn: bool, seq: u32, ack: Option<u32>, bytes: &[u8]) {
+            let arguments = Arguments {
+                file: "-".into(),
+                port: Vec::new(),
+                limit: 50,
+                user: false,
+                output: Output::Text,
+            };
+            let at = Timestamp::default();
+            self.packets += 1;
+            let capture = Capture { arguments: &arguments, packets: self.packets, began: Some(at), now: at };
+            let ends = [SocketAddr::from(([10, 0, 0, 1], number)), SocketAddr::from(([10, 0, 0, 2], 3306))];
+            let [from, to] = if back { [ends[1], ends[0]] } else { ends };
+            let bytes = Bytes::copy_from_slice(bytes);
+            let len = bytes.len();
+            let segment = Segment {
+                packet: self.packets,
+                at,
+                from,
+                to,
+                seq,
+                ack,
+                syn,
+                fin: false,
+                rst: false,
+                bytes,
+                len,
+            };
+            self.flows.segment(segment, &capture, &mut self.report);
+            self.most = self.most.max(self.flows.memory);
+        }
+
+        fn open(&mut self, number: u16) {
+            self.segment(number, false, true, 0, None, b"");
+            self.segment(number, true, true, 0, Some(1), b"");
+            self.segment(number, false, false, 1, Some(1), b"");
+        }
+
+        fn finish(mut self) -> Report {
+            let arguments = Arguments {
+                file: "-".into(),
+                port: Vec::new(),
+                limit: 50,
+                user: false,
+                output: Output::Text,
+            };
+            let at = Timestamp::default();
+            let capture = Capture { arguments: &arguments, packets: self.packets, began: Some(at), now: at };
+            self.flows.finish(&capture, &mut self.report);
+            self.report
+        }
+    }
+
+    #[test]
+    fn more_connections_than_are_followed_are_counted_once_each() {
+        let mut reader = Reader::new(SMALL);
+        for number in 1..=200 {
+            reader.segment(number, false, true, 5, None, b"");
+        }
+        // The same again, and what follows of them: nothing new.
+        for number in 1..=50 {
+            reader.segment(number, false, true, 5, None, b"");
+        }
+        for number in 150..=200 {
+            reader.segment(number, false, false, 6, None, b"x");
+        }
+        let report = reader.finish();
+        assert_eq!((report.totals.connections, report.not_followed), (50, 150));
+        assert_eq!((report.connections.len(), report.not_listed), (20, 30));
+    }
+
+    /// Headers that never end are held, and nothing else says how much that is.
+    #[test]
+    fn connections_that_take_too_much_memory_are_given_up() {
+        let limits = Limits { open: 1000, ..SMALL };
+        let mut reader = Reader::new(limits);
+        let header = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &[0; 30_000]].concat();
+        for number in 1..=100 {
+            reader.open(number);
+            reader.segment(number, false, false, 1, Some(1), &header);
+        }
+        let most = reader.most;
+        let report = reader.finish();
+        // What one connection adds before it is given up.
+        assert!(most <= limits.memory + 70_000, "{most}");
+        assert!(report.not_followed > 70, "{}", report.not_followed);
+        assert_eq!(report.totals.connections + report.not_followed, 100);
+    }
+
+    #[test]
+    fn listed_connections_count_as_memory_too() {
+        let limits = Limits { open: 1000, ended: 1000, listed: 1000, memory: 300_000, ..SMALL };
+        let mut reader = Reader::new(limits);
+        for number in 1..=200 {
+            reader.segment(number, false, true, 0, None, b"");
+            // The same ports begin another connection, so that this one has ended.
+            reader.segment(number, false, true, 9, None, b"");
+        }
+        let report = reader.finish();
+        let listed: usize = report.connections.iter().map(super::super::report::Connection::memory).sum();
+        assert!(listed <= limits.memory, "{listed}");
+        assert!(report.not_listed > 100, "{}", report.not_listed);
+        assert_eq!(report.not_followed, 0);
+        assert_eq!(report.connections.len() as u64 + report.not_listed, report.totals.connections);
+    }
 }

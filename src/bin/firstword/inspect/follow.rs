@@ -18,6 +18,11 @@ use super::intro::Intro;
 use super::report::{self, Answer, Both, Connection, FirstWord, Handshake, Opaque, Place, Waits};
 use super::stream::Piece;
 
+/// What the core of the filter keeps, in bytes: of any connection, of a prepared statement, of a command without a response.
+const CORE: usize = 4096;
+const STATEMENT: usize = 32;
+const QUEUED: usize = 64;
+
 /// The ends of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
@@ -102,6 +107,15 @@ impl Follow {
         }
     }
 
+    /// How much memory it takes, about and at most, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let prepared = self.report.counts.commands.get("stmt_prepare").copied().unwrap_or_default();
+        let statements = usize::try_from(prepared).unwrap_or(usize::MAX).saturating_mul(STATEMENT);
+        let in_flight = self.in_flight.len().saturating_mul(size_of::<InFlight>().saturating_add(QUEUED));
+        let parts = [self.intro.memory(), self.hello.memory(), self.report.memory(), statements, in_flight];
+        parts.into_iter().fold(size_of::<Self>().saturating_add(CORE), usize::saturating_add)
+    }
+
     /// Takes bytes of `sender`.
     pub(super) fn data(&mut self, sender: Sender, piece: Piece, capture: &Capture) {
         if let Some(last) = self.last.get_mut(sender as usize) {
@@ -151,7 +165,8 @@ impl Follow {
     fn hand_over(&mut self, sender: Sender, piece: &Piece, end_stream: bool, capture: &Capture) {
         let read = || piece.at;
         let (mut events, mut notes) = (Vec::new(), Notes::default());
-        let mut to = Observer { events: &mut events, clock: &mut Clock::new(&read), notes: &mut notes };
+        let mut clock = Clock::new(&read);
+        let mut to = Observer::new(&mut events, &mut clock, &mut notes);
         // Nothing stands in front: the verdict is always to let pass.
         let _ = self.core.handle_data(sender, piece, end_stream, &mut to);
         for event in &events {

@@ -1,9 +1,9 @@
 //! What server and client say of themselves in their first packets.
 
+use firstword::escape::name;
 use firstword::event::Sender;
 use firstword::mysql::capability::Capabilities;
 use firstword::mysql::handshake::{HandshakeResponse, HandshakeV10};
-use firstword::mysql::notes;
 use firstword::mysql::packet::{Framed, Framer};
 use firstword::mysql::version::identify;
 
@@ -33,11 +33,6 @@ fn names(capabilities: Capabilities) -> Vec<&'static str> {
     NAMES.iter().filter(|(flag, _)| capabilities.contains(*flag)).map(|(_, name)| *name).collect()
 }
 
-/// What a peer says in bytes, fit to be shown; see [`notes::word`]. Nothing is ended by a space here.
-fn word(bytes: &[u8]) -> String {
-    notes::word(bytes).replace("%20", " ")
-}
-
 /// The first packet of each side.
 #[derive(Debug)]
 pub(super) struct Hello {
@@ -55,6 +50,11 @@ impl Hello {
         let framers = [Some(Framer::new(KEEP)), Some(Framer::new(KEEP))];
         let offered = Capabilities::default();
         Self { framers, offered, shows_user, server: None, client: None, agreed: Vec::new() }
+    }
+
+    /// How much memory it takes besides its own size, at most, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.framers.iter().flatten().count().saturating_mul(KEEP)
     }
 
     pub(super) fn take(&mut self, sender: Sender, piece: &Piece) {
@@ -79,10 +79,10 @@ impl Hello {
         self.server = Some(Server {
             flavor: flavor.label(),
             release: release.label(),
-            version: word(greeting.server_version),
+            version: name(greeting.server_version),
             connection_id: greeting.thread_id,
             capabilities: names(greeting.capabilities),
-            auth_plugin: word(greeting.auth_plugin),
+            auth_plugin: name(greeting.auth_plugin),
         });
     }
 
@@ -90,11 +90,11 @@ impl Hello {
         let Ok(response) = HandshakeResponse::parse(payload, self.offered) else { return };
         self.agreed = names(self.offered & response.capabilities);
         self.client = Some(Client {
-            name: word(response.client_name),
-            version: word(response.client_version),
+            name: name(response.client_name),
+            version: name(response.client_version),
             capabilities: names(response.capabilities),
-            auth_plugin: word(response.auth_plugin),
-            user: response.user.filter(|_| self.shows_user).map(word),
+            auth_plugin: name(response.auth_plugin),
+            user: response.user.filter(|_| self.shows_user).map(name),
         });
     }
 }

@@ -6,6 +6,9 @@ use super::report::ProxyHeader;
 use super::stream::Piece;
 use super::{Capture, follow::Ends};
 
+/// Maximum number of headers that are looked for on a connection, because each costs a look at all that is held.
+const MAX_HEADERS: usize = 16;
+
 /// What a client has sent while its beginning can be a header.
 #[derive(Debug, Default)]
 pub(super) struct Intro {
@@ -52,10 +55,16 @@ impl Intro {
                 header.place = capture.place(first.packet, first.at);
             }
             found.push(header);
-            self.is_over = len == 0;
+            self.is_over = len == 0 || found.len() >= MAX_HEADERS;
             self.cut(len);
         }
         self.flush()
+    }
+
+    /// How much memory it takes besides its own size, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let pieces = self.held.len().saturating_mul(size_of::<Piece>());
+        self.bytes.len().saturating_mul(2).saturating_add(pieces)
     }
 
     fn cut(&mut self, len: usize) {

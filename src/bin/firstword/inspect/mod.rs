@@ -15,6 +15,7 @@ mod intro;
 mod report;
 mod segment;
 mod stream;
+mod table;
 mod text;
 
 use std::fs::File;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use firstword::clock::Timestamp;
+use firstword::escape;
 
 use flows::Flows;
 use report::{Place, Report, Severity};
@@ -84,7 +86,12 @@ What is read:
   pcap and pcapng; Ethernet, also with VLAN tags, Linux "any" (SLL, SLL2), loopback of BSD and macOS, raw IP; IPv4, IPv6.
   Not read: fragments of IP packets, tunnels, SSLKEYLOGFILE. Checksums are not looked at, since network cards make them.
 
-Limits: 65536 connections at once, 10000 listed, 64 MiB held for missing packets, records of 16 MiB.
+Limits:
+  They hold whatever is in a capture.
+  65536 connections at once and 512 MiB for them, of it 64 MiB for what waits for missing packets: what exceeds this is
+  counted as "too many". 10000 connections listed and 512 MiB for them: the others are only counted.
+  16 PROXY headers of a connection. Captures of 64 GiB, records of 16 MiB, 65536 interfaces.
+  The time grows with the number of packets and bytes, and with nothing else.
 
 Exit status:
   0  nothing found, or only what is good to know (info)
@@ -123,20 +130,21 @@ impl Capture<'_> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let out = &mut io::stdout();
+    let out = &mut io::BufWriter::new(io::stdout().lock());
     if arguments.output == Output::JsonSchema {
-        let _ = out.write_all(SCHEMA.as_bytes());
+        let _ = out.write_all(SCHEMA.as_bytes()).and_then(|()| out.flush());
         return ExitCode::SUCCESS;
     }
     let report = inspect(arguments);
-    let written = match arguments.output {
-        Output::Json => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
-        _ => text::of(&report),
+    // A reader that went away is no reason to fail, let alone to panic. Nothing is put together before it is written,
+    // because a report can be large.
+    let _ = match arguments.output {
+        Output::Json => write_json(&report, out),
+        _ => text::write(&report, out),
     };
-    // A reader that went away is no reason to fail, let alone to panic.
-    let _ = out.write_all(written.as_bytes());
+    let _ = out.flush();
     if let Some(problem) = &report.problem {
-        let _ = writeln!(io::stderr(), "{}: {problem}", report.file);
+        let _ = writeln!(io::stderr(), "{}", escape::text(&format!("{}: {problem}", report.file)));
         return ExitCode::from(2);
     }
     ExitCode::from(match report.totals.worst {
@@ -144,6 +152,27 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Some(Severity::Error) => 1,
         Some(Severity::Warning) => 3,
     })
+}
+
+fn write_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(EscapedJson(&mut *out), report)?;
+    writeln!(out)
+}
+
+/// Escapes JSON on its way, see [`escape::json`].
+struct EscapedJson<W>(W);
+
+impl<W: Write> Write for EscapedJson<W> {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        // The serialiser never writes a part of a character.
+        let text = std::str::from_utf8(part).map_err(io::Error::other)?;
+        self.0.write_all(escape::json(text).as_bytes())?;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn inspect(arguments: &Arguments) -> Report {

@@ -270,6 +270,32 @@ pub(super) struct Waits {
     pub(super) for_us: u64,
 }
 
+/// What an entry of a map and a text take, about, in bytes.
+const ENTRY: usize = 64;
+const TEXT: usize = 256;
+
+impl Connection {
+    /// How much memory it takes, about, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let each = |count: usize, size: usize| count.saturating_mul(size);
+        let counts = [self.counts.commands.len(), self.counts.errors.len(), self.hazard_counts.len()];
+        let unanswered = self.end.as_ref().map_or(0, |end| end.unanswered.len());
+        let waiting = self.waits.as_ref().map_or(0, |waits| waits.commands.len());
+        [
+            size_of::<Self>(),
+            each(self.commands.len(), size_of::<Command>()),
+            each(self.hazards.len(), size_of::<Hazard>().saturating_add(TEXT)),
+            each(self.proxy_headers.len(), size_of::<ProxyHeader>().saturating_add(TEXT)),
+            each(counts.into_iter().fold(0, usize::saturating_add), ENTRY),
+            each(unanswered.saturating_add(waiting), size_of::<&str>()),
+            // Addresses, and what the peers say of themselves.
+            each(10, TEXT),
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+    }
+}
+
 impl Traffic {
     /// Adds another's counts.
     pub(super) fn add(&mut self, other: &Self) {

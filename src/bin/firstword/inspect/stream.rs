@@ -40,7 +40,9 @@ impl Piece {
 
     /// Without its first `n` bytes.
     pub(super) fn skip(&self, n: usize) -> Self {
-        let bytes = self.bytes.slice(n.min(self.bytes.len())..);
+        let rest = self.bytes.get(n.min(self.bytes.len())..).unwrap_or_default();
+        // A slice would keep all of the segment in memory.
+        let bytes = if n == 0 { self.bytes.clone() } else { Bytes::copy_from_slice(rest) };
         Self { bytes, len: self.len.saturating_sub(n), ..self.clone() }
     }
 }

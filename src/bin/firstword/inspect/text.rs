@@ -1,21 +1,21 @@
 //! A report as text for people.
 
 use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use firstword::escape;
 
 use super::report::{
     Both, Client, Command, Connection, Counts, End, Handshake, Hazard, Place, ProxyHeader, Report, Server,
     Severity, Traffic,
 };
 
-/// The report, with a line feed at the end.
-pub(super) fn of(report: &Report) -> String {
-    let mut text = String::new();
+/// Writes the report, with a line feed at the end.
+pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for connection in &report.connections {
-        text.push_str(&of_connection(connection));
-        text.push('\n');
+        writeln!(out, "{}", escape::lines(&of_connection(connection)))?;
     }
-    text.push_str(&of_totals(report));
-    text
+    out.write_all(escape::lines(&of_totals(report)).as_bytes())
 }
 
 /// Milliseconds.
@@ -272,12 +272,15 @@ fn of_totals(report: &Report) -> String {
     let totals = &report.totals;
     let packets = plural(report.packets, "packet");
     let connections = plural(totals.connections, "connection");
-    let mut lines = Lines(format!("{}: {packets}, {connections}\n", report.file));
+    let mut lines = Lines(format!("{}: {packets}, {connections}\n", escape::text(&report.file)));
     if report.not_listed > 0 {
         lines.add("not listed", &plural(report.not_listed, "connection"));
     }
     if report.not_followed > 0 {
-        lines.add("too many", &format!("{} not looked at", plural(report.not_followed, "connection")));
+        lines.add(
+            "too many",
+            &format!("{} not looked at, or not to the end", plural(report.not_followed, "connection")),
+        );
     }
     for (reason, count) in &report.left_out {
         lines.add("left out", &format!("{} {reason}", plural(*count, "packet")));

@@ -1,0 +1,64 @@
+//! A second login on the same connection.
+//!
+//! MariaDB answers a COM_CHANGE_USER that has no content by a new greeting (`Protocol::HandshakeV10`, sequence id 1). The
+//! client then logs in as on a new connection; it can also turn to TLS.
+
+use super::super::capability::Capabilities;
+use super::super::handshake::{HandshakeResponse, HandshakeV10, PROTOCOL_V10};
+use super::super::kept::{Asked, Kept};
+use super::super::notes::{Subject, UNREADABLE, word};
+use super::super::packet::Packet;
+use super::super::session::{Observer, Outcome};
+use super::CommandPhase;
+use crate::event::OpaqueReason;
+
+/// How far a second login has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relogin {
+    /// The newest COM_CHANGE_USER names its account.
+    No,
+    /// The newest COM_CHANGE_USER has no content.
+    Requested,
+    /// The server greeted again, with these capabilities.
+    Greeted(Capabilities),
+}
+
+impl Relogin {
+    /// What a COM_CHANGE_USER asks for.
+    pub(super) fn of(packet: &Packet) -> Self {
+        if packet.length == 1 { Self::Requested } else { Self::No }
+    }
+}
+
+impl CommandPhase {
+    /// Takes the server's first packet after a COM_CHANGE_USER. True: it is a new greeting.
+    pub(super) fn greets_again(&mut self, packet: &Packet) -> Outcome<bool> {
+        if self.relogin != Relogin::Requested || packet.first() != Some(PROTOCOL_V10) {
+            return Ok(false);
+        }
+        let greeting = HandshakeV10::parse(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+        self.relogin = Relogin::Greeted(greeting.capabilities);
+        Ok(true)
+    }
+
+    /// Takes the client's next packet: after a new greeting, it is a handshake response.
+    pub(super) fn logs_in_again(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
+        let Relogin::Greeted(server) = self.relogin else { return Ok(()) };
+        let response = HandshakeResponse::parse(packet.prefix, server).map_err(|_| OpaqueReason::Desync)?;
+        self.relogin = Relogin::No;
+        self.capabilities = server & response.capabilities;
+        if self.capabilities.contains(Capabilities::SSL) {
+            return Err(OpaqueReason::Tls);
+        }
+        if !to.notes.wanted.wants_session() {
+            return Ok(());
+        }
+        let user = response.user.map_or(UNREADABLE.to_owned(), word);
+        to.notes.say(Subject::User, || user.clone());
+        let asked = Asked { user: Some(user), schema: response.schema.map(word) };
+        if let Some(head) = self.queue.front_mut() {
+            head.kept = Some(Box::new(Kept::Asked(asked)));
+        }
+        Ok(())
+    }
+}
