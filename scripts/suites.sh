@@ -171,7 +171,8 @@ inside_server() {
     bootstrap $shared/firstword.wasm "$setting" $listeners >"$rootfs$shared/envoy.json"
     start_envoy chroot --userspec=mysql:daemon "$rootfs" $shared/envoy --config-path $shared/envoy.json
     # A server that a test starts by itself does not take the place of Envoy's sockets.
-    chmod 755 "$rootfs$shared"
+    chown root "$rootfs$shared"/*.sock
+    chmod 1777 "$rootfs$shared"
     # shellcheck disable=SC2086 # a list
     chroot --userspec=mysql:mysql "$rootfs" sh -c "cd $tests"' && exec "$@"' sh \
         perl ./$main --vardir=/mnt/var --build-thread=$build_thread --parallel=1 --force --max-test-fail=0 --retry=0 \
