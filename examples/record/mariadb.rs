@@ -186,14 +186,26 @@ fn blocks(studio: &Studio, dialect: &Dialect) {
         let select = client.prepare("SELECT id, name FROM t").statement_id();
         client.execute(select, 1, &[]).expect("a cursor");
         client.execute(select, 0, &[]).expect("rows, not the cursor's");
-        // With the flag that asks for a cursor: rows come at once, although the status has CURSOR_EXISTS.
-        let call = client.prepare("CALL open_cursor()").statement_id();
-        client.execute_call(call, 1).expect("six results");
         let fails = "FOR row IN (SELECT id FROM t) DO SELECT row.id; SELECT * FROM nosuch; END FOR";
         client.query(fails).expect_errno(1146);
         client.query("SELECT 1").expect("a row");
         client.quit();
     });
+}
+
+/// The flag that asks for a cursor, and a routine with a cursor of its own: rows come at once, although the status has
+/// CURSOR_EXISTS.
+fn late_rows(studio: &Studio) {
+    for (name, capabilities) in [("classic", CLASSIC), ("deprecate-eof", MODERN)] {
+        let what = "CALL of a procedure with an open cursor, by a COM_STMT_EXECUTE that asks for a cursor";
+        studio.raw(&format!("late-rows-{name}"), what, |client| {
+            let mut client = client.log_in(&Login::new(capabilities)).expect("a login");
+            let call = client.prepare("CALL open_cursor()").statement_id();
+            client.execute_call(call, 1).expect("six results");
+            client.execute_call(call, 0).expect("six results");
+            client.quit();
+        });
+    }
 }
 
 /// A COM_CHANGE_USER of one byte. The server greets again, and what client and server agree on afterwards is new.
@@ -229,6 +241,7 @@ fn greeted_again(studio: &Studio) {
 
 fn only_here(studio: &Studio) {
     greeted_again(studio);
+    late_rows(studio);
     studio.raw("session-track", "session state in OK packets", |client| {
         let mut client = client.log_in(&Login::new(MODERN)).expect("a login");
         both::track_session(&mut client, "DO 0");
