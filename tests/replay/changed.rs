@@ -50,7 +50,7 @@ fn only_the_flags_of_greetings_change() {
 }
 
 /// Captures of servers and clients whose packets cannot be followed, so that no request could be judged on them.
-const CANNOT_BE_FOLLOWED: [&str; 1] = ["by-hand-greeting-v9"];
+const CANNOT_BE_FOLLOWED: [&str; 2] = ["by-hand-greeting-v9", "mysql-cursor-and-none-classic"];
 
 /// The clients of the captures wanted every file they were asked for.
 #[test]
@@ -67,7 +67,8 @@ fn wanted_files_pass_and_nothing_waits_but_the_first_header_of_an_answer() {
             let events = replay_changed(changes, chunks.iter().copied(), |bytes, now| {
                 come.extend_from_slice(bytes);
                 left.extend_from_slice(now);
-                waited = waited.max(come.len() - left.len());
+                // What refuses can be longer than what it takes the place of.
+                waited = waited.max(come.len().saturating_sub(left.len()));
             });
             if is_cut(&events) {
                 cut.insert(name.clone());
