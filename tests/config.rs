@@ -84,7 +84,7 @@ fn what_cannot_be_seen_is_shown() {
     ];
     for (text, shown) in cases {
         let found = problems(format!("{{\"{text}\": 1, \"mode\": \"{text}\"}}").as_bytes());
-        let keys = r#""mode", "rules", "defaults", "metrics", "access_log", "log""#;
+        let keys = r#""mode", "rules", "defaults", "metrics", "access_log", "log", "limits""#;
         let expected = [
             format!("$[\"{shown}\"]: unknown key, expected one of {keys}"),
             format!(r#"$.mode: expected "active", "observe" or "off", found "{shown}""#),
