@@ -1,6 +1,6 @@
 //! Sets of ports and of addresses as ranges in order, so that one can be compared with another in one pass over both.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// A value that can be the end of a range.
@@ -9,23 +9,32 @@ pub(super) trait Bound: Copy + Ord {
     fn next(self) -> Option<Self>;
 }
 
-impl Bound for u16 {
-    fn next(self) -> Option<Self> {
-        self.checked_add(1)
+/// A port or an address. One type for both, because each one would bring its own code for sorting into the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Point {
+    /// IPv4 comes before IPv6, and no range holds both.
+    is_ipv6: bool,
+    value: u128,
+}
+
+impl From<u16> for Point {
+    fn from(port: u16) -> Self {
+        Self { is_ipv6: false, value: port.into() }
     }
 }
 
-/// IPv4 comes before IPv6, and no range holds both.
-impl Bound for IpAddr {
-    fn next(self) -> Option<Self> {
-        match self {
-            Self::V4(address) => {
-                address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into())
-            }
-            Self::V6(address) => {
-                address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into())
-            }
+impl From<IpAddr> for Point {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self { is_ipv6: false, value: address.to_bits().into() },
+            IpAddr::V6(address) => Self { is_ipv6: true, value: address.to_bits() },
         }
+    }
+}
+
+impl Bound for Point {
+    fn next(self) -> Option<Self> {
+        self.value.checked_add(1).map(|value| Self { value, ..self })
     }
 }
 
@@ -35,11 +44,14 @@ pub(super) struct Ranges<T>(Vec<(T, T)>);
 
 impl<T: Bound> Ranges<T> {
     /// The set of all values in `ranges`, which may overlap and be in any order.
-    pub(super) fn new<'r>(ranges: impl IntoIterator<Item = &'r RangeInclusive<T>>) -> Self
-    where
-        T: 'r,
-    {
-        let mut sorted: Vec<_> = ranges.into_iter().map(|range| (*range.start(), *range.end())).collect();
+    pub(super) fn new<'r, V: Copy + Into<T> + 'r>(
+        ranges: impl IntoIterator<Item = &'r RangeInclusive<V>>,
+    ) -> Self {
+        let ends = |range: &RangeInclusive<V>| ((*range.start()).into(), (*range.end()).into());
+        Self::merged(ranges.into_iter().map(ends).collect())
+    }
+
+    fn merged(mut sorted: Vec<(T, T)>) -> Self {
         sorted.sort_unstable();
         let mut merged: Vec<(T, T)> = Vec::with_capacity(sorted.len());
         for (first, last) in sorted {
@@ -105,8 +117,9 @@ mod tests {
 
     #[test]
     fn ranges_that_join_cover_what_spans_them() {
-        let ranges = Ranges::new(&[400..=u16::MAX, 201..=300, 1..=100, 90..=200]);
-        assert_eq!(ranges.0, [(1, 300), (400, u16::MAX)]);
+        let ranges: Ranges<Point> = Ranges::new(&[400..=u16::MAX, 201..=300, 1..=100, 90..=200]);
+        let expected = [(1_u16, 300_u16), (400, u16::MAX)].map(|(first, last)| (first.into(), last.into()));
+        assert_eq!(ranges.0, expected);
         for (wanted, covered) in [
             (vec![1..=300], true),
             (vec![150..=250], true),
@@ -124,7 +137,8 @@ mod tests {
     #[test]
     fn addresses_of_two_families_do_not_join() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let all = Ranges::new(&[ip("::")..=ip("ffff::"), ip("0.0.0.0")..=ip("255.255.255.255")]);
+        let all: Ranges<Point> =
+            Ranges::new(&[ip("::")..=ip("ffff::"), ip("0.0.0.0")..=ip("255.255.255.255")]);
         assert_eq!(all.0.len(), 2);
         let halves =
             Ranges::new(&[ip("10.128.0.0")..=ip("10.255.255.255"), ip("10.0.0.0")..=ip("10.127.255.255")]);
@@ -141,7 +155,8 @@ mod tests {
             };
             let (ours, theirs) = (ranges(0), ranges(1));
             COMPARED.set(0);
-            let (ours, theirs) = (Ranges::new(&ours), Ranges::new(&theirs));
+            let (ours, theirs): (Ranges<Counted>, Ranges<Counted>) =
+                (Ranges::new(&ours), Ranges::new(&theirs));
             // Sorting, and then a look at each with its neighbour.
             let budget = u64::from(size) * u64::from(size.ilog2() + 10) * 4;
             assert!(COMPARED.replace(0) <= budget);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::coverage::Ranges;
+use super::coverage::{Point, Ranges};
 use super::error::Problems;
 use super::field::{Field, Object};
 use super::keys;
@@ -63,8 +63,8 @@ impl Match {
 /// The connections that a rule matches. An absent condition (`None`) matches every one.
 #[derive(Debug)]
 pub(super) struct Coverage {
-    ports: Option<Ranges<u16>>,
-    addresses: Option<Ranges<IpAddr>>,
+    ports: Option<Ranges<Point>>,
+    addresses: Option<Ranges<Point>>,
     direction: Option<Direction>,
 }
 

@@ -1,7 +1,5 @@
 //! `rules` and `defaults`: what is said about connections.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,17 +94,15 @@ pub(super) fn read_rules(
         return Vec::new();
     }
     let mut rules = Vec::new();
-    let mut names: BTreeMap<Arc<str>, String> = BTreeMap::new();
+    let mut names: Vec<(Arc<str>, String)> = Vec::new();
     let mut earlier: Vec<(String, Coverage)> = Vec::new();
     for field in fields {
         let Some(object) = field.object(&keys::RULE, problems) else { continue };
         let (matching, policy) = read_rule(&object, defaults, access_log, problems);
         if let (Some(field), Some(name)) = (object.get("name"), &policy.name) {
-            match names.entry(name.clone()) {
-                Entry::Occupied(first) => {
-                    field.refuse(&format!("a name other than that of {}", first.get()), problems);
-                }
-                Entry::Vacant(place) => drop(place.insert(object.at.clone())),
+            match names.iter().find(|(earlier, _)| earlier == name) {
+                Some((_, at)) => field.refuse(&format!("a name other than that of {at}"), problems),
+                None => names.push((name.clone(), object.at.clone())),
             }
         }
         // Nothing is concluded from half of a rule.
