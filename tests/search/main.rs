@@ -1,0 +1,24 @@
+//! Searches for a breach: random hostile peers, for as long as `SEARCH_SECONDS` says.
+
+// A panic is how a test reports; an allocator that counts cannot be had without `unsafe`.
+#![allow(
+    unreachable_pub,
+    unsafe_code,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+#[path = "../support/heap.rs"]
+mod heap;
+#[path = "../support/host.rs"]
+#[allow(dead_code, reason = "each program uses a part of this")]
+mod host;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod budget;
+mod memory;
