@@ -388,3 +388,23 @@ fn bytes_are_held_only_where_they_fit() {
     assert_eq!(connection_state(), 0);
     plugin.end();
 }
+
+/// A connection for which there is no room leaves the context of the SDK, and what is remembered to count it.
+#[test]
+fn a_connection_beyond_the_budget_takes_only_its_context() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(r#"{"limits": {"connection_state": "1MiB"}, "log": {"level": "off"}}"#);
+    let connect = |many: usize| -> Vec<_> { (0..many).map(|_| logged_in(&plugin)).collect() };
+    // The lists of contexts double their memory, so both numbers are just beyond a doubling.
+    let first = connect(1_800);
+    let (counted, heap) = (connection_state(), vm.heap());
+    let more = connect(2 * 1_800);
+    assert_eq!(connection_state(), counted, "nothing more is counted");
+    let each = (vm.heap() - heap) / 3_600;
+    assert!(each <= 256, "{each} bytes");
+    println!("{each}");
+    for stream in first.into_iter().chain(more) {
+        stream.close(Ending::ClientReset);
+    }
+    plugin.end();
+}

@@ -23,8 +23,8 @@ use peers::Owed;
 const FIXED: isize = 512 << 10;
 /// Memory of a connection that the budget does not count, in bytes: the context of the SDK.
 const OUTSIDE: isize = 512;
-/// Maximum memory that a callback needs until it returns, in bytes, beyond a multiple of its chunk.
-const PASSING: isize = 5 << 20;
+/// Maximum memory that a callback needs until it returns, in bytes: without a chunk, and beyond a multiple of its chunk.
+const PASSING: [isize; 2] = [1 << 20, 5 << 20];
 /// The multiple: the chunk read whole, and what takes its place.
 const PASSING_PER_BYTE: isize = 3;
 /// Maximum number of the server's bytes that wait on one connection.
@@ -38,6 +38,8 @@ struct Settings {
     proxy: bool,
     sends: bool,
     blocks: bool,
+    /// All clients send batches of this kind.
+    theme: Option<usize>,
 }
 
 fn settings(random: &mut Random) -> Settings {
@@ -72,7 +74,8 @@ fn settings(random: &mut Random) -> Settings {
         json["access_log"] = json!(["user", "schema", "client", "commands"]);
     }
     let json = json.to_string();
-    Settings { json, limit, proxy: receives || sends, sends, blocks: blocks && !requests }
+    let theme = [Some(peers::PREPARES), Some(random.below(peers::KINDS)), None][random.below(3)];
+    Settings { theme, json, limit, proxy: receives || sends, sends, blocks: blocks && !requests }
 }
 
 /// One connection, and what its peers have sent.
@@ -189,7 +192,8 @@ impl Connection {
                 from_server(self, bytes)
             }
             1..8 if !self.owed.is_empty() => {
-                let bytes = peers::responses(random, &mut self.owed, &mut self.next_id);
+                let pausing = if settings.theme == Some(peers::PREPARES) { 2 } else { 50 };
+                let bytes = peers::responses(random, pausing, &mut self.owed, &mut self.next_id);
                 from_server(self, bytes)
             }
             8 => {
@@ -198,7 +202,8 @@ impl Connection {
                 from_server(self, packet(3, &ok()))
             }
             _ => {
-                let bytes = peers::batch(random, &mut self.owed);
+                let kind = settings.theme.unwrap_or_else(|| random.below(peers::KINDS));
+                let bytes = peers::batch(random, kind, &mut self.owed);
                 let mut sent = 0;
                 // In one callback or in several.
                 let size = [bytes.len(), 16 << 10, 700][random.below(3)].max(1);
@@ -239,7 +244,7 @@ fn check(vm: &Vm, settings: &Settings, base: isize, open: usize, chunk: usize) {
     let allowed = counted as isize + FIXED + OUTSIDE * open as isize;
     let heap = vm.heap() - base;
     assert!(heap <= allowed, "{heap} bytes on the heap, {counted} counted, {}", settings.json);
-    let passing = PASSING + PASSING_PER_BYTE * chunk as isize;
+    let passing = PASSING[usize::from(chunk > 0)] + PASSING_PER_BYTE * chunk as isize;
     let peak = vm.peak() - base;
     assert!(
         peak <= settings.limit as isize + FIXED + OUTSIDE * open as isize + passing,
@@ -264,7 +269,7 @@ fn run(random: &mut Random) {
     let base = vm.heap();
     let mut connections: Vec<Connection> = Vec::new();
     let most = [3, 40, 600][random.below(3)];
-    for _ in 0..random.below(1_500) {
+    for _ in 0..random.below(600) {
         let mut chunk = 0;
         match random.below(30) {
             0 => drop(plugin.tick()),

@@ -61,10 +61,14 @@ fn long_statement(random: &mut Random) -> Vec<u8> {
     statement
 }
 
-/// A batch of commands, which a client sends in one piece; what the server owes for them is appended to `owed`.
-pub fn batch(random: &mut Random, owed: &mut Vec<Owed>) -> Vec<u8> {
+/// Number of kinds of [`batch`].
+pub const KINDS: usize = 14;
+/// The kind that prepares statements which return columns.
+pub const PREPARES: usize = 5;
+
+/// A batch of commands of this kind, which a client sends in one piece; what the server owes for them is appended to `owed`.
+pub fn batch(random: &mut Random, kind: usize, owed: &mut Vec<Owed>) -> Vec<u8> {
     let mut chunk = Vec::new();
-    let kind = random.below(14);
     let count = 1 + below_one_of(random, &[1, 10, 100, 1_000, 40_000]);
     for _ in 0..count {
         if chunk.len() >= MAX_CHUNK {
@@ -75,7 +79,7 @@ pub fn batch(random: &mut Random, owed: &mut Vec<Owed>) -> Vec<u8> {
             2 => (command(COM_QUERY, &load(random)), Some(Owed::Ok)),
             3 => (command(COM_STMT_PREPARE, &load(random)), Some(Owed::Prepared)),
             4 => (command(COM_STMT_PREPARE, &long_statement(random)), Some(Owed::Prepared)),
-            5 => (command(COM_STMT_PREPARE, b"SELECT 1"), Some(Owed::Prepared)),
+            PREPARES => (command(COM_STMT_PREPARE, b"SELECT 1"), Some(Owed::Prepared)),
             6 => (command(COM_CHANGE_USER, &change_user(random)), Some(Owed::Ok)),
             7 => (command(COM_CHANGE_USER, b""), Some(Owed::Greeting)),
             8 => (command(COM_INIT_DB, &text(random, 300)), Some(Owed::Ok)),
@@ -109,8 +113,9 @@ pub fn noise(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Responses to the next commands, as an honest server sends them. `id`: of the next prepared statement.
-pub fn responses(random: &mut Random, owed: &mut Vec<Owed>, id: &mut u32) -> Vec<u8> {
+/// Responses to the next commands, as an honest server sends them. `id`: of the next prepared statement. One in `pausing`
+/// prepared statements has a column, and its response pauses before its end.
+pub fn responses(random: &mut Random, pausing: usize, owed: &mut Vec<Owed>, id: &mut u32) -> Vec<u8> {
     let count = owed.len().min(1 + below_one_of(random, &[1, 100, 5_000]));
     let mut chunk = Vec::new();
     let mut done = 0;
@@ -119,7 +124,7 @@ pub fn responses(random: &mut Random, owed: &mut Vec<Owed>, id: &mut u32) -> Vec
         match owed {
             Owed::Ok => chunk.extend(answer([if random.below(20) == 0 { err(1064) } else { ok() }])),
             Owed::Prepared => {
-                let columns = if random.below(50) == 0 { 1 } else { 0 };
+                let columns = if random.below(pausing) == 0 { 1 } else { 0 };
                 let mut head = prepare_ok(columns, 0);
                 *id += 1;
                 head[1..5].copy_from_slice(&id.to_le_bytes());
