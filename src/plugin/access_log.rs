@@ -127,7 +127,8 @@ impl State {
                 Event::Recognised { protocol, .. } => keys.set("protocol", protocol.label(), journal),
                 Event::Opaque(reason) => {
                     keys.set("opaque_reason", reason.label(), journal);
-                    if self.session_is_known {
+                    // A login that is still to come is not read either.
+                    if self.session_is_known || reason == OpaqueReason::Memory {
                         keys.set_unreadable(journal);
                     }
                 }

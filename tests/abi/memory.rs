@@ -182,6 +182,22 @@ fn calm(stream: &Stream, worst: &Worst) {
     }
 }
 
+/// The rows of the table in `docs/memory.md`.
+fn row(worst: &Worst) -> String {
+    let number = |n: usize| format!("{},{:0>3}", n / 1_000, n % 1_000);
+    let idle = worst.idle.map_or("inspection has ended".to_owned(), number);
+    format!("| {} | {} | {idle} |", worst.name, number(worst.most))
+}
+
+#[test]
+fn the_document_has_the_worst_clients() {
+    let text = include_str!("../../docs/memory.md");
+    let rows: Vec<_> =
+        text.lines().skip_while(|line| !line.starts_with("| client sends |")).skip(2).collect();
+    let rows: Vec<_> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows, WORST.iter().map(row).collect::<Vec<_>>());
+}
+
 #[test]
 fn the_worst_client_of_each_setting() {
     for worst in &WORST {
@@ -276,6 +292,27 @@ fn ten_thousand_connections_do_not_exceed_the_budget() {
     plugin.flush();
     assert_eq!(connection_state(), 0);
     assert_gauges_are_zero(&vm);
+    plugin.end();
+}
+
+/// Some connections fit when they begin, and no longer when the server greets: nothing is known of their login.
+#[test]
+fn the_account_is_unreadable_where_inspection_ends_before_the_login() {
+    let settings =
+        r#"{"access_log": ["user"], "limits": {"connection_state": "1MiB"}, "log": {"level": "off"}}"#;
+    let vm = Vm::start();
+    let plugin = vm.plugin(settings);
+    let mut open: Vec<_> = (0..1_000).map(|_| plugin.connect(&ORDERS)).collect();
+    for stream in &open {
+        play(stream, &login(CLIENT_CAPABILITIES));
+        assert!(connection_state() <= MIB);
+    }
+    let of = |name: &str| open.iter().filter(|stream| stream.state("user").as_deref() == Some(name)).count();
+    assert_eq!(of("app") + of("%"), 1_000);
+    assert!(of("app") > 400 && of("%") > 400, "{} followed", of("app"));
+    for stream in open.drain(..) {
+        stream.close(Ending::ClientReset);
+    }
     plugin.end();
 }
 
