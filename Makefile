@@ -1,7 +1,7 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
-	test-istio search fuzz compose-test bench instructions footprint record lint image reproduce deny release clean
+	test-istio search fuzz compose-test bench instructions footprint test-small record lint image reproduce deny release clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -91,6 +91,10 @@ instructions: rust ## count the instructions of the filter for a query, against 
 footprint: rust tools wasm ## measure what the filter takes before the first query: memory, VMs, time to start
 	@scripts/wasm.sh benches/floor
 	@$(peers) cargo bench --profile dev --bench footprint
+
+test-small: rust tools wasm ## run Envoy with the filter in 128 MiB and a tenth of a CPU, as root: traffic, and the worst clients
+	@[ "$$(id -u)" = 0 ] || { echo "make test-small: needs root, to make control groups" >&2; exit 1; }
+	@$(peers) cargo bench --profile dev --bench small
 
 record: rust tools tools-mysql ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --example record

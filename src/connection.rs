@@ -322,15 +322,24 @@ impl Connection {
         [state, front, clearing, report].into_iter().fold(self.held.memory(), usize::saturating_add)
     }
 
-    /// The connection may take no more memory: its inspection ends.
-    pub fn handle_memory(&mut self, events: &mut Vec<Event>) {
+    /// The connection may take no more memory: its inspection ends. `sender`: whose bytes are passing.
+    pub(crate) fn end_for_memory(&mut self, sender: Sender, events: &mut Vec<Event>) {
         if matches!(self.state, State::Opaque { .. }) {
             return;
         }
         let protocol = self.recognised.unwrap_or(self.expected);
         self.recognise(protocol, events);
-        self.protect(Sender::Client, OpaqueReason::Memory, events);
+        self.protect(sender, OpaqueReason::Memory, events);
         self.give_up(OpaqueReason::Memory, events);
+    }
+
+    /// The connection may take no more memory: its inspection ends, before or after a chunk.
+    pub fn handle_memory(&mut self, events: &mut Vec<Event>) {
+        self.end_for_memory(Sender::Client, events);
+        if self.is_cut {
+            // Nothing of it reaches the client any more.
+            self.held = Held::default();
+        }
     }
 
     /// Configuration says not to look any more.

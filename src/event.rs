@@ -340,6 +340,14 @@ pub enum Event {
         /// None when it did not come or could not be seen.
         answer: Option<Answer>,
     },
+    /// The responses to further commands will not come any more. They equal the command of the [`Event::CommandEnded`] that
+    /// this follows, and arrived together with it.
+    CommandsAbandoned {
+        /// Which command.
+        command: Command,
+        /// Number of commands, at least 1. One event stands for all of them because a client can pipeline millions.
+        count: usize,
+    },
     /// A response that [`Event::CommandEnded`] has counted went on: what came after that.
     ResponseContinued(Tally),
     /// Commands have become, or are not any more, older than an answer may take.

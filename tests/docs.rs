@@ -155,7 +155,7 @@ fn the_examples_are_configurations() {
     }
 }
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -163,6 +163,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/access-log.md",
     "docs/configuration.md",
     "docs/hazards.md",
+    "docs/memory.md",
     "docs/metrics.md",
     "envoy/README.md",
     "envoy/observability/README.md",
@@ -212,4 +213,94 @@ fn the_file_against_the_hang_is_two_clicks_away() {
     let table = document(&root.join("istio/README.md"));
     let table = table.split("## What to apply").nth(1).expect("the table");
     assert!(table.contains("](scenarios/port-conflict/serviceentry.yaml)"));
+}
+
+/// Sizes in `docs/memory.md`, and the constants that they come from.
+#[test]
+fn the_document_about_memory_has_the_limits_of_the_code() {
+    let document = include_str!("../docs/memory.md");
+    let limits = [
+        (
+            include_str!("../src/mysql/command_phase/queue.rs"),
+            "const MAX_ENTRIES: usize = 1024;",
+            "1,024 entries",
+        ),
+        (
+            include_str!("../src/mysql/command_phase.rs"),
+            "const MAX_OWNED: usize = 64 << 10;",
+            "64 KiB together",
+        ),
+        (include_str!("../src/mysql/statements.rs"), "const MOST: usize = 16_382;", "16,382 of 8 bytes"),
+        (
+            include_str!("../src/mysql/statements.rs"),
+            "const MOST_DIGESTS: usize = 256;",
+            "256, up to 256 bytes each",
+        ),
+        (include_str!("../src/mysql/statements.rs"), "const MOST_FILES: usize = 256;", "256 statements"),
+        (include_str!("../src/mysql/digest.rs"), "const MAX_LEN: usize = 256;", "up to 256 bytes each"),
+        (
+            include_str!("../src/mysql/session.rs"),
+            "const KEEP_CONNECTION_PHASE: usize = 4096;",
+            "4 KiB during login",
+        ),
+        (include_str!("../src/mysql/session.rs"), "const KEEP_COMMAND: usize = 512;", "then 512 bytes"),
+        (
+            include_str!("../src/mysql/session.rs"),
+            "const KEEP_STATEMENT: usize = 1024;",
+            "1 KiB with `slow_command_ms`",
+        ),
+        (
+            include_str!("../src/mysql/session.rs"),
+            "const KEEP_STATEMENTS: usize = 16 << 10;",
+            "16 KiB with `block_local_infile`",
+        ),
+        (include_str!("../src/mysql/session.rs"), "const KEEP_ANSWER: usize = 64;", "then 64 bytes"),
+        (
+            include_str!("../src/mysql/session.rs"),
+            "const KEEP_SESSION_STATE: usize = 512;",
+            "512 with `schema`",
+        ),
+        (
+            include_str!("../src/mysql/session.rs"),
+            "const KEEP_REQUEST: usize = 4096;",
+            "4 KiB with `block_local_infile`",
+        ),
+        (
+            include_str!("../src/mysql/session.rs"),
+            "const MAX_EVENTS: usize = 1024;",
+            "handed over to the metrics",
+        ),
+        (
+            include_str!("../src/connection/split_eof.rs"),
+            "const MAX_HELD: usize = 64 << 10;",
+            "| 64 KiB | counted before they are held |",
+        ),
+        (
+            include_str!("../src/connection/guard.rs"),
+            "const KEEP_GREETING: usize = 512;",
+            "512 bytes for the greeting",
+        ),
+        (include_str!("../src/connection.rs"), "const FIRST_READ: usize = 16 << 10;", "one of 16 KiB"),
+        (include_str!("../src/connection.rs"), "const NEXT_READ: usize = 64 << 10;", "then 64 KiB each"),
+        (include_str!("../src/escape.rs"), "pub const MAX_WORD_LEN: usize = 256;", "words of 256 bytes"),
+        (
+            include_str!("../src/plugin/shared.rs"),
+            "const MAX_IDLE_EVENTS: usize = 1024;",
+            "1,024 kept between callbacks",
+        ),
+        (include_str!("../src/plugin/shared.rs"), "const MIN_SHARE: usize = 4 << 10;", "at least 4 KiB"),
+        (include_str!("../src/plugin/shared.rs"), "saturating_mul(3) / 4", "three quarters of the budget"),
+        (
+            include_str!("../src/plugin/advice.rs"),
+            "const MAX_PORTS: usize = 256;",
+            "| 256 | no further line |",
+        ),
+        (include_str!("../src/plugin/root.rs"), "Duration::from_millis(500)", "every 500 ms"),
+        (include_str!("../src/config/limits.rs"), "connection_state: 16 * MIB", "16 MiB unless you set it"),
+        (include_str!("../src/config/limits.rs"), "MIB..=512 * MIB", "at most 512 MiB"),
+    ];
+    for (source, constant, said) in limits {
+        assert!(source.contains(constant), "no longer in the source: {constant}; correct docs/memory.md too");
+        assert!(document.contains(said), "docs/memory.md does not say: {said}");
+    }
 }

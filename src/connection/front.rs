@@ -133,7 +133,7 @@ impl Front {
 
     /// Memory in bytes, its own included.
     pub(super) fn memory(&self) -> usize {
-        size_of::<Self>().saturating_add(self.guard.as_ref().map_or(0, Guard::memory))
+        size_of::<Self>().saturating_add(self.guard.as_ref().map_or(0, |_| Guard::MAX_MEMORY))
     }
 
     /// There is nothing left to do.

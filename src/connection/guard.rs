@@ -52,10 +52,9 @@ impl Guard {
         Self { client: Fragments::default(), server }
     }
 
-    /// Heap memory in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.server.framer.memory()
-    }
+    /// Maximum heap memory in bytes. All of it counts from the beginning, because a guard cannot give any back before the
+    /// connection ends.
+    pub(super) const MAX_MEMORY: usize = KEEP_GREETING;
 
     pub(super) fn client_bytes(&mut self, mut input: &[u8]) -> Watch {
         while let Some(first) = input.first() {

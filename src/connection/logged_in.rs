@@ -58,13 +58,16 @@ pub(super) struct LoggedIn {
     pub(super) connection: Connection,
     pub(super) events: Vec<Event>,
     pub(super) notes: Notes,
+    /// See [`Observer::room`].
+    pub(super) room: usize,
 }
 
 impl LoggedIn {
     pub(super) fn new(setup: Setup, [greeting, response]: [Vec<u8>; 2]) -> Self {
         let mut notes = Notes::default();
         notes.wanted.files = setup.block_local_infile;
-        let mut new = Self { connection: Connection::new(setup), events: Vec::new(), notes };
+        let mut new =
+            Self { connection: Connection::new(setup), events: Vec::new(), notes, room: usize::MAX };
         new.server_passes(&greeting);
         new.client(&response);
         new.server_passes(&packet(2, b"\0\0\0\x02\0\0\0"));
@@ -75,7 +78,7 @@ impl LoggedIn {
     pub(super) fn take(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Vec<u8> {
         let bytes = Bytes::copy_from_slice(bytes);
         let mut clock = Clock::new(&Timestamp::default);
-        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes).with_room(self.room);
         match self.connection.handle_data(sender, &bytes, end_stream, &mut to) {
             Verdict::Pass => bytes.to_vec(),
             Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),

@@ -42,6 +42,15 @@ impl Connection {
             }
         }
         let hold = if end_stream { None } else { self.hold() };
+        let bytes = hold.map_or(0, |hold| chunk.len().saturating_sub(hold.from));
+        if bytes > to.room {
+            // What is held cannot be given back at once, so it must fit before it is held.
+            self.end_for_memory(Sender::Server, to.events);
+            return match self.lost.take() {
+                Some(lost) => self.held.replace(chunk, lost.from, &lost.instead),
+                None => self.held.server(chunk, None, to.events),
+            };
+        }
         self.held.server(chunk, hold, to.events)
     }
 

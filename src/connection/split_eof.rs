@@ -96,6 +96,7 @@ impl Held {
             prepend = std::mem::take(&mut self.bytes);
             prepend.extend_from_slice(before);
         }
+        self.bytes.reserve_exact(tail.len());
         self.bytes.extend_from_slice(tail);
         if self.is_split_eof && !was_told {
             events.push(Event::PrepareEofHeld);

@@ -232,6 +232,10 @@ impl Accumulator {
                     self.answer(scope, command, verb, &answer);
                 }
             }
+            Event::CommandsAbandoned { count, .. } => {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                self.add(scope, Metric::CommandsInFlight, [0, 0], count.saturating_neg());
+            }
             Event::ResponseContinued(tally) => self.tally(scope, &tally),
             Event::Stalled { change } => self.add(scope, Metric::CommandsStalled, [0, 0], change),
             Event::PreparedStatements { change } => {

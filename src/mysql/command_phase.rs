@@ -225,8 +225,11 @@ impl CommandPhase {
     pub(super) fn end(&mut self, events: &mut Vec<Event>) {
         self.set_stalled(0, events);
         self.end_late_rows(events);
-        while let Some(Queued { command, verb, .. }) = self.queue.pop() {
+        while let Some((Queued { command, verb, .. }, count)) = self.queue.pop_entry() {
             events.push(Event::CommandEnded { command, verb, answer: None });
+            if let Some(count) = count.checked_sub(1).filter(|count| *count > 0) {
+                events.push(Event::CommandsAbandoned { command, count });
+            }
         }
         self.forget_statements(events);
         self.transaction(false, events);
@@ -426,7 +429,7 @@ impl CommandPhase {
         let answer = Answer { tally, took: now.since(started), first_byte };
         self.idle = Idle::since(now);
         to.events.push(Event::CommandEnded { command, verb, answer: Some(answer) });
-        self.note(&queued, answer.took, Some(&tally), to.notes);
+        self.note(&queued, answer.took, 1, Some(&tally), to.notes);
         if command.grammar() != Grammar::BinlogDump {
             self.set_stalled(self.stalled.saturating_sub(1), to.events);
         }

@@ -67,8 +67,9 @@ impl Files {
     /// Memory of shared ones, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let names = self.names.iter().map(|name| name.capacity().saturating_add(size_of::<Vec<u8>>()));
-        names.sum::<usize>().saturating_add(size_of::<Self>())
+        let list = self.names.capacity().saturating_mul(size_of::<Vec<u8>>());
+        let names = self.names.iter().map(Vec::capacity);
+        names.fold(list, usize::saturating_add).saturating_add(size_of::<Self>())
     }
 
     /// It lets the server ask for nothing.

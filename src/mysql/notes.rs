@@ -45,6 +45,8 @@ pub struct SlowCommand {
     pub command: Command,
     /// Of the statement it executes or prepares.
     pub verb: Option<Verb>,
+    /// Number of equal commands that arrived together and of which none was answered; 1 for a single one.
+    pub commands: usize,
     /// From its first packet to the last of its answer, or to the end of the connection.
     pub took: Duration,
     /// The error that ended it.

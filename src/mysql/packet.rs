@@ -195,7 +195,9 @@ impl Framer {
                     self.state = State::Prefix { length, want };
                 }
                 State::Prefix { length, want } => {
-                    self.kept.extend_from_slice(take(input, want.saturating_sub(self.kept.len())));
+                    let more = take(input, want.saturating_sub(self.kept.len()));
+                    self.reserve(more.len(), want);
+                    self.kept.extend_from_slice(more);
                     if self.kept.len() < want {
                         return None;
                     }
@@ -216,6 +218,15 @@ impl Framer {
                     }
                 }
             }
+        }
+    }
+
+    /// Makes room for `more` bytes of a prefix of `want` bytes. It may double, but takes no more than the prefix needs.
+    fn reserve(&mut self, more: usize, want: usize) {
+        let needed = self.kept.len().saturating_add(more);
+        if needed > self.kept.capacity() {
+            let capacity = self.kept.capacity().saturating_mul(2).min(want).max(needed);
+            self.kept.reserve_exact(capacity.saturating_sub(self.kept.len()));
         }
     }
 
@@ -369,6 +380,19 @@ mod tests {
         framer.skip(990);
         assert_eq!(framer.next(&mut [].as_slice()), Some(Framed::End { sequence_id: 0 }));
         assert_eq!(framer.next(&mut [].as_slice()), None);
+    }
+
+    #[test]
+    fn a_prefix_takes_no_more_memory_than_it_has_bytes() {
+        let stream = packet(&[5; 20_000], 0);
+        let mut framer = Framer::new(16 << 10);
+        for piece in stream[..16_000].chunks(100) {
+            assert_eq!(framer.next(&mut &piece[..]), None);
+        }
+        assert_eq!(framer.memory(), 16 << 10);
+        assert!(framer.next(&mut &stream[16_000..]).is_some());
+        framer.set_keep(16 << 10);
+        assert_eq!(framer.memory(), 0, "it is given back when the packet has been looked at");
     }
 
     #[test]

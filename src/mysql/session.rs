@@ -53,12 +53,14 @@ pub struct Observer<'a, 'c> {
     pub notes: &'a mut Notes,
     /// `None` if the lists may grow as long as a callback makes them.
     drain: Option<Drain<'a>>,
+    /// Maximum number of the server's bytes that the connection may hold from now on.
+    pub room: usize,
 }
 
 impl<'a, 'c> Observer<'a, 'c> {
     /// An observer that collects everything of one callback.
     pub fn new(events: &'a mut Vec<Event>, clock: &'a mut Clock<'c>, notes: &'a mut Notes) -> Self {
-        Self { events, clock, notes, drain: None }
+        Self { events, clock, notes, drain: None, room: usize::MAX }
     }
 
     /// Hands the lists to `drain` between two reads of a chunk, so that a large chunk of small packets needs no more
@@ -66,6 +68,12 @@ impl<'a, 'c> Observer<'a, 'c> {
     #[must_use]
     pub fn with_drain(self, drain: Drain<'a>) -> Self {
         Self { drain: Some(drain), ..self }
+    }
+
+    /// Limits the bytes that the connection may hold, because it cannot give these back when its inspection ends.
+    #[must_use]
+    pub fn with_room(self, room: usize) -> Self {
+        Self { room, ..self }
     }
 
     /// A read of a chunk ended, and another one follows.

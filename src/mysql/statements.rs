@@ -140,16 +140,15 @@ impl Statements {
         };
         if let Some(named) = &mut self.files {
             named.open.retain(|(open, files)| is_other(*open, files.memory()));
+            give_back(&mut named.open);
         }
         self.digests.retain(|(open, digest)| is_other(*open, digest.len()));
+        give_back(&mut self.digests);
         self.owned = self.owned.saturating_sub(freed);
         let found = self.find(id);
         if let Ok(index) = found {
             self.open.remove(index);
-            // What a burst of statements needed is not kept for the connection's life.
-            if self.open.len().saturating_mul(4) < self.open.capacity() {
-                self.open.shrink_to(self.open.len().saturating_mul(2));
-            }
+            give_back(&mut self.open);
         }
         found.is_ok()
     }
@@ -174,6 +173,13 @@ impl Statements {
 
     fn find(&self, id: u32) -> Result<usize, usize> {
         self.open.binary_search_by_key(&id, |(id, _)| *id)
+    }
+}
+
+/// What a burst of statements needed is not kept for the connection's life.
+fn give_back<T>(list: &mut Vec<T>) {
+    if list.len().saturating_mul(4) < list.capacity() {
+        list.shrink_to(list.len().saturating_mul(2));
     }
 }
 

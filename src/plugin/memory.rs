@@ -5,7 +5,7 @@
 use std::cell::Cell;
 
 thread_local! {
-    static VM: Cell<Vm> = const { Cell::new(Vm { plugins: 0, reported: 0, connection_state: 0 }) };
+    static VM: Cell<Vm> = const { Cell::new(Vm { plugins: 0, reported: 0, connection_state: 0, connections: 0 }) };
 }
 
 /// Sizes are in bytes.
@@ -16,6 +16,8 @@ struct Vm {
     reported: i64,
     /// What the shares of all connections sum up to.
     connection_state: usize,
+    /// Number of connections that have a share.
+    connections: usize,
 }
 
 impl Vm {
@@ -44,6 +46,8 @@ impl Share {
         if before != bytes {
             with_vm(|vm| {
                 vm.connection_state = vm.connection_state.saturating_sub(before).saturating_add(bytes);
+                let (left, came) = (usize::from(before > 0), usize::from(bytes > 0));
+                vm.connections = vm.connections.saturating_sub(left).saturating_add(came);
             });
         }
     }
@@ -60,9 +64,15 @@ impl Drop for Share {
     }
 }
 
-/// What all connections of this VM take, in bytes.
-pub(super) fn connection_state() -> usize {
+/// Memory of the state of all connections in this VM, in bytes: the gauge `connection_state_bytes` between two ticks.
+#[must_use]
+pub fn connection_state() -> usize {
     with_vm(|vm| vm.connection_state)
+}
+
+/// Number of connections of this VM that have a share.
+pub(super) fn connections() -> usize {
+    with_vm(|vm| vm.connections)
 }
 
 /// A plugin's share in telling the memory of its VM.
@@ -114,7 +124,7 @@ mod tests {
 
     #[test]
     fn plugins_of_one_vm_tell_its_memory_once_and_the_last_takes_it_back() {
-        let mut vm = Vm { plugins: 0, reported: 0, connection_state: 0 };
+        let mut vm = Vm { plugins: 0, reported: 0, connection_state: 0, connections: 0 };
         vm.begin();
         assert_eq!(vm.change(1000), 1000);
         vm.begin();
@@ -133,10 +143,10 @@ mod tests {
         one.set(100);
         two.set(50);
         one.set(70);
-        assert_eq!((connection_state(), one.bytes()), (120, 70));
+        assert_eq!((connection_state(), connections(), one.bytes()), (120, 2, 70));
         drop(one);
-        assert_eq!(connection_state(), 50);
+        assert_eq!((connection_state(), connections()), (50, 1));
         drop(two);
-        assert_eq!(connection_state(), 0);
+        assert_eq!((connection_state(), connections()), (0, 0));
     }
 }

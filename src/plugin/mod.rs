@@ -15,6 +15,7 @@ mod stream;
 mod tracked;
 mod unfollowed;
 
+pub use memory::connection_state;
 use root::Root;
 
 /// Called once when the VM starts.

@@ -87,15 +87,20 @@ impl Shared {
         self.notes.set(notes);
     }
 
-    /// The budget of connection state has room for so many more bytes.
+    /// The budget of connection state has room for `bytes` more bytes.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         memory::connection_state().saturating_add(bytes) <= self.config.limits.connection_state
     }
 
+    /// Maximum number of bytes for which the budget of connection state has room.
+    pub(super) fn room(&self) -> usize {
+        self.config.limits.connection_state.saturating_sub(memory::connection_state())
+    }
+
     /// The state of one connection, in bytes, is more than its share of a budget that is nearly used up.
-    fn is_above_share(&self, state: usize, connections: usize) -> bool {
+    fn is_above_share(&self, state: usize) -> bool {
         let high = self.config.limits.connection_state.saturating_mul(3) / 4;
-        let share = high.checked_div(connections).unwrap_or(high).max(MIN_SHARE);
+        let share = high.checked_div(memory::connections()).unwrap_or(high).max(MIN_SHARE);
         memory::connection_state() > high && state > share
     }
 
@@ -180,7 +185,7 @@ impl Shared {
             let Some(tracked) = tracked.upgrade() else { continue };
             let Ok(mut tracked) = tracked.try_borrow_mut() else { continue };
             let newer = newest.filter(|newest| tracked.follows(newest)).map(|newest| newest.mode);
-            let is_too_large = self.is_above_share(tracked.state_bytes(), connections.len());
+            let is_too_large = self.is_above_share(tracked.state_bytes());
             let wanted = tracked.is_due(now) || newer.is_some() || is_too_large;
             if wanted && host::set_effective_context(*context_id).is_ok() {
                 tracked.tick(self, now, newer, is_too_large);

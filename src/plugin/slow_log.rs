@@ -31,6 +31,9 @@ pub(super) fn line(journal: &Journal, place: &Place, rule: Option<&str>, slow: &
             add("errno", &errno);
         }
         add("command", &slow.command.label());
+        if slow.commands > 1 {
+            add("commands", &slow.commands);
+        }
         if let Some(verb) = slow.verb {
             add("verb", &verb.label());
         }

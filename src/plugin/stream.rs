@@ -34,7 +34,7 @@ enum State {
     #[default]
     None,
     Tracked(Rc<RefCell<Tracked>>),
-    Unfollowed(Unfollowed),
+    Unfollowed(Box<Unfollowed>),
 }
 
 impl Stream {
@@ -114,12 +114,12 @@ impl StreamContext for Stream {
     fn on_new_connection(&mut self) -> Action {
         let Some(shared) = &self.shared else { return Action::Continue };
         let opening = Opening::read(&shared.config);
-        if !shared.has_room(Tracked::least_state()) {
+        let Some(tracked) = Tracked::begin(shared, &opening) else {
             let connection = Unfollowed::begin(shared, &opening);
-            self.state = State::Unfollowed(connection);
-            return if connection.is_refused() { close(shared) } else { Action::Continue };
-        }
-        let tracked = Tracked::begin(shared, &opening);
+            let is_refused = connection.is_refused();
+            self.state = State::Unfollowed(Box::new(connection));
+            return if is_refused { close(shared) } else { Action::Continue };
+        };
         shared.watch(self.context_id, Rc::downgrade(&tracked));
         let waits = tracked.try_borrow().is_ok_and(|tracked| tracked.connection.holds_connection());
         self.state = State::Tracked(tracked);

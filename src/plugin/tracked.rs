@@ -85,6 +85,11 @@ impl<'c> Opening<'c> {
             _ => Direction::Unspecified,
         };
         let destination = attribute("destination\0address").and_then(|text| socket_address(&text));
+        Self::of(config, direction, destination)
+    }
+
+    /// What holds for a connection of which this is known.
+    pub(super) fn of(config: &'c Config, direction: Direction, destination: Option<SocketAddr>) -> Self {
         let port = destination.map(|destination| destination.port());
         let policy = config.policy(port, destination.map(|destination| destination.ip()), direction);
         let hint = port.map_or(Protocol::Unknown, ports::expected);
@@ -133,8 +138,8 @@ impl<'c> Opening<'c> {
 }
 
 impl Tracked {
-    /// The connection that begins now.
-    pub(super) fn begin(shared: &Shared, opening: &Opening) -> Rc<RefCell<Self>> {
+    /// The connection that begins now. `None` if the budget of connection state has no room for it.
+    pub(super) fn begin(shared: &Shared, opening: &Opening) -> Option<Rc<RefCell<Self>>> {
         let config = &shared.config;
         let Opening { destination, policy, inspection, expected, .. } = *opening;
         let active = config.mode == Mode::Active;
@@ -176,12 +181,16 @@ impl Tracked {
             },
             share: Share::default(),
         };
-        this.take_share(shared, this.memory());
-        Rc::new(RefCell::new(this))
+        let bytes = this.memory();
+        if !shared.has_room(bytes) {
+            return None;
+        }
+        this.take_share(shared, bytes);
+        Some(Rc::new(RefCell::new(this)))
     }
 
     /// Memory of a connection at the host's side that is not inspected, in bytes.
-    pub(super) const fn least_state() -> usize {
+    const fn least_state() -> usize {
         // The entry in the list of connections and the context are what the rest is for.
         size_of::<RefCell<Self>>().saturating_add(size_of::<State>()).saturating_add(128)
     }
@@ -225,7 +234,8 @@ impl Tracked {
                 events.clear();
                 notes.clear();
             };
-            let mut to = Observer::new(events, &mut clock, notes).with_drain(&mut drain);
+            let mut to =
+                Observer::new(events, &mut clock, notes).with_drain(&mut drain).with_room(shared.room());
             connection.handle_data(sender, chunk, end_stream, &mut to)
         })
     }
@@ -239,9 +249,6 @@ impl Tracked {
         let (mut events, mut notes) = shared.lists();
         notes.wanted = self.wanted;
         let Self { connection, account, .. } = self;
-        if let Some(state) = &mut account.state {
-            state.callback_begins();
-        }
         let answer = what(connection, account, &mut events, &mut notes);
         self.take_share(shared, self.memory());
         if !shared.has_room(0) {
@@ -249,6 +256,10 @@ impl Tracked {
             self.take_share(shared, self.memory());
         }
         self.account.record(shared, Some(&mut self.connection), &events, &mut notes);
+        if let Some(state) = &mut self.account.state {
+            // The account that this callback named is not kept until the next one begins.
+            state.callback_begins();
+        }
         shared.put_back(events, notes);
         answer
     }

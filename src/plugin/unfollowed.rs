@@ -1,16 +1,17 @@
-//! A connection for whose state the budget (`limits.connection_state`) has no room: it passes and is counted as opaque. It
-//! takes no memory beyond that of its context, so no number of such connections exceeds the budget.
+//! A connection for whose state the budget (`limits.connection_state`) has no room: it passes and is counted as opaque. What
+//! is remembered of it has a fixed size and is not part of the budget.
 
+use super::advice::{self, Place};
 use super::shared::Shared;
 use super::tracked::{Opening, destination};
-use super::{access_log, advice, rewrites};
-use crate::event::{ClosedBy, Event, OpaqueReason, Phase, ProtectionLost, Protocol, Sender};
+use super::{access_log, rewrites};
+use crate::event::{ClosedBy, Event, OpaqueReason, Phase, ProtectionLost, Sender};
 use crate::metrics::ScopeId;
 
 /// What is remembered of one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unfollowed {
-    expected: Protocol,
+    place: Place,
     /// `None` until something happens on it, because only then its cluster is known.
     scope: Option<ScopeId>,
     ended_first: Option<Sender>,
@@ -21,10 +22,10 @@ impl Unfollowed {
     /// A connection begins. One that a rule protects has to be closed: see [`Unfollowed::is_refused`].
     pub(super) fn begin(shared: &Shared, opening: &Opening) -> Self {
         let is_refused = opening.is_protected(&shared.config);
-        let mut this = Self { expected: opening.expected, scope: None, ended_first: None, is_refused };
+        let mut this = Self { place: opening.place(), scope: None, ended_first: None, is_refused };
         if is_refused {
             this.record(shared, &[Event::ProtectionLost(ProtectionLost::Memory)]);
-            rewrites::protection_lost(&shared.journal, &opening.place(), ProtectionLost::Memory);
+            rewrites::protection_lost(&shared.journal, &this.place, ProtectionLost::Memory);
         }
         this
     }
@@ -51,7 +52,7 @@ impl Unfollowed {
             Some(Sender::Server) => ClosedBy::Server,
             None => unless_known(),
         };
-        self.record(shared, &[Event::Closed { protocol: self.expected, phase: Phase::Opaque, by }]);
+        self.record(shared, &[Event::Closed { protocol: self.place.expected, phase: Phase::Opaque, by }]);
     }
 
     fn record(&mut self, shared: &Shared, events: &[Event]) {
@@ -64,17 +65,17 @@ impl Unfollowed {
 
     /// Says once that it is not inspected.
     fn opaque(&mut self, shared: &Shared) -> ScopeId {
-        let opening = Opening::read(&shared.config);
+        let opening = Opening::of(&shared.config, self.place.direction, self.place.destination);
         let labels = opening.labels(shared);
         let scope = shared.scope(&labels, &destination(opening.policy.name.as_deref()));
         self.scope = Some(scope);
-        let protocol = self.expected;
+        let protocol = self.place.expected;
         let events = [Event::Recognised { protocol, waited_as: None }, Event::Opaque(OpaqueReason::Memory)];
         shared.record(scope, &events);
         if let Some(keys) = &shared.access_log {
             access_log::unfollowed(keys, protocol, &shared.journal);
         }
-        advice::out_of_memory(&shared.journal, &opening.place());
+        advice::out_of_memory(&shared.journal, &self.place);
         scope
     }
 }

@@ -1,9 +1,10 @@
 //! The filter through its ABI, natively: what Envoy calls, in Envoy's order, and every host call it makes. The driver
 //! itself asserts, for each callback of each test, that traffic goes on and that host calls keep within their budget.
 
-// A panic is how a test reports.
+// A panic is how a test reports; an allocator that counts cannot be had without `unsafe`.
 #![allow(
     unreachable_pub,
+    unsafe_code,
     clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -12,6 +13,8 @@
     clippy::unwrap_used
 )]
 
+#[path = "../support/heap.rs"]
+mod heap;
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/mod.rs"]
@@ -26,6 +29,7 @@ mod golden;
 mod hazards;
 mod labels;
 mod lifecycle;
+mod memory;
 mod mode;
 mod observe;
 mod proxy_protocol;

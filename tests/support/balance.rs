@@ -13,6 +13,7 @@ pub fn balanced(told: &[Event]) {
     let in_flight = sum(|event| match event {
         Event::CommandStarted(_) => 1,
         Event::CommandEnded { .. } => -1,
+        Event::CommandsAbandoned { count, .. } => -i64::try_from(*count).expect("a count"),
         _ => 0,
     });
     let stalled = sum(|event| if let Event::Stalled { change } = event { *change } else { 0 });

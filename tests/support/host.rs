@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::heap;
 // Links the exports below.
 use firstword as _;
 
@@ -109,6 +110,10 @@ struct Host {
     violations: Vec<String>,
     /// What it must not do in a callback that writes no line to the log.
     unless_logged: Vec<String>,
+    /// What the module holds on the heap, in bytes.
+    heap: isize,
+    /// The most that it held, also in the middle of a callback.
+    peak: isize,
 }
 
 thread_local! {
@@ -151,7 +156,7 @@ unsafe fn give(bytes: &[u8], data: *mut *mut u8, size: *mut usize) {
         return;
     }
     unsafe {
-        let memory = proxy_on_memory_allocate(bytes.len());
+        let memory = heap::hand_over(|| proxy_on_memory_allocate(bytes.len()));
         std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len());
         (*data, *size) = (memory, bytes.len());
     }
@@ -159,6 +164,7 @@ unsafe fn give(bytes: &[u8], data: *mut *mut u8, size: *mut usize) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_log(level: u32, message: *const u8, size: usize) -> u32 {
+    let _outside = heap::Outside::enter();
     let line = unsafe { text(message, size) };
     if std::thread::panicking() {
         eprintln!("{line}");
@@ -176,6 +182,7 @@ unsafe extern "C" fn proxy_log(level: u32, message: *const u8, size: usize) -> u
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32 {
+    let _outside = heap::Outside::enter();
     answer(|host| {
         host.called("get_current_time_nanoseconds", "")?;
         unsafe { *time = u64::try_from(host.now.as_nanos()).unwrap() };
@@ -185,6 +192,7 @@ unsafe extern "C" fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
+    let _outside = heap::Outside::enter();
     answer(|host| {
         host.called("set_tick_period_milliseconds", period)?;
         host.tick_period = Some(period);
@@ -194,6 +202,7 @@ extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_set_effective_context(context_id: u32) -> u32 {
+    let _outside = heap::Outside::enter();
     answer(|host| {
         host.called("set_effective_context", context_id)?;
         if !host.contexts.contains(&context_id) {
@@ -212,6 +221,7 @@ unsafe extern "C" fn proxy_get_buffer_bytes(
     data: *mut *mut u8,
     size: *mut usize,
 ) -> u32 {
+    let _outside = heap::Outside::enter();
     let found = host(|host| {
         host.called("get_buffer_bytes", format!("{start}+{max_size}"))?;
         if ![DOWNSTREAM_DATA, UPSTREAM_DATA, PLUGIN_CONFIGURATION].contains(&buffer_type) {
@@ -238,6 +248,7 @@ unsafe extern "C" fn proxy_set_buffer_bytes(
     data: *const u8,
     data_size: usize,
 ) -> u32 {
+    let _outside = heap::Outside::enter();
     let data = if data_size == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data, data_size) } };
     answer(|host| {
         host.called("set_buffer_bytes", format!("{buffer_type} {start} {size} {}", data.escape_ascii()))?;
@@ -254,6 +265,7 @@ unsafe extern "C" fn proxy_set_buffer_bytes(
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_close_stream(stream_type: u32) -> u32 {
+    let _outside = heap::Outside::enter();
     answer(|host| {
         host.called("close_stream", stream_type)?;
         if stream_type == DOWNSTREAM { Ok(()) } else { Err(BAD_ARGUMENT) }
@@ -262,6 +274,7 @@ extern "C" fn proxy_close_stream(stream_type: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_continue_stream(stream_type: u32) -> u32 {
+    let _outside = heap::Outside::enter();
     answer(|host| {
         host.called("continue_stream", stream_type)?;
         if stream_type == DOWNSTREAM { Ok(()) } else { Err(BAD_ARGUMENT) }
@@ -275,6 +288,7 @@ unsafe extern "C" fn proxy_get_property(
     value: *mut *mut u8,
     value_size: *mut usize,
 ) -> u32 {
+    let _outside = heap::Outside::enter();
     let path = unsafe { text(path, path_size) }.replace('\0', ".");
     let found = host(|host| {
         let key = (host.context(), path.clone());
@@ -302,6 +316,7 @@ unsafe extern "C" fn proxy_set_property(
     value: *const u8,
     value_size: usize,
 ) -> u32 {
+    let _outside = heap::Outside::enter();
     let (path, value) = unsafe { (text(path, path_size), text(value, value_size)) };
     answer(|host| {
         host.called("set_property", format!("{path}={value}"))?;
@@ -319,6 +334,7 @@ unsafe extern "C" fn proxy_call_foreign_function(
     _result: *mut *mut u8,
     _result_size: *mut usize,
 ) -> u32 {
+    let _outside = heap::Outside::enter();
     let (name, argument) = unsafe { (text(name, name_size), text(argument, argument_size)) };
     answer(|host| {
         assert_eq!(name, "declare_property");
@@ -334,6 +350,7 @@ unsafe extern "C" fn proxy_get_shared_data(
     value_size: *mut usize,
     cas: *mut u32,
 ) -> u32 {
+    let _outside = heap::Outside::enter();
     let key = unsafe { text(key, key_size) };
     let found = host(|host| {
         host.called("get_shared_data", &key)?;
@@ -357,6 +374,7 @@ unsafe extern "C" fn proxy_set_shared_data(
     value_size: usize,
     cas: u32,
 ) -> u32 {
+    let _outside = heap::Outside::enter();
     let key = unsafe { text(key, key_size) };
     let value = unsafe { std::slice::from_raw_parts(value, value_size) }.to_vec();
     answer(|host| {
@@ -369,6 +387,7 @@ unsafe extern "C" fn proxy_set_shared_data(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32 {
+    let _outside = heap::Outside::enter();
     let name = unsafe { text(name, size) };
     answer(|host| {
         host.called("define_metric", &name)?;
@@ -383,6 +402,7 @@ unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, size: usize
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_increment_metric(id: u32, delta: i64) -> u32 {
+    let _outside = heap::Outside::enter();
     answer(|host| {
         host.called("increment_metric", format!("{id} {delta}"))?;
         let is_counter = id % 4 == 0;
@@ -398,6 +418,7 @@ extern "C" fn proxy_increment_metric(id: u32, delta: i64) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_record_metric(id: u32, new: u64) -> u32 {
+    let _outside = heap::Outside::enter();
     answer(|host| {
         host.called("record_metric", format!("{id} {new}"))?;
         *host.values.get_mut(&id).ok_or(BAD_ARGUMENT)? = new;
@@ -493,6 +514,16 @@ impl Vm {
         host(|host| std::mem::take(&mut host.log))
     }
 
+    /// What the module holds on the heap since the VM started, in bytes. Only this thread counts, and not the host.
+    pub fn heap(&self) -> isize {
+        host(|host| host.heap)
+    }
+
+    /// The most that [`Vm::heap`] was since this was last asked, also in the middle of a callback.
+    pub fn peak(&self) -> isize {
+        host(|host| std::mem::replace(&mut host.peak, host.heap))
+    }
+
     /// What the newest plugin called while it was configured.
     pub fn configure_calls(&self) -> Vec<Call> {
         host(|host| host.configure_calls.clone())
@@ -530,7 +561,8 @@ impl Plugin {
         set_property(id, "destination.address", Some(to.address.into()));
         let (action, calls) = callback(id, || proxy_on_new_connection(id));
         assert!([CONTINUE, PAUSE].contains(&action), "on_new_connection: {action}");
-        assert!(count(&calls, "get_current_time_nanoseconds") <= 1, "{calls:?}");
+        let clock = count(&calls, "get_current_time_nanoseconds");
+        assert!(clock <= 1 + count(&calls, "log"), "{calls:?}");
         assert_eq!(count(&calls, "get_buffer_bytes"), 0, "{calls:?}");
         assert_no_metric_calls(&calls);
         set_property(id, "xds.cluster_name", to.cluster.map(Into::into));
@@ -763,9 +795,14 @@ fn delete_context(id: u32) {
 /// Calls into the module on behalf of a context. What it read is gone when it returns.
 fn callback<T>(id: u32, call: impl FnOnce() -> T) -> (T, Vec<Call>) {
     host(|host| (host.current, host.effective) = (id, None));
+    let before = heap::held();
+    heap::reset_peak();
     let result = call();
+    let (change, peak) = (heap::held() - before, heap::peak() - before);
     let (calls, violations) = host(|host| {
         host.buffer = None;
+        host.peak = host.peak.max(host.heap + peak);
+        host.heap += change;
         let calls = std::mem::take(&mut host.calls);
         let mut violations = std::mem::take(&mut host.violations);
         let unless_logged = std::mem::take(&mut host.unless_logged);

@@ -6,6 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Random(u64);
 
 impl Random {
+    /// The sequence of this seed.
+    pub fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// From `FIRSTWORD_SEED`, else from the clock; says which, for a run that fails.
     pub fn from_environment() -> Self {
         let given = std::env::var("FIRSTWORD_SEED").ok();

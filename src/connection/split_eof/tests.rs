@@ -2,8 +2,10 @@ use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::config::HoldSplitEof;
 use crate::connection::Setup;
+use crate::connection::local_infile::failure;
 use crate::connection::logged_in::{LoggedIn, login, packet, unchanged};
-use crate::event::Sender;
+use crate::event::{OpaqueReason, ProtectionLost, Sender};
+use crate::mysql::capability::Capabilities;
 use crate::mysql::split_eof::Suspect;
 
 const CONNECT_ATTRS: u32 = 1 << 20;
@@ -213,4 +215,36 @@ fn held_bytes_are_bounded() {
         assert!(given - left.len() <= MAX_HELD);
     }
     assert_eq!(left, whole);
+}
+
+/// What cannot be held passes, because held bytes cannot be given back at once. Inspection ends, so that nothing more is kept.
+#[test]
+fn without_room_nothing_is_held() {
+    let whole = answer(0, 1, &[&definition(40), EOF]).concat();
+    let cut = whole.len() - 9;
+    let tail = cut - 16;
+    for (room, fits) in [(48, true), (47, false), (0, false)] {
+        let mut watched = always();
+        watched.room = room;
+        let now = watched.server(&whole[..cut]);
+        assert_eq!(now, whole[..if fits { tail - 32 } else { cut }], "room for {room}");
+        let memory = Event::Opaque(OpaqueReason::Memory);
+        assert_eq!(watched.told([memory]), [usize::from(!fits)], "room for {room}");
+        assert_eq!([now, watched.server(&whole[cut..])].concat(), whole);
+    }
+}
+
+/// The beginning of a request for a file has to be held. Where that cannot be, the connection ends as for any other lost
+/// protection.
+#[test]
+fn without_room_for_the_beginning_of_a_request_the_connection_ends() {
+    let setup = Setup { block_local_infile: true, ..unchanged() };
+    let mut watched = LoggedIn::new(setup, login("5.7.4", CLASSIC, &[]));
+    watched.client(&packet(0, b"\x03SELECT 1"));
+    watched.room = 7;
+    let request = packet(1, b"\xfb/etc/passwd");
+    assert_eq!(watched.server(&request[..8]), failure(1, Capabilities::PROTOCOL_41));
+    assert_eq!(watched.told([Event::ProtectionLost(ProtectionLost::Memory)]), [1]);
+    assert_eq!(watched.server(&request[8..]), b"");
+    assert_eq!(watched.take(Sender::Client, b"root:x:0:0", false), b"");
 }

@@ -108,6 +108,14 @@ impl Queue {
         self.entries.front_mut().map(|entry| &mut entry.queued)
     }
 
+    /// Keeps something of the oldest command, in place of what was kept of it.
+    pub(super) fn keep_of_front(&mut self, kept: Box<Kept>) {
+        let Some(entry) = self.entries.front_mut() else { return };
+        let before = entry.queued.owned();
+        entry.queued.kept = Some(kept);
+        self.owned = self.owned.saturating_sub(before).saturating_add(entry.queued.owned());
+    }
+
     /// The newest command. It has an entry of its own while its packet is not complete.
     pub(super) fn back_mut(&mut self) -> Option<&mut Queued> {
         self.entries.back_mut().map(|entry| &mut entry.queued)
@@ -142,6 +150,16 @@ impl Queue {
             self.entries.shrink_to(IDLE_ENTRIES);
         }
         Some(queued)
+    }
+
+    /// Removes the oldest command and those that share its entry. Gives their number.
+    pub(super) fn pop_entry(&mut self) -> Option<(Queued, usize)> {
+        let count = self.entries.front()?.count as usize;
+        if let Some(front) = self.entries.front_mut() {
+            front.count = 1;
+        }
+        self.len = self.len.saturating_sub(count.saturating_sub(1));
+        Some((self.pop()?, count))
     }
 
     /// Entries with the number of commands in each, oldest first.
@@ -180,6 +198,28 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 4999);
         assert!(queue.is_empty());
         assert!(queue.memory() <= IDLE_ENTRIES * size_of::<Entry>());
+    }
+
+    #[test]
+    fn an_entry_comes_out_whole() {
+        let mut queue = Queue::default();
+        for started in [7, 7, 7, 8] {
+            queue.push(query(started), true);
+        }
+        let mut pop = || queue.pop_entry().map(|(queued, count)| (queued.started.nanos(), count));
+        assert_eq!([pop(), pop(), pop()], [Some((7, 3)), Some((8, 1)), None]);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_later_is_counted_too() {
+        let mut queue = Queue::default();
+        queue.push(query(1), true);
+        queue.push(Queued { kept: Some(Box::new(Kept::Query(Box::from([0; 100])))), ..query(2) }, true);
+        queue.keep_of_front(Box::new(Kept::Query(Box::from([0; 50]))));
+        assert_eq!(queue.owned(), 2 * size_of::<Kept>() + 150);
+        queue.pop();
+        assert_eq!(queue.owned(), size_of::<Kept>() + 100, "what the first kept is gone, and no more");
     }
 
     #[test]

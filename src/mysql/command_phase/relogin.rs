@@ -56,9 +56,7 @@ impl CommandPhase {
         let user = response.user.map_or(UNREADABLE.to_owned(), word);
         to.notes.say(Subject::User, || user.clone());
         let asked = Asked { user: Some(user), schema: response.schema.map(word) };
-        if let Some(head) = self.queue.front_mut() {
-            head.kept = Some(Box::new(Kept::Asked(asked)));
-        }
+        self.queue.keep_of_front(Box::new(Kept::Asked(asked)));
         Ok(())
     }
 }

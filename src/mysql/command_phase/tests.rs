@@ -224,6 +224,18 @@ fn the_queue_is_bounded() {
 }
 
 #[test]
+fn a_flood_of_equal_commands_ends_in_two_events() {
+    let mut watched = Watched::new(CLASSIC);
+    for _ in 0..5000 {
+        watched.take((C, 0, PING), true).expect("there is room");
+    }
+    let command = Command::PING;
+    let ended = watched.end().split_off(5000);
+    let first = Event::CommandEnded { command, verb: None, answer: None };
+    assert_eq!(ended, [first, Event::CommandsAbandoned { command, count: 4999 }]);
+}
+
+#[test]
 fn errors_of_the_servers_own_accord() {
     let (timeout, killed) = (&b"\xff\xbf\x0f#HY000"[..], &b"\xff\x87\x07#70100"[..]);
     let notice = |errno| Event::ServerNotice { errno };

@@ -27,7 +27,15 @@ impl CommandPhase {
     }
 
     /// Tells of a command that was slow or failed; without a tally its answer did not come.
-    pub(super) fn note(&self, queued: &Queued, took: Duration, tally: Option<&Tally>, notes: &mut Notes) {
+    /// `commands`: how many equal ones it stands for.
+    pub(super) fn note(
+        &self,
+        queued: &Queued,
+        took: Duration,
+        commands: usize,
+        tally: Option<&Tally>,
+        notes: &mut Notes,
+    ) {
         let errno = tally.and_then(|tally| tally.errno);
         if !notes.wanted.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
             return;
@@ -36,15 +44,13 @@ impl CommandPhase {
         let (digest, traceparent) =
             kept.as_ref().map(|kept| kept.statement(self.capabilities, self.escapes)).unwrap_or_default();
         let (command, verb, answered) = (*command, *verb, tally.is_some());
-        notes.slow.push(SlowCommand { command, verb, took, errno, answered, digest, traceparent });
+        notes.slow.push(SlowCommand { command, verb, commands, took, errno, answered, digest, traceparent });
     }
 
     /// The connection ends: tells of the commands that have waited for long, and will in vain.
     pub(in super::super) fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
         for (queued, count) in self.queue.iter() {
-            for _ in 0..count {
-                self.note(queued, now.since(queued.started), None, notes);
-            }
+            self.note(queued, now.since(queued.started), count, None, notes);
         }
     }
 }

@@ -191,6 +191,7 @@ fn slow_and_failed_commands_are_told_without_their_literals() {
     let slow = SlowCommand {
         command: Command::QUERY,
         verb: Some(Verb::Select),
+        commands: 1,
         took: Duration::from_micros(1),
         errno: None,
         answered: true,

@@ -227,6 +227,14 @@ impl Follow {
                     self.prepared(command, piece);
                 }
             }
+            Event::CommandsAbandoned { count, .. } => {
+                let abandoned = self.in_flight.drain(..count.min(self.in_flight.len()));
+                for index in abandoned.filter_map(|ended| ended.listed) {
+                    if let Some(listed) = self.report.commands.get_mut(index) {
+                        listed.unanswered = true;
+                    }
+                }
+            }
             Event::Opaque(reason) => {
                 let lost_bytes = reason == OpaqueReason::Desync && !piece.is_whole();
                 let detail = self.core.take_report().filter(|_| !lost_bytes);

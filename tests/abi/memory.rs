@@ -1,0 +1,447 @@
+//! The memory of connections: what the worst client of each setting makes the filter keep, and what happens where the budget
+//! `limits.connection_state` is used up. `docs/memory.md` has the same numbers.
+
+use std::time::Duration;
+
+use firstword::plugin::connection_state;
+
+use crate::host::{Ending, Led, ORDERS, Plugin, Stream, Vm, count};
+use crate::scripts::{login, play};
+use crate::support::packets::*;
+use crate::{assert_gauges_are_zero, sum};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const SLOW: &str = r#"{"defaults": {"mysql": {"slow_command_ms": 1}}}"#;
+const BLOCKS: &str = r#"{"rules": [{"mysql": {"block_local_infile": true}}]}"#;
+const COM_INIT_DB: u8 = 0x02;
+/// What the worst client of a setting sends.
+struct Worst {
+    name: &'static str,
+    settings: &'static str,
+    /// The command in the place `n` of its pipeline.
+    command: fn(usize) -> Vec<u8>,
+    /// The server prepares each of them; they stay open.
+    is_prepared: bool,
+    /// The most that is counted for the connection, in bytes.
+    most: usize,
+    /// The same when its commands have been answered and its statements are closed; `None` if inspection has ended by then.
+    idle: Option<usize>,
+}
+
+const WORST: [Worst; 9] = [
+    Worst {
+        name: "commands without text",
+        settings: "{}",
+        command: ping,
+        is_prepared: false,
+        most: 42_319,
+        idle: Some(1_519),
+    },
+    Worst {
+        name: "statements of 1 KiB, `slow_command_ms`",
+        settings: SLOW,
+        command: statement,
+        is_prepared: false,
+        most: 107_711,
+        idle: Some(1_519),
+    },
+    Worst {
+        name: "COM_INIT_DB, `schema`",
+        settings: r#"{"access_log": ["schema"]}"#,
+        command: init_db,
+        is_prepared: false,
+        most: 68_898,
+        idle: None,
+    },
+    Worst {
+        name: "COM_CHANGE_USER, `user` and `schema`",
+        settings: r#"{"access_log": ["user", "schema"]}"#,
+        command: change_user,
+        is_prepared: false,
+        most: 68_178,
+        idle: None,
+    },
+    Worst {
+        name: "LOAD DATA LOCAL with a long name, `block_local_infile`",
+        settings: BLOCKS,
+        command: load,
+        is_prepared: false,
+        most: 51_055,
+        idle: None,
+    },
+    Worst {
+        name: "LOAD DATA LOCAL with 600 names, `block_local_infile`",
+        settings: BLOCKS,
+        command: many_names,
+        is_prepared: false,
+        most: 50_735,
+        idle: None,
+    },
+    Worst {
+        name: "prepared statements",
+        settings: "{}",
+        command: select_prepared,
+        is_prepared: true,
+        most: 132_591,
+        idle: Some(1_519),
+    },
+    Worst {
+        name: "prepared LOAD DATA LOCAL, `block_local_infile`",
+        settings: BLOCKS,
+        command: prepared_load,
+        is_prepared: true,
+        most: 73_359,
+        idle: None,
+    },
+    Worst {
+        name: "prepared statements of 250 bytes, `slow_command_ms`",
+        settings: SLOW,
+        command: long_prepared,
+        is_prepared: true,
+        most: 202_728,
+        idle: Some(1_768),
+    },
+];
+
+fn load(n: usize) -> Vec<u8> {
+    let name = format!("{n:0>15000}");
+    command(COM_QUERY, format!("LOAD DATA LOCAL INFILE '{name}' INTO TABLE t").as_bytes())
+}
+
+fn many_names(n: usize) -> Vec<u8> {
+    let statement = format!("{n:0>10} {}", "LOAD DATA LOCAL INFILE ''".repeat(600));
+    command(COM_QUERY, statement.as_bytes())
+}
+
+fn prepared_load(n: usize) -> Vec<u8> {
+    command(COM_STMT_PREPARE, format!("LOAD DATA LOCAL INFILE '{n:0>200}' INTO TABLE t").as_bytes())
+}
+
+fn statement(n: usize) -> Vec<u8> {
+    command(COM_QUERY, format!("SELECT {n:0>1016}").as_bytes())
+}
+
+fn init_db(_: usize) -> Vec<u8> {
+    command(COM_INIT_DB, &[0xff; 250])
+}
+
+fn change_user(_: usize) -> Vec<u8> {
+    let user = [0xff; 250];
+    command(COM_CHANGE_USER, &[&user[..], b"\0\0", &user, b"\0\x2d\0"].concat())
+}
+
+fn ping(_: usize) -> Vec<u8> {
+    command(COM_PING, b"")
+}
+
+fn select_prepared(_: usize) -> Vec<u8> {
+    command(COM_STMT_PREPARE, b"SELECT 1")
+}
+
+fn long_prepared(n: usize) -> Vec<u8> {
+    command(COM_STMT_PREPARE, format!("SELECT {n}, {}", "ab, ".repeat(60)).as_bytes())
+}
+
+fn logged_in(plugin: &Plugin) -> Stream {
+    let stream = plugin.connect(&ORDERS);
+    play(&stream, &login(CLIENT_CAPABILITIES));
+    stream
+}
+
+/// The response to COM_STMT_PREPARE that opens this statement.
+fn prepared(id: u32) -> Vec<u8> {
+    let mut head = prepare_ok(0, 0);
+    head[1..5].copy_from_slice(&id.to_le_bytes());
+    answer([head])
+}
+
+/// Each command comes in a callback of its own, because equal ones of one callback share an entry.
+fn storm(vm: &Vm, stream: &Stream, worst: &Worst) -> usize {
+    let mut most = 0;
+    for n in 0..if worst.is_prepared { 16_400 } else { 1_024 } {
+        vm.advance(Duration::from_micros(1));
+        // What a rule ends is taken from the client.
+        let (led, _) = stream.front(&(worst.command)(n), false);
+        if worst.is_prepared && led != Led::On(Vec::new()) {
+            stream.server_behind(&prepared(n as u32 + 1), false);
+        }
+        most = most.max(connection_state());
+    }
+    most
+}
+
+/// The server responds to all commands, and the client closes all statements.
+fn calm(stream: &Stream, worst: &Worst) {
+    for n in 0..if worst.is_prepared { 16_400_u32 } else { 1_024 } {
+        if worst.is_prepared {
+            stream.front(&command(COM_STMT_CLOSE, &(n + 1).to_le_bytes()), false);
+        } else {
+            stream.server_behind(&answer([ok()]), false);
+        }
+    }
+}
+
+/// The rows of the table in `docs/memory.md`.
+fn row(worst: &Worst) -> String {
+    let number = |n: usize| format!("{},{:0>3}", n / 1_000, n % 1_000);
+    let idle = worst.idle.map_or("inspection has ended".to_owned(), number);
+    format!("| {} | {} | {idle} |", worst.name, number(worst.most))
+}
+
+#[test]
+fn the_document_has_the_worst_clients() {
+    let text = include_str!("../../docs/memory.md");
+    let rows: Vec<_> =
+        text.lines().skip_while(|line| !line.starts_with("| client sends |")).skip(2).collect();
+    let rows: Vec<_> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows, WORST.iter().map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_worst_client_of_each_setting() {
+    for worst in &WORST {
+        let vm = Vm::start();
+        let plugin = vm.plugin(worst.settings);
+        let stream = logged_in(&plugin);
+        let (idle, heap) = (connection_state(), vm.heap());
+        let most = storm(&vm, &stream, worst);
+        // Headers of shared texts and of boxes, and the lists that callbacks share.
+        let beyond = (vm.heap() - heap) - (connection_state() as isize - idle as isize);
+        assert!(beyond < 12 << 10, "{}: {beyond} bytes that are not counted", worst.name);
+        calm(&stream, worst);
+        plugin.flush();
+        let is_opaque = sum(&vm, "opaque_total", &["reason=.=memory"]) == 1;
+        let is_idle = (!is_opaque).then(connection_state);
+        assert_eq!((most, is_idle), (worst.most, worst.idle), "{}", worst.name);
+        stream.close(Ending::ClientReset);
+        assert_eq!(connection_state(), 0);
+        plugin.end();
+    }
+}
+
+/// Maximum number of connections in the tests of many.
+const MANY: usize = 10_000;
+/// Number of commands that each of them has in flight.
+const IN_FLIGHT: usize = 9;
+
+/// What is counted for a connection of [`crowd`] that is followed, in bytes.
+fn one_of_a_crowd(settings: &str) -> usize {
+    let vm = Vm::start();
+    let plugin = vm.plugin(settings);
+    let stream = logged_in(&plugin);
+    for _ in 0..IN_FLIGHT {
+        vm.advance(Duration::from_micros(1));
+        stream.client(&ping(0));
+    }
+    let counted = connection_state();
+    stream.close(Ending::ClientReset);
+    plugin.end();
+    counted
+}
+
+/// So many connections of which each logs in and has some commands in flight. All of it passes, unless a rule protects the
+/// connection: then some may be closed. Gives those that are open, with whether the last command went on.
+fn crowd(vm: &Vm, plugin: &Plugin, limit: usize) -> Vec<(Stream, bool)> {
+    let mut open = Vec::new();
+    for _ in 0..MANY {
+        let (stream, _, calls) = plugin.connect_from(None, &ORDERS);
+        if count(&calls, "close_stream") > 0 {
+            stream.close(Ending::Drain);
+            continue;
+        }
+        stream.server_behind(&greeting(), false);
+        stream.front(&packet(1, &handshake_response(CLIENT_CAPABILITIES)), false);
+        stream.server_behind(&packet(2, &ok()), false);
+        let mut goes_on = true;
+        for _ in 0..IN_FLIGHT {
+            vm.advance(Duration::from_micros(1));
+            goes_on = stream.front(&ping(0), false).0 == Led::On(ping(0));
+        }
+        assert!(connection_state() <= limit);
+        open.push((stream, goes_on));
+    }
+    open
+}
+
+#[test]
+fn ten_thousand_connections_do_not_exceed_the_budget() {
+    let settings = r#"{"access_log": ["user", "opaque_reason"]}"#;
+    let followed = 16 * MIB / one_of_a_crowd(settings);
+    let vm = Vm::start();
+    let plugin = vm.plugin(settings);
+    let heap = vm.heap();
+    let open = crowd(&vm, &plugin, 16 * MIB);
+    assert_eq!(open.iter().filter(|(_, goes_on)| *goes_on).count(), MANY, "all traffic passes");
+    let unread = open.iter().filter(|(stream, _)| stream.state("user").as_deref() == Some("%")).count();
+    let named = open.iter().filter(|(stream, _)| stream.state("user").as_deref() == Some("app")).count();
+    assert_eq!((named, unread), (followed, MANY - followed));
+    // Contexts of the SDK, and what the allocator of a native build counts for lists that callbacks share.
+    let beyond = vm.heap() - heap - connection_state() as isize;
+    assert!(beyond < 2 << 20, "{beyond} bytes that are not counted");
+    plugin.flush();
+    assert_eq!(sum(&vm, "opaque_total", &["reason=.=memory"]) as usize, MANY - followed);
+    assert_eq!(sum(&vm, "connection_state_bytes", &[]) as usize, connection_state());
+    assert_eq!(sum(&vm, "protection_lost_total", &[]), 0);
+    let bytes = 5 * IN_FLIGHT * MANY;
+    let login = packet(1, &handshake_response(CLIENT_CAPABILITIES)).len() * MANY;
+    assert_eq!(sum(&vm, "bytes_total", &["direction=.=outbound", "sender=.=client"]) as usize, bytes + login);
+    for (stream, _) in open {
+        stream.close(Ending::ClientReset);
+    }
+    plugin.flush();
+    assert_eq!(connection_state(), 0);
+    assert_gauges_are_zero(&vm);
+    plugin.end();
+}
+
+/// Some connections fit when they begin, and no longer when the server greets: nothing is known of their login.
+#[test]
+fn the_account_is_unreadable_where_inspection_ends_before_the_login() {
+    let settings =
+        r#"{"access_log": ["user"], "limits": {"connection_state": "1MiB"}, "log": {"level": "off"}}"#;
+    let vm = Vm::start();
+    let plugin = vm.plugin(settings);
+    let mut open: Vec<_> = (0..1_000).map(|_| plugin.connect(&ORDERS)).collect();
+    for stream in &open {
+        play(stream, &login(CLIENT_CAPABILITIES));
+        assert!(connection_state() <= MIB);
+    }
+    let of = |name: &str| open.iter().filter(|stream| stream.state("user").as_deref() == Some(name)).count();
+    assert_eq!(of("app") + of("%"), 1_000);
+    assert!(of("app") > 400 && of("%") > 400, "{} followed", of("app"));
+    for stream in open.drain(..) {
+        stream.close(Ending::ClientReset);
+    }
+    plugin.end();
+}
+
+#[test]
+fn protected_connections_beyond_the_budget_are_closed() {
+    let followed = 16 * MIB / one_of_a_crowd(BLOCKS);
+    let vm = Vm::start();
+    let plugin = vm.plugin(BLOCKS);
+    let open = crowd(&vm, &plugin, 16 * MIB);
+    assert_eq!(open.iter().filter(|(_, goes_on)| *goes_on).count(), followed);
+    let calls = [plugin.tick(), plugin.tick()].concat();
+    // The others were closed when they began.
+    assert_eq!(count(&calls, "close_stream"), 2 * (open.len() - followed));
+    let lost = sum(&vm, "protection_lost_total", &["reason=.=memory"]) as usize;
+    assert_eq!(
+        (lost, sum(&vm, "opaque_total", &["reason=.=memory"]) as usize),
+        (MANY - followed, MANY - followed)
+    );
+    for (stream, _) in open {
+        stream.close(Ending::ClientReset);
+    }
+    plugin.flush();
+    assert_eq!(connection_state(), 0);
+    assert_gauges_are_zero(&vm);
+    plugin.end();
+}
+
+#[test]
+fn the_tick_ends_the_inspection_of_heavy_connections_only() {
+    let settings = r#"{"access_log": ["opaque_reason"], "limits": {"connection_state": "1MiB"},
+        "defaults": {"mysql": {"slow_command_ms": 1}}}"#;
+    let vm = Vm::start();
+    let plugin = vm.plugin(settings);
+    let is_opaque = |stream: &Stream| stream.state("opaque_reason").is_some();
+    let small: Vec<_> = (0..50).map(|_| logged_in(&plugin)).collect();
+    let heavy: Vec<_> = (0..8).map(|_| logged_in(&plugin)).collect();
+    for stream in &heavy {
+        storm(&vm, stream, &WORST[1]);
+    }
+    let before = connection_state();
+    assert!(before > 768 * KIB && before <= MIB, "{before}");
+    plugin.tick();
+    // It stops as soon as a quarter of the budget is free.
+    assert_eq!(heavy.iter().filter(|stream| is_opaque(stream)).count(), 2);
+    assert!(connection_state() <= 768 * KIB);
+    plugin.tick();
+    assert_eq!(heavy.iter().filter(|stream| is_opaque(stream)).count(), 2);
+    assert_eq!(small.iter().filter(|stream| is_opaque(stream)).count(), 0);
+    for stream in heavy.into_iter().chain(small) {
+        stream.close(Ending::ClientReset);
+    }
+    assert_eq!(connection_state(), 0);
+    plugin.end();
+}
+
+/// One client has 400,000 pings in flight behind a server that only reads, and leaves.
+#[test]
+fn the_end_of_a_flood_of_equal_commands_takes_no_memory() {
+    for settings in ["{}", SLOW] {
+        let vm = Vm::start();
+        let plugin = vm.plugin(settings);
+        let stream = logged_in(&plugin);
+        let flood = ping(0).repeat(13_000);
+        for _ in 0..30 {
+            vm.advance(Duration::from_millis(1));
+            stream.client(&flood);
+        }
+        plugin.flush();
+        assert_eq!(sum(&vm, "commands_in_flight", &[]), 390_000);
+        vm.advance(Duration::from_secs(1));
+        let (before, _) = (vm.heap(), vm.peak());
+        stream.close(Ending::ClientReset);
+        let passing = vm.peak() - before;
+        assert!(passing < 128 << 10, "{passing} bytes to say that 390,000 commands have ended");
+        plugin.flush();
+        assert_gauges_are_zero(&vm);
+        plugin.end();
+    }
+}
+
+/// Bytes that are held cannot be given back when inspection ends, so those that do not fit are not held.
+#[test]
+fn bytes_are_held_only_where_they_fit() {
+    let settings =
+        r#"{"rules": [{"mysql": {"hold_split_eof": "always"}}], "limits": {"connection_state": "1MiB"}}"#;
+    let vm = Vm::start();
+    let plugin = vm.plugin(settings);
+    let open: Vec<_> = (0..100).map(|_| logged_in(&plugin)).collect();
+    let mut held = 0;
+    let definition = [column_def("a"), vec![0; 60_000]].concat();
+    let [head, end] = [answer([prepare_ok(1, 0)]), packet(2, &definition)];
+    for stream in &open {
+        stream.client(&select_prepared(0));
+        let (on, _) = stream.server_behind(&[&head[..], &end].concat(), false);
+        held += usize::from(on == head);
+        assert!(on == head || on.len() == head.len() + end.len());
+        assert!(connection_state() <= MIB, "{}", connection_state());
+    }
+    // Each of these takes 60,105 bytes more; of the others only what an uninspected connection needs is left.
+    assert_eq!(held, 16);
+    plugin.flush();
+    // The tick has ended the inspection of those that hold bytes too, because more than three quarters were used.
+    assert_eq!(sum(&vm, "opaque_total", &["reason=.=memory"]), 100);
+    for stream in open {
+        let (rest, _) = stream.server_behind(&packet(3, &eof(AUTOCOMMIT)), false);
+        let is_held = rest.len() > 9;
+        assert_eq!(rest.len(), if is_held { end.len() + 9 } else { 9 });
+        stream.close(Ending::ServerReset);
+    }
+    assert_eq!(connection_state(), 0);
+    plugin.end();
+}
+
+/// A connection for which there is no room leaves the context of the SDK, and what is remembered to count it.
+#[test]
+fn a_connection_beyond_the_budget_takes_only_its_context() {
+    let vm = Vm::start();
+    let plugin = vm.plugin(r#"{"limits": {"connection_state": "1MiB"}, "log": {"level": "off"}}"#);
+    let connect = |many: usize| -> Vec<_> { (0..many).map(|_| logged_in(&plugin)).collect() };
+    // The lists of contexts double their memory, so both numbers are just beyond a doubling.
+    let first = connect(1_800);
+    let (counted, heap) = (connection_state(), vm.heap());
+    let more = connect(2 * 1_800);
+    assert_eq!(connection_state(), counted, "nothing more is counted");
+    let each = (vm.heap() - heap) / 3_600;
+    assert!(each <= 256, "{each} bytes");
+    println!("{each}");
+    for stream in first.into_iter().chain(more) {
+        stream.close(Ending::ClientReset);
+    }
+    plugin.end();
+}
