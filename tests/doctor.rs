@@ -321,7 +321,7 @@ fn chains_that_wait_or_close() {
         (json!({"filters": [proxy("none")]}), "closed", vec!["error no-cluster"]),
         (json!({"filters": [proxy("BlackHoleCluster")]}), "closed", vec!["error black-hole"]),
         (json!({"filters": [proxy("db")], "transport_socket": tls}), "hang", vec!["error tls-first"]),
-        // tcp_proxy does not wait for TLS, unless it is told to.
+        // tcp_proxy does not wait for TLS, unless its configuration says so.
         (json!({"filters": [proxy("none")], "transport_socket": tls}), "closed", vec!["error no-cluster"]),
         (
             json!({"filters": [proxy("BlackHoleCluster")], "transport_socket": tls}),

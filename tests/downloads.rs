@@ -1,5 +1,10 @@
 //! What the scripts fetch: each package has a version, and something that says what it must be. `CONTRIBUTING.md` has the table.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests, too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
 
 use std::fs::{read_dir, read_to_string};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Captures that somebody made to disturb the reader.
+//! Captures that were made to disturb the reader.
 
 use firstword::escape::is_text;
 use firstword::event::Sender;
@@ -45,7 +45,7 @@ fn the_name_of_a_file_cannot_either() {
     }
 }
 
-/// A flood of connections that nobody answers; the table of open ones is full long before its end.
+/// A flood of connections without any response; the table of open ones is full long before its end.
 #[test]
 fn a_flood_of_connections_is_read_to_its_end() {
     const CONNECTIONS: u32 = 150_000;

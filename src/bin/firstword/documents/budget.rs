@@ -9,7 +9,7 @@ use serde::de::{
     Visitor,
 };
 
-/// What is charged for a value and for a key, in bytes, besides its text.
+/// What is charged for a value and for a key, in bytes, in addition to its text.
 const VALUE: usize = 64;
 
 /// Maximum charge of all documents of a file, in bytes: so much, and so much more for each byte of the file. Without

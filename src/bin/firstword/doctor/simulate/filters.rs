@@ -74,7 +74,7 @@ pub(super) fn run<'d>(
 }
 
 /// What closes the connection although it waits for TLS: Envoy makes the network filters before the handshake, and
-/// `tcp_proxy` connects then, unless it is told to wait for the client.
+/// `tcp_proxy` connects then, unless its configuration says to wait for the client.
 fn closed_before_tls<'d>(
     journey: &mut Journey<'d>,
     dump: &'d Dump,
