@@ -40,8 +40,8 @@ for_python() {
             apt_install python3-venv
             /usr/bin/python3 -m venv --clear "$venv"
         }
-        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-            -r "$sources/python/requirements.txt"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: \
+            --require-hashes --requirement "$sources/python/requirements.txt"
         made
     }
     # The C library comes with its own OpenSSL, and Python must load none before it.
@@ -83,13 +83,16 @@ for_perl() {
     program "$1" "$(command -v perl) $sources/perl/dbi.pl $2"
 }
 
-# Brings the artifacts that the pom $2 names into $1.
+# Brings the artifacts that the pom $2 names into $1. Maven compares them with what their server says of them; SHA256SUMS
+# beside the pom says what they are.
 maven() {
     need java default-jdk-headless
     need mvn maven
     jars=$1
-    made_from "$jars" "$2" || {
-        mvn --quiet --batch-mode -Dstyle.color=never -f "$2" dependency:copy -DoutputDirectory="$jars"
+    sums=$(dirname "$2")/SHA256SUMS
+    made_from "$jars" "$2" "$sums" || {
+        mvn --quiet --batch-mode --strict-checksums -Dstyle.color=never -f "$2" dependency:copy -DoutputDirectory="$jars"
+        (cd "$jars" && sha256sum --quiet --strict --check "$sums") || fail "$2 brought other files than $sums names"
         made
     }
 }

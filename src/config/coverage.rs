@@ -1,0 +1,152 @@
+//! Sets of ports and of addresses as ranges in order, so that one can be compared with another in one pass over both.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+/// A value that can be the end of a range.
+pub(super) trait Bound: Copy + Ord {
+    /// The next value of the same kind; `None` if this is the last one.
+    fn next(self) -> Option<Self>;
+}
+
+impl Bound for u16 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+}
+
+/// IPv4 comes before IPv6, and no range holds both.
+impl Bound for IpAddr {
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::V4(address) => {
+                address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into())
+            }
+            Self::V6(address) => {
+                address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into())
+            }
+        }
+    }
+}
+
+/// A set of values: ranges in order, of which no two overlap or join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ranges<T>(Vec<(T, T)>);
+
+impl<T: Bound> Ranges<T> {
+    /// The set of all values in `ranges`, which may overlap and be in any order.
+    pub(super) fn new<'r>(ranges: impl IntoIterator<Item = &'r RangeInclusive<T>>) -> Self
+    where
+        T: 'r,
+    {
+        let mut sorted: Vec<_> = ranges.into_iter().map(|range| (*range.start(), *range.end())).collect();
+        sorted.sort_unstable();
+        let mut merged: Vec<(T, T)> = Vec::with_capacity(sorted.len());
+        for (first, last) in sorted {
+            match merged.last_mut() {
+                Some((_, end)) if first <= *end || end.next() == Some(first) => *end = last.max(*end),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self(merged)
+    }
+
+    /// Whether all values of the other set are in this one.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        let mut ours = self.0.iter().peekable();
+        other.0.iter().all(|(first, last)| {
+            while ours.next_if(|(_, end)| end < first).is_some() {}
+            ours.peek().is_some_and(|(start, end)| start <= first && last <= end)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+
+    use super::*;
+
+    thread_local! {
+        static COMPARED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A number that counts how often it is compared.
+    #[derive(Clone, Copy, Debug)]
+    struct Counted(u32);
+
+    impl Ord for Counted {
+        fn cmp(&self, other: &Self) -> Ordering {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    impl PartialOrd for Counted {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other) == Ordering::Equal
+        }
+    }
+
+    impl Eq for Counted {}
+
+    impl Bound for Counted {
+        fn next(self) -> Option<Self> {
+            self.0.checked_add(1).map(Self)
+        }
+    }
+
+    #[test]
+    fn ranges_that_join_cover_what_spans_them() {
+        let ranges = Ranges::new(&[400..=u16::MAX, 201..=300, 1..=100, 90..=200]);
+        assert_eq!(ranges.0, [(1, 300), (400, u16::MAX)]);
+        for (wanted, covered) in [
+            (vec![1..=300], true),
+            (vec![150..=250], true),
+            (vec![1..=301], false),
+            (vec![350..=450], false),
+            (vec![400..=65_535], true),
+            (vec![500..=600, 1..=2, 299..=300], true),
+            (vec![500..=600, 1..=2, 299..=301], false),
+            (vec![], true),
+        ] {
+            assert_eq!(ranges.contains(&Ranges::new(&wanted)), covered, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_two_families_do_not_join() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let all = Ranges::new(&[ip("::")..=ip("ffff::"), ip("0.0.0.0")..=ip("255.255.255.255")]);
+        assert_eq!(all.0.len(), 2);
+        let halves =
+            Ranges::new(&[ip("10.128.0.0")..=ip("10.255.255.255"), ip("10.0.0.0")..=ip("10.127.255.255")]);
+        assert!(halves.contains(&Ranges::new(&[ip("10.0.0.0")..=ip("10.255.255.255")])));
+        assert!(!halves.contains(&Ranges::new(&[ip("10.0.0.0")..=ip("11.0.0.0")])));
+        assert!(all.contains(&halves) && !halves.contains(&all));
+    }
+
+    #[test]
+    fn a_comparison_is_one_pass_over_both() {
+        for size in [1_000_u32, 100_000] {
+            let ranges = |shift: u32| {
+                (0..size).rev().map(|n| Counted(n * 10 + shift)..=Counted(n * 10 + 5)).collect::<Vec<_>>()
+            };
+            let (ours, theirs) = (ranges(0), ranges(1));
+            COMPARED.set(0);
+            let (ours, theirs) = (Ranges::new(&ours), Ranges::new(&theirs));
+            // Sorting, and then a look at each with its neighbour.
+            let budget = u64::from(size) * u64::from(size.ilog2() + 10) * 4;
+            assert!(COMPARED.replace(0) <= budget);
+            assert!(ours.contains(&theirs) && !theirs.contains(&ours));
+            assert!(COMPARED.get() <= 10 * u64::from(size), "{}", COMPARED.get());
+        }
+    }
+}
