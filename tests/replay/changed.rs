@@ -12,7 +12,7 @@ const LONGEST_REQUEST: usize = 200;
 const HEADER_LEN: usize = 4;
 
 /// The server's bytes with the flags of COMPRESS, SSL and ZSTD cleared in the greeting.
-fn cleared(server: &[u8]) -> Vec<u8> {
+pub(crate) fn cleared(server: &[u8]) -> Vec<u8> {
     let mut bytes = server.to_vec();
     if bytes.get(3..5) == Some(&[0, 10]) {
         let version = bytes.iter().skip(5).position(|byte| *byte == 0).expect("the end of the version");
@@ -50,7 +50,7 @@ fn only_the_flags_of_greetings_change() {
 }
 
 /// Captures of servers and clients whose packets cannot be followed, so that no request could be judged on them.
-const CANNOT_BE_FOLLOWED: [&str; 2] = ["by-hand-greeting-v9", "mysql-cursor-and-none-classic"];
+pub(crate) const CANNOT_BE_FOLLOWED: [&str; 2] = ["by-hand-greeting-v9", "mysql-cursor-and-none-classic"];
 
 /// The clients of the captures wanted every file they were asked for.
 #[test]
