@@ -18,7 +18,8 @@ suites=$(pwd -P)/target/suites
 # Short, because MySQL does not take long ones for sockets.
 shared=/run/fw
 # Where mariadb-test-run has its servers listen as this "build thread", and the port to which what connects there is redirected.
-build_thread=600
+# Not the numbers of SQL states, which tests write about, among the ports.
+build_thread=610
 first_port=16000
 last_port=28999
 redirected=15001

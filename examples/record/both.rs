@@ -26,6 +26,9 @@ pub(crate) fn fixtures(server: &Database) {
          BEGIN SELECT a; SET b = a + 1, c = c + a; END",
         "DROP PROCEDURE IF EXISTS demo.fails",
         "CREATE PROCEDURE demo.fails() BEGIN SELECT 1; SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'; END",
+        "DROP PROCEDURE IF EXISTS demo.handled",
+        "CREATE PROCEDURE demo.handled() BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION SELECT 'handled'; \
+         SELECT IF(id = 3, (SELECT 1 UNION SELECT 2), id) FROM t ORDER BY id; SELECT 'behind'; END",
         "DROP PROCEDURE IF EXISTS demo.open_cursor",
         "CREATE PROCEDURE demo.open_cursor() BEGIN DECLARE a INT; DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id; \
          SELECT 'not open'; OPEN c; FETCH c INTO a; SELECT a; SELECT id FROM t WHERE FALSE; SELECT id, name FROM t; \
@@ -61,13 +64,14 @@ type Scenario = (&'static str, &'static str, fn(&mut Client));
 
 /// Everything that depends on the dialect.
 pub(crate) fn record_dialect(studio: &Studio, dialect: &Dialect) {
-    let scenarios: [Scenario; 8] = [
+    let scenarios: [Scenario; 9] = [
         ("commands", "one command after the other", commands),
         ("removed", "commands that were removed, internal, or never existed; an empty packet", removed),
         ("statements", "COM_QUERY with every kind of answer", statements),
         ("prepared", "prepared statements, cursors, bad ids", prepared),
         ("procedures", "procedures with several results and OUT parameters, both protocols", procedures),
         ("cursors", "cursors of routines and of prepared statements", cursors),
+        ("handlers", "result sets that end by an error which a routine handles", handlers),
         ("pipelined", "several commands in one write", pipelined),
         ("infile", "LOAD DATA LOCAL, with the file and without", local_infile),
     ];
@@ -267,6 +271,15 @@ fn cursors(client: &mut Client) {
     client.query("SELECT 2").expect("a row");
 }
 
+/// A result set has begun when the error comes. The client hears nothing of the error, so the server ends the result set.
+fn handlers(client: &mut Client) {
+    client.query("CALL handled()").expect("four results");
+    client.query("CALL handled(); SELECT 1").expect("five results");
+    let call = client.prepare("CALL handled()").statement_id();
+    client.execute(call, 0, &[]).expect("four results");
+    client.query("SELECT 2").expect("a row");
+}
+
 fn pipelined(client: &mut Client) {
     let select = client.query_payload("SELECT id, name FROM t");
     let nosuch = client.query_payload("SELECT * FROM nosuch");
@@ -434,6 +447,16 @@ pub(crate) fn record_once(studio: &Studio, login: &Login, refused: &Login) {
         let mut client = client.log_in(login).expect("a login");
         start_sleeping(studio.server, &mut client);
     });
+    studio.raw(
+        "quit-out-of-order",
+        "COM_QUIT with the id behind the last response, as Connector/Python 26.10's asyncio does",
+        |client| {
+            let mut client = client.log_in(login).expect("a login");
+            client.query("SELECT 1").expect("a row");
+            client.write(&[1]);
+            while client.next_packet().is_some() {}
+        },
+    );
     change_user(studio, login);
 }
 

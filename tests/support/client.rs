@@ -493,8 +493,9 @@ impl Client {
         let last = answer.0.last()?;
         match (last[0], self.has(DEPRECATE_EOF)) {
             (0xff, _) => None,
-            (_, true) => Some(ok_status(last)),
-            (_, false) => Some(u16::from_le_bytes([last[3], last[4]]) | follows),
+            // MySQL sends an EOF nevertheless where a routine handles the error that ended a result set.
+            (_, true) if last.len() > 5 => Some(ok_status(last)),
+            _ => Some(u16::from_le_bytes([last[3], last[4]]) | follows),
         }
     }
 
