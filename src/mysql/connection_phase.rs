@@ -14,6 +14,7 @@
 //! | Authentication | server | 0x00 OK                         | the command phase           |
 //! | Handshake      | server | 0xff ERR                        | Handshake                   |
 //! | any other      | server | 0xff ERR                        | Refused                     |
+//! | Refused        | server | anything, if files are judged   | opaque(desync)              |
 //! | Refused        | both   | anything                        | Refused                     |
 //!
 //! After the handshake response the client sends one packet for each packet of the server. A server reads what else
@@ -235,6 +236,8 @@ impl ConnectionPhase {
     ) -> Outcome<Progress> {
         self.expected = Some(packet.sequence_id.wrapping_add(1));
         match (self.state, packet.first()) {
+            // A client may pass over the error and log in: MariaDB's passes over progress reports everywhere.
+            (State::Refused(_), _) if to.notes.wanted.files => return Err(OpaqueReason::Desync),
             (State::Refused(_), _) => {}
             (State::Greeting, _) => self.greeting(packet, peers, to)?,
             // Not about the client, which has not said who it is: MySQL's 1158 where the client goes

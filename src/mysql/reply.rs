@@ -118,7 +118,7 @@ impl Reply {
         self.rows_may_follow
     }
 
-    /// Rows begin or continue: no packet that asks for a file can stand here.
+    /// Rows begin or continue.
     #[must_use]
     pub fn is_at_rows(&self) -> bool {
         self.state == State::Rows

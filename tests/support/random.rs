@@ -17,6 +17,12 @@ impl Random {
         Self(seed)
     }
 
+    /// The sequence of this seed. Seeds that follow one another give unrelated sequences.
+    pub fn new(seed: u64) -> Self {
+        let mut random = Self(seed);
+        Self(random.next())
+    }
+
     /// Another sequence, for a thread of its own.
     pub fn another(&mut self) -> Self {
         Self(self.next())

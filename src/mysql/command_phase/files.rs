@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use super::super::capability::Capabilities;
-use super::super::command::{Command, Grammar};
+use super::super::command::Command;
 use super::super::local_infile::{Files, Judgement};
 use super::super::packet::Packet;
 use super::super::query::statement;
@@ -60,13 +60,11 @@ impl CommandPhase {
         is_single && is_none(text, verb)
     }
 
-    /// The server's next packet stands where a client could take one that asks for a file: anywhere but among rows, whose
-    /// first column can be NULL, and in the text of COM_STATISTICS.
+    /// The server's next packet stands where a client could take one that asks for a file: anywhere but among text rows,
+    /// because their first column can be NULL. A row of a prepared statement begins with 0x00.
     pub(in super::super) fn can_be_asked(&self) -> bool {
-        self.queue.front().is_none_or(|head| {
-            let is_text = head.command.grammar() == Grammar::Statistics;
-            !self.reply.is_at_rows() && !is_text
-        })
+        let has_text_rows = |head: &Queued| matches!(head.command, Command::QUERY | Command::PROCESS_INFO);
+        !(self.reply.is_at_rows() && self.queue.front().is_some_and(has_text_rows))
     }
 
     /// The sequence id of the server's packet that asks for a file which the client's statement does not name.

@@ -1,0 +1,18 @@
+//! Searches with a budget of time: random input against a property. `SEARCH_SECONDS` sets the time, `SEARCH_SEED` repeats a
+//! run.
+
+// A panic is how a test reports.
+#![allow(
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod budget;
+mod rogue;
