@@ -24,3 +24,4 @@ mod support;
 mod accounts;
 mod budget;
 mod memory;
+mod rogue;
