@@ -95,6 +95,8 @@ pub(super) struct CommandPhase {
     escapes: Option<bool>,
     in_transaction: bool,
     quit: bool,
+    /// The sequence id of the COM_QUIT was not that of a command.
+    quit_out_of_order: bool,
     /// A COM_QUERY may hold several statements.
     multi_statements: bool,
     /// See [`CommandPhase::refused_file`].
@@ -130,6 +132,7 @@ impl CommandPhase {
             escapes: None,
             in_transaction: false,
             quit: false,
+            quit_out_of_order: false,
             multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
             refused_file: None,
             broke_off: false,
@@ -268,11 +271,18 @@ impl CommandPhase {
         }
         let head = self.queue.front().map(|queued| queued.command.grammar());
         match (packet.sequence_id, head) {
+            // The server has closed the connection, if it keeps to its rules: a policy about accounts must not rely on that.
+            _ if self.quit_out_of_order && to.notes.wanted.wants_session() => Err(OpaqueReason::Desync),
             // The server reads nothing behind COM_QUIT.
             _ if self.quit => Ok(CarriesOn::Nobody),
             (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
             (0, _) => self.command(packet, to),
             (_, Some(Grammar::ChangeUser)) => self.authenticates(packet, to),
+            // Connector/Python's asyncio numbers it behind the last response. The server does not count it, and ends.
+            (_, None) if packet.length == 1 && packet.first() == Some(Command::QUIT.0) => {
+                (self.quit, self.quit_out_of_order) = (true, true);
+                Ok(CarriesOn::Nobody)
+            }
             _ => Err(OpaqueReason::Desync),
         }
     }

@@ -122,6 +122,7 @@ impl Session {
             (Part::Command(commands), Sender::Server) if wanted.files && commands.can_be_asked() => {
                 KEEP_REQUEST
             }
+            (Part::Command(commands), Sender::Server) if commands.may_be_greeted() => KEEP_CONNECTION_PHASE,
             (Part::Command(_), Sender::Server) if wanted.wants(Subject::Schema) => KEEP_SESSION_STATE,
             (Part::Requests(_), Sender::Client) => KEEP_COMMAND,
             (Part::Command(_), Sender::Server) => KEEP_ANSWER,

@@ -31,6 +31,8 @@ impl CommandPhase {
         let Some(late) = &mut self.late_rows else { return Ok(()) };
         match late.reply.packet(packet, self.capabilities) {
             Step::More => {}
+            // The definitions of a further result set, which looks complete again.
+            Step::Done if late.reply.rows_may_follow() => {}
             Step::Done => self.end_late_rows(to.events),
             Step::Unexpected => return Err(OpaqueReason::Desync),
         }

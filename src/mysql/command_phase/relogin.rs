@@ -31,6 +31,11 @@ impl Relogin {
 }
 
 impl CommandPhase {
+    /// The server's next packet can be a new greeting.
+    pub(in super::super) fn may_be_greeted(&self) -> bool {
+        self.relogin == Relogin::Requested && self.reply.awaits_first()
+    }
+
     /// Takes the server's first packet after a COM_CHANGE_USER. True: it is a new greeting.
     pub(super) fn greets_again(&mut self, packet: &Packet) -> Outcome<bool> {
         if self.relogin != Relogin::Requested || packet.first() != Some(PROTOCOL_V10) {
