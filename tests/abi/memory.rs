@@ -368,6 +368,30 @@ fn the_tick_ends_the_inspection_of_heavy_connections_only() {
     plugin.end();
 }
 
+/// The budget belongs to the VM, so the share of a connection depends on the connections of all its plugins.
+#[test]
+fn connections_of_another_plugin_make_the_share_smaller() {
+    let settings = r#"{"access_log": ["opaque_reason"], "limits": {"connection_state": "1MiB"},
+        "defaults": {"mysql": {"slow_command_ms": 1}}}"#;
+    let vm = Vm::start();
+    let (plugin, other) = (vm.plugin(settings), vm.named_plugin("other", settings));
+    let Ok(other) = other else { panic!("refused") };
+    let small: Vec<_> = (0..50).map(|_| logged_in(&other)).collect();
+    let heavy: Vec<_> = (0..7).map(|_| logged_in(&plugin)).collect();
+    for stream in &heavy {
+        storm(&vm, stream, &WORST[1]);
+    }
+    assert!(connection_state() > 768 * KIB);
+    plugin.tick();
+    // A seventh of three quarters would be more than each of them has.
+    assert_eq!(heavy.iter().filter(|stream| stream.state("opaque_reason").is_some()).count(), 1);
+    for stream in heavy.into_iter().chain(small) {
+        stream.close(Ending::ClientReset);
+    }
+    plugin.end();
+    other.end();
+}
+
 /// One client has 400,000 pings in flight behind a server that only reads, and leaves.
 #[test]
 fn the_end_of_a_flood_of_equal_commands_takes_no_memory() {
