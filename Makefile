@@ -1,7 +1,7 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
-	test-istio fuzz compose-test bench footprint test-small record lint image reproduce deny release clean
+	test-istio search fuzz compose-test bench instructions footprint test-small record lint image reproduce deny release clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -70,6 +70,9 @@ test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter
 test-hazards: rust tools tools-mysql wasm ## show what breaks real drivers, and that the filter prevents it
 	@$(peers) cargo test --quiet --features mysqld --test hazards -- --ignored --nocapture --test-threads=1
 
+search: rust ## look for holes with random hostile peers, TIME seconds for each kind of attack (default 600)
+	SEARCH_SECONDS=$(or $(TIME),600) cargo test --quiet --test search -- --nocapture
+
 fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: so many seconds for each target)
 	@scripts/fuzz.sh $(TIME)
 
@@ -81,6 +84,9 @@ bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in tw
 	@scripts/wasm.sh benches/floor
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
 	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) cargo bench --profile dev --bench scale
+
+instructions: rust ## count the instructions of the filter for a query, against the committed baseline (BLESS=1: write it)
+	@scripts/instructions.sh
 
 footprint: rust tools wasm ## measure what the filter takes before the first query: memory, VMs, time to start
 	@scripts/wasm.sh benches/floor

@@ -49,8 +49,7 @@ fetch_engine() (
 )
 
 fetch_compose() {
-    mmdebstrap --quiet --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' \
-        --include=docker-compose trixie "$1"
+    mmdebstrap --quiet --variant=extract --include=docker-compose trixie "$1"
 }
 
 if ! docker info >/dev/null 2>&1; then

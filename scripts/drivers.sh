@@ -1,6 +1,7 @@
 #!/bin/sh
 # Gets drivers of tests/drivers ready, those named as arguments: their packages into target/drivers, in the versions that
-# tests/drivers pins (Debian's packages: the release's), and a program for each, target/drivers/bin/NAME.
+# tests/drivers pins (Debian's packages: the release's), and a program for each, target/drivers/bin/NAME; and for each that
+# can send files, target/drivers/bin/again-NAME, which connects several times and ignores errors.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -40,24 +41,28 @@ for_python() {
             apt_install python3-venv
             /usr/bin/python3 -m venv --clear "$venv"
         }
-        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-            -r "$sources/python/requirements.txt"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: \
+            --require-hashes --requirement "$sources/python/requirements.txt"
         made
     }
     # The C library comes with its own OpenSSL, and Python must load none before it.
     vendor=$(echo "$venv"/lib/python3*/site-packages/mysql/vendor)
-    program "$1" "PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=$vendor $venv/bin/python $sources/python/$2"
+    python="PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=$vendor $venv/bin/python $sources/python"
+    program "$1" "$python/$2"
+    program "again-$1" "$python/again.py $3"
 }
 
 for_go() {
     need go golang-go
     (cd "$sources/go" && go build -buildvcs=false -o "$built/bin/go-sql-driver" .)
+    (cd "$sources/go" && go build -buildvcs=false -o "$built/bin/again-go-sql-driver" ./again)
 }
 
 for_rust() {
     need_rust
     cargo build --quiet --locked --manifest-path "$sources/rust/Cargo.toml" --target-dir "$built/rust"
     program "$1" "$built/rust/debug/firstword-drivers $1"
+    [ "$1" = sqlx ] || program "again-$1" "$built/rust/debug/firstword-drivers again"
 }
 
 for_node() {
@@ -69,27 +74,35 @@ for_node() {
         (cd "$modules" && npm ci --silent --ignore-scripts)
         made
     }
-    program "$1" "NODE_PATH=$modules/node_modules $(command -v node) $sources/node/$2"
+    node="NODE_PATH=$modules/node_modules $(command -v node) $sources/node"
+    program "$1" "$node/$2"
+    program "again-$1" "$node/again.js ${2%.js}"
 }
 
 for_php() {
     need php php-cli
     php -m | grep -q mysqli || apt_install php-mysql
-    program "$1" "$(command -v php) -d memory_limit=512M -d mysqli.allow_local_infile=1 $sources/php/$2"
+    php="$(command -v php) -d memory_limit=512M -d mysqli.allow_local_infile=1 $sources/php"
+    program "$1" "$php/$2"
+    program "again-$1" "$php/again.php ${2%.php}"
 }
 
 for_perl() {
     perl "-MDBD::$2" -e 1 2>/dev/null || apt_install "libdbd-$(echo "$2" | tr '[:upper:]' '[:lower:]')-perl"
     program "$1" "$(command -v perl) $sources/perl/dbi.pl $2"
+    program "again-$1" "$(command -v perl) $sources/perl/again.pl $2"
 }
 
-# Brings the artifacts that the pom $2 names into $1.
+# Brings the artifacts that the pom $2 names into $1. Maven compares them with what their server says of them; SHA256SUMS
+# beside the pom says what they are.
 maven() {
     need java default-jdk-headless
     need mvn maven
     jars=$1
-    made_from "$jars" "$2" || {
-        mvn --quiet --batch-mode -Dstyle.color=never -f "$2" dependency:copy -DoutputDirectory="$jars"
+    sums=$(dirname "$2")/SHA256SUMS
+    made_from "$jars" "$2" "$sums" || {
+        mvn --quiet --batch-mode --strict-checksums -Dstyle.color=never -f "$2" dependency:copy -DoutputDirectory="$jars"
+        (cd "$jars" && sha256sum --quiet --strict --check "$sums") || fail "$2 brought other files than $sums names"
         made
     }
 }
@@ -98,6 +111,7 @@ maven() {
 for_java() {
     maven "$built/java" "$sources/java/pom.xml"
     program "$1" "$(command -v java) -Xmx1g -cp $jars/$3 $sources/java/Scenario.java $2"
+    program "again-$1" "$(command -v java) -Xmx512m -cp $jars/$3 $sources/java/Again.java $2"
 }
 
 # Programs hazard-VERSION and login-VERSION for each Connector/J of tests/hazards.
@@ -116,6 +130,7 @@ for_hazards() {
 cli() {
     need script bsdutils
     program "$1" "$sources/cli/scenario.sh $built/$1 $2 $3"
+    program "again-$1" "$sources/cli/again.sh $built/$1 $2"
 }
 
 for_mariadb() {
@@ -156,9 +171,9 @@ for_mysql() {
 
 prepare() {
     case $1 in
-    pymysql) for_python "$1" pymysql_.py ;;
-    mysql-connector-python) for_python "$1" "mysql_connector.py pure" ;;
-    mysql-connector-python-c) for_python "$1" "mysql_connector.py c" ;;
+    pymysql) for_python "$1" pymysql_.py pymysql ;;
+    mysql-connector-python) for_python "$1" "mysql_connector.py pure" pure ;;
+    mysql-connector-python-c) for_python "$1" "mysql_connector.py c" c ;;
     php-mysqli) for_php "$1" mysqli.php ;;
     php-pdo) for_php "$1" pdo.php ;;
     perl-mysql) for_perl "$1" mysql ;;

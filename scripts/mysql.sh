@@ -21,7 +21,8 @@ fetch_rootfs() {
     say "fetching MySQL into $rootfs (about 40 seconds)"
     # Renamed only when complete: an interrupted run leaves nothing that looks like a server.
     new=$(mktemp -d "$rootfs.XXXXXX")
-    # Lists that a mirror keeps for longer than they are valid still name packages that exist.
+    # The package lists of sid are valid for a week only, and many mirrors have older ones. apt checks their signature all
+    # the same; what an old list can do is to bring an older package into this root file system, which only tests run.
     mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
         --include=mysql-server sid "$new" || {
         rm -rf "$new"

@@ -21,8 +21,7 @@ fetch_rootfs() {
     say "fetching SSH, SMTP and FTP servers into $rootfs (about 20 seconds)"
     # Renamed only when complete: an interrupted run leaves nothing that looks like servers.
     new=$(mktemp -d "$rootfs.XXXXXX")
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
-        --include=openssh-server,opensmtpd,vsftpd bookworm "$new" || {
+    mmdebstrap --quiet --variant=minbase --include=openssh-server,opensmtpd,vsftpd bookworm "$new" || {
         rm -rf "$new"
         fail "mmdebstrap could not fetch the servers from Debian bookworm"
     }
@@ -53,7 +52,7 @@ done
 WITHOUT_V8=1 ENVOY_VERSION=1.38.3 scripts/tools.sh >/dev/null
 target/tools/venv/bin/python -c 'import grpc' 2>/dev/null || {
     say "fetching gRPC for Python (about 8 MB)"
-    target/tools/venv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir grpcio ||
-        fail "no grpcio from PyPI"
+    target/tools/venv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --only-binary=:all: \
+        --require-hashes --requirement scripts/grpcio.txt || fail "no grpcio from PyPI"
 }
 [ "$(id -u)" != 0 ] || fetch_rootfs

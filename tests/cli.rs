@@ -294,6 +294,65 @@ fn malformed_input_is_refused_and_ends() {
     assert_eq!((code, problems.as_str()), (2, "standard input: larger than 64 MiB\n"));
 }
 
+/// A few bytes of a file can stand for a megabyte in memory, and a value for all that is above it.
+#[test]
+fn a_small_file_cannot_become_a_large_document() {
+    let long = "x".repeat(1_000_000);
+    let aliases = format!("a: &a {long}\nb: [{}]\n", vec!["*a"; 2500].join(", "));
+    let keys: Vec<_> = (0..100).map(|n| format!("k{n}: {}", "x".repeat(10_000))).collect();
+    let merges = format!("a: &a {{{}}}\nb:\n{}", keys.join(", "), "- {<<: *a}\n".repeat(2500));
+    let tagged = format!("a: &a !t {long}\nb: [{}]\n", vec!["*a"; 2500].join(", "));
+    let key = format!("a: &a {long}\nb: [{}]\n", vec!["{*a : 1}"; 2500].join(", "));
+    for (input, place) in [(aliases, "b["), (merges, "b["), (tagged, "b["), (key, "b[")] {
+        let (code, results, problems) = check(input);
+        assert_eq!((code, results.as_str()), (2, ""));
+        let expected = "standard input: document 1: ";
+        assert!(problems.starts_with(&format!("{expected}{place}")), "{problems}");
+        let what =
+            "expected values that take at most 71 MiB when all aliases are replaced, found more at line ";
+        assert!(problems.contains(what), "{problems}");
+    }
+    // JSON has no aliases, but brackets and numbers are values, too.
+    let numbers = format!("[{}0]", "0,".repeat(2_000_000));
+    let (code, _, problems) = check(numbers);
+    let what = "standard input: expected values that take at most 94 MiB when all aliases are replaced, found more at line 1 ";
+    assert!(code == 2 && problems.starts_with(what), "{problems}");
+    // What a long key holds does not repeat it.
+    let (code, _, problems) =
+        check(format!("{{\"{long}\": {}}}", format_args!("[{}0]", "0,".repeat(1_000_000))));
+    assert_eq!(
+        (code, problems.as_str()),
+        (1, "standard input: 1 problem\n  $: expected at most 1048576 bytes, found 3000009\n")
+    );
+    let (code, _, problems) = check(format!("[{}]", vec![wasm("other", "{}"); 10_001].join(",")));
+    assert_eq!(
+        (code, problems.as_str()),
+        (2, "standard input: expected at most 10000 Wasm filters in a document, found more\n")
+    );
+}
+
+/// A real use of aliases and merges, and a file with as many values as one of its size has.
+#[test]
+fn what_is_large_for_a_reason_is_read() {
+    let filter = wasm("firstword", &string_value("{}"));
+    let shared = format!(
+        "a: &a {{x: {}}}\nb: [{}]\nc: {filter}\n",
+        "x".repeat(1000),
+        vec!["{<<: *a, y: 1}"; 5000].join(", ")
+    );
+    let ok = |at: &str| {
+        format!(
+            "standard input: found 1 configuration\nok: standard input: document 1: {at}.config.configuration\n"
+        )
+    };
+    assert_check(&shared, 0, &ok("$.c"), "");
+    let cluster = r#"{"name": "outbound|3306||mysql.db.svc.cluster.local", "address": {"port": 3306}, "metadata": {"a": {"b": [{"c": "d"}]}}}"#;
+    let dump =
+        format!("{{\"kind\": \"x\", \"all\": [{}], \"c\": {filter}}}", vec![cluster; 30_000].join(",\n"));
+    assert!(dump.len() > 3_500_000);
+    assert_eq!(check(dump), (0, ok("$.c"), String::new()));
+}
+
 #[test]
 fn help_version_and_usage() {
     let run = |arguments: &[&str]| run(arguments, Vec::new(), Path::new("."));

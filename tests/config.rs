@@ -84,13 +84,48 @@ fn what_cannot_be_seen_is_shown() {
     ];
     for (text, shown) in cases {
         let found = problems(format!("{{\"{text}\": 1, \"mode\": \"{text}\"}}").as_bytes());
-        let keys = r#""mode", "rules", "defaults", "metrics", "access_log", "log""#;
+        let keys = r#""mode", "rules", "defaults", "metrics", "access_log", "log", "limits""#;
         let expected = [
             format!("$[\"{shown}\"]: unknown key, expected one of {keys}"),
             format!(r#"$.mode: expected "active", "observe" or "off", found "{shown}""#),
         ];
         assert_eq!(found.lines().collect::<Vec<_>>(), expected);
     }
+}
+
+/// Rules that differ in their last port only, so that each comparison goes to the end.
+fn rules(count: usize, ports: usize) -> String {
+    let ports: Vec<_> = (3..).step_by(3).take(ports).map(|port: u16| port.to_string()).collect();
+    let rule = |last: u16| format!(r#"{{"match": {{"ports": [{}, {last}]}}}}"#, ports.join(","));
+    format!(r#"{{"rules": [{}]}}"#, (40_000..).take(count).map(rule).collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn what_is_too_much_is_refused_before_it_costs() {
+    assert_eq!(problems(rules(1000, 100).as_bytes()), "");
+    assert_eq!(problems(rules(1001, 1).as_bytes()), "$.rules: expected at most 1000 rules, found 1001");
+    assert_eq!(problems(rules(20_000, 1).as_bytes()), "$.rules: expected at most 1000 rules, found 20000");
+    let padded = |length: usize| format!("{{}}{}", " ".repeat(length - 2));
+    assert_eq!(problems(padded(1 << 20).as_bytes()), "");
+    assert_eq!(
+        problems(padded((1 << 20) + 1).as_bytes()),
+        "$: expected at most 1048576 bytes, found 1048577"
+    );
+}
+
+#[test]
+fn problems_without_end_are_counted() {
+    let ports = vec!["0"; 3000].join(",");
+    let found = problems(format!(r#"{{"rules": [{{"match": {{"ports": [{ports}]}}}}]}}"#).as_bytes());
+    let lines: Vec<_> = found.lines().collect();
+    assert_eq!(lines.len(), 1001);
+    assert_eq!(
+        lines[999..],
+        [
+            r#"$.rules[0].match.ports[999]: expected a port from 1 to 65535 or a range like "10000-10099", found 0"#,
+            "$: 2000 more problems, which are not listed",
+        ]
+    );
 }
 
 /// Either it is right, or every problem is one line with a path; `parse` itself must not panic.

@@ -307,6 +307,10 @@ fn chains_that_wait_or_close() {
         "tcp_proxy.v3.TcpProxy",
         json!({"cluster": "db", "upstream_connect_mode": "ON_DOWNSTREAM_DATA"}),
     );
+    let on_tls = filter(
+        "tcp_proxy.v3.TcpProxy",
+        json!({"cluster": "none", "upstream_connect_mode": "ON_DOWNSTREAM_TLS_HANDSHAKE"}),
+    );
     let tls = json!({"name": "tls", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"}});
     let arguments = ["-", "--side", "inbound", "--dest", "10.0.0.1:3306"];
@@ -317,6 +321,19 @@ fn chains_that_wait_or_close() {
         (json!({"filters": [proxy("none")]}), "closed", vec!["error no-cluster"]),
         (json!({"filters": [proxy("BlackHoleCluster")]}), "closed", vec!["error black-hole"]),
         (json!({"filters": [proxy("db")], "transport_socket": tls}), "hang", vec!["error tls-first"]),
+        // tcp_proxy does not wait for TLS, unless its configuration says so.
+        (json!({"filters": [proxy("none")], "transport_socket": tls}), "closed", vec!["error no-cluster"]),
+        (
+            json!({"filters": [proxy("BlackHoleCluster")], "transport_socket": tls}),
+            "closed",
+            vec!["error black-hole"],
+        ),
+        // By mutual TLS, too, there is no such cluster.
+        (
+            json!({"filters": [on_tls], "transport_socket": tls}),
+            "hang",
+            vec!["error tls-first", "error no-cluster"],
+        ),
         (
             json!({"filters": [proxy("db")], "filter_chain_match": {"destination_port": 1}}),
             "closed",
@@ -334,6 +351,34 @@ fn chains_that_wait_or_close() {
     let input = bootstrap(&[listener(&json!({}))]);
     let (code, said) = json_of(&["-", "--dest", "10.0.0.1:3307"], &input);
     assert_eq!((code, codes(&said)), (1, vec!["error no-listener".to_owned()]));
+}
+
+/// Such a listener could hold a greeting back in any way: that nothing was found would be said of what was not looked at.
+#[test]
+fn a_listener_on_a_unix_socket_is_not_passed_over_in_silence() {
+    let pipe = json!({"pipe": {"path": "/run/my\u{9b}sql.sock"}});
+    let unix = listener(&json!({"address": pipe, "listener_filters": [inspector("tls_inspector")]}));
+    let (code, text, _) = run(&["-"], bootstrap(std::slice::from_ref(&unix)).to_string());
+    assert_eq!(code, 3);
+    let expected = "warning[unix-socket-skipped]: listener mysql\n  The listener accepts connections on the Unix socket \
+                    /run/my%C2%9Bsql.sock. doctor does not look at\n  such listeners:";
+    assert!(text.trim_start().starts_with(expected), "{text}");
+    assert!(!text.contains("Nothing"), "{text}");
+    // Beside another listener, and as a further address of one.
+    let both = bootstrap(&[listener(&json!({})), unix]);
+    let (code, said) = json_of(&["-"], &both);
+    assert_eq!((code, codes(&said)), (3, vec!["warning unix-socket-skipped".to_owned()]));
+    let more = bootstrap(&[listener(&json!({"additional_addresses": [{"address": pipe}]}))]);
+    let (code, said) = json_of(&["-"], &more);
+    assert_eq!((code, codes(&said)), (3, vec!["warning unix-socket-skipped".to_owned()]));
+    // Who asks for a destination gets a response about that one.
+    let (code, said) = json_of(&["-", "--dest", "10.0.0.1:3306"], &both);
+    assert_eq!((code, codes(&said)), (0, Vec::new()));
+    // HTTP is none of doctor's business.
+    let manager = json!({"name": "http", "typed_config": {"@type":
+        "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"}});
+    let http = listener(&json!({"address": pipe, "filter_chains": [{"filters": [manager]}]}));
+    assert_eq!(json_of(&["-"], &bootstrap(&[http])).0, 0);
 }
 
 #[test]
@@ -500,6 +545,23 @@ fn admin_interfaces_that_are_none() {
             "{address}: {problems}"
         );
     }
+}
+
+#[test]
+fn destinations_without_end_are_refused() {
+    let listener_on = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let address =
+            json!({"socket_address": {"address": format!("10.0.{high}.{low}"), "port_value": 3306}});
+        listener(&json!({"name": number.to_string(), "address": address}))
+    };
+    let input = bootstrap(&(0..=10_000).map(listener_on).collect::<Vec<_>>());
+    let (code, said, problems) = run(&["-"], input.to_string());
+    assert_eq!((code, said.as_str()), (2, ""));
+    let expected = "firstword doctor: standard input: expected at most 10000 destinations, found 10001; choose with --dest\n";
+    assert_eq!(problems, expected);
+    let (code, said) = json_of(&["-", "--dest", "10.0.39.16:3306"], &input);
+    assert_eq!((code, verdicts(&said)[0].as_str()), (0, "10.0.39.16:3306 silent: greeting"));
 }
 
 #[test]

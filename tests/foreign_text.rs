@@ -1,6 +1,6 @@
 //! Text that others wrote into a document cannot reach a terminal as it is, wherever in the document it stands.
 #![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, too")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test reports")]
 
 use std::path::Path;
 

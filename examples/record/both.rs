@@ -26,6 +26,13 @@ pub(crate) fn fixtures(server: &Database) {
          BEGIN SELECT a; SET b = a + 1, c = c + a; END",
         "DROP PROCEDURE IF EXISTS demo.fails",
         "CREATE PROCEDURE demo.fails() BEGIN SELECT 1; SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'; END",
+        "DROP PROCEDURE IF EXISTS demo.handled",
+        "CREATE PROCEDURE demo.handled() BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION SELECT 'handled'; \
+         SELECT IF(id = 3, (SELECT 1 UNION SELECT 2), id) FROM t ORDER BY id; SELECT 'behind'; END",
+        "DROP PROCEDURE IF EXISTS demo.open_cursor",
+        "CREATE PROCEDURE demo.open_cursor() BEGIN DECLARE a INT; DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id; \
+         SELECT 'not open'; OPEN c; FETCH c INTO a; SELECT a; SELECT id FROM t WHERE FALSE; SELECT id, name FROM t; \
+         UPDATE t SET name = 'x' WHERE id = a; CLOSE c; SELECT 'closed'; END",
     ];
     for statement in statements {
         server.sql(statement);
@@ -57,12 +64,14 @@ type Scenario = (&'static str, &'static str, fn(&mut Client));
 
 /// Everything that depends on the dialect.
 pub(crate) fn record_dialect(studio: &Studio, dialect: &Dialect) {
-    let scenarios: [Scenario; 7] = [
+    let scenarios: [Scenario; 9] = [
         ("commands", "one command after the other", commands),
         ("removed", "commands that were removed, internal, or never existed; an empty packet", removed),
         ("statements", "COM_QUERY with every kind of answer", statements),
         ("prepared", "prepared statements, cursors, bad ids", prepared),
         ("procedures", "procedures with several results and OUT parameters, both protocols", procedures),
+        ("cursors", "cursors of routines and of prepared statements", cursors),
+        ("handlers", "result sets that end by an error which a routine handles", handlers),
         ("pipelined", "several commands in one write", pipelined),
         ("infile", "LOAD DATA LOCAL, with the file and without", local_infile),
     ];
@@ -236,6 +245,41 @@ fn procedures(client: &mut Client) {
     client.query("CALL several(); CALL out_parameters(1, @b, @c); SELECT 1").expect("all their results");
 }
 
+/// What a server says of a cursor that is open, in responses to commands that did not open it.
+fn cursors(client: &mut Client) {
+    client.query("CALL open_cursor()").expect("six results");
+    client.query("CALL open_cursor(); SELECT 1").expect("seven results");
+    let call = client.prepare("CALL open_cursor()").statement_id();
+    client.execute(call, 0, &[]).expect("six results");
+
+    let columns = client.prepare("SELECT id, name FROM t ORDER BY id").statement_id();
+    let other = client.prepare("SELECT id FROM t ORDER BY id DESC").statement_id();
+    client.execute(columns, 1, &[]).expect("a cursor");
+    client.query("SELECT 1").expect("a row");
+    client.query("DO 1").expect("OK");
+    fetch(client, columns, 1).expect("a row");
+    client.query("CALL open_cursor()").expect("six results");
+    client.execute(other, 1, &[]).expect("another cursor");
+    client.execute(call, 0, &[]).expect("six results");
+    fetch(client, other, 2).expect("two rows");
+    fetch(client, columns, 1).expect("a row");
+    client.query("SELECT * FROM t").expect("rows");
+    fetch(client, columns, 9).expect("the last row");
+    fetch(client, other, 9).expect("the last row");
+    client.execute(columns, 1, &[]).expect("a cursor");
+    close(client, columns);
+    client.query("SELECT 2").expect("a row");
+}
+
+/// A result set has begun when the error comes. The client hears nothing of the error, so the server ends the result set.
+fn handlers(client: &mut Client) {
+    client.query("CALL handled()").expect("four results");
+    client.query("CALL handled(); SELECT 1").expect("five results");
+    let call = client.prepare("CALL handled()").statement_id();
+    client.execute(call, 0, &[]).expect("four results");
+    client.query("SELECT 2").expect("a row");
+}
+
 fn pipelined(client: &mut Client) {
     let select = client.query_payload("SELECT id, name FROM t");
     let nosuch = client.query_payload("SELECT * FROM nosuch");
@@ -403,6 +447,16 @@ pub(crate) fn record_once(studio: &Studio, login: &Login, refused: &Login) {
         let mut client = client.log_in(login).expect("a login");
         start_sleeping(studio.server, &mut client);
     });
+    studio.raw(
+        "quit-out-of-order",
+        "COM_QUIT with the id behind the last response, as Connector/Python 26.10's asyncio does",
+        |client| {
+            let mut client = client.log_in(login).expect("a login");
+            client.query("SELECT 1").expect("a row");
+            client.write(&[1]);
+            while client.next_packet().is_some() {}
+        },
+    );
     change_user(studio, login);
 }
 

@@ -43,7 +43,9 @@ pub(crate) fn record() {
     authentication(&studio);
     for dialect in dialects() {
         both::record_dialect(&studio, &dialect);
-        if dialect.login.extended != 0 {
+        if dialect.login.extended == 0 {
+            blocks(&studio, &dialect);
+        } else {
             bulk(&studio, &dialect);
         }
     }
@@ -161,7 +163,85 @@ fn bulk(studio: &Studio, dialect: &Dialect) {
     });
 }
 
+/// Statements whose cursors are not declared in a routine.
+fn blocks(studio: &Studio, dialect: &Dialect) {
+    let what = format!("BEGIN NOT ATOMIC and loops over cursors ({})", dialect.name);
+    studio.raw(&format!("blocks-{}", dialect.name), &what, |client| {
+        let mut client = client.log_in(&dialect.login).expect("a login");
+        for block in [
+            "BEGIN NOT ATOMIC SELECT 1; DO 1; END",
+            "BEGIN NOT ATOMIC DECLARE a INT; DECLARE c CURSOR FOR SELECT id FROM t; OPEN c; FETCH c INTO a; SELECT a; \
+             SELECT * FROM t; END",
+            "FOR row IN (SELECT id, name FROM t ORDER BY id) DO SELECT row.id, row.name; END FOR",
+            "BEGIN NOT ATOMIC FOR a IN (SELECT id FROM t) DO FOR b IN (SELECT name FROM t) DO \
+             SELECT a.id, b.name; END FOR; END FOR; SELECT 'no cursor'; END",
+            "FOR i IN 1..2 DO SELECT i; END FOR",
+        ] {
+            client.query(block).expect(block);
+            let statement = client.prepare(block);
+            if statement.errno().is_none() {
+                client.execute(statement.statement_id(), 0, &[]).expect(block);
+            }
+        }
+        let select = client.prepare("SELECT id, name FROM t").statement_id();
+        client.execute(select, 1, &[]).expect("a cursor");
+        client.execute(select, 0, &[]).expect("rows, not the cursor's");
+        let fails = "FOR row IN (SELECT id FROM t) DO SELECT row.id; SELECT * FROM nosuch; END FOR";
+        client.query(fails).expect_errno(1146);
+        client.query("SELECT 1").expect("a row");
+        client.quit();
+    });
+}
+
+/// The flag that asks for a cursor, and a routine with a cursor of its own: rows come at once, although the status has
+/// CURSOR_EXISTS.
+fn late_rows(studio: &Studio) {
+    for (name, capabilities) in [("classic", CLASSIC), ("deprecate-eof", MODERN)] {
+        let what = "CALL of a procedure with an open cursor, by a COM_STMT_EXECUTE that asks for a cursor";
+        studio.raw(&format!("late-rows-{name}"), what, |client| {
+            let mut client = client.log_in(&Login::new(capabilities)).expect("a login");
+            let call = client.prepare("CALL open_cursor()").statement_id();
+            client.execute_call(call, 1).expect("six results");
+            client.execute_call(call, 0).expect("six results");
+            client.quit();
+        });
+    }
+}
+
+/// A COM_CHANGE_USER of one byte. The server greets again, and what client and server agree on afterwards is new.
+fn greeted_again(studio: &Studio) {
+    let ask = |client: &mut Client, login: &Login| {
+        client.command(&[0x11]);
+        let payload = client.response(login).expect("a greeting");
+        client.write(&payload);
+        let plugin = client.plugin.clone();
+        client.authenticate(&plugin, &login.password)
+    };
+    let (classic, modern) = (Login::new(CLASSIC), Login::new(MODERN));
+    studio.raw("greeted-again", "COM_CHANGE_USER of one byte: a new greeting, twice", |client| {
+        let mut client = client.log_in(&modern).expect("a login");
+        client.query("SELECT id FROM t").expect("rows");
+        client.prepare("SELECT 1");
+        ask(&mut client, &classic.clone().database("")).expect("other capabilities");
+        client.query("SELECT DATABASE()").expect("a row, with EOF packets");
+        ask(&mut client, &modern.clone().user("ed25519", "app")).expect("another user");
+        client.query("SELECT USER()").expect("a row, without");
+        client.quit();
+    });
+    studio.raw("greeted-again-refused", "COM_CHANGE_USER of one byte, and a wrong password", |client| {
+        let mut client = client.log_in(&modern).expect("a login");
+        // The session goes on as the old user, with what the new handshake agreed on.
+        ask(&mut client, &classic.clone().user(USER, "wrong")).expect_errno(1045);
+        client.query("SELECT USER()").expect("a row, with EOF packets");
+        ask(&mut client, &modern.clone().database("nosuch")).expect_errno(1049);
+        client.query("SELECT USER()").expect("a row, without");
+        client.quit();
+    });
+}
+
 fn only_here(studio: &Studio) {
+    greeted_again(studio);
+    late_rows(studio);
     studio.raw("session-track", "session state in OK packets", |client| {
         let mut client = client.log_in(&Login::new(MODERN)).expect("a login");
         both::track_session(&mut client, "DO 0");

@@ -109,6 +109,7 @@ fn authentication(studio: &Studio) {
 }
 
 fn only_here(studio: &Studio) {
+    cursor_and_none(studio);
     let modern = Login::new(MODERN);
     studio.raw("session-track", "session state in OK packets", |client| {
         let mut client = client.log_in(&modern).expect("a login");
@@ -178,6 +179,23 @@ fn only_here(studio: &Studio) {
             let mut client = client.log_in(&modern).expect("a login");
             client.command(&[byte]);
             client.single();
+        });
+    }
+}
+
+/// A statement executed with a cursor, and then without: MySQL 9.7 sends an OK packet in the place of the rows and of the EOF
+/// packets around them, which no client can read.
+fn cursor_and_none(studio: &Studio) {
+    for (name, capabilities) in [("classic", CLASSIC), ("deprecate-eof", MODERN)] {
+        let what = "a statement executed with a cursor, and then without";
+        studio.raw(&format!("cursor-and-none-{name}"), what, |client| {
+            let mut client = client.log_in(&Login::new(capabilities)).expect("a login");
+            let statement = client.prepare("SELECT id, name FROM t").statement_id();
+            client.execute(statement, 1, &[]).expect("a cursor");
+            let again = client.execute_payload(statement, 0, &[], &[]);
+            client.command(&again);
+            let response: Vec<_> = (0..4).map(|_| client.packet()).collect();
+            assert_eq!((response[0].as_slice(), response[3][0], response[3].len()), (&[2][..], 0, 7));
         });
     }
 }

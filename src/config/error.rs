@@ -62,23 +62,40 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+/// Maximum number of problems that are reported, because each is a line in Envoy's log.
+const MAX_PROBLEMS: usize = 1000;
+
 /// The problems met so far: readers add to it and go on, so that all are reported in one go.
 #[derive(Default)]
-pub(super) struct Problems(Vec<ConfigError>);
+pub(super) struct Problems {
+    first: Vec<ConfigError>,
+    count: usize,
+}
 
 impl Problems {
     #[inline(never)]
     pub(super) fn add(&mut self, at: &str, problem: String) {
-        self.0.push(ConfigError::new(at, &problem));
+        if self.first.len() < MAX_PROBLEMS {
+            self.first.push(ConfigError::new(at, &problem));
+        }
+        self.count = self.count.saturating_add(1);
     }
 
     pub(super) fn count(&self) -> usize {
-        self.0.len()
+        self.count
     }
 
     /// The value, if there was no problem.
     pub(super) fn or<T>(self, value: T) -> Result<T, ConfigErrors> {
-        if self.0.is_empty() { Ok(value) } else { Err(ConfigErrors(self.0)) }
+        let Self { mut first, count } = self;
+        if count == 0 {
+            return Ok(value);
+        }
+        let more = count.saturating_sub(first.len());
+        if more > 0 {
+            first.push(ConfigError::new("$", &format!("{more} more problems, which are not listed")));
+        }
+        Err(ConfigErrors(first))
     }
 }
 

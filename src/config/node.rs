@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
+use super::MAX_BYTES;
 use super::error::ConfigError;
 
 /// How much of a value a message shows.
@@ -29,6 +30,9 @@ pub(super) fn read(json: &[u8]) -> Result<Option<Node>, ConfigError> {
     let refuse = |problem: &str| Err(ConfigError::new("$", problem));
     if json.trim_ascii().is_empty() {
         return Ok(None);
+    }
+    if json.len() > MAX_BYTES {
+        return refuse(&format!("expected at most {MAX_BYTES} bytes, found {}", json.len()));
     }
     match serde_json::from_slice(json) {
         Ok(node) => Ok(Some(node)),
@@ -180,7 +184,7 @@ mod tests {
 
     #[test]
     fn shows_a_bounded_part_of_a_large_value_and_no_control_character() {
-        let large = format!("[{}\"x\"]", "\"\\u0007\\u001b\",".repeat(100_000));
+        let large = format!("[{}\"x\"]", "\"\\u0007\\u001b\",".repeat(50_000));
         assert_eq!(shown(&large).chars().count(), SHOWN_CHARS + 3);
         assert!(!shown(&large).contains(char::is_control));
     }

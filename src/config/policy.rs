@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use super::error::Problems;
 use super::field::{Field, Object, alternatives};
-use super::matching::Match;
+use super::matching::{Coverage, Match};
 use super::{ClearCapabilities, HoldSplitEof, Observe, Policy, Protocol, keys, proxy_protocol};
 use crate::metrics;
 
 /// The longest time-out and threshold: an hour.
 pub(super) const LONGEST_MS: u32 = 3_600_000;
+
+/// Maximum number of rules, because each new connection looks at them in order, and each rule is compared with those
+/// before it.
+pub(super) const MAX_RULES: usize = 1000;
 
 /// The longest name of a rule, in characters.
 const NAME_CHARS: usize = 64;
@@ -82,46 +86,45 @@ pub(super) fn read_rules(
     access_log: &[&'static str],
     problems: &mut Problems,
 ) -> Vec<Rule> {
-    let fields = root.get("rules").and_then(|field| field.array("rules", problems)).unwrap_or_default();
-    let mut read: Vec<ReadRule> = Vec::new();
+    let Some(field) = root.get("rules") else { return Vec::new() };
+    let fields = field.array("rules", problems).unwrap_or_default();
+    if fields.len() > MAX_RULES {
+        let count = fields.len();
+        problems.add(&field.at, format!("expected at most {MAX_RULES} rules, found {count}"));
+        return Vec::new();
+    }
+    let mut rules = Vec::new();
+    let mut names: Vec<(Arc<str>, String)> = Vec::new();
+    let mut earlier: Vec<(String, Coverage)> = Vec::new();
     for field in fields {
         let Some(object) = field.object(&keys::RULE, problems) else { continue };
-        let rule = read_rule(&object, defaults, access_log, problems);
-        let clash =
-            |earlier: &&ReadRule| rule.policy.name.is_some() && earlier.policy.name == rule.policy.name;
-        if let (Some(name), Some(earlier)) = (object.get("name"), read.iter().find(clash)) {
-            name.refuse(&format!("a name other than that of {}", earlier.at), problems);
+        let (matching, policy) = read_rule(&object, defaults, access_log, problems);
+        if let (Some(field), Some(name)) = (object.get("name"), &policy.name) {
+            match names.iter().find(|(earlier, _)| earlier == name) {
+                Some((_, at)) => field.refuse(&format!("a name other than that of {at}"), problems),
+                None => names.push((name.clone(), object.at.clone())),
+            }
         }
-        if let Some(earlier) = read.iter().find(|earlier| earlier.shadows(&rule)) {
+        // Nothing is concluded from half of a rule.
+        let Some(matching) = matching else { continue };
+        let coverage = matching.coverage();
+        if let Some((at, _)) = earlier.iter().find(|(_, earlier)| earlier.contains(&coverage)) {
             let problem = "expected a rule that can match, found that all it matches is matched first by";
-            problems.add(&field.at, format!("{problem} {}", earlier.at));
+            problems.add(&field.at, format!("{problem} {at}"));
         }
-        read.push(rule);
+        earlier.push((object.at.clone(), coverage));
+        rules.push(Rule { matching, policy });
     }
-    let rule = |rule: ReadRule| Some(Rule { matching: rule.matching?, policy: rule.policy });
-    read.into_iter().filter_map(rule).collect()
+    rules
 }
 
-/// A rule as far as it could be read.
-struct ReadRule {
-    at: String,
-    /// `None` if there is a problem in it, so that nothing is concluded from half of it.
-    matching: Option<Match>,
-    policy: Policy,
-}
-
-impl ReadRule {
-    fn shadows(&self, later: &Self) -> bool {
-        matches!((&self.matching, &later.matching), (Some(ours), Some(theirs)) if ours.covers(theirs))
-    }
-}
-
+/// A rule; `None` in place of its match if there is a problem in that.
 fn read_rule(
     rule: &Object<'_>,
     defaults: &Policy,
     access_log: &[&'static str],
     problems: &mut Problems,
-) -> ReadRule {
+) -> (Option<Match>, Policy) {
     let name = rule.get("name").and_then(|field| read_name(&field, problems));
     let matching = Match::read(rule, problems);
     let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
@@ -168,7 +171,7 @@ fn read_rule(
         clear_capabilities,
         block_local_infile,
     };
-    ReadRule { at: rule.at.clone(), matching, policy }
+    (matching, policy)
 }
 
 fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {

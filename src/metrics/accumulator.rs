@@ -321,7 +321,7 @@ impl Accumulator {
             self.defined = self.defined.saturating_add(u64::from(cell.id.is_some()));
         }
         if let Some(id) = cell.id {
-            cell.tell(id, kind, sink);
+            cell.export(id, kind, sink);
         }
     }
 

@@ -17,13 +17,13 @@ pub(super) struct Cell {
     /// The host's number for it, once it is defined.
     pub(super) id: Option<u32>,
     pub(super) delta: i64,
-    /// What the host has been told of a counter.
+    /// Sum of a counter that the host has.
     counted: i64,
 }
 
 impl Cell {
-    /// Tells the host, which calls the series `id`, what it has not been told. What it refuses is kept.
-    pub(super) fn tell(&mut self, id: u32, kind: Kind, sink: &mut impl Sink) {
+    /// Exports the change since the last export to the host, which calls the series `id`. Keeps what the host refuses.
+    pub(super) fn export(&mut self, id: u32, kind: Kind, sink: &mut impl Sink) {
         let is_counter = kind != Kind::Gauge;
         if is_counter {
             self.delta = self.delta.min(MAX_COUNT.saturating_sub(self.counted));
@@ -103,11 +103,11 @@ mod tests {
         }
     }
 
-    fn told(kind: Kind, deltas: &[i64]) -> Vec<i64> {
+    fn exported(kind: Kind, deltas: &[i64]) -> Vec<i64> {
         let (mut cell, mut host) = (Cell::default(), Host::default());
         for delta in deltas {
             cell.delta = cell.delta.saturating_add(*delta);
-            cell.tell(1, kind, &mut host);
+            cell.export(1, kind, &mut host);
         }
         host.0
     }
@@ -115,11 +115,11 @@ mod tests {
     #[test]
     fn a_counter_ends_at_its_limit_and_a_gauge_does_not() {
         let most = MAX_COUNT;
-        assert_eq!(told(Kind::Counter, &[1, 2, 3]), [3, 3], "what is refused is kept");
-        assert_eq!(told(Kind::Counter, &[0, i64::MAX, 5, i64::MAX, 1]), [most]);
-        assert_eq!(told(Kind::Counter, &[5, most - 7, 1, 9, 9]), [most - 2, 1, 1]);
-        assert_eq!(told(Kind::Histogram, &[1, i64::MAX, 1]), [most]);
-        assert_eq!(told(Kind::Gauge, &[1, 5, -9, i64::MAX]), [6, -9, i64::MAX]);
+        assert_eq!(exported(Kind::Counter, &[1, 2, 3]), [3, 3], "what is refused is kept");
+        assert_eq!(exported(Kind::Counter, &[0, i64::MAX, 5, i64::MAX, 1]), [most]);
+        assert_eq!(exported(Kind::Counter, &[5, most - 7, 1, 9, 9]), [most - 2, 1, 1]);
+        assert_eq!(exported(Kind::Histogram, &[1, i64::MAX, 1]), [most]);
+        assert_eq!(exported(Kind::Gauge, &[1, 5, -9, i64::MAX]), [6, -9, i64::MAX]);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | Authentication | server | 0x00 OK                         | the command phase           |
 //! | Handshake      | server | 0xff ERR                        | Handshake                   |
 //! | any other      | server | 0xff ERR                        | Refused                     |
+//! | Refused        | server | anything, if files are judged   | opaque(desync)              |
 //! | Refused        | both   | anything                        | Refused                     |
 //!
 //! After the handshake response the client sends one packet for each packet of the server. A server reads what else
@@ -87,6 +88,8 @@ pub(super) struct ConnectionPhase {
     /// The client has sent COM_QUIT.
     quit: bool,
     suspect: Option<Suspect>,
+    /// The client has not taken the server's offer of LOCAL INFILE.
+    declines_files: bool,
 }
 
 impl ConnectionPhase {
@@ -104,6 +107,7 @@ impl ConnectionPhase {
             expected: None,
             quit: false,
             suspect: None,
+            declines_files: false,
         }
     }
 
@@ -123,6 +127,11 @@ impl ConnectionPhase {
     /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.
     pub(super) fn awaits_tls(&self) -> bool {
         self.state == State::TlsRequested
+    }
+
+    /// The client has not taken the server's offer of LOCAL INFILE.
+    pub(super) fn declines_files(&self) -> bool {
+        self.declines_files
     }
 
     /// The client has sent COM_QUIT.
@@ -166,6 +175,8 @@ impl ConnectionPhase {
                 let response = HandshakeResponse::parse(packet.prefix, self.capabilities);
                 let response = response.map_err(|_| OpaqueReason::Desync)?;
                 let both = self.capabilities & response.capabilities;
+                self.declines_files = self.capabilities.contains(Capabilities::LOCAL_FILES)
+                    && !both.contains(Capabilities::LOCAL_FILES);
                 let HandshakeResponse { client_name, client_version, .. } = response;
                 self.suspect = Suspect::of(client_name, client_version, self.capabilities, both);
                 self.capabilities = both;
@@ -235,6 +246,8 @@ impl ConnectionPhase {
     ) -> Outcome<Progress> {
         self.expected = Some(packet.sequence_id.wrapping_add(1));
         match (self.state, packet.first()) {
+            // A client may pass over the error and log in: MariaDB's passes over progress reports everywhere.
+            (State::Refused(_), _) if to.notes.wanted.files => return Err(OpaqueReason::Desync),
             (State::Refused(_), _) => {}
             (State::Greeting, _) => self.greeting(packet, peers, to)?,
             // Not about the client, which has not said who it is: MySQL's 1158 where the client goes

@@ -164,8 +164,8 @@ pub struct ColumnCount {
 }
 
 impl ColumnCount {
-    /// Reads a column count. A count of 0, or one in more bytes than it needs, is an error: clients differ in what they
-    /// make of it, and no server sends one. The flag stands behind the count, whatever the manual's page on text
+    /// Reads a column count. A count of 0, one in more bytes than it needs, or one with further bytes behind it is an
+    /// error: clients differ in what they make of it, and no server sends one. The flag stands behind the count, whatever the manual's page on text
     /// result sets says: MySQL 8.4 and MariaDB 11.8 both write it there.
     pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
@@ -183,6 +183,10 @@ impl ColumnCount {
         let metadata_follows = !capabilities.intersects(optional)
             || reader.rest().is_empty()
             || reader.u8("metadata_follows")? != 0;
-        Ok(Self { columns, metadata_follows })
+        // A column definition begins like a count.
+        match reader.rest().first() {
+            Some(byte) => Err(ParseError::Invalid { field: "column_count", value: u64::from(*byte) }),
+            None => Ok(Self { columns, metadata_follows }),
+        }
     }
 }

@@ -23,10 +23,17 @@ pub(super) struct State {
     /// None: nothing yet.
     told: Option<Counts>,
     source_is_told: bool,
-    /// Account and schema have been set: what is no longer known of them has to be set too.
-    session_is_known: bool,
-    /// The account that the current callback has named.
-    named: Option<String>,
+    /// The accounts that the current callback has named.
+    named: Named,
+}
+
+/// Accounts of one callback.
+#[derive(Debug, Default)]
+enum Named {
+    #[default]
+    None,
+    One(String),
+    Several,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +70,7 @@ impl Keys {
         wanted
     }
 
-    /// The account and the schema can change, and nothing shows it.
+    /// Inspection has ended: the account and the schema can be any.
     fn set_unreadable(&self, journal: &Journal) {
         for subject in [Subject::User, Subject::Schema] {
             self.set(subject.label(), UNREADABLE, journal);
@@ -108,13 +115,12 @@ impl State {
 
     /// A callback begins. Filters behind this one see the state once for each.
     pub(super) fn callback_begins(&mut self) {
-        self.named = None;
+        self.named = Named::None;
     }
 
     /// Takes what happened in a callback, or in a part of it. Words are told at once, counts on the tick and at the end.
     pub(super) fn take(&mut self, keys: &Keys, events: &[Event], notes: &mut Notes, journal: &Journal) {
         for (subject, word) in notes.said.drain(..) {
-            self.session_is_known |= matches!(subject, Subject::User | Subject::Schema);
             if subject == Subject::User && !self.is_only_account(&word) {
                 // A filter that decides by it would judge the last account alone.
                 keys.set(subject.label(), UNREADABLE, journal);
@@ -127,10 +133,7 @@ impl State {
                 Event::Recognised { protocol, .. } => keys.set("protocol", protocol.label(), journal),
                 Event::Opaque(reason) => {
                     keys.set("opaque_reason", reason.label(), journal);
-                    // A login that is still to come is not read either.
-                    if self.session_is_known || reason == OpaqueReason::Memory {
-                        keys.set_unreadable(journal);
-                    }
+                    keys.set_unreadable(journal);
                 }
                 Event::CommandSent(_) | Event::CommandStarted(_) => {
                     self.now.commands = self.now.commands.saturating_add(1);
@@ -150,9 +153,14 @@ impl State {
         }
     }
 
-    /// No other account has been named in this callback.
+    /// This account is the only one that the callback has named.
     fn is_only_account(&mut self, user: &str) -> bool {
-        self.named.get_or_insert_with(|| user.to_owned()) == user
+        self.named = match std::mem::take(&mut self.named) {
+            Named::None => Named::One(user.to_owned()),
+            Named::One(named) if named == user => Named::One(named),
+            Named::One(_) | Named::Several => Named::Several,
+        };
+        matches!(self.named, Named::One(_))
     }
 
     /// Some count has not been told.

@@ -58,15 +58,46 @@ fn a_session_that_goes_on_unseen_says_so_in_the_same_callback() {
     let vm = Vm::start();
     let plugin = vm.plugin(r#"{"access_log": ["user", "opaque_reason"]}"#);
     for (script, told) in [
-        (scripts::tls(), vec!["opaque_reason=tls"]),
+        (scripts::tls(), vec!["opaque_reason=tls", "user=%"]),
         (scripts::compressed(), vec!["user=app", "opaque_reason=compressed", "user=%"]),
-        (scripts::http(), vec!["opaque_reason=not_mysql"]),
+        (scripts::http(), vec!["opaque_reason=not_mysql", "user=%"]),
     ] {
         let stream = plugin.connect(&ORDERS);
         assert_eq!(set(&play(&stream, &script)), told);
     }
     let off = vm.plugin(r#"{"access_log": ["user", "opaque_reason"], "mode": "off"}"#).connect(&ORDERS);
-    assert_eq!(set(&off.server(&greeting())), ["opaque_reason=configured"]);
+    assert_eq!(set(&off.server(&greeting())), ["opaque_reason=configured", "user=%"]);
+}
+
+/// What decides by account sees the state once for each callback, and would judge the last account alone.
+#[test]
+fn a_callback_that_names_several_accounts_names_none() {
+    for observe in ["all", "requests"] {
+        let vm = Vm::start();
+        let rule = format!(r#"{{"match": {{"ports": [3306]}}, "mysql": {{"observe": "{observe}"}}}}"#);
+        let plugin = vm.plugin(&format!(r#"{{"access_log": ["user", "opaque_reason"], "rules": [{rule}]}}"#));
+        let change = |user: &str| command(0x11, format!("{user}\0\0\0").as_bytes());
+        let state = |callbacks: &[Vec<u8>]| {
+            let stream = plugin.connect(&ORDERS);
+            play(&stream, &login(CLIENT_CAPABILITIES));
+            callbacks.iter().for_each(|bytes| drop(stream.client(bytes)));
+            stream.state("user").expect("an account")
+        };
+        assert_eq!(state(&[[change("app"), change("app")].concat()]), "app", "{observe}");
+        assert_eq!(state(&[change("evil"), change("app")]), "app", "each callback by itself");
+        assert_eq!(state(&[[change("evil"), change("app")].concat()]), "%", "{observe}");
+        let [front, rest] = [&change("app")[..9], &change("app")[9..]].map(<[u8]>::to_vec);
+        assert_eq!(state(&[front, [rest, change("evil"), change("app")].concat()]), "%", "{observe}");
+    }
+    // Behind the login, where a server reads commands.
+    let vm = Vm::start();
+    let plugin = vm.plugin(r#"{"access_log": ["user"]}"#);
+    let stream = plugin.connect(&ORDERS);
+    let script = login(CLIENT_CAPABILITIES);
+    play(&stream, &script[..1]);
+    let Turn::Client(response) = &script[1] else { panic!("the client's turn") };
+    stream.client(&[response.clone(), command(0x11, b"evil\0\0\0")].concat());
+    assert_eq!(stream.state("user").as_deref(), Some("%"));
 }
 
 /// A rule about users decides about the bytes of the callback in which the user is told.

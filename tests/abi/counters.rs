@@ -23,7 +23,7 @@ fn affected_rows_never_go_backwards() {
     let stream = plugin.connect(&ORDERS);
     play(&stream, &login(CLIENT_CAPABILITIES));
     let affected = || sum(&vm, "affected_rows_total", &[]);
-    let mut told = 0;
+    let mut last = 0;
     for responses in 1..=300 {
         stream.client(&command(COM_QUERY, b"update t set a = a"));
         stream.server(&answer([ok_with_all_rows(AUTOCOMMIT)]));
@@ -34,8 +34,8 @@ fn affected_rows_never_go_backwards() {
             assert!((1..=1 << 48).contains(&delta), "{}", call.what);
         }
         assert_eq!(affected(), (responses * PER_RESPONSE).min(PER_COUNTER), "{responses}");
-        assert!(affected() >= told);
-        told = affected();
+        assert!(affected() >= last);
+        last = affected();
     }
     // What the server does not choose is counted on.
     assert_eq!(sum(&vm, "commands_total", &["command=.=query"]), 300);
@@ -61,7 +61,7 @@ fn several_results_are_one_response() {
     assert_eq!(sum(&vm, "affected_rows_total", &[]), PER_RESPONSE + 7);
 }
 
-/// Nothing is told between them, so that the sum of what is not told yet is the first that could overflow.
+/// Nothing is exported between the responses, so that the sum in the filter is the first that could overflow.
 #[test]
 fn a_flush_after_many_responses_is_limited_too() {
     let vm = Vm::start();

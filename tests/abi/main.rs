@@ -25,6 +25,7 @@ mod cost;
 mod counters;
 mod faults;
 mod first_word;
+mod golden;
 mod hazards;
 mod labels;
 mod lifecycle;

@@ -89,7 +89,7 @@ fn tcp_proxy(name: &str) -> Value {
 }
 
 /// TLS with a certificate made now.
-fn tls(directory: &Path) -> Value {
+pub fn tls(directory: &Path) -> Value {
     let (key, certificate) = (directory.join("key.pem"), directory.join("certificate.pem"));
     let mut arguments: Vec<OsString> =
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"

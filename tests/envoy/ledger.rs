@@ -18,8 +18,13 @@ const SEVERAL_TICKS: f64 = 16.0;
 type Lines = BTreeMap<String, i64>;
 
 /// These speak of the filter and not of traffic, and change by themselves.
-const BY_ITSELF: [&str; 4] =
-    ["firstword_heartbeat_total", "firstword_vm_memory_bytes", "firstword_series", "firstword_build_info"];
+const BY_ITSELF: [&str; 5] = [
+    "firstword_heartbeat_total",
+    "firstword_vm_memory_bytes",
+    "firstword_connection_state_bytes",
+    "firstword_series",
+    "firstword_build_info",
+];
 
 /// Gauges of what connections hold as long as they live.
 const LIVE: [&str; 5] = [

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bootstrap::{MYSQL, listeners, shipped};
+use crate::bootstrap::{MYSQL, filters, listeners, shipped, tcp_proxy};
+use crate::inert::tls;
 use crate::support::envoy::Envoy;
 use crate::support::peer::{Peer, Server};
-use crate::support::{table, wait_for};
+use crate::support::{table, temp_dir, wait_for};
 use crate::traffic::login;
 
 /// As listeners have it; long enough to be told from none at all.
@@ -45,16 +46,22 @@ fn silent_client(filter: &Option<Value>, timeout: Duration, go_on: bool) -> &'st
     seen
 }
 
-/// `firstword doctor` says the same of the running Envoy.
+/// What `firstword doctor` says of the first kind of client of the running Envoy.
 #[cfg(feature = "cli")]
-fn assert_diagnosed(envoy: &Envoy, seen: &str) {
+fn diagnosis(envoy: &Envoy) -> Value {
     let (admin, to) = (envoy.admin_addr().to_string(), envoy.listener_addr(MYSQL).to_string());
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_firstword"))
         .args(["doctor", &admin, "--dest", &to, "-o", "json"])
         .output()
         .expect("firstword");
-    let said: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// `firstword doctor` says the same of the running Envoy.
+#[cfg(feature = "cli")]
+fn assert_diagnosed(envoy: &Envoy, seen: &str) {
+    let said = diagnosis(envoy);
     let expected = match said["destinations"][0]["clients"][0]["verdict"].as_str() {
         Some("greeting") => "greeting at once",
         Some("delayed") => "greeting when the timeout ends",
@@ -128,4 +135,49 @@ fn the_table_of_what_not_to_do() {
         rows.push([&[name][..], &results].concat().into_iter().map(str::to_owned).collect());
     }
     table::assert_says("envoy/README.md", &rows);
+}
+
+/// `tcp_proxy` does not wait for the client's TLS: where there is no server, the connection ends without it.
+#[test]
+fn a_chain_that_ends_tls_closes_at_once_where_there_is_no_server() {
+    let directory = temp_dir();
+    let tls = tls(directory.path());
+    for (cluster, mode, closes) in [
+        ("none", "IMMEDIATE", true),
+        ("empty", "IMMEDIATE", true),
+        ("none", "ON_DOWNSTREAM_TLS_HANDSHAKE", false),
+        (MYSQL, "IMMEDIATE", false),
+    ] {
+        let server = Server::start();
+        let envoy = Envoy::start(shipped(server.address()).edit(|bootstrap| {
+            let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
+            clusters.push(json!({"name": "empty", "type": "STATIC"}));
+            let listener = &mut listeners(bootstrap)[0];
+            listener["filter_chains"][0]["transport_socket"] = tls.clone();
+            filters(listener).remove(0);
+            let proxy = tcp_proxy(listener);
+            proxy["cluster"] = json!(cluster);
+            if mode != "IMMEDIATE" {
+                proxy["upstream_connect_mode"] = json!(mode);
+                proxy["max_early_data_bytes"] = json!(1024);
+            }
+        }));
+        let mut client = Peer::connect(envoy.listener_addr(MYSQL));
+        if closes {
+            wait_for("end", PATIENCE, || client.has_ended().then_some(()));
+        } else {
+            client.assert_silent();
+        }
+        #[cfg(feature = "cli")]
+        {
+            let said = diagnosis(&envoy);
+            let found = &said["destinations"][0]["clients"][0];
+            let expected = if closes { (json!("closed"), json!(0)) } else { (json!("hang"), Value::Null) };
+            assert_eq!(
+                (&found["verdict"], &found["after_ms"]),
+                (&expected.0, &expected.1),
+                "{cluster}: {said:#}"
+            );
+        }
+    }
 }

@@ -167,8 +167,8 @@ fn an_old_configuration_ends_with_its_last_word() {
          connections_active{protocol=mysql} -2",
     );
     ledger.rest();
-    // The new plugin has seen no connection: what is left are the five series of each of the two VMs.
-    assert_eq!(envoy.metric("firstword_series", &[]), Some(10.0));
+    // The new plugin has seen no connection: what is left are the six series of each of the two VMs.
+    assert_eq!(envoy.metric("firstword_series", &[]), Some(12.0));
 
     let pair = Pair::logged_in(address, &server);
     pair.close();

@@ -55,6 +55,7 @@ firstword_hazards_total{destination="mysql",direction="unspecified",kind="split_
 firstword_hazards_total{destination="mysql",direction="unspecified",kind="tls_required"} 0
 firstword_hazards_total{destination="mysql",direction="unspecified",kind="too_many_connections"} 0
 firstword_hazards_total{destination="mysql",direction="unspecified",kind="unanswered_greeting"} 0
+firstword_connection_state_bytes{} 0
 firstword_heartbeat_total{} +
 firstword_local_infile_blocked_total{destination="mysql",direction="unspecified"} 0
 firstword_local_infile_total{destination="mysql",direction="unspecified"} 0
@@ -73,9 +74,12 @@ firstword_prepare_eof_held_total{destination="mysql",direction="unspecified"} 0
 firstword_prepare_eof_lost_total{destination="mysql",direction="unspecified"} 0
 firstword_prepare_eof_splits_total{destination="mysql",direction="unspecified"} 0
 firstword_prepared_statements_open{destination="mysql",direction="unspecified"} 0
+firstword_protection_lost_total{destination="mysql",direction="unspecified",reason="desync"} 0
+firstword_protection_lost_total{destination="mysql",direction="unspecified",reason="memory"} 0
+firstword_protection_lost_total{destination="mysql",direction="unspecified",reason="not_mysql"} 0
 firstword_rows_total{destination="mysql",direction="unspecified"} 4
 firstword_series_overflow_total{} 0
-firstword_series{} 113
+firstword_series{} 118
 firstword_server_first_detected_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_slow_flag_total{destination="mysql",direction="unspecified"} 0
 firstword_statements_total{destination="mysql",direction="unspecified",verb="ddl"} 1

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The programs of `tests/drivers`. Without the filter they send the file to whoever asks for it, but for [`SAFE`];
 /// [`WITHOUT`] knows no LOCAL INFILE.
-const DRIVERS: [&str; 19] = [
+pub const DRIVERS: [&str; 19] = [
     "connector-j-26.10.0",
     "connector-j-5.1.49",
     "connector-j-8.0.33",
@@ -45,7 +45,7 @@ const DRIVERS: [&str; 19] = [
     "pymysql",
     "sqlx",
 ];
-const WITHOUT: &str = "sqlx";
+pub const WITHOUT: &str = "sqlx";
 /// These send none in answer to the first statement that they send, whatever they allow.
 const SAFE: [&str; 7] = [
     "connector-j-5.1.49",
@@ -73,7 +73,7 @@ fn run(driver: &str, address: SocketAddr, file: &std::path::Path) -> String {
     [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
 }
 
-fn set_up_drivers() {
+pub fn set_up_drivers() {
     let status = Command::new(root().join("scripts/drivers.sh")).args(DRIVERS).status();
     assert!(status.expect("scripts/drivers.sh").success(), "the drivers are not ready");
 }

@@ -17,9 +17,13 @@ mod capabilities;
 mod endings;
 #[cfg(feature = "mysqld")]
 mod files;
+#[cfg(feature = "mysqld")]
+mod hostile;
 mod relay;
 #[cfg(feature = "mysqld")]
 mod rogue;
+#[cfg(feature = "mysqld")]
+mod sequences;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "mysqld")]

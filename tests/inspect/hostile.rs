@@ -1,4 +1,4 @@
-//! Captures that somebody made to disturb the reader.
+//! Captures that were made to disturb the reader.
 
 use firstword::escape::is_text;
 use firstword::event::Sender;
@@ -45,10 +45,10 @@ fn the_name_of_a_file_cannot_either() {
     }
 }
 
-/// A flood of connections that nobody answers; the table of open ones is full long before its end.
+/// A flood of connections without any response; the table of open ones is full long before its end.
 #[test]
 fn a_flood_of_connections_is_read_to_its_end() {
-    const CONNECTIONS: u32 = 300_000;
+    const CONNECTIONS: u32 = 150_000;
     let frames: Vec<_> = (0..CONNECTIONS)
         .map(|number| Frame {
             at_us: u64::from(number),
@@ -59,14 +59,14 @@ fn a_flood_of_connections_is_read_to_its_end() {
             fin: false,
             rst: false,
             payload: Vec::new(),
-            ports: [1 + (number % 60_000) as u16, [3306, 3307, 33060, 4000, 6033][number as usize / 60_000]],
+            ports: [1 + (number % 60_000) as u16, [3306, 3307, 33060][number as usize / 60_000]],
             cut: 0,
         })
         .collect();
     let said = report(&pcap(&frames), &[]);
     let number = |name: &str| said[name].as_u64().unwrap();
-    assert_eq!((number("packets"), said["totals"]["connections"].as_u64().unwrap()), (300_000, 1 << 16));
-    assert_eq!(number("not_followed"), 300_000 - (1 << 16));
+    assert_eq!((number("packets"), said["totals"]["connections"].as_u64().unwrap()), (150_000, 1 << 16));
+    assert_eq!(number("not_followed"), 150_000 - (1 << 16));
     assert_eq!(
         (said["connections"].as_array().unwrap().len(), number("not_listed")),
         (10_000, (1 << 16) - 10_000)

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::counts::address;
-use crate::support::client::{CLASSIC, COMPRESS, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
+use crate::support::client::{CLASSIC, COMPRESS, Client, DEPRECATE_EOF, Login, SESSION_TRACK, SSL};
 use crate::support::database::{Database, PASSWORD, joined};
 use crate::support::envoy::{Envoy, EnvoyOptions};
 use crate::support::mariadb::{GENERAL_LOG, MariaDb};
@@ -148,13 +148,21 @@ fn what_cannot_be_read_is_denied() {
     assert!(!tls(address(&envoy)), "and nobody gets that far");
     assert_eq!(denied(&envoy), 1);
 
+    // OpenSSL also takes a ClientHello in the framing of SSL 2, behind an SSLRequest that names an allowed account.
+    let mut framed = Client::connect(address(&envoy));
+    let login_with_tls = Login { capabilities: CLASSIC | SSL, ..login("app") };
+    let response = framed.response(&login_with_tls).expect("a greeting");
+    framed.send(&[packet(1, &response), b"\x80\x2e\x01\x03\x03".to_vec()].concat());
+    assert_eq!(framed.next_packet(), None);
+    assert_eq!(denied(&envoy), 2);
+
     let mut compressed =
         Client::login(address(&envoy), &Login { capabilities: CLASSIC | COMPRESS, ..login("app") });
     compressed.send(&[5, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x0e]);
     assert_eq!(compressed.next_packet(), None, "the login is allowed, and nothing unseen behind it");
-    assert_eq!(denied(&envoy), 2);
+    assert_eq!(denied(&envoy), 3);
     Client::login(address(&envoy), &login("app")).quit();
-    assert_eq!(denied(&envoy), 2);
+    assert_eq!(denied(&envoy), 3);
 }
 
 /// Some servers take a PROXY header behind their greeting, and whatever comes with it.
@@ -176,6 +184,71 @@ fn nobody_hides_behind_a_proxy_header() {
     assert_eq!(hidden(address(&envoy)), None);
     assert_eq!((denied(&envoy), seen(&database, "admin")), (1, 1));
     assert_eq!(database.sql("SHOW DATABASES LIKE 'hidden'").len(), 0);
+}
+
+/// An account without a password, which is denied: what would run as it leaves a row.
+fn witness(database: &Database) {
+    database.sql("CREATE USER evil@'%'");
+    database.sql("GRANT ALL ON *.* TO evil@'%'");
+    database.sql("CREATE TABLE demo.witness (account VARCHAR(80))");
+}
+
+const INSERT: &[u8] = b"\x03INSERT INTO demo.witness VALUES (CURRENT_USER())";
+
+fn change_to(account: &str) -> Vec<u8> {
+    packet(0, &[b"\x11", account.as_bytes(), b"\0\0demo\0\x2d\0mysql_native_password\0"].concat())
+}
+
+/// RBAC decides once for each callback: what a callback names besides its last account must not get past it.
+fn no_account_hides_in_a_callback(database: &Database) {
+    witness(database);
+    let secrets: [&[u8]; 3] = [&[], &packet(2, b""), &packet(2, b"\0")];
+    let mut denials = 0;
+    for observe in ["all", "requests"] {
+        let envoy = Envoy::start(guard(database).edit(|bootstrap| {
+            let configuration =
+                &mut filters(bootstrap)[0]["typed_config"]["config"]["configuration"]["value"];
+            let text = configuration.as_str().expect("a configuration").replace(
+                r#""protocol": "mysql""#,
+                &format!(r#""protocol": "mysql", "mysql": {{"observe": "{observe}"}}"#),
+            );
+            *configuration = text.into();
+        }));
+        let mut denied_here = 0;
+        for secret in secrets {
+            let evil = [change_to("evil"), secret.to_vec(), packet(0, INSERT)].concat();
+            // Between two accounts that are allowed.
+            let mut client = Client::login(address(&envoy), &login("app"));
+            client.send(&[evil.clone(), change_to("app")].concat());
+            assert!(client.closes(), "{observe}");
+            // Behind the login.
+            let mut client = Client::connect(address(&envoy));
+            let response = packet(1, &client.response(&login("app")).expect("a greeting"));
+            client.send(&[response, evil].concat());
+            assert!(client.closes(), "{observe}");
+            denied_here += 2;
+        }
+        assert_eq!(denied(&envoy), denied_here, "{observe}");
+        denials += denied_here;
+    }
+    assert_eq!(denials, 12);
+    assert_eq!(
+        database.sql("SELECT COUNT(*) FROM demo.witness")[0][0],
+        "0",
+        "nothing ran as the denied account"
+    );
+}
+
+#[test]
+fn no_account_hides_in_a_callback_to_mariadb() {
+    no_account_hides_in_a_callback(&database(&[]));
+}
+
+#[cfg(feature = "mysqld")]
+#[test]
+fn no_account_hides_in_a_callback_to_mysql() {
+    use crate::support::mysqld::{MySql, NO_TLS};
+    no_account_hides_in_a_callback(&MySql::start(&[NO_TLS]));
 }
 
 fn self_signed(cert: &Path, key: &Path) {

@@ -24,12 +24,12 @@ const CONFIGURATION: &str = r#"{
   "metrics": {"profile": "full", "stall_ms": 500, "flush_interval_ms": 200},
   "rules": [{"name": "proxied", "match": {"ports": [PROXIED]}, "protocol": "mysql", "proxy_protocol": {
     "receive": {"mode": "optional", "trusted_networks": ["127.0.0.2"]}, "send": {"mode": "first_bytes"}}},
-    {"name": "held", "match": {"ports": [HELD]}, "mysql": {"hold_split_eof": "always"}}]
+    {"name": "held", "match": {"ports": [HELD]}, "mysql": {"hold_split_eof": "always", "block_local_infile": true}}]
 }"#;
 
 /// Beside the listener of `envoy/mysql.yaml`: one behind which a server is silent, one with a server that does what no real
 /// one does on demand, one for slow statements, one whose filter may have few series, one that takes PROXY headers, one that
-/// holds the ends of answers, and one with an inspector.
+/// holds the ends of answers and blocks requests for files, and one with an inspector.
 const LISTENERS: [&str; 7] = ["silent", "scripted", "slow", "small", "proxied", "held", "inspected"];
 
 fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr) -> Envoy {
@@ -194,6 +194,16 @@ fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
             say(&mut server, &mut client, late);
         }
     }
+
+    // A response that counts from 7 where requests for files are blocked.
+    let (mut client, mut server) = logged_in(address("held"), scripted);
+    say(&mut client, &mut server, &packets::packet(0, b"\x03SELECT 1"));
+    server.send(&packets::packet(7, b"\x01"));
+    drop(client.rest());
+    // More commands at once than are kept.
+    let (mut client, mut server) = logged_in(address("scripted"), scripted);
+    let commands = [packets::packet(0, b"\x0e"), packets::packet(0, b"\x09")].concat().repeat(600);
+    say(&mut client, &mut server, &commands);
 
     let response = packets::handshake_response(packets::CLIENT_CAPABILITIES);
     for header in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..], b""] {

@@ -31,6 +31,12 @@ const DIFFERENCES: &[(&str, &str, i64)] = &[
     ("mariadb-removed", "create_db", -1),
     ("mariadb-removed", "drop_db", -1),
     ("mariadb-commands", "init_db", -1),
+    // It does not log a COM_CHANGE_USER of one byte.
+    ("mariadb-greeted-again", "change_user", -2),
+    // It counts rows that a routine reads from its cursors, and none of a COM_STMT_FETCH.
+    ("mariadb-blocks", "rows", 18),
+    ("mariadb-late-rows", "rows", 2),
+    ("mariadb-cursors", "rows", 5 - 6),
     // MySQL counts each statement of a COM_QUERY, and those of procedures a second time.
     ("mysql-statements", "query", 5),
     ("mysql-infile", "query", 1),
@@ -38,15 +44,25 @@ const DIFFERENCES: &[(&str, &str, i64)] = &[
     ("mysql-procedures", "rows", 4),
     ("mysql-procedures", "affected_rows", 3),
     ("mysql-procedures", "failed", 3),
+    ("mysql-handlers", "query", 1),
+    ("mysql-handlers", "rows", 15),
+    ("mysql-handlers", "failed", 3),
+    ("mysql-cursors", "query", 1),
+    ("mysql-cursors", "rows", 40),
+    ("mysql-cursors", "affected_rows", 1),
     ("mysql-session-track", "query", 2),
     ("mysql-session-track", "rows", 1),
     ("mysql-session-track", "affected_rows", 4),
 ];
 
+/// Errors that a routine handles, which the client never sees: captures whose names begin so, the number, how many.
+const HANDLED: (&str, u16, u64) = ("mariadb-handlers", 1242, 3);
+
 /// What the answers to all commands held.
 fn answers(told: &Told) -> impl Iterator<Item = Tally> {
     told.events.iter().filter_map(|event| match event {
         Event::CommandEnded { answer, .. } => answer.map(|answer| answer.tally),
+        Event::ResponseContinued(tally) => Some(*tally),
         _ => None,
     })
 }
@@ -111,6 +127,10 @@ fn captures_tell_what_the_server_counted() {
         answers(&told)
             .filter_map(|tally| tally.errno)
             .for_each(|errno| *errors.entry(errno).or_insert(0) += 1);
+        let (front, errno, count) = HANDLED;
+        if name.starts_with(front) {
+            *errors.entry(errno).or_insert(0) += count;
+        }
         // MySQL counts warnings among them.
         let mut counted = oracle.counts.errors.clone();
         if oracle.counts.warnings.is_some() {

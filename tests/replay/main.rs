@@ -24,6 +24,7 @@ mod observe;
 mod orders;
 mod packets;
 mod peer_review;
+mod together;
 
 use std::fs;
 

@@ -57,6 +57,11 @@ fn requests_alone_tell_the_same_commands() {
             Some(OpaqueReason::Desync | OpaqueReason::Replication) => {
                 assert!(commands(&requests).starts_with(&commands(&all)), "{name}");
             }
+            // Without the server's packets a second login cannot be followed.
+            None if opaque(&requests) == Some(OpaqueReason::Desync) => {
+                assert!(name.starts_with("mariadb-greeted-again"), "{name}");
+                assert!(commands(&all).starts_with(&commands(&requests)), "{name}");
+            }
             reason => {
                 assert_eq!(commands(&requests), commands(&all), "{name}");
                 assert_eq!(opaque(&requests), reason, "{name}");

@@ -1,4 +1,4 @@
-//! Searches for a breach: random hostile peers, for as long as `SEARCH_SECONDS` says.
+//! Searches for holes: random hostile peers against the filter, for as long as `SEARCH_SECONDS` says (5 for each search).
 
 // A panic is how a test reports; an allocator that counts cannot be had without `unsafe`.
 #![allow(
@@ -21,5 +21,7 @@ mod host;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod budget;
 mod memory;
+mod rogue;

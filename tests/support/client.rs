@@ -441,6 +441,12 @@ impl Client {
 
     /// The answer to a statement, all its results; up to the request where the server asks for a file.
     pub fn results(&mut self) -> Answer {
+        self.results_of(false)
+    }
+
+    /// The same; `cursor`: the client asked for a cursor, so the rows may wait for COM_STMT_FETCH. To a client that did not,
+    /// the status flag says nothing, because MariaDB sets it also where a routine has a cursor open.
+    fn results_of(&mut self, cursor: bool) -> Answer {
         let mut answer = Answer(Vec::new());
         loop {
             let first = self.packet();
@@ -449,7 +455,7 @@ impl Client {
                 0x00 => ok_status(&first),
                 0xff if first[1..3] == [0xff, 0xff] => MORE_RESULTS,
                 0xff | 0xfb => return answer,
-                _ => match self.result_set(&first, &mut answer) {
+                _ => match self.result_set(&first, cursor, &mut answer) {
                     Some(status) => status,
                     None => return answer,
                 },
@@ -461,7 +467,7 @@ impl Client {
     }
 
     /// What follows a column count; the status it ends with, if it does not end with an error.
-    fn result_set(&mut self, first: &[u8], answer: &mut Answer) -> Option<u16> {
+    fn result_set(&mut self, first: &[u8], cursor: bool, answer: &mut Answer) -> Option<u16> {
         let (columns, rest) = lenenc(first);
         let optional = self.has(OPTIONAL_METADATA) || self.extended & MARIADB_CACHE_METADATA != 0;
         if !optional || rest != [0] {
@@ -475,7 +481,7 @@ impl Client {
             assert_eq!((eof[0], eof.len()), (0xfe, 5), "an EOF behind the definitions");
             answer.0.push(eof.clone());
             let status = u16::from_le_bytes([eof[3], eof[4]]);
-            if status & CURSOR_EXISTS != 0 {
+            if cursor && status & CURSOR_EXISTS != 0 {
                 return Some(status);
             }
             // MySQL forgets to say so in the EOF behind OUT parameters: an OK always follows them.
@@ -487,8 +493,9 @@ impl Client {
         let last = answer.0.last()?;
         match (last[0], self.has(DEPRECATE_EOF)) {
             (0xff, _) => None,
-            (_, true) => Some(ok_status(last)),
-            (_, false) => Some(u16::from_le_bytes([last[3], last[4]]) | follows),
+            // MySQL sends an EOF nevertheless where a routine handles the error that ended a result set.
+            (_, true) if last.len() > 5 => Some(ok_status(last)),
+            _ => Some(u16::from_le_bytes([last[3], last[4]]) | follows),
         }
     }
 
@@ -528,7 +535,14 @@ impl Client {
     pub fn execute(&mut self, statement: u32, flags: u8, parameters: &[&str]) -> Answer {
         let payload = self.execute_payload(statement, flags, parameters, &[]);
         self.command(&payload);
-        self.results()
+        self.results_of(flags & 1 != 0)
+    }
+
+    /// COM_STMT_EXECUTE of a CALL. Where a routine has the cursor, its rows do not wait, whatever `flags` ask for.
+    pub fn execute_call(&mut self, statement: u32, flags: u8) -> Answer {
+        let payload = self.execute_payload(statement, flags, &[], &[]);
+        self.command(&payload);
+        self.results_of(false)
     }
 
     /// The payload of [`Client::execute`], with query attributes (name, value) behind the parameters.

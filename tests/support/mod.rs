@@ -23,6 +23,7 @@ pub mod capture;
 pub mod client;
 pub mod database;
 pub mod envoy;
+pub mod hostile;
 pub mod mariadb;
 pub mod mysqld;
 pub mod packets;

@@ -6,11 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of this seed.
-    pub fn from_seed(seed: u64) -> Self {
-        Self(seed)
-    }
-
     /// From `FIRSTWORD_SEED`, else from the clock; says which, for a run that fails.
     pub fn from_environment() -> Self {
         let given = std::env::var("FIRSTWORD_SEED").ok();
@@ -20,6 +15,12 @@ impl Random {
         );
         println!("repeat with FIRSTWORD_SEED={seed}");
         Self(seed)
+    }
+
+    /// The sequence of this seed. Seeds that follow one another give unrelated sequences.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = Self(seed);
+        Self(random.next())
     }
 
     /// Another sequence, for a thread of its own.

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use firstword::config::MAX_BYTES;
 use firstword::escape;
 use serde_json::json;
 
@@ -31,7 +32,13 @@ pub(crate) struct Arguments {
     output: Format,
 }
 
-const HELP: &str = r#"Exit status:
+const HELP: &str = r#"Limits, which hold whatever is in a file:
+  files of 64 MiB; values that take 64 MiB, and 8 bytes more for each byte of the file, when all aliases of YAML are replaced
+  (a value and a key count 64 bytes and their text; the command takes up to five times as much); 10000 open brackets;
+  10000 Wasm filters in a document. A configuration: 1 MiB, 1000 rules; 1000 problems of it are listed.
+  The time grows with the size of the file.
+
+Exit status:
   0  every configuration is right
   1  problems were found
   2  wrong usage, an unreadable file, or a file without a configuration
@@ -119,12 +126,12 @@ fn configurations(bytes: &[u8], report: &mut Report, file: &str) -> Result<Vec<C
     let documents = match documents::parse(bytes) {
         Ok(documents) => documents,
         // The filter's own message about a syntax error is the better one.
-        Err(_) if is_object => return alone(),
+        Err(_) if is_object && bytes.len() <= MAX_BYTES => return alone(),
         Err(error) => return Err(error),
     };
     let mut filters: Vec<(usize, WasmFilter)> = Vec::new();
     for (document, number) in documents.iter().zip(1..) {
-        filters.extend(find::wasm_filters(document).into_iter().map(|filter| (number, filter)));
+        filters.extend(find::wasm_filters(document)?.into_iter().map(|filter| (number, filter)));
     }
     if filters.is_empty() && is_object && !documents.iter().any(find::is_of_others) {
         return alone();

@@ -1,9 +1,12 @@
 //! A file -> its YAML or JSON documents.
 
+mod budget;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use budget::Budget;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -32,8 +35,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 /// The documents of a file. JSON is tried first: YAML readers choke on some of it.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Value>, String> {
-    if let Ok(document) = serde_json::from_slice(bytes) {
-        return Ok(vec![document]);
+    let budget = Budget::of(bytes.len());
+    match budget.charge(&mut serde_json::Deserializer::from_slice(bytes)) {
+        Ok(()) => {
+            if let Ok(document) = serde_json::from_slice(bytes) {
+                return Ok(vec![document]);
+            }
+        }
+        Err(error) if budget.is_spent() => return Err(error.to_string()),
+        Err(_) => {}
     }
     let text = std::str::from_utf8(bytes).map_err(|error| format!("neither YAML nor JSON: {error}"))?;
     let mut open = 0_usize;
@@ -47,11 +57,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Value>, String> {
             return Err(format!("more than {MAX_OPEN_BRACKETS} open brackets"));
         }
     }
+    let budget = Budget::of(bytes.len());
+    for (number, document) in (1_usize..).zip(serde_norway::Deserializer::from_str(text)) {
+        budget.charge(document).map_err(|error| format!("document {number}: {error}"))?;
+    }
     let mut documents = Vec::new();
-    for document in serde_norway::Deserializer::from_str(text) {
-        let value = yaml(document)
-            .map_err(|error| format!("document {}: {error}", documents.len().saturating_add(1)))?;
-        documents.push(value);
+    for (number, document) in (1_usize..).zip(serde_norway::Deserializer::from_str(text)) {
+        documents.push(yaml(document).map_err(|error| format!("document {number}: {error}"))?);
     }
     Ok(documents)
 }

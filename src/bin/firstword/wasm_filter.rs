@@ -1,5 +1,7 @@
 //! One place in a file that configures a Wasm filter: whose it is, and what Envoy would hand to it.
 
+use std::fmt::Display;
+
 use base64::Engine;
 use firstword::config::Config;
 use serde_json::Value;
@@ -24,7 +26,7 @@ const STRUCT_BYTES: &[u8] = b"\x0a\x08\x0a\x04mode\x12\x00";
 
 impl WasmFilter {
     /// A `typed_config` of Envoy; `name` is the filter's. `None` if it is not that of a Wasm filter.
-    pub(crate) fn of_envoy(at: &str, name: Option<&str>, typed_config: &Value) -> Option<Self> {
+    pub(crate) fn of_envoy(at: &dyn Display, name: Option<&str>, typed_config: &Value) -> Option<Self> {
         let kind = type_name(get(typed_config, "@type")?)?;
         let (kind, body, place) = match kind {
             "udpa.type.v1.TypedStruct" | "xds.type.v3.TypedStruct" => {
@@ -52,7 +54,7 @@ impl WasmFilter {
     }
 
     /// An Istio resource: `WasmPlugin` or `TrafficExtension`. `None` if it is another one.
-    pub(crate) fn of_istio(at: &str, resource: &Value) -> Option<Self> {
+    pub(crate) fn of_istio(at: &dyn Display, resource: &Value) -> Option<Self> {
         let place: &[&str] = match get(resource, "kind")?.as_str()? {
             "WasmPlugin" => &["spec"],
             "TrafficExtension" => &["spec", "wasm"],

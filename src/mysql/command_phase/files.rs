@@ -17,6 +17,9 @@ use super::queue::Queued;
 use super::{CommandPhase, statement_id};
 use crate::event::{Event, HazardKind};
 
+/// Maximum length of a packet that is held, in bytes.
+const LONGEST_HELD: u32 = 32 << 10;
+
 impl CommandPhase {
     /// The files that a command lets the server ask for, of which [`CommandPhase::names_none`] does not know better; none: no
     /// files. `escapes`: see [`Files::of`].
@@ -60,13 +63,55 @@ impl CommandPhase {
         is_single && is_none(text, verb)
     }
 
-    /// The server's next packet stands where a client could take one that asks for a file: anywhere but among rows, whose
-    /// first column can be NULL, and in the text of COM_STATISTICS.
+    /// The server's next packet stands where a client could take one that asks for a file: anywhere but among text rows,
+    /// because their first column can be NULL. A row of a prepared statement begins with 0x00.
     pub(in super::super) fn can_be_asked(&self) -> bool {
-        self.queue.front().is_none_or(|head| {
-            let is_text = head.command.grammar() == Grammar::Statistics;
-            !self.reply.is_at_rows() && !is_text
-        })
+        let has_text_rows = |head: &Queued| matches!(head.command, Command::QUERY | Command::PROCESS_INFO);
+        let is_row = self.reply.is_at_rows() && self.queue.front().is_some_and(has_text_rows);
+        // Behind an unsolicited error no rows come. And a client that sends a command within a response can have finished
+        // with the response; most clients that send ahead do not take files.
+        self.broke_off || self.interrupted && !self.declines_files || !is_row
+    }
+
+    /// The client takes no requests for files.
+    pub(in super::super) fn decline_files(&mut self) {
+        self.declines_files = true;
+    }
+
+    /// A client may have no use for the server's next packet, or for the rest of one: it drops what has arrived and sends
+    /// its next command, and would read the rest as a response. Rows and events can be too long to be held.
+    pub(in super::super) fn can_be_dropped(&self) -> bool {
+        let sends_events = |head: &Queued| head.command.grammar() == Grammar::BinlogDump;
+        !self.reply.is_at_rows() && !self.queue.front().is_some_and(sends_events)
+    }
+
+    /// The packet is too long to be held, and it is no response.
+    pub(super) fn is_too_long(&self, packet: &Packet) -> bool {
+        let is_expected = !self.queue.is_empty() && !self.reply.is_at_definitions();
+        packet.length > LONGEST_HELD && !is_expected && self.can_be_dropped()
+    }
+
+    /// A client that reads no further in a result which it cannot use takes the rest for the response to its next command.
+    /// It may then take a row for a request. Its file has the id of a command if the row has the id 255.
+    pub(super) fn note_row(&mut self, packet: &Packet) {
+        let is_null = packet.first() == Some(LOCAL_INFILE) && !self.can_be_asked();
+        self.may_get_file |= is_null && packet.sequence_id == u8::MAX;
+    }
+
+    /// The client's packet has the id of a command, and it is the beginning of a file, as far as can be told.
+    pub(super) fn is_file(&self, packet: &Packet) -> bool {
+        let command = packet.first().map_or(Command::SLEEP, Command);
+        let is_bare = matches!(
+            command,
+            Command::SLEEP
+                | Command::QUIT
+                | Command::STATISTICS
+                | Command::PROCESS_INFO
+                | Command::DEBUG
+                | Command::PING
+                | Command::RESET_CONNECTION
+        );
+        self.may_get_file && (!command.is_known() || is_bare && packet.length > 1)
     }
 
     /// The sequence id of the server's packet that asks for a file which the client's statement does not name.

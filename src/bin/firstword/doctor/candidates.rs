@@ -1,7 +1,7 @@
 //! The destinations that a configuration itself suggests, where none was asked for: whatever may carry a protocol whose
 //! server speaks first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -26,12 +26,14 @@ const ANY_PORT: u16 = 3306;
 pub(super) fn all(dump: &Dump) -> Vec<Destination> {
     let declared = declared(dump);
     let mut found: Vec<Destination> = Vec::new();
+    let mut places = HashMap::new();
     let mut add = |ip: Option<IpAddr>, port: u16, side: Side, names: &[&str]| {
         let named =
             names.iter().any(|name| NAMES.iter().any(|known| name.to_ascii_lowercase().contains(known)));
         let known = named || ports::is_known(port) || declared.iter().any(|range| range.contains(&port));
         let because = if known { Because::Known } else { Because::PassedOn };
-        match found.iter_mut().find(|one| (one.ip, one.port, one.side) == (ip, port, side)) {
+        let place = *places.entry((ip, port, side)).or_insert(found.len());
+        match found.get_mut(place) {
             Some(there) => there.because = there.because.max(because),
             None => found.push(Destination { ip, port, side, because }),
         }
@@ -88,7 +90,8 @@ fn declared(dump: &Dump) -> Vec<RangeInclusive<u16>> {
     filters.filter_map(named).flatten().collect()
 }
 
-fn passes_bytes_on(dump: &Dump, chain: &FilterChain) -> bool {
+/// Whether a chain passes bytes on to a server, whatever they are.
+pub(super) fn passes_bytes_on(dump: &Dump, chain: &FilterChain) -> bool {
     let config = |filter| match configured(dump, filter) {
         Configured::Here(any) => Some(any),
         Configured::Elsewhere | Configured::Missing => None,

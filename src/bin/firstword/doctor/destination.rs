@@ -18,7 +18,7 @@ pub(super) struct Destination {
 }
 
 /// Which of a proxy's two sides a connection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Side {
     /// Others connect to the pod, or to a gateway, or to a proxy on its own.
     Inbound,

@@ -34,7 +34,8 @@ impl<'i> Examination<'i> {
             }
         }
         findings.extend(passed_on.into_values().filter_map(together));
-        findings.extend(listeners::findings(dump, input.statistics.as_ref()));
+        let all = !destinations.iter().any(|(to, _)| to.because == Because::Asked);
+        findings.extend(listeners::findings(dump, input.statistics.as_ref(), all));
         findings.extend(wasm::findings(dump));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Self { input: &input.name, destinations, findings }

@@ -3,6 +3,7 @@
 
 use firstword::escape;
 
+use super::candidates::passes_bytes_on;
 use super::diagnose::name;
 use super::envoy::dump::Dump;
 use super::envoy::listener::Listener;
@@ -11,11 +12,18 @@ use super::simulate::{Kind, kind};
 use super::statistics::Statistics;
 use crate::findings::{Finding, Place, Severity};
 
+/// The code of what is said about a listener on a Unix socket.
+pub(super) const UNIX_SOCKET: &str = "unix-socket-skipped";
+
 /// The one statistic that shows a connection in a listener filter.
 const WAITING: &str = "downstream_pre_cx_active";
 
-pub(super) fn findings(dump: &Dump, statistics: Option<&Statistics>) -> Vec<Finding> {
+/// `all`: the input is looked at as a whole, and not for certain destinations.
+pub(super) fn findings(dump: &Dump, statistics: Option<&Statistics>, all: bool) -> Vec<Finding> {
     let mut found: Vec<_> = dump.refused.iter().map(|(name, why)| refused(name, why)).collect();
+    if all {
+        found.extend(dump.listeners.iter().filter_map(|listener| unix_socket(dump, listener)));
+    }
     for listener in &dump.listeners {
         found.extend(bypassed(dump, listener));
         found.extend(misled(dump, listener));
@@ -55,6 +63,23 @@ fn refused(name: &str, why: &str) -> Finding {
         ),
         fixes: Vec::new(),
     }
+}
+
+/// A listener whose connections have no destination that could be followed.
+fn unix_socket(dump: &Dump, listener: &Listener) -> Option<Finding> {
+    let path = listener.unix_sockets().next()?;
+    listener.chains().find(|chain| passes_bytes_on(dump, chain))?;
+    Some(Finding {
+        severity: Severity::Warning,
+        code: UNIX_SOCKET,
+        place: place(listener),
+        why: format!(
+            "The listener accepts connections on the Unix socket {}. doctor does not look at such listeners: it does not know \
+             whether a listener filter, TLS or a missing cluster keeps the greeting back there.",
+            escape::text(path)
+        ),
+        fixes: Vec::new(),
+    })
 }
 
 /// A header that is required can be gone without by waiting.

@@ -40,6 +40,8 @@ use examination::Examination;
 ///     a /config_dump, or the output of "istioctl proxy-config all POD -o json"
 ///     the output of "istioctl proxy-config listeners POD -o json" (says less: no clusters, nothing of the pod)
 ///     an Envoy bootstrap, YAML or JSON, with static_resources
+///
+/// Listeners on Unix sockets are named and not looked at.
 #[derive(clap::Args)]
 #[command(after_help = HELP, verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -99,7 +101,14 @@ JSON: an object with
   findings      [{severity: error|warning|info, code, where: {destination, listener, chain, filter, resource, path},
                   why, fixes: [{what, from, yaml}]}], the worst first
   worst         the severity of the worst finding, or null
-The filter's own configuration, where it is found, is checked as "firstword check-config" does."#;
+The filter's own configuration, where it is found, is checked as "firstword check-config" does.
+
+Limits, which hold whatever is in the input: 64 MiB, with the limits to values that "firstword check-config --help" names, and
+10000 destinations. The time grows with the destinations times the listeners and chains: seconds for 10000 of each. With --dest it
+grows with the size of the input."#;
+
+/// Maximum number of destinations, because for each of them all listeners are looked through.
+const MAX_DESTINATIONS: usize = 10_000;
 
 /// The exit status of wrong usage and unreadable input.
 const UNUSABLE: u8 = 2;
@@ -126,6 +135,13 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 fn examine(arguments: &Arguments) -> Result<(String, Option<Severity>), String> {
     let input = input::read(&arguments.input, arguments.stats.as_deref())?;
     let destinations = destinations(&input.dump, arguments);
+    if destinations.len() > MAX_DESTINATIONS {
+        let count = destinations.len();
+        return Err(format!(
+            "{}: expected at most {MAX_DESTINATIONS} destinations, found {count}; choose with --dest",
+            input.name
+        ));
+    }
     let examination = Examination::new(&input, &destinations);
     let text = match arguments.output {
         Format::Text => report::text(&examination, Paint::for_stdout()),

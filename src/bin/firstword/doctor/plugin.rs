@@ -17,7 +17,7 @@ pub(super) struct Plugin<'d> {
 impl<'d> Plugin<'d> {
     /// `name` is that of the filter; `None` if the configuration is not Firstword's.
     pub(super) fn of(name: &str, config: &'d Any) -> Option<Self> {
-        let filter = WasmFilter::of_envoy("", Some(name), config.value()).filter(|filter| filter.named)?;
+        let filter = WasmFilter::of_envoy(&"", Some(name), config.value()).filter(|filter| filter.named)?;
         Some(Self { config: config.body(), filter })
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::destination::{Because, Side};
 use super::diagnose::name;
 use super::examination::Examination;
+use super::listeners::UNIX_SOCKET;
 use super::simulate::{Cause, Client, Journey, Outcome};
 use crate::findings::{BOLD, Paint, Severity};
 
@@ -132,7 +133,8 @@ pub(super) fn text(of: &Examination, paint: Paint) -> String {
                 writeln!(text, "  {who}: {}\n    {}", paint.with(BOLD, &what(journey)), escape::text(&line));
         }
     }
-    if of.destinations.is_empty() {
+    let is_all = !of.findings.iter().any(|finding| finding.code == UNIX_SOCKET);
+    if of.destinations.is_empty() && is_all {
         text.push_str("Nothing here passes bytes on to a server that may speak first.\n");
     }
     for finding in &of.findings {

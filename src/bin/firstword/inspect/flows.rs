@@ -16,7 +16,7 @@ use super::report::{Place, Report};
 use super::segment::Segment;
 use super::table::{Entry, Table};
 
-/// What holds for any capture, also one that somebody made to exhaust the reader.
+/// Limits for any capture, also one that was made to exhaust the reader.
 #[derive(Clone, Copy)]
 struct Limits {
     /// Maximum number of connections that are followed at once.

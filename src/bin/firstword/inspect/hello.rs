@@ -52,7 +52,7 @@ impl Hello {
         Self { framers, offered, shows_user, server: None, client: None, agreed: Vec::new() }
     }
 
-    /// How much memory it takes besides its own size, at most, in bytes.
+    /// Maximum memory that it takes in addition to its own size, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.framers.iter().flatten().count().saturating_mul(KEEP)
     }

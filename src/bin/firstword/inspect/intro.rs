@@ -61,7 +61,7 @@ impl Intro {
         self.flush()
     }
 
-    /// How much memory it takes besides its own size, in bytes.
+    /// Memory that it takes in addition to its own size, in bytes.
     pub(super) fn memory(&self) -> usize {
         let pieces = self.held.len().saturating_mul(size_of::<Piece>());
         self.bytes.len().saturating_mul(2).saturating_add(pieces)

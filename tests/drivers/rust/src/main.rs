@@ -1,5 +1,6 @@
-//! mysql_async or sqlx: the first argument says which.
+//! mysql_async or sqlx: the first argument says which. `again` runs mysql_async against a hostile server.
 
+mod again;
 mod mysql_async_;
 mod sqlx_;
 
@@ -64,6 +65,10 @@ async fn main() -> Result<(), Error> {
         file: file.clone(),
         tls: transport == "tls",
     };
+    if driver == "again" {
+        std::panic::set_hook(Box::new(|_| {}));
+        return again::run(&arguments, transport.parse()?).await;
+    }
     say("driver", format!("{driver} {}", version(driver)));
     match driver.as_str() {
         "mysql_async" => mysql_async_::run(&arguments).await,

@@ -55,6 +55,14 @@ pub(in super::super) enum Direction {
 #[derive(Clone, Debug, Deserialize)]
 struct Address {
     socket_address: Option<SocketAddress>,
+    pipe: Option<Pipe>,
+}
+
+/// A Unix socket.
+#[derive(Clone, Debug, Deserialize)]
+struct Pipe {
+    #[serde(default)]
+    path: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -154,6 +162,12 @@ impl Listener {
     pub(in super::super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let more = self.additional_addresses.iter().filter_map(|more| more.address.as_ref());
         self.address.iter().chain(more).filter_map(|address| address.socket_address.as_ref()?.ip())
+    }
+
+    /// The Unix sockets on which it listens, by their paths.
+    pub(in super::super) fn unix_sockets(&self) -> impl Iterator<Item = &str> {
+        let more = self.additional_addresses.iter().filter_map(|more| more.address.as_ref());
+        self.address.iter().chain(more).filter_map(|address| Some(address.pipe.as_ref()?.path.as_str()))
     }
 
     /// Whether the kernel hands connections to it, and not only another listener.

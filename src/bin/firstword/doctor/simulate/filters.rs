@@ -57,6 +57,9 @@ pub(super) fn run<'d>(
 ) -> Outcome {
     if chain.terminates_tls() {
         if socket.unread != Unread::ClientHello {
+            if let Some(closed) = closed_before_tls(journey, dump, chain, socket, to) {
+                return closed;
+            }
             let Some(timeout) = chain.transport_socket_connect_timeout.filter(|timeout| !timeout.is_zero())
             else {
                 return Outcome::Hang(Cause::Tls);
@@ -67,6 +70,49 @@ pub(super) fn run<'d>(
         // What is inside it is a client that waits.
         socket.unread = Unread::Nothing;
     }
+    network_filters(journey, dump, chain, socket, to)
+}
+
+/// What closes the connection although it waits for TLS: Envoy makes the network filters before the handshake, and
+/// `tcp_proxy` connects then, unless its configuration says to wait for the client.
+fn closed_before_tls<'d>(
+    journey: &mut Journey<'d>,
+    dump: &'d Dump,
+    chain: &'d FilterChain,
+    socket: &Socket,
+    to: &Destination,
+) -> Option<Outcome> {
+    let waits_for_tls = |filter: &Filter| match configured(dump, filter) {
+        Configured::Here(any) => {
+            any.body().get("upstream_connect_mode").and_then(Value::as_str)
+                == Some("ON_DOWNSTREAM_TLS_HANDSHAKE")
+        }
+        Configured::Elsewhere | Configured::Missing => false,
+    };
+    if chain.filters.iter().any(waits_for_tls) {
+        return None;
+    }
+    let (mut attempt, mut socket) = (journey.clone(), Socket { unread: Unread::Nothing, ..socket.clone() });
+    let outcome = network_filters(&mut attempt, dump, chain, &mut socket, to);
+    let at_once = matches!(
+        outcome,
+        Outcome::Closed(Cause::NoCluster(_) | Cause::NoEndpoint(_) | Cause::NoConfiguration(_))
+    ) && attempt.after == journey.after
+        // A listener inside Envoy is reached in a second step, whose end this one need not see before TLS.
+        && attempt.listeners.len() == journey.listeners.len();
+    at_once.then(|| {
+        *journey = attempt;
+        outcome
+    })
+}
+
+fn network_filters<'d>(
+    journey: &mut Journey<'d>,
+    dump: &'d Dump,
+    chain: &'d FilterChain,
+    socket: &mut Socket,
+    to: &Destination,
+) -> Outcome {
     let mut before_connect = None;
     for filter in &chain.filters {
         let config = match configured(dump, filter) {

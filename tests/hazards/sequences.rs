@@ -1,0 +1,109 @@
+//! Random sequences of packets with requests for a file among them, sent to every driver: without the filter they get the
+//! file, with it they never do.
+//!
+//! `FIRSTWORD_SEED` repeats a run, `SEARCH_SECONDS` sets how long each driver runs behind the filter.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::files::{DRIVERS, WITHOUT, set_up_drivers};
+use crate::hostile::Hostile;
+use crate::support::database::{DATABASE, PASSWORD, USER};
+use crate::support::envoy::{Envoy, EnvoyOptions};
+use crate::support::{root, temp_dir, wait_for};
+use crate::{QUIET, count};
+
+const MARKER: &[u8] = b"the secret of the client 5ab1";
+/// A process that takes longer hangs; killing it is what `timeout` is for.
+const LONGEST: &str = "300";
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The number of connections of a process.
+const TIMES: u64 = 40;
+/// Drivers that send none of these sequences a file, also without the filter.
+const SAFE: [&str; 0] = [];
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+fn again(driver: &str, address: SocketAddr, file: &Path) {
+    let output = Command::new("timeout")
+        .arg(LONGEST)
+        .arg(root().join("target/drivers/bin").join(format!("again-{driver}")))
+        .args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, DATABASE])
+        .arg(file)
+        .arg(TIMES.to_string())
+        .output()
+        .expect("timeout");
+    if !output.status.success() {
+        // A driver may crash on such responses, which is its own affair.
+        let said = String::from_utf8_lossy(&output.stderr);
+        println!("{driver}: {}: {}", output.status, said.lines().last().unwrap_or_default());
+    }
+}
+
+/// Runs a driver: the number of its connections, and the seeds of those on which the file arrived.
+fn run(hostile: &Hostile, driver: &str, address: SocketAddr, file: &Path, seed: u64) -> (u64, Vec<u64>) {
+    hostile.set_seed(seed);
+    again(driver, address, file);
+    let haul = wait_for("the end of all connections", PATIENCE, || hostile.haul());
+    (haul.connections, haul.stolen)
+}
+
+#[test]
+#[ignore = "needs the drivers: make test-hazards"]
+fn no_sequence_of_packets_gets_a_file_of_a_driver_behind_the_filter() {
+    set_up_drivers();
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
+    let seed = number("FIRSTWORD_SEED").unwrap_or_else(clock);
+    let seconds = number("SEARCH_SECONDS").unwrap_or(0);
+    println!("sequences: FIRSTWORD_SEED={seed} SEARCH_SECONDS={seconds}");
+    let files = temp_dir();
+    let file = files.path().join("secret.tsv");
+    std::fs::write(&file, MARKER).expect("a file");
+    let hostile = Hostile::start(file.to_str().expect("a path"), MARKER);
+    let wanted = std::env::var("DRIVER").unwrap_or_default();
+    let drivers = DRIVERS.into_iter().filter(|driver| *driver != WITHOUT && driver.starts_with(&wanted));
+
+    let mut stolen = BTreeMap::new();
+    let mut unharmed = Vec::new();
+    for driver in drivers {
+        let (connections, directly) = run(&hostile, driver, hostile.address(), &file, seed);
+        assert!(connections > 0, "{driver} does not connect");
+        if directly.is_empty() && !SAFE.contains(&driver) {
+            unharmed.push(driver);
+        }
+        let options = EnvoyOptions::new(root().join("envoy/hazards.yaml")).labels();
+        let envoy = Envoy::start(options.upstream("mysql", hostile.address()));
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let (mut sequences, mut at) = (0, seed);
+        loop {
+            let (connections, through) = run(&hostile, driver, envoy.listener_addr("mysql"), &file, at);
+            assert!(connections > 0, "{driver} does not connect through the filter");
+            sequences += connections;
+            if !through.is_empty() {
+                stolen.insert(driver, through);
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            at = at.wrapping_add(connections);
+        }
+        let metrics = envoy.stable(QUIET);
+        let [blocked, lost] =
+            ["local_infile_blocked_total", "protection_lost_total"].map(|name| count(&metrics, name));
+        println!(
+            "{driver}: {} of {connections} directly; through the filter {sequences} sequences, {blocked} requests blocked, {lost} connections lost their protection",
+            directly.len()
+        );
+    }
+    assert!(stolen.is_empty(), "the file arrived; seeds: {stolen:?}");
+    assert!(
+        unharmed.is_empty(),
+        "no sequence gets the file of these drivers without the filter: {unharmed:?}"
+    );
+}

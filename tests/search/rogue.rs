@@ -1,0 +1,269 @@
+//! With `block_local_infile`, a hostile server gets no file that a client's statement does not name, in whatever order it
+//! sends whatever packets.
+//!
+//! The client is a model, more lenient than any real one. Two properties hold:
+//! - what a client sends of such a file does not pass;
+//! - a client that closes a connection whose responses it cannot read gets no such request in a place where it would obey.
+
+#[path = "rogue/client.rs"]
+mod client;
+
+use bytes::Bytes;
+use client::{Act, Client, Command, Leniency, WANTED};
+use firstword::clock::{Clock, Timestamp};
+use firstword::connection::{Connection, Setup, Verdict};
+use firstword::event::{Event, Protocol, Sender};
+use firstword::mysql::notes::Notes;
+use firstword::mysql::session::Observer;
+
+use crate::budget::search;
+use crate::support::hostile::{Id, Numbers, Piece, Style, pick, progress};
+use crate::support::packets::*;
+use crate::support::random::Random;
+use crate::support::replay::{SETUP, is_cut};
+
+const SECRET: &[u8] = b"the secret of the client";
+const OPTIONAL_METADATA: u32 = 1 << 25;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A command, and whether all that the server has sent arrives before it.
+    Client(Command, bool),
+    /// A packet, and how many bytes do not arrive before the next step.
+    Server(Piece, usize),
+}
+
+/// A number of bytes that wait.
+fn rest(random: &mut Random) -> usize {
+    match random.below(4) {
+        0 => random.below(20),
+        1 => usize::MAX,
+        _ => 0,
+    }
+}
+
+/// A connection, from its login on.
+#[derive(Clone, Debug)]
+struct Scenario {
+    leniency: Leniency,
+    capabilities: u32,
+    /// What the server sends between the handshake response and its OK.
+    login: Vec<Piece>,
+    steps: Vec<Step>,
+}
+
+impl Scenario {
+    fn random(random: &mut Random) -> Self {
+        let mut capabilities = CLIENT_CAPABILITIES & !CLIENT_SSL;
+        for flag in [CLIENT_DEPRECATE_EOF, OPTIONAL_METADATA] {
+            capabilities |= flag * random.below(2) as u32;
+        }
+        // Without LONG_PASSWORD it is MariaDB, which can report progress.
+        capabilities &= !(random.below(2) as u32);
+        let style = Style {
+            deprecate_eof: capabilities & CLIENT_DEPRECATE_EOF != 0,
+            optional_metadata: capabilities & OPTIONAL_METADATA != 0 || capabilities & 1 == 0,
+            file: "/etc/secret".to_owned(),
+            has_long: random.below(500) == 0,
+        };
+        let leniency = Leniency::random(random);
+        let mut login = Vec::new();
+        if random.below(4) == 0 {
+            login.extend((0..=random.below(2)).map(|_| {
+                let payload = if random.below(2) == 0 { progress(random) } else { style.any(random) };
+                Piece::Packet(Id::Next, payload)
+            }));
+        }
+        let mut steps = Vec::new();
+        for _ in 0..2 + random.below(5) {
+            let mut commands = vec![*pick(random, &Command::ALL)];
+            if leniency.pipelines && random.below(2) == 0 {
+                commands.push(*pick(random, &Command::ALL));
+            }
+            if random.below(8) == 0 {
+                let unsolicited = style.unsolicited(random);
+                steps.extend(unsolicited.into_iter().map(|piece| Step::Server(piece, rest(random))));
+            }
+            steps.extend(commands.iter().map(|command| Step::Client(*command, random.below(3) > 0)));
+            for command in commands {
+                // A lenient client may read it as the response to another command.
+                let command = if random.below(6) == 0 { *pick(random, &Command::ALL) } else { command };
+                let mut response = style.response(command.payload()[0], random);
+                if random.below(20) == 0 {
+                    let at = random.below(response.len() + 1);
+                    response.insert(at, style.broken(random));
+                }
+                steps.extend(response.into_iter().map(|piece| Step::Server(piece, rest(random))));
+            }
+        }
+        Self { leniency, capabilities, login, steps }
+    }
+
+    fn run(&self) -> Result<(), String> {
+        let setup = Setup { expected: Protocol::Mysql, block_local_infile: true, ..SETUP };
+        let mut notes = Notes::default();
+        notes.wanted.files = true;
+        let optional = self.capabilities & OPTIONAL_METADATA != 0 || self.capabilities & 1 == 0;
+        let deprecate_eof = self.capabilities & CLIENT_DEPRECATE_EOF != 0;
+        let client = Client::new(self.leniency, deprecate_eof, optional, self.capabilities & 1 == 0);
+        let (connection, events) = (Connection::new(setup), Vec::new());
+        let mut run = Run { connection, notes, events, client, pending: Vec::new() };
+        let mut numbers = Numbers { next: 2 };
+        run.server(&packet(0, &handshake_v10("5.5.5-10.11.19-MariaDB", self.capabilities)));
+        if run.client_sends(&self.handshake_response()) != Some(true) {
+            return Ok(());
+        }
+        for piece in &self.login {
+            let bytes = numbers.bytes(piece);
+            run.server(&bytes);
+        }
+        let bytes = numbers.bytes(&Piece::Packet(Id::Next, ok()));
+        run.server(&bytes);
+        run.client_logged_in();
+        for step in &self.steps {
+            match step {
+                Step::Client(command, is_behind) => {
+                    if *is_behind {
+                        run.flush(0)?;
+                    }
+                    let Some(bytes) = run.client.sends(*command) else { continue };
+                    if run.client_sends(&bytes) != Some(true) {
+                        return Ok(());
+                    }
+                    numbers.next = 1;
+                }
+                Step::Server(piece, rest) => {
+                    run.pending.extend(numbers.bytes(piece));
+                    run.flush(*rest)?;
+                }
+            }
+            run.client_acts()?;
+        }
+        run.flush(0)?;
+        run.client_acts()
+    }
+
+    fn handshake_response(&self) -> Vec<u8> {
+        let mut response = handshake_response(self.capabilities);
+        if self.capabilities & 1 == 0 {
+            // MariaDB's extended capabilities: the last 4 bytes of the filler.
+            response[28..32].copy_from_slice(&0x1f_u32.to_le_bytes());
+        }
+        packet(1, &response)
+    }
+
+    fn shown(&self) -> String {
+        let lines = [format!("{:?}", self.leniency), format!("capabilities {:#x}", self.capabilities)];
+        let login = self.login.iter().map(|piece| format!("login: server: {piece:?}"));
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Client(command, true) => format!("client: {command:?}"),
+            Step::Client(command, false) => format!("client, before what waits: {command:?}"),
+            Step::Server(piece, 0) => format!("server: {piece:?}"),
+            Step::Server(piece, usize::MAX) => format!("server, waits: {piece:?}"),
+            Step::Server(piece, rest) => format!("server, {rest} bytes wait: {piece:?}"),
+        });
+        lines.into_iter().chain(login).chain(steps).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The shortest variant without which steps it still fails.
+    fn shrunk(mut self) -> (Self, String) {
+        let mut why = self.run().expect_err("a failure");
+        loop {
+            let mut shorter = (0..self.login.len() + self.steps.len()).map(|at| {
+                let mut less = self.clone();
+                match at.checked_sub(self.login.len()) {
+                    None => drop(less.login.remove(at)),
+                    Some(at) => drop(less.steps.remove(at)),
+                }
+                less
+            });
+            match shorter.find_map(|less| less.run().err().map(|why| (less, why))) {
+                Some(less) => (self, why) = less,
+                None => return (self, why),
+            }
+        }
+    }
+}
+
+struct Run {
+    connection: Connection,
+    notes: Notes,
+    events: Vec<Event>,
+    client: Client,
+    pending: Vec<u8>,
+}
+
+impl Run {
+    /// What leaves for the other side.
+    fn passes(&mut self, sender: Sender, bytes: &[u8]) -> Vec<u8> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let mut clock = Clock::new(&Timestamp::default);
+        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
+        match self.connection.handle_data(sender, &bytes, false, &mut to) {
+            Verdict::Pass => bytes.to_vec(),
+            Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),
+            verdict => panic!("{verdict:?}"),
+        }
+    }
+
+    fn server(&mut self, bytes: &[u8]) {
+        let passed = self.passes(Sender::Server, bytes);
+        self.client.receives(&passed);
+    }
+
+    /// Sends all but the last `rest` of the pending bytes.
+    fn flush(&mut self, rest: usize) -> Result<(), String> {
+        let len = self.pending.len();
+        let bytes: Vec<u8> = self.pending.drain(..len - rest.min(len)).collect();
+        if !bytes.is_empty() {
+            self.server(&bytes);
+        }
+        self.client_acts()
+    }
+
+    /// `Some(true)` if the bytes pass, `Some(false)` if none do.
+    fn client_sends(&mut self, bytes: &[u8]) -> Option<bool> {
+        let passed = self.passes(Sender::Client, bytes);
+        (passed == bytes).then_some(true).or_else(|| passed.is_empty().then_some(false))
+    }
+
+    /// The client passes over the connection phase: it reads up to the OK, whatever else comes.
+    fn client_logged_in(&mut self) {
+        self.client.logged_in();
+    }
+
+    fn client_acts(&mut self) -> Result<(), String> {
+        while let Some(act) = self.client.acts() {
+            let Act::Sends(id, file) = act else { continue };
+            let command = *self.client.waiting.front().expect("a command");
+            let is_named = command == Command::Load && file == WANTED.as_bytes();
+            let text: &[u8] = if is_named { b"1\t2\n" } else { SECRET };
+            let first = id.wrapping_add(1);
+            let upload = [packet(first, text), packet(first.wrapping_add(1), b"")].concat();
+            let passed = self.passes(Sender::Client, &upload);
+            if !is_named && passed.windows(SECRET.len()).any(|window| window == SECRET) {
+                return Err(format!("the file that answers {command:?} has passed to the server"));
+            }
+            if !is_named && !self.client.leniency.survives {
+                return Err(format!("the client takes a request for a file for the response to {command:?}"));
+            }
+            if is_cut(&self.events) {
+                self.client.is_closed = true;
+                return Ok(());
+            }
+            self.client.sent_file(first.wrapping_add(2));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn no_order_of_packets_gets_a_file_that_the_statement_does_not_name() {
+    search(|random| {
+        let scenario = Scenario::random(random);
+        if scenario.run().is_err() {
+            let (scenario, why) = scenario.shrunk();
+            panic!("{why}\n{}", scenario.shown());
+        }
+    });
+}

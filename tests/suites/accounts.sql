@@ -1,0 +1,13 @@
+CREATE DATABASE test;
+CREATE DATABASE test1;
+CREATE DATABASE test2;
+CREATE DATABASE gotest;
+CREATE USER root@'%' IDENTIFIED BY '';
+GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;
+CREATE USER test2@'%' IDENTIFIED BY 'some password';
+GRANT ALL ON test2.* TO test2@'%';
+CREATE DATABASE test_pymysql;
+CREATE DATABASE test_pymysql2;
+CREATE DATABASE test_cymysql;
+CREATE DATABASE test_cymysql2;
+CREATE DATABASE myconnpy;
