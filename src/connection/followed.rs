@@ -96,10 +96,12 @@ impl Mysql {
         self.tail.start()
     }
 
-    /// Where a packet of the server that may ask for a file begins in its chunk, while it is not complete.
+    /// Where a packet of the server begins in its chunk, while it is not complete and may ask for a file or hide a request
+    /// from the client.
     pub(super) fn incomplete_request(&self) -> Option<usize> {
         let may_ask = self.session.can_be_asked() && self.server.may_have_begun_with(LOCAL_INFILE);
-        may_ask.then_some(self.server_packet)
+        let may_hide = self.session.can_be_dropped() && !self.server.is_at_border();
+        (may_ask || may_hide).then_some(self.server_packet)
     }
 
     /// The same of one that asks for a file which the server must not get: it is the last packet that was looked at.

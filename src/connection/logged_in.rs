@@ -61,10 +61,15 @@ pub(super) struct LoggedIn {
 }
 
 impl LoggedIn {
-    pub(super) fn new(setup: Setup, [greeting, response]: [Vec<u8>; 2]) -> Self {
+    /// A connection on which nothing has passed.
+    pub(super) fn empty(setup: Setup) -> Self {
         let mut notes = Notes::default();
         notes.wanted.files = setup.block_local_infile;
-        let mut new = Self { connection: Connection::new(setup), events: Vec::new(), notes };
+        Self { connection: Connection::new(setup), events: Vec::new(), notes }
+    }
+
+    pub(super) fn new(setup: Setup, [greeting, response]: [Vec<u8>; 2]) -> Self {
+        let mut new = Self::empty(setup);
         new.server_passes(&greeting);
         new.client(&response);
         new.server_passes(&packet(2, b"\0\0\0\x02\0\0\0"));

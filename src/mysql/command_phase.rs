@@ -99,6 +99,12 @@ pub(super) struct CommandPhase {
     multi_statements: bool,
     /// See [`CommandPhase::refused_file`].
     refused_file: Option<u8>,
+    /// The server has sent an unsolicited error.
+    broke_off: bool,
+    /// The client has sent a command within the response to an earlier one.
+    interrupted: bool,
+    /// The client has not taken the server's offer of LOCAL INFILE.
+    declines_files: bool,
 }
 
 impl CommandPhase {
@@ -124,6 +130,9 @@ impl CommandPhase {
             quit: false,
             multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
             refused_file: None,
+            broke_off: false,
+            interrupted: false,
+            declines_files: false,
         }
     }
 
@@ -162,8 +171,13 @@ impl CommandPhase {
     }
 
     pub(super) fn server_packet(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
-        if to.notes.wanted.files && self.refuses(packet, to.events) {
-            return Ok(());
+        if to.notes.wanted.files {
+            if self.refuses(packet, to.events) {
+                return Ok(());
+            }
+            if self.is_too_long(packet) {
+                return Err(OpaqueReason::Desync);
+            }
         }
         let carries_on = self.answered(packet, to)?;
         self.server_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
@@ -270,6 +284,9 @@ impl CommandPhase {
     }
 
     fn command(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
+        if to.notes.wanted.files && Self::is_no_command(packet) {
+            return Err(OpaqueReason::Desync);
+        }
         self.upload = None;
         if self.late_rows.is_none() {
             self.tail = None;
@@ -289,6 +306,7 @@ impl CommandPhase {
         }
         to.events.push(Event::CommandStarted(command));
         let asks_for_cursor = command == Command::STMT_EXECUTE && asks_for_cursor(packet);
+        self.interrupted = !self.queue.is_empty() && (self.interrupted || self.first_byte.is_some());
         if self.queue.is_empty() {
             self.reply = Reply::new(grammar).with_cursor(asks_for_cursor);
         }
@@ -485,6 +503,7 @@ impl CommandPhase {
             to.events.push(Event::ServerNotice { errno });
             self.idle.ends(errno, to.clock, to.events);
             self.reply.lose_count();
+            self.broke_off = true;
             return Ok(CarriesOn::Nobody);
         }
         match self.tail {

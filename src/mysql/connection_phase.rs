@@ -88,6 +88,8 @@ pub(super) struct ConnectionPhase {
     /// The client has sent COM_QUIT.
     quit: bool,
     suspect: Option<Suspect>,
+    /// The client has not taken the server's offer of LOCAL INFILE.
+    declines_files: bool,
 }
 
 impl ConnectionPhase {
@@ -105,6 +107,7 @@ impl ConnectionPhase {
             expected: None,
             quit: false,
             suspect: None,
+            declines_files: false,
         }
     }
 
@@ -124,6 +127,11 @@ impl ConnectionPhase {
     /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.
     pub(super) fn awaits_tls(&self) -> bool {
         self.state == State::TlsRequested
+    }
+
+    /// The client has not taken the server's offer of LOCAL INFILE.
+    pub(super) fn declines_files(&self) -> bool {
+        self.declines_files
     }
 
     /// The client has sent COM_QUIT.
@@ -167,6 +175,8 @@ impl ConnectionPhase {
                 let response = HandshakeResponse::parse(packet.prefix, self.capabilities);
                 let response = response.map_err(|_| OpaqueReason::Desync)?;
                 let both = self.capabilities & response.capabilities;
+                self.declines_files = self.capabilities.contains(Capabilities::LOCAL_FILES)
+                    && !both.contains(Capabilities::LOCAL_FILES);
                 let HandshakeResponse { client_name, client_version, .. } = response;
                 self.suspect = Suspect::of(client_name, client_version, self.capabilities, both);
                 self.capabilities = both;

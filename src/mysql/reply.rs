@@ -17,7 +17,7 @@ use super::packet::{MAX_FRAGMENT_LEN, Packet};
 use super::response::{
     ColumnCount, EOF, ERR, EofPacket, LOCAL_INFILE, OK, OkPacket, PrepareOk, StatusFlags, error_code,
 };
-use super::types::ParseError;
+use super::types::{ParseError, Reader};
 use crate::event::Tally;
 
 /// An EOF packet is shorter than this; a row that begins with 0xfe is longer.
@@ -124,6 +124,12 @@ impl Reply {
         self.state == State::Rows
     }
 
+    /// Definitions of COM_STMT_PREPARE or the EOF behind them come next.
+    #[must_use]
+    pub fn is_at_definitions(&self) -> bool {
+        matches!(self.state, State::Definitions { .. })
+    }
+
     /// What it held so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
@@ -212,7 +218,9 @@ impl Reply {
             State::ColumnsEof if is_eof => {
                 let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 self.state = State::Rows;
-                self.out_parameters = eof.status_flags.contains(StatusFlags::PS_OUT_PARAMS);
+                // Clients would not wait for an OK that neither EOF announces.
+                let announced = StatusFlags(StatusFlags::PS_OUT_PARAMS.0 | StatusFlags::MORE_RESULTS.0);
+                self.out_parameters = eof.status_flags.contains(announced);
                 // MariaDB sets the flag in any response while a stored routine has a cursor open.
                 if self.asks_for_cursor && eof.status_flags.contains(StatusFlags::CURSOR_EXISTS) {
                     self.rows_may_follow = true;
@@ -226,6 +234,8 @@ impl Reply {
                 let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 Ok(self.end_of_result(eof.status_flags, eof.warnings))
             }
+            // Some clients take it for the end.
+            State::Rows if packet.length < MAX_FRAGMENT_LEN => Err(Step::Unexpected),
             State::Rows => {
                 // A first column of 16 MiB or more: its length begins with 0xfe.
                 self.tally.rows = self.tally.rows.saturating_add(1);
@@ -248,8 +258,12 @@ impl Reply {
         match (self.grammar, first) {
             (Grammar::Statistics, _) => Ok(Step::Done),
             (Grammar::Ok | Grammar::Eof, EOF) => Ok(Step::Done),
-            (Grammar::Ok | Grammar::Eof | Grammar::ResultSet | Grammar::ChangeUser, OK)
-            | (Grammar::ResultSet, EOF) => self.ok(packet, capabilities),
+            (Grammar::Ok | Grammar::Eof | Grammar::ChangeUser, OK) => match self.ok(packet, capabilities)? {
+                // Clients do not wait for a second response to such a command.
+                Step::More => Err(Step::Unexpected),
+                step => Ok(step),
+            },
+            (Grammar::ResultSet, OK | EOF) => self.ok(packet, capabilities),
             (Grammar::ResultSet, LOCAL_INFILE) => {
                 self.state = State::Infile;
                 Ok(Step::More)
@@ -298,7 +312,8 @@ impl Reply {
     fn error(&mut self, packet: &Packet, capabilities: Capabilities) -> Result<Step, Step> {
         let errno = error_code(packet.prefix)?;
         if errno == PROGRESS_REPORT && capabilities.contains(Capabilities::MARIADB_PROGRESS) {
-            return Ok(Step::More);
+            // MariaDB's client takes another one for an error, and its command has ended.
+            return if is_progress_report(packet)? { Ok(Step::More) } else { Err(Step::Unexpected) };
         }
         self.tally.errno = Some(errno);
         self.state = State::First;
@@ -346,6 +361,16 @@ impl Reply {
         self.state = State::Definitions { left, then, group };
         Step::More
     }
+}
+
+/// An ERR packet with the number of progress reports has the form of one: number of strings, stage, number of stages,
+/// progress, text.
+fn is_progress_report(packet: &Packet) -> Result<bool, ParseError> {
+    let mut reader = Reader::new(packet.prefix);
+    reader.bytes("header, error_code, strings, stages, progress", 9)?;
+    let text = reader.lenenc_int("text")?;
+    let beyond = u64::try_from(packet.prefix.len().saturating_sub(reader.rest().len())).unwrap_or(u64::MAX);
+    Ok(text.checked_add(beyond) == Some(u64::from(packet.length)))
 }
 
 #[cfg(test)]

@@ -191,6 +191,12 @@ impl Session {
         matches!(&self.part, Part::Command(commands) if commands.can_be_asked())
     }
 
+    /// No part of the server's next packet may reach the client without the rest, where requests for files are judged.
+    #[must_use]
+    pub fn can_be_dropped(&self) -> bool {
+        matches!(&self.part, Part::Command(commands) if commands.can_be_dropped())
+    }
+
     /// The server's last packet asks for a file that the client's statement does not name: the packet's sequence id, and
     /// what both sides can do. It is the last that was taken.
     #[must_use]
@@ -222,6 +228,9 @@ impl Session {
                         let mut commands = CommandPhase::new(capabilities, asked.user, to.clock.now());
                         if has_quit {
                             commands.quit(to.events);
+                        }
+                        if connection.declines_files() {
+                            commands.decline_files();
                         }
                         self.accepted(commands)
                     }

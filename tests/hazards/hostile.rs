@@ -179,7 +179,8 @@ impl Connection {
     /// Greets the client and takes it, mostly as an honest server does.
     fn logs_in(&mut self) -> std::io::Result<bool> {
         let anomaly = self.random.below(16);
-        let version = if self.capabilities & LONG_PASSWORD == 0 { "5.5.5-10.11.19-MariaDB" } else { "8.0.36" };
+        let version =
+            if self.capabilities & LONG_PASSWORD == 0 { "5.5.5-10.11.19-MariaDB" } else { "8.0.36" };
         let mut greeting = handshake_v10(version, self.capabilities);
         let mut id = 0;
         match anomaly {
@@ -284,7 +285,8 @@ impl Connection {
 fn variables(text: &str) -> Vec<(String, String)> {
     let named = text.split("@@").skip(1).map(|item| {
         let item = item.split(',').next().unwrap_or_default();
-        let words: Vec<_> = item.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
+        let words: Vec<_> =
+            item.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
         let words: Vec<_> = words.iter().copied().filter(|w| !["session", "global"].contains(w)).collect();
         let variable = words.first().copied().unwrap_or("a");
         let name = match words.get(1..) {

@@ -102,5 +102,8 @@ fn no_sequence_of_packets_gets_a_file_of_a_driver_behind_the_filter() {
         );
     }
     assert!(stolen.is_empty(), "the file arrived; seeds: {stolen:?}");
-    assert!(unharmed.is_empty(), "no sequence gets the file of these drivers without the filter: {unharmed:?}");
+    assert!(
+        unharmed.is_empty(),
+        "no sequence gets the file of these drivers without the filter: {unharmed:?}"
+    );
 }

@@ -27,8 +27,19 @@ const OPTIONAL_METADATA: u32 = 1 << 25;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Client(Command),
-    Server(Piece),
+    /// A command, and whether all that the server has sent arrives before it.
+    Client(Command, bool),
+    /// A packet, and how many bytes do not arrive before the next step.
+    Server(Piece, usize),
+}
+
+/// A number of bytes that wait.
+fn rest(random: &mut Random) -> usize {
+    match random.below(4) {
+        0 => random.below(20),
+        1 => usize::MAX,
+        _ => 0,
+    }
 }
 
 /// A connection, from its login on.
@@ -39,7 +50,6 @@ struct Scenario {
     /// What the server sends between the handshake response and its OK.
     login: Vec<Piece>,
     steps: Vec<Step>,
-    cuts: u64,
 }
 
 impl Scenario {
@@ -71,19 +81,22 @@ impl Scenario {
                 commands.push(*pick(random, &Command::ALL));
             }
             if random.below(8) == 0 {
-                steps.extend(style.unsolicited(random).into_iter().map(Step::Server));
+                let unsolicited = style.unsolicited(random);
+                steps.extend(unsolicited.into_iter().map(|piece| Step::Server(piece, rest(random))));
             }
-            steps.extend(commands.iter().map(|command| Step::Client(*command)));
+            steps.extend(commands.iter().map(|command| Step::Client(*command, random.below(3) > 0)));
             for command in commands {
                 // A lenient client may read it as the response to another command.
                 let command = if random.below(6) == 0 { *pick(random, &Command::ALL) } else { command };
-                steps.extend(style.response(command.payload()[0], random).into_iter().map(Step::Server));
-                if random.below(40) == 0 {
-                    steps.push(Step::Server(style.broken(random)));
+                let mut response = style.response(command.payload()[0], random);
+                if random.below(20) == 0 {
+                    let at = random.below(response.len() + 1);
+                    response.insert(at, style.broken(random));
                 }
+                steps.extend(response.into_iter().map(|piece| Step::Server(piece, rest(random))));
             }
         }
-        Self { leniency, capabilities, login, steps, cuts: random.next() }
+        Self { leniency, capabilities, login, steps }
     }
 
     fn run(&self) -> Result<(), String> {
@@ -94,7 +107,7 @@ impl Scenario {
         let deprecate_eof = self.capabilities & CLIENT_DEPRECATE_EOF != 0;
         let client = Client::new(self.leniency, deprecate_eof, optional, self.capabilities & 1 == 0);
         let (connection, events) = (Connection::new(setup), Vec::new());
-        let mut run = Run { connection, notes, events, client, cuts: Random::new(self.cuts), pending: Vec::new() };
+        let mut run = Run { connection, notes, events, client, pending: Vec::new() };
         let mut numbers = Numbers { next: 2 };
         run.server(&packet(0, &handshake_v10("5.5.5-10.11.19-MariaDB", self.capabilities)));
         if run.client_sends(&self.handshake_response()) != Some(true) {
@@ -109,8 +122,8 @@ impl Scenario {
         run.client_logged_in();
         for step in &self.steps {
             match step {
-                Step::Client(command) => {
-                    if run.cuts.below(3) > 0 {
+                Step::Client(command, is_behind) => {
+                    if *is_behind {
                         run.flush(0)?;
                     }
                     let Some(bytes) = run.client.sends(*command) else { continue };
@@ -119,14 +132,9 @@ impl Scenario {
                     }
                     numbers.next = 1;
                 }
-                Step::Server(piece) => {
+                Step::Server(piece, rest) => {
                     run.pending.extend(numbers.bytes(piece));
-                    let rest = match run.cuts.below(4) {
-                        0 => run.cuts.below(run.pending.len() + 1),
-                        1 => run.pending.len(),
-                        _ => 0,
-                    };
-                    run.flush(rest)?;
+                    run.flush(*rest)?;
                 }
             }
             run.client_acts()?;
@@ -148,8 +156,11 @@ impl Scenario {
         let lines = [format!("{:?}", self.leniency), format!("capabilities {:#x}", self.capabilities)];
         let login = self.login.iter().map(|piece| format!("login: server: {piece:?}"));
         let steps = self.steps.iter().map(|step| match step {
-            Step::Client(command) => format!("client: {command:?}"),
-            Step::Server(piece) => format!("server: {piece:?}"),
+            Step::Client(command, true) => format!("client: {command:?}"),
+            Step::Client(command, false) => format!("client, before what waits: {command:?}"),
+            Step::Server(piece, 0) => format!("server: {piece:?}"),
+            Step::Server(piece, usize::MAX) => format!("server, waits: {piece:?}"),
+            Step::Server(piece, rest) => format!("server, {rest} bytes wait: {piece:?}"),
         });
         lines.into_iter().chain(login).chain(steps).collect::<Vec<_>>().join("\n")
     }
@@ -166,14 +177,7 @@ impl Scenario {
                 }
                 less
             });
-            let found = shorter.find_map(|less| {
-                // Fewer steps need other cuts.
-                (0..20).find_map(|cuts| {
-                    let less = Self { cuts, ..less.clone() };
-                    less.run().err().map(|why| (less, why))
-                })
-            });
-            match found {
+            match shorter.find_map(|less| less.run().err().map(|why| (less, why))) {
                 Some(less) => (self, why) = less,
                 None => return (self, why),
             }
@@ -186,7 +190,6 @@ struct Run {
     notes: Notes,
     events: Vec<Event>,
     client: Client,
-    cuts: Random,
     pending: Vec<u8>,
 }
 
@@ -210,7 +213,8 @@ impl Run {
 
     /// Sends all but the last `rest` of the pending bytes.
     fn flush(&mut self, rest: usize) -> Result<(), String> {
-        let bytes: Vec<u8> = self.pending.drain(..self.pending.len() - rest).collect();
+        let len = self.pending.len();
+        let bytes: Vec<u8> = self.pending.drain(..len - rest.min(len)).collect();
         if !bytes.is_empty() {
             self.server(&bytes);
         }

@@ -236,14 +236,17 @@ impl Style {
             12 => [b"\xfb\x01", &b"2"[..]].concat(),
             13 => binary_row("1"),
             14 => prepare_ok(random.below(3) as u16, random.below(3) as u16),
-            15 => pick(random, &[prepare_ok(u16::MAX, 0), prepare_ok(0, u16::MAX), prepare_ok(1, u16::MAX)]).clone(),
+            15 => pick(random, &[prepare_ok(u16::MAX, 0), prepare_ok(0, u16::MAX), prepare_ok(1, u16::MAX)])
+                .clone(),
             16 => auth_switch(["mysql_native_password", "mysql_clear_password", "dialog"][random.below(3)]),
             17 => handshake_v10("5.5.5-10.11.19-MariaDB", MARIADB_CAPABILITIES),
             18 => Vec::new(),
             19 => vec![*pick(random, &[0x00, 0x01, 0x02, 0x03, 0xfc, 0xfd, 0xfe, 0xff])],
             20 => [vec![0xfe; 9], b"long".to_vec()].concat(),
             21 => [&[0xff][..], &[0xff, 0xff]].concat(),
-            22 if self.has_long => vec![*pick(random, &[0x00, 0xfa, 0xfd, 0xfe]); MAX_FRAGMENT + random.below(2)],
+            22 if self.has_long => {
+                vec![*pick(random, &[0x00, 0xfa, 0xfd, 0xfe]); MAX_FRAGMENT + random.below(2)]
+            }
             _ => local_infile(&self.file),
         };
         if random.below(8) == 0 && payload.len() < 1000 {

@@ -52,6 +52,12 @@ fn told(connection: &LoggedIn) -> [usize; 3] {
 
 /// Nothing passes any more, and the next tick ends it.
 fn assert_cut(connection: &mut LoggedIn) {
+    assert_ended(connection);
+    assert_eq!(connection.told([Event::Hazard(HazardKind::LocalInfileUnsolicited)]), [1]);
+}
+
+/// The same without a request that was judged.
+fn assert_ended(connection: &mut LoggedIn) {
     for (sender, bytes) in [(Sender::Client, b"root:x:0:0".as_slice()), (Sender::Server, b"\x01")] {
         assert_eq!(connection.take(sender, bytes, false), b"");
         assert_eq!(connection.take(sender, b"", true), b"");
@@ -59,7 +65,11 @@ fn assert_cut(connection: &mut LoggedIn) {
     let now = Timestamp::default();
     assert!(connection.connection.is_due(now));
     assert_eq!(connection.connection.handle_tick(now, &mut connection.events), Verdict::Close);
-    assert_eq!(connection.told([Event::Hazard(HazardKind::LocalInfileUnsolicited)]), [1]);
+}
+
+fn logged_in_without_hold() -> LoggedIn {
+    let setup = Setup { block_local_infile: true, ..unchanged() };
+    LoggedIn::new(setup, login("8.0.36", CLASSIC, &[]))
 }
 
 fn multi() -> LoggedIn {
@@ -82,13 +92,13 @@ fn a_request_that_nobody_asked_for_becomes_an_error_however_it_is_cut() {
     let results =
         [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0"), packet(4, b"\x01x")];
     let more = packet(5, b"\xfe\0\0\x0a\0");
-    // What is in front of the request, its sequence id, and where headers begin behind which it could be.
+    // What is in front of the request, its sequence id, and the packets in front that are no rows.
     let cases = [
-        (Vec::new(), 1, vec![0]),
-        (ok(1, 10), 2, vec![0, 11]),
-        ([results.concat(), more].concat(), 6, vec![0, 5, 13, 37]),
+        (Vec::new(), 1, vec![]),
+        (ok(1, 10), 2, vec![0..11]),
+        ([results.concat(), more].concat(), 6, vec![0..5, 5..13, 13..22]),
     ];
-    for (before, sequence_id, headers) in cases {
+    for (before, sequence_id, packets) in cases {
         let whole = [before.clone(), request(sequence_id, "/etc/passwd"), vec![9; 5]].concat();
         let request = before.len()..whole.len() - 5;
         let after = [before.clone(), refused(sequence_id)].concat();
@@ -98,11 +108,11 @@ fn a_request_that_nobody_asked_for_becomes_an_error_however_it_is_cut() {
             let now = watched.server(&whole[..cut]);
             let then = watched.server(&whole[cut..]);
             assert_eq!([now.clone(), then].concat(), after, "cut at {cut}");
-            // Of what is in front of it only headers wait, and not those of rows.
-            let header = headers.iter().find(|start| (**start + 1..=**start + 4).contains(&cut));
-            let expected = match header {
+            // Of what is in front of it packets wait until they are complete, and rows do not.
+            let incomplete = packets.iter().find(|packet| (packet.start + 1..packet.end).contains(&cut));
+            let expected = match incomplete {
                 _ if cut >= request.end => &after,
-                Some(start) => &before[..*start],
+                Some(packet) => &before[..packet.start],
                 _ => &before[..cut.min(request.start)],
             };
             assert_eq!(now, expected, "cut at {cut}");
@@ -262,27 +272,109 @@ fn what_only_looks_like_a_request_passes_at_once() {
         watched.server_passes(&[byte]);
     }
     watched.server_passes(&packet(6, b"\xfe\0\0\x02\0"));
-    watched.client(&packet(0, b"\x09"));
-    for byte in packet(1, b"\xfb/etc/passwd") {
-        watched.server_passes(&[byte]);
-    }
     assert_eq!(told(&watched), [0, 0, 0]);
 }
 
-/// Of another answer no more than its header waits.
+/// Rows of a prepared statement begin with 0x00, and the text of COM_STATISTICS with a letter.
 #[test]
-fn a_header_waits_for_its_first_byte_and_no_longer() {
+fn what_is_no_row_and_no_text_is_a_request() {
     let mut watched = multi();
-    for (answer, header) in [(ok(1, 2), 4), (packet(1, b"\xff\x48\x04#42000no"), 4)] {
-        watched.client(&query("DO 1"));
-        for (at, byte) in answer.iter().enumerate() {
-            let expected = match at {
-                _ if at < header => &[][..],
-                _ if at == header => &answer[..=header],
-                _ => &answer[at..=at],
-            };
-            assert_eq!(watched.server(&[*byte]), expected, "byte {at}");
+    watched.client(&prepare("SELECT NULL"));
+    watched.server_passes(&prepared(1));
+    watched.client(&execute(1));
+    watched
+        .server_passes(&[packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat());
+    watched.server_passes(&packet(4, b"\0\0\x01x"));
+    assert_eq!(watched.server(&request(5, "f")), refused(5));
+
+    let mut watched = multi();
+    watched.client(&packet(0, b"\x09"));
+    assert_eq!(watched.server(&request(1, "f")), refused(1));
+}
+
+/// A client that has finished with a response and sends its next command does not take the rest for rows.
+#[test]
+fn a_row_is_a_request_where_the_client_has_sent_its_next_command() {
+    let head = [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat();
+    let mut watched = multi();
+    watched.client(&query("SELECT NULL"));
+    watched.server_passes(&head);
+    watched.client(&query("DO 0"));
+    assert_eq!(watched.server(&request(4, "f")), refused(4));
+    // Sent ahead: a client that does so reads all of the response.
+    let mut watched = multi();
+    watched.client(&query("SELECT NULL"));
+    watched.client(&query("DO 0"));
+    watched.server_passes(&[head, packet(4, b"\xfb")].concat());
+}
+
+/// A client that cannot use a result may drop the rest and take a row for a request. What it then sends is no command.
+#[test]
+fn a_file_that_a_row_asks_for_does_not_pass() {
+    let head = [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat();
+    for (row, upload) in
+        [(packet(4, b"\xfbf"), packet(5, b"secret")), (packet(255, b"\xfbf"), packet(0, b"secret"))]
+    {
+        let mut watched = multi();
+        watched.client(&query("SELECT NULL"));
+        watched.server_passes(&head);
+        let before: Vec<u8> = (4..row[3]).flat_map(|id| packet(id, b"\x011")).collect();
+        watched.server_passes(&[before, row].concat());
+        watched.client(&query("DO 0"));
+        assert_eq!(watched.take(Sender::Client, &upload, false), b"");
+        assert_ended(&mut watched);
+    }
+}
+
+/// An error of the connection phase ends it. MariaDB's client passes over one that is a progress report.
+#[test]
+fn nothing_follows_an_error_of_the_connection_phase() {
+    let setup = Setup { block_local_infile: true, ..unchanged() };
+    let [greeting, response] = login("8.0.36", CLASSIC, &[]);
+    let mut watched = LoggedIn::empty(setup);
+    watched.server_passes(&greeting);
+    watched.client(&response);
+    watched.server_passes(&packet(2, b"\xff\xff\xff\x01\x01\x01\0\0\0\0"));
+    assert_eq!(watched.server(&packet(3, b"\0\0\0\x02\0\0\0")), b"");
+    assert_ended(&mut watched);
+}
+
+/// Connector/J drops what has arrived before it sends a command, and would read the rest as the response.
+#[test]
+fn no_part_of_a_packet_comes_without_the_rest() {
+    for (first, behind) in [
+        // Behind a response.
+        (query("DO 1"), ok(1, 2)),
+        // The last EOF of a response to COM_STMT_PREPARE, which Connector/J 8.0.27 does not read.
+        (prepare("SELECT 1"), [packet(1, b"\0\x01\0\0\0\x01\0\0\0\0\0\0"), packet(2, b"\x03def")].concat()),
+    ] {
+        for part in [&b"\x05\0\0"[..], b"\x05\0\0\x03\xfe", b"\xff\xff\xff\x03\xfe"] {
+            let mut watched = logged_in_without_hold();
+            watched.client(&first);
+            watched.server_passes(&behind);
+            assert_eq!(watched.server(part), b"");
         }
+        let mut watched = logged_in_without_hold();
+        watched.client(&first);
+        watched.server_passes(&behind);
+        let id = if behind.len() > 20 { 3 } else { 2 };
+        let long = [&[0xff, 0xff, 0xff, id, 0xfe][..], &[0; 10_000]].concat();
+        assert!(!watched.server(&long).starts_with(&long[..4]), "it would be too long to be held");
+        assert_ended(&mut watched);
+    }
+}
+
+/// A packet that is no row waits until it is complete.
+#[test]
+fn a_packet_comes_in_one_piece() {
+    let mut watched = multi();
+    for answer in [ok(1, 2), packet(1, b"\xff\x48\x04#42000no")] {
+        watched.client(&query("DO 1"));
+        let (last, before) = answer.split_last().expect("a packet");
+        for byte in before {
+            assert_eq!(watched.server(&[*byte]), b"");
+        }
+        assert_eq!(watched.server(&[*last]), answer);
     }
     // The end of the stream lets go, and so does an empty packet, which has no first byte.
     assert_eq!(watched.server(&request(1, "f")[..3]), b"");

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use super::super::capability::Capabilities;
-use super::super::command::Command;
+use super::super::command::{Command, Grammar};
 use super::super::local_infile::{Files, Judgement};
 use super::super::packet::Packet;
 use super::super::query::statement;
@@ -16,6 +16,9 @@ use super::super::verb::Verb;
 use super::queue::Queued;
 use super::{CommandPhase, statement_id};
 use crate::event::{Event, HazardKind};
+
+/// Maximum length of a packet that is held, in bytes.
+const LONGEST_HELD: u32 = 32 << 10;
 
 impl CommandPhase {
     /// The files that a command lets the server ask for, of which [`CommandPhase::names_none`] does not know better; none: no
@@ -64,7 +67,46 @@ impl CommandPhase {
     /// because their first column can be NULL. A row of a prepared statement begins with 0x00.
     pub(in super::super) fn can_be_asked(&self) -> bool {
         let has_text_rows = |head: &Queued| matches!(head.command, Command::QUERY | Command::PROCESS_INFO);
-        !(self.reply.is_at_rows() && self.queue.front().is_some_and(has_text_rows))
+        let is_row = self.reply.is_at_rows() && self.queue.front().is_some_and(has_text_rows);
+        // Behind an unsolicited error no rows come. And a client that sends a command within a response can have finished
+        // with the response; most clients that send ahead do not take files.
+        self.broke_off || self.interrupted && !self.declines_files || !is_row
+    }
+
+    /// The client takes no requests for files.
+    pub(in super::super) fn decline_files(&mut self) {
+        self.declines_files = true;
+    }
+
+    /// A client may have no use for the server's next packet, or for the rest of one: it drops what has arrived and sends
+    /// its next command, and would read the rest as a response. Rows and events can be too long to be held.
+    pub(in super::super) fn can_be_dropped(&self) -> bool {
+        let sends_events = |head: &Queued| head.command.grammar() == Grammar::BinlogDump;
+        !self.reply.is_at_rows() && !self.queue.front().is_some_and(sends_events)
+    }
+
+    /// The packet is too long to be held, and it is no response.
+    pub(super) fn is_too_long(&self, packet: &Packet) -> bool {
+        let is_expected = !self.queue.is_empty() && !self.reply.is_at_definitions();
+        packet.length > LONGEST_HELD && !is_expected && self.can_be_dropped()
+    }
+
+    /// The client's packet is no command that a client sends. It can be a file: a client that reads no further in a result
+    /// which it cannot use takes the rest for the response to its next command, and the file has the id of a command if the
+    /// request has 255.
+    pub(super) fn is_no_command(packet: &Packet) -> bool {
+        let command = packet.first().map_or(Command::SLEEP, Command);
+        let is_bare = matches!(
+            command,
+            Command::SLEEP
+                | Command::QUIT
+                | Command::STATISTICS
+                | Command::PROCESS_INFO
+                | Command::DEBUG
+                | Command::PING
+                | Command::RESET_CONNECTION
+        );
+        !command.is_known() || is_bare && packet.length > 1
     }
 
     /// The sequence id of the server's packet that asks for a file which the client's statement does not name.

@@ -121,9 +121,16 @@ fn an_error_can_come_anywhere() {
 
 #[test]
 fn rows_that_look_like_something_else() {
+    let in_rows = [b"\x01", COLUMN, EOF_PACKET, b"\xfb", b"\0"];
+    let mut reply = feed(Command::QUERY, CLASSIC, &in_rows).1;
     let long = [&[0xfe, 0, 0, 0, 1, 0, 0, 0, 0][..], b"a first column of 16 MiB"].concat();
-    let payloads: [&[u8]; 7] = [b"\x01", COLUMN, EOF_PACKET, b"\xfb", b"\0", &long, EOF_PACKET];
-    assert_eq!(done(Command::QUERY, CLASSIC, &payloads), rows(3, 1));
+    let mut take = |length: u32| {
+        let packet = Packet { length, sequence_id: 1, prefix: &long, complete: false };
+        reply.packet(&packet, CLASSIC)
+    };
+    assert_eq!(take(MAX_FRAGMENT_LEN), Step::More);
+    assert_eq!(take(MAX_FRAGMENT_LEN - 1), Step::Unexpected, "some clients take it for an EOF");
+    assert_eq!(reply.tally(), rows(3, 1));
 
     let mut reply = feed(Command::QUERY, DEPRECATE_EOF, &[b"\x01", COLUMN]).1;
     let mut take = |length: u32| {
@@ -246,8 +253,10 @@ fn definitions_of_a_result_set_can_be_left_out() {
         assert_eq!(done(Command::STMT_EXECUTE, classic, &there), rows(1, 1));
         assert_eq!(done(Command::STMT_EXECUTE, modern, &[b"\x01\x01", COLUMN, ROW, OK_AS_EOF]), rows(1, 1));
     }
-    // Without the capability a second byte means nothing.
-    assert_eq!(done(Command::QUERY, DEPRECATE_EOF, &[b"\x01\0", COLUMN, ROW, OK_AS_EOF]), rows(1, 1));
+    // Without the capability there is no second byte, and with it no third. A definition is no count.
+    assert_unexpected(Command::QUERY, DEPRECATE_EOF, &[b"\x01\0"]);
+    assert_unexpected(Command::QUERY, DEPRECATE_EOF | cached, &[b"\x01\x01\0"]);
+    assert_unexpected(Command::QUERY, DEPRECATE_EOF, &[COLUMN]);
 }
 
 /// COM_STMT_PREPARE_OK for statement 9.
@@ -333,6 +342,22 @@ fn progress_is_no_error() {
     assert_eq!(done(Command::QUERY, with, &in_rows), rows(2, 1));
     assert_eq!(done(Command::QUERY, with, &[b"\xfbfile", progress, OK_PACKET]), affected(3));
     assert_eq!(done(Command::QUERY, CLASSIC, &[progress]), failed(0xffff));
+    // MariaDB's client takes these for errors, and sends its next command.
+    for malformed in [&b"\xff\xff\xff"[..], b"\xff\xff\xff\x01\x01\x02\0\0\0\x05copy"] {
+        assert_unexpected(Command::QUERY, with, &[b"\x01", COLUMN, EOF_PACKET, ROW, malformed]);
+    }
+}
+
+#[test]
+fn a_second_response_follows_only_a_statement() {
+    let more: &[u8] = b"\0\0\0\x0a\0\0\0";
+    assert_eq!(feed(Command::QUERY, CLASSIC, &[more]).0, Step::More);
+    for command in [Command::PING, Command::INIT_DB, Command::SET_OPTION, Command::CHANGE_USER] {
+        assert_unexpected(command, CLASSIC, &[more]);
+    }
+    // Clients know of an OK behind OUT parameters from MORE_RESULTS in one of the two EOFs.
+    let unannounced = [b"\x01", COLUMN, &b"\xfe\0\0\x02\x10"[..], BINARY_ROW, EOF_PACKET];
+    assert_eq!(feed(Command::STMT_EXECUTE, CLASSIC, &unannounced).0, Step::Done);
 }
 
 #[test]

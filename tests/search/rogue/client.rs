@@ -161,7 +161,9 @@ impl Client {
 
     /// The packet of its next command; `None` if it does not send one now.
     pub fn sends(&mut self, command: Command) -> Option<Vec<u8>> {
-        if self.is_closed || !self.waiting.is_empty() && (!self.leniency.pipelines || command == Command::Load) {
+        if self.is_closed
+            || !self.waiting.is_empty() && (!self.leniency.pipelines || command == Command::Load)
+        {
             return None;
         }
         if self.waiting.is_empty() {
