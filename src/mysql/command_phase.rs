@@ -101,6 +101,8 @@ pub(super) struct CommandPhase {
     refused_file: Option<u8>,
     /// The server has sent an unsolicited error.
     broke_off: bool,
+    /// See [`CommandPhase::note_row`].
+    may_get_file: bool,
     /// The client has sent a command within the response to an earlier one.
     interrupted: bool,
     /// The client has not taken the server's offer of LOCAL INFILE.
@@ -131,6 +133,7 @@ impl CommandPhase {
             multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
             refused_file: None,
             broke_off: false,
+            may_get_file: false,
             interrupted: false,
             declines_files: false,
         }
@@ -178,6 +181,7 @@ impl CommandPhase {
             if self.is_too_long(packet) {
                 return Err(OpaqueReason::Desync);
             }
+            self.note_row(packet);
         }
         let carries_on = self.answered(packet, to)?;
         self.server_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
@@ -284,7 +288,7 @@ impl CommandPhase {
     }
 
     fn command(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
-        if to.notes.wanted.files && Self::is_no_command(packet) {
+        if to.notes.wanted.files && self.is_file(packet) {
             return Err(OpaqueReason::Desync);
         }
         self.upload = None;
@@ -307,6 +311,7 @@ impl CommandPhase {
         to.events.push(Event::CommandStarted(command));
         let asks_for_cursor = command == Command::STMT_EXECUTE && asks_for_cursor(packet);
         self.interrupted = !self.queue.is_empty() && (self.interrupted || self.first_byte.is_some());
+        self.may_get_file |= self.interrupted;
         if self.queue.is_empty() {
             self.reply = Reply::new(grammar).with_cursor(asks_for_cursor);
         }

@@ -14,7 +14,6 @@ use crate::support::random::Random;
 
 const LONG_PASSWORD: u32 = 1;
 const LOCAL_FILES: u32 = 1 << 7;
-const PROTOCOL_41: u32 = 1 << 9;
 const MULTI_RESULTS: u32 = 1 << 17;
 const SESSION_TRACK: u32 = 1 << 23;
 const OPTIONAL_METADATA: u32 = 1 << 25;

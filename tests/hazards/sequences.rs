@@ -21,7 +21,7 @@ const MARKER: &[u8] = b"the secret of the client 5ab1";
 const LONGEST: &str = "300";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The number of connections of a process.
-const TIMES: u64 = 60;
+const TIMES: u64 = 40;
 /// Drivers that send none of these sequences a file, also without the filter.
 const SAFE: [&str; 0] = [];
 

@@ -91,10 +91,15 @@ impl CommandPhase {
         packet.length > LONGEST_HELD && !is_expected && self.can_be_dropped()
     }
 
-    /// The client's packet is no command that a client sends. It can be a file: a client that reads no further in a result
-    /// which it cannot use takes the rest for the response to its next command, and the file has the id of a command if the
-    /// request has 255.
-    pub(super) fn is_no_command(packet: &Packet) -> bool {
+    /// A client that reads no further in a result which it cannot use takes the rest for the response to its next command.
+    /// It may then take a row for a request. Its file has the id of a command if the row has the id 255.
+    pub(super) fn note_row(&mut self, packet: &Packet) {
+        let is_null = packet.first() == Some(LOCAL_INFILE) && !self.can_be_asked();
+        self.may_get_file |= is_null && packet.sequence_id == u8::MAX;
+    }
+
+    /// The client's packet has the id of a command, and it is the beginning of a file, as far as can be told.
+    pub(super) fn is_file(&self, packet: &Packet) -> bool {
         let command = packet.first().map_or(Command::SLEEP, Command);
         let is_bare = matches!(
             command,
@@ -106,7 +111,7 @@ impl CommandPhase {
                 | Command::PING
                 | Command::RESET_CONNECTION
         );
-        !command.is_known() || is_bare && packet.length > 1
+        self.may_get_file && (!command.is_known() || is_bare && packet.length > 1)
     }
 
     /// The sequence id of the server's packet that asks for a file which the client's statement does not name.
