@@ -73,6 +73,10 @@ test-hazards: rust tools tools-mysql wasm ## show what breaks real drivers, and 
 search: rust ## look for holes with random hostile peers, TIME seconds for each kind of attack (default 600)
 	SEARCH_SECONDS=$(or $(TIME),600) cargo test --quiet --test search -- --nocapture
 
+# What it leaves is in target/suites; a suite may have failures of its own, a session that is lost may not be.
+test-suites: tools tools-mysql wasm ## run the own suites of servers and drivers through the filter, as root (SUITES="mariadb pymysql": those)
+	@$(peers) scripts/suites.sh all $(SUITES)
+
 fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: so many seconds for each target)
 	@scripts/fuzz.sh $(TIME)
 

@@ -4,6 +4,7 @@
 #   scripts/suites.sh mariadb [FILTER] [OPTIONS OF mariadb-test-run]
 #   scripts/suites.sh mysql [FILTER] [OPTIONS OF mysql-test-run]
 #   scripts/suites.sh driver mariadb|mysql NAME [FILTER]     NAME: of tests/suites/drivers.sh
+#   scripts/suites.sh all [mariadb] [mysql] [NAME...]        the main suites and all drivers, or those
 #
 # FILTER: full (inspects, changes nothing), changing (every setting that changes bytes), none (Envoy without the filter).
 #
@@ -68,11 +69,11 @@ fetch() {
         set -- mariadb-test bookworm "$new" "deb $mirror/debian bookworm main" \
             "deb $mirror/debian-security bookworm-security main"
         ;;
-    mysql) set -- mysql-testsuite sid "$new" ;;
+    mysql) set -- mysql-testsuite --aptopt='Acquire::Check-Valid-Until "false"' sid "$new" ;;
     esac
     package=$1
     shift
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include="$package,netbase,openssl,patch" "$@" || {
+    mmdebstrap --quiet --variant=minbase --include="$package,netbase,openssl,patch" "$@" || {
         rm -rf "$new"
         fail "mmdebstrap could not fetch $package"
     }
@@ -245,6 +246,21 @@ driver)
     # The server, the driver and the setting.
     sh tests/suites/drivers.sh "get_$2"
     isolated "${RUN:-$2-$1-${3:-full}}" inside_driver "$1" "${3:-full}" "$2"
+    ;;
+all)
+    # A suite that fails goes on with the next; what fails in the end is a run that lost a session.
+    lost=
+    for suite in ${*:-mariadb mysql $(sh tests/suites/drivers.sh names)}; do
+        case $suite in
+        mariadb | mysql) sh scripts/suites.sh "$suite" full --suite=main || lost="$lost $suite" ;;
+        *)
+            for server in mariadb mysql; do
+                sh scripts/suites.sh driver "$server" "$suite" || lost="$lost $suite/$server"
+            done
+            ;;
+        esac
+    done
+    [ -z "$lost" ] || fail "see target/suites:$lost"
     ;;
 inside_*) "$command" "$@" ;;
 *) fail "unknown suite: $command" ;;

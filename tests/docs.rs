@@ -155,7 +155,7 @@ fn the_examples_are_configurations() {
     }
 }
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -165,6 +165,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/hazards.md",
     "docs/memory.md",
     "docs/metrics.md",
+    "docs/protocol-rules.md",
     "envoy/README.md",
     "envoy/observability/README.md",
     "istio/README.md",

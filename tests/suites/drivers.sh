@@ -83,18 +83,23 @@ run_mysql_connector_python() {
     venv/bin/python unittests.py --use-external-server --host 127.0.0.1 --port 3306 --user root --password '' --verbosity 1
 }
 
-# Perl: the tests of DBD::MariaDB, in the version that Debian has.
+# Perl: the tests of DBD::MariaDB, out of the sources of Debian's package.
 get_perl_mariadb() {
     perl -MDBD::MariaDB -e 1 2>/dev/null || apt_install libdbd-mariadb-perl
     [ ! -d "$sources/DBD-MariaDB" ] || return 0
     new=$(mktemp -d "$sources/DBD-MariaDB.XXXXXX")
-    (cd "$new" && apt-get download -qq libdbd-mariadb-perl 2>/dev/null; apt-get source -qq --download-only libdbd-mariadb-perl)
+    mkdir -p "$new/apt/lists/partial"
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    echo "deb-src [signed-by=$key] http://deb.debian.org/debian sid main" >"$new/apt/sources.list"
+    set -- -qq -o Dir::Etc::sourcelist="$new/apt/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$new/apt/lists" \
+        -o APT::Sandbox::User=root
+    apt-get "$@" update
+    (cd "$new" && apt-get "$@" source --download-only --tar-only libdbd-mariadb-perl)
     tar -xzf "$new"/*.orig.tar.gz -C "$new" --strip-components=1
     mv -T "$new" "$sources/DBD-MariaDB"
 }
 run_perl_mariadb() {
     cd "$sources/DBD-MariaDB"
-    sed "s/::test_host:://; s/::test_port::/3306/" t/MariaDB.mtest >/dev/null 2>&1 || true
     DBI_DSN='DBI:MariaDB:database=test;host=127.0.0.1;port=3306' DBI_USER=root DBI_PASS='' prove -I. -It t
 }
 
@@ -105,11 +110,16 @@ get_rust_mysql() {
     cp -r "$crate" "$sources/rust-mysql"
     cd "$sources/rust-mysql"
     printf '\n[workspace]\n' >>Cargo.toml
+    # A file that the crate comes without.
+    mkdir -p tests/fixtures
+    openssl genrsa 2048 2>/dev/null | openssl rsa -pubout -out tests/fixtures/server-public-key.pem 2>/dev/null
     cargo test --quiet -j1 --no-run
 }
 run_rust_mysql() {
     cd "$sources/rust-mysql"
     DATABASE_URL=mysql://root@127.0.0.1:3306/mysql cargo test -j1 --lib -- --test-threads=1
 }
+
+names() { sed -n 's/^get_\([a-z_]*\)() .*/\1/p' tests/suites/drivers.sh; }
 
 "$@"
