@@ -39,8 +39,8 @@ impl Mysql {
 
     /// Memory in bytes, its own included.
     pub(super) fn memory(&self) -> usize {
-        let parts = [self.session.memory(), self.client.memory(), self.server.memory()];
-        parts.into_iter().fold(size_of::<Self>(), usize::saturating_add)
+        let framers = self.client.memory().saturating_add(self.server.memory());
+        self.session.memory().saturating_add(framers).saturating_add(size_of::<Self>())
     }
 
     /// Where the newest packet of the server begins in its current chunk, and the packet's sequence id.
@@ -138,6 +138,7 @@ impl Mysql {
                 // Whatever the byte is: OpenSSL also takes a ClientHello in the framing of SSL 2.
                 return if input.is_empty() { Ok(()) } else { Err(OpaqueReason::Tls) };
             }
+            let was_command = session.is_command_phase();
             let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
             let Some(framed) = framer.next(&mut input) else { return Ok(()) };
             match framed {
@@ -156,7 +157,10 @@ impl Mysql {
                 let at = end.saturating_sub(input.len());
                 tail.passed(session.definitions_left(), server.is_at_border(), at);
             }
-            client.set_keep(session.keep(Sender::Client, &to.notes.wanted));
+            // Within the command phase, no packet of the server changes what is kept of the client's.
+            if sender == Sender::Client || !was_command {
+                client.set_keep(session.keep(Sender::Client, &to.notes.wanted));
+            }
             server.set_keep(session.keep(Sender::Server, &to.notes.wanted));
         }
     }

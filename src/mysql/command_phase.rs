@@ -156,8 +156,8 @@ impl CommandPhase {
     pub(super) fn memory(&self) -> usize {
         let user = self.user.as_ref().map_or(0, String::capacity);
         let late = self.late_rows.as_ref().map_or(0, |_| size_of::<LateRows>());
-        let parts = [self.queue.memory(), self.statements.memory(), user, late];
-        parts.into_iter().fold(size_of::<Self>(), usize::saturating_add)
+        let lists = self.queue.memory().saturating_add(self.statements.memory());
+        lists.saturating_add(user).saturating_add(late).saturating_add(size_of::<Self>())
     }
 
     /// The client sent COM_QUIT: it is the one that ends the connection.
@@ -382,7 +382,7 @@ impl CommandPhase {
     fn answered(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         let next = packet.sequence_id.wrapping_add(1);
         let is_alone = self.queue.len() == 1;
-        let Some(head) = self.queue.front_mut() else { return self.unasked(packet, to) };
+        let Some(head) = self.queue.front() else { return self.unasked(packet, to) };
         // Behind an event that a replica has to acknowledge, the server counts from 1 again.
         let anew = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
         // A refused file is answered before all of it has come.
@@ -405,6 +405,7 @@ impl CommandPhase {
         let Some(head) = self.queue.front_mut() else { return Err(OpaqueReason::Desync) };
         head.sequence_id = next;
         let is_change_user = head.command == Command::CHANGE_USER;
+        let verb = head.verb.unwrap_or(Verb::Other);
         if self.first_byte.is_none() {
             self.first_byte = Some(to.clock.now());
         }
@@ -412,19 +413,12 @@ impl CommandPhase {
         if is_change_user && self.greets_again(packet)? {
             return Ok(CarriesOn::Oldest);
         }
-        let Some(head) = self.queue.front() else { return Err(OpaqueReason::Desync) };
-        let verb = head.verb.unwrap_or(Verb::Other);
         let asked_before = self.reply.awaits_file();
         let step = self.reply.packet(packet, self.capabilities);
         // The client can use it before its definitions have passed.
         if let Some(id) = self.reply.take_statement_id().filter(|id| self.statements.opened(*id, verb)) {
             to.events.push(Event::PreparedStatements { change: 1 });
-            if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
-                self.statements.set_digest(id, digest);
-            }
-            if let Some(files) = &head.files {
-                self.statements.set_files(id, Rc::clone(files));
-            }
+            self.keep_of_statement(id);
         }
         if self.reply.take_state_changed() && to.notes.wanted.wants(Subject::Schema) {
             if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
@@ -449,6 +443,17 @@ impl CommandPhase {
                 Ok(CarriesOn::Tail)
             }
             Step::Unexpected => Err(OpaqueReason::Desync),
+        }
+    }
+
+    /// The statement that the head prepared goes by this id from now on.
+    fn keep_of_statement(&mut self, id: u32) {
+        let Some(head) = self.queue.front() else { return };
+        if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
+            self.statements.set_digest(id, digest);
+        }
+        if let Some(files) = &head.files {
+            self.statements.set_files(id, Rc::clone(files));
         }
     }
 

@@ -139,6 +139,12 @@ impl Session {
         }
     }
 
+    /// The server takes commands, and its responses are looked at.
+    #[must_use]
+    pub fn is_command_phase(&self) -> bool {
+        matches!(self.part, Part::Command(_))
+    }
+
     /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.
     #[must_use]
     pub fn awaits_tls(&self) -> bool {
