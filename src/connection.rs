@@ -256,6 +256,9 @@ impl Connection {
             if let Err(reason) = outcome {
                 self.protect(sender, reason, to.events);
                 self.give_up(reason, to.events);
+                if let (Some(report), Some(violation)) = (&mut self.report, to.violation.take()) {
+                    *report = format!("{violation} {report}");
+                }
             } else if at < chunk.len() {
                 to.between_reads();
             }

@@ -9,6 +9,7 @@ use crate::mysql::notes::Wanted;
 use crate::mysql::packet::{Framed, Framer};
 use crate::mysql::response::LOCAL_INFILE;
 use crate::mysql::session::{Observer, Session};
+use crate::mysql::violation::Rule;
 use crate::proxy_protocol::looks_like_header;
 
 /// The first byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
@@ -144,7 +145,11 @@ impl Mysql {
             match framed {
                 Framed::Head(packet) => session.packet(sender, &packet, to)?,
                 Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
-                Framed::Broken => return Err(OpaqueReason::Desync),
+                Framed::Broken => {
+                    let rule =
+                        if sender == Sender::Client { Rule::ClientFragment } else { Rule::ServerFragment };
+                    return Err(to.desync(rule));
+                }
             }
             if sender == Sender::Server {
                 match inspection {

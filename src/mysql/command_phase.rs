@@ -35,6 +35,7 @@ use super::response::{ERR, StatusFlags, error_code, tracked_schema};
 use super::session::{Observer, Outcome, keep_command};
 use super::statements::{Statements, statement_id};
 use super::verb::{Verb, verb};
+use super::violation::Rule;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Answer, ClosedBy, Event, HazardKind, OpaqueReason, Sender, Tally};
 use late_rows::LateRows;
@@ -182,7 +183,7 @@ impl CommandPhase {
                 return Ok(());
             }
             if self.is_too_long(packet) {
-                return Err(OpaqueReason::Desync);
+                return Err(to.desync(Rule::PacketLength));
             }
             self.note_row(packet);
         }
@@ -260,7 +261,7 @@ impl CommandPhase {
         let next = packet.sequence_id.wrapping_add(1);
         if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
             if may_hide_account(packet) && to.notes.wanted.wants_session() {
-                return Err(OpaqueReason::Desync);
+                return Err(to.desync(Rule::AccountInFile));
             }
             self.upload = (packet.length > 0).then_some(next);
             // A server that refused the file has answered already, and the head is another command.
@@ -272,7 +273,9 @@ impl CommandPhase {
         let head = self.queue.front().map(|queued| queued.command.grammar());
         match (packet.sequence_id, head) {
             // The server has closed the connection, if it keeps to its rules: a policy about accounts must not rely on that.
-            _ if self.quit_out_of_order && to.notes.wanted.wants_session() => Err(OpaqueReason::Desync),
+            _ if self.quit_out_of_order && to.notes.wanted.wants_session() => {
+                Err(to.desync(Rule::NothingAfterQuit))
+            }
             // The server reads nothing behind COM_QUIT.
             _ if self.quit => Ok(CarriesOn::Nobody),
             (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
@@ -283,7 +286,7 @@ impl CommandPhase {
                 (self.quit, self.quit_out_of_order) = (true, true);
                 Ok(CarriesOn::Nobody)
             }
-            _ => Err(OpaqueReason::Desync),
+            _ => Err(to.desync(Rule::CommandId)),
         }
     }
 
@@ -291,7 +294,7 @@ impl CommandPhase {
     fn authenticates(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         let expected = self.queue.front().map(|head| head.sequence_id);
         if !std::mem::take(&mut self.awaits_client) || expected != Some(packet.sequence_id) {
-            return Err(OpaqueReason::Desync);
+            return Err(to.desync(Rule::AuthenticationTurn));
         }
         self.logs_in_again(packet, to)?;
         if let Some(head) = self.queue.front_mut() {
@@ -302,7 +305,7 @@ impl CommandPhase {
 
     fn command(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         if to.notes.wanted.files && self.is_file(packet) {
-            return Err(OpaqueReason::Desync);
+            return Err(to.desync(Rule::KnownCommand));
         }
         self.upload = None;
         if self.late_rows.is_none() {
@@ -395,14 +398,14 @@ impl CommandPhase {
             // So is a command too long for the server (1153), at whichever fragment it noticed.
             let sending = is_alone && self.client_passing == CarriesOn::Newest;
             if !(sending && self.reply.awaits_first() && packet.first() == Some(ERR)) {
-                return Err(OpaqueReason::Desync);
+                return Err(to.desync(Rule::SequenceId));
             }
         }
         if self.late_rows.is_some() {
             self.end_late_rows(to.events);
         }
         self.tail = None;
-        let Some(head) = self.queue.front_mut() else { return Err(OpaqueReason::Desync) };
+        let Some(head) = self.queue.front_mut() else { return Err(to.desync(Rule::Unsolicited)) };
         head.sequence_id = next;
         let is_change_user = head.command == Command::CHANGE_USER;
         let verb = head.verb.unwrap_or(Verb::Other);
@@ -410,7 +413,7 @@ impl CommandPhase {
             self.first_byte = Some(to.clock.now());
         }
         self.awaits_client = is_change_user;
-        if is_change_user && self.greets_again(packet)? {
+        if is_change_user && self.greets_again(packet, to)? {
             return Ok(CarriesOn::Oldest);
         }
         let asked_before = self.reply.awaits_file();
@@ -442,7 +445,8 @@ impl CommandPhase {
                 self.done(next, to);
                 Ok(CarriesOn::Tail)
             }
-            Step::Unexpected => Err(OpaqueReason::Desync),
+            Step::Unexpected => Err(to.desync(Rule::Response)),
+            Step::Malformed(error) => Err(to.malformed(Rule::Response, error)),
         }
     }
 
@@ -522,7 +526,7 @@ impl CommandPhase {
             return Ok(CarriesOn::Tail);
         }
         if packet.first() == Some(ERR) {
-            let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+            let errno = error_code(packet.prefix).map_err(|error| to.malformed(Rule::Error, error))?;
             to.events.push(Event::ServerNotice { errno });
             self.idle.ends(errno, to.clock, to.events);
             self.reply.lose_count();
@@ -534,7 +538,7 @@ impl CommandPhase {
                 self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
                 Ok(CarriesOn::Tail)
             }
-            _ => Err(OpaqueReason::Desync),
+            _ => Err(to.desync(Rule::Unsolicited)),
         }
     }
 }

@@ -36,12 +36,13 @@ pub enum Step {
     Done,
     /// The packet cannot stand here.
     Unexpected,
+    /// The packet cannot be read.
+    Malformed(ParseError),
 }
 
-/// A packet that cannot be read cannot stand where it is.
 impl From<ParseError> for Step {
-    fn from(_: ParseError) -> Self {
-        Self::Unexpected
+    fn from(error: ParseError) -> Self {
+        Self::Malformed(error)
     }
 }
 

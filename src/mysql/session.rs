@@ -20,6 +20,8 @@ use super::notes::{Notes, Subject, Wanted};
 use super::packet::Packet;
 use super::requests::Requests;
 use super::trail::Trail;
+use super::types::ParseError;
+use super::violation::{Rule, Violation};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Sender};
 
@@ -55,12 +57,14 @@ pub struct Observer<'a, 'c> {
     drain: Option<Drain<'a>>,
     /// Maximum number of the server's bytes that the connection may hold from now on.
     pub room: usize,
+    /// The rule whose violation ends inspection.
+    pub(crate) violation: Option<Violation>,
 }
 
 impl<'a, 'c> Observer<'a, 'c> {
     /// An observer that collects everything of one callback.
     pub fn new(events: &'a mut Vec<Event>, clock: &'a mut Clock<'c>, notes: &'a mut Notes) -> Self {
-        Self { events, clock, notes, drain: None, room: usize::MAX }
+        Self { events, clock, notes, drain: None, room: usize::MAX, violation: None }
     }
 
     /// Hands the lists to `drain` between two reads of a chunk, so that a large chunk of small packets needs no more
@@ -74,6 +78,17 @@ impl<'a, 'c> Observer<'a, 'c> {
     #[must_use]
     pub fn with_room(self, room: usize) -> Self {
         Self { room, ..self }
+    }
+
+    /// A peer broke this rule: the reason for which inspection ends.
+    pub(crate) fn desync(&mut self, violation: impl Into<Violation>) -> OpaqueReason {
+        self.violation = Some(violation.into());
+        OpaqueReason::Desync
+    }
+
+    /// The same for a field of the packet.
+    pub(super) fn malformed(&mut self, rule: Rule, error: ParseError) -> OpaqueReason {
+        self.desync(Violation { rule, error: Some(error) })
     }
 
     /// A read of a chunk ended, and another one follows.

@@ -7,8 +7,9 @@
 use super::super::packet::Packet;
 use super::super::reply::{Reply, Step};
 use super::super::session::{Observer, Outcome};
+use super::super::violation::Rule;
 use super::CommandPhase;
-use crate::event::{Event, OpaqueReason, Tally};
+use crate::event::{Event, Tally};
 
 /// The response, as far as it was counted when it looked complete.
 #[derive(Debug)]
@@ -34,7 +35,8 @@ impl CommandPhase {
             // The definitions of a further result set, which looks complete again.
             Step::Done if late.reply.rows_may_follow() => {}
             Step::Done => self.end_late_rows(to.events),
-            Step::Unexpected => return Err(OpaqueReason::Desync),
+            Step::Unexpected => return Err(to.desync(Rule::Response)),
+            Step::Malformed(error) => return Err(to.malformed(Rule::Response, error)),
         }
         Ok(())
     }
