@@ -74,7 +74,7 @@ fn keys(line: &str) -> Option<Vec<&str>> {
         keys.push(key);
         rest = match value.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"')?.1,
-            None => value.find(' ').map_or("", |end| &value[end..]),
+            None => value.find(' ').and_then(|end| value.get(end..)).unwrap_or_default(),
         };
         rest = match rest.strip_prefix(' ') {
             Some(rest) => rest,
