@@ -22,7 +22,27 @@ apt_install() {
 
 apt_quiet() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-remove --no-install-recommends \
-        -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold "$@" >/dev/null
+        -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold "$@" >/dev/null
+}
+
+# $1: where, $2: release of Debian, $3: packages, the rest: options. Makes a root file system, and tries a second time, because a
+# mirror or a package's own set-up can fail once.
+root_file_system() {
+    where=$1
+    release=$2
+    packages=$3
+    shift 3
+    for attempt in 1 2; do
+        # Renamed only when complete: an interrupted run leaves nothing that looks like a file system.
+        new=$(mktemp -d "$where.XXXXXX")
+        if mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Retries "3"' "$@" --include="$packages" "$release" "$new"; then
+            chmod 755 "$new"
+            return
+        fi
+        rm -rf "$new"
+        say "attempt $attempt to fetch $packages from Debian $release failed"
+    done
+    fail "mmdebstrap could not fetch $packages from Debian $release"
 }
 
 # Cargo, not older than $1 or else than Cargo.toml says, and the C linker that rustc calls for everything native.

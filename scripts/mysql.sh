@@ -19,16 +19,9 @@ fetch_rootfs() {
     [ "$(id -u)" = 0 ] || fail "making MySQL's root file system needs root; run: sudo make tools-mysql"
     command -v mmdebstrap >/dev/null || apt_install mmdebstrap
     say "fetching MySQL into $rootfs (about 40 seconds)"
-    # Renamed only when complete: an interrupted run leaves nothing that looks like a server.
-    new=$(mktemp -d "$rootfs.XXXXXX")
     # The package lists of sid are valid for a week only, and many mirrors have older ones. apt checks their signature all
     # the same; what an old list can do is to bring an older package into this root file system, which only tests run.
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
-        --include=mysql-server sid "$new" || {
-        rm -rf "$new"
-        fail "mmdebstrap could not fetch mysql-server from Debian sid"
-    }
-    chmod 755 "$new"
+    root_file_system "$rootfs" sid mysql-server --aptopt='Acquire::Check-Valid-Until "false"'
     # Somebody else may have finished first.
     mv -T "$new" "$rootfs" 2>/dev/null || rm -rf "$new"
     [ -d "$rootfs" ] || fail "cannot keep $rootfs"

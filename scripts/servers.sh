@@ -19,13 +19,7 @@ fetch_rootfs() {
     [ ! -d "$rootfs" ] || return 0
     command -v mmdebstrap >/dev/null || apt_install mmdebstrap
     say "fetching SSH, SMTP and FTP servers into $rootfs (about 20 seconds)"
-    # Renamed only when complete: an interrupted run leaves nothing that looks like servers.
-    new=$(mktemp -d "$rootfs.XXXXXX")
-    mmdebstrap --quiet --variant=minbase --include=openssh-server,opensmtpd,vsftpd bookworm "$new" || {
-        rm -rf "$new"
-        fail "mmdebstrap could not fetch the servers from Debian bookworm"
-    }
-    chmod 755 "$new"
+    root_file_system "$rootfs" bookworm openssh-server,opensmtpd,vsftpd
     # Where the servers lock themselves in; their services would make them.
     mkdir -p "$new/run/sshd" "$new/run/vsftpd/empty"
     # The SMTP server looks up its clients' names before it greets; a resolver that does not answer is not what tests need.

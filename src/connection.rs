@@ -256,6 +256,9 @@ impl Connection {
             if let Err(reason) = outcome {
                 self.protect(sender, reason, to.events);
                 self.give_up(reason, to.events);
+                if let (Some(report), Some(violation)) = (&mut self.report, to.violation.take()) {
+                    *report = format!("{violation} {report}");
+                }
             } else if at < chunk.len() {
                 to.between_reads();
             }
@@ -319,7 +322,11 @@ impl Connection {
         let front = self.front.as_ref().map_or(0, |front| front.memory());
         let clearing = self.clearing.as_ref().map_or(0, |_| size_of::<Clearing>());
         let report = self.report.as_ref().map_or(0, String::capacity);
-        [state, front, clearing, report].into_iter().fold(self.held.memory(), usize::saturating_add)
+        state
+            .saturating_add(front)
+            .saturating_add(clearing)
+            .saturating_add(report)
+            .saturating_add(self.held.memory())
     }
 
     /// The connection may take no more memory: its inspection ends. `sender`: whose bytes are passing.

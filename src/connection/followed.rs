@@ -9,6 +9,7 @@ use crate::mysql::notes::Wanted;
 use crate::mysql::packet::{Framed, Framer};
 use crate::mysql::response::LOCAL_INFILE;
 use crate::mysql::session::{Observer, Session};
+use crate::mysql::violation::Rule;
 use crate::proxy_protocol::looks_like_header;
 
 /// The first byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
@@ -39,8 +40,8 @@ impl Mysql {
 
     /// Memory in bytes, its own included.
     pub(super) fn memory(&self) -> usize {
-        let parts = [self.session.memory(), self.client.memory(), self.server.memory()];
-        parts.into_iter().fold(size_of::<Self>(), usize::saturating_add)
+        let framers = self.client.memory().saturating_add(self.server.memory());
+        self.session.memory().saturating_add(framers).saturating_add(size_of::<Self>())
     }
 
     /// Where the newest packet of the server begins in its current chunk, and the packet's sequence id.
@@ -138,12 +139,17 @@ impl Mysql {
                 // Whatever the byte is: OpenSSL also takes a ClientHello in the framing of SSL 2.
                 return if input.is_empty() { Ok(()) } else { Err(OpaqueReason::Tls) };
             }
+            let was_command = session.is_command_phase();
             let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
             let Some(framed) = framer.next(&mut input) else { return Ok(()) };
             match framed {
                 Framed::Head(packet) => session.packet(sender, &packet, to)?,
                 Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
-                Framed::Broken => return Err(OpaqueReason::Desync),
+                Framed::Broken => {
+                    let rule =
+                        if sender == Sender::Client { Rule::ClientFragment } else { Rule::ServerFragment };
+                    return Err(to.desync(rule));
+                }
             }
             if sender == Sender::Server {
                 match inspection {
@@ -156,7 +162,10 @@ impl Mysql {
                 let at = end.saturating_sub(input.len());
                 tail.passed(session.definitions_left(), server.is_at_border(), at);
             }
-            client.set_keep(session.keep(Sender::Client, &to.notes.wanted));
+            // Within the command phase, no packet of the server changes what is kept of the client's.
+            if sender == Sender::Client || !was_command {
+                client.set_keep(session.keep(Sender::Client, &to.notes.wanted));
+            }
             server.set_keep(session.keep(Sender::Server, &to.notes.wanted));
         }
     }

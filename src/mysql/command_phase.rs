@@ -35,6 +35,7 @@ use super::response::{ERR, StatusFlags, error_code, tracked_schema};
 use super::session::{Observer, Outcome, keep_command};
 use super::statements::{Statements, statement_id};
 use super::verb::{Verb, verb};
+use super::violation::Rule;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Answer, ClosedBy, Event, HazardKind, OpaqueReason, Sender, Tally};
 use late_rows::LateRows;
@@ -95,6 +96,8 @@ pub(super) struct CommandPhase {
     escapes: Option<bool>,
     in_transaction: bool,
     quit: bool,
+    /// The sequence id of the COM_QUIT was not that of a command.
+    quit_out_of_order: bool,
     /// A COM_QUERY may hold several statements.
     multi_statements: bool,
     /// See [`CommandPhase::refused_file`].
@@ -130,6 +133,7 @@ impl CommandPhase {
             escapes: None,
             in_transaction: false,
             quit: false,
+            quit_out_of_order: false,
             multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
             refused_file: None,
             broke_off: false,
@@ -153,8 +157,8 @@ impl CommandPhase {
     pub(super) fn memory(&self) -> usize {
         let user = self.user.as_ref().map_or(0, String::capacity);
         let late = self.late_rows.as_ref().map_or(0, |_| size_of::<LateRows>());
-        let parts = [self.queue.memory(), self.statements.memory(), user, late];
-        parts.into_iter().fold(size_of::<Self>(), usize::saturating_add)
+        let lists = self.queue.memory().saturating_add(self.statements.memory());
+        lists.saturating_add(user).saturating_add(late).saturating_add(size_of::<Self>())
     }
 
     /// The client sent COM_QUIT: it is the one that ends the connection.
@@ -179,7 +183,7 @@ impl CommandPhase {
                 return Ok(());
             }
             if self.is_too_long(packet) {
-                return Err(OpaqueReason::Desync);
+                return Err(to.desync(Rule::PacketLength));
             }
             self.note_row(packet);
         }
@@ -257,7 +261,7 @@ impl CommandPhase {
         let next = packet.sequence_id.wrapping_add(1);
         if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
             if may_hide_account(packet) && to.notes.wanted.wants_session() {
-                return Err(OpaqueReason::Desync);
+                return Err(to.desync(Rule::AccountInFile));
             }
             self.upload = (packet.length > 0).then_some(next);
             // A server that refused the file has answered already, and the head is another command.
@@ -268,12 +272,21 @@ impl CommandPhase {
         }
         let head = self.queue.front().map(|queued| queued.command.grammar());
         match (packet.sequence_id, head) {
+            // The server has closed the connection, if it keeps to its rules: a policy about accounts must not rely on that.
+            _ if self.quit_out_of_order && to.notes.wanted.wants_session() => {
+                Err(to.desync(Rule::NothingAfterQuit))
+            }
             // The server reads nothing behind COM_QUIT.
             _ if self.quit => Ok(CarriesOn::Nobody),
             (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
             (0, _) => self.command(packet, to),
             (_, Some(Grammar::ChangeUser)) => self.authenticates(packet, to),
-            _ => Err(OpaqueReason::Desync),
+            // Connector/Python's asyncio numbers it behind the last response. The server does not count it, and ends.
+            (_, None) if packet.length == 1 && packet.first() == Some(Command::QUIT.0) => {
+                (self.quit, self.quit_out_of_order) = (true, true);
+                Ok(CarriesOn::Nobody)
+            }
+            _ => Err(to.desync(Rule::CommandId)),
         }
     }
 
@@ -281,7 +294,7 @@ impl CommandPhase {
     fn authenticates(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         let expected = self.queue.front().map(|head| head.sequence_id);
         if !std::mem::take(&mut self.awaits_client) || expected != Some(packet.sequence_id) {
-            return Err(OpaqueReason::Desync);
+            return Err(to.desync(Rule::AuthenticationTurn));
         }
         self.logs_in_again(packet, to)?;
         if let Some(head) = self.queue.front_mut() {
@@ -292,7 +305,7 @@ impl CommandPhase {
 
     fn command(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         if to.notes.wanted.files && self.is_file(packet) {
-            return Err(OpaqueReason::Desync);
+            return Err(to.desync(Rule::KnownCommand));
         }
         self.upload = None;
         if self.late_rows.is_none() {
@@ -372,7 +385,7 @@ impl CommandPhase {
     fn answered(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<CarriesOn> {
         let next = packet.sequence_id.wrapping_add(1);
         let is_alone = self.queue.len() == 1;
-        let Some(head) = self.queue.front_mut() else { return self.unasked(packet, to) };
+        let Some(head) = self.queue.front() else { return self.unasked(packet, to) };
         // Behind an event that a replica has to acknowledge, the server counts from 1 again.
         let anew = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
         // A refused file is answered before all of it has come.
@@ -385,36 +398,30 @@ impl CommandPhase {
             // So is a command too long for the server (1153), at whichever fragment it noticed.
             let sending = is_alone && self.client_passing == CarriesOn::Newest;
             if !(sending && self.reply.awaits_first() && packet.first() == Some(ERR)) {
-                return Err(OpaqueReason::Desync);
+                return Err(to.desync(Rule::SequenceId));
             }
         }
         if self.late_rows.is_some() {
             self.end_late_rows(to.events);
         }
         self.tail = None;
-        let Some(head) = self.queue.front_mut() else { return Err(OpaqueReason::Desync) };
+        let Some(head) = self.queue.front_mut() else { return Err(to.desync(Rule::Unsolicited)) };
         head.sequence_id = next;
         let is_change_user = head.command == Command::CHANGE_USER;
+        let verb = head.verb.unwrap_or(Verb::Other);
         if self.first_byte.is_none() {
             self.first_byte = Some(to.clock.now());
         }
         self.awaits_client = is_change_user;
-        if is_change_user && self.greets_again(packet)? {
+        if is_change_user && self.greets_again(packet, to)? {
             return Ok(CarriesOn::Oldest);
         }
-        let Some(head) = self.queue.front() else { return Err(OpaqueReason::Desync) };
-        let verb = head.verb.unwrap_or(Verb::Other);
         let asked_before = self.reply.awaits_file();
         let step = self.reply.packet(packet, self.capabilities);
         // The client can use it before its definitions have passed.
         if let Some(id) = self.reply.take_statement_id().filter(|id| self.statements.opened(*id, verb)) {
             to.events.push(Event::PreparedStatements { change: 1 });
-            if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
-                self.statements.set_digest(id, digest);
-            }
-            if let Some(files) = &head.files {
-                self.statements.set_files(id, Rc::clone(files));
-            }
+            self.keep_of_statement(id);
         }
         if self.reply.take_state_changed() && to.notes.wanted.wants(Subject::Schema) {
             if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
@@ -438,7 +445,19 @@ impl CommandPhase {
                 self.done(next, to);
                 Ok(CarriesOn::Tail)
             }
-            Step::Unexpected => Err(OpaqueReason::Desync),
+            Step::Unexpected => Err(to.desync(Rule::Response)),
+            Step::Malformed(error) => Err(to.malformed(Rule::Response, error)),
+        }
+    }
+
+    /// The statement that the head prepared goes by this id from now on.
+    fn keep_of_statement(&mut self, id: u32) {
+        let Some(head) = self.queue.front() else { return };
+        if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
+            self.statements.set_digest(id, digest);
+        }
+        if let Some(files) = &head.files {
+            self.statements.set_files(id, Rc::clone(files));
         }
     }
 
@@ -507,7 +526,7 @@ impl CommandPhase {
             return Ok(CarriesOn::Tail);
         }
         if packet.first() == Some(ERR) {
-            let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+            let errno = error_code(packet.prefix).map_err(|error| to.malformed(Rule::Error, error))?;
             to.events.push(Event::ServerNotice { errno });
             self.idle.ends(errno, to.clock, to.events);
             self.reply.lose_count();
@@ -519,7 +538,7 @@ impl CommandPhase {
                 self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
                 Ok(CarriesOn::Tail)
             }
-            _ => Err(OpaqueReason::Desync),
+            _ => Err(to.desync(Rule::Unsolicited)),
         }
     }
 }

@@ -33,6 +33,7 @@ use super::session::{Observer, Outcome};
 use super::split_eof::Suspect;
 use super::types::Reader;
 use super::version::identify;
+use super::violation::Rule;
 use crate::clock::Timestamp;
 use crate::event::{Event, HandshakeResult, HazardKind, OpaqueReason, Phase};
 
@@ -170,10 +171,10 @@ impl ConnectionPhase {
             State::Greeting => Err(OpaqueReason::NotMysql),
             // The server reads nothing after COM_QUIT.
             _ if self.quit => Ok(()),
-            State::Handshake if packet.sequence_id != 1 => Err(OpaqueReason::Desync),
+            State::Handshake if packet.sequence_id != 1 => Err(to.desync(Rule::HandshakeResponse)),
             State::Handshake => {
                 let response = HandshakeResponse::parse(packet.prefix, self.capabilities);
-                let response = response.map_err(|_| OpaqueReason::Desync)?;
+                let response = response.map_err(|error| to.malformed(Rule::HandshakeResponse, error))?;
                 let both = self.capabilities & response.capabilities;
                 self.declines_files = self.capabilities.contains(Capabilities::LOCAL_FILES)
                     && !both.contains(Capabilities::LOCAL_FILES);
@@ -210,7 +211,9 @@ impl ConnectionPhase {
                 self.quit = true;
                 Ok(())
             }
-            State::Authentication if self.expected != Some(packet.sequence_id) => Err(OpaqueReason::Desync),
+            State::Authentication if self.expected != Some(packet.sequence_id) => {
+                Err(to.desync(Rule::AuthenticationTurn))
+            }
             State::Authentication => {
                 self.expected = None;
                 self.exposes(usize::try_from(packet.length).unwrap_or(usize::MAX), to.events);
@@ -247,29 +250,31 @@ impl ConnectionPhase {
         self.expected = Some(packet.sequence_id.wrapping_add(1));
         match (self.state, packet.first()) {
             // A client may pass over the error and log in: MariaDB's passes over progress reports everywhere.
-            (State::Refused(_), _) if to.notes.wanted.files => return Err(OpaqueReason::Desync),
+            (State::Refused(_), _) if to.notes.wanted.files => {
+                return Err(to.desync(Rule::NothingAfterRefusal));
+            }
             (State::Refused(_), _) => {}
             (State::Greeting, _) => self.greeting(packet, peers, to)?,
             // Not about the client, which has not said who it is: MySQL's 1158 where the client goes
             // away, 1159 where it never answers.
             (State::Handshake, Some(ERR)) => {
-                let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+                let errno = error_code(packet.prefix).map_err(|error| to.malformed(Rule::Error, error))?;
                 to.events.push(Event::ServerNotice { errno });
             }
             (_, Some(ERR)) => {
-                let errno = error_code(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+                let errno = error_code(packet.prefix).map_err(|error| to.malformed(Rule::Error, error))?;
                 to.events.push(Event::HandshakeError { errno, plugin: self.plugin });
                 self.state = State::Refused(self.phase());
                 self.decided(HandshakeResult::Error, to);
             }
-            (State::Handshake, _) => return Err(OpaqueReason::Desync),
+            (State::Handshake, _) => return Err(to.desync(Rule::GreetingThenClient)),
             (State::TlsRequested, _) => return Err(OpaqueReason::Tls),
             (State::Authentication, Some(OK)) => {
                 self.decided(HandshakeResult::Ok, to);
                 return Ok(Progress::Accepted { capabilities: self.capabilities, suspect: self.suspect });
             }
             (State::Authentication, Some(first)) => self.authentication(first, packet, to)?,
-            (State::Authentication, None) => return Err(OpaqueReason::Desync),
+            (State::Authentication, None) => return Err(to.desync(Rule::AuthenticationPacket)),
         }
         Ok(Progress::Stays)
     }
@@ -332,7 +337,7 @@ impl ConnectionPhase {
                     to.events.push(Event::PlaintextFullAuth);
                 }
             }
-            _ => return Err(OpaqueReason::Desync),
+            _ => return Err(to.desync(Rule::AuthenticationPacket)),
         }
         Ok(())
     }

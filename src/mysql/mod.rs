@@ -33,3 +33,4 @@ pub mod trail;
 pub mod types;
 pub mod verb;
 pub mod version;
+pub mod violation;

@@ -20,6 +20,8 @@ use super::response::{
 use super::types::{ParseError, Reader};
 use crate::event::Tally;
 
+/// Length of an EOF packet. An OK in its place is longer.
+const EOF_LEN: u32 = 5;
 /// An EOF packet is shorter than this; a row that begins with 0xfe is longer.
 const EOF_MAX_LEN: u32 = 9;
 /// MariaDB's progress reports are ERR packets with this number.
@@ -34,12 +36,13 @@ pub enum Step {
     Done,
     /// The packet cannot stand here.
     Unexpected,
+    /// The packet cannot be read.
+    Malformed(ParseError),
 }
 
-/// A packet that cannot be read cannot stand where it is.
 impl From<ParseError> for Step {
-    fn from(_: ParseError) -> Self {
-        Self::Unexpected
+    fn from(error: ParseError) -> Self {
+        Self::Malformed(error)
     }
 }
 
@@ -229,7 +232,10 @@ impl Reply {
                 }
                 Ok(Step::More)
             }
-            State::Rows if deprecate_eof && packet.length < MAX_FRAGMENT_LEN => self.ok(packet, capabilities),
+            // MySQL ends a result set by a plain EOF where a routine handles an error that comes amid the rows.
+            State::Rows if deprecate_eof && packet.length != EOF_LEN && packet.length < MAX_FRAGMENT_LEN => {
+                self.ok(packet, capabilities)
+            }
             State::Rows if is_eof => {
                 let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 Ok(self.end_of_result(eof.status_flags, eof.warnings))

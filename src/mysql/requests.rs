@@ -15,6 +15,7 @@ use super::kept::change_user;
 use super::notes::Subject;
 use super::packet::Packet;
 use super::session::{Observer, Outcome};
+use super::violation::Rule;
 use crate::event::{Event, OpaqueReason};
 
 /// What is remembered of one connection.
@@ -50,7 +51,7 @@ impl Requests {
         // A long file counts through all ids, 0 among them.
         if packet.sequence_id != 0 || self.asked_for == Some(0) {
             if may_hide_account(packet) && to.notes.wanted.wants_session() {
-                return Err(OpaqueReason::Desync);
+                return Err(to.desync(Rule::AccountInFile));
             }
             self.asked_for = (packet.length > 0).then(|| packet.sequence_id.wrapping_add(1));
             return Ok(());
@@ -67,7 +68,7 @@ impl Requests {
             Command::CLONE => return Err(OpaqueReason::Clone),
             Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => return Err(OpaqueReason::Replication),
             // MariaDB responds by a new greeting, which is not read here; a second login follows.
-            Command::CHANGE_USER if packet.length == 1 => return Err(OpaqueReason::Desync),
+            Command::CHANGE_USER if packet.length == 1 => return Err(to.desync(Rule::ChangeUserContent)),
             // A server that refuses it ends the connection.
             Command::CHANGE_USER if to.notes.wanted.wants_session() => {
                 let asked = change_user(packet, self.capabilities);

@@ -20,6 +20,8 @@ use super::notes::{Notes, Subject, Wanted};
 use super::packet::Packet;
 use super::requests::Requests;
 use super::trail::Trail;
+use super::types::ParseError;
+use super::violation::{Rule, Violation};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Sender};
 
@@ -55,12 +57,14 @@ pub struct Observer<'a, 'c> {
     drain: Option<Drain<'a>>,
     /// Maximum number of the server's bytes that the connection may hold from now on.
     pub room: usize,
+    /// The rule whose violation ends inspection.
+    pub(crate) violation: Option<Violation>,
 }
 
 impl<'a, 'c> Observer<'a, 'c> {
     /// An observer that collects everything of one callback.
     pub fn new(events: &'a mut Vec<Event>, clock: &'a mut Clock<'c>, notes: &'a mut Notes) -> Self {
-        Self { events, clock, notes, drain: None, room: usize::MAX }
+        Self { events, clock, notes, drain: None, room: usize::MAX, violation: None }
     }
 
     /// Hands the lists to `drain` between two reads of a chunk, so that a large chunk of small packets needs no more
@@ -74,6 +78,17 @@ impl<'a, 'c> Observer<'a, 'c> {
     #[must_use]
     pub fn with_room(self, room: usize) -> Self {
         Self { room, ..self }
+    }
+
+    /// A peer broke this rule: the reason for which inspection ends.
+    pub(crate) fn desync(&mut self, violation: impl Into<Violation>) -> OpaqueReason {
+        self.violation = Some(violation.into());
+        OpaqueReason::Desync
+    }
+
+    /// The same for a field of the packet.
+    pub(super) fn malformed(&mut self, rule: Rule, error: ParseError) -> OpaqueReason {
+        self.desync(Violation { rule, error: Some(error) })
     }
 
     /// A read of a chunk ended, and another one follows.
@@ -122,6 +137,7 @@ impl Session {
             (Part::Command(commands), Sender::Server) if wanted.files && commands.can_be_asked() => {
                 KEEP_REQUEST
             }
+            (Part::Command(commands), Sender::Server) if commands.may_be_greeted() => KEEP_CONNECTION_PHASE,
             (Part::Command(_), Sender::Server) if wanted.wants(Subject::Schema) => KEEP_SESSION_STATE,
             (Part::Requests(_), Sender::Client) => KEEP_COMMAND,
             (Part::Command(_), Sender::Server) => KEEP_ANSWER,
@@ -136,6 +152,12 @@ impl Session {
             Part::Connection(connection) => connection.phase(),
             Part::Command(_) | Part::Requests(_) => Phase::Command,
         }
+    }
+
+    /// The server takes commands, and its responses are looked at.
+    #[must_use]
+    pub fn is_command_phase(&self) -> bool {
+        matches!(self.part, Part::Command(_))
     }
 
     /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.

@@ -62,7 +62,7 @@ impl Statements {
             open.saturating_add(last).saturating_add(size_of::<NamedFiles>())
         });
         let last = self.last_digest.as_ref().map_or(0, |digest| digest.len());
-        [open, digests, files, last].into_iter().fold(self.owned, usize::saturating_add)
+        open.saturating_add(digests).saturating_add(files).saturating_add(last).saturating_add(self.owned)
     }
 
     /// The client asks to prepare a statement.

@@ -81,7 +81,9 @@ impl Shared {
         events.clear();
         notes.clear();
         // What one large callback needed is not kept for the VM's life.
-        events.shrink_to(MAX_IDLE_EVENTS);
+        if events.capacity() > MAX_IDLE_EVENTS {
+            events.shrink_to(MAX_IDLE_EVENTS);
+        }
         notes.shrink_to(MAX_IDLE_EVENTS);
         self.scratch.set(events);
         self.notes.set(notes);

@@ -23,9 +23,10 @@ struct Worst {
     command: fn(usize) -> Vec<u8>,
     /// The server prepares each of them; they stay open.
     is_prepared: bool,
-    /// The most that is counted for the connection, in bytes.
+    /// The most that is counted for the connection, in KiB.
     most: usize,
-    /// The same when its commands have been answered and its statements are closed; `None` if inspection has ended by then.
+    /// The same when its commands have been answered and its statements are closed, in tenths of a KiB; `None` if inspection
+    /// has ended by then.
     idle: Option<usize>,
 }
 
@@ -35,23 +36,23 @@ const WORST: [Worst; 9] = [
         settings: "{}",
         command: ping,
         is_prepared: false,
-        most: 42_319,
-        idle: Some(1_519),
+        most: 42,
+        idle: Some(15),
     },
     Worst {
         name: "statements of 1 KiB, `slow_command_ms`",
         settings: SLOW,
         command: statement,
         is_prepared: false,
-        most: 107_711,
-        idle: Some(1_519),
+        most: 106,
+        idle: Some(15),
     },
     Worst {
         name: "COM_INIT_DB, `schema`",
         settings: r#"{"access_log": ["schema"]}"#,
         command: init_db,
         is_prepared: false,
-        most: 68_898,
+        most: 68,
         idle: None,
     },
     Worst {
@@ -59,7 +60,7 @@ const WORST: [Worst; 9] = [
         settings: r#"{"access_log": ["user", "schema"]}"#,
         command: change_user,
         is_prepared: false,
-        most: 68_178,
+        most: 67,
         idle: None,
     },
     Worst {
@@ -67,7 +68,7 @@ const WORST: [Worst; 9] = [
         settings: BLOCKS,
         command: load,
         is_prepared: false,
-        most: 51_055,
+        most: 50,
         idle: None,
     },
     Worst {
@@ -75,7 +76,7 @@ const WORST: [Worst; 9] = [
         settings: BLOCKS,
         command: many_names,
         is_prepared: false,
-        most: 50_735,
+        most: 50,
         idle: None,
     },
     Worst {
@@ -83,15 +84,15 @@ const WORST: [Worst; 9] = [
         settings: "{}",
         command: select_prepared,
         is_prepared: true,
-        most: 132_591,
-        idle: Some(1_519),
+        most: 130,
+        idle: Some(15),
     },
     Worst {
         name: "prepared LOAD DATA LOCAL, `block_local_infile`",
         settings: BLOCKS,
         command: prepared_load,
         is_prepared: true,
-        most: 73_359,
+        most: 72,
         idle: None,
     },
     Worst {
@@ -99,8 +100,8 @@ const WORST: [Worst; 9] = [
         settings: SLOW,
         command: long_prepared,
         is_prepared: true,
-        most: 202_728,
-        idle: Some(1_768),
+        most: 198,
+        idle: Some(18),
     },
 ];
 
@@ -184,9 +185,9 @@ fn calm(stream: &Stream, worst: &Worst) {
 
 /// The rows of the table in `docs/memory.md`.
 fn row(worst: &Worst) -> String {
-    let number = |n: usize| format!("{},{:0>3}", n / 1_000, n % 1_000);
-    let idle = worst.idle.map_or("inspection has ended".to_owned(), number);
-    format!("| {} | {} | {idle} |", worst.name, number(worst.most))
+    let idle = |tenths: usize| format!("{}.{} KiB", tenths / 10, tenths % 10);
+    let idle = worst.idle.map_or("inspection has ended".to_owned(), idle);
+    format!("| {} | {} KiB | {idle} |", worst.name, worst.most)
 }
 
 #[test]
@@ -212,8 +213,8 @@ fn the_worst_client_of_each_setting() {
         calm(&stream, worst);
         plugin.flush();
         let is_opaque = sum(&vm, "opaque_total", &["reason=.=memory"]) == 1;
-        let is_idle = (!is_opaque).then(connection_state);
-        assert_eq!((most, is_idle), (worst.most, worst.idle), "{}", worst.name);
+        let is_idle = (!is_opaque).then(|| (connection_state() * 10).div_ceil(KIB));
+        assert_eq!((most.div_ceil(KIB), is_idle), (worst.most, worst.idle), "{}", worst.name);
         stream.close(Ending::ClientReset);
         assert_eq!(connection_state(), 0);
         plugin.end();
@@ -366,6 +367,30 @@ fn the_tick_ends_the_inspection_of_heavy_connections_only() {
     }
     assert_eq!(connection_state(), 0);
     plugin.end();
+}
+
+/// The budget belongs to the VM, so the share of a connection depends on the connections of all its plugins.
+#[test]
+fn connections_of_another_plugin_make_the_share_smaller() {
+    let settings = r#"{"access_log": ["opaque_reason"], "limits": {"connection_state": "1MiB"},
+        "defaults": {"mysql": {"slow_command_ms": 1}}}"#;
+    let vm = Vm::start();
+    let (plugin, other) = (vm.plugin(settings), vm.named_plugin("other", settings));
+    let Ok(other) = other else { panic!("refused") };
+    let small: Vec<_> = (0..50).map(|_| logged_in(&other)).collect();
+    let heavy: Vec<_> = (0..7).map(|_| logged_in(&plugin)).collect();
+    for stream in &heavy {
+        storm(&vm, stream, &WORST[1]);
+    }
+    assert!(connection_state() > 768 * KIB);
+    plugin.tick();
+    // A seventh of three quarters would be more than each of them has.
+    assert_eq!(heavy.iter().filter(|stream| stream.state("opaque_reason").is_some()).count(), 1);
+    for stream in heavy.into_iter().chain(small) {
+        stream.close(Ending::ClientReset);
+    }
+    plugin.end();
+    other.end();
 }
 
 /// One client has 400,000 pings in flight behind a server that only reads, and leaves.

@@ -307,7 +307,8 @@ pub fn desync_line() -> String {
     let version = firstword::VERSION;
     let packets = "S:100:0:greeting C:79:1:handshake S:7:2:authentication C:9:7:command";
     format!(
-        "event=opaque reason=desync version={version} server=5.5.5-10.11.19-MariaDB-0+deb12u1 \
+        "event=opaque reason=desync version={version} peer=client rule=command_id expected=\"a packet whose sequence id is not \
+         0 belongs to a file or an authentication that the server asked for\" server=5.5.5-10.11.19-MariaDB-0+deb12u1 \
          capabilities=0xfa280/0x0 packets=\"{packets}\""
     )
 }

@@ -220,6 +220,8 @@ fn a_wanted_file_is_loaded_by_every_driver_into_both_servers() {
         let requests = (drivers.len() + statements.len()) as u64;
         assert_eq!(count(&metrics, "local_infile_blocked_total"), 0);
         assert_eq!(count(&metrics, "local_infile_total"), requests);
+        assert_eq!(count(&metrics, "protection_lost_total"), 0);
+        println!("{requests} requests wanted, none blocked, {} commands", count(&metrics, "commands_total"));
         assert!(!envoy.log().contains("event=local_infile"), "{}", envoy.log());
     }
     // MariaDB loads in dynamic SQL too: what that names cannot be said, so it passes.

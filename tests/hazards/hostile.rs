@@ -30,15 +30,22 @@ struct Shared {
     first_seed: u64,
     connections: u64,
     ended: u64,
-    /// The seeds of the connections on which the file arrived.
-    stolen: Vec<u64>,
+    stolen: Vec<Stolen>,
+}
+
+/// A connection on which the file arrived.
+#[derive(Clone, Debug)]
+pub struct Stolen {
+    pub seed: u64,
+    /// What both sides sent, in order.
+    pub log: Vec<String>,
 }
 
 /// What happened since the last look.
 #[derive(Debug)]
 pub struct Haul {
     pub connections: u64,
-    pub stolen: Vec<u64>,
+    pub stolen: Vec<Stolen>,
 }
 
 pub struct Hostile {
@@ -68,7 +75,7 @@ impl Hostile {
                     let mut shared = shared.lock().expect("no panic");
                     shared.ended += 1;
                     if connection.received.windows(marker.len()).any(|window| window == marker) {
-                        shared.stolen.push(seed);
+                        shared.stolen.push(Stolen { seed, log: std::mem::take(&mut connection.log) });
                     }
                 });
             }
@@ -104,6 +111,7 @@ struct Connection {
     received: Vec<u8>,
     /// How much of it has been read as packets.
     read: usize,
+    log: Vec<String>,
 }
 
 impl Connection {
@@ -127,7 +135,7 @@ impl Connection {
             has_long: random.below(10) == 0,
         };
         let (numbers, received) = (Numbers::default(), Vec::new());
-        Self { client, random, style, capabilities, numbers, received, read: 0 }
+        Self { client, random, style, capabilities, numbers, received, read: 0, log: Vec::new() }
     }
 
     fn serve(&mut self) -> std::io::Result<()> {
@@ -246,6 +254,7 @@ impl Connection {
     }
 
     fn send(&mut self, pieces: &[Piece]) -> std::io::Result<()> {
+        self.log.push(format!("server: {pieces:?}"));
         let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| self.numbers.bytes(piece)).collect();
         if self.random.below(4) == 0 {
             let cut = self.random.below(bytes.len().min(600) + 1);
@@ -265,6 +274,8 @@ impl Connection {
                 let len = u32::from_le_bytes([*l0, *l1, *l2, 0]) as usize;
                 if let Some(payload) = rest.get(..len) {
                     let packet = (*id, payload.to_vec());
+                    let shown = payload[..len.min(60)].escape_ascii();
+                    self.log.push(format!("client: id {id}, {len} bytes: {shown}"));
                     self.read += 4 + len;
                     return Ok(Some(packet));
                 }

@@ -1,10 +1,11 @@
 //! Hazards of real drivers, servers and networks: each is shown to be one without the filter, and to be none with it. Those
 //! with drivers are run by `make test-hazards`, which also gets them.
 
-// A panic is how a test reports.
+// A panic is how a test reports. The clock is the tests' own, not the core's.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -24,4 +24,5 @@ mod support;
 mod accounts;
 mod budget;
 mod memory;
+mod output;
 mod rogue;

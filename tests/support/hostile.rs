@@ -93,6 +93,10 @@ pub struct Style {
 impl Style {
     /// What a hostile server sends to a command.
     pub fn response(&self, command: u8, random: &mut Random) -> Vec<Piece> {
+        if random.below(8) == 0 {
+            // Strict clients can be harmed only so.
+            return vec![Piece::Packet(Id::Next, local_infile(&self.file))];
+        }
         let honest = self.honest(command, random);
         let mut pieces: Vec<_> = honest.into_iter().map(|payload| Piece::Packet(Id::Next, payload)).collect();
         for _ in 0..*pick(random, &[0, 0, 1, 1, 1, 2, 3]) {

@@ -7,8 +7,9 @@
 use super::super::packet::Packet;
 use super::super::reply::{Reply, Step};
 use super::super::session::{Observer, Outcome};
+use super::super::violation::Rule;
 use super::CommandPhase;
-use crate::event::{Event, OpaqueReason, Tally};
+use crate::event::{Event, Tally};
 
 /// The response, as far as it was counted when it looked complete.
 #[derive(Debug)]
@@ -31,8 +32,11 @@ impl CommandPhase {
         let Some(late) = &mut self.late_rows else { return Ok(()) };
         match late.reply.packet(packet, self.capabilities) {
             Step::More => {}
+            // The definitions of a further result set, which looks complete again.
+            Step::Done if late.reply.rows_may_follow() => {}
             Step::Done => self.end_late_rows(to.events),
-            Step::Unexpected => return Err(OpaqueReason::Desync),
+            Step::Unexpected => return Err(to.desync(Rule::Response)),
+            Step::Malformed(error) => return Err(to.malformed(Rule::Response, error)),
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::super::kept::{Asked, Kept};
 use super::super::notes::{Subject, UNREADABLE, word};
 use super::super::packet::Packet;
 use super::super::session::{Observer, Outcome};
+use super::super::violation::Rule;
 use super::CommandPhase;
 use crate::event::OpaqueReason;
 
@@ -31,12 +32,18 @@ impl Relogin {
 }
 
 impl CommandPhase {
+    /// The server's next packet can be a new greeting.
+    pub(in super::super) fn may_be_greeted(&self) -> bool {
+        self.relogin == Relogin::Requested && self.reply.awaits_first()
+    }
+
     /// Takes the server's first packet after a COM_CHANGE_USER. True: it is a new greeting.
-    pub(super) fn greets_again(&mut self, packet: &Packet) -> Outcome<bool> {
+    pub(super) fn greets_again(&mut self, packet: &Packet, to: &mut Observer) -> Outcome<bool> {
         if self.relogin != Relogin::Requested || packet.first() != Some(PROTOCOL_V10) {
             return Ok(false);
         }
-        let greeting = HandshakeV10::parse(packet.prefix).map_err(|_| OpaqueReason::Desync)?;
+        let greeting = HandshakeV10::parse(packet.prefix);
+        let greeting = greeting.map_err(|error| to.malformed(Rule::SecondGreeting, error))?;
         self.relogin = Relogin::Greeted(greeting.capabilities);
         Ok(true)
     }
@@ -44,7 +51,8 @@ impl CommandPhase {
     /// Takes the client's next packet: after a new greeting, it is a handshake response.
     pub(super) fn logs_in_again(&mut self, packet: &Packet, to: &mut Observer) -> Outcome {
         let Relogin::Greeted(server) = self.relogin else { return Ok(()) };
-        let response = HandshakeResponse::parse(packet.prefix, server).map_err(|_| OpaqueReason::Desync)?;
+        let response = HandshakeResponse::parse(packet.prefix, server);
+        let response = response.map_err(|error| to.malformed(Rule::HandshakeResponse, error))?;
         self.relogin = Relogin::No;
         self.capabilities = server & response.capabilities;
         if self.capabilities.contains(Capabilities::SSL) {

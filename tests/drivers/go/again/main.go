@@ -33,9 +33,20 @@ func main() {
 		log.Fatal(err)
 	}
 	for ; times > 0; times-- {
-		pool := sql.OpenDB(connector)
-		attempt(pool)
-		pool.Close()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			// It can also make the driver panic.
+			defer func() { recover() }()
+			pool := sql.OpenDB(connector)
+			attempt(pool)
+			pool.Close()
+		}()
+		// A response that makes no sense can leave the driver waiting.
+		select {
+		case <-done:
+		case <-time.After(2 * time.Second):
+		}
 	}
 }
 
