@@ -183,7 +183,8 @@ inside_server() {
         perl ./$main --vardir=/mnt/var --build-thread=$build_thread --parallel=1 --force --max-test-fail=0 --retry=0 \
         --timestamp --timer --suite-timeout=600 --testcase-timeout=4 "$@" >"$run/output" 2>&1 || :
     cp -r "$rootfs/mnt/var/log" "$run/log" || :
-    grep -a '^Completed: \|^The servers were restarted\|^Failing test' "$run/output" | tail -n 5
+    grep -aq '^Completed: ' "$run/output" || fail "the suite did not run to its end: $run/output"
+    grep -a '^Completed: \|^Failing test' "$run/output" | tail -n 5
     summary
 }
 
