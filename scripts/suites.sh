@@ -134,12 +134,15 @@ metrics() { curl --silent 'http://127.0.0.1:9901/stats/prometheus?filter=wasmcus
 # The sum of a metric over the labels that match $2.
 sum() { grep "^$1{.*${2:-}" "$run/metrics" | awk '{ n += $NF } END { printf "%d\n", n }'; }
 
+# The filter writes its metrics once a second. What it cannot follow is in the log, too.
 summary() {
-    metrics >"$run/metrics" || : >"$run/metrics"
+    [ "$setting" != none ] || return 0
+    sleep 3
+    metrics >"$run/metrics" && grep -q '^firstword_connections_total{' "$run/metrics" || fail "no connection came to the filter: $run"
     desyncs=$(sum firstword_opaque_total 'reason="desync"')
-    say "$(sum firstword_connections_total) connections, $(sum firstword_commands_total) commands, $desyncs of them desync"
-    sed -n 's/^firstword_opaque_total{\(.*\)} /  opaque \1: /p' "$run/metrics"
-    [ "$desyncs" = 0 ]
+    say "$(sum firstword_connections_total) connections, $(sum firstword_commands_total) commands, $desyncs connections lost (desync)"
+    sed -n 's/^firstword_opaque_total{\(.*\)} \([^0].*\)/  opaque \1: \2/p' "$run/metrics"
+    [ "$desyncs" = 0 ] && ! grep -q 'event=opaque reason=desync' "$run/envoy.log"
 }
 
 # In the namespaces. $1: the server's product; $2: the filter's setting; the rest: options of the suite's main program.
@@ -180,7 +183,8 @@ inside_server() {
         perl ./$main --vardir=/mnt/var --build-thread=$build_thread --parallel=1 --force --max-test-fail=0 --retry=0 \
         --timestamp --timer --suite-timeout=600 --testcase-timeout=4 "$@" >"$run/output" 2>&1 || :
     cp -r "$rootfs/mnt/var/log" "$run/log" || :
-    grep -a '^Completed: \|^The servers were restarted\|^Failing test' "$run/output" | tail -n 5
+    grep -aq '^Completed: ' "$run/output" || fail "the suite did not run to its end: $run/output"
+    grep -a '^Completed: \|^Failing test' "$run/output" | tail -n 5
     summary
 }
 
@@ -211,6 +215,7 @@ start_server() {
 
 # In the namespaces. $1: the server's product; $2: the filter's setting; $3: the driver.
 inside_driver() {
+    setting=$2
     ip link set lo up
     socket=$run/mysql.sock
     bootstrap target/firstword.wasm "$2" 127.0.0.1:3306=127.0.0.1:13306 "$socket=127.0.0.1:13306" >"$run/envoy.json"
