@@ -1,7 +1,7 @@
 #!/bin/sh
 # Counts the instructions that the filter takes for a query, and compares them with the committed baseline.
 #
-#   BLESS=1   write the baseline anew
+#   BLESS=1   write a new baseline
 #
 # Callgrind counts the same for the same binary, whatever else the machine does. Another compiler makes another binary, so the
 # baseline names its compiler; with another one the comparison is printed and not judged.

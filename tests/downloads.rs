@@ -113,7 +113,7 @@ fn each_jar_has_its_sum() {
     assert!(text("scripts/drivers.sh").contains("sha256sum --quiet --strict --check"));
 }
 
-/// Lists of packages may be older than they say only where no newer ones are to be had.
+/// Lists of packages may be older than they say only where the mirror has no newer ones.
 #[test]
 fn old_package_lists_are_for_sid_alone() {
     for path in scripts() {

@@ -1,6 +1,6 @@
 //! The number of instructions that the filter takes for a query, counted by valgrind's callgrind: `make instructions`.
 //!
-//! Run with a scenario and a number of queries, it passes so many queries through the filter's ABI. Two runs that differ
+//! Run with a scenario and a number of queries, it passes that number of queries through the filter's ABI. Two runs that differ
 //! only in the number of queries differ by the instructions of these queries.
 
 // A panic is how this reports.

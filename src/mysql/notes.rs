@@ -98,7 +98,7 @@ impl Notes {
         self.slow.clear();
     }
 
-    /// Gives back memory beyond that of so many words and commands.
+    /// Gives back memory beyond that of `len` words and commands.
     pub fn shrink_to(&mut self, len: usize) {
         self.said.shrink_to(len);
         self.slow.shrink_to(len);

@@ -50,12 +50,12 @@ pub(super) struct Tracked {
     mode: Mode,
     /// What the core is to tell besides events.
     wanted: Wanted,
-    account: Account,
+    recorder: Recorder,
     share: Share,
 }
 
 /// Where what happens on a connection is recorded.
-struct Account {
+struct Recorder {
     labels: Labels,
     /// The other end of the client's connection; asked for only where PROXY headers are received or sent.
     peer: Option<SocketAddr>,
@@ -166,7 +166,7 @@ impl Tracked {
             }),
             mode: config.mode,
             wanted,
-            account: Account {
+            recorder: Recorder {
                 labels: opening.labels(shared),
                 peer,
                 place: Place {
@@ -216,7 +216,7 @@ impl Tracked {
 
     /// [`Tracked::tick`] has something to do.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.connection.is_due(now) || self.account.state.as_ref().is_some_and(|state| state.is_due())
+        self.connection.is_due(now) || self.recorder.state.as_ref().is_some_and(|state| state.is_due())
     }
 
     /// Takes what `sender` sent.
@@ -227,10 +227,10 @@ impl Tracked {
         chunk: &impl Chunk,
         end_stream: bool,
     ) -> Verdict {
-        self.handle(shared, |connection, account, events, notes| {
+        self.handle(shared, |connection, recorder, events, notes| {
             let mut clock = Clock::new(&host::now);
             let mut drain = |events: &mut Vec<Event>, notes: &mut Notes| {
-                account.record(shared, None, events, notes);
+                recorder.record(shared, None, events, notes);
                 events.clear();
                 notes.clear();
             };
@@ -244,19 +244,19 @@ impl Tracked {
     fn handle<T>(
         &mut self,
         shared: &Shared,
-        what: impl FnOnce(&mut Connection, &mut Account, &mut Vec<Event>, &mut Notes) -> T,
+        what: impl FnOnce(&mut Connection, &mut Recorder, &mut Vec<Event>, &mut Notes) -> T,
     ) -> T {
         let (mut events, mut notes) = shared.lists();
         notes.wanted = self.wanted;
-        let Self { connection, account, .. } = self;
-        let answer = what(connection, account, &mut events, &mut notes);
+        let Self { connection, recorder, .. } = self;
+        let answer = what(connection, recorder, &mut events, &mut notes);
         self.take_share(shared, self.memory());
         if !shared.has_room(0) {
             self.connection.handle_memory(&mut events);
             self.take_share(shared, self.memory());
         }
-        self.account.record(shared, Some(&mut self.connection), &events, &mut notes);
-        if let Some(state) = &mut self.account.state {
+        self.recorder.record(shared, Some(&mut self.connection), &events, &mut notes);
+        if let Some(state) = &mut self.recorder.state {
             // The account that this callback named is not kept until the next one begins.
             state.callback_begins();
         }
@@ -280,7 +280,7 @@ impl Tracked {
             }
             (inert && connection.handle_inert(events), connection.handle_tick(now, events))
         });
-        if let (Some(keys), Some(state)) = (&shared.access_log, &mut self.account.state) {
+        if let (Some(keys), Some(state)) = (&shared.access_log, &mut self.recorder.state) {
             if state.is_due() {
                 state.tell(keys, &shared.journal);
             }
@@ -310,7 +310,7 @@ impl Tracked {
     }
 }
 
-impl Account {
+impl Recorder {
     /// Records what happened. Where no rule names the destination it is Envoy's cluster, which is
     /// chosen after this filter's first callback: so it is asked for when there is something to record.
     /// `connection`: `None` if the callback goes on.

@@ -1,7 +1,7 @@
 //! Every host call of every callback, for scripts of connections and for the settings that make calls of their own. The list
 //! is committed (`tests/abi/golden.txt`), so a change of the structure that adds, drops or reorders a call shows.
 //!
-//! `FIRSTWORD_BLESS=1` writes the list anew.
+//! `FIRSTWORD_BLESS=1` writes a new list.
 
 use std::fmt::Write;
 use std::fs;

@@ -1,7 +1,7 @@
 //! The filter through its ABI, natively: what Envoy calls, in Envoy's order, and every host call it makes. The driver
 //! itself asserts, for each callback of each test, that traffic goes on and that host calls keep within their budget.
 
-// A panic is how a test reports; an allocator that counts cannot be had without `unsafe`.
+// A panic is how a test reports; an allocator that counts needs `unsafe`.
 #![allow(
     unreachable_pub,
     unsafe_code,

@@ -241,7 +241,7 @@ fn one_of_a_crowd(settings: &str) -> usize {
     counted
 }
 
-/// So many connections of which each logs in and has some commands in flight. All of it passes, unless a rule protects the
+/// This number of connections, each of which logs in and has some commands in flight. All of it passes, unless a rule protects the
 /// connection: then some may be closed. Gives those that are open, with whether the last command went on.
 fn crowd(vm: &Vm, plugin: &Plugin, limit: usize) -> Vec<(Stream, bool)> {
     let mut open = Vec::new();

@@ -48,7 +48,7 @@ fn assert_bounded(envoy: &Envoy) {
     assert!(linear <= MOST_LINEAR, "{linear}");
 }
 
-/// Sends without waiting: the rest stays unsent where nobody takes it any more.
+/// Sends without waiting: the rest stays unsent if the peer stops reading.
 fn push(mut stream: &TcpStream, bytes: &[u8]) {
     stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a time-out");
     // A refusal is the end of a connection that a rule has closed.

@@ -199,7 +199,7 @@ fn change_to(account: &str) -> Vec<u8> {
     packet(0, &[b"\x11", account.as_bytes(), b"\0\0demo\0\x2d\0mysql_native_password\0"].concat())
 }
 
-/// RBAC decides once for each callback: what a callback names besides its last account must not get past it.
+/// RBAC decides once for each callback: an account that a callback names before its last one must not get past it.
 fn no_account_hides_in_a_callback(database: &Database) {
     witness(database);
     let secrets: [&[u8]; 3] = [&[], &packet(2, b""), &packet(2, b"\0")];

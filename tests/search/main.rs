@@ -1,6 +1,6 @@
 //! Searches for holes: random hostile peers against the filter, for as long as `SEARCH_SECONDS` says (5 for each search).
 
-// A panic is how a test reports; an allocator that counts cannot be had without `unsafe`.
+// A panic is how a test reports; an allocator that counts needs `unsafe`.
 #![allow(
     unreachable_pub,
     unsafe_code,

@@ -237,7 +237,7 @@ fn open(plugin: &Plugin, settings: &Settings) -> Option<Connection> {
     })
 }
 
-/// What must be true after a callback that had a chunk of so many bytes.
+/// What must be true after a callback with a chunk of this many bytes.
 fn check(vm: &Vm, settings: &Settings, base: isize, open: usize, chunk: usize) {
     let counted = firstword::plugin::connection_state();
     assert!(counted <= settings.limit, "{counted} bytes of connection state, {}", settings.json);

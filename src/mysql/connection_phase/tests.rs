@@ -22,7 +22,7 @@ struct Watched {
     peers: String,
     events: Vec<Event>,
     notes: Notes,
-    /// Sequence id of the next packet, whoever sends it.
+    /// Sequence id of the next packet of either peer.
     next_id: u8,
 }
 

@@ -194,7 +194,7 @@ pub fn login(random: &mut Random) -> Vec<u8> {
     }
 }
 
-/// What may stand in front of a login where PROXY headers are received.
+/// What may come before a login where PROXY headers are received.
 pub fn proxy_header(random: &mut Random) -> Vec<u8> {
     match random.below(5) {
         0 => b"PROXY TCP4 10.1.2.3 10.0.0.5 1000 3306\r\n".to_vec(),

@@ -380,7 +380,7 @@ fn is_progress_report(report: &[u8]) -> bool {
     matches!(report, [1, _, _, _, _, _, len, info @ ..] if info.len() == usize::from(*len))
 }
 
-/// A text row of so many short columns.
+/// A text row with this number of short columns.
 fn is_row(mut row: &[u8], columns: u64) -> bool {
     for _ in 0..columns {
         let Some((len, rest)) = row.split_first() else { return false };

@@ -29,7 +29,7 @@ pub(super) struct Table<K, F> {
 }
 
 impl<K: Copy + Eq + Hash, F> Table<K, F> {
-    /// An empty table for at most so many open connections, and so many that have ended.
+    /// An empty table with maximum numbers of open connections and of ended ones.
     pub(super) fn new(max_open: usize, max_ended: usize) -> Self {
         Self {
             open: HashMap::new(),
