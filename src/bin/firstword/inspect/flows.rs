@@ -184,21 +184,25 @@ impl Flows {
         Some(Start { ends, is_late: true })
     }
 
-    fn end(&mut self, key: Key, replaced: Option<Place>, capture: &Capture, report: &mut Report) {
-        let Some(followed) = self.table.close(key) else { return };
+    /// Takes an open connection out, and gives back what it holds.
+    fn close(&mut self, key: Key) -> Option<Followed> {
+        let followed = self.table.close(key)?;
         self.table.remember(key, followed.flow.isn);
         self.held = self.held.saturating_sub(followed.flow.held());
         self.memory = self.memory.saturating_sub(followed.flow.memory());
+        Some(followed)
+    }
+
+    fn end(&mut self, key: Key, replaced: Option<Place>, capture: &Capture, report: &mut Report) {
+        let Some(followed) = self.close(key) else { return };
         self.tell(followed, replaced, capture, report);
     }
 
     /// The memory is used up: this connection is followed no further, and only counted.
     fn give_up(&mut self, key: Key, report: &mut Report) {
-        let Some(followed) = self.table.close(key) else { return };
-        self.table.remember(key, followed.flow.isn);
-        self.held = self.held.saturating_sub(followed.flow.held());
-        self.memory = self.memory.saturating_sub(followed.flow.memory());
-        report.not_followed = report.not_followed.saturating_add(1);
+        if self.close(key).is_some() {
+            report.not_followed = report.not_followed.saturating_add(1);
+        }
     }
 
     fn tell(&mut self, followed: Followed, replaced: Option<Place>, capture: &Capture, report: &mut Report) {
@@ -254,6 +258,10 @@ mod tests {
 
     const SMALL: Limits = Limits { open: 50, ended: 60, listed: 20, held: 1 << 16, memory: 1 << 20 };
 
+    fn arguments() -> Arguments {
+        Arguments { file: "-".into(), port: Vec::new(), limit: 50, user: false, output: Output::Text }
+    }
+
     struct Reader {
         flows: Flows,
         report: Report,
@@ -268,14 +276,7 @@ mod tests {
 
         /// A segment of the client `number` to a server, or back.
         fn segment(&mut self, number: u16, back: bool, syn: bool, seq: u32, ack: Option<u32>, bytes: &[u8]) {
-            let arguments = Arguments {
-                file: "-".into(),
-                port: Vec::new(),
-                limit: 50,
-                user: false,
-                output: Output::Text,
-            };
-            let at = Timestamp::default();
+            let (arguments, at) = (arguments(), Timestamp::default());
             self.packets += 1;
             let capture = Capture { arguments: &arguments, packets: self.packets, began: Some(at), now: at };
             let ends = [SocketAddr::from(([10, 0, 0, 1], number)), SocketAddr::from(([10, 0, 0, 2], 3306))];
@@ -306,14 +307,7 @@ mod tests {
         }
 
         fn finish(mut self) -> Report {
-            let arguments = Arguments {
-                file: "-".into(),
-                port: Vec::new(),
-                limit: 50,
-                user: false,
-                output: Output::Text,
-            };
-            let at = Timestamp::default();
+            let (arguments, at) = (arguments(), Timestamp::default());
             let capture = Capture { arguments: &arguments, packets: self.packets, began: Some(at), now: at };
             self.flows.finish(&capture, &mut self.report);
             self.report
