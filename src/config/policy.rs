@@ -232,9 +232,7 @@ impl Mysql<'_> {
             }
         }
     }
-}
 
-impl Mysql<'_> {
     /// Reports `observe: handshake` where the access log asks for what changes after the login.
     fn check_access_log(&self, access_log: &[&'static str], problems: &mut Problems) {
         let changing = access_log.iter().find(|key| matches!(**key, "user" | "schema"));

@@ -5,7 +5,7 @@
 //! packet on that could not be followed, in either direction, and the next tick closes both sides.
 
 use super::local_infile::failure;
-use super::{Connection, State};
+use super::{Chunk, Connection, State, Verdict};
 use crate::event::{Event, OpaqueReason, Phase, ProtectionLost, Protocol, Sender};
 
 /// What the client must not get of the server's chunk.
@@ -20,8 +20,7 @@ pub(super) struct Lost {
 impl Connection {
     /// Inspection is about to end for `reason`, because of bytes of `sender`.
     pub(super) fn protect(&mut self, sender: Sender, reason: OpaqueReason, events: &mut Vec<Event>) {
-        let is_expected =
-            self.recognised.unwrap_or(self.expected) == Protocol::Mysql || self.expected == Protocol::Mysql;
+        let is_expected = self.recognised == Some(Protocol::Mysql) || self.expected == Protocol::Mysql;
         let reason = match reason {
             OpaqueReason::Desync => ProtectionLost::Desync,
             OpaqueReason::Memory => ProtectionLost::Memory,
@@ -46,5 +45,11 @@ impl Connection {
                 State::Detecting(_) | State::Opaque { .. } => Lost { from: 0, instead: Vec::new() },
             });
         }
+    }
+
+    /// What passes of the server's chunk in which the protection was lost; `None` if it was not.
+    pub(super) fn replace_lost(&mut self, chunk: &impl Chunk) -> Option<Verdict> {
+        let lost = self.lost.take()?;
+        Some(self.held.replace(chunk, lost.from, &lost.instead))
     }
 }

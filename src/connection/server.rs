@@ -20,9 +20,9 @@ impl Connection {
             Some(bytes) => self.take(Sender::Server, bytes, to),
             None => self.take(Sender::Server, chunk, to),
         }
-        if let Some(lost) = self.lost.take() {
+        if let Some(verdict) = self.replace_lost(chunk) {
             self.clearing = None;
-            return self.held.replace(chunk, lost.from, &lost.instead);
+            return verdict;
         }
         if let Some(mut clearing) = self.clearing.take() {
             let verdict = clearing.server(read.as_deref().unwrap_or_default());
@@ -46,10 +46,10 @@ impl Connection {
         if bytes > to.room {
             // What is held cannot be given back at once, so it must fit before it is held.
             self.end_for_memory(Sender::Server, to.events);
-            return match self.lost.take() {
-                Some(lost) => self.held.replace(chunk, lost.from, &lost.instead),
-                None => self.held.server(chunk, None, to.events),
-            };
+            if let Some(verdict) = self.replace_lost(chunk) {
+                return verdict;
+            }
+            return self.held.server(chunk, None, to.events);
         }
         self.held.server(chunk, hold, to.events)
     }

@@ -142,8 +142,7 @@ impl ConnectionPhase {
 
     /// Heap memory in bytes.
     pub(super) fn memory(&self) -> usize {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
-        text(&self.asked.user).saturating_add(text(&self.asked.schema))
+        self.asked.memory()
     }
 
     /// Whom and what the client asked for.

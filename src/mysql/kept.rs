@@ -21,6 +21,17 @@ pub(super) struct Asked {
     pub(super) schema: Option<String>,
 }
 
+impl Asked {
+    /// Heap memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        capacity(&self.user).saturating_add(capacity(&self.schema))
+    }
+}
+
+fn capacity(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::capacity)
+}
+
 /// What is kept of a command.
 #[derive(Debug)]
 pub(super) enum Kept {
@@ -91,12 +102,11 @@ impl Kept {
 
     /// Memory of a boxed one, in bytes. A digest that is shared with the statements counts in both places.
     pub(super) fn memory(&self) -> usize {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
         let owned = match self {
-            Self::Asked(asked) => text(&asked.user).saturating_add(text(&asked.schema)),
+            Self::Asked(asked) => asked.memory(),
             Self::Query(prefix) => prefix.len(),
             Self::Statement { digest, traceparent } => {
-                digest.as_ref().map_or(0, |digest| digest.len()).saturating_add(text(traceparent))
+                digest.as_ref().map_or(0, |digest| digest.len()).saturating_add(capacity(traceparent))
             }
         };
         owned.saturating_add(size_of::<Self>())

@@ -164,9 +164,12 @@ pub struct ColumnCount {
 }
 
 impl ColumnCount {
-    /// Reads a column count. A count of 0, one in more bytes than it needs, or one with further bytes behind it is an
-    /// error: clients differ in what they make of it, and no server sends one. The flag stands behind the count, whatever the manual's page on text
-    /// result sets says: MySQL 8.4 and MariaDB 11.8 both write it there.
+    /// Reads a column count. The flag follows the count, although the manual's page on text result sets puts it first:
+    /// MySQL 8.4 and MariaDB 11.8 both write it there.
+    ///
+    /// # Errors
+    /// A count of 0, a count in more bytes than it needs, and bytes after it: clients read these differently, and no server
+    /// sends them.
     pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         let columns = reader.lenenc_int("column_count")?;

@@ -46,7 +46,10 @@ impl Queued {
         let key = |queued: &Self| {
             (queued.command, queued.verb, queued.sequence_id, queued.started, queued.names_none)
         };
-        key(self) == key(other) && self.asks_for_cursor == other.asks_for_cursor && self.owns_nothing()
+        key(self) == key(other)
+            && self.asks_for_cursor == other.asks_for_cursor
+            && self.owns_nothing()
+            && other.owns_nothing()
     }
 
     fn owns_nothing(&self) -> bool {
@@ -125,7 +128,7 @@ impl Queue {
     pub(super) fn push(&mut self, queued: Queued, is_whole: bool) {
         self.len = self.len.saturating_add(1);
         if let Some(back) = self.entries.back_mut().filter(|back| is_whole && back.count < u32::MAX) {
-            if back.queued.is_equal(&queued) && queued.owns_nothing() {
+            if back.queued.is_equal(&queued) {
                 back.count = back.count.saturating_add(1);
                 return;
             }
