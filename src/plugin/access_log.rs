@@ -118,7 +118,7 @@ impl State {
         self.named = Named::None;
     }
 
-    /// Takes what happened in a callback, or in a part of it. Words are told at once, counts on the tick and at the end.
+    /// Takes what happened in a callback, or in a part of it. Sets names at once, and counts on the tick and at the end.
     pub(super) fn take(&mut self, keys: &Keys, events: &[Event], notes: &mut Notes, journal: &Journal) {
         for (subject, word) in notes.said.drain(..) {
             if subject == Subject::User && !self.is_only_account(&word) {
