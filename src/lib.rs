@@ -40,7 +40,6 @@
 pub mod clock;
 pub mod config;
 pub mod connection;
-pub mod detect;
 pub mod escape;
 pub mod event;
 mod labels;
@@ -49,15 +48,10 @@ pub mod mysql;
 pub mod plugin;
 pub mod ports;
 pub mod proxy_protocol;
+pub mod session;
+mod version;
 
-/// The version of this filter.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The commit it was built from, where the build says so.
-pub const COMMIT: &str = match option_env!("FIRSTWORD_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
+pub use version::{COMMIT, VERSION};
 
 /// What Envoy calls first.
 #[allow(missing_docs, unsafe_code, reason = "the SDK's macro declares the module's entry point")]

@@ -1,146 +1,63 @@
-//! The directions of `src/lib.rs`, the length of files, and where `unsafe` may stand. Each rule is shown to be able to
-//! fail.
+//! The layers of `src/`: a module names only modules of lower levels, no imports form a cycle, and unsafe code stands in
+//! one file. Each rule is shown to be able to fail.
 
+// A panic is how a test reports.
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_dir;
 use std::path::{Path, PathBuf};
 
-/// A longer file is two files.
+use syn::visit::Visit;
+
+/// A longer file usually holds more than one concept.
 const MAX_LINES: usize = 600;
 
-/// What a module must not name, as paths from the crate's root.
-const FORBIDDEN: &[(&str, &[&str])] = &[
-    (
-        "clock",
-        &["config", "connection", "detect", "event", "metrics", "mysql", "plugin", "ports", "proxy_protocol"],
-    ),
-    ("config", &["connection", "detect", "mysql", "plugin"]),
-    ("connection", &["metrics", "plugin"]),
-    ("detect", &["connection", "metrics", "mysql::session", "plugin"]),
-    (
-        "event",
-        &["config", "connection", "detect", "metrics", "mysql::packet", "mysql::session", "plugin", "ports"],
-    ),
-    (
-        "escape",
-        &[
-            "clock",
-            "config",
-            "connection",
-            "detect",
-            "event",
-            "labels",
-            "metrics",
-            "mysql",
-            "plugin",
-            "ports",
-            "proxy_protocol",
-        ],
-    ),
-    (
-        "labels",
-        &[
-            "clock",
-            "config",
-            "connection",
-            "detect",
-            "event",
-            "metrics",
-            "mysql",
-            "plugin",
-            "ports",
-            "proxy_protocol",
-        ],
-    ),
-    (
-        "metrics",
-        &[
-            "config",
-            "connection",
-            "detect",
-            "mysql::handshake",
-            "mysql::packet",
-            "mysql::reply",
-            "mysql::response",
-            "mysql::session",
-            "plugin",
-            "ports",
-        ],
-    ),
-    ("mysql", &["config", "connection", "detect", "metrics", "plugin", "ports", "proxy_protocol"]),
-    ("ports", &["config", "connection", "detect", "metrics", "mysql", "plugin"]),
-    ("proxy_protocol", &["config", "connection", "detect", "metrics", "mysql", "plugin", "ports"]),
+/// The level of every module, the lowest first. The longest prefix of a module's path decides. Modules with the same
+/// prefix may name each other.
+const LEVELS: &[(&str, u8)] = &[
+    ("clock", 0),
+    ("escape", 0),
+    ("labels", 0),
+    ("mysql", 1),
+    ("proxy_protocol", 1),
+    ("event", 2),
+    ("metrics", 3),
+    ("ports", 3),
+    ("session", 3),
+    ("version", 0),
+    ("config", 4),
+    ("connection", 5),
+    ("plugin", 6),
+    ("", 7),
 ];
 
-/// Everything wrong with a file; `path` is relative to `src/`.
-fn problems(path: &str, text: &str) -> Vec<String> {
-    let code: Vec<_> =
-        text.lines().map(|line| line.split_once("//").map_or(line, |(code, _)| code)).collect();
-    let code = code.join("\n");
-    let module = path.split(['/', '.']).next().unwrap_or(path);
-    let mut problems = Vec::new();
-    let lines = text.lines().count();
-    if lines > MAX_LINES {
-        problems.push(format!("{path} has {lines} lines, more than {MAX_LINES}"));
-    }
-    if words(&code).any(|word| word == "proxy_wasm") && module != "plugin" && path != "lib.rs" {
-        problems.push(format!("{path} names proxy_wasm"));
-    }
-    let is_unsafe = |word: &str| word == "unsafe" || word == "unsafe_code" && path != "lib.rs";
-    if words(&code).any(is_unsafe) && path != "plugin/host.rs" {
-        problems.push(format!("{path} holds unsafe code"));
-    }
-    let rule = FORBIDDEN.iter().find(|(name, _)| *name == module);
-    for forbidden in rule.into_iter().flat_map(|(_, forbidden)| *forbidden) {
-        let within = |named: &String| named == forbidden || named.starts_with(&format!("{forbidden}::"));
-        if let Some(named) = named(&code).iter().find(|named| within(named)) {
-            problems.push(format!("{path} names {named}"));
+/// Modules whose imports still form cycles.
+const UNFINISHED: &[&str] = &["connection", "plugin"];
+
+/// The only file that may hold unsafe code.
+const UNSAFE: &str = "plugin::host";
+
+/// The files of a tree, by module path: `a::b` for `a/b.rs` and for `a/b/mod.rs`, the empty path for `lib.rs`.
+type Tree = BTreeMap<String, String>;
+
+fn tree() -> Tree {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut tree = Tree::new();
+    for file in files(&src) {
+        let path = file.strip_prefix(&src).unwrap().with_extension("");
+        let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap()).collect();
+        if names[0] != "bin" {
+            tree.insert(module(&names), std::fs::read_to_string(&file).unwrap());
         }
     }
-    problems
+    tree
 }
 
-fn words(code: &str) -> impl Iterator<Item = &str> {
-    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
-}
-
-/// The paths behind `crate::` and behind `super::`, groups taken apart. What is behind `super::` may be a sibling and not
-/// a module of the crate's root; the two have no names in common.
-fn named(code: &str) -> Vec<String> {
-    let mut paths = Vec::new();
-    for start in ["crate::", "super::"] {
-        for behind in code.split(start).skip(1) {
-            expand(String::new(), behind, &mut paths);
-        }
-    }
-    paths
-}
-
-/// Reads one path off the front of `rest`; gives what follows it.
-fn expand<'a>(mut path: String, mut rest: &'a str, paths: &mut Vec<String>) -> &'a str {
-    loop {
-        rest = rest.trim_start();
-        if let Some(mut group) = rest.strip_prefix('{') {
-            while !group.trim_start().starts_with('}') && !group.is_empty() {
-                group = expand(path.clone(), group, paths).trim_start();
-                group = group.strip_prefix(',').unwrap_or(group);
-            }
-            return group.trim_start().strip_prefix('}').unwrap_or(group);
-        }
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let (segment, behind) = rest.split_at(end);
-        path.push_str(segment);
-        match behind.strip_prefix("::") {
-            Some(behind) if end > 0 => {
-                path.push_str("::");
-                rest = behind;
-            }
-            _ => {
-                paths.push(path);
-                // Past `*`, `as name` and the like, to the end of the item.
-                let item = behind.find([',', '}', ';', '\n']).unwrap_or(behind.len());
-                return behind.get(item..).unwrap_or_default();
-            }
-        }
+fn module(names: &[&str]) -> String {
+    match names {
+        ["lib"] => String::new(),
+        [names @ .., "mod"] | names => names.join("::"),
     }
 }
 
@@ -150,68 +67,230 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     files.into_iter().chain(directories.iter().flat_map(|path| self::files(path))).collect()
 }
 
+/// The paths that a file names, as module paths from the root of the crate.
+struct Names<'a> {
+    module: Vec<&'a str>,
+    paths: Vec<Vec<String>>,
+}
+
+impl Names<'_> {
+    fn of(module: &str, text: &str) -> BTreeSet<String> {
+        let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{module}: {error}"));
+        let module = module.split("::").filter(|name| !name.is_empty()).collect();
+        let mut names = Names { module, paths: Vec::new() };
+        names.visit_file(&file);
+        names.paths.into_iter().map(|path| path.join("::")).collect()
+    }
+
+    fn add(&mut self, path: &[String]) {
+        let up = path.iter().take_while(|name| *name == "super").count();
+        let inside = match path.first().map(String::as_str) {
+            Some("crate") => path[1..].to_vec(),
+            Some("super") => {
+                let above = self.module.iter().take(self.module.len().saturating_sub(up));
+                above.map(ToString::to_string).chain(path[up..].iter().cloned()).collect()
+            }
+            _ => return,
+        };
+        self.paths.push(inside);
+    }
+
+    fn add_tree(&mut self, path: &mut Vec<String>, tree: &syn::UseTree) {
+        match tree {
+            syn::UseTree::Path(inner) => {
+                path.push(inner.ident.to_string());
+                self.add_tree(path, &inner.tree);
+                path.pop();
+            }
+            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.add_tree(path, tree)),
+            syn::UseTree::Name(name) => self.add(&[&path[..], &[name.ident.to_string()]].concat()),
+            syn::UseTree::Rename(name) => self.add(&[&path[..], &[name.ident.to_string()]].concat()),
+            syn::UseTree::Glob(_) => self.add(path),
+        }
+    }
+}
+
+impl Visit<'_> for Names<'_> {
+    fn visit_item_mod(&mut self, item: &syn::ItemMod) {
+        // In a module within the file, `super` is the file itself.
+        let name = item.ident.to_string();
+        if item.content.is_some() {
+            let mut inner = Names { module: [&self.module[..], &[&name]].concat(), paths: Vec::new() };
+            syn::visit::visit_item_mod(&mut inner, item);
+            self.paths.append(&mut inner.paths);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &syn::ItemUse) {
+        self.add_tree(&mut Vec::new(), &item.tree);
+    }
+
+    fn visit_visibility(&mut self, _: &syn::Visibility) {}
+
+    fn visit_path(&mut self, path: &syn::Path) {
+        let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        self.add(&names);
+        syn::visit::visit_path(self, path);
+    }
+}
+
+/// The other files that each file names.
+fn imports(tree: &Tree) -> BTreeMap<&str, BTreeSet<&str>> {
+    let file_of = |path: &str| {
+        let mut path = path;
+        loop {
+            match (tree.get_key_value(path), path.rsplit_once("::")) {
+                (Some((file, _)), _) => return file.as_str(),
+                (None, Some((above, _))) => path = above,
+                (None, None) => return "",
+            }
+        }
+    };
+    let of = |module: &str, text: &str| {
+        let files: BTreeSet<_> = Names::of(module, text).iter().map(|path| file_of(path)).collect();
+        files.into_iter().filter(|file| *file != module).collect()
+    };
+    tree.iter().map(|(module, text)| (module.as_str(), of(module, text))).collect()
+}
+
+/// The prefix that decides the level of a module, and the level.
+fn level(module: &str) -> (&'static str, u8) {
+    let has = |prefix: &str| {
+        prefix.is_empty()
+            || module.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    *LEVELS.iter().filter(|(prefix, _)| has(prefix)).max_by_key(|(prefix, _)| prefix.len()).unwrap()
+}
+
+/// Everything wrong with a tree.
+fn problems(tree: &Tree) -> Vec<String> {
+    let mut problems = Vec::new();
+    let imports = imports(tree);
+    for (module, text) in tree {
+        let lines = text.lines().count();
+        if lines > MAX_LINES {
+            problems.push(format!("{module} has {lines} lines, more than {MAX_LINES}"));
+        }
+        let (prefix, own) = level(module);
+        let above =
+            imports[module.as_str()].iter().filter(|named| level(named).0 != prefix && level(named).1 >= own);
+        if holds_unsafe(text) && module != UNSAFE && !module.is_empty() {
+            problems.push(format!("{module} holds unsafe code"));
+        }
+        problems.extend(above.map(|named| format!("{module} names {named}, which is not on a lower level")));
+    }
+    let mut imports = imports;
+    imports.retain(|module, _| !UNFINISHED.contains(&level(module).0));
+    problems.extend(cycle(&imports).map(|cycle| format!("imports form a cycle: {}", cycle.join(" -> "))));
+    problems
+}
+
+/// A cycle of imports. Takes away the files that name no others left, until none can be taken.
+fn cycle<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
+    let mut left = imports.clone();
+    let names_none = |left: &BTreeMap<_, BTreeSet<&'a str>>| {
+        let mut files = left.iter();
+        files.find(|(_, named)| named.iter().all(|named| !left.contains_key(named))).map(|(file, _)| *file)
+    };
+    while let Some(file) = names_none(&left) {
+        left.remove(file);
+    }
+    let mut path = vec![*left.keys().next()?];
+    loop {
+        let next = left[path[path.len() - 1]].iter().find(|named| left.contains_key(*named))?;
+        if let Some(start) = path.iter().position(|file| file == next) {
+            return Some([&path[start..], &[*next]].concat());
+        }
+        path.push(next);
+    }
+}
+
+fn holds_unsafe(text: &str) -> bool {
+    struct Unsafe(bool);
+    impl Visit<'_> for Unsafe {
+        fn visit_attribute(&mut self, attribute: &syn::Attribute) {
+            let list = attribute.meta.require_list();
+            self.0 |= list.is_ok_and(|list| list.tokens.to_string().contains("unsafe_code"));
+        }
+        fn visit_expr_unsafe(&mut self, _: &syn::ExprUnsafe) {
+            self.0 = true;
+        }
+        fn visit_item_foreign_mod(&mut self, _: &syn::ItemForeignMod) {
+            self.0 = true;
+        }
+        fn visit_signature(&mut self, signature: &syn::Signature) {
+            self.0 |= signature.unsafety.is_some();
+        }
+    }
+    let mut found = Unsafe(false);
+    found.visit_file(&syn::parse_file(text).unwrap());
+    found.0
+}
+
 #[test]
-fn the_sources_keep_to_the_layout() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let files = files(&src);
-    let mut checked = Vec::new();
-    for file in files {
-        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
-        let found = problems(&path, &std::fs::read_to_string(&file).unwrap());
-        assert!(found.is_empty(), "{found:#?}");
-        checked.push(path);
+fn sources_keep_to_the_layout() {
+    let tree = tree();
+    let problems = problems(&tree);
+    assert!(problems.is_empty(), "{problems:#?}");
+    for (prefix, _) in LEVELS {
+        assert!(
+            tree.keys().any(|module| level(module).0 == *prefix),
+            "a level for {prefix}, which is no module"
+        );
     }
-    for (module, _) in FORBIDDEN {
-        let is_there = |path: &String| path.split(['/', '.']).next() == Some(module);
-        assert!(checked.iter().any(is_there), "a rule for {module}, which is no module");
-    }
-    assert!(checked.contains(&"plugin/host.rs".to_owned()) && checked.contains(&"lib.rs".to_owned()));
+}
+
+/// The problems of a tree of these files, beside those of an empty crate.
+fn problems_of(files: &[(&str, &str)]) -> Vec<String> {
+    let mut tree: Tree =
+        files.iter().map(|(module, text)| ((*module).to_owned(), (*text).to_owned())).collect();
+    tree.entry(String::new()).or_default();
+    problems(&tree)
 }
 
 #[test]
 fn each_rule_can_fail() {
-    let bad = [
-        ("connection.rs", "use proxy_wasm::types::Action;", "connection.rs names proxy_wasm"),
-        ("bin/firstword/main.rs", "proxy_wasm::hostcalls::done()", "bin/firstword/main.rs names proxy_wasm"),
-        ("mysql/packet.rs", "let x = unsafe { y() };", "mysql/packet.rs holds unsafe code"),
-        ("plugin/root.rs", "#![allow(unsafe_code)]", "plugin/root.rs holds unsafe code"),
-        ("lib.rs", "unsafe { f() }", "lib.rs holds unsafe code"),
-        ("mysql/session.rs", "use crate::plugin::start;", "mysql/session.rs names plugin::start"),
-        ("mysql/session.rs", "use crate::config;", "mysql/session.rs names config"),
-        ("mysql/mod.rs", "fn f(_: &super::config::Config) {}", "mysql/mod.rs names config::Config"),
-        (
-            "metrics/mod.rs",
-            "use crate::{event::Event, mysql::{errno, session::Session}};",
-            "metrics/mod.rs names mysql::session::Session",
-        ),
-        (
-            "metrics/mod.rs",
-            "use crate::{\n    event,\n    connection::{self, Chunk},\n};",
-            "metrics/mod.rs names connection::self",
-        ),
-        ("proxy_protocol/v1.rs", "use crate::config as c;", "proxy_protocol/v1.rs names config"),
-        ("connection/tests.rs", "use super::super::metrics::*;", "connection/tests.rs names metrics::"),
-        ("event.rs", "use crate::connection::Connection;", "event.rs names connection::Connection"),
-    ];
-    for (path, text, problem) in bad {
-        assert_eq!(problems(path, text), [problem], "{text}");
-    }
     let long = "\n".repeat(MAX_LINES + 1);
-    assert_eq!(problems("ports.rs", &long), ["ports.rs has 601 lines, more than 600"]);
+    let above = |module: &str, named: &str| format!("{module} names {named}, which is not on a lower level");
+    let session = ("session", "");
+    let cases: [(&[(&str, &str)], String); 10] = [
+        (&[("ports", long.as_str())], "ports has 601 lines, more than 600".into()),
+        (&[("session", "fn f() { unsafe { g() } }")], "session holds unsafe code".into()),
+        (&[("session", "#![allow(unsafe_code)]")], "session holds unsafe code".into()),
+        (&[session, ("event", "use crate::session::Session;")], above("event", "session")),
+        (&[session, ("metrics", "use crate::session as s;")], above("metrics", "session")),
+        (&[session, ("mysql", "fn f(_: &super::session::Session) {}")], above("mysql", "session")),
+        (&[session, ("event::hazard", "use super::super::session::*;")], above("event::hazard", "session")),
+        (
+            &[
+                session,
+                ("mysql", ""),
+                ("event", "use crate::{mysql::{wire, sql}, session::{self, Session}};"),
+            ],
+            above("event", "session"),
+        ),
+        (&[session, ("event", "mod tests { use super::super::session::*; }")], above("event", "session")),
+        (
+            &[("session", "use crate::session::idle::Idle;"), ("session::idle", "use super::Session;")],
+            "imports form a cycle: session -> session::idle -> session".into(),
+        ),
+    ];
+    for (files, problem) in cases {
+        assert_eq!(problems_of(files), [problem], "{files:?}");
+    }
 }
 
 #[test]
-fn what_is_allowed() {
-    let good = [
-        ("plugin/stream.rs", "use proxy_wasm::types::Action; use crate::connection::Connection;"),
-        ("plugin/host.rs", "unsafe extern \"C\" {}"),
-        ("lib.rs", "#[allow(unsafe_code)] mod abi { proxy_wasm::main! {{ crate::plugin::start(); }} }"),
-        ("mysql/session.rs", "// as crate::plugin does with proxy_wasm, unsafe\nuse crate::event::Event;"),
-        ("metrics/mod.rs", "use crate::{event::Event, mysql::{command, errno}};"),
-        ("detect.rs", "use crate::mysql::handshake::ERR;"),
-        ("connection.rs", "use crate::mysql::session::Session; use crate::detect::Detector;"),
+fn lower_levels_and_comments_may_be_named() {
+    let files = [
+        ("plugin::host", "unsafe extern \"C\" {}"),
+        (
+            "session",
+            "// as crate::plugin does, unsafe\nuse crate::event::Event; use crate::session::idle::Idle;",
+        ),
+        ("session::idle", "pub(super) struct Idle; mod tests { use super::*; }"),
+        ("event", "use crate::mysql::{wire::errno, sql};"),
+        ("mysql", ""),
     ];
-    for (path, text) in good {
-        assert_eq!(problems(path, text), [""; 0], "{text}");
-    }
+    assert_eq!(problems_of(&files), [""; 0]);
 }

@@ -5,6 +5,7 @@
 use super::error::Problems;
 use super::keys::Keys;
 use super::node::Node;
+use super::text::alternatives;
 
 /// Keys longer than this are cut in paths.
 const KEY_CHARS: usize = 64;
@@ -158,15 +159,4 @@ fn path_of_key(at: &str, key: &str) -> String {
     } else {
         format!("{at}[{:?}]", key.chars().take(KEY_CHARS).collect::<String>())
     }
-}
-
-/// `"a", "b" or "c"`.
-pub(super) fn alternatives(words: &[&str]) -> String {
-    let Some((last, others)) = words.split_last() else { return String::new() };
-    if others.is_empty() { quoted(&[last]) } else { format!("{} or {last:?}", quoted(others)) }
-}
-
-/// `"a", "b", "c"`.
-pub(super) fn quoted(words: &[&str]) -> String {
-    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
 }

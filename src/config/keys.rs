@@ -1,6 +1,6 @@
 //! Which keys each object of a configuration has, and what to say about any other.
 
-use super::field::quoted;
+use super::text::quoted;
 
 /// The keys of one kind of object.
 pub(super) struct Keys {

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Problems;
-use super::field::{Field, Object, alternatives};
+use super::field::{Field, Object};
 use super::matching::{Coverage, Match};
+use super::text::{MAX_MS, alternatives};
 use super::{ClearCapabilities, HoldSplitEof, Observe, Policy, Protocol, keys, proxy_protocol};
 use crate::metrics;
-
-/// The longest time-out and threshold: an hour.
-pub(super) const LONGEST_MS: u32 = 3_600_000;
 
 /// Maximum number of rules, because each new connection looks at them in order, and each rule is compared with those
 /// before it.
@@ -196,7 +194,7 @@ fn read_protocol(policy: &Object<'_>, problems: &mut Problems) -> Option<Protoco
 }
 
 fn read_greeting_timeout(policy: &Object<'_>, problems: &mut Problems) -> Option<Duration> {
-    let millis = policy.get("greeting_timeout_ms")?.integer(1, LONGEST_MS, problems)?;
+    let millis = policy.get("greeting_timeout_ms")?.integer(1, MAX_MS, problems)?;
     Some(Duration::from_millis(millis.into()))
 }
 
@@ -258,8 +256,7 @@ fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<
         clears_ssl = ssl.then_some(field.at);
     }
     let block_local_infile = object.get("block_local_infile").and_then(|field| field.boolean(problems));
-    let slow_command_ms =
-        object.get("slow_command_ms").and_then(|field| field.integer(0, LONGEST_MS, problems));
+    let slow_command_ms = object.get("slow_command_ms").and_then(|field| field.integer(0, MAX_MS, problems));
     let hold_split_eof = hold_split_eof.unwrap_or_default();
     let block_local_infile = block_local_infile.unwrap_or_default();
     Some(Mysql {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::error::Problems;
-use super::field::{Object, alternatives};
+use super::field::Object;
 use super::keys;
 use super::matching::read_networks;
-use super::policy::LONGEST_MS;
+use super::text::{MAX_MS, alternatives};
 use crate::proxy_protocol::networks::Networks;
 use crate::proxy_protocol::{Format, MAX_V1_LEN, MAX_V2_LEN};
 
@@ -91,7 +91,7 @@ fn read_receive(receive: &Object<'_>, problems: &mut Problems) -> Option<Receive
         }
         None => None,
     };
-    let timeout = receive.get("timeout_ms").and_then(|field| field.integer(1, LONGEST_MS, problems));
+    let timeout = receive.get("timeout_ms").and_then(|field| field.integer(1, MAX_MS, problems));
     let connect = receive.get("connect").and_then(|field| {
         let connect = field.one_of(&["first", "after_header"], problems);
         if connect == Some("after_header") && mode == Some("optional") {

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::{Connection, Inspection, Setup, Verdict};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ClearCapabilities, HoldSplitEof};
+use crate::event::details::Notes;
+use crate::event::output::Output;
 use crate::event::{Event, Protocol, Sender};
-use crate::mysql::notes::Notes;
-use crate::mysql::session::Observer;
 
 pub(super) fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
     let mut wire = (payload.len() as u32).to_le_bytes().to_vec();
@@ -58,7 +58,7 @@ pub(super) struct LoggedIn {
     pub(super) connection: Connection,
     pub(super) events: Vec<Event>,
     pub(super) notes: Notes,
-    /// See [`Observer::room`].
+    /// See [`Output::room`].
     pub(super) room: usize,
 }
 
@@ -82,8 +82,8 @@ impl LoggedIn {
     pub(super) fn take(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Vec<u8> {
         let bytes = Bytes::copy_from_slice(bytes);
         let mut clock = Clock::new(&Timestamp::default);
-        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes).with_room(self.room);
-        match self.connection.handle_data(sender, &bytes, end_stream, &mut to) {
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes).with_room(self.room);
+        match self.connection.handle_data(sender, &bytes, end_stream, &mut out) {
             Verdict::Pass => bytes.to_vec(),
             Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),
             verdict => panic!("{verdict:?}"),

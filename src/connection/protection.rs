@@ -4,8 +4,8 @@
 //! files that it asks for. So such a connection ends as one does on which a request was blocked: nothing passes from the
 //! packet on that could not be followed, in either direction, and the next tick closes both sides.
 
-use super::local_infile::failure;
 use super::{Chunk, Connection, State, Verdict};
+use crate::connection::stages::block_local_infile::failure;
 use crate::event::{Event, OpaqueReason, Phase, ProtectionLost, Protocol, Sender};
 
 /// What the client must not get of the server's chunk.

@@ -1,8 +1,8 @@
 //! What a connection turns out to carry, and when it is looked at no more.
 
-use super::followed::Mysql;
 use super::{Connection, Inspection, State};
-use crate::detect::Detection;
+use crate::connection::inspector::detect::Detection;
+use crate::connection::inspector::mysql::Mysql;
 use crate::event::{ClientFirst, Event, OpaqueReason, Protocol, Sender, ServerFirst};
 
 impl Connection {

@@ -1,24 +1,24 @@
 //! What the server sends: looked at, and then changed or held where a rule says so.
 
 use super::chunk::{Chunk, Verdict, whole};
-use super::split_eof::Hold;
 use super::{Connection, State};
 use crate::config::HoldSplitEof;
+use crate::connection::stages::hold_split_eof::Hold;
+use crate::event::output::Output;
 use crate::event::{Event, Sender};
-use crate::mysql::session::Observer;
 
 impl Connection {
     /// Takes what the server sent.
-    pub(super) fn server(&mut self, chunk: &impl Chunk, end_stream: bool, to: &mut Observer) -> Verdict {
+    pub(super) fn server(&mut self, chunk: &impl Chunk, end_stream: bool, out: &mut Output) -> Verdict {
         let watches = self.front.as_ref().is_some_and(|front| front.watches_server());
         let read = (watches || self.clearing.is_some()).then(|| whole(chunk)).flatten();
         if let Some(front) = &mut self.front {
-            front.server_speaks(to);
+            front.server_speaks(out);
             front.server(read.as_deref().unwrap_or_default());
         }
         match &read {
-            Some(bytes) => self.take(Sender::Server, bytes, to),
-            None => self.take(Sender::Server, chunk, to),
+            Some(bytes) => self.take(Sender::Server, bytes, out),
+            None => self.take(Sender::Server, chunk, out),
         }
         if let Some(verdict) = self.replace_lost(chunk) {
             self.clearing = None;
@@ -27,7 +27,7 @@ impl Connection {
         if let Some(mut clearing) = self.clearing.take() {
             let verdict = clearing.server(read.as_deref().unwrap_or_default());
             if clearing.take_cleared_tls() {
-                to.events.push(Event::TlsCleared);
+                out.events.push(Event::TlsCleared);
             }
             // What cannot be read is not the greeting any more, or none that can be told.
             if !clearing.is_over() && read.is_some() && !matches!(self.state, State::Opaque { .. }) {
@@ -43,15 +43,15 @@ impl Connection {
         }
         let hold = if end_stream { None } else { self.hold() };
         let bytes = hold.map_or(0, |hold| chunk.len().saturating_sub(hold.from));
-        if bytes > to.room {
+        if bytes > out.room {
             // What is held cannot be given back at once, so it must fit before it is held.
-            self.end_for_memory(Sender::Server, to.events);
+            self.end_for_memory(Sender::Server, out.events);
             if let Some(verdict) = self.replace_lost(chunk) {
                 return verdict;
             }
-            return self.held.server(chunk, None, to.events);
+            return self.held.server(chunk, None, out.events);
         }
-        self.held.server(chunk, hold, to.events)
+        self.held.server(chunk, hold, out.events)
     }
 
     /// What of the server's chunk is held.

@@ -43,6 +43,6 @@ pub struct Setup {
     pub clear_capabilities: ClearCapabilities,
     /// The server gets no file that the client's statement does not name. Then [`Wanted::files`] says so too.
     ///
-    /// [`Wanted::files`]: crate::mysql::notes::Wanted::files
+    /// [`Wanted::files`]: crate::event::details::Wanted::files
     pub block_local_infile: bool,
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use super::logged_in::{packet, unchanged};
 use super::*;
 use crate::clock::Clock;
+use crate::event::details::Notes;
 use crate::event::{ClientFirst, HandshakeResult, ServerFirst};
-use crate::mysql::notes::Notes;
 
 /// A connection, what it told and how often it read.
 struct Watched {
@@ -50,9 +50,9 @@ impl Watched {
         let reads = Cell::new(0);
         let now = || Timestamp::from_nanos(1_000_001);
         let mut clock = Clock::new(&now);
-        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
         let chunk = Counted { bytes, reads: &reads, refuses };
-        assert_eq!(self.connection.handle_data(sender, &chunk, false, &mut to), Verdict::Pass);
+        assert_eq!(self.connection.handle_data(sender, &chunk, false, &mut out), Verdict::Pass);
         reads.get()
     }
 
@@ -67,8 +67,8 @@ impl Watched {
 
     fn end(&mut self, sender: Sender) {
         let mut clock = Clock::new(&Timestamp::default);
-        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
-        assert_eq!(self.connection.handle_data(sender, &Bytes::new(), true, &mut to), Verdict::Pass);
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
+        assert_eq!(self.connection.handle_data(sender, &Bytes::new(), true, &mut out), Verdict::Pass);
     }
 
     fn tick(&mut self, after: Duration) {
@@ -221,7 +221,7 @@ fn who_ends_first_has_ended_it() {
 #[test]
 fn tls_is_looked_for_behind_the_packet_and_not_in_it() {
     let mut long = response(1000);
-    long[700..].fill(followed::TLS_HANDSHAKE);
+    long[700..].fill(inspector::mysql::TLS_HANDSHAKE);
     for cut in [600, 700, 1003, 1004] {
         let mut watched = Watched::new(Inspection::Full);
         watched.server(&greeting());

@@ -2,7 +2,7 @@
 
 use super::{ClosedBy, Event};
 use crate::labels::labels;
-use crate::mysql::auth_plugin::AuthPlugin;
+use crate::mysql::wire::auth_plugin::AuthPlugin;
 
 labels! {
     /// What endangers a client's connection or its secrets: a label value of `hazards_total`. Each is counted once for what

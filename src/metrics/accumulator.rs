@@ -10,9 +10,9 @@ use super::histogram::bounds;
 use super::series::{Cell, Histogram, from_response, histogram_series, signed};
 use super::{Profile, ScopeLabel, room};
 use crate::event::{Answer, Event, HazardKind, Protocol, Tally};
-use crate::mysql::command::Command;
-use crate::mysql::errno;
-use crate::mysql::verb::Verb;
+use crate::mysql::sql::verb::Verb;
+use crate::mysql::wire::command::Command;
+use crate::mysql::wire::errno;
 
 /// Where metrics go.
 pub trait Sink {

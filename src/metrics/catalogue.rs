@@ -8,13 +8,14 @@ use crate::event::{
     ClientFirst, ClosedBy, HandshakeResult, HazardKind, HeaderResult, OpaqueReason, Phase, ProtectionLost,
     Protocol, Sender, ServerFirst,
 };
-use crate::mysql::auth_plugin::AuthPlugin;
-use crate::mysql::command::Command;
-use crate::mysql::connector::{Connector, Series};
-use crate::mysql::errno;
-use crate::mysql::verb::Verb;
-use crate::mysql::version::{Flavor, Release};
+use crate::mysql::peer::client::{Connector, Series};
+use crate::mysql::peer::server::{Flavor, Release};
+use crate::mysql::sql::verb::Verb;
+use crate::mysql::wire::auth_plugin::AuthPlugin;
+use crate::mysql::wire::command::Command;
+use crate::mysql::wire::errno;
 use crate::proxy_protocol::Format;
+use crate::version::{COMMIT, VERSION};
 
 /// What kind of metric it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,8 +147,8 @@ impl Label {
             Self::Reason => at!(OpaqueReason::ALL, code),
             Self::Lost => at!(ProtectionLost::ALL, code),
             Self::Kind => at!(HazardKind::ALL, code),
-            Self::Version => crate::VERSION.into(),
-            Self::Commit => crate::COMMIT.into(),
+            Self::Version => VERSION.into(),
+            Self::Commit => COMMIT.into(),
         }
     }
 

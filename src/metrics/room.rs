@@ -9,8 +9,8 @@
 use super::Profile;
 use super::catalogue::{Metric, NONE};
 use crate::event::{HeaderResult, ServerFirst};
-use crate::mysql::auth_plugin::AuthPlugin;
-use crate::mysql::command::Command;
+use crate::mysql::wire::auth_plugin::AuthPlugin;
+use crate::mysql::wire::command::Command;
 use crate::proxy_protocol::Format;
 
 /// What a metric has room for in one scope, `other` not counted.
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::metrics::catalogue::Kind;
     use crate::metrics::series::histogram_series;
-    use crate::mysql::errno;
+    use crate::mysql::wire::errno;
     use std::collections::BTreeSet;
 
     /// The most series that one destination can have, those of the VM included.

@@ -1,36 +1,14 @@
-//! The MySQL and MariaDB client/server protocol, read from both directions and never answered.
+//! The MySQL and MariaDB client/server protocol as values: bytes and text in, values out. No events, no time, no I/O.
 //!
-//! [`packet`] cuts a direction into packets, [`types`] reads the protocol's data types,
-//! [`handshake`], [`response`] and [`command`] read messages, [`reply`] follows the answer to one
-//! command and [`session`] holds the whole connection together. Nothing here does I/O.
+//! - [`wire`]: packets and messages.
+//! - [`sql`]: statement text.
+//! - [`peer`]: what server and client say about themselves.
 //!
-//! Sources: the MySQL internals manual ("Client/Server Protocol"), the MariaDB knowledge base
-//! ("Client/Server Protocol"); where they differ from the servers, the servers are right and a
-//! comment says so.
+//! The state machines that follow a connection are in [`crate::session`].
+//!
+//! Sources: the MySQL internals manual ("Client/Server Protocol") and the MariaDB knowledge base ("Client/Server
+//! Protocol"). Where they differ from the servers, the code follows the servers and a comment says so.
 
-pub mod auth_plugin;
-pub mod capability;
-pub mod command;
-mod command_phase;
-mod connection_phase;
-pub mod connector;
-pub mod digest;
-pub mod errno;
-pub mod handshake;
-mod idle;
-mod kept;
-pub mod local_infile;
-pub mod notes;
-pub mod packet;
-pub mod query;
-pub mod reply;
-mod requests;
-pub mod response;
-pub mod session;
-pub mod split_eof;
-pub mod statements;
-pub mod trail;
-pub mod types;
-pub mod verb;
-pub mod version;
-pub mod violation;
+pub mod peer;
+pub mod sql;
+pub mod wire;

@@ -7,8 +7,8 @@ use log::Level;
 
 use super::host;
 use super::journal::Journal;
+use crate::event::details::{Notes, Subject, UNREADABLE, Wanted};
 use crate::event::{Event, OpaqueReason, Protocol};
-use crate::mysql::notes::{Notes, Subject, UNREADABLE, Wanted};
 
 /// The keys that a configuration asks for.
 #[derive(Debug)]

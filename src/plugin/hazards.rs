@@ -9,7 +9,7 @@ use super::advice::Place;
 use super::journal::Journal;
 use crate::event::{Event, HazardKind};
 use crate::metrics::ScopeId;
-use crate::mysql::split_eof::Suspect;
+use crate::mysql::peer::bug_106252::Suspect;
 
 /// A server requires TLS, and a rule takes its offer away.
 const TLS_TAKEN: (&str, &str) = (

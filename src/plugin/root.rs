@@ -11,7 +11,7 @@ use super::host::{self, Buffer};
 use super::shared::Shared;
 use super::stream::Stream;
 use crate::config::Config;
-use crate::{COMMIT, VERSION};
+use crate::version::{COMMIT, VERSION};
 
 /// The longest time between two ticks: the resolution of everything that happens in time.
 const LONGEST_TICK: Duration = Duration::from_millis(500);

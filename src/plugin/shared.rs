@@ -17,8 +17,8 @@ use super::rewrites::ToldTls;
 use super::tracked::{Labels, Tracked};
 use crate::config::Config;
 use crate::event::Event;
+use crate::event::details::Notes;
 use crate::metrics::{Accumulator, MemoryChange, ScopeId};
-use crate::mysql::notes::Notes;
 use crate::ports;
 
 /// Maximum number of events whose memory is kept between callbacks.

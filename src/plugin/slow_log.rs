@@ -6,7 +6,7 @@ use log::Level;
 
 use super::advice::Place;
 use super::journal::Journal;
-use crate::mysql::notes::SlowCommand;
+use crate::event::details::SlowCommand;
 
 /// Tells of a command on a connection to `place`, for which the rule of this name holds.
 pub(super) fn line(journal: &Journal, place: &Place, rule: Option<&str>, slow: &SlowCommand) {

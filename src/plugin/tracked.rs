@@ -20,10 +20,10 @@ use super::stream::{attribute, cluster_name, integer};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, ClearCapabilities, Config, HoldSplitEof, Mode, Observe, Policy, ProxyProtocol};
 use crate::connection::{Chunk, Connection, FrontRules, Inspection, ReceiveRules, SendRules, Setup, Verdict};
+use crate::event::details::{Notes, Wanted};
+use crate::event::output::Output;
 use crate::event::{ClosedBy, Direction, Event, HazardKind, OpaqueReason, Protocol, Sender};
 use crate::metrics::{ScopeId, ScopeLabel};
-use crate::mysql::notes::{Notes, Wanted};
-use crate::mysql::session::Observer;
 use crate::ports;
 use crate::proxy_protocol::Endpoints;
 
@@ -234,9 +234,9 @@ impl Tracked {
                 events.clear();
                 notes.clear();
             };
-            let mut to =
-                Observer::new(events, &mut clock, notes).with_drain(&mut drain).with_room(shared.room());
-            connection.handle_data(sender, chunk, end_stream, &mut to)
+            let mut out =
+                Output::new(events, &mut clock, notes).with_drain(&mut drain).with_room(shared.room());
+            connection.handle_data(sender, chunk, end_stream, &mut out)
         })
     }
 
@@ -372,7 +372,7 @@ impl Recorder {
             advice::refused(&shared.journal, &self.place, self.peer, &refusal);
         }
         if let Some(report) = connection.take_report() {
-            let version = crate::VERSION;
+            let version = crate::version::VERSION;
             shared
                 .journal
                 .line(Level::Warn, || format!("event=opaque reason=desync version={version} {report}"));

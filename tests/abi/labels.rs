@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use firstword::mysql::auth_plugin::AuthPlugin;
+use firstword::mysql::wire::auth_plugin::AuthPlugin;
 
 use crate::host::{Destination, Ending, ORDERS, Plugin, Vm};
 use crate::scripts::{self, Turn, login, query, run};

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use firstword::config::HoldSplitEof;
 use firstword::event::{Event, Sender};
-use firstword::mysql::capability::Capabilities;
-use firstword::mysql::handshake::{HandshakeResponse, HandshakeV10};
+use firstword::mysql::wire::capability::Capabilities;
+use firstword::mysql::wire::handshake::{HandshakeResponse, HandshakeV10};
 
 use crate::support::capture::Chunks;
 use crate::support::replay::{Captured, Changes, captures, parts, replay_changed, whole};

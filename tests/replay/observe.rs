@@ -2,7 +2,7 @@
 
 use firstword::connection::Inspection;
 use firstword::event::{Event, HandshakeResult, OpaqueReason, Sender};
-use firstword::mysql::command::Command;
+use firstword::mysql::wire::command::Command;
 
 use crate::support::capture::Chunks;
 use crate::support::replay::{Captured, captures, parts, replay_observed, whole};

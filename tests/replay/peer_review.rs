@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use firstword::event::Sender;
-use firstword::mysql::capability::Capabilities;
-use firstword::mysql::handshake::{HandshakeResponse, HandshakeV10};
-use firstword::mysql::response::{ColumnCount, EofPacket, OkPacket, PrepareOk, error_code};
+use firstword::mysql::wire::capability::Capabilities;
+use firstword::mysql::wire::handshake::{HandshakeResponse, HandshakeV10};
+use firstword::mysql::wire::response::{ColumnCount, EofPacket, OkPacket, PrepareOk, error_code};
 use mysql_common::constants::{CapabilityFlags, MariadbCapabilities};
 use mysql_common::io::ParseBuf;
 use mysql_common::packets::{

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
 use firstword::config::{ClearCapabilities, HoldSplitEof, Need, Untrusted};
 use firstword::connection::{Connection, FrontRules, ReceiveRules, SendRules, Setup, Verdict};
+use firstword::event::details::Notes;
+use firstword::event::output::Output;
 use firstword::event::{ClosedBy, Event, Sender};
-use firstword::mysql::notes::Notes;
-use firstword::mysql::session::Observer;
 use firstword::proxy_protocol::{Endpoints, Format, encode};
 
 use crate::changed::{CANNOT_BE_FOLLOWED, cleared};
@@ -57,13 +57,13 @@ fn pass<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Passed {
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let mut clock = Clock::new(&still);
-        let mut to = Observer::new(&mut passed.events, &mut clock, &mut notes);
+        let mut out = Output::new(&mut passed.events, &mut clock, &mut notes);
         if sender == Sender::Client {
             held.extend_from_slice(bytes);
         }
         let chunk = if sender == Sender::Client { &held[..] } else { bytes };
         let (drain, prepend) =
-            match connection.handle_data(sender, &Bytes::copy_from_slice(chunk), false, &mut to) {
+            match connection.handle_data(sender, &Bytes::copy_from_slice(chunk), false, &mut out) {
                 Verdict::Pass => (0, Vec::new()),
                 Verdict::Edit(edit) => (edit.drain, edit.prepend),
                 Verdict::Hold => continue,

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use client::{Act, Client, Command, Leniency, WANTED};
 use firstword::clock::{Clock, Timestamp};
 use firstword::connection::{Connection, Setup, Verdict};
+use firstword::event::details::Notes;
+use firstword::event::output::Output;
 use firstword::event::{Event, Protocol, Sender};
-use firstword::mysql::notes::Notes;
-use firstword::mysql::session::Observer;
 
 use crate::budget::search;
 use crate::support::hostile::{Id, Numbers, Piece, Style, pick, progress};
@@ -198,8 +198,8 @@ impl Run {
     fn passes(&mut self, sender: Sender, bytes: &[u8]) -> Vec<u8> {
         let bytes = Bytes::copy_from_slice(bytes);
         let mut clock = Clock::new(&Timestamp::default);
-        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
-        match self.connection.handle_data(sender, &bytes, false, &mut to) {
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
+        match self.connection.handle_data(sender, &bytes, false, &mut out) {
             Verdict::Pass => bytes.to_vec(),
             Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),
             verdict => panic!("{verdict:?}"),

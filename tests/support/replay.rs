@@ -8,9 +8,9 @@ use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
 use firstword::config::{ClearCapabilities, HoldSplitEof};
 use firstword::connection::{Connection, FrontRules, Inspection, Refusal, Setup, Verdict};
+use firstword::event::details::Notes;
+use firstword::event::output::Output;
 use firstword::event::{ClosedBy, Event, Protocol, Sender};
-use firstword::mysql::notes::Notes;
-use firstword::mysql::session::Observer;
 
 use super::capture::{self, Chunks};
 
@@ -82,8 +82,8 @@ pub fn replay_changed<'a>(
     notes.wanted.files = block_local_infile;
     for (sender, bytes) in chunks {
         let mut clock = Clock::new(&still);
-        let mut to = Observer::new(&mut events, &mut clock, &mut notes);
-        match connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to) {
+        let mut out = Output::new(&mut events, &mut clock, &mut notes);
+        match connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut out) {
             Verdict::Pass if sender == Sender::Client => {}
             Verdict::Pass => passed(bytes, bytes),
             Verdict::Edit(edit) if sender == Sender::Server => {
@@ -115,8 +115,8 @@ pub fn replay_observed<'a>(
     let still = Timestamp::default;
     for (sender, bytes) in chunks {
         let (clock, notes) = (&mut Clock::new(&still), &mut Notes::default());
-        let mut to = Observer::new(&mut events, clock, notes);
-        let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
+        let mut out = Output::new(&mut events, clock, notes);
+        let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut out);
         assert_eq!(verdict, Verdict::Pass);
     }
     connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
@@ -135,14 +135,14 @@ pub fn replay_behind<'a>(
     for (sender, bytes) in chunks {
         let mut notes = Notes::default();
         let mut clock = Clock::new(&still);
-        let mut to = Observer::new(&mut events, &mut clock, &mut notes);
+        let mut out = Output::new(&mut events, &mut clock, &mut notes);
         if sender == Sender::Server {
-            let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut to);
+            let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut out);
             assert_eq!(verdict, Verdict::Pass);
             continue;
         }
         held.extend(bytes);
-        match connection.handle_data(sender, &Bytes::copy_from_slice(&held), false, &mut to) {
+        match connection.handle_data(sender, &Bytes::copy_from_slice(&held), false, &mut out) {
             Verdict::Hold => continue,
             Verdict::Pass => passed.append(&mut held),
             Verdict::Edit(edit) => {

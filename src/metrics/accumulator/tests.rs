@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::event::{ClosedBy, HandshakeResult, Phase, Sender, Tally};
-use crate::mysql::auth_plugin::AuthPlugin;
-use crate::mysql::command::Command;
+use crate::mysql::wire::auth_plugin::AuthPlugin;
+use crate::mysql::wire::command::Command;
 
 /// A host that refuses as long as it is told to.
 #[derive(Default)]
@@ -72,12 +72,12 @@ fn failed(errno: u16) -> Event {
 }
 
 fn greeted(after: Duration) -> Event {
-    let (flavor, release) = crate::mysql::version::identify(b"8.0.41");
+    let (flavor, release) = crate::mysql::peer::server::identify(b"8.0.41");
     Event::Greeting { flavor, release, after }
 }
 
 fn client(name: &str, version: &str) -> Event {
-    let (connector, series) = crate::mysql::connector::identify(name.as_bytes(), version.as_bytes());
+    let (connector, series) = crate::mysql::peer::client::identify(name.as_bytes(), version.as_bytes());
     Event::Client { connector, series }
 }
 
@@ -282,11 +282,11 @@ fn everything(mut record: impl FnMut(Event)) {
         for mark in ["", "-MariaDB", "-TiDB", "-Vitess", "-Percona", "-mycat"] {
             for minor in 0..20 {
                 let text = format!("{major}.{minor}.1{mark}");
-                let (flavor, release) = crate::mysql::version::identify(text.as_bytes());
+                let (flavor, release) = crate::mysql::peer::server::identify(text.as_bytes());
                 record(Event::Greeting { flavor, release, after: Duration::ZERO });
                 for name in ["libmysql", "libmariadb", "mysqlconnector", "pymysql", "who", ""] {
                     let (connector, series) =
-                        crate::mysql::connector::identify(name.as_bytes(), text.as_bytes());
+                        crate::mysql::peer::client::identify(name.as_bytes(), text.as_bytes());
                     record(Event::Client { connector, series });
                 }
             }

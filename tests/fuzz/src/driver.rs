@@ -7,9 +7,9 @@ use bytes::Bytes;
 use firstword::clock::{Clock, Timestamp};
 use firstword::config::{ClearCapabilities, HoldSplitEof};
 use firstword::connection::{Chunk, Connection, Edit, Verdict};
+use firstword::event::details::Notes;
+use firstword::event::output::Output;
 use firstword::event::{ClosedBy, Event, Sender};
-use firstword::mysql::notes::Notes;
-use firstword::mysql::session::Observer;
 use firstword::proxy_protocol::{MAX_V2_LEN, Probe, probe};
 
 use crate::balance::{balanced, bytes_told};
@@ -131,7 +131,7 @@ impl<'a> Driver<'a> {
                 self.tick();
             }
             What::Off => {
-                self.measured(|connection, to| connection.handle_off(to.events));
+                self.measured(|connection, out| connection.handle_off(out.events));
                 self.inert();
                 self.tick();
             }
@@ -139,13 +139,13 @@ impl<'a> Driver<'a> {
     }
 
     /// Calls the connection, and counts what it keeps on the heap.
-    fn measured<T>(&mut self, call: impl FnOnce(&mut Connection, &mut Observer) -> T) -> T {
+    fn measured<T>(&mut self, call: impl FnOnce(&mut Connection, &mut Output) -> T) -> T {
         let now = self.now;
         let read = move || now;
         let before = heap::held();
         let mut clock = Clock::new(&read);
-        let mut to = Observer::new(&mut self.events, &mut clock, &mut self.notes);
-        let answer = call(&mut self.connection, &mut to);
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
+        let answer = call(&mut self.connection, &mut out);
         drop((self.connection.take_report(), self.connection.take_refusal()));
         (self.notes.said, self.notes.slow) = (Vec::new(), Vec::new());
         self.heap += heap::held() - before;
@@ -165,10 +165,10 @@ impl<'a> Driver<'a> {
         let handed = way.come.len() - bytes.len() - held..;
         let offered = way.come[handed].to_vec();
         let (is_opaque, told) = (self.is_opaque, self.events.len());
-        let (verdict, read) = self.measured(|connection, to| {
+        let (verdict, read) = self.measured(|connection, out| {
             let bytes = Bytes::copy_from_slice(&offered);
             let chunk = Watched { bytes, readable, read: Cell::new(false) };
-            (connection.handle_data(sender, &chunk, end_stream, to), chunk.read.get())
+            (connection.handle_data(sender, &chunk, end_stream, out), chunk.read.get())
         });
         for event in &self.events[told..] {
             self.is_opaque |= matches!(event, Event::Opaque(_));
@@ -289,7 +289,7 @@ impl<'a> Driver<'a> {
         if self.is_closed || !self.connection.is_due(now) {
             return;
         }
-        let verdict = self.measured(|connection, to| connection.handle_tick(now, to.events));
+        let verdict = self.measured(|connection, out| connection.handle_tick(now, out.events));
         let changes = self.is_cut || self.plan.setup.front.is_some();
         assert!(verdict == Verdict::Pass || verdict == Verdict::Close && changes);
         assert!(!self.is_cut || verdict == Verdict::Close);
@@ -300,7 +300,7 @@ impl<'a> Driver<'a> {
         self.is_inert = true;
         self.notes.wanted.files = false;
         let waits = self.connection.holds_connection();
-        let goes_on = self.measured(|connection, to| connection.handle_inert(to.events));
+        let goes_on = self.measured(|connection, out| connection.handle_inert(out.events));
         let way = &mut self.ways[Sender::Client as usize];
         assert_eq!(goes_on, way.held > 0 || waits);
         let held = way.come.len() - std::mem::take(&mut way.held)..;
@@ -309,9 +309,9 @@ impl<'a> Driver<'a> {
 
     fn end(mut self) -> Vec<Event> {
         let now = self.now;
-        self.measured(|connection, to| {
-            connection.note_unanswered(now, to.notes);
-            connection.handle_close(to.clock, || ClosedBy::Proxy, to.events);
+        self.measured(|connection, out| {
+            connection.note_unanswered(now, out.notes);
+            connection.handle_close(out.clock, || ClosedBy::Proxy, out.events);
         });
         let [client, server] = &self.ways;
         for (sender, way) in Sender::ALL.iter().zip([client, server]) {

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use firstword::clock::Timestamp;
 use firstword::config::{ClearCapabilities, HoldSplitEof, Need, Untrusted};
 use firstword::connection::{FrontRules, Inspection, ReceiveRules, SendRules, Setup};
+use firstword::event::details::{Subject, Wanted};
 use firstword::event::{Protocol, Sender};
-use firstword::mysql::notes::{Subject, Wanted};
 use firstword::proxy_protocol::{Endpoints, Format, MAX_V1_LEN};
 
 /// Bits of `rules`, above two for `hold_split_eof`.

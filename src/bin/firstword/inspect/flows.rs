@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use firstword::detect::{Detection, Detector};
+use firstword::connection::inspector::detect::{Detection, Detector};
 use firstword::event::Protocol;
-use firstword::mysql::handshake::HandshakeV10;
+use firstword::mysql::wire::handshake::HandshakeV10;
 use firstword::ports;
 use firstword::proxy_protocol::looks_like_header;
 

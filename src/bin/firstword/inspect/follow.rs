@@ -7,10 +7,10 @@ use std::time::Duration;
 use firstword::clock::{Clock, Timestamp};
 use firstword::config::{ClearCapabilities, HoldSplitEof};
 use firstword::connection::{Connection as Core, Inspection, Setup};
+use firstword::event::details::Notes;
+use firstword::event::output::Output;
 use firstword::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Protocol, Sender};
-use firstword::mysql::command::Command;
-use firstword::mysql::notes::Notes;
-use firstword::mysql::session::Observer;
+use firstword::mysql::wire::command::Command;
 
 use super::Capture;
 use super::hello::Hello;
@@ -166,9 +166,9 @@ impl Follow {
         let read = || piece.at;
         let (mut events, mut notes) = (Vec::new(), Notes::default());
         let mut clock = Clock::new(&read);
-        let mut to = Observer::new(&mut events, &mut clock, &mut notes);
+        let mut out = Output::new(&mut events, &mut clock, &mut notes);
         // Nothing stands in front: the verdict is always to let pass.
-        let _ = self.core.handle_data(sender, piece, end_stream, &mut to);
+        let _ = self.core.handle_data(sender, piece, end_stream, &mut out);
         for event in &events {
             self.event(event, sender, piece, capture);
         }
@@ -210,7 +210,7 @@ impl Follow {
                     errno: answer.tally.errno,
                 });
                 if let Some(listed) = listed {
-                    listed.verb = verb.map(firstword::mysql::verb::Verb::label);
+                    listed.verb = verb.map(firstword::mysql::sql::verb::Verb::label);
                     listed.unanswered = told.is_none();
                     listed.answer = told;
                 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use firstword::clock::Timestamp;
 use firstword::event::{ClientFirst, ClosedBy, Event, HazardKind, Phase, Protocol, Sender};
-use firstword::mysql::command::Command;
-use firstword::mysql::split_eof::Suspect;
+use firstword::mysql::peer::bug_106252::Suspect;
+use firstword::mysql::wire::command::Command;
 
 use super::Capture;
 use super::follow::{Follow, micros};

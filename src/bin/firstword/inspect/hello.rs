@@ -2,10 +2,10 @@
 
 use firstword::escape::name;
 use firstword::event::Sender;
-use firstword::mysql::capability::Capabilities;
-use firstword::mysql::handshake::{HandshakeResponse, HandshakeV10};
-use firstword::mysql::packet::{Framed, Framer};
-use firstword::mysql::version::identify;
+use firstword::mysql::peer::server::identify;
+use firstword::mysql::wire::capability::Capabilities;
+use firstword::mysql::wire::handshake::{HandshakeResponse, HandshakeV10};
+use firstword::mysql::wire::packet::{Framed, Framer};
 
 use super::report::{Client, Server};
 use super::stream::Piece;

@@ -1,0 +1,425 @@
+//! Configuration: JSON -> [`Config`], valid by construction, or every problem in one go.
+//!
+//! The whole schema is read and checked here: nothing is accepted and then ignored.
+
+mod coverage;
+mod error;
+mod field;
+mod keys;
+mod limits;
+mod matching;
+mod node;
+mod policy;
+mod proxy_protocol;
+mod text;
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use limits::Limits;
+pub use proxy_protocol::{Need, ProxyProtocol, Receive, Send, Untrusted};
+
+use crate::event::Direction;
+use crate::metrics::{Profile, ScopeLabel};
+use error::Problems;
+use field::{Field, Object};
+use policy::Rule;
+
+/// Maximum length of a configuration in bytes, because all of it is kept as a tree while it is read.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// A whole configuration. The default one, which the empty configuration gives, changes nothing on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What the filter may do at all.
+    pub mode: Mode,
+    /// What is exported, how often, and how much of it.
+    pub metrics: MetricsConfig,
+    /// What is logged, and how much of it.
+    pub log: LogConfig,
+    /// How much memory the filter may use.
+    pub limits: Limits,
+    /// The keys of access-log state, each once.
+    pub access_log: Vec<&'static str>,
+    rules: Vec<Rule>,
+    /// For what no rule matches.
+    defaults: Policy,
+}
+
+/// What the filter may do, over all rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Everything the rules say.
+    #[default]
+    Active,
+    /// Look and count; no rule changes bytes.
+    Observe,
+    /// Pass through without looking.
+    Off,
+}
+
+/// What is expected on a connection. It never delays a byte: it only says what to look for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// MySQL or MariaDB.
+    Mysql,
+    /// Any other protocol in which the server speaks first (SMTP, FTP, ...).
+    ServerFirst,
+    /// Do not look.
+    Opaque,
+    /// Decide from who speaks first, and what.
+    #[default]
+    Detect,
+}
+
+/// How much of a MySQL connection is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Observe {
+    /// All that both sides say.
+    #[default]
+    All,
+    /// The connection phase, and what the client sends after it.
+    Requests,
+    /// The connection phase.
+    Handshake,
+}
+
+/// Whose answers to COM_STMT_PREPARE have their last column definition and the EOF behind it held until both are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HoldSplitEof {
+    /// Nobody's.
+    #[default]
+    Off,
+    /// Those of clients that hang otherwise.
+    AffectedClients,
+    /// Everybody's.
+    Always,
+}
+
+/// Capabilities that are removed from the server's greeting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClearCapabilities {
+    /// `CLIENT_COMPRESS`.
+    pub compress: bool,
+    /// `CLIENT_ZSTD_COMPRESSION_ALGORITHM`.
+    pub zstd: bool,
+    /// `CLIENT_SSL`.
+    pub ssl: bool,
+}
+
+/// What holds for one connection: its rule, completed from `defaults`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The rule's name, a valid label value of 1 to 64 characters of `[a-z0-9_+./-]`; `None` for a rule without one
+    /// and where no rule matched.
+    pub name: Option<Arc<str>>,
+    /// What is expected on the connection.
+    pub protocol: Protocol,
+    /// How long a server that should speak first may be silent, 1 ms to an hour.
+    pub greeting_timeout: Duration,
+    /// Which PROXY headers are received and sent; none where no rule matched.
+    pub proxy_protocol: ProxyProtocol,
+    /// Commands that take so long are logged, 1 ms to an hour, and those that fail; `None`: neither.
+    pub slow_command: Option<Duration>,
+    /// Whose answers to COM_STMT_PREPARE end in one piece; `Off` where no rule matched.
+    pub hold_split_eof: HoldSplitEof,
+    /// How much of a MySQL connection is looked at.
+    pub observe: Observe,
+    /// What the server's greeting loses; nothing where no rule matched.
+    pub clear_capabilities: ClearCapabilities,
+    /// The server gets no file that the client's statement does not name; false where no rule matched.
+    pub block_local_infile: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let greeting_timeout = Duration::from_millis(5000);
+        Self {
+            name: None,
+            protocol: Protocol::default(),
+            greeting_timeout,
+            slow_command: None,
+            proxy_protocol: ProxyProtocol::default(),
+            hold_split_eof: HoldSplitEof::default(),
+            observe: Observe::default(),
+            clear_capabilities: ClearCapabilities::default(),
+            block_local_infile: false,
+        }
+    }
+}
+
+/// `metrics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Which metrics are exported.
+    pub profile: Profile,
+    /// The labels of every per-connection metric, each once, in the order of the configuration; may be empty.
+    pub labels: Vec<ScopeLabel>,
+    /// The time between two exports, 100 ms to 60 s.
+    pub flush_interval: Duration,
+    /// How many label sets one VM (Envoy worker) exports, 1 to 100000; what exceeds it is counted as `other`.
+    pub max_series: u32,
+    /// How long a command may go without the end of its answer before it counts as stalled, 1 ms to an hour.
+    pub stall: Duration,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Standard,
+            labels: vec![ScopeLabel::Direction, ScopeLabel::Destination],
+            flush_interval: Duration::from_millis(1000),
+            max_series: 1000,
+            stall: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least severe level that is logged.
+    pub level: log::LevelFilter,
+    /// How many lines one VM (Envoy worker) logs in a minute at most, 1 to 60000.
+    pub max_per_minute: u32,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: log::LevelFilter::Warn, max_per_minute: 60 }
+    }
+}
+
+const MODES: [(&str, Mode); 3] = [("active", Mode::Active), ("observe", Mode::Observe), ("off", Mode::Off)];
+
+const PROFILES: [(&str, Profile); 3] =
+    [("minimal", Profile::Minimal), ("standard", Profile::Standard), ("full", Profile::Full)];
+
+const LABELS: [(&str, ScopeLabel); 3] = [
+    ("direction", ScopeLabel::Direction),
+    ("destination", ScopeLabel::Destination),
+    ("port", ScopeLabel::Port),
+];
+
+const LEVELS: [(&str, log::LevelFilter); 6] = [
+    ("off", log::LevelFilter::Off),
+    ("error", log::LevelFilter::Error),
+    ("warn", log::LevelFilter::Warn),
+    ("info", log::LevelFilter::Info),
+    ("debug", log::LevelFilter::Debug),
+    ("trace", log::LevelFilter::Trace),
+];
+
+const ACCESS_LOG_KEYS: [&str; 11] = [
+    "protocol",
+    "user",
+    "schema",
+    "server_version",
+    "client",
+    "thread_id",
+    "commands",
+    "errors",
+    "last_errno",
+    "source",
+    "opaque_reason",
+];
+
+impl Config {
+    /// Reads a configuration: one JSON object in UTF-8, of at most 1 MiB. Nothing but white space is the default configuration.
+    ///
+    /// # Errors
+    /// Every problem, each with its JSON path, what was expected and what was found; for text which is no JSON,
+    /// one problem with line and column.
+    pub fn parse(json: &[u8]) -> Result<Self, ConfigErrors> {
+        let Some(node) = node::read(json)? else { return Ok(Self::default()) };
+        let mut problems = Problems::default();
+        let root = Field { at: "$".to_owned(), node: &node };
+        let config = root.object(&keys::ROOT, &mut problems).map(|root| Self::read(&root, &mut problems));
+        problems.or(config.unwrap_or_default())
+    }
+
+    fn read(root: &Object<'_>, problems: &mut Problems) -> Self {
+        let mode = root.get("mode").and_then(|field| field.word(&MODES, problems));
+        let access_log = read_access_log(root, problems);
+        let defaults = policy::read_defaults(root, &access_log, problems);
+        let rules = policy::read_rules(root, &defaults, &access_log, problems);
+        let metrics = MetricsConfig::read(root, problems);
+        let log = LogConfig::read(root, problems);
+        let limits = Limits::read(root, problems);
+        Self { mode: mode.unwrap_or_default(), metrics, log, limits, access_log, rules, defaults }
+    }
+
+    /// What holds for a connection to this destination: the first rule that matches decides, in whole.
+    ///
+    /// What the host could not tell is `None`, and then a rule that asks for it does not match.
+    #[must_use]
+    pub fn policy(&self, port: Option<u16>, address: Option<IpAddr>, direction: Direction) -> &Policy {
+        self.rules
+            .iter()
+            .find(|rule| rule.matching.matches(port, address, direction))
+            .map_or(&self.defaults, |rule| &rule.policy)
+    }
+
+    /// The destination ports that rules name, in the order of the rules; they may overlap.
+    pub fn named_ports(&self) -> impl Iterator<Item = RangeInclusive<u16>> + '_ {
+        self.rules.iter().flat_map(|rule| rule.matching.ports().iter().cloned())
+    }
+}
+
+/// The path of every setting, as in `rules[].match.ports`.
+pub fn settings() -> impl Iterator<Item = String> {
+    keys::settings()
+}
+
+impl MetricsConfig {
+    fn read(root: &Object<'_>, problems: &mut Problems) -> Self {
+        let mut config = Self::default();
+        let Some(metrics) = root.object("metrics", &keys::METRICS, problems) else { return config };
+        if let Some(profile) = metrics.get("profile").and_then(|field| field.word(&PROFILES, problems)) {
+            config.profile = profile;
+        }
+        if let Some(labels) =
+            metrics.get("labels").and_then(|field| field.some_of(&LABELS.map(|(word, _)| word), problems))
+        {
+            let label = |found| LABELS.iter().find(|(word, _)| *word == found).map(|(_, label)| *label);
+            config.labels = labels.into_iter().filter_map(label).collect();
+        }
+        if let Some(millis) =
+            metrics.get("flush_interval_ms").and_then(|field| field.integer(100, 60_000, problems))
+        {
+            config.flush_interval = Duration::from_millis(millis.into());
+        }
+        if let Some(series) = metrics.get("max_series").and_then(|field| field.integer(1, 100_000, problems))
+        {
+            config.max_series = series;
+        }
+        if let Some(millis) =
+            metrics.get("stall_ms").and_then(|field| field.integer(1, text::MAX_MS, problems))
+        {
+            config.stall = Duration::from_millis(millis.into());
+        }
+        config
+    }
+}
+
+fn read_access_log(root: &Object<'_>, problems: &mut Problems) -> Vec<&'static str> {
+    let Some(field) = root.get("access_log") else { return Vec::new() };
+    field.some_of(&ACCESS_LOG_KEYS, problems).unwrap_or_default()
+}
+
+impl LogConfig {
+    fn read(root: &Object<'_>, problems: &mut Problems) -> Self {
+        let mut config = Self::default();
+        let Some(log) = root.object("log", &keys::LOG, problems) else { return config };
+        if let Some(level) = log.get("level").and_then(|field| field.word(&LEVELS, problems)) {
+            config.level = level;
+        }
+        if let Some(lines) = log.get("max_per_minute").and_then(|field| field.integer(1, 60_000, problems)) {
+            config.max_per_minute = lines;
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_is_the_default() {
+        for empty in [
+            "",
+            " \n\t",
+            "{}",
+            r#"{"rules": [], "defaults": {}, "metrics": {}, "access_log": [], "log": {}}"#,
+        ] {
+            assert_eq!(Config::parse(empty.as_bytes()).unwrap(), Config::default());
+        }
+        let config = Config::default();
+        assert_eq!(config.mode, Mode::Active);
+        assert_eq!(config.metrics.profile, Profile::Standard);
+        assert_eq!(config.metrics.labels, [ScopeLabel::Direction, ScopeLabel::Destination]);
+        assert_eq!(config.metrics.flush_interval, Duration::from_secs(1));
+        assert_eq!(config.metrics.max_series, 1000);
+        assert_eq!(config.metrics.stall, Duration::from_secs(10));
+        assert_eq!(config.log, LogConfig { level: log::LevelFilter::Warn, max_per_minute: 60 });
+        assert_eq!(config.named_ports().count(), 0);
+        let expected = Policy {
+            name: None,
+            protocol: Protocol::Detect,
+            greeting_timeout: Duration::from_secs(5),
+            slow_command: None,
+            proxy_protocol: ProxyProtocol { receive: None, send: None },
+            hold_split_eof: HoldSplitEof::Off,
+            observe: Observe::All,
+            clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
+            block_local_infile: false,
+        };
+        assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
+        assert_eq!((&expected.name, expected.slow_command), (&None, None));
+    }
+
+    #[test]
+    fn everything_that_can_be_said() {
+        let config = Config::parse(
+            br#"{"mode": "observe",
+                 "metrics": {"profile": "full", "labels": ["port", "direction"], "flush_interval_ms": 250.0, "max_series": 5,
+                             "stall_ms": 20000},
+                 "access_log": ["user", "commands"],
+                 "log": {"level": "off", "max_per_minute": 1}}"#,
+        )
+        .unwrap();
+        assert_eq!(config.access_log, ["user", "commands"]);
+        assert_eq!(config.mode, Mode::Observe);
+        assert_eq!(config.metrics.profile, Profile::Full);
+        assert_eq!(config.metrics.labels, [ScopeLabel::Port, ScopeLabel::Direction]);
+        assert_eq!(config.metrics.flush_interval, Duration::from_millis(250));
+        assert_eq!(config.metrics.max_series, 5);
+        assert_eq!(config.metrics.stall, Duration::from_secs(20));
+        assert_eq!(config.log, LogConfig { level: log::LevelFilter::Off, max_per_minute: 1 });
+    }
+
+    #[test]
+    fn slow_commands_are_a_matter_of_rules_and_defaults() {
+        let config = Config::parse(
+            br#"{"defaults": {"mysql": {"slow_command_ms": 200}}, "rules": [
+                 {"match": {"ports": [1]}, "mysql": {"slow_command_ms": 7}},
+                 {"match": {"ports": [2]}, "mysql": {"slow_command_ms": 0}},
+                 {"match": {"ports": [3]}}]}"#,
+        )
+        .unwrap();
+        let slow = |port| config.policy(Some(port), None, Direction::Outbound).slow_command;
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert_eq!([1, 2, 3, 4].map(slow), [millis(7), None, millis(200), millis(200)]);
+    }
+
+    #[test]
+    fn first_matching_rule_decides_and_defaults_complete_it() {
+        let config = Config::parse(
+            br#"{"defaults": {"protocol": "opaque"}, "rules": [
+                 {"name": "orders", "match": {"ports": [3306.0, "10000-10099"], "addresses": ["10.1.0.0/16"]}, "protocol": "mysql"},
+                 {"name": "inbound", "match": {"ports": [3306], "direction": "inbound"}},
+                 {"match": {"ports": [3306, 25]}, "protocol": "server_first"},
+                 {"match": {"addresses": ["10.2.0.0/16"]}, "protocol": "detect"}]}"#,
+        )
+        .unwrap();
+        let found = |port: Option<u16>, address: &str, direction| {
+            let policy = config.policy(port, address.parse().ok(), direction);
+            (policy.name.as_deref().unwrap_or(""), policy.protocol)
+        };
+        use Direction::{Inbound, Outbound, Unspecified};
+        assert_eq!(found(Some(3306), "10.1.2.3", Outbound), ("orders", Protocol::Mysql));
+        assert_eq!(found(Some(10_099), "::ffff:10.1.2.3", Inbound), ("orders", Protocol::Mysql));
+        assert_eq!(found(Some(3306), "10.2.2.3", Inbound), ("inbound", Protocol::Opaque));
+        assert_eq!(found(Some(3306), "unknown", Inbound), ("inbound", Protocol::Opaque));
+        assert_eq!(found(Some(3306), "10.2.2.3", Unspecified), ("", Protocol::ServerFirst));
+        assert_eq!(found(Some(10_100), "10.1.2.3", Outbound), ("", Protocol::Opaque));
+        assert_eq!(found(None, "10.2.2.3", Outbound), ("", Protocol::Detect));
+        assert_eq!(found(None, "unknown", Outbound), ("", Protocol::Opaque));
+        let named: Vec<_> = config.named_ports().collect();
+        assert_eq!(named, [3306..=3306, 10_000..=10_099, 3306..=3306, 3306..=3306, 25..=25]);
+    }
+}

@@ -1,0 +1,15 @@
+//! Phrases and limits that several parts of the configuration share.
+
+/// Maximum of a duration setting, in milliseconds: one hour.
+pub(super) const MAX_MS: u32 = 3_600_000;
+
+/// `"a", "b" or "c"`.
+pub(super) fn alternatives(words: &[&str]) -> String {
+    let Some((last, others)) = words.split_last() else { return String::new() };
+    if others.is_empty() { quoted(&[last]) } else { format!("{} or {last:?}", quoted(others)) }
+}
+
+/// `"a", "b", "c"`.
+pub(super) fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}

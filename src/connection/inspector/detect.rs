@@ -1,0 +1,269 @@
+//! Who spoke first, and with what: told from the first bytes as they pass, never by waiting for more.
+
+use super::banner::{self, FirstWord, Reply, first_word};
+use crate::event::{ClientFirst, ServerFirst};
+use crate::mysql::wire::handshake::{ERR, PROTOCOL_V9, PROTOCOL_V10};
+
+/// As many of the first bytes as any decision needs.
+const LOOKED_AT: usize = 16;
+/// As many bytes tell that a server's first line is a reply.
+const REPLY_CODE: usize = 4;
+/// No greeting comes near this; text read as a packet header is far beyond.
+const MAX_GREETING_LEN: u32 = 0xffff;
+
+/// What the first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detection {
+    /// Too few bytes to say.
+    Undecided,
+    /// The server began with a MySQL packet that opens a connection.
+    Mysql,
+    /// The server spoke first, in another protocol.
+    ServerFirst(ServerFirst),
+    /// The client spoke first.
+    ClientFirst(ClientFirst),
+}
+
+/// The first bytes of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Detector {
+    bytes: [u8; LOOKED_AT],
+    len: usize,
+    client_first: bool,
+    reply: Reply,
+}
+
+/// How what a client says first begins.
+const CLIENT_FIRST: &[(&[u8], ClientFirst)] = &[
+    (b"PROXY ", ClientFirst::ProxyV1),
+    (b"\r\n\r\n\0\r\nQUIT\n", ClientFirst::ProxyV2),
+    (b"\x16\x03", ClientFirst::Tls),
+    (b"GET ", ClientFirst::Http),
+    (b"POST ", ClientFirst::Http),
+    (b"PUT ", ClientFirst::Http),
+    (b"HEAD ", ClientFirst::Http),
+    (b"PATCH ", ClientFirst::Http),
+    (b"DELETE ", ClientFirst::Http),
+    (b"OPTIONS ", ClientFirst::Http),
+    (b"CONNECT ", ClientFirst::Http),
+    (b"TRACE ", ClientFirst::Http),
+    (b"PRI * HTTP/2.0", ClientFirst::Http),
+];
+
+impl Detector {
+    /// Takes bytes of the client. Once the server has spoken, they decide nothing.
+    pub fn client_bytes(&mut self, bytes: &[u8]) -> Detection {
+        if !self.client_first && self.len > 0 {
+            return self.give_up();
+        }
+        self.client_first = true;
+        self.push(bytes);
+        let seen = self.seen();
+        if banner::is_ssh(seen) {
+            return Detection::ServerFirst(ServerFirst::Ssh);
+        }
+        if let Some((_, kind)) = CLIENT_FIRST.iter().find(|(start, _)| seen.starts_with(start)) {
+            return Detection::ClientFirst(*kind);
+        }
+        match mysqlx(seen) {
+            Some(true) => Detection::ClientFirst(ClientFirst::MysqlX),
+            None => Detection::Undecided,
+            Some(false) if CLIENT_FIRST.iter().any(|(start, _)| start.starts_with(seen)) => {
+                Detection::Undecided
+            }
+            Some(false) if banner::may_be_ssh(seen) => Detection::Undecided,
+            Some(false) => Detection::ClientFirst(ClientFirst::Other),
+        }
+    }
+
+    /// Takes bytes of the server. Once the client has spoken, they decide nothing.
+    pub fn server_bytes(&mut self, bytes: &[u8]) -> Detection {
+        if self.client_first {
+            return self.give_up();
+        }
+        let before = self.len;
+        self.push(bytes);
+        match self.seen() {
+            [l0, l1, l2, 0, first, ..] => {
+                let length = u32::from_le_bytes([*l0, *l1, *l2, 0]);
+                let opens = matches!(*first, PROTOCOL_V10 | PROTOCOL_V9 | ERR);
+                let mysql = opens && (1..=MAX_GREETING_LEN).contains(&length);
+                if mysql { Detection::Mysql } else { Detection::ServerFirst(ServerFirst::Other) }
+            }
+            // A packet header whose packet has not begun.
+            [_, _, _, 0] => Detection::Undecided,
+            [] | [_] | [_, _] | [_, _, _] => Detection::Undecided,
+            seen => match first_word(seen) {
+                FirstWord::Undecided => Detection::Undecided,
+                FirstWord::Known(kind) => Detection::ServerFirst(kind),
+                FirstWord::Other => Detection::ServerFirst(ServerFirst::Other),
+                FirstWord::Reply => {
+                    let start = self.bytes.get(..before.min(LOOKED_AT)).unwrap_or_default();
+                    let start = if before < REPLY_CODE { start } else { &[] };
+                    let mut reply = self.reply;
+                    let found = reply.take(start).or_else(|| reply.take(bytes));
+                    self.reply = reply;
+                    found.map_or(Detection::Undecided, Detection::ServerFirst)
+                }
+            },
+        }
+    }
+
+    /// Nothing more will come, or somebody else speaks now: what can be said.
+    #[must_use]
+    pub fn give_up(&self) -> Detection {
+        match (self.client_first, self.len) {
+            (_, 0) => Detection::Undecided,
+            (true, _) => Detection::ClientFirst(ClientFirst::Other),
+            (false, _) => Detection::ServerFirst(ServerFirst::Other),
+        }
+    }
+
+    /// The bytes so far, as many as are looked at.
+    #[must_use]
+    pub fn seen(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        for (slot, byte) in self.bytes.iter_mut().skip(self.len).zip(bytes) {
+            *slot = *byte;
+            self.len = self.len.saturating_add(1);
+        }
+    }
+}
+
+/// An X Protocol client begins with CapabilitiesGet (1), CapabilitiesSet (2) or AuthenticateStart (4)
+/// behind a 4-byte length that counts the type. None: too few bytes to say.
+fn mysqlx(seen: &[u8]) -> Option<bool> {
+    match seen {
+        [_, _, 0, 0, kind, ..] => Some(matches!(kind, 1 | 2 | 4)),
+        [_, _, 0, 0] | [_, _, 0] => None,
+        [_] | [_, _] => None,
+        _ => Some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The decision, and after how many bytes it fell when they come one by one.
+    fn client(bytes: &[u8]) -> (Detection, usize) {
+        let mut detector = Detector::default();
+        for (index, byte) in bytes.iter().enumerate() {
+            let detection = detector.client_bytes(&[*byte]);
+            if detection != Detection::Undecided {
+                assert_eq!(Detector::default().client_bytes(bytes), detection, "whole and byte by byte");
+                return (detection, index + 1);
+            }
+        }
+        (detector.give_up(), bytes.len())
+    }
+
+    #[test]
+    fn clients_that_speak_first() {
+        let cases: [(&[u8], ClientFirst, usize); 9] = [
+            (b"PROXY TCP4 1.2.3.4", ClientFirst::ProxyV1, 6),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", ClientFirst::ProxyV2, 12),
+            (b"\x16\x03\x01\x02\0\x01", ClientFirst::Tls, 2),
+            (b"GET / HTTP/1.1\r\n", ClientFirst::Http, 4),
+            (b"PRI * HTTP/2.0\r\n", ClientFirst::Http, 14),
+            (b"\x05\0\0\0\x01\x08\x05\x1a\0", ClientFirst::MysqlX, 5),
+            (b"*1\r\n$4\r\nPING\r\n", ClientFirst::Other, 3),
+            (b"\0\0\0\x08\x04\xd2\x16\x2f", ClientFirst::Other, 4),
+            (b"PROXX", ClientFirst::Other, 5),
+        ];
+        for (bytes, kind, after) in cases {
+            assert_eq!(client(bytes), (Detection::ClientFirst(kind), after), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn servers_that_speak_first() {
+        let mut detector = Detector::default();
+        for byte in b"\x4a\0\0\0" {
+            assert_eq!(detector.server_bytes(&[*byte]), Detection::Undecided);
+        }
+        assert_eq!(detector.server_bytes(b"\x0a"), Detection::Mysql);
+        let detect = |bytes: &[u8]| Detector::default().server_bytes(bytes);
+        assert_eq!(detect(b"\x4a\0\0\0\x0a5.5.5"), Detection::Mysql);
+        assert_eq!(detect(b"\x17\0\0\0\xff\x10\x04Too many"), Detection::Mysql);
+        let other = Detection::ServerFirst(ServerFirst::Other);
+        assert_eq!(detect(b"\x4a\0\0\x01\x0a5.5.5"), other);
+        assert_eq!(detect(b"\x0a\0\0\0\x0b\x08\x05\x1a\0"), other, "an X Protocol notice");
+    }
+
+    /// The decision, and after how many bytes it fell when they come one by one.
+    fn server(bytes: &[u8]) -> (Detection, usize) {
+        let mut detector = Detector::default();
+        for (index, byte) in bytes.iter().enumerate() {
+            let detection = detector.server_bytes(&[*byte]);
+            if detection != Detection::Undecided {
+                assert_eq!(Detector::default().server_bytes(bytes), detection, "whole and byte by byte");
+                return (detection, index + 1);
+            }
+        }
+        (detector.give_up(), bytes.len())
+    }
+
+    #[test]
+    fn servers_that_speak_first_in_other_protocols() {
+        use ServerFirst::{Ftp, Imap, Nntp, Other, Pop3, Rfb, Smtp, Ssh};
+        let cases: [(&[u8], ServerFirst, usize); 20] = [
+            (b"220 mail.example.com ESMTP Postfix\r\n", Smtp, 26),
+            (b"220 mail.example.com LMTP ready\r\n", Smtp, 25),
+            (b"220-relay.example.com says\r\n220 ESMTP\r\n", Smtp, 37),
+            (b"554 mail.example.com no\r\n", Smtp, 4),
+            (b"421 too many connections of smtp clients\r\n", Smtp, 32),
+            (b"220 (vsFTPd 3.0.3)\r\n", Ftp, 10),
+            (b"220---------- Welcome to Pure-FTPd [privsep] ----------\r\n", Ftp, 33),
+            (b"220-FileZilla Server 1.7.0\r\n220-Please visit us\r\n220 an FTP server\r\n", Ftp, 59),
+            (b"220 mail.example.com\r\n", Other, 22),
+            (b"220-one\r\n  two\r\n220 three\r\nand an FTP server\r\n", Other, 27),
+            (b"+OK Dovecot ready.\r\n", Pop3, 4),
+            (b"* OK [CAPABILITY IMAP4rev1] ready\r\n", Imap, 4),
+            (b"* PREAUTH IMAP4rev1 server\r\n", Imap, 9),
+            (b"* BYE no\r\n", Imap, 5),
+            (b"200 news.example.com\r\n", Nntp, 4),
+            (b"201 news.example.com\r\n", Nntp, 4),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", Ssh, 4),
+            (b"RFB 003.008\n", Rfb, 4),
+            (b"@RSYNCD: 31.0\n", Other, 4),
+            (b"* PROXY\n", Other, 5),
+        ];
+        for (bytes, kind, after) in cases {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(server(bytes), (Detection::ServerFirst(kind), after), "{text}");
+        }
+        let endless = [&b"220-"[..], &[b'x'; 2000]].concat();
+        assert_eq!(server(&endless), (Detection::ServerFirst(Other), 1024));
+    }
+
+    #[test]
+    fn an_ssh_client_that_speaks_at_once_makes_it_ssh() {
+        assert_eq!(client(b"SSH-2.0-OpenSSH_9.2\r\n"), (Detection::ServerFirst(ServerFirst::Ssh), 4));
+        assert_eq!(client(b"SSX"), (Detection::ClientFirst(ClientFirst::Other), 3));
+    }
+
+    #[test]
+    fn a_server_that_answers_a_client_does_not_make_it_mysql() {
+        let mut detector = Detector::default();
+        assert_eq!(detector.client_bytes(b"P"), Detection::Undecided);
+        let detection = detector.server_bytes(b"\x4a\0\0\0\x0a5.5.5");
+        assert_eq!(detection, Detection::ClientFirst(ClientFirst::Other));
+    }
+
+    #[test]
+    fn a_client_that_interrupts_a_server_did_not_speak_first() {
+        let mut detector = Detector::default();
+        assert_eq!(detector.server_bytes(b"22"), Detection::Undecided);
+        let detection = detector.client_bytes(b"GET / HTTP/1.1");
+        assert_eq!(detection, Detection::ServerFirst(ServerFirst::Other));
+    }
+
+    #[test]
+    fn silence_stays_undecided() {
+        assert_eq!(Detector::default().give_up(), Detection::Undecided);
+    }
+}

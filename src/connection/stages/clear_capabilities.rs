@@ -1,0 +1,109 @@
+//! Takes capabilities out of the server's greeting (`Protocol::HandshakeV10`, MySQL manual, "Connection Phase Packets").
+//!
+//! ```text
+//! header[4] | 10 | version NUL | thread_id[4] | scramble[8] | 0 | lower flags[2] | charset | status[2] | upper flags[2] | ...
+//! ```
+//! A flag is one bit of one byte, whose place is known as soon as the version has ended; so however the greeting is cut,
+//! nothing of it waits.
+
+use crate::config::ClearCapabilities;
+use crate::connection::{Edit, Verdict};
+use crate::mysql::wire::capability::Capabilities;
+use crate::mysql::wire::handshake::PROTOCOL_V10;
+
+const HEADER_LEN: usize = 4;
+/// Where the protocol's version is; the server's follows.
+const VERSION_AT: usize = HEADER_LEN;
+/// From the version's NUL to the lower flags, and from these to the upper ones.
+const TO_LOWER: usize = 14;
+const TO_UPPER: usize = 5;
+
+/// One connection's greeting.
+#[derive(Debug)]
+pub(in crate::connection) struct Clearing {
+    /// What it loses: the flags' bytes, the lowest first.
+    flags: [u8; 4],
+    /// So many bytes of it passed.
+    seen: usize,
+    /// Of its payload, as far as its header passed.
+    len: usize,
+    /// Where the lower flags are, once the version has ended.
+    lower: Option<usize>,
+    is_over: bool,
+    cleared_tls: bool,
+}
+
+impl Clearing {
+    /// None: nothing is to be cleared.
+    pub(in crate::connection) fn new(clear: ClearCapabilities) -> Option<Self> {
+        let of = |wanted, flag| if wanted { flag } else { Capabilities::default() };
+        let flags = of(clear.compress, Capabilities::COMPRESS)
+            | of(clear.zstd, Capabilities::ZSTD_COMPRESSION)
+            | of(clear.ssl, Capabilities::SSL);
+        let (flags, _) = flags.split();
+        let flags = flags.to_le_bytes();
+        let some = flags != [0; 4];
+        some.then_some(Self { flags, seen: 0, len: 0, lower: None, is_over: false, cleared_tls: false })
+    }
+
+    /// The flags have passed, or there are none.
+    pub(in crate::connection) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// TLS was offered, and is not any more; told once.
+    pub(in crate::connection) fn take_cleared_tls(&mut self) -> bool {
+        std::mem::take(&mut self.cleared_tls)
+    }
+
+    /// What becomes of the next bytes of the server.
+    pub(in crate::connection) fn server(&mut self, bytes: &[u8]) -> Verdict {
+        let mut edit = Edit { drain: 0, prepend: Vec::new() };
+        for (byte, end) in bytes.iter().zip(1..) {
+            let flags = self.flags_in_next(*byte);
+            if byte & flags != 0 {
+                let (before, _) = bytes.split_at_checked(end).unwrap_or_default();
+                edit.prepend.extend_from_slice(before.get(edit.drain..).unwrap_or_default());
+                if let Some(last) = edit.prepend.last_mut() {
+                    *last &= !flags;
+                }
+                edit.drain = end;
+            }
+            if self.is_over {
+                break;
+            }
+        }
+        if edit.drain == 0 { Verdict::Pass } else { Verdict::Edit(edit) }
+    }
+
+    /// Takes a byte; gives what it is to lose.
+    fn flags_in_next(&mut self, byte: u8) -> u8 {
+        let at = self.seen;
+        self.seen = at.saturating_add(1);
+        match (at, self.lower) {
+            (0..3, _) => self.len |= usize::from(byte) << at.saturating_mul(8),
+            (3, _) => self.is_over = byte != 0,
+            (VERSION_AT, _) => self.is_over = byte != PROTOCOL_V10,
+            _ if at.saturating_sub(HEADER_LEN) >= self.len => self.is_over = true,
+            (_, None) => self.lower = (byte == 0).then(|| at.saturating_add(TO_LOWER)),
+            (_, Some(lower)) => {
+                let [l0, tls, u0, u1] = self.flags;
+                self.is_over = at > lower.saturating_add(TO_UPPER);
+                return match at.checked_sub(lower) {
+                    Some(0) => l0,
+                    Some(1) => {
+                        self.cleared_tls = tls & byte != 0;
+                        tls
+                    }
+                    Some(TO_UPPER) => u0,
+                    Some(at) if at > TO_UPPER => u1,
+                    _ => 0,
+                };
+            }
+        }
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,445 @@
+use std::cell::Cell;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::clock::Clock;
+use crate::connection::logged_in::unchanged;
+use crate::connection::{Connection, Setup};
+use crate::event::details::Notes;
+use crate::event::{ClosedBy, Sender};
+
+const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\x57\x0c\xea";
+const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+/// A handshake response, of 0x50 bytes like a word that begins with P.
+const RESPONSE: &[u8] = &{
+    let mut packet = [0; 0x54];
+    (packet[0], packet[3], packet[4], packet[5]) = (0x50, 1, 0x85, 0xa6);
+    packet
+};
+
+const OFF: FrontRules = FrontRules { receive: None, send: None, server_first: true };
+const OPTIONAL: ReceiveRules = ReceiveRules {
+    need: Need::Optional,
+    trusted: true,
+    untrusted: Untrusted::Close,
+    timeout: Duration::from_secs(3),
+    max_header_bytes: 536,
+};
+const REQUIRED: ReceiveRules = ReceiveRules { need: Need::Required, ..OPTIONAL };
+const LATE: ReceiveRules = ReceiveRules { need: Need::BeforeConnect, ..OPTIONAL };
+
+fn receiving(receive: ReceiveRules) -> FrontRules {
+    FrontRules { receive: Some(receive), ..OFF }
+}
+
+fn untrusted(receive: ReceiveRules, untrusted: Untrusted) -> FrontRules {
+    receiving(ReceiveRules { trusted: false, untrusted, ..receive })
+}
+
+fn send(format: Format) -> SendRules {
+    let endpoints = Endpoints {
+        source: "198.51.100.1:5000".parse().unwrap(),
+        destination: "198.51.100.2:3306".parse().unwrap(),
+    };
+    SendRules { format, only_unless_received: false, endpoints: Some(endpoints) }
+}
+
+/// A connection under rules, a host that keeps what is held, and what reached the server.
+struct Host {
+    connection: Connection,
+    now: Cell<u64>,
+    held: Vec<u8>,
+    server: Vec<u8>,
+    closed: bool,
+    events: Vec<Event>,
+}
+
+impl Host {
+    fn new(rules: FrontRules) -> Self {
+        let opened = Timestamp::from_nanos(1);
+        let connection = Connection::new(Setup { opened, front: Some(rules), ..unchanged() });
+        let (held, server, events) = (Vec::new(), Vec::new(), Vec::new());
+        Self { connection, now: Cell::new(1), held, server, closed: false, events }
+    }
+
+    fn chunk(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Verdict {
+        let now = || Timestamp::from_nanos(self.now.get());
+        let mut clock = Clock::new(&now);
+        let mut notes = Notes::default();
+        let mut out = Output::new(&mut self.events, &mut clock, &mut notes);
+        self.connection.handle_data(sender, &Bytes::copy_from_slice(bytes), end_stream, &mut out)
+    }
+
+    fn say(&mut self, bytes: &[u8], end_stream: bool) -> Verdict {
+        self.held.extend(bytes);
+        let all = self.held.clone();
+        let verdict = self.chunk(Sender::Client, &all, end_stream);
+        match &verdict {
+            Verdict::Hold => return verdict,
+            Verdict::Pass => self.server.extend(all),
+            Verdict::Edit(edit) => {
+                self.server.extend(&edit.prepend);
+                self.server.extend(&all[edit.drain..]);
+            }
+            Verdict::Close => self.closed = true,
+        }
+        self.held.clear();
+        verdict
+    }
+
+    fn client(&mut self, bytes: &[u8]) -> Verdict {
+        self.say(bytes, false)
+    }
+
+    fn tick_at(&mut self, millis: u64) -> Verdict {
+        self.connection.handle_tick(Timestamp::from_nanos(1 + millis * 1_000_000), &mut self.events)
+    }
+
+    /// What was counted about headers.
+    fn counted(&self) -> Vec<(Option<Format>, HeaderResult)> {
+        let of_headers = self.events.iter().filter_map(|event| match event {
+            Event::ProxyHeader { format, result } => Some((*format, *result)),
+            _ => None,
+        });
+        of_headers.collect()
+    }
+
+    fn bytes(&self) -> u64 {
+        let sum = self.events.iter().map(|event| match event {
+            Event::Bytes { sender: Sender::Client, count } => *count,
+            _ => 0,
+        });
+        sum.sum()
+    }
+
+    fn why(&mut self) -> Option<Why> {
+        self.connection.take_refusal().map(|refusal| refusal.why)
+    }
+}
+
+const STRIPPED: HeaderResult = HeaderResult::Stripped;
+
+/// Rules, first bytes, whether they reach the server, and what is counted.
+#[test]
+fn every_case_of_the_table() {
+    use HeaderResult::{Malformed, Missing, Untrusted as NotTrusted};
+    let (close, strip) = (Untrusted::Close, Untrusted::Strip);
+    let bad = b"PROXY TCP5 ".as_slice();
+    let (v1, v2) = (Some(Format::V1), Some(Format::V2));
+    let send_only = FrontRules { send: Some(send(Format::V1)), ..OFF };
+    let cases = [
+        (receiving(OPTIONAL), V1, true, vec![(v1, STRIPPED)]),
+        (receiving(OPTIONAL), V2, true, vec![(v2, STRIPPED)]),
+        (receiving(OPTIONAL), LOCAL, true, vec![(v2, STRIPPED)]),
+        (receiving(OPTIONAL), b"", true, vec![]),
+        (receiving(OPTIONAL), bad, false, vec![(v1, Malformed)]),
+        (receiving(REQUIRED), V1, true, vec![(v1, STRIPPED)]),
+        (receiving(REQUIRED), b"", false, vec![(None, Missing)]),
+        (receiving(REQUIRED), bad, false, vec![(v1, Malformed)]),
+        (receiving(LATE), V2, true, vec![(v2, STRIPPED)]),
+        (receiving(LATE), b"", false, vec![(None, Missing)]),
+        (untrusted(OPTIONAL, close), V1, false, vec![(v1, NotTrusted)]),
+        (untrusted(OPTIONAL, close), b"", true, vec![]),
+        (untrusted(OPTIONAL, close), bad, false, vec![(v1, NotTrusted)]),
+        (untrusted(OPTIONAL, strip), V1, true, vec![(v1, NotTrusted)]),
+        (untrusted(OPTIONAL, strip), V2, true, vec![(v2, NotTrusted)]),
+        (untrusted(OPTIONAL, strip), b"", true, vec![]),
+        (untrusted(OPTIONAL, strip), bad, false, vec![(v1, Malformed)]),
+        (untrusted(REQUIRED, close), V2, false, vec![(v2, NotTrusted)]),
+        (untrusted(REQUIRED, close), b"", false, vec![(None, Missing)]),
+        (untrusted(REQUIRED, strip), V1, true, vec![(v1, NotTrusted)]),
+        (untrusted(REQUIRED, strip), b"", false, vec![(None, Missing)]),
+        (untrusted(LATE, strip), V1, true, vec![(v1, NotTrusted)]),
+        (send_only, V1, false, vec![(v1, Malformed)]),
+        (send_only, V2, false, vec![(v2, Malformed)]),
+        (send_only, b"", true, vec![]),
+    ];
+    for (rules, header, passes, counted) in cases {
+        let sent = rules.send.map(|send| encode(send.format, send.endpoints)).unwrap_or_default();
+        let expected = if passes { [&sent, RESPONSE].concat() } else { Vec::new() };
+        let bytes = [header, RESPONSE].concat();
+        for cut in 0..=bytes.len() {
+            let mut host = Host::new(rules);
+            let (first, rest) = bytes.split_at(cut);
+            for part in [first, rest] {
+                if !host.closed && !part.is_empty() {
+                    host.client(part);
+                }
+            }
+            let text = format!("{rules:?} {} cut at {cut}", header.escape_ascii());
+            assert_eq!((host.server.as_slice(), host.closed), (expected.as_slice(), !passes), "{text}");
+            assert_eq!(host.counted(), counted, "{text}");
+            assert_eq!(host.bytes(), if passes { RESPONSE.len() as u64 } else { 0 }, "{text}");
+            let believed = counted == [(v1, STRIPPED)] || (counted == [(v2, STRIPPED)] && header == V2);
+            let source = believed.then(|| "192.0.2.1:1111".parse().unwrap());
+            assert_eq!(host.connection.source(), source, "{text}");
+            assert_eq!(host.why().is_some(), !passes, "{text}");
+            assert_eq!(host.why(), None, "told once");
+        }
+        let mut host = Host::new(rules);
+        for byte in bytes.chunks(1).take_while(|_| passes) {
+            host.client(byte);
+        }
+        assert_eq!(host.server, expected, "byte by byte");
+    }
+}
+
+#[test]
+fn nothing_but_the_beginning_of_a_signature_is_held() {
+    let beginnings = |signature: &'static [u8]| (1..signature.len()).map(|len| &signature[..len]);
+    for beginning in beginnings(b"PROXY ").chain(beginnings(b"\r\n\r\n\0\r\nQUIT\n")) {
+        for behind in [b"".as_slice(), b"x", b"\xff\xff\xff"] {
+            let bytes = [beginning, behind].concat();
+            let mut host = Host::new(FrontRules { server_first: false, ..receiving(OPTIONAL) });
+            let verdict = host.client(&bytes);
+            let is_signature = |bytes: &[u8]| bytes == b"PROXY";
+            let expected = match behind {
+                b"" => Verdict::Hold,
+                // The word alone is a signature by section 2.2: without its space it is malformed.
+                _ if is_signature(beginning) => Verdict::Close,
+                // What MariaDB would read on as a header.
+                _ if beginning.len() >= 4 => Verdict::Close,
+                _ if matches!(beginning, b"PRO" | b"\r\n\r") && behind.len() > 1 => Verdict::Pass,
+                _ => Verdict::Pass,
+            };
+            assert_eq!(verdict, expected, "{}", bytes.escape_ascii());
+            assert_eq!(host.connection.handle_inert(&mut host.events.clone()), behind.is_empty());
+            // The same in two chunks, however short both are: what is no signature any more is not held for more.
+            let mut host = Host::new(FrontRules { server_first: false, ..receiving(OPTIONAL) });
+            assert_eq!(host.client(beginning), Verdict::Hold);
+            if !behind.is_empty() {
+                assert_eq!(host.client(behind), expected, "{} cut", bytes.escape_ascii());
+            }
+        }
+    }
+}
+
+/// With its last byte, however short it is.
+#[test]
+fn what_breaks_a_header_is_refused_however_it_is_cut() {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let of_binary = |behind: &[u8]| [SIGNATURE, behind].concat();
+    for bytes in [
+        b"PROXY\r".to_vec(),
+        b"PROXY x".to_vec(),
+        b"PROXY TCP4\r".to_vec(),
+        b"PROXY TCP6 g".to_vec(),
+        b"PROXY UNKNOWN\n".to_vec(),
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 x".to_vec(),
+        of_binary(b"\x11"),
+        of_binary(b"\x22"),
+        of_binary(b"\x21\x41"),
+        of_binary(b"\x21\x13"),
+        of_binary(b"\x21\x11\0\x0b"),
+        of_binary(b"\x21\x11\xff\xff"),
+    ] {
+        let mut whole = Host::new(receiving(OPTIONAL));
+        assert_eq!(whole.client(&bytes), Verdict::Close, "{}", bytes.escape_ascii());
+        for cut in 1..bytes.len() {
+            let mut host = Host::new(receiving(OPTIONAL));
+            let (first, rest) = bytes.split_at(cut);
+            let text = format!("{} cut at {cut}", bytes.escape_ascii());
+            assert_eq!(host.client(first), Verdict::Hold, "{text}");
+            assert_eq!(host.client(rest), Verdict::Close, "{text}");
+            assert_eq!(host.counted(), whole.counted(), "{text}");
+        }
+        let mut host = Host::new(receiving(OPTIONAL));
+        let verdicts: Vec<_> = bytes.chunks(1).map(|byte| host.client(byte)).collect();
+        let held = verdicts.iter().take_while(|verdict| **verdict == Verdict::Hold).count();
+        assert_eq!((held, host.counted()), (bytes.len() - 1, whole.counted()), "{}", bytes.escape_ascii());
+        assert_eq!(host.why(), whole.why(), "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn what_is_held_is_not_read_again_before_it_can_say_more() {
+    struct Unread(usize);
+    impl crate::connection::Chunk for Unread {
+        fn len(&self) -> usize {
+            self.0
+        }
+        fn read(&self, _: usize, _: usize) -> Option<Bytes> {
+            panic!("read");
+        }
+    }
+    let mut host = Host::new(receiving(OPTIONAL));
+    assert_eq!(host.client(&V2[..16]), Verdict::Hold);
+    let mut clock = Clock::new(&Timestamp::default);
+    let mut notes = Notes::default();
+    let mut out = Output::new(&mut host.events, &mut clock, &mut notes);
+    for len in 17..V2.len() {
+        assert_eq!(host.connection.handle_data(Sender::Client, &Unread(len), false, &mut out), Verdict::Hold);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_early() {
+    let mut host = Host::new(receiving(OPTIONAL));
+    assert_eq!(host.say(b"PRO", true), Verdict::Pass);
+    assert_eq!((host.server.as_slice(), host.counted()), (b"PRO".as_slice(), vec![]));
+    for (bytes, format) in [(&V1[..20], Format::V1), (&V2[..20], Format::V2)] {
+        let mut host = Host::new(receiving(OPTIONAL));
+        assert_eq!(host.client(bytes), Verdict::Hold);
+        assert_eq!(host.say(b"", true), Verdict::Close);
+        assert_eq!(host.counted(), [(Some(format), HeaderResult::Malformed)]);
+        assert_eq!(host.why(), Some(Why::Truncated));
+    }
+    // A health probe.
+    for rules in [REQUIRED, LATE] {
+        let mut host = Host::new(receiving(rules));
+        assert_eq!(host.say(b"", true), Verdict::Close);
+        assert_eq!((host.counted(), host.why()), (vec![], None));
+        assert_eq!(host.say(b"", true), Verdict::Close);
+        host.connection.handle_close(
+            &mut Clock::new(&Timestamp::default),
+            || ClosedBy::Proxy,
+            &mut host.events,
+        );
+        assert!(matches!(host.events.last(), Some(Event::Closed { by: ClosedBy::Client, .. })));
+    }
+    let mut host = Host::new(receiving(REQUIRED));
+    assert_eq!(host.say(b"PRO", true), Verdict::Close);
+    assert_eq!(host.counted(), [(None, HeaderResult::Missing)]);
+}
+
+#[test]
+fn time_outs() {
+    let greet = |host: &mut Host, millis: u64| {
+        host.now.set(1 + millis * 1_000_000);
+        host.chunk(Sender::Server, b"\x04\0\0\0\x0a5.5", false);
+    };
+    // Nothing is overdue on an optional port, unless bytes are held.
+    let mut host = Host::new(receiving(OPTIONAL));
+    assert_eq!(host.tick_at(3_600_000), Verdict::Pass);
+    host.now.set(1 + 7_000_000_000);
+    assert_eq!(host.client(b"PROX"), Verdict::Hold);
+    assert_eq!(host.tick_at(9_999), Verdict::Pass);
+    assert_eq!(host.tick_at(10_000), Verdict::Close);
+    assert_eq!(host.counted(), [(None, HeaderResult::Timeout)]);
+    assert_eq!(host.why(), Some(Why::Timeout { held: 4, connected: true }));
+    assert_eq!(host.tick_at(20_000), Verdict::Pass, "once");
+    assert_eq!(host.client(b"Y TCP4"), Verdict::Close, "what comes in between goes nowhere");
+
+    // Where the server speaks first, a header may come with the client's first bytes: the time runs from there.
+    let mut host = Host::new(receiving(REQUIRED));
+    assert_eq!(host.tick_at(4_000), Verdict::Pass);
+    greet(&mut host, 4_500);
+    greet(&mut host, 4_600);
+    assert_eq!(host.tick_at(7_499), Verdict::Pass);
+    assert_eq!(host.tick_at(7_500), Verdict::Close);
+    assert_eq!(host.why(), Some(Why::Timeout { held: 0, connected: true }));
+
+    for rules in [receiving(LATE), FrontRules { server_first: false, ..receiving(REQUIRED) }] {
+        let mut host = Host::new(rules);
+        assert_eq!(host.connection.holds_connection(), rules.connects_late());
+        assert_eq!(host.tick_at(2_999), Verdict::Pass);
+        assert_eq!(host.tick_at(3_000), Verdict::Close);
+        assert_eq!(host.counted(), [(None, HeaderResult::Timeout)]);
+        assert_eq!(host.why(), Some(Why::Timeout { held: 0, connected: !rules.connects_late() }));
+    }
+
+    let mut host = Host::new(receiving(LATE));
+    host.now.set(1 + 2_900_000_000);
+    assert!(matches!(host.client(V1), Verdict::Edit(_)));
+    assert!(!host.connection.holds_connection());
+    assert_eq!(host.tick_at(7_000), Verdict::Pass);
+    assert!(!host.events.contains(&Event::GreetingTimeout), "the server's time begins with its connection");
+    host.tick_at(7_900);
+    assert!(host.events.contains(&Event::GreetingTimeout));
+}
+
+#[test]
+fn the_header_to_the_server_goes_with_the_first_own_bytes() {
+    let connections = encode(Format::V1, send(Format::V1).endpoints);
+    let received = V1.to_vec();
+    let with = |receive: ReceiveRules, only_unless_received| FrontRules {
+        receive: Some(receive),
+        send: Some(SendRules { only_unless_received, ..send(Format::V1) }),
+        server_first: true,
+    };
+    let not_trusted = ReceiveRules { trusted: false, untrusted: Untrusted::Strip, ..OPTIONAL };
+    let nothing: &[u8] = b"";
+    for (rules, header, expected) in [
+        (with(OPTIONAL, false), V1, received.as_slice()),
+        (with(OPTIONAL, false), V2, &received),
+        (with(OPTIONAL, false), LOCAL, &connections),
+        (with(OPTIONAL, false), nothing, &connections),
+        (with(OPTIONAL, true), V1, nothing),
+        (with(OPTIONAL, true), LOCAL, nothing),
+        (with(OPTIONAL, true), nothing, &connections),
+        (with(not_trusted, false), V1, &connections),
+        (with(not_trusted, true), V1, &connections),
+    ] {
+        for glued in [true, false] {
+            let mut host = Host::new(rules);
+            if glued {
+                host.client(&[header, RESPONSE].concat());
+            } else {
+                host.client(header);
+                assert_eq!(host.server, nothing, "not before the client's own bytes");
+                host.client(RESPONSE);
+            }
+            host.client(b"\0\0\0\x03");
+            assert_eq!(host.server, [expected, RESPONSE, b"\0\0\0\x03"].concat());
+            let sent = host.events.iter().filter(|event| **event == Event::ProxyHeaderSent(Format::V1));
+            assert_eq!(sent.count(), usize::from(!expected.is_empty()));
+        }
+    }
+    let unknown = SendRules { endpoints: None, ..send(Format::V2) };
+    let mut host = Host::new(FrontRules { send: Some(unknown), ..OFF });
+    host.client(RESPONSE);
+    assert_eq!(host.server, [LOCAL, RESPONSE].concat());
+}
+
+#[test]
+fn one_header_only() {
+    for rules in
+        [receiving(OPTIONAL), receiving(REQUIRED), FrontRules { send: Some(send(Format::V1)), ..OFF }]
+    {
+        for (second, format) in [(V1, Format::V1), (V2, Format::V2), (b"PROXYTCP4 1\n", Format::V1)] {
+            let first = if rules.receive.is_some() { V1 } else { b"" };
+            // Behind the first one, behind the response, and glued to either.
+            let mut host = Host::new(rules);
+            assert_eq!(host.client(&[first, RESPONSE, second].concat()), Verdict::Close);
+            assert_eq!((host.why(), host.server.len()), (Some(Why::Late), 0));
+            assert_eq!(host.counted().last(), Some(&(Some(format), HeaderResult::Malformed)));
+
+            let mut host = Host::new(rules);
+            host.client(&[first, RESPONSE].concat());
+            let passed = host.server.len();
+            assert_eq!(host.client(second), Verdict::Close);
+            assert_eq!(host.server.len(), passed, "nothing of it reaches the server");
+            assert_eq!(host.client(RESPONSE), Verdict::Close, "nor anything behind it");
+            if rules.receive.is_some() {
+                let mut host = Host::new(rules);
+                assert_eq!(host.client(&[first, second].concat()), Verdict::Close);
+                assert_eq!(host.server.len(), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn inert_lets_go_what_is_held() {
+    for (rules, bytes, held) in [
+        (OPTIONAL, b"PROXY".as_slice(), true),
+        (OPTIONAL, b"", false),
+        (LATE, b"", true),
+        (REQUIRED, b"", false),
+    ] {
+        let mut host = Host::new(receiving(rules));
+        if !bytes.is_empty() {
+            assert_eq!(host.client(bytes), Verdict::Hold);
+        }
+        assert_eq!(host.connection.handle_inert(&mut host.events), held);
+        assert!(!host.connection.handle_inert(&mut host.events));
+        assert_eq!(host.client(V1), Verdict::Pass);
+        assert_eq!(host.tick_at(3_600_000), Verdict::Pass);
+    }
+    let mut host = Host::new(receiving(OPTIONAL));
+    assert_eq!(host.client(b"PROXY?"), Verdict::Close);
+    assert!(!host.connection.handle_inert(&mut host.events));
+    assert_eq!(host.client(b"more"), Verdict::Close, "what was refused stays refused");
+}

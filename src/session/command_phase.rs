@@ -1,0 +1,559 @@
+//! The command phase: commands of the client wait in a queue, for they can be sent before earlier ones
+//! are answered; the queue's head owns the packets of the server.
+//!
+//! | sender | sequence id         | meaning                                                        |
+//! |--------|---------------------|----------------------------------------------------------------|
+//! | client | 0                   | a command                                                      |
+//! | client | 0, first byte 0xef  | a replica's acknowledgement, while a COM_BINLOG_DUMP is answered |
+//! | client | that of the upload  | a piece of a file the server asked for; an empty one ends it   |
+//! | client | any other           | authentication, while a COM_CHANGE_USER is answered            |
+//! | server | that of the head    | the head's answer, see [`super::reply`]                        |
+//! | server | 1                   | an event for a semi-synchronous replica, counted anew          |
+//! | server | 0 or 1, an ERR      | an error of the server's own accord: 4031, 1927, 1053          |
+//! | server | that of the tail    | what follows an answer that looked complete                    |
+//!
+//! Everything else is a desync.
+
+mod file_requests;
+mod late_rows;
+mod queue;
+mod relogin;
+mod slow_commands;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::event::details::{Subject, word};
+use crate::event::output::{Outcome, Output};
+use crate::event::violation::Rule;
+use crate::event::{Answer, ClosedBy, Event, HazardKind, OpaqueReason, Sender, Tally};
+use crate::mysql::sql::verb::{Verb, verb};
+use crate::mysql::wire::capability::Capabilities;
+use crate::mysql::wire::command::{Command, Grammar};
+use crate::mysql::wire::packet::Packet;
+use crate::mysql::wire::query::statement;
+use crate::mysql::wire::response::{ERR, StatusFlags, error_code, tracked_schema};
+use crate::session::idle::Idle;
+use crate::session::pending::{Context, Kept, keep_command};
+use crate::session::reply::{Reply, Step};
+use crate::session::statements::{Statements, statement_id};
+use late_rows::LateRows;
+use queue::{Queue, Queued};
+use relogin::Relogin;
+
+/// Maximum memory of statements, digests, accounts and file names that one connection keeps, in bytes.
+const MAX_OWNED: usize = 64 << 10;
+/// First byte of a semi-synchronous replica's acknowledgement.
+pub(super) const SEMI_SYNC_ACK: u8 = 0xef;
+
+/// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
+/// its first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CarriesOn {
+    #[default]
+    Nobody,
+    /// The head of the queue.
+    Oldest,
+    /// The command that the client is sending.
+    Newest,
+    /// The client, which is sending a file.
+    Upload,
+    /// What may come behind a complete answer.
+    Tail,
+}
+
+/// The command phase of one connection. Its memory is bounded by [`Queue`], [`Statements`] and [`MAX_OWNED`].
+#[derive(Debug)]
+pub(super) struct CommandPhase {
+    /// What both sides can do.
+    capabilities: Capabilities,
+    queue: Queue,
+    idle: Idle,
+    /// How many commands at the head of the queue have been told to be stalled.
+    stalled: usize,
+    /// The answer to the queue's head.
+    reply: Reply,
+    /// When its first packet came.
+    first_byte: Option<Timestamp>,
+    /// The sequence id of the next packet of a file the client sends.
+    upload: Option<u8>,
+    /// The last answer can have a tail: its command's grammar and the next sequence id.
+    tail: Option<(Grammar, u8)>,
+    /// `None` if the last response left no rows to COM_STMT_FETCH.
+    late_rows: Option<Box<LateRows>>,
+    relogin: Relogin,
+    /// The head is a COM_CHANGE_USER, and the server waits for the client's next authentication packet.
+    awaits_client: bool,
+    /// Of the client's packet whose head came and whose end did not.
+    client_passing: CarriesOn,
+    /// Of the server's.
+    server_passing: CarriesOn,
+    statements: Statements,
+    /// The account the server accepted last, where somebody wants to be told of it.
+    user: Option<String>,
+    /// A backslash is an escape character in strings; none: nothing is known of the SQL mode.
+    escapes: Option<bool>,
+    in_transaction: bool,
+    quit: bool,
+    /// The sequence id of the COM_QUIT was not that of a command.
+    quit_out_of_order: bool,
+    /// A COM_QUERY may hold several statements.
+    multi_statements: bool,
+    /// See [`CommandPhase::refused_file`].
+    refused_file: Option<u8>,
+    /// The server has sent an unsolicited error.
+    broke_off: bool,
+    /// See [`CommandPhase::note_row`].
+    may_get_file: bool,
+    /// The client has sent a command within the response to an earlier one.
+    interrupted: bool,
+    /// The client has not taken the server's offer of LOCAL INFILE.
+    declines_files: bool,
+}
+
+impl CommandPhase {
+    pub(super) fn new(capabilities: Capabilities, user: Option<String>, now: Timestamp) -> Self {
+        Self {
+            capabilities,
+            queue: Queue::default(),
+            idle: Idle::since(now),
+            stalled: 0,
+            reply: Reply::new(Grammar::Nothing),
+            first_byte: None,
+            upload: None,
+            tail: None,
+            late_rows: None,
+            relogin: Relogin::No,
+            awaits_client: false,
+            client_passing: CarriesOn::Nobody,
+            server_passing: CarriesOn::Nobody,
+            statements: Statements::default(),
+            user,
+            escapes: None,
+            in_transaction: false,
+            quit: false,
+            quit_out_of_order: false,
+            multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
+            refused_file: None,
+            broke_off: false,
+            may_get_file: false,
+            interrupted: false,
+            declines_files: false,
+        }
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// The client has sent COM_QUIT behind its login, before the server decided.
+    pub(super) fn quit(&mut self, events: &mut Vec<Event>) {
+        events.push(Event::CommandSent(Command::QUIT));
+        self.quit = true;
+    }
+
+    /// Heap memory in bytes, its own included.
+    pub(super) fn memory(&self) -> usize {
+        let user = self.user.as_ref().map_or(0, String::capacity);
+        let late = self.late_rows.as_ref().map_or(0, |_| size_of::<LateRows>());
+        let lists = self.queue.memory().saturating_add(self.statements.memory());
+        lists.saturating_add(user).saturating_add(late).saturating_add(size_of::<Self>())
+    }
+
+    /// The client sent COM_QUIT: it is the one that ends the connection.
+    pub(super) fn has_quit(&self) -> bool {
+        self.quit
+    }
+
+    /// The connection was ended by `by`: tells so where nothing was asked of the server.
+    pub(super) fn idle_closed(&self, by: ClosedBy, clock: &mut Clock) -> Option<Event> {
+        if self.queue.is_empty() { self.idle.closed(by, clock) } else { None }
+    }
+
+    pub(super) fn client_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
+        let carries_on = self.sent(packet, out)?;
+        self.client_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+        Ok(())
+    }
+
+    pub(super) fn server_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
+        if out.notes.wanted.files {
+            if self.refuses(packet, out.events) {
+                return Ok(());
+            }
+            if self.is_too_long(packet) {
+                return Err(out.desync(Rule::PacketLength));
+            }
+            self.note_row(packet);
+        }
+        let carries_on = self.answered(packet, out)?;
+        self.server_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+        Ok(())
+    }
+
+    /// How many column definitions are still to come in front of the final EOF of an answer to COM_STMT_PREPARE; none:
+    /// no such answer passes.
+    pub(super) fn definitions_left(&self) -> Option<u16> {
+        self.reply.columns_left().filter(|_| !self.capabilities.contains(Capabilities::DEPRECATE_EOF))
+    }
+
+    /// The last byte of a long packet passed; its last fragment had `sequence_id`.
+    pub(super) fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
+        let next = sequence_id.wrapping_add(1);
+        let passing = match sender {
+            Sender::Client => &mut self.client_passing,
+            Sender::Server => &mut self.server_passing,
+        };
+        let queued = match std::mem::take(passing) {
+            CarriesOn::Oldest => self.queue.front_mut(),
+            CarriesOn::Newest => self.queue.back_mut(),
+            CarriesOn::Upload => return self.upload = Some(next),
+            CarriesOn::Tail => return self.tail = self.tail.map(|(grammar, _)| (grammar, next)),
+            CarriesOn::Nobody => None,
+        };
+        if let Some(queued) = queued {
+            queued.sequence_id = next;
+        }
+    }
+
+    /// How many commands have waited for the end of their answer for so long. They wait in the order in
+    /// which they were sent. Streams of a binary log have no end.
+    fn waiting(&self, now: Timestamp, stall: Duration) -> usize {
+        let old = self.queue.iter().take_while(|(queued, _)| now.since(queued.started) >= stall);
+        let ends = old.filter(|(queued, _)| queued.command.grammar() != Grammar::BinlogDump);
+        ends.fold(0, |sum, (_, count)| sum.saturating_add(count))
+    }
+
+    /// [`CommandPhase::stall`] has something to tell.
+    pub(super) fn is_stall_due(&self, now: Timestamp, stall: Duration) -> bool {
+        self.waiting(now, stall) != self.stalled
+    }
+
+    /// Tells how many commands more, or fewer, have waited for so long.
+    pub(super) fn stall(&mut self, now: Timestamp, stall: Duration, events: &mut Vec<Event>) {
+        self.set_stalled(self.waiting(now, stall), events);
+    }
+
+    fn set_stalled(&mut self, stalled: usize, events: &mut Vec<Event>) {
+        let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let change = count(stalled).saturating_sub(count(std::mem::replace(&mut self.stalled, stalled)));
+        if change != 0 {
+            events.push(Event::Stalled { change });
+        }
+    }
+
+    /// Nothing waits for an answer any more, and what was open is gone.
+    pub(super) fn end(&mut self, events: &mut Vec<Event>) {
+        self.set_stalled(0, events);
+        self.end_late_rows(events);
+        while let Some((Queued { command, verb, .. }, count)) = self.queue.pop_entry() {
+            events.push(Event::CommandEnded { command, verb, answer: None });
+            if let Some(count) = count.checked_sub(1).filter(|count| *count > 0) {
+                events.push(Event::CommandsAbandoned { command, count });
+            }
+        }
+        self.forget_statements(events);
+        self.transaction(false, events);
+    }
+
+    fn sent(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+        let next = packet.sequence_id.wrapping_add(1);
+        if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
+            if may_hide_account(packet) && out.notes.wanted.wants_session() {
+                return Err(out.desync(Rule::AccountInFile));
+            }
+            self.upload = (packet.length > 0).then_some(next);
+            // A server that refused the file has answered already, and the head is another command.
+            if let Some(head) = self.queue.front_mut().filter(|_| self.reply.awaits_file()) {
+                head.sequence_id = next;
+            }
+            return Ok(CarriesOn::Upload);
+        }
+        let head = self.queue.front().map(|queued| queued.command.grammar());
+        match (packet.sequence_id, head) {
+            // The server has closed the connection, if it keeps to its rules: a policy about accounts must not rely on that.
+            _ if self.quit_out_of_order && out.notes.wanted.wants_session() => {
+                Err(out.desync(Rule::NothingAfterQuit))
+            }
+            // The server reads nothing behind COM_QUIT.
+            _ if self.quit => Ok(CarriesOn::Nobody),
+            (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
+            (0, _) => self.command(packet, out),
+            (_, Some(Grammar::ChangeUser)) => self.authenticates(packet, out),
+            // Connector/Python's asyncio numbers it behind the last response. The server does not count it, and ends.
+            (_, None) if packet.length == 1 && packet.first() == Some(Command::QUIT.0) => {
+                (self.quit, self.quit_out_of_order) = (true, true);
+                Ok(CarriesOn::Nobody)
+            }
+            _ => Err(out.desync(Rule::CommandId)),
+        }
+    }
+
+    /// The client goes on with the authentication that its COM_CHANGE_USER began: once for each packet of the server.
+    fn authenticates(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+        let expected = self.queue.front().map(|head| head.sequence_id);
+        if !std::mem::take(&mut self.awaits_client) || expected != Some(packet.sequence_id) {
+            return Err(out.desync(Rule::AuthenticationTurn));
+        }
+        self.logs_in_again(packet, out)?;
+        if let Some(head) = self.queue.front_mut() {
+            head.sequence_id = packet.sequence_id.wrapping_add(1);
+        }
+        Ok(CarriesOn::Oldest)
+    }
+
+    fn command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+        if out.notes.wanted.files && self.is_file(packet) {
+            return Err(out.desync(Rule::KnownCommand));
+        }
+        self.upload = None;
+        if self.late_rows.is_none() {
+            self.tail = None;
+        }
+        let command = packet.first().map_or(Command::SLEEP, Command);
+        let grammar = command.grammar();
+        if grammar == Grammar::Nothing {
+            out.events.push(Event::CommandSent(command));
+            self.quit |= command == Command::QUIT;
+            if command == Command::STMT_CLOSE && self.statements.closed(statement_id(packet)) {
+                out.events.push(Event::PreparedStatements { change: -1 });
+            }
+            return Ok(CarriesOn::Nobody);
+        }
+        if self.queue.is_full() {
+            return Err(OpaqueReason::Memory);
+        }
+        out.events.push(Event::CommandStarted(command));
+        let asks_for_cursor = command == Command::STMT_EXECUTE && asks_for_cursor(packet);
+        self.interrupted = !self.queue.is_empty() && (self.interrupted || self.first_byte.is_some());
+        self.may_get_file |= self.interrupted;
+        if self.queue.is_empty() {
+            self.reply = Reply::new(grammar).with_cursor(asks_for_cursor);
+        }
+        if command == Command::CHANGE_USER {
+            self.relogin = Relogin::of(packet);
+        }
+        let whole = packet;
+        let packet = &whole.shortened(keep_command(&out.notes.wanted));
+        let verb = self.verb(command, packet);
+        let started = out.clock.now();
+        // A command in front can still change the SQL mode.
+        let escapes = self.escapes.filter(|_| self.queue.is_empty());
+        self.multi_statements |= command == Command::SET_OPTION;
+        let names_none = self.names_none(command, verb, whole);
+        let judged = out.notes.wanted.files && !names_none;
+        let files = judged.then(|| self.files(command, whole, escapes)).flatten();
+        let context = Context { capabilities: self.capabilities, escapes, statements: &mut self.statements };
+        let mut kept = Kept::of(command, verb, packet, context, out.notes);
+        let new = kept.as_ref().map_or(0, |kept| kept.memory());
+        let new = new.saturating_add(files.as_ref().map_or(0, |files| files.memory()));
+        let owned = self.queue.owned().saturating_add(self.statements.owned());
+        let is_too_much = owned.saturating_add(new) > MAX_OWNED;
+        // A line in the log can do without its digest; an account and a judgement cannot be done without.
+        let is_needed = files.is_some() || kept.as_ref().is_some_and(|kept| kept.is_asked());
+        if is_too_much && !is_needed {
+            kept = None;
+        }
+        let queued =
+            Queued { command, verb, sequence_id: 1, started, kept, files, names_none, asks_for_cursor };
+        self.queue.push(queued, packet.complete);
+        match command {
+            _ if is_too_much && is_needed => Err(OpaqueReason::Memory),
+            Command::CLONE => Err(OpaqueReason::Clone),
+            Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
+            _ => Ok(CarriesOn::Newest),
+        }
+    }
+
+    /// The verb of the statement that a command executes or prepares.
+    fn verb(&mut self, command: Command, packet: &Packet) -> Option<Verb> {
+        match command {
+            Command::QUERY => Some(verb(statement(packet.prefix, self.capabilities))),
+            Command::STMT_PREPARE => {
+                let verb = verb(packet.prefix.get(1..).unwrap_or_default());
+                self.statements.prepare(verb);
+                Some(verb)
+            }
+            Command::STMT_EXECUTE | Command::STMT_BULK_EXECUTE => {
+                Some(self.statements.verb(statement_id(packet)))
+            }
+            _ => None,
+        }
+    }
+
+    fn answered(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+        let next = packet.sequence_id.wrapping_add(1);
+        let is_alone = self.queue.len() == 1;
+        let Some(head) = self.queue.front() else { return self.unasked(packet, out) };
+        // Behind an event that a replica has to acknowledge, the server counts from 1 again.
+        let anew = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
+        // A refused file is answered before all of it has come.
+        if packet.sequence_id != head.sequence_id && !self.reply.awaits_file() && !anew {
+            // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
+            let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
+            if packet.sequence_id <= 1 || follows {
+                return self.unasked(packet, out);
+            }
+            // So is a command too long for the server (1153), at whichever fragment it noticed.
+            let sending = is_alone && self.client_passing == CarriesOn::Newest;
+            if !(sending && self.reply.awaits_first() && packet.first() == Some(ERR)) {
+                return Err(out.desync(Rule::SequenceId));
+            }
+        }
+        if self.late_rows.is_some() {
+            self.end_late_rows(out.events);
+        }
+        self.tail = None;
+        let Some(head) = self.queue.front_mut() else { return Err(out.desync(Rule::Unsolicited)) };
+        head.sequence_id = next;
+        let is_change_user = head.command == Command::CHANGE_USER;
+        let verb = head.verb.unwrap_or(Verb::Other);
+        if self.first_byte.is_none() {
+            self.first_byte = Some(out.clock.now());
+        }
+        self.awaits_client = is_change_user;
+        if is_change_user && self.greets_again(packet, out)? {
+            return Ok(CarriesOn::Oldest);
+        }
+        let asked_before = self.reply.awaits_file();
+        let step = self.reply.packet(packet, self.capabilities);
+        // The client can use it before its definitions have passed.
+        if let Some(id) = self.reply.take_statement_id().filter(|id| self.statements.opened(*id, verb)) {
+            out.events.push(Event::PreparedStatements { change: 1 });
+            self.keep_of_statement(id);
+        }
+        if self.reply.take_state_changed() && out.notes.wanted.wants(Subject::Schema) {
+            if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
+                out.notes.say(Subject::Schema, || word(schema));
+            }
+        }
+        match step {
+            Step::More => {
+                if self.reply.awaits_file() && !asked_before {
+                    self.upload = Some(next);
+                    out.events.push(Event::LocalInfile);
+                    let judged = out.notes.wanted.files;
+                    if self.queue.front().is_some_and(|head| head.names_none && !judged) {
+                        out.events.push(Event::Hazard(HazardKind::LocalInfileUnsolicited));
+                    }
+                }
+                Ok(CarriesOn::Oldest)
+            }
+            Step::Done => {
+                self.awaits_client = false;
+                self.done(next, out);
+                Ok(CarriesOn::Tail)
+            }
+            Step::Unexpected => Err(out.desync(Rule::Response)),
+            Step::Malformed(error) => Err(out.malformed(Rule::Response, error)),
+        }
+    }
+
+    /// The statement that the head prepared goes by this id from now on.
+    fn keep_of_statement(&mut self, id: u32) {
+        let Some(head) = self.queue.front() else { return };
+        if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
+            self.statements.set_digest(id, digest);
+        }
+        if let Some(files) = &head.files {
+            self.statements.set_files(id, Rc::clone(files));
+        }
+    }
+
+    /// The head's answer is complete; what follows it would have the sequence id `next`.
+    fn done(&mut self, next: u8, out: &mut Output) {
+        let Some(queued) = self.queue.pop() else { return };
+        let Queued { command, verb, started, .. } = queued;
+        let tally = self.reply.tally();
+        let now = out.clock.now();
+        let first_byte = self.first_byte.take().unwrap_or(now).since(started);
+        let answer = Answer { tally, took: now.since(started), first_byte };
+        self.idle = Idle::since(now);
+        out.events.push(Event::CommandEnded { command, verb, answer: Some(answer) });
+        self.note(&queued, answer.took, 1, Some(&tally), out.notes);
+        if command.grammar() != Grammar::BinlogDump {
+            self.set_stalled(self.stalled.saturating_sub(1), out.events);
+        }
+        self.apply(command, &tally, out.events);
+        if let Some(Kept::Asked(asked)) = queued.kept.map(|kept| *kept) {
+            self.settle(command, asked, tally.errno, out.notes);
+        }
+        self.tail = Some((command.grammar(), next));
+        self.late_rows = LateRows::of(&self.reply);
+        if let Some(head) = self.queue.front() {
+            self.reply = Reply::new(head.command.grammar()).with_cursor(head.asks_for_cursor);
+        }
+    }
+
+    /// What the answer says of the session's state.
+    fn apply(&mut self, command: Command, tally: &Tally, events: &mut Vec<Event>) {
+        if let Some(status) = self.reply.status() {
+            self.transaction(status.contains(StatusFlags::IN_TRANS), events);
+            self.escapes = Some(!status.contains(StatusFlags::NO_BACKSLASH_ESCAPES));
+        }
+        let anew = matches!(command, Command::CHANGE_USER | Command::RESET_CONNECTION);
+        if anew {
+            self.escapes = None;
+        }
+        if anew && tally.errno.is_none() {
+            self.forget_statements(events);
+        }
+    }
+
+    fn forget_statements(&mut self, events: &mut Vec<Event>) {
+        let open = i64::try_from(self.statements.clear()).unwrap_or(i64::MAX);
+        if open > 0 {
+            events.push(Event::PreparedStatements { change: open.saturating_neg() });
+        }
+    }
+
+    fn transaction(&mut self, open: bool, events: &mut Vec<Event>) {
+        if self.in_transaction != open {
+            self.in_transaction = open;
+            events.push(Event::Transaction { open });
+        }
+    }
+
+    /// A packet of the server that belongs to no command: an error of the server's own accord, or what
+    /// some servers send behind an answer that looked complete: the OK after OUT parameters, and
+    /// definitions beyond the 16 bits of their count.
+    fn unasked(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+        let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
+        if follows && self.late_rows.is_some() {
+            self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
+            self.late_row(packet, out)?;
+            return Ok(CarriesOn::Tail);
+        }
+        if packet.first() == Some(ERR) {
+            let errno = error_code(packet.prefix).map_err(|error| out.malformed(Rule::Error, error))?;
+            out.events.push(Event::ServerNotice { errno });
+            self.idle.ends(errno, out.clock, out.events);
+            self.reply.lose_count();
+            self.broke_off = true;
+            return Ok(CarriesOn::Nobody);
+        }
+        match self.tail {
+            Some((Grammar::ResultSet | Grammar::Prepare, expected)) if expected == packet.sequence_id => {
+                self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
+                Ok(CarriesOn::Tail)
+            }
+            _ => Err(out.desync(Rule::Unsolicited)),
+        }
+    }
+}
+
+/// In an upload, a packet that would be a COM_CHANGE_USER if the server had stopped reading the file.
+pub(super) fn may_hide_account(packet: &Packet) -> bool {
+    packet.sequence_id == 0 && packet.first() == Some(Command::CHANGE_USER.0)
+}
+
+/// A COM_STMT_EXECUTE has one of the flags `CURSOR_TYPE_READ_ONLY`, `CURSOR_TYPE_FOR_UPDATE`, `CURSOR_TYPE_SCROLLABLE`.
+fn asks_for_cursor(packet: &Packet) -> bool {
+    const FLAGS_AT: usize = 5;
+    const CURSOR_TYPES: u8 = 7;
+    packet.prefix.get(FLAGS_AT).is_some_and(|flags| flags & CURSOR_TYPES != 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! The commands that wait for their responses, in the order in which the client sent them.
+//!
+//! Equal commands that arrive in one callback share an entry, because they differ in nothing that is remembered: a
+//! pipelined batch of a thousand statements takes no more memory than one statement.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::clock::Timestamp;
+use crate::mysql::sql::load_data::Files;
+use crate::mysql::sql::verb::Verb;
+use crate::mysql::wire::command::Command;
+use crate::session::pending::Kept;
+
+/// Maximum number of entries. A client that pipelines more than that is no longer inspected.
+const MAX_ENTRIES: usize = 1024;
+/// Number of entries whose memory an idle connection keeps.
+const IDLE_ENTRIES: usize = 4;
+
+/// A command that waits for its response.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) command: Command,
+    pub(super) verb: Option<Verb>,
+    /// Sequence id of the next packet of this exchange.
+    pub(super) sequence_id: u8,
+    pub(super) started: Timestamp,
+    pub(super) kept: Option<Box<Kept>>,
+    /// The files that it names, where they are to be judged; of a COM_STMT_PREPARE, those of the statement.
+    pub(super) files: Option<Rc<Files>>,
+    /// It names none, as far as needs no reading of it; false: that is not known.
+    pub(super) names_none: bool,
+    /// A COM_STMT_EXECUTE that asks for a cursor.
+    pub(super) asks_for_cursor: bool,
+}
+
+impl Queued {
+    /// Heap memory that it owns, in bytes.
+    fn owned(&self) -> usize {
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.memory());
+        kept.saturating_add(self.files.as_ref().map_or(0, |files| files.memory()))
+    }
+
+    /// A further command that is equal to this one needs no entry of its own.
+    fn is_equal(&self, other: &Self) -> bool {
+        let key = |queued: &Self| {
+            (queued.command, queued.verb, queued.sequence_id, queued.started, queued.names_none)
+        };
+        key(self) == key(other)
+            && self.asks_for_cursor == other.asks_for_cursor
+            && self.owns_nothing()
+            && other.owns_nothing()
+    }
+
+    fn owns_nothing(&self) -> bool {
+        self.kept.is_none() && self.files.is_none()
+    }
+
+    fn clone_plain(&self) -> Self {
+        Self { kept: None, files: None, ..*self }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    queued: Queued,
+    /// Number of equal commands, at least 1. The sequence id is that of the first.
+    count: u32,
+}
+
+/// The queue of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    entries: VecDeque<Entry>,
+    len: usize,
+    /// Heap memory that the entries own, in bytes.
+    owned: usize,
+}
+
+impl Queue {
+    /// Number of commands.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// No further entry fits.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= MAX_ENTRIES
+    }
+
+    /// Heap memory in bytes, that of the entries included.
+    pub(super) fn memory(&self) -> usize {
+        self.entries.capacity().saturating_mul(size_of::<Entry>()).saturating_add(self.owned)
+    }
+
+    /// Heap memory that the entries own, in bytes.
+    pub(super) fn owned(&self) -> usize {
+        self.owned
+    }
+
+    /// Whose response the server is sending.
+    pub(super) fn front(&self) -> Option<&Queued> {
+        self.entries.front().map(|entry| &entry.queued)
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<&mut Queued> {
+        self.entries.front_mut().map(|entry| &mut entry.queued)
+    }
+
+    /// Keeps something of the oldest command, in place of what was kept of it.
+    pub(super) fn keep_of_front(&mut self, kept: Box<Kept>) {
+        let Some(entry) = self.entries.front_mut() else { return };
+        let before = entry.queued.owned();
+        entry.queued.kept = Some(kept);
+        self.owned = self.owned.saturating_sub(before).saturating_add(entry.queued.owned());
+    }
+
+    /// The newest command. It has an entry of its own while its packet is not complete.
+    pub(super) fn back_mut(&mut self) -> Option<&mut Queued> {
+        self.entries.back_mut().map(|entry| &mut entry.queued)
+    }
+
+    /// Appends a command. `is_whole`: all of its packet has arrived.
+    pub(super) fn push(&mut self, queued: Queued, is_whole: bool) {
+        self.len = self.len.saturating_add(1);
+        if let Some(back) = self.entries.back_mut().filter(|back| is_whole && back.count < u32::MAX) {
+            if back.queued.is_equal(&queued) {
+                back.count = back.count.saturating_add(1);
+                return;
+            }
+        }
+        self.owned = self.owned.saturating_add(queued.owned());
+        self.entries.push_back(Entry { queued, count: 1 });
+    }
+
+    /// Removes the oldest command.
+    pub(super) fn pop(&mut self) -> Option<Queued> {
+        let front = self.entries.front_mut()?;
+        self.len = self.len.saturating_sub(1);
+        if front.count > 1 {
+            front.count = front.count.saturating_sub(1);
+            let queued = front.queued.clone_plain();
+            front.queued.sequence_id = 1;
+            return Some(queued);
+        }
+        let queued = self.entries.pop_front()?.queued;
+        self.owned = self.owned.saturating_sub(queued.owned());
+        if self.entries.is_empty() {
+            self.entries.shrink_to(IDLE_ENTRIES);
+        }
+        Some(queued)
+    }
+
+    /// Removes the oldest command and those that share its entry. Gives their number.
+    pub(super) fn pop_entry(&mut self) -> Option<(Queued, usize)> {
+        let count = self.entries.front()?.count as usize;
+        if let Some(front) = self.entries.front_mut() {
+            front.count = 1;
+        }
+        self.len = self.len.saturating_sub(count.saturating_sub(1));
+        Some((self.pop()?, count))
+    }
+
+    /// Entries with the number of commands in each, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Queued, usize)> {
+        self.entries.iter().map(|entry| (&entry.queued, entry.count as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(started: u64) -> Queued {
+        Queued {
+            command: Command::QUERY,
+            verb: Some(Verb::Insert),
+            sequence_id: 1,
+            started: Timestamp::from_nanos(started),
+            kept: None,
+            files: None,
+            names_none: true,
+            asks_for_cursor: false,
+        }
+    }
+
+    #[test]
+    fn a_batch_of_one_callback_takes_one_entry_and_comes_out_one_by_one() {
+        let mut queue = Queue::default();
+        for _ in 0..5000 {
+            queue.push(query(7), true);
+        }
+        assert_eq!((queue.len(), queue.entries.len(), queue.is_full()), (5000, 1, false));
+        queue.front_mut().expect("the head").sequence_id = 9;
+        assert_eq!(queue.pop().map(|head| head.sequence_id), Some(9));
+        assert_eq!(queue.front().map(|head| head.sequence_id), Some(1), "the next response begins at 1");
+        assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 4999);
+        assert!(queue.is_empty());
+        assert!(queue.memory() <= IDLE_ENTRIES * size_of::<Entry>());
+    }
+
+    #[test]
+    fn an_entry_comes_out_whole() {
+        let mut queue = Queue::default();
+        for started in [7, 7, 7, 8] {
+            queue.push(query(started), true);
+        }
+        let mut pop = || queue.pop_entry().map(|(queued, count)| (queued.started.nanos(), count));
+        assert_eq!([pop(), pop(), pop()], [Some((7, 3)), Some((8, 1)), None]);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_later_is_counted_too() {
+        let mut queue = Queue::default();
+        queue.push(query(1), true);
+        queue.push(Queued { kept: Some(Box::new(Kept::Query(Box::from([0; 100])))), ..query(2) }, true);
+        queue.keep_of_front(Box::new(Kept::Query(Box::from([0; 50]))));
+        assert_eq!(queue.owned(), 2 * size_of::<Kept>() + 150);
+        queue.pop();
+        assert_eq!(queue.owned(), size_of::<Kept>() + 100, "what the first kept is gone, and no more");
+    }
+
+    #[test]
+    fn commands_of_two_callbacks_and_incomplete_ones_stay_apart() {
+        let mut queue = Queue::default();
+        queue.push(query(1), true);
+        queue.push(query(2), true);
+        queue.push(query(2), false);
+        assert_eq!(queue.entries.len(), 3);
+        let counts: Vec<_> = queue.iter().map(|(_, count)| count).collect();
+        assert_eq!(counts, [1, 1, 1]);
+    }
+
+    #[test]
+    fn entries_are_bounded_and_their_memory_is_counted() {
+        let mut queue = Queue::default();
+        for started in 1.. {
+            if queue.is_full() {
+                break;
+            }
+            queue.push(
+                Queued { kept: Some(Box::new(Kept::Query(Box::from([0; 100])))), ..query(started) },
+                true,
+            );
+        }
+        assert_eq!(queue.len(), MAX_ENTRIES);
+        assert_eq!(queue.owned(), MAX_ENTRIES * (size_of::<Kept>() + 100));
+        while queue.pop().is_some() {}
+        assert_eq!(queue.owned(), 0);
+    }
+}

@@ -1,0 +1,70 @@
+//! A second login on the same connection.
+//!
+//! MariaDB answers a COM_CHANGE_USER that has no content by a new greeting (`Protocol::HandshakeV10`, sequence id 1). The
+//! client then logs in as on a new connection; it can also turn to TLS.
+
+use super::CommandPhase;
+use crate::event::OpaqueReason;
+use crate::event::details::{Subject, UNREADABLE, word};
+use crate::event::output::{Outcome, Output};
+use crate::event::violation::Rule;
+use crate::mysql::wire::capability::Capabilities;
+use crate::mysql::wire::handshake::{HandshakeResponse, HandshakeV10, PROTOCOL_V10};
+use crate::mysql::wire::packet::Packet;
+use crate::session::pending::{Asked, Kept};
+
+/// How far a second login has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relogin {
+    /// The newest COM_CHANGE_USER names its account.
+    No,
+    /// The newest COM_CHANGE_USER has no content.
+    Requested,
+    /// The server greeted again, with these capabilities.
+    Greeted(Capabilities),
+}
+
+impl Relogin {
+    /// What a COM_CHANGE_USER asks for.
+    pub(super) fn of(packet: &Packet) -> Self {
+        if packet.length == 1 { Self::Requested } else { Self::No }
+    }
+}
+
+impl CommandPhase {
+    /// The server's next packet can be a new greeting.
+    pub(in super::super) fn may_be_greeted(&self) -> bool {
+        self.relogin == Relogin::Requested && self.reply.awaits_first()
+    }
+
+    /// Takes the server's first packet after a COM_CHANGE_USER. True: it is a new greeting.
+    pub(super) fn greets_again(&mut self, packet: &Packet, out: &mut Output) -> Outcome<bool> {
+        if self.relogin != Relogin::Requested || packet.first() != Some(PROTOCOL_V10) {
+            return Ok(false);
+        }
+        let greeting = HandshakeV10::parse(packet.prefix);
+        let greeting = greeting.map_err(|error| out.malformed(Rule::SecondGreeting, error))?;
+        self.relogin = Relogin::Greeted(greeting.capabilities);
+        Ok(true)
+    }
+
+    /// Takes the client's next packet: after a new greeting, it is a handshake response.
+    pub(super) fn logs_in_again(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
+        let Relogin::Greeted(server) = self.relogin else { return Ok(()) };
+        let response = HandshakeResponse::parse(packet.prefix, server);
+        let response = response.map_err(|error| out.malformed(Rule::HandshakeResponse, error))?;
+        self.relogin = Relogin::No;
+        self.capabilities = server & response.capabilities;
+        if self.capabilities.contains(Capabilities::SSL) {
+            return Err(OpaqueReason::Tls);
+        }
+        if !out.notes.wanted.wants_session() {
+            return Ok(());
+        }
+        let user = response.user.map_or(UNREADABLE.to_owned(), word);
+        out.notes.say(Subject::User, || user.clone());
+        let asked = Asked { user: Some(user), schema: response.schema.map(word) };
+        self.queue.keep_of_front(Box::new(Kept::Asked(asked)));
+        Ok(())
+    }
+}

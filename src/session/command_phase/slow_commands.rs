@@ -1,0 +1,56 @@
+//! What is told of commands besides events, to those who ask for it.
+
+use std::time::Duration;
+
+use super::{CommandPhase, Queued};
+use crate::clock::Timestamp;
+use crate::event::Tally;
+use crate::event::details::{Notes, SlowCommand, Subject};
+use crate::mysql::wire::command::Command;
+use crate::session::pending::Asked;
+
+impl CommandPhase {
+    /// The server has answered whom or what a command asks for.
+    pub(super) fn settle(&mut self, command: Command, asked: Asked, errno: Option<u16>, notes: &mut Notes) {
+        if errno.is_none() {
+            if let Some(schema) = asked.schema {
+                notes.say(Subject::Schema, || schema);
+            }
+            if command == Command::CHANGE_USER {
+                self.user = asked.user;
+            }
+        } else if command == Command::CHANGE_USER
+            && self.queue.iter().all(|(queued, _)| queued.command != Command::CHANGE_USER)
+        {
+            notes.say(Subject::User, || self.user.clone().unwrap_or_default());
+        }
+    }
+
+    /// Tells of a command that was slow or failed; without a tally its answer did not come.
+    /// `commands`: how many equal ones it stands for.
+    pub(super) fn note(
+        &self,
+        queued: &Queued,
+        took: Duration,
+        commands: usize,
+        tally: Option<&Tally>,
+        notes: &mut Notes,
+    ) {
+        let errno = tally.and_then(|tally| tally.errno);
+        if !notes.wanted.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
+            return;
+        }
+        let Queued { command, verb, kept, .. } = queued;
+        let (digest, traceparent) =
+            kept.as_ref().map(|kept| kept.statement(self.capabilities, self.escapes)).unwrap_or_default();
+        let (command, verb, answered) = (*command, *verb, tally.is_some());
+        notes.slow.push(SlowCommand { command, verb, commands, took, errno, answered, digest, traceparent });
+    }
+
+    /// The connection ends: tells of the commands that have waited for long, and will in vain.
+    pub(in super::super) fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
+        for (queued, count) in self.queue.iter() {
+            self.note(queued, now.since(queued.started), count, None, notes);
+        }
+    }
+}

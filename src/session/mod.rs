@@ -1,0 +1,301 @@
+//! The state machines of a MySQL connection: [`Session`], from the greeting on.
+//!
+//! ```text
+//!                +------------------- connection phase -------------------+
+//! server greets  |  Greeting --> Handshake --> Authentication --OK-->     |  --> command phase
+//!                |      |            |                |                   |        queue of commands,
+//!                |      +---ERR------+-----ERR--------+--> Refused        |        each with its Reply
+//!                |                   +--SSL--> opaque(tls)                |
+//!                +--------------------------------------------------------+  --> opaque(compressed)
+//! ```
+//! Anything that cannot stand where it stands ends the session with an [`OpaqueReason`]; the bytes go
+//! on. The transition tables are in `connection_phase.rs` and `command_phase.rs`.
+
+mod command_phase;
+mod connection_phase;
+mod idle;
+mod pending;
+pub mod recent_packets;
+pub mod reply;
+mod requests_only;
+pub mod statements;
+
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::event::details::{Notes, Subject, Wanted};
+use crate::event::output::{Outcome, Output};
+use crate::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Sender};
+use crate::mysql::wire::capability::Capabilities;
+use crate::mysql::wire::packet::Packet;
+use crate::session::command_phase::CommandPhase;
+use crate::session::connection_phase::{ConnectionPhase, Progress};
+use crate::session::pending::{KEEP_COMMAND, keep_command};
+use crate::session::recent_packets::Trail;
+use crate::session::requests_only::Requests;
+
+/// The greeting fits; so do handshake responses with their attributes, nearly always.
+const KEEP_CONNECTION_PHASE: usize = 4096;
+/// The fields that are read of an answer's packets.
+const KEEP_ANSWER: usize = 64;
+/// The statements by which requests for files are judged: of what is longer, only this is known.
+const KEEP_STATEMENTS: usize = 16 << 10;
+/// A request for a file: no path is longer (`PATH_MAX`).
+const KEEP_REQUEST: usize = 4096;
+/// The session state in an OK packet, if the schema is wanted.
+const KEEP_SESSION_STATE: usize = 512;
+
+#[derive(Debug)]
+enum Part {
+    Connection(ConnectionPhase),
+    Command(Box<CommandPhase>),
+    Requests(Requests),
+}
+
+/// The protocol's state for one connection.
+#[derive(Debug)]
+pub struct Session {
+    part: Part,
+    /// For the report of a desync: what server and client say they are.
+    peers: String,
+    trail: Trail,
+    suspect: bool,
+}
+
+impl Session {
+    /// A session on a connection that began at `opened`.
+    #[must_use]
+    pub fn new(opened: Timestamp) -> Self {
+        let part = Part::Connection(ConnectionPhase::new(opened));
+        Self { part, peers: String::new(), trail: Trail::default(), suspect: false }
+    }
+
+    /// How much of each coming packet of `sender` this session looks at, in bytes.
+    #[must_use]
+    pub fn keep(&self, sender: Sender, wanted: &Wanted) -> usize {
+        match (&self.part, sender) {
+            (Part::Connection(_), _) => KEEP_CONNECTION_PHASE,
+            (Part::Command(_), Sender::Client) if wanted.files => KEEP_STATEMENTS,
+            (Part::Command(_), Sender::Client) => keep_command(wanted),
+            (Part::Command(commands), Sender::Server) if wanted.files && commands.can_be_asked() => {
+                KEEP_REQUEST
+            }
+            (Part::Command(commands), Sender::Server) if commands.may_be_greeted() => KEEP_CONNECTION_PHASE,
+            (Part::Command(_), Sender::Server) if wanted.wants(Subject::Schema) => KEEP_SESSION_STATE,
+            (Part::Requests(_), Sender::Client) => KEEP_COMMAND,
+            (Part::Command(_), Sender::Server) => KEEP_ANSWER,
+            (Part::Requests(_), Sender::Server) => 0,
+        }
+    }
+
+    /// How far the connection has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match &self.part {
+            Part::Connection(connection) => connection.phase(),
+            Part::Command(_) | Part::Requests(_) => Phase::Command,
+        }
+    }
+
+    /// The server takes commands, and its responses are looked at.
+    #[must_use]
+    pub fn is_command_phase(&self) -> bool {
+        matches!(self.part, Part::Command(_))
+    }
+
+    /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.
+    #[must_use]
+    pub fn awaits_tls(&self) -> bool {
+        matches!(&self.part, Part::Connection(connection) if connection.awaits_tls())
+    }
+
+    /// Heap memory in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let part = match &self.part {
+            Part::Connection(connection) => connection.memory(),
+            Part::Command(commands) => commands.memory(),
+            Part::Requests(_) => 0,
+        };
+        part.saturating_add(self.peers.capacity())
+    }
+
+    /// The client sent COM_QUIT: it is the one that ends the connection.
+    #[must_use]
+    pub fn has_quit(&self) -> bool {
+        match &self.part {
+            Part::Connection(connection) => connection.has_quit(),
+            Part::Command(commands) => commands.has_quit(),
+            Part::Requests(requests) => requests.has_quit(),
+        }
+    }
+
+    /// Looks at the client's packets only from here on, if the server has accepted the client.
+    pub fn hear_client_only(&mut self) {
+        if let Part::Command(commands) = &self.part {
+            self.part = Part::Requests(Requests::new(commands.capabilities(), commands.has_quit()));
+        }
+    }
+
+    /// The server's packets are not looked at.
+    #[must_use]
+    pub fn hears_client_only(&self) -> bool {
+        matches!(self.part, Part::Requests(_))
+    }
+
+    /// The client hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.suspect
+    }
+
+    /// How many column definitions are still to come in front of such an EOF; none: no such answer passes.
+    #[must_use]
+    pub fn definitions_left(&self) -> Option<u16> {
+        match &self.part {
+            Part::Connection(_) | Part::Requests(_) => None,
+            Part::Command(commands) => commands.definitions_left(),
+        }
+    }
+
+    /// The server's next packet stands where one that asks for a file could.
+    #[must_use]
+    pub fn can_be_asked(&self) -> bool {
+        matches!(&self.part, Part::Command(commands) if commands.can_be_asked())
+    }
+
+    /// No part of the server's next packet may reach the client without the rest, where requests for files are judged.
+    #[must_use]
+    pub fn can_be_dropped(&self) -> bool {
+        matches!(&self.part, Part::Command(commands) if commands.can_be_dropped())
+    }
+
+    /// The server's last packet asks for a file that the client's statement does not name: the packet's sequence id, and
+    /// what both sides can do. It is the last that was taken.
+    #[must_use]
+    pub fn refused_file(&self) -> Option<(u8, Capabilities)> {
+        match &self.part {
+            Part::Connection(_) | Part::Requests(_) => None,
+            Part::Command(commands) => commands.refused_file().map(|id| (id, commands.capabilities())),
+        }
+    }
+
+    /// Takes the head of a packet.
+    pub fn packet(&mut self, sender: Sender, packet: &Packet, out: &mut Output) -> Outcome {
+        self.trail.push(sender, packet.length, packet.sequence_id, self.phase());
+        match (&mut self.part, sender) {
+            (Part::Connection(connection), Sender::Client) => {
+                connection.client_packet(packet, &mut self.peers, out)
+            }
+            (Part::Connection(connection), Sender::Server) => {
+                match connection.server_packet(packet, &mut self.peers, out)? {
+                    Progress::Stays => Ok(()),
+                    Progress::Accepted { capabilities, suspect } => {
+                        self.suspect = suspect.is_some();
+                        out.events.extend(suspect.map(Event::EofHazardClient));
+                        let asked = connection.take_asked();
+                        let has_quit = connection.has_quit();
+                        if let Some(schema) = asked.schema {
+                            out.notes.say(Subject::Schema, || schema);
+                        }
+                        let mut commands = CommandPhase::new(capabilities, asked.user, out.clock.now());
+                        if has_quit {
+                            commands.quit(out.events);
+                        }
+                        if connection.declines_files() {
+                            commands.decline_files();
+                        }
+                        self.accepted(commands)
+                    }
+                }
+            }
+            (Part::Command(commands), Sender::Client) => commands.client_packet(packet, out),
+            (Part::Command(commands), Sender::Server) => commands.server_packet(packet, out),
+            (Part::Requests(requests), Sender::Client) => requests.packet(packet, out),
+            (Part::Requests(_), Sender::Server) => Ok(()),
+        }
+    }
+
+    /// The last byte of a long packet passed; its last fragment had `sequence_id`.
+    pub fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
+        match (&mut self.part, sender) {
+            (Part::Command(commands), _) => commands.packet_end(sender, sequence_id),
+            (Part::Requests(requests), Sender::Client) => requests.packet_end(sequence_id),
+            (Part::Connection(_), _) | (Part::Requests(_), Sender::Server) => {}
+        }
+    }
+
+    /// [`Session::stall`] has something to tell.
+    #[must_use]
+    pub fn is_stall_due(&self, now: Timestamp, stall: Duration) -> bool {
+        matches!(&self.part, Part::Command(commands) if commands.is_stall_due(now, stall))
+    }
+
+    /// Tells how many commands more, or fewer, have waited for the end of their answers for so long.
+    pub fn stall(&mut self, now: Timestamp, stall: Duration, events: &mut Vec<Event>) {
+        if let Part::Command(commands) = &mut self.part {
+            commands.stall(now, stall, events);
+        }
+    }
+
+    /// The connection ends: tells of commands that have waited for long, and will in vain.
+    pub fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
+        if let Part::Command(commands) = &self.part {
+            commands.note_unanswered(now, notes);
+        }
+    }
+
+    /// The connection was ended by `by`: what that endangers.
+    #[must_use]
+    pub fn hazard_of_close(&self, by: ClosedBy, clock: &mut Clock) -> Option<Event> {
+        match &self.part {
+            Part::Connection(connection) if by == ClosedBy::Client && connection.is_unanswered() => {
+                Some(Event::Hazard(HazardKind::UnansweredGreeting))
+            }
+            Part::Connection(_) | Part::Requests(_) => None,
+            Part::Command(commands) => commands.idle_closed(by, clock),
+        }
+    }
+
+    /// The connection ended, or inspection did for `reason`: nothing waits for an answer any more.
+    pub fn end(&mut self, reason: Option<OpaqueReason>, events: &mut Vec<Event>) {
+        let result = match (&mut self.part, reason) {
+            (Part::Command(commands), _) => return commands.end(events),
+            (Part::Requests(_), _) => return,
+            (Part::Connection(_), Some(OpaqueReason::Tls)) => HandshakeResult::Tls,
+            (Part::Connection(connection), None) if connection.is_undecided() => HandshakeResult::Aborted,
+            (Part::Connection(_), _) => return,
+        };
+        events.push(Event::Handshake { result, took: None });
+    }
+
+    /// What both sides can do, as far as it is known.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        match &self.part {
+            Part::Connection(connection) => connection.capabilities(),
+            Part::Command(commands) => commands.capabilities(),
+            Part::Requests(requests) => requests.capabilities(),
+        }
+    }
+
+    /// What a report of a desync needs: who talked, what they agreed on, and the last packets' outsides.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let (base, extended) = self.capabilities().split();
+        format!("{} capabilities={base:#x}/{extended:#x} packets=\"{}\"", self.peers, self.trail)
+    }
+
+    /// Compression begins right behind the OK, which is not compressed.
+    fn accepted(&mut self, commands: CommandPhase) -> Outcome {
+        let capabilities = commands.capabilities();
+        self.part = Part::Command(Box::new(commands));
+        let compression = Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
+        if capabilities.intersects(compression) { Err(OpaqueReason::Compressed) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod notes_tests;
+#[cfg(test)]
+mod tests;

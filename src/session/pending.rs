@@ -1,0 +1,162 @@
+//! What is kept of a command until it is answered, where somebody wants to be told of it: whom or what it
+//! asks for, or its statement.
+
+use std::rc::Rc;
+
+use crate::event::details::{Notes, Subject, UNREADABLE, Wanted, word};
+use crate::mysql::sql::digest::{digest, traceparent};
+use crate::mysql::sql::verb::{Verb, used};
+use crate::mysql::wire::capability::Capabilities;
+use crate::mysql::wire::command::Command;
+use crate::mysql::wire::handshake::ChangeUser;
+use crate::mysql::wire::packet::Packet;
+use crate::mysql::wire::query::{of_execute, of_query, statement};
+use crate::session::statements::Statements;
+
+/// The front of a statement, with comments and attributes.
+pub(super) const KEEP_COMMAND: usize = 512;
+/// The front of a statement of which a digest is wanted.
+const KEEP_STATEMENT: usize = 1024;
+
+/// An account and a schema that a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) user: Option<String>,
+    /// Empty: for none.
+    pub(super) schema: Option<String>,
+}
+
+impl Asked {
+    /// Heap memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        capacity(&self.user).saturating_add(capacity(&self.schema))
+    }
+}
+
+fn capacity(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::capacity)
+}
+
+/// What is kept of a command.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// Whom or what it asks for, which is so if the server agrees.
+    Asked(Asked),
+    /// The beginning of a COM_QUERY.
+    Query(Box<[u8]>),
+    /// The digest of the statement it prepares or executes, and the `traceparent` it came with.
+    Statement { digest: Option<Rc<str>>, traceparent: Option<String> },
+}
+
+/// What can be said of a session when it sends a command.
+pub(super) struct Context<'a> {
+    pub(super) capabilities: Capabilities,
+    /// See [`digest`].
+    pub(super) escapes: Option<bool>,
+    pub(super) statements: &'a mut Statements,
+}
+
+impl Kept {
+    /// Of this command, which has this verb.
+    pub(super) fn of(
+        command: Command,
+        verb: Option<Verb>,
+        packet: &Packet,
+        context: Context,
+        notes: &mut Notes,
+    ) -> Option<Box<Self>> {
+        let Context { capabilities, escapes, statements } = context;
+        let wanted = notes.wanted;
+        let rest = || packet.prefix.get(1..).unwrap_or_default();
+        let kept = match command {
+            Command::INIT_DB if wanted.wants(Subject::Schema) => {
+                Self::Asked(Asked { user: None, schema: Some(word(rest())) })
+            }
+            Command::CHANGE_USER if wanted.wants_session() => {
+                let asked = change_user(packet, capabilities);
+                notes.say(Subject::User, || asked.user.clone().unwrap_or_default());
+                Self::Asked(asked)
+            }
+            // Where session tracking is known to both sides, the answer tells the schema.
+            Command::QUERY if verb == Some(Verb::Use) && is_untracked(&wanted, capabilities) => {
+                let schema = used(statement(packet.prefix, capabilities));
+                let schema = schema.map_or(UNREADABLE.to_owned(), word);
+                Self::Asked(Asked { user: None, schema: Some(schema) })
+            }
+            _ if wanted.slow_after.is_none() => return None,
+            Command::QUERY => Self::Query(packet.prefix.into()),
+            Command::STMT_PREPARE => {
+                let (digest, traceparent) = digest(rest(), escapes);
+                let digest: Rc<str> = digest.into();
+                statements.set_last_digest(Rc::clone(&digest));
+                Self::Statement { digest: Some(digest), traceparent }
+            }
+            Command::STMT_EXECUTE | Command::STMT_BULK_EXECUTE => Self::Statement {
+                digest: statements.digest(crate::session::statements::statement_id(packet)),
+                traceparent: of_execute(packet.prefix, capabilities).and_then(traceparent),
+            },
+            _ => return None,
+        };
+        Some(Box::new(kept))
+    }
+
+    /// It is an account or a schema.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self, Self::Asked(_))
+    }
+
+    /// Memory of a boxed one, in bytes. A digest that is shared with the statements counts in both places.
+    pub(super) fn memory(&self) -> usize {
+        let owned = match self {
+            Self::Asked(asked) => asked.memory(),
+            Self::Query(prefix) => prefix.len(),
+            Self::Statement { digest, traceparent } => {
+                digest.as_ref().map_or(0, |digest| digest.len()).saturating_add(capacity(traceparent))
+            }
+        };
+        owned.saturating_add(size_of::<Self>())
+    }
+
+    /// The digest and the `traceparent` of the statement.
+    pub(super) fn statement(
+        &self,
+        capabilities: Capabilities,
+        escapes: Option<bool>,
+    ) -> (String, Option<String>) {
+        match self {
+            Self::Asked(_) => Default::default(),
+            Self::Query(prefix) => {
+                let (digest, in_comment) = digest(statement(prefix, capabilities), escapes);
+                (digest, of_query(prefix, capabilities).and_then(traceparent).or(in_comment))
+            }
+            Self::Statement { digest, traceparent } => {
+                (digest.as_deref().unwrap_or_default().to_owned(), traceparent.clone())
+            }
+        }
+    }
+
+    /// The digest of a statement that has been prepared.
+    pub(super) fn prepared(&self) -> Option<Rc<str>> {
+        match self {
+            Self::Statement { digest, .. } => digest.clone(),
+            Self::Asked(_) | Self::Query(_) => None,
+        }
+    }
+}
+
+fn is_untracked(wanted: &Wanted, capabilities: Capabilities) -> bool {
+    wanted.wants(Subject::Schema) && !capabilities.contains(Capabilities::SESSION_TRACK)
+}
+
+/// Whom and what a COM_CHANGE_USER asks for.
+pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> Asked {
+    let read = ChangeUser::parse(packet.prefix, capabilities).ok();
+    let user = read.map_or(UNREADABLE.to_owned(), |read| word(read.user));
+    let schema = read.and_then(|read| read.schema).map_or(UNREADABLE.to_owned(), word);
+    Asked { user: Some(user), schema: Some(schema) }
+}
+
+/// How much is kept of a command for all but the judgement of requests for files.
+pub(super) fn keep_command(wanted: &Wanted) -> usize {
+    if wanted.slow_after.is_some() { KEEP_STATEMENT } else { KEEP_COMMAND }
+}

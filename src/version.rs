@@ -1,0 +1,10 @@
+//! Version and commit of this build.
+
+/// Version of this filter.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Commit this was built from; `unknown` if the build does not state it.
+pub const COMMIT: &str = match option_env!("FIRSTWORD_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
