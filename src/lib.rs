@@ -3,22 +3,23 @@
 //! # Map
 //!
 //! ```text
-//! plugin ──> connection ──> detect
-//!    │            ├───────> mysql::session ──> mysql::{packet, handshake, command, reply, ...}
-//!    │            └───────> proxy_protocol
-//!    ├─────> config ──────> proxy_protocol::networks
-//!    ├─────> ports
-//!    └─────> metrics ─────> event <── connection, mysql
+//! plugin ──> filter ──> connection ──> detect
+//!               │           ├───────> mysql::session ──> mysql::{packet, handshake, command, reply, ...}
+//!               │           └───────> proxy_protocol
+//!               ├─────> config ─────> proxy_protocol::networks
+//!               ├─────> ports
+//!               └─────> metrics ────> event <── connection, mysql
 //! ```
-//! Only [`plugin`] knows the host; everything else is sans-IO and runs in native tests as it is.
+//! Only [`plugin`] knows proxy-wasm. [`filter`] knows the proxy as [`filter::host::Host`], and everything below it is sans-IO;
+//! native tests run both as they are.
 //! `tests/layout.rs` holds the directions.
 //!
 //! # One byte's journey
 //!
 //! 1. Envoy has bytes for one of its connections and calls `proxy_on_downstream_data` or
 //!    `proxy_on_upstream_data`; the SDK finds the stream context, `plugin::stream`.
-//! 2. The stream hands a [`connection::Chunk`] to its [`connection::Connection`]: the bytes are still
-//!    the host's.
+//! 2. It passes a [`connection::Chunk`] to its [`filter::stream::Stream`], and that to its [`connection::Connection`]: the
+//!    bytes are still the host's.
 //!    Where a rule has PROXY headers received or sent, `connection::front` sees them first: of the client's
 //!    bytes it alone can hold, remove and add any, and end a connection. What it leaves is what the steps
 //!    below see.
@@ -30,8 +31,8 @@
 //! 5. A packet whose prefix is complete goes to the [`mysql::session::Session`], which follows both
 //!    directions and tells [`event::Event`]s. Where a rule says so, `connection::server` then changes the
 //!    greeting, holds the server's bytes while more are sure to follow, or puts an error in their place.
-//! 6. The stream records the events in the [`metrics::Accumulator`] of its configuration, in the VM's
-//!    memory. The tick of `plugin::root` tells the host.
+//! 6. The stream records the events in the [`metrics::Accumulator`] of its [`filter::Filter`], in the worker's
+//!    memory. The tick exports them to the host.
 //! 7. A packet that cannot stand where it stands makes the connection opaque, once, with a reason; from
 //!    then on its bytes are counted and not looked at.
 
@@ -42,6 +43,7 @@ pub mod config;
 pub mod connection;
 pub mod escape;
 pub mod event;
+pub mod filter;
 mod labels;
 pub mod metrics;
 pub mod mysql;

@@ -285,18 +285,18 @@ fn the_document_about_memory_has_the_limits_of_the_code() {
         (include_str!("../src/connection/mod.rs"), "const NEXT_READ: usize = 64 << 10;", "then 64 KiB each"),
         (include_str!("../src/escape.rs"), "pub const MAX_WORD_LEN: usize = 256;", "words of 256 bytes"),
         (
-            include_str!("../src/plugin/shared.rs"),
+            include_str!("../src/filter/mod.rs"),
             "const MAX_IDLE_EVENTS: usize = 1024;",
             "1,024 kept between callbacks",
         ),
-        (include_str!("../src/plugin/shared.rs"), "const MIN_SHARE: usize = 4 << 10;", "at least 4 KiB"),
-        (include_str!("../src/plugin/shared.rs"), "saturating_mul(3) / 4", "three quarters of the budget"),
+        (include_str!("../src/filter/budget.rs"), "const MIN_SHARE: usize = 4 << 10;", "at least 4 KiB"),
+        (include_str!("../src/filter/budget.rs"), "saturating_mul(3) / 4", "three quarters of the budget"),
         (
-            include_str!("../src/plugin/advice.rs"),
+            include_str!("../src/filter/log/ports.rs"),
             "const MAX_PORTS: usize = 256;",
             "| 256 | no further line |",
         ),
-        (include_str!("../src/plugin/root.rs"), "Duration::from_millis(500)", "every 500 ms"),
+        (include_str!("../src/filter/mod.rs"), "Duration::from_millis(500)", "every 500 ms"),
         (include_str!("../src/config/limits.rs"), "connection_state: 16 * MIB", "16 MiB unless you set it"),
         (include_str!("../src/config/limits.rs"), "MIB..=512 * MIB", "at most 512 MiB"),
     ];

@@ -1,280 +1,87 @@
-//! Calls to the host, each with its status checked. The SDK's wrappers panic on statuses that are
-//! ordinary here (a property that does not exist yet, a buffer that is gone), and a panic resets every
-//! connection of the Envoy worker; so the few calls that are needed are imported anew.
-//!
-//! Names, arguments and statuses: proxy-wasm ABI specification 0.2.1.
-#![allow(unsafe_code)]
+//! Envoy as the filter sees it.
 
-use std::fmt;
-use std::ptr;
+use std::net::SocketAddr;
 
+use log::Level;
+use proxy_wasm::types::PeerType;
+
+use super::hostcalls::{self, property};
 use crate::clock::Timestamp;
-use crate::metrics::Sink;
-use crate::metrics::catalogue::Kind;
+use crate::event::{ClosedBy, Direction};
+use crate::filter::host::{ConnectionInfo, Host, HostError};
 
-#[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
-unsafe extern "C" {
-    fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
-    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
-    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_set_effective_context(context_id: u32) -> u32;
-    fn proxy_get_buffer_bytes(
-        buffer_type: u32,
-        start: usize,
-        max_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_set_buffer_bytes(
-        buffer_type: u32,
-        start: usize,
-        size: usize,
-        data: *const u8,
-        data_size: usize,
-    ) -> u32;
-    fn proxy_continue_stream(stream_type: u32) -> u32;
-    fn proxy_close_stream(stream_type: u32) -> u32;
-    fn proxy_get_property(
-        path: *const u8,
-        path_size: usize,
-        value: *mut *mut u8,
-        value_size: *mut usize,
-    ) -> u32;
-    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
-    fn proxy_call_foreign_function(
-        name: *const u8,
-        name_size: usize,
-        argument: *const u8,
-        argument_size: usize,
-        result: *mut *mut u8,
-        result_size: *mut usize,
-    ) -> u32;
-    fn proxy_get_shared_data(
-        key: *const u8,
-        key_size: usize,
-        value: *mut *mut u8,
-        value_size: *mut usize,
-        cas: *mut u32,
-    ) -> u32;
-    fn proxy_set_shared_data(
-        key: *const u8,
-        key_size: usize,
-        value: *const u8,
-        value_size: usize,
-        cas: u32,
-    ) -> u32;
-    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
-    fn proxy_increment_metric(id: u32, delta: i64) -> u32;
-    fn proxy_record_metric(id: u32, value: u64) -> u32;
+/// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
+/// the server resets an established connection. Envoy 1.37 and older set nothing.
+const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
+
+/// Envoy during one callback.
+#[derive(Default)]
+pub(super) struct Envoy {
+    /// The side of the client's connection that closed it, in the callback about that; `None` in all others.
+    pub(super) closed: Option<PeerType>,
 }
 
-/// A host call that did not answer OK: `proxy_status_t`, see [`fmt::Display`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Status(u32);
-
-impl Status {
-    const NOT_FOUND: Self = Self(1);
-
-    fn check(status: u32) -> Result<(), Self> {
-        if status == 0 { Ok(()) } else { Err(Self(status)) }
+impl Host for Envoy {
+    fn now(&self) -> Timestamp {
+        hostcalls::now()
     }
-}
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.0 {
-            1 => "NOT_FOUND",
-            2 => "BAD_ARGUMENT",
-            3 => "SERIALIZATION_FAILURE",
-            4 => "PARSE_FAILURE",
-            6 => "INVALID_MEMORY_ACCESS",
-            7 => "EMPTY",
-            8 => "CAS_MISMATCH",
-            10 => "INTERNAL_FAILURE",
-            12 => "UNIMPLEMENTED",
-            other => return write!(f, "status {other}"),
-        };
-        f.write_str(name)
+    fn log(&self, level: Level, line: &str) {
+        hostcalls::log(level, line);
     }
-}
 
-/// `proxy_buffer_type_t`.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Buffer {
-    DownstreamData = 2,
-    UpstreamData = 3,
-    PluginConfiguration = 7,
-}
-
-/// Takes over what the host allocated in this VM through `proxy_on_memory_allocate`.
-fn taken(data: *mut u8, size: usize) -> Vec<u8> {
-    if data.is_null() {
-        return Vec::new();
+    fn peer(&self) -> Option<SocketAddr> {
+        address("source\0address")
     }
-    // SAFETY: the host got `data` from the SDK's allocator, which hands out a vector's memory of
-    // exactly `size` bytes, filled it, and keeps no pointer to it.
-    unsafe { Vec::from_raw_parts(data, size, size) }
-}
 
-/// Up to `max` bytes of a buffer from `start` on; fewer, or none, where the buffer ends.
-pub(super) fn buffer(buffer: Buffer, start: usize, max: usize) -> Result<Vec<u8>, Status> {
-    let (mut data, mut size) = (ptr::null_mut(), 0);
-    // SAFETY: the two pointers are to live locals that the host writes once.
-    Status::check(unsafe { proxy_get_buffer_bytes(buffer as u32, start, max, &mut data, &mut size) })?;
-    Ok(taken(data, size))
-}
-
-/// Removes the first `drain` bytes of a buffer and puts `prepend` in their place.
-pub(super) fn edit_front(buffer: Buffer, drain: usize, prepend: &[u8]) -> Result<(), Status> {
-    // SAFETY: `prepend` outlives the call.
-    Status::check(unsafe { proxy_set_buffer_bytes(buffer as u32, 0, drain, prepend.as_ptr(), prepend.len()) })
-}
-
-/// `proxy_stream_type_t`: the client's side of a connection.
-const DOWNSTREAM: u32 = 2;
-
-/// Lets go on what a callback about the client's side has held: its bytes, or the connection to the server.
-pub(super) fn go_on() -> Result<(), Status> {
-    // SAFETY: no pointers.
-    Status::check(unsafe { proxy_continue_stream(DOWNSTREAM) })
-}
-
-/// Closes the connection, both sides of it, once this callback has returned; nothing of its bytes is delivered.
-pub(super) fn close() -> Result<(), Status> {
-    // SAFETY: no pointers.
-    Status::check(unsafe { proxy_close_stream(DOWNSTREAM) })
-}
-
-/// An attribute of the connection; none where the host has no such attribute, or not yet.
-/// `path` has a NUL between its segments.
-pub(super) fn property(path: &str) -> Result<Option<Vec<u8>>, Status> {
-    let (mut data, mut size) = (ptr::null_mut(), 0);
-    // SAFETY: `path` outlives the call; the other pointers are to live locals.
-    let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut data, &mut size) };
-    match Status::check(status) {
-        Ok(()) => Ok(Some(taken(data, size))),
-        Err(Status::NOT_FOUND) => Ok(None),
-        Err(status) => Err(status),
+    fn cluster(&self) -> Option<Vec<u8>> {
+        property("xds\0cluster_name").or_else(|| property("cluster_name"))
     }
-}
 
-/// Sets filter state of the connection: `wasm.` and this path of one segment.
-pub(super) fn set_property(path: &str, value: &str) -> Result<(), Status> {
-    // SAFETY: `path` and `value` outlive the call.
-    Status::check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
-}
-
-/// Says that the filter state at this path is a text. Only the root context can, while it is configured.
-pub(super) fn declare_text(path: &str) -> Result<(), Status> {
-    const FUNCTION: &str = "declare_property";
-    // Envoy's DeclarePropertyArguments: `name` (1) and `type` (3), which is String (1).
-    let len = u8::try_from(path.len()).unwrap_or(u8::MAX).min(0x7f);
-    let name = path.as_bytes().get(..usize::from(len)).unwrap_or_default();
-    let argument = [&[0x0a, len], name, &[0x18, 0x01]].concat();
-    let (mut data, mut size) = (ptr::null_mut(), 0);
-    // SAFETY: the function's name and the argument outlive the call; the other pointers are to live locals.
-    let status = unsafe {
-        proxy_call_foreign_function(
-            FUNCTION.as_ptr(),
-            FUNCTION.len(),
-            argument.as_ptr(),
-            argument.len(),
-            &mut data,
-            &mut size,
-        )
-    };
-    drop(taken(data, size));
-    Status::check(status)
-}
-
-/// What the VMs with one `vm_id` share under `key`, over all workers and configurations; none where none
-/// of them set it.
-pub(super) fn shared_data(key: &str) -> Result<Option<Vec<u8>>, Status> {
-    let (mut data, mut size, mut cas) = (ptr::null_mut(), 0, 0);
-    // SAFETY: `key` outlives the call; the other pointers are to live locals.
-    let status = unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), &mut data, &mut size, &mut cas) };
-    match Status::check(status) {
-        Ok(()) => Ok(Some(taken(data, size))),
-        Err(Status::NOT_FOUND) => Ok(None),
-        Err(status) => Err(status),
+    fn upstream_address(&self) -> Option<Vec<u8>> {
+        property("upstream\0address")
     }
-}
 
-/// Sets it, whatever it was.
-pub(super) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), Status> {
-    // SAFETY: `key` and `value` outlive the call.
-    Status::check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) })
-}
-
-/// The host's clock; zero, which only ever makes durations zero, if it has none.
-pub(super) fn now() -> Timestamp {
-    let mut nanos = 0;
-    // SAFETY: the pointer is to a live local.
-    let status = unsafe { proxy_get_current_time_nanoseconds(&mut nanos) };
-    Timestamp::from_nanos(if status == 0 { nanos } else { 0 })
-}
-
-/// Makes the host call the root context's `on_tick` every `period` milliseconds.
-pub(super) fn set_tick_period(period: u32) -> Result<(), Status> {
-    // SAFETY: no pointers.
-    Status::check(unsafe { proxy_set_tick_period_milliseconds(period) })
-}
-
-/// Makes the calls that follow in this callback speak of another context's connection.
-pub(super) fn set_effective_context(context_id: u32) -> Result<(), Status> {
-    // SAFETY: no pointers.
-    Status::check(unsafe { proxy_set_effective_context(context_id) })
-}
-
-/// Writes a line to Envoy's log (component `wasm`).
-pub(super) fn log(level: log::Level, line: &str) {
-    let level = match level {
-        log::Level::Trace => 0,
-        log::Level::Debug => 1,
-        log::Level::Info => 2,
-        log::Level::Warn => 3,
-        log::Level::Error => 4,
-    };
-    // SAFETY: `line` outlives the call. A host that cannot log leaves nothing to do.
-    unsafe { proxy_log(level, line.as_ptr(), line.len()) };
-}
-
-/// Envoy's stats.
-#[derive(Debug, Default)]
-pub(super) struct HostMetrics {
-    /// The first refusal since this was last looked at.
-    pub(super) refused: Option<(&'static str, Status)>,
-}
-
-impl HostMetrics {
-    fn note(&mut self, call: &'static str, status: u32) -> bool {
-        let result = Status::check(status);
-        if let Err(status) = result {
-            self.refused.get_or_insert((call, status));
+    fn closed_by(&self) -> ClosedBy {
+        match self.closed {
+            Some(PeerType::Remote) => ClosedBy::Client,
+            Some(_) if response_flags() & UPSTREAM_REMOTE_RESET != 0 => ClosedBy::Server,
+            _ => ClosedBy::Proxy,
         }
-        result.is_ok()
+    }
+
+    fn set_filter_state(&self, key: &str, value: &str) -> Result<(), HostError> {
+        hostcalls::set_property(key, value)
+    }
+
+    fn resume(&self) -> Result<(), HostError> {
+        hostcalls::resume()
+    }
+
+    fn close(&self) -> Result<(), HostError> {
+        hostcalls::close()
     }
 }
 
-impl Sink for HostMetrics {
-    fn define(&mut self, kind: Kind, name: &str) -> Option<u32> {
-        let kind = match kind {
-            Kind::Counter | Kind::Histogram => 0,
-            Kind::Gauge => 1,
-        };
-        let mut id = 0;
-        // SAFETY: `name` outlives the call; the pointer is to a live local.
-        let status = unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) };
-        self.note("define_metric", status).then_some(id)
-    }
+/// Reads the facts about the connection of this callback, which begins.
+pub(super) fn connection_info() -> ConnectionInfo {
+    let direction = match integer("xds\0listener_direction") {
+        Some(1) => Direction::Inbound,
+        Some(2) => Direction::Outbound,
+        _ => Direction::Unspecified,
+    };
+    ConnectionInfo { direction, destination: address("destination\0address") }
+}
 
-    fn add(&mut self, id: u32, delta: i64) -> bool {
-        // SAFETY: no pointers.
-        self.note("increment_metric", unsafe { proxy_increment_metric(id, delta) })
-    }
+/// Reads an address, which Envoy writes as `ip:port` or `[ip]:port`; `None` if it is of a Unix socket.
+fn address(path: &str) -> Option<SocketAddr> {
+    std::str::from_utf8(&property(path)?).ok()?.parse().ok()
+}
 
-    fn set(&mut self, id: u32, value: u64) -> bool {
-        // SAFETY: no pointers.
-        self.note("record_metric", unsafe { proxy_record_metric(id, value) })
-    }
+fn response_flags() -> u64 {
+    integer("response\0flags").unwrap_or(0)
+}
+
+fn integer(path: &str) -> Option<u64> {
+    property(path)?.try_into().ok().map(u64::from_le_bytes)
 }

@@ -1,64 +1,42 @@
 //! The root context: one for each plugin configuration in each VM.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use log::Level;
 use proxy_wasm::traits::{Context, RootContext, StreamContext};
 use proxy_wasm::types::ContextType;
 
-use super::host::{self, Buffer};
-use super::shared::Shared;
+use super::host::Envoy;
+use super::hostcalls::{self, Buffer};
+use super::instance::Instance;
 use super::stream::Stream;
-use crate::config::Config;
-use crate::version::{COMMIT, VERSION};
+use crate::filter::Filter;
 
-/// The longest time between two ticks: the resolution of everything that happens in time.
-const LONGEST_TICK: Duration = Duration::from_millis(500);
-
-/// Reads the configuration, makes the streams and ticks.
+/// Reads the configuration, creates the contexts of connections, and ticks.
 #[derive(Default)]
 pub(super) struct Root {
-    shared: Option<Rc<Shared>>,
-    ticks_per_flush: u32,
-    ticks: u32,
+    /// `None` if no configuration was accepted.
+    instance: Option<Rc<Instance>>,
 }
 
 impl Root {
     fn configure(&mut self, configuration: &[u8]) -> bool {
-        let config = match Config::parse(configuration) {
-            Ok(config) => config,
-            Err(problems) => {
-                for problem in &problems {
-                    host::log(Level::Error, &format!("configuration refused: {problem}"));
-                }
-                return false;
-            }
-        };
-        let interval = config.metrics.flush_interval;
-        let tick = interval.min(LONGEST_TICK);
-        if let Err(status) = host::set_tick_period(u32::try_from(tick.as_millis()).unwrap_or(u32::MAX)) {
+        let Some(filter) = Filter::configure(configuration, &Envoy::default()) else { return false };
+        let period = u32::try_from(filter.tick_period().as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = hostcalls::set_tick_period(period) {
             // Without ticks nothing would ever be exported.
-            host::log(Level::Error, &format!("event=refused call=set_tick_period status={status}"));
+            hostcalls::log(Level::Error, &format!("event=refused {error}"));
             return false;
         }
-        let ticks = interval.as_nanos().div_ceil(tick.as_nanos().max(1));
-        self.ticks_per_flush = u32::try_from(ticks).unwrap_or(u32::MAX);
-        let shared = Shared::new(config);
-        shared.journal.line(Level::Info, || format!("event=configured version={VERSION} commit={COMMIT}"));
-        shared.announce();
-        if let Some(keys) = &shared.access_log {
-            keys.declare(&shared.journal);
-        }
-        self.shared = Some(Rc::new(shared));
+        self.instance = Some(Rc::new(Instance::new(filter)));
         true
     }
 }
 
 impl Context for Root {
     fn on_done(&mut self) -> bool {
-        if let Some(shared) = &self.shared {
-            shared.end();
+        if let Some(instance) = &self.instance {
+            instance.end();
         }
         true
     }
@@ -66,30 +44,26 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
-        match host::buffer(Buffer::PluginConfiguration, 0, size) {
+        match hostcalls::buffer(Buffer::PluginConfiguration, 0, size) {
             Ok(configuration) => self.configure(&configuration),
             // An absent configuration is the empty one.
             Err(_) if size == 0 => self.configure(&[]),
             Err(status) => {
                 let line = format!("configuration refused: the host does not give it: {status}");
-                host::log(Level::Error, &line);
+                hostcalls::log(Level::Error, &line);
                 false
             }
         }
     }
 
     fn on_tick(&mut self) {
-        let Some(shared) = &self.shared else { return };
-        shared.tick();
-        self.ticks = self.ticks.saturating_add(1);
-        if self.ticks >= self.ticks_per_flush {
-            self.ticks = 0;
-            shared.flush();
+        if let Some(instance) = &self.instance {
+            instance.tick();
         }
     }
 
     fn create_stream_context(&self, context_id: u32) -> Option<Box<dyn StreamContext>> {
-        Some(Box::new(Stream::new(context_id, self.shared.clone())))
+        Some(Box::new(Stream::new(context_id, self.instance.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -1,5 +1,5 @@
-//! The stream context: one Envoy connection. It translates callbacks into the core's terms, and its verdicts into
-//! host calls. No callback waits for anybody but for a PROXY header, where a rule says so.
+//! The stream context: one Envoy connection. It translates callbacks into calls of the filter, and verdicts into host calls.
+//! A callback pauses the connection only while it waits for a PROXY header that a rule requires.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,122 +8,120 @@ use bytes::Bytes;
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, PeerType};
 
-use super::host::{self, Buffer};
-use super::shared::Shared;
-use super::tracked::{Opening, Tracked};
-use super::unfollowed::Unfollowed;
-use crate::connection::{Chunk, Edit, Verdict};
-use crate::event::{ClosedBy, Sender};
-use crate::metrics::label_value;
-
-/// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
-/// the server resets an established connection. Envoy 1.37 and older set nothing.
-const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
+use super::host::{Envoy, connection_info};
+use super::hostcalls::{self, Buffer};
+use super::instance::Instance;
+use crate::connection::{Chunk, Verdict};
+use crate::event::Sender;
+use crate::filter::host::Host;
+use crate::filter::stream;
+use crate::filter::uninspected::Uninspected;
 
 /// One Envoy connection.
 pub(super) struct Stream {
     context_id: u32,
-    /// None: the plugin was not configured, and its connections just pass.
-    shared: Option<Rc<Shared>>,
+    /// `None` if the plugin was not configured. Then its connections just pass.
+    instance: Option<Rc<Instance>>,
     state: State,
 }
 
-/// From the first callback to the close, unless it is [`State::None`].
+/// From the first callback to the close it is not [`State::None`].
 #[derive(Default)]
 enum State {
     #[default]
     None,
-    Tracked(Rc<RefCell<Tracked>>),
-    Unfollowed(Box<Unfollowed>),
+    Inspected(Rc<RefCell<stream::Stream>>),
+    Uninspected(Box<Uninspected>),
 }
 
 impl Stream {
-    pub(super) fn new(context_id: u32, shared: Option<Rc<Shared>>) -> Self {
-        Self { context_id, shared, state: State::None }
+    pub(super) fn new(context_id: u32, instance: Option<Rc<Instance>>) -> Self {
+        Self { context_id, instance, state: State::None }
     }
 
     fn data(&mut self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) -> Action {
-        let Some(shared) = &self.shared else { return Action::Continue };
+        let Some(instance) = &self.instance else { return Action::Continue };
+        let (filter, host) = (&instance.filter, Envoy::default());
         let verdict = match &mut self.state {
             State::None => Verdict::Pass,
-            State::Tracked(tracked) => match tracked.try_borrow_mut() {
-                Ok(mut tracked) => tracked.data(shared, sender, &HostChunk { buffer, size }, end_stream),
-                Err(_) => Verdict::Pass,
+            State::Inspected(stream) => match (stream.try_borrow_mut(), sender) {
+                (Ok(mut stream), Sender::Client) => {
+                    stream.client(filter, &HostChunk { buffer, size }, end_stream, &host)
+                }
+                (Ok(mut stream), Sender::Server) => {
+                    stream.server(filter, &HostChunk { buffer, size }, end_stream, &host)
+                }
+                (Err(_), _) => Verdict::Pass,
             },
-            State::Unfollowed(connection) if connection.is_refused() => {
-                Verdict::Edit(Edit { drain: size, prepend: Vec::new() })
-            }
-            State::Unfollowed(connection) => {
-                connection.data(shared, sender, size, end_stream);
-                Verdict::Pass
-            }
+            State::Uninspected(connection) => connection.data(filter, sender, size, end_stream, &host),
         };
         match verdict {
             Verdict::Pass => Action::Continue,
             Verdict::Hold => Action::Pause,
-            Verdict::Close => close(shared),
-            Verdict::Edit(edit) => {
-                match host::edit_front(buffer, edit.drain, &edit.prepend) {
-                    Ok(()) => Action::Continue,
-                    // What was not removed would be handed on to the server.
-                    Err(status) => {
-                        shared.refused("set_buffer_bytes", status);
-                        close(shared)
-                    }
+            Verdict::Close => close(instance),
+            Verdict::Edit(edit) => match hostcalls::edit_front(buffer, edit.drain, &edit.prepend) {
+                Ok(()) => Action::Continue,
+                // Bytes that were not removed would be forwarded.
+                Err(error) => {
+                    filter.check(Err(error), &host);
+                    close(instance)
                 }
-            }
+            },
         }
     }
 
-    fn close(&mut self, by: impl FnOnce() -> ClosedBy) {
-        let Some(shared) = &self.shared else { return };
+    /// The connection has ended. `closed`: the side of the client's connection that closed it; `None` if that is unknown.
+    fn close(&mut self, closed: Option<PeerType>) {
+        let Some(instance) = &self.instance else { return };
+        let (filter, host) = (&instance.filter, Envoy { closed });
         match std::mem::take(&mut self.state) {
             State::None => return,
-            State::Tracked(tracked) => {
-                if let Ok(mut tracked) = tracked.try_borrow_mut() {
-                    tracked.close(shared, by);
+            State::Inspected(stream) => {
+                if let Ok(mut stream) = stream.try_borrow_mut() {
+                    stream.close(filter, &host);
                 }
-                shared.forget(self.context_id);
+                instance.remove(self.context_id);
             }
-            State::Unfollowed(mut connection) => connection.close(shared, by),
+            State::Uninspected(mut connection) => connection.close(filter, &host),
         }
         // A plugin that has ended ticks no more.
-        if shared.has_ended() {
-            shared.end();
+        if filter.has_ended() {
+            instance.end();
         }
     }
 }
 
-/// Ends the connection of this callback, whose bytes stay where they are.
-fn close(shared: &Shared) -> Action {
-    if let Err(status) = host::close() {
-        shared.refused("close_stream", status);
-    }
+/// Ends the connection of this callback. Its bytes stay in Envoy's buffer.
+fn close(instance: &Instance) -> Action {
+    let host = Envoy::default();
+    instance.filter.check(host.close(), &host);
     Action::Pause
 }
 
 impl Context for Stream {
     fn on_done(&mut self) -> bool {
-        // The close comes before; where it did not, Envoy has torn the connection down.
-        self.close(|| ClosedBy::Proxy);
+        // The close comes first. If it did not come, Envoy has torn the connection down.
+        self.close(None);
         true
     }
 }
 
 impl StreamContext for Stream {
     fn on_new_connection(&mut self) -> Action {
-        let Some(shared) = &self.shared else { return Action::Continue };
-        let opening = Opening::read(&shared.config);
-        let Some(tracked) = Tracked::begin(shared, &opening) else {
-            let connection = Unfollowed::begin(shared, &opening);
-            let is_refused = connection.is_refused();
-            self.state = State::Unfollowed(Box::new(connection));
-            return if is_refused { close(shared) } else { Action::Continue };
-        };
-        shared.watch(self.context_id, Rc::downgrade(&tracked));
-        let waits = tracked.try_borrow().is_ok_and(|tracked| tracked.connection.holds_connection());
-        self.state = State::Tracked(tracked);
-        if waits { Action::Pause } else { Action::Continue }
+        let Some(instance) = &self.instance else { return Action::Continue };
+        match stream::Stream::open(&instance.filter, connection_info(), &Envoy::default()) {
+            Ok(stream) => {
+                let holds_connection = stream.holds_connection();
+                let stream = Rc::new(RefCell::new(stream));
+                instance.add(self.context_id, Rc::downgrade(&stream));
+                self.state = State::Inspected(stream);
+                if holds_connection { Action::Pause } else { Action::Continue }
+            }
+            Err(connection) => {
+                self.state = State::Uninspected(Box::new(connection));
+                if connection.is_refused() { close(instance) } else { Action::Continue }
+            }
+        }
     }
 
     fn on_downstream_data(&mut self, size: usize, end_stream: bool) -> Action {
@@ -137,11 +135,7 @@ impl StreamContext for Stream {
     }
 
     fn on_downstream_close(&mut self, peer_type: PeerType) {
-        self.close(|| match peer_type {
-            PeerType::Remote => ClosedBy::Client,
-            _ if response_flags() & UPSTREAM_REMOTE_RESET != 0 => ClosedBy::Server,
-            _ => ClosedBy::Proxy,
-        });
+        self.close(Some(peer_type));
     }
 }
 
@@ -157,26 +151,6 @@ impl Chunk for HostChunk {
     }
 
     fn read(&self, start: usize, max: usize) -> Option<Bytes> {
-        host::buffer(self.buffer, start, max).ok().map(Bytes::from)
+        hostcalls::buffer(self.buffer, start, max).ok().map(Bytes::from)
     }
-}
-
-/// The cluster that Envoy chose, as a label value; none before it chose.
-pub(super) fn cluster_name() -> Option<String> {
-    let name = attribute("xds\0cluster_name").or_else(|| attribute("cluster_name"))?;
-    let name = label_value(std::str::from_utf8(&name).ok()?);
-    (!name.is_empty()).then_some(name)
-}
-
-fn response_flags() -> u64 {
-    integer("response\0flags").unwrap_or(0)
-}
-
-/// An attribute of the connection, where the host has it; a refusal is the same as an absence.
-pub(super) fn attribute(path: &str) -> Option<Vec<u8>> {
-    host::property(path).ok().flatten()
-}
-
-pub(super) fn integer(path: &str) -> Option<u64> {
-    attribute(path)?.try_into().ok().map(u64::from_le_bytes)
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use firstword::plugin::connection_state;
+use firstword::filter::budget::connection_state;
 
 use crate::host::{Ending, Led, ORDERS, Plugin, Stream, Vm, count};
 use crate::scripts::{login, play};

@@ -239,7 +239,7 @@ fn open(plugin: &Plugin, settings: &Settings) -> Option<Connection> {
 
 /// What must be true after a callback with a chunk of this many bytes.
 fn check(vm: &Vm, settings: &Settings, base: isize, open: usize, chunk: usize) {
-    let counted = firstword::plugin::connection_state();
+    let counted = firstword::filter::budget::connection_state();
     assert!(counted <= settings.limit, "{counted} bytes of connection state, {}", settings.json);
     let allowed = counted as isize + FIXED + OUTSIDE * open as isize;
     let heap = vm.heap() - base;
@@ -298,7 +298,7 @@ fn run(random: &mut Random) {
         connection.stream.close(ending(random, &settings));
     }
     plugin.flush();
-    assert_eq!(firstword::plugin::connection_state(), 0);
+    assert_eq!(firstword::filter::budget::connection_state(), 0);
     assert!(vm.heap() - base <= FIXED, "{} bytes are left", vm.heap() - base);
     let gauges =
         ["active", "in_flight", "stalled", "statements_open", "transactions_open", "connection_state_bytes"];

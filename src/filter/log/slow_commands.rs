@@ -1,16 +1,15 @@
-//! One line in the log for each command that was slow or failed. Nothing in it is a literal of a statement.
+//! The line about a command that was slow, failed or got no response. It contains no literal of a statement.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use log::Level;
 
-use super::advice::Place;
-use super::journal::Journal;
+use super::ConnectionLog;
 use crate::event::details::SlowCommand;
 
-/// Tells of a command on a connection to `place`, for which the rule of this name holds.
-pub(super) fn line(journal: &Journal, place: &Place, rule: Option<&str>, slow: &SlowCommand) {
-    journal.line(Level::Warn, || {
+/// Logs a command of a connection under the rule with this name.
+pub(in crate::filter) fn line(log: &ConnectionLog, rule: Option<&str>, slow: &SlowCommand) {
+    log.line(Level::Warn, || {
         let event = match (slow.answered, slow.errno) {
             (false, _) => "unanswered_command",
             (true, Some(_)) => "failed_command",
@@ -18,9 +17,9 @@ pub(super) fn line(journal: &Journal, place: &Place, rule: Option<&str>, slow: &
         };
         let micros = slow.took.as_micros();
         let (millis, fraction) = (micros / 1000, micros % 1000);
-        let mut line = format!("event={event} {}", place.text());
-        // Nothing that is written to a String is refused.
-        let mut add = |key: &str, value: &dyn std::fmt::Display| {
+        let mut line = format!("event={event} {}", log.destination());
+        // Writing to a String cannot fail.
+        let mut add = |key: &str, value: &dyn Display| {
             let _ = write!(line, " {key}={value}");
         };
         if let Some(rule) = rule {

@@ -1,0 +1,204 @@
+//! Access-log state: facts about a connection in the proxy's filter state, for access logs and for filters after this one.
+//! The key `user` of the configuration is `firstword.user` there; a host may add a prefix of its own.
+
+use std::net::SocketAddr;
+
+use log::Level;
+
+use super::host::{Host, HostError};
+use super::log::RateLimitedLog;
+use crate::event::details::{Notes, Subject, UNREADABLE, Wanted};
+use crate::event::{Event, OpaqueReason, Protocol};
+
+/// The keys that a configuration asks for.
+#[derive(Debug)]
+pub(super) struct Keys {
+    keys: Vec<&'static str>,
+}
+
+impl Keys {
+    /// `None` if the configuration asks for no key.
+    pub(super) fn new(keys: &[&'static str]) -> Option<Self> {
+        (!keys.is_empty()).then(|| Self { keys: keys.to_vec() })
+    }
+
+    /// Calls `declare` with the name of each key.
+    pub(super) fn declare(
+        &self,
+        log: &RateLimitedLog,
+        host: &dyn Host,
+        declare: impl Fn(&str) -> Result<(), HostError>,
+    ) {
+        for key in &self.keys {
+            if let Err(error) = declare(&state_key(key)) {
+                refused(log, host, Level::Info, key, &error);
+            }
+        }
+    }
+
+    /// The details that the core has to record for these keys.
+    pub(super) fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::default();
+        let subjects = Subject::ALL.iter().filter(|subject| self.has(subject.label()));
+        subjects.for_each(|subject| wanted.add(*subject));
+        wanted
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.keys.contains(&key)
+    }
+}
+
+/// Returns the key of filter state for a key of the configuration. It is one segment, because a path of two would be a key
+/// with a NUL in it, which no access log can name.
+fn state_key(key: &str) -> String {
+    format!("firstword.{key}")
+}
+
+fn refused(log: &RateLimitedLog, host: &dyn Host, level: Level, key: &str, error: &HostError) {
+    log.line(host, level, || {
+        let HostError { call, status } = error;
+        format!("event=host_refused call={call} key={key} status={status}")
+    });
+}
+
+/// Sets the filter state of one connection.
+#[derive(Clone, Copy)]
+pub(super) struct Writer<'a> {
+    pub(super) keys: &'a Keys,
+    pub(super) log: &'a RateLimitedLog,
+    pub(super) host: &'a dyn Host,
+}
+
+impl Writer<'_> {
+    /// Sets the state of a connection that is not inspected.
+    pub(super) fn uninspected(&self, protocol: Protocol) {
+        self.set("protocol", protocol.label());
+        self.set("opaque_reason", OpaqueReason::Memory.label());
+        self.set_unreadable();
+    }
+
+    /// Inspection has ended: the account and the schema can be any.
+    fn set_unreadable(&self) {
+        for subject in [Subject::User, Subject::Schema] {
+            self.set(subject.label(), UNREADABLE);
+        }
+    }
+
+    fn set(&self, key: &str, value: &str) {
+        if !self.keys.has(key) {
+            return;
+        }
+        if let Err(error) = self.host.set_filter_state(&state_key(key), value) {
+            refused(self.log, self.host, Level::Warn, key, &error);
+        }
+    }
+}
+
+/// The counts of one connection, and which of them the filter state has.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    now: Counts,
+    /// `None` if the filter state has none yet.
+    written: Option<Counts>,
+    source_is_written: bool,
+    /// The accounts that the current callback has named.
+    named: Named,
+}
+
+/// Accounts of one callback.
+#[derive(Debug, Default)]
+enum Named {
+    #[default]
+    None,
+    One(String),
+    Several,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    commands: u64,
+    errors: u64,
+    /// `None` if the server has sent no error.
+    last_errno: Option<u16>,
+}
+
+impl State {
+    /// Writes the address that a trusted PROXY header gave.
+    pub(super) fn source(&mut self, writer: Writer, source: SocketAddr) {
+        if !std::mem::replace(&mut self.source_is_written, true) && writer.keys.has("source") {
+            writer.set("source", &source.to_string());
+        }
+    }
+
+    /// Ends a callback. Filters after this one see the state once for each callback.
+    pub(super) fn end_callback(&mut self) {
+        self.named = Named::None;
+    }
+
+    /// Takes the events of a callback, or of a part of it. Writes names at once, and counts on the tick and at the end.
+    pub(super) fn record(&mut self, writer: Writer, events: &[Event], notes: &mut Notes) {
+        for (subject, word) in notes.said.drain(..) {
+            if subject == Subject::User && !self.is_only_account(&word) {
+                // A filter that decides by the account would judge the last one only.
+                writer.set(subject.label(), UNREADABLE);
+                continue;
+            }
+            writer.set(subject.label(), &word);
+        }
+        for event in events {
+            match *event {
+                Event::Recognised { protocol, .. } => writer.set("protocol", protocol.label()),
+                Event::Opaque(reason) => {
+                    writer.set("opaque_reason", reason.label());
+                    writer.set_unreadable();
+                }
+                Event::CommandSent(_) | Event::CommandStarted(_) => {
+                    self.now.commands = self.now.commands.saturating_add(1);
+                }
+                Event::CommandEnded { answer: Some(answer), .. } => {
+                    if let Some(errno) = answer.tally.errno {
+                        self.now.errors = self.now.errors.saturating_add(1);
+                        self.now.last_errno = Some(errno);
+                    }
+                }
+                Event::PreHandshakeError { errno }
+                | Event::HandshakeError { errno, .. }
+                | Event::ServerNotice { errno } => self.now.last_errno = Some(errno),
+                Event::Closed { .. } => self.write_counts(writer),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether this account is the only one that the callback has named.
+    fn is_only_account(&mut self, user: &str) -> bool {
+        self.named = match std::mem::take(&mut self.named) {
+            Named::None => Named::One(user.to_owned()),
+            Named::One(named) if named == user => Named::One(named),
+            Named::One(_) | Named::Several => Named::Several,
+        };
+        matches!(self.named, Named::One(_))
+    }
+
+    /// Whether a count has changed since the counts were last written.
+    pub(super) fn is_due(&self) -> bool {
+        self.written.unwrap_or_default() != self.now
+    }
+
+    /// Writes the counts that have changed.
+    pub(super) fn write_counts(&mut self, writer: Writer) {
+        let Counts { commands, errors, last_errno } = self.now;
+        let written = self.written.replace(self.now);
+        if written.is_none_or(|written| written.commands != commands) {
+            writer.set("commands", &commands.to_string());
+        }
+        if written.is_none_or(|written| written.errors != errors) {
+            writer.set("errors", &errors.to_string());
+        }
+        let is_new = written.is_none_or(|written| written.last_errno != last_errno);
+        if let Some(errno) = last_errno.filter(|_| is_new) {
+            writer.set("last_errno", &errno.to_string());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Lines about clients and servers that do not work together, with the cause and the remedy.
+
+use log::Level;
+
+use super::ConnectionLog;
+use super::once::ReportOnce;
+use crate::event::{Event, HazardKind};
+use crate::metrics::ScopeId;
+
+/// The advice if a server requires TLS and a rule removes its offer of TLS.
+const TLS_CLEARED: (&str, &str) = (
+    "the server takes no client without TLS (3159), and clear_capabilities takes its offer of TLS away from clients",
+    "take ssl out of the rule of this destination",
+);
+
+/// A hazard was seen: one line for each destination. The number of health checks decides when the server blocks their
+/// host, so these are reported again whenever there are ten times as many.
+pub(in crate::filter) fn seen(
+    log: &ConnectionLog,
+    reported: &ReportOnce<(ScopeId, HazardKind)>,
+    scope: ScopeId,
+    kind: HazardKind,
+    event: &Event,
+) {
+    let Some(advice) = kind.advice() else { return };
+    let is_cleared = kind == HazardKind::TlsRequired && log.to.clears_tls;
+    let (cause, fix) = if is_cleared { TLS_CLEARED } else { advice };
+    let Some(count) = reported.count((scope, kind)) else { return };
+    let again = kind == HazardKind::UnansweredGreeting
+        && count.checked_ilog10().map(|n| 10_u64.pow(n)) == Some(count);
+    if count > 1 && !again {
+        return;
+    }
+    log.line(Level::Warn, || {
+        let detail = match event {
+            Event::IdleClosed { idle, .. } => format!(" idle_s={}", idle.as_secs()),
+            _ if kind == HazardKind::UnansweredGreeting => format!(" count={count}"),
+            _ => String::new(),
+        };
+        let (kind, destination) = (kind.label(), log.destination());
+        format!("event=hazard kind={kind} {destination}{detail} cause=\"{cause}\" fix=\"{fix}\"")
+    });
+}

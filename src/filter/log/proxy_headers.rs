@@ -1,0 +1,16 @@
+//! The line about a connection that is closed because of a PROXY header.
+
+use std::net::SocketAddr;
+
+use log::Level;
+
+use super::ConnectionLog;
+use crate::connection::Refusal;
+
+/// A connection from `peer` is closed because of a PROXY header.
+pub(in crate::filter) fn refused(log: &ConnectionLog, peer: Option<SocketAddr>, refusal: &Refusal) {
+    log.line(Level::Warn, || {
+        let peer = peer.map_or("unknown".to_owned(), |peer| peer.to_string());
+        format!("event=proxy_protocol_refused {refusal} peer={peer} {}", log.destination())
+    });
+}

@@ -1,0 +1,56 @@
+//! Lines about what a rule changed in the bytes of a server, or prevented, with the consequences.
+
+use log::Level;
+
+use super::ConnectionLog;
+use super::once::ReportOnce;
+use crate::event::ProtectionLost;
+
+/// A request for a file was blocked, and the connection ends.
+pub(in crate::filter) fn file_blocked(log: &ConnectionLog) {
+    log.line(Level::Warn, || {
+        format!(
+            "event=local_infile_blocked {} cause=\"the server asked for a file that the client's statement does not name\" \
+             fix=\"find out who answers at this address; no server of MySQL or MariaDB does that of its own accord\"",
+            log.destination()
+        )
+    });
+}
+
+/// A connection ends, because the rule that protects it can no longer be enforced.
+pub(in crate::filter) fn protection_lost(log: &ConnectionLog, reason: ProtectionLost) {
+    log.line(Level::Warn, || {
+        let (cause, fix) = match reason {
+            ProtectionLost::Desync => (
+                "a packet does not follow the protocol, so requests for files can no longer be judged",
+                "see event=opaque for the packets; find out which server responds at this address",
+            ),
+            ProtectionLost::NotMysql => (
+                "the server does not speak MySQL, so requests for files cannot be judged",
+                "take block_local_infile out of the rule of this destination, or find out which server responds there",
+            ),
+            ProtectionLost::Memory => (
+                "inspection needs more memory than it may use, so the rule cannot be enforced",
+                "raise limits.connection_state, or find the clients that pipeline or connect so much",
+            ),
+        };
+        let (reason, destination) = (reason.label(), log.destination());
+        format!("event=protection_lost reason={reason} {destination} cause=\"{cause}\" fix=\"{fix}\"")
+    });
+}
+
+/// A server offered TLS, and its client does not see the offer: one line in all.
+pub(in crate::filter) fn tls_cleared(log: &ConnectionLog, reported: &ReportOnce<()>) {
+    if !reported.is_first(()) {
+        return;
+    }
+    log.line(Level::Warn, || {
+        format!(
+            "event=tls_cleared {} cause=\"clear_capabilities has ssl: clients that prefer TLS go without and are not \
+             told, those that require it fail, and a first login by caching_sha2_password needs the server's public \
+             key\" fix=\"none needed where mutual TLS of the mesh reaches from client to server; else take ssl out of \
+             the rule\"",
+            log.destination()
+        )
+    });
+}

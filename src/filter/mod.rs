@@ -1,0 +1,247 @@
+//! One configuration on one worker, without a proxy: policy, metrics, log and access-log state of its connections.
+//!
+//! A shell translates the callbacks of a proxy into calls of this module, and implements [`host::Host`] with the functions
+//! of that proxy. The shell does four things:
+//!
+//! 1. It reads a configuration with [`Filter::configure`], and then calls [`Filter::log_start`].
+//! 2. For each connection it calls [`stream::Stream::open`], passes on its bytes, and does what the verdicts say.
+//! 3. Every [`Filter::tick_period`] it calls [`Filter::begin_tick`], then [`stream::Stream::tick`] for each stream that is
+//!    due, then [`Filter::end_tick`].
+//! 4. At the end of a configuration it calls [`Filter::end`], and again after each connection that ends later.
+
+mod access_log;
+pub mod budget;
+mod destination;
+pub mod host;
+mod log;
+pub mod mode;
+mod policy;
+mod recorder;
+pub mod stream;
+pub mod uninspected;
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use ::log::Level;
+
+use self::access_log::{Keys, Writer};
+use self::destination::Labels;
+use self::host::{Host, HostError};
+use self::log::RateLimitedLog;
+use self::log::once::ReportOnce;
+use self::log::{affected_clients, ports};
+use crate::config::{Config, Mode};
+use crate::event::details::{Notes, Wanted};
+use crate::event::{Event, HazardKind};
+use crate::metrics::{Accumulator, MemoryChange, ScopeId, Sink};
+use crate::mysql::peer::bug_106252::Suspect;
+use crate::version::{COMMIT, VERSION};
+
+/// Maximum time between two ticks: the resolution of all time-outs.
+const MAX_TICK: Duration = Duration::from_millis(500);
+/// Maximum number of events whose memory is kept between callbacks.
+const MAX_IDLE_EVENTS: usize = 1024;
+
+/// One configuration on one worker.
+pub struct Filter {
+    config: Config,
+    log: RateLimitedLog,
+    /// `None` if the configuration asks for no access-log state.
+    access_log: Option<Keys>,
+    metrics: RefCell<Accumulator>,
+    ticks_per_flush: u32,
+    /// Number of ticks since the last flush.
+    ticks: Cell<u32>,
+    /// Memory of the state of this configuration's connections, in bytes.
+    connection_state: Cell<usize>,
+    /// The same as the gauge has it.
+    reported_state: Cell<i64>,
+    has_ended: Cell<bool>,
+    reported_ports: ReportOnce<u16>,
+    reported_clients: ReportOnce<Suspect>,
+    reported_hazards: ReportOnce<(ScopeId, HazardKind)>,
+    reported_tls: ReportOnce<()>,
+    /// Lists that all callbacks use, so that none allocates; `None` during a callback.
+    scratch: Cell<Option<Box<Scratch>>>,
+}
+
+/// The lists of one callback.
+#[derive(Debug, Default)]
+struct Scratch {
+    events: Vec<Event>,
+    notes: Notes,
+}
+
+impl Filter {
+    /// Reads a configuration. Logs each of its problems and returns `None` if it has any.
+    pub fn configure(configuration: &[u8], host: &dyn Host) -> Option<Self> {
+        match Config::parse(configuration) {
+            Ok(config) => Some(Self::new(config)),
+            Err(problems) => {
+                for problem in &problems {
+                    host.log(Level::Error, &format!("configuration refused: {problem}"));
+                }
+                None
+            }
+        }
+    }
+
+    fn new(config: Config) -> Self {
+        let metrics = &config.metrics;
+        let accumulator = Accumulator::new(metrics.profile, metrics.labels.clone(), metrics.max_series);
+        let interval = metrics.flush_interval;
+        let ticks = interval.as_nanos().div_ceil(interval.min(MAX_TICK).as_nanos().max(1));
+        Self {
+            log: RateLimitedLog::new(&config.log),
+            access_log: Keys::new(&config.access_log),
+            metrics: RefCell::new(accumulator),
+            ticks_per_flush: u32::try_from(ticks).unwrap_or(u32::MAX),
+            ticks: Cell::new(0),
+            connection_state: Cell::new(0),
+            reported_state: Cell::new(0),
+            has_ended: Cell::new(false),
+            reported_ports: ReportOnce::new(ports::MAX_PORTS),
+            reported_clients: ReportOnce::new(affected_clients::MAX_CLIENTS),
+            reported_hazards: ReportOnce::new(usize::MAX),
+            reported_tls: ReportOnce::new(1),
+            scratch: Cell::default(),
+            config,
+        }
+    }
+
+    /// Time between two ticks.
+    #[must_use]
+    pub fn tick_period(&self) -> Duration {
+        self.config.metrics.flush_interval.min(MAX_TICK)
+    }
+
+    /// What the configuration allows the filter to do.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.config.mode
+    }
+
+    /// Logs that the configuration is effective.
+    pub fn log_start(&self, host: &dyn Host) {
+        self.log.line(host, Level::Info, || format!("event=configured version={VERSION} commit={COMMIT}"));
+    }
+
+    /// Calls `declare` with each key of filter state, for hosts that have to know that its values are texts.
+    pub fn declare_filter_state(&self, host: &dyn Host, declare: impl Fn(&str) -> Result<(), HostError>) {
+        if let Some(keys) = &self.access_log {
+            keys.declare(&self.log, host, declare);
+        }
+    }
+
+    /// Logs a call that the host refused.
+    pub fn check(&self, result: Result<(), HostError>, host: &dyn Host) {
+        if let Err(error) = result {
+            self.log.line(host, Level::Warn, || format!("event=host_refused {error}"));
+        }
+    }
+
+    /// Begins a tick.
+    pub fn begin_tick(&self, host: &dyn Host) {
+        self.log.tick(host);
+    }
+
+    /// Ends a tick: counts it, and flushes if the flush interval is over. `memory`: change of the worker's linear memory in
+    /// bytes; `None` for a host without a VM.
+    pub fn end_tick(&self, memory: Option<i64>, sink: &mut impl Sink) {
+        let change = MemoryChange {
+            linear: memory.unwrap_or_default(),
+            connection_state: if self.has_ended() { 0 } else { self.change_of_state() },
+        };
+        self.with_metrics(|metrics| metrics.tick(change));
+        let ticks = self.ticks.get().saturating_add(1);
+        let is_due = ticks >= self.ticks_per_flush;
+        self.ticks.set(if is_due { 0 } else { ticks });
+        if is_due {
+            self.flush(sink);
+        }
+    }
+
+    /// Exports all counts that are not exported yet.
+    pub fn flush(&self, sink: &mut impl Sink) {
+        self.with_metrics(|metrics| metrics.flush(sink));
+    }
+
+    /// Ends the configuration: subtracts its share from the gauges of the worker, and exports everything. Connections can
+    /// outlive it; call this again when one of them has ended. `memory`: the last change of the worker's linear memory, as in
+    /// [`Filter::end_tick`].
+    pub fn end(&self, memory: Option<i64>, sink: &mut impl Sink) {
+        let reported = self.reported_state.replace(0);
+        self.has_ended.set(true);
+        let change =
+            MemoryChange { linear: memory.unwrap_or_default(), connection_state: reported.saturating_neg() };
+        self.with_metrics(|metrics| metrics.end(change, sink));
+    }
+
+    /// Whether [`Filter::end`] was called.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.get()
+    }
+
+    /// By how many bytes the state of the connections changed since the last call.
+    fn change_of_state(&self) -> i64 {
+        let now = i64::try_from(self.connection_state.get()).unwrap_or(i64::MAX);
+        now.saturating_sub(self.reported_state.replace(now))
+    }
+
+    /// The state of a connection takes `after` bytes instead of `before`.
+    fn count_state(&self, before: usize, after: usize) {
+        self.connection_state.set(self.connection_state.get().saturating_sub(before).saturating_add(after));
+    }
+
+    /// Number of bytes that connections of this worker may take, in all.
+    fn budget(&self) -> usize {
+        self.config.limits.connection_state
+    }
+
+    /// Takes the empty lists for one callback; give them back with [`Filter::return_scratch`].
+    fn take_scratch(&self, wanted: Wanted) -> Box<Scratch> {
+        let mut scratch = self.scratch.take().unwrap_or_default();
+        scratch.notes.wanted = wanted;
+        scratch
+    }
+
+    fn return_scratch(&self, mut scratch: Box<Scratch>) {
+        let Scratch { events, notes } = &mut *scratch;
+        events.clear();
+        notes.clear();
+        // The memory of one large callback is not kept for the worker's life.
+        if events.capacity() > MAX_IDLE_EVENTS {
+            events.shrink_to(MAX_IDLE_EVENTS);
+        }
+        notes.shrink_to(MAX_IDLE_EVENTS);
+        self.scratch.set(Some(scratch));
+    }
+
+    /// The scope of the metrics of connections with these labels.
+    fn scope(&self, labels: &Labels, destination: &str) -> ScopeId {
+        self.with_metrics(|metrics| metrics.scope(|label| labels.value(label, destination)))
+            .unwrap_or_default()
+    }
+
+    /// Counts events in the metrics.
+    fn count(&self, scope: ScopeId, events: &[Event]) {
+        self.with_metrics(|metrics| {
+            for event in events {
+                metrics.record(scope, event);
+            }
+        });
+    }
+
+    /// `None` if the configuration asks for no access-log state.
+    fn access_log<'a>(&'a self, host: &'a dyn Host) -> Option<Writer<'a>> {
+        self.access_log.as_ref().map(|keys| Writer { keys, log: &self.log, host })
+    }
+
+    /// No callback enters the filter while another one is in it, so the borrow cannot fail. If it did, a count would be
+    /// lost; a panic would cost every connection of the worker.
+    fn with_metrics<T>(&self, act: impl FnOnce(&mut Accumulator) -> T) -> Option<T> {
+        self.metrics.try_borrow_mut().ok().map(|mut metrics| act(&mut metrics))
+    }
+}

@@ -1,0 +1,144 @@
+//! The rules of one connection: what the configuration says about it, and what is known of it when it begins.
+
+use std::net::SocketAddr;
+
+use super::access_log::Keys;
+use super::destination::{Destination, Labels};
+use super::host::{ConnectionInfo, Host};
+use crate::config::{self, ClearCapabilities, Config, HoldSplitEof, Mode, Observe, Policy, ProxyProtocol};
+use crate::connection::{FrontRules, Inspection, ReceiveRules, SendRules, Setup};
+use crate::event::Protocol;
+use crate::event::details::Wanted;
+use crate::ports;
+use crate::proxy_protocol::Endpoints;
+
+/// What the configuration says about one connection.
+pub(super) struct ConnectionPolicy<'c> {
+    config: &'c Config,
+    info: ConnectionInfo,
+    /// The rule that matches, or the defaults.
+    pub(super) rule: &'c Policy,
+    inspection: Inspection,
+    /// What a rule or the port table expects.
+    pub(super) expected: Protocol,
+}
+
+/// A connection's rules, and the address that the proxy gave for them.
+pub(super) struct Setting {
+    pub(super) setup: Setup,
+    pub(super) wanted: Wanted,
+    /// `None` if it is unknown, or no rule handles PROXY headers: the filter asks for it only then.
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl<'c> ConnectionPolicy<'c> {
+    pub(super) fn new(config: &'c Config, info: ConnectionInfo) -> Self {
+        let port = info.destination.map(|destination| destination.port());
+        let address = info.destination.map(|destination| destination.ip());
+        let rule = config.policy(port, address, info.direction);
+        let hint = port.map_or(Protocol::Unknown, ports::expected);
+        let observed = match rule.observe {
+            Observe::All => Inspection::Full,
+            Observe::Requests => Inspection::Requests,
+            Observe::Handshake => Inspection::Handshake,
+        };
+        let (inspection, expected) = match (config.mode, rule.protocol) {
+            (Mode::Off, _) | (_, config::Protocol::Opaque) => (Inspection::Nothing, Protocol::Opaque),
+            (_, config::Protocol::Mysql) => (observed, Protocol::Mysql),
+            (_, config::Protocol::ServerFirst) => (Inspection::FirstBytes, Protocol::ServerFirst),
+            (_, config::Protocol::Detect) => (observed, hint),
+        };
+        Self { config, info, rule, inspection, expected }
+    }
+
+    /// Whether rules may change bytes.
+    fn is_active(&self) -> bool {
+        self.config.mode == Mode::Active
+    }
+
+    /// Whether a rule protects the server or the client.
+    pub(super) fn is_protected(&self) -> bool {
+        let headers = &self.rule.proxy_protocol;
+        let protects = headers.receive.is_some() || headers.send.is_some() || self.rule.block_local_infile;
+        self.is_active() && protects
+    }
+
+    /// The rules of the connection, which begins now.
+    pub(super) fn setting(&self, keys: Option<&Keys>, host: &dyn Host) -> Setting {
+        let rule = self.rule;
+        let is_active = self.is_active();
+        let headers = is_active.then_some(&rule.proxy_protocol);
+        let (peer, front) = headers.map_or((None, None), |headers| self.front(headers, host));
+        let block_local_infile = is_active && rule.block_local_infile;
+        let mut wanted = keys.map(Keys::wanted).unwrap_or_default();
+        wanted.slow_after = rule.slow_command;
+        wanted.files = block_local_infile;
+        let setup = Setup {
+            inspection: self.inspection,
+            expected: self.expected,
+            greeting_timeout: rule.greeting_timeout,
+            stall: self.config.metrics.stall,
+            opened: host.now(),
+            front,
+            hold_split_eof: self.hold_split_eof(),
+            clear_capabilities: self.clear_capabilities(),
+            block_local_infile,
+        };
+        Setting { setup, wanted, peer }
+    }
+
+    /// The client's address, and the rules for PROXY headers. Without such rules the filter does not ask for the address.
+    fn front(&self, headers: &ProxyProtocol, host: &dyn Host) -> (Option<SocketAddr>, Option<FrontRules>) {
+        if headers.receive.is_none() && headers.send.is_none() {
+            return (None, None);
+        }
+        let peer = host.peer();
+        let endpoints = peer.zip(self.info.destination);
+        let rules = FrontRules {
+            receive: headers.receive.as_ref().map(|receive| ReceiveRules {
+                need: receive.need,
+                trusted: peer.is_some_and(|peer| receive.trusted_networks.contains(peer.ip())),
+                untrusted: receive.untrusted,
+                timeout: receive.timeout,
+                max_header_bytes: receive.max_header_bytes,
+            }),
+            send: headers.send.map(|send| SendRules {
+                format: send.format,
+                only_unless_received: send.only_unless_received,
+                endpoints: endpoints.map(|(source, destination)| Endpoints { source, destination }),
+            }),
+            server_first: self.expected.is_server_first(),
+        };
+        (peer, Some(rules))
+    }
+
+    fn hold_split_eof(&self) -> HoldSplitEof {
+        if self.is_active() { self.rule.hold_split_eof } else { HoldSplitEof::Off }
+    }
+
+    fn clear_capabilities(&self) -> ClearCapabilities {
+        if self.is_active() { self.rule.clear_capabilities } else { ClearCapabilities::default() }
+    }
+
+    /// Where the connection goes, for the log.
+    pub(super) fn destination(&self) -> Destination {
+        Destination {
+            direction: self.info.direction,
+            address: self.info.destination,
+            expected: self.expected,
+            sends_header: self.is_active() && self.rule.proxy_protocol.send.is_some(),
+            holds_split_eof: self.hold_split_eof() != HoldSplitEof::Off,
+            clears_tls: self.clear_capabilities().ssl,
+        }
+    }
+
+    /// The values of the labels of the connection's metrics. A port becomes one if a rule or the built-in table names it,
+    /// because these ports are a bounded set.
+    pub(super) fn labels(&self) -> Labels {
+        let is_named = |port: &u16| {
+            ports::is_known(*port) || self.config.named_ports().any(|ports| ports.contains(port))
+        };
+        let port = self.info.destination.map(|destination| destination.port());
+        Labels::new(self.info.direction, port.filter(is_named))
+    }
+}

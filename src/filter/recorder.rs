@@ -1,0 +1,100 @@
+//! Where the events of one connection go: metrics, access-log state and the log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use log::Level;
+
+use super::Filter;
+use super::access_log::State;
+use super::destination::{self, Destination, Labels};
+use super::host::Host;
+use super::log::{
+    ConnectionLog, affected_clients, budget, hazards, ports, proxy_headers, rule_effects, slow_commands,
+};
+use crate::connection::Connection;
+use crate::event::details::Notes;
+use crate::event::{Event, HazardKind, OpaqueReason};
+use crate::metrics::ScopeId;
+use crate::version::VERSION;
+
+/// Records the events of one connection.
+pub(super) struct Recorder {
+    pub(super) labels: Labels,
+    /// Address of the client's end of the connection; `None` if it is unknown, or no rule handles PROXY headers.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) to: Destination,
+    /// Name of the rule that matched; `None` if it has none.
+    pub(super) rule: Option<Arc<str>>,
+    /// `None` until there is something to record.
+    pub(super) scope: Option<ScopeId>,
+    /// `None` if the configuration asks for no access-log state.
+    pub(super) state: Option<Box<State>>,
+}
+
+impl Recorder {
+    /// Records the events of a callback, or of a part of it.
+    ///
+    /// If the rule has no name, the destination is the cluster. The proxy chooses it after this filter's first callback, so
+    /// the filter asks for it when there is something to record. `connection`: `None` if the callback goes on.
+    pub(super) fn record(
+        &mut self,
+        filter: &Filter,
+        connection: Option<&mut Connection>,
+        events: &[Event],
+        notes: &mut Notes,
+        host: &dyn Host,
+    ) {
+        if events.is_empty() {
+            return;
+        }
+        let Self { labels, rule, scope, .. } = self;
+        let rule = rule.as_deref();
+        let scope = *scope.get_or_insert_with(|| filter.scope(labels, &destination::label(rule, host)));
+        filter.count(scope, events);
+        if let (Some(state), Some(writer)) = (&mut self.state, filter.access_log(host)) {
+            state.record(writer, events, notes);
+            if let Some(source) = connection.as_ref().and_then(|connection| connection.source()) {
+                state.source(writer, source);
+            }
+        }
+        let log = ConnectionLog { log: &filter.log, host, to: &self.to };
+        for slow in &notes.slow {
+            slow_commands::line(&log, rule, slow);
+        }
+        log_events(filter, &log, scope, events);
+        let Some(connection) = connection else { return };
+        if let Some(refusal) = connection.take_refusal() {
+            proxy_headers::refused(&log, self.peer, &refusal);
+        }
+        if let Some(report) = connection.take_report() {
+            filter
+                .log
+                .line(host, Level::Warn, || format!("event=opaque reason=desync version={VERSION} {report}"));
+        }
+    }
+}
+
+fn log_events(filter: &Filter, log: &ConnectionLog, scope: ScopeId, events: &[Event]) {
+    for event in events {
+        // A blocked file has a line of its own.
+        let has_own_line = |kind: &HazardKind| {
+            *kind == HazardKind::LocalInfileUnsolicited && events.contains(&Event::LocalInfileBlocked)
+        };
+        if let Some(kind) = HazardKind::of(event).filter(|kind| !has_own_line(kind)) {
+            hazards::seen(log, &filter.reported_hazards, scope, kind, event);
+        }
+        match event {
+            Event::GreetingTimeout => ports::greeting_timeout(log),
+            Event::ServerFirst(spoken) => ports::server_first(log, &filter.reported_ports, *spoken),
+            Event::EofHazardClient(client) => {
+                affected_clients::seen(log, &filter.reported_clients, *client);
+            }
+            Event::Opaque(OpaqueReason::Memory) => budget::out_of_memory(log),
+            Event::ProtectionLost(reason) => rule_effects::protection_lost(log, *reason),
+            Event::LocalInfileBlocked => rule_effects::file_blocked(log),
+            Event::TlsCleared => rule_effects::tls_cleared(log, &filter.reported_tls),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A connection for whose state the budget (`limits.connection_state`) has no room: its bytes are forwarded, and it is counted as
+//! opaque. The filter keeps a fixed number of bytes for it, which is not part of the budget.
+
+use super::Filter;
+use super::destination::{self, Destination};
+use super::host::{ConnectionInfo, Host};
+use super::log::{ConnectionLog, budget, rule_effects};
+use super::policy::ConnectionPolicy;
+use crate::connection::{Edit, Verdict};
+use crate::event::{ClosedBy, Event, OpaqueReason, Phase, ProtectionLost, Sender};
+use crate::metrics::ScopeId;
+
+/// A connection that is not inspected.
+#[derive(Clone, Copy, Debug)]
+pub struct Uninspected {
+    to: Destination,
+    /// `None` until something happens on it, because its cluster is not known before.
+    scope: Option<ScopeId>,
+    ended_first: Option<Sender>,
+    is_refused: bool,
+}
+
+impl Uninspected {
+    pub(super) fn new(filter: &Filter, policy: &ConnectionPolicy, host: &dyn Host) -> Self {
+        let is_refused = policy.is_protected();
+        let mut this = Self { to: policy.destination(), scope: None, ended_first: None, is_refused };
+        if is_refused {
+            this.record(filter, &[Event::ProtectionLost(ProtectionLost::Memory)], host);
+            let log = ConnectionLog { log: &filter.log, host, to: &this.to };
+            rule_effects::protection_lost(&log, ProtectionLost::Memory);
+        }
+        this
+    }
+
+    /// Whether a rule protects the connection. The rule cannot do that without inspection, so the shell has to close it.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Takes `size` bytes of `sender`. `end_stream`: it sends no more.
+    pub fn data(
+        &mut self,
+        filter: &Filter,
+        sender: Sender,
+        size: usize,
+        end_stream: bool,
+        host: &dyn Host,
+    ) -> Verdict {
+        if self.is_refused {
+            return Verdict::Edit(Edit { drain: size, prepend: Vec::new() });
+        }
+        if end_stream {
+            self.ended_first.get_or_insert(sender);
+        }
+        let count = size as u64;
+        let bytes = Event::Bytes { sender, count };
+        self.record(filter, if count > 0 { std::slice::from_ref(&bytes) } else { &[] }, host);
+        Verdict::Pass
+    }
+
+    /// The connection has ended.
+    pub fn close(&mut self, filter: &Filter, host: &dyn Host) {
+        let by = match self.ended_first {
+            Some(Sender::Client) => ClosedBy::Client,
+            Some(Sender::Server) => ClosedBy::Server,
+            None => host.closed_by(),
+        };
+        let protocol = self.to.expected;
+        self.record(filter, &[Event::Closed { protocol, phase: Phase::Opaque, by }], host);
+    }
+
+    fn record(&mut self, filter: &Filter, events: &[Event], host: &dyn Host) {
+        let scope = match self.scope {
+            Some(scope) => scope,
+            None => self.begin(filter, host),
+        };
+        filter.count(scope, events);
+    }
+
+    /// Counts and logs once that the connection is not inspected.
+    fn begin(&mut self, filter: &Filter, host: &dyn Host) -> ScopeId {
+        let info = ConnectionInfo { direction: self.to.direction, destination: self.to.address };
+        let policy = ConnectionPolicy::new(&filter.config, info);
+        let label = destination::label(policy.rule.name.as_deref(), host);
+        let scope = filter.scope(&policy.labels(), &label);
+        self.scope = Some(scope);
+        let protocol = self.to.expected;
+        let events = [Event::Recognised { protocol, waited_as: None }, Event::Opaque(OpaqueReason::Memory)];
+        filter.count(scope, &events);
+        if let Some(writer) = filter.access_log(host) {
+            writer.uninspected(protocol);
+        }
+        budget::out_of_memory(&ConnectionLog { log: &filter.log, host, to: &self.to });
+        scope
+    }
+}

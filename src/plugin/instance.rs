@@ -1,0 +1,93 @@
+//! One plugin configuration in one VM: the filter, its connections, and what the VM shares with others.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Weak;
+
+use super::host::Envoy;
+use super::hostcalls::{self, HostMetrics};
+use super::memory::VmMemory;
+use super::shared_mode::SharedMode;
+use crate::filter::Filter;
+use crate::filter::host::Host;
+use crate::filter::mode::PublishedMode;
+use crate::filter::stream::Stream;
+
+/// A plugin that has been configured.
+pub(super) struct Instance {
+    pub(super) filter: Filter,
+    /// The connections that are inspected, by their context ids.
+    streams: RefCell<BTreeMap<u32, Weak<RefCell<Stream>>>>,
+    shared_mode: SharedMode,
+    /// `None` after the end of the plugin.
+    memory: Cell<Option<VmMemory>>,
+}
+
+impl Instance {
+    /// Begins a plugin, and publishes its mode.
+    pub(super) fn new(filter: Filter) -> Self {
+        let host = Envoy::default();
+        let shared_mode = SharedMode::new();
+        filter.log_start(&host);
+        let published = shared_mode.publish(PublishedMode { since: host.now(), mode: filter.mode() });
+        filter.check(published, &host);
+        filter.declare_filter_state(&host, hostcalls::declare_text);
+        Self { filter, streams: RefCell::default(), shared_mode, memory: Cell::new(Some(VmMemory::new())) }
+    }
+
+    /// Adds the stream of a connection that begins. It ticks while it lives.
+    pub(super) fn add(&self, context_id: u32, stream: Weak<RefCell<Stream>>) {
+        if let Ok(mut streams) = self.streams.try_borrow_mut() {
+            streams.insert(context_id, stream);
+        }
+    }
+
+    /// Removes the stream of a connection that has ended.
+    pub(super) fn remove(&self, context_id: u32) {
+        if let Ok(mut streams) = self.streams.try_borrow_mut() {
+            streams.remove(&context_id);
+        }
+    }
+
+    /// Ticks the filter and its connections.
+    pub(super) fn tick(&self) {
+        let host = Envoy::default();
+        self.filter.begin_tick(&host);
+        self.tick_streams(&host);
+        let memory = self.memory.take();
+        let change = memory.as_ref().map(VmMemory::change);
+        self.memory.set(memory);
+        self.export(|metrics| self.filter.end_tick(change, metrics));
+    }
+
+    fn tick_streams(&self, host: &Envoy) {
+        let Ok(mut streams) = self.streams.try_borrow_mut() else { return };
+        streams.retain(|_, stream| stream.strong_count() > 0);
+        if streams.is_empty() {
+            return;
+        }
+        let now = host.now();
+        let newest = self.shared_mode.newest();
+        for (context_id, stream) in streams.iter() {
+            let Some(stream) = stream.upgrade() else { continue };
+            let Ok(mut stream) = stream.try_borrow_mut() else { continue };
+            let Some(due) = stream.due(&self.filter, now, newest) else { continue };
+            if hostcalls::set_effective_context(*context_id).is_ok() {
+                stream.tick(&self.filter, due, host);
+            }
+        }
+    }
+
+    /// Ends the plugin. Each connection that outlives it calls this again when it ends.
+    pub(super) fn end(&self) {
+        let change = self.memory.take().map(VmMemory::end);
+        self.export(|metrics| self.filter.end(change, metrics));
+    }
+
+    /// Exports metrics, and logs the first call that the host refused.
+    fn export(&self, act: impl FnOnce(&mut HostMetrics)) {
+        let mut metrics = HostMetrics::default();
+        act(&mut metrics);
+        self.filter.check(metrics.refused.map_or(Ok(()), Err), &Envoy::default());
+    }
+}
