@@ -1,7 +1,8 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
-	test-istio search fuzz compose-test bench instructions footprint test-small record lint image reproduce deny release clean
+	test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image reproduce deny \
+	release clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -9,7 +10,7 @@ peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
 	MYSQLD=$(CURDIR)/target/tools/mysqld
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
 
 # The module and the command need what Cargo.toml says; mysql_common, which tests and the demo are built with, needs more.
 rust:
@@ -127,6 +128,16 @@ lint: rust ## formatting, clippy, documentation
 	cargo clippy --locked --manifest-path benches/floor/Cargo.toml --target-dir target -- -D warnings
 	cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
+
+lint-workflows: ## check .github/workflows with actionlint
+	@scripts/actionlint.sh
+
+# rustup's component llvm-tools reads what the instrumented tests write.
+coverage: rust ## report which lines the unit and replay tests run, into target/coverage
+	@scripts/cargo-tool.sh cargo-llvm-cov 0.6.21
+	mkdir -p target/coverage
+	target/tools/cargo-llvm-cov llvm-cov --package firstword --lib --test replay --lcov --output-path target/coverage/lcov.info
+	target/tools/cargo-llvm-cov llvm-cov report --package firstword | tee target/coverage/summary.txt
 
 clean: ## remove everything built and fetched
 	rm -rf target
