@@ -137,7 +137,8 @@ coverage: rust ## report which lines the unit and replay tests run, into target/
 	@scripts/cargo-tool.sh cargo-llvm-cov 0.6.21
 	mkdir -p target/coverage
 	target/tools/cargo-llvm-cov llvm-cov --package firstword --lib --test replay --lcov --output-path target/coverage/lcov.info
-	target/tools/cargo-llvm-cov llvm-cov report --package firstword | tee target/coverage/summary.txt
+	target/tools/cargo-llvm-cov llvm-cov report --package firstword >target/coverage/summary.txt
+	@tail -n 1 target/coverage/summary.txt
 
 clean: ## remove everything built and fetched
 	rm -rf target
