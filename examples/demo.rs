@@ -5,9 +5,6 @@
 // A program to look at: it has a clock, and what goes wrong ends it.
 #![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
@@ -17,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::{DATABASE, GENERAL_LOG, MariaDb, PASSWORD, USER};
+use firstword_testing::prometheus::Metrics;
+use firstword_testing::wait_for;
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
-use support::envoy::{Envoy, EnvoyOptions};
-use support::mariadb::{DATABASE, GENERAL_LOG, MariaDb, PASSWORD, USER};
-use support::prometheus::Metrics;
-use support::wait_for;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 

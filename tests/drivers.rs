@@ -7,7 +7,6 @@
 // A panic is how a test reports.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-mod support;
 #[path = "drivers/tables.rs"]
 mod tables;
 #[path = "drivers/together.rs"]
@@ -18,13 +17,13 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::mysqld::MySql;
+use firstword_testing::prometheus::Metrics;
+use firstword_testing::{root, temp_dir, wait_for};
 use mysql::{Conn, OptsBuilder};
-use support::database::{DATABASE, Database, PASSWORD, USER};
-use support::envoy::{Envoy, EnvoyOptions};
-use support::mariadb::MariaDb;
-use support::mysqld::MySql;
-use support::prometheus::Metrics;
-use support::{root, temp_dir, wait_for};
 use tables::{FILLED, GIVEN};
 
 /// Longer than two ticks of the filter.

@@ -7,10 +7,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::Studio;
-use crate::support::client::{Answer, Client, Login};
-use crate::support::database::{Database, USER};
-use crate::support::packets::packet;
-use crate::support::wait_for;
+use firstword_testing::client::{Answer, Client, Login};
+use firstword_testing::database::{Database, USER};
+use firstword_testing::packets::packet;
+use firstword_testing::wait_for;
 
 /// Tables and procedures as each capture finds them.
 pub(crate) fn fixtures(server: &Database) {

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use firstword::event::Sender::{self, Client, Server};
 
-use crate::support::capture::Chunks;
-use crate::support::client::{DEPRECATE_EOF, LOCAL_FILES};
-use crate::support::packets::{
+use crate::write;
+use firstword_testing::capture::Chunks;
+use firstword_testing::client::{DEPRECATE_EOF, LOCAL_FILES};
+use firstword_testing::packets::{
     AUTOCOMMIT, CLIENT_CAPABILITIES, COM_PING, COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, COM_STMT_PREPARE,
     MORE_RESULTS, answer, column_def, command, eof, err, greeting, handshake_response, handshake_v10,
     local_infile, ok, ok_with, packet, packets, prepare_ok, result_set, ssl_request,
 };
-use crate::write;
 
 /// Server, first line of the comments; and what passes.
 type Capture = (&'static str, &'static str, Vec<(Sender, Vec<u8>)>);

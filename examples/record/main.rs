@@ -5,9 +5,6 @@
 // A tool for this repository: what goes wrong ends it.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 mod both;
 mod by_hand;
 mod mariadb;
@@ -18,9 +15,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use firstword::event::Sender;
-use support::capture::{self, Chunks, Recorder};
-use support::client::Client;
-use support::database::Database;
+use firstword_testing::capture::{self, Chunks, Recorder};
+use firstword_testing::client::Client;
+use firstword_testing::database::Database;
 
 /// A server in front of which captures are recorded.
 struct Studio<'a> {

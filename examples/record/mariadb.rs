@@ -9,13 +9,13 @@ use mysql::{Conn, OptsBuilder};
 
 use crate::Studio;
 use crate::both::{self, Dialect};
-use crate::support::client::{
+use firstword_testing::client::{
     CLASSIC, Client, DEPRECATE_EOF, Login, MARIADB_BULK, MARIADB_CACHE_METADATA, MARIADB_PROGRESS,
     PLUGIN_AUTH, SESSION_TRACK,
 };
-use crate::support::database::{RESOLVE, USER};
-use crate::support::mariadb::{COUNTED, MariaDb};
-use crate::support::mysqld::MySql;
+use firstword_testing::database::{RESOLVE, USER};
+use firstword_testing::mariadb::{COUNTED, MariaDb};
+use firstword_testing::mysqld::MySql;
 
 const MODERN: u32 = CLASSIC | DEPRECATE_EOF | SESSION_TRACK;
 

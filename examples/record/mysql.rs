@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use crate::Studio;
 use crate::both::{self, Dialect};
-use crate::support::client::{
+use firstword_testing::client::{
     CLASSIC, DEPRECATE_EOF, EXPIRED_PASSWORDS, Login, OPTIONAL_METADATA, QUERY_ATTRIBUTES, SESSION_TRACK,
 };
-use crate::support::database::USER;
-use crate::support::mysqld::{MySql, NO_TLS, SHA256_USER};
-use crate::support::root;
+use firstword_testing::database::USER;
+use firstword_testing::mysqld::{MySql, NO_TLS, SHA256_USER};
+use firstword_testing::root;
 
 const MODERN: u32 = CLASSIC | DEPRECATE_EOF | SESSION_TRACK | QUERY_ATTRIBUTES;
 

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::bootstrap::{MYSQL, filters, listeners, shipped, tcp_proxy};
 use crate::inert::tls;
-use crate::support::envoy::Envoy;
-use crate::support::peer::{Peer, Server};
-use crate::support::{table, temp_dir, wait_for};
 use crate::traffic::login;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::{Peer, Server};
+use firstword_testing::{table, temp_dir, wait_for};
 
 /// As listeners have it; long enough to be told from none at all.
 const TIMEOUT: Duration = Duration::from_secs(1);

@@ -34,6 +34,4 @@ mod reload;
 #[cfg(feature = "servers")]
 mod server_first;
 mod session;
-#[path = "../support/mod.rs"]
-mod support;
 mod traffic;

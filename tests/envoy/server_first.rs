@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use crate::bootstrap::PLAIN;
 use crate::bootstrap::{MYSQL, configured, with_plain};
 use crate::ledger::Ledger;
-use crate::support::envoy::Envoy;
-use crate::support::peer::Peer;
-use crate::support::process::{Process, in_path, read_log};
-use crate::support::{built, free_port, loopback, temp_dir, wait_for};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::Peer;
+use firstword_testing::process::{Process, in_path, read_log};
+use firstword_testing::{built, free_port, loopback, temp_dir, wait_for};
 
 const CONNECTIONS: usize = 51;
 

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use crate::support::database::{DATABASE, Database, PASSWORD, USER};
-use crate::support::envoy::Envoy;
-use crate::support::mariadb::MariaDb;
-use crate::support::mysqld::MySql;
-use crate::support::root;
 use crate::{QUIET, count, envoy};
+use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::mysqld::MySql;
+use firstword_testing::root;
 
 const NO_TLS: &str = r#"{"rules": [{"name": "mysql", "match": {"addresses": ["127.0.0.0/8"]}, "mysql":
     {"clear_capabilities": ["ssl"]}}]}"#;
@@ -128,7 +128,7 @@ fn a_server_that_requires_tls_refuses_everybody_and_the_cause_is_named() {
 #[test]
 fn sessions_that_would_be_compressed_stay_visible() {
     let (mariadb, mysql_server) = (MariaDb::start(&[]), MySql::start(&[]));
-    let mariadb_client = crate::support::process::in_path("mariadb").expect("mariadb in PATH");
+    let mariadb_client = firstword_testing::process::in_path("mariadb").expect("mariadb in PATH");
     let mysql_client = root().join("target/tools/mysql");
     let plain = "--ssl-mode=DISABLED";
     let key = "--get-server-public-key";

@@ -6,15 +6,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::rogue::Rogue;
-use crate::support::database::{DATABASE, PASSWORD, USER};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
-use crate::support::mysqld::MySql;
-use crate::support::packets::*;
-use crate::support::peer::{Ending, Peer, Server};
-use crate::support::{root, temp_dir, wait_for};
 use crate::tables::{FILLED, GIVEN};
 use crate::{QUIET, count, envoy};
+use firstword_testing::database::{DATABASE, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::mysqld::MySql;
+use firstword_testing::packets::*;
+use firstword_testing::peer::{Ending, Peer, Server};
+use firstword_testing::{root, temp_dir, wait_for};
 
 const BLOCK: &str = r#"{"rules": [{"name": "mysql", "mysql": {"block_local_infile": true}}]}"#;
 

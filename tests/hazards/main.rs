@@ -25,8 +25,6 @@ mod relay;
 mod rogue;
 #[cfg(feature = "mysqld")]
 mod sequences;
-#[path = "../support/mod.rs"]
-mod support;
 #[cfg(feature = "mysqld")]
 #[path = "../drivers/tables.rs"]
 mod tables;
@@ -35,15 +33,15 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use relay::{CUTS, Relay};
-use support::client::{CLASSIC, Client, Login};
-use support::database::{DATABASE, Database, PASSWORD, USER};
-use support::envoy::{Envoy, EnvoyOptions};
-use support::mariadb::MariaDb;
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
 #[cfg(feature = "mysqld")]
-use support::mysqld::{MySql, NO_TLS};
-use support::prometheus::Metrics;
-use support::root;
+use firstword_testing::mysqld::{MySql, NO_TLS};
+use firstword_testing::prometheus::Metrics;
+use firstword_testing::root;
+use relay::{CUTS, Relay};
 
 /// Longer than two ticks of the filter.
 const QUIET: Duration = Duration::from_millis(1500);

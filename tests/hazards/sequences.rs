@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::files::{DRIVERS, WITHOUT, set_up_drivers};
 use crate::hostile::{Hostile, Stolen};
-use crate::support::database::{DATABASE, PASSWORD, USER};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::{root, temp_dir, wait_for};
 use crate::{QUIET, count};
+use firstword_testing::database::{DATABASE, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::{root, temp_dir, wait_for};
 
 const MARKER: &[u8] = b"the secret of the client 5ab1";
 /// A process that takes longer hangs; killing it is what `timeout` is for.

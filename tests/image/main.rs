@@ -15,20 +15,18 @@ mod agent;
 #[path = "../../examples/image/layout.rs"]
 mod layout;
 mod registry;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use agent::fetch;
+use firstword_testing::{root, temp_dir, wasm};
 use layout::Form;
 use registry::Registry;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use support::{root, temp_dir, wasm};
 
 const FORMS: [Form; 2] = [Form::Image, Form::Artifact];
 const REPOSITORY: &str = "firstword/firstword";
@@ -190,7 +188,7 @@ fn istios_agent_refuses_what_it_cannot_unpack() {
 
 /// What kustomize makes of an overlay.
 fn kustomized(overlay: &str) -> Vec<Value> {
-    let kustomize = support::built("KUSTOMIZE", "target/tools/kustomize", "make tools-istio");
+    let kustomize = firstword_testing::built("KUSTOMIZE", "target/tools/kustomize", "make tools-istio");
     let output = Command::new(kustomize).arg("build").arg(root().join("istio").join(overlay)).output();
     let output = output.expect("kustomize");
     assert!(output.status.success(), "{overlay}: {}", String::from_utf8_lossy(&output.stderr));

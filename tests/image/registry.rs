@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::process::{Process, read_log};
-use crate::support::{built, temp_dir, wait_for};
+use firstword_testing::process::{Process, read_log};
+use firstword_testing::{built, temp_dir, wait_for};
 
 /// It keeps its blobs in memory, and ends when dropped.
 pub struct Registry {

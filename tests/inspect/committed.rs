@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::run;
-use crate::support::root;
+use firstword_testing::root;
 
 /// The captures, by their names.
 fn captures() -> Vec<PathBuf> {

@@ -5,8 +5,8 @@ use firstword::event::Sender;
 
 use crate::report;
 use crate::run;
-use crate::support::packets::{MARIADB_CAPABILITIES, handshake_v10, packet, ssl_request};
 use crate::wire::{CLIENT, Frame, SERVER, Talk, pcap};
+use firstword_testing::packets::{MARIADB_CAPABILITIES, handshake_v10, packet, ssl_request};
 
 /// Moves the cursor, colours, turns the direction of text, breaks lines, and cannot be seen; then a name in Chinese.
 const NAME: &str = "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2028}\u{85}\u{200b}\u{e0041}\u{3164}\n\r%订单";

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use firstword::event::{Event, Sender};
 use serde_json::{Value, json};
 
-use crate::support::capture::Chunks;
-use crate::support::replay::{Captured, Told, captures, replay, whole};
 use crate::wire::{CLIENT, Link, SERVER, Talk, address, pcap, pcap_nanos, pcap_of, pcapng};
 use crate::{report, run};
+use firstword_testing::capture::Chunks;
+use firstword_testing::replay::{Captured, Told, captures, replay, whole};
 
 /// What the counts of a connection are by what the core tells of its bytes.
 pub fn counts(told: &Told) -> Value {

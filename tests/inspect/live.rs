@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::relay::{CUTS, Relay};
-use crate::support::client::{CLASSIC, COMPRESS, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
-use crate::support::database::{Database, USER};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
-use crate::support::process::{Process, in_path, read_log};
-use crate::support::prometheus::Metrics;
-use crate::support::{temp_dir, wait_for};
 use crate::{report_on, run};
+use firstword_testing::client::{CLASSIC, COMPRESS, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
+use firstword_testing::database::{Database, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::process::{Process, in_path, read_log};
+use firstword_testing::prometheus::Metrics;
+use firstword_testing::{temp_dir, wait_for};
 
 /// Longer than two ticks of the filter.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -236,7 +236,7 @@ fn metrics_and_a_capture_say_the_same(database: &Database) {
 }
 
 mod mariadb {
-    use crate::support::mariadb::{COUNTED, MariaDb};
+    use firstword_testing::mariadb::{COUNTED, MariaDb};
 
     #[test]
     fn metrics_and_a_capture_say_the_same() {
@@ -246,7 +246,7 @@ mod mariadb {
 
 #[cfg(feature = "mysqld")]
 mod mysql {
-    use crate::support::mysqld::{MySql, NO_TLS};
+    use firstword_testing::mysqld::{MySql, NO_TLS};
 
     #[test]
     fn metrics_and_a_capture_say_the_same() {

@@ -13,9 +13,6 @@
     clippy::unwrap_used
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod committed;
 mod hostile;
 mod links;
@@ -58,7 +55,7 @@ impl Said {
 
 fn run(arguments: &[&str], input: &[u8]) -> Said {
     let mut command = Command::cargo_bin("firstword").unwrap();
-    command.arg("inspect").args(arguments).current_dir(support::root()).timeout(LONGEST);
+    command.arg("inspect").args(arguments).current_dir(firstword_testing::root()).timeout(LONGEST);
     let output = command.write_stdin(input).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let code = output.status.code().expect("it ends by itself");

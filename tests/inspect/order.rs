@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::links::{counts, recorded_as};
 use crate::report;
-use crate::support::capture::Chunks;
-use crate::support::packets::packet;
-use crate::support::replay::{replay, whole};
 use crate::wire::{CLIENT, Frame, SERVER, STEP, Talk, pcap};
+use firstword_testing::capture::Chunks;
+use firstword_testing::packets::packet;
+use firstword_testing::replay::{replay, whole};
 
 fn chunks() -> Chunks {
     recorded_as("mariadb-auth-native")

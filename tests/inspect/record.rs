@@ -13,12 +13,12 @@ use std::time::Duration;
 use crate::live::Dump;
 use crate::relay::Relay;
 use crate::report_on;
-use crate::support::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
-use crate::support::database::{DATABASE, Database};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
-use crate::support::mysqld::{MySql, NO_TLS};
-use crate::support::root;
+use firstword_testing::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
+use firstword_testing::database::{DATABASE, Database};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::mysqld::{MySql, NO_TLS};
+use firstword_testing::root;
 
 const ACCOUNT: &str = "hidden_account";
 const PASSWORD: &str = "hidden_password";

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::PacketBuilder;
 use firstword::event::Sender;
 
-use crate::support::capture::Chunks;
+use firstword_testing::capture::Chunks;
 
 /// The largest payload, so that its packet has a length that IP can write.
 const MAX_PAYLOAD: usize = 60_000;

@@ -159,7 +159,8 @@ fn it_says_so_in_words() {
         let output =
             command.args(["doctor", "-", "--dest", &to]).write_stdin(dump).output().expect("firstword");
         let said = String::from_utf8(output.stdout).expect("text");
-        let path = crate::support::root().join(format!("tests/istio/doctor/{}.txt", name.replace(' ', "-")));
+        let path =
+            firstword_testing::root().join(format!("tests/istio/doctor/{}.txt", name.replace(' ', "-")));
         if std::env::var_os("FIRSTWORD_BLESS").is_some() {
             std::fs::write(&path, &said).expect("a file");
         }

@@ -27,7 +27,5 @@ mod pilot;
 #[cfg(feature = "netns")]
 mod run;
 mod schemas;
-#[path = "../support/mod.rs"]
-mod support;
 #[cfg(feature = "netns")]
 mod table;

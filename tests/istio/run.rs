@@ -19,7 +19,7 @@ use crate::lab::namespace::Namespace;
 use crate::lab::pod::{PLAIN, Pod, Running, start};
 use crate::lab::probe::{Http, SILENCE, Seen, client, client_with, known_as, listen, request};
 use crate::lab::world::{FIRST_CLIENT_PORT, World, database, pod_address};
-use crate::support::wait_for;
+use firstword_testing::wait_for;
 
 /// How many cases run at once: most of their time they wait.
 pub const PODS: u8 = 6;
@@ -96,7 +96,7 @@ pub static OUTCOMES: LazyLock<Vec<Result<Outcome, String>>> = LazyLock::new(|| {
 pub fn is_too_new(case: &Case) -> bool {
     static VERSION: LazyLock<(u32, u32)> = LazyLock::new(|| {
         let output =
-            Command::new(crate::support::envoy()).arg("--version").output().expect("Envoy's version");
+            Command::new(firstword_testing::envoy()).arg("--version").output().expect("Envoy's version");
         let output = String::from_utf8_lossy(&output.stdout).into_owned();
         let found = regex::Regex::new(r"/(\d+)\.(\d+)\.\d+/").expect("an expression");
         let found = found.captures(&output).unwrap_or_else(|| panic!("no version: {output}"));

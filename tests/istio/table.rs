@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cases::{CASES, Case, Clients, Expected, HttpExpected};
 use crate::run::{Measured, OUTCOMES, Outcome, is_too_new};
-use crate::support::root;
+use firstword_testing::root;
 
 const BEGIN: &str = "<!-- measured: written by make test-istio, and compared with each run -->\n";
 const END: &str = "<!-- end of what was measured -->\n";

@@ -10,16 +10,16 @@ use firstword::event::HazardKind;
 use serde_json::json;
 
 use crate::counts::{QUIET, address, between, by, on_both_servers, options, sum};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::{Database, PASSWORD, RESOLVE};
-use crate::support::envoy::Envoy;
-use crate::support::mariadb::MariaDb;
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::{Database, PASSWORD, RESOLVE};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::MariaDb;
 #[cfg(feature = "mysqld")]
-use crate::support::mysqld::{MySql, NO_TLS, SHA256_USER};
-use crate::support::packets::packet;
-use crate::support::prometheus::Metrics;
-use crate::support::proxies::Proxy;
-use crate::support::wait_for;
+use firstword_testing::mysqld::{MySql, NO_TLS, SHA256_USER};
+use firstword_testing::packets::packet;
+use firstword_testing::prometheus::Metrics;
+use firstword_testing::proxies::Proxy;
+use firstword_testing::wait_for;
 
 on_both_servers! {
     an_ordinary_day the_server_ends_what_is_idle envoy_ends_what_is_idle no_room_for_a_client no_account_for_an_address

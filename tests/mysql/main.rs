@@ -11,9 +11,6 @@
     clippy::unwrap_used
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod authentication;
 mod commands;
 mod counts;

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use crate::counts::{QUIET, address, between, by, sum};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::{PASSWORD, USER};
-use crate::support::mysqld::{MySql, NO_TLS, SHA256_USER};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::{PASSWORD, USER};
+use firstword_testing::mysqld::{MySql, NO_TLS, SHA256_USER};
 
 #[test]
 fn mysql_caches_what_it_was_told_in_clear() {

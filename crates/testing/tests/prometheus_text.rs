@@ -1,8 +1,6 @@
 //! The reader of Prometheus' text format, on which every assertion about a metric rests.
 
-mod support;
-
-use support::prometheus::Metrics;
+use firstword_testing::prometheus::Metrics;
 
 /// As Envoy writes it: types, an empty label set, labels with anything in their values.
 const TEXT: &str = r#"# TYPE firstword_connections_total counter

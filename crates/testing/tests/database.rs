@@ -3,17 +3,15 @@
 // A panic is how a test reports.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-mod support;
-
+#[cfg(feature = "mysqld")]
+use firstword_testing::client::QUERY_ATTRIBUTES;
+use firstword_testing::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
+use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
+use firstword_testing::mariadb::{self, MariaDb};
+#[cfg(feature = "mysqld")]
+use firstword_testing::mysqld::{MySql, NO_TLS, SHA256_USER};
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, Value};
-#[cfg(feature = "mysqld")]
-use support::client::QUERY_ATTRIBUTES;
-use support::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
-use support::database::{DATABASE, Database, PASSWORD, USER};
-use support::mariadb::{self, MariaDb};
-#[cfg(feature = "mysqld")]
-use support::mysqld::{MySql, NO_TLS, SHA256_USER};
 
 fn session(server: &Database) {
     let options = OptsBuilder::new()

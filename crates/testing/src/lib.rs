@@ -1,20 +1,18 @@
 //! Real peers for tests and the demo: Envoy with one of the bootstraps of `envoy/`, a private MariaDB or MySQL.
 //!
-//! A test says `mod support;`. Everything listens on an ephemeral loopback port and lives in a temporary directory; no
+//! Everything listens on an ephemeral loopback port and lives in a temporary directory; no
 //! server outlives the process that started it. What goes wrong here panics, with the server's own log.
 
-// Each test uses a part of this, and a panic is how a test reports. The clock is the tests' own, not the core's.
+// A panic is how a test reports. The clock is the tests' own, not the core's.
 #![allow(
-    dead_code,
     missing_docs,
-    unused_imports,
-    unreachable_pub,
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::panic_in_result_fn,
+    clippy::should_implement_trait,
     clippy::unwrap_used
 )]
 
@@ -23,6 +21,8 @@ pub mod capture;
 pub mod client;
 pub mod database;
 pub mod envoy;
+#[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
+pub mod heap;
 pub mod hostile;
 pub mod mariadb;
 pub mod mysqld;
@@ -44,7 +44,7 @@ use socket2::{Domain, Socket, Type};
 
 /// The repository's directory.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/testing lies in the repository")
 }
 
 /// The module under test: `FIRSTWORD_WASM`, else `target/firstword.wasm`.
