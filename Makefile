@@ -43,14 +43,14 @@ demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filt
 # What needs root, or network namespaces, is left out where there is none, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
-	@features=cli; left=; \
-	if [ -e target/tools/mysqld ]; then features=$$features,mysqld; \
+	@features=; left=; \
+	if [ -e target/tools/mysqld ]; then features=mysqld; \
 	else left="the tests against MySQL (run: sudo make tools-mysql)"; fi; \
 	if [ "$$(id -u)" = 0 ]; then features=$$features,servers; \
 	else left="$${left:+$$left, }the tests of SSH, SMTP and FTP servers, and those that capture (run: sudo make test)"; fi; \
 	if unshare --net true 2>/dev/null; then features=$$features,netns; \
 	else left="$${left:+$$left, }the tests in network namespaces (run: sudo make test-istio)"; fi; \
-	(set -x; $(peers) cargo test --features $$features) || exit; \
+	(set -x; $(peers) cargo test --features "$$features") || exit; \
 	if [ "$$(scripts/commit.sh)" != unknown ]; then scripts/reproduce.sh || exit; \
 	else left="$${left:+$$left, }two builds from clean clones (there is no commit to clone)"; fi; \
 	[ -z "$$left" ] || echo "make test: left out $$left"
@@ -61,7 +61,7 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 	@unshare --net true || { echo "make test-istio: needs root, and to make network namespaces" >&2; exit 1; }
 	@set -e; for version in $(or $(envoy_versions),newest); do \
 		[ $$version = newest ] && envoy=envoy || { envoy=envoy-$$version; ENVOY_VERSION=$$version scripts/tools.sh; }; \
-		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --features cli,netns --test istio; \
+		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --features netns --test istio; \
 	done
 
 test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
@@ -122,11 +122,11 @@ lint: rust ## formatting, clippy, documentation
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/floor/Cargo.toml
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
-	cargo clippy --all-targets --features cli,mysqld,netns,servers -- -D warnings
-	cargo clippy --all-targets --features cli -- -D warnings
+	cargo clippy --all-targets --features mysqld,netns,servers -- -D warnings
+	cargo clippy --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path benches/floor/Cargo.toml --target-dir target -- -D warnings
 	cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 clean: ## remove everything built and fetched
 	rm -rf target

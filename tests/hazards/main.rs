@@ -20,7 +20,6 @@ mod endings;
 mod files;
 #[cfg(feature = "mysqld")]
 mod hostile;
-mod relay;
 #[cfg(feature = "mysqld")]
 mod rogue;
 #[cfg(feature = "mysqld")]
@@ -40,8 +39,8 @@ use firstword_testing::mariadb::MariaDb;
 #[cfg(feature = "mysqld")]
 use firstword_testing::mysqld::{MySql, NO_TLS};
 use firstword_testing::prometheus::Metrics;
+use firstword_testing::relay::{CUTS, Relay};
 use firstword_testing::root;
-use relay::{CUTS, Relay};
 
 /// Longer than two ticks of the filter.
 const QUIET: Duration = Duration::from_millis(1500);

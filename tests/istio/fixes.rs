@@ -10,7 +10,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::cases::{CASES, Case, Clients, DATABASE, Expected, MYSQL_PORT, PORT};
-use crate::doctor::{Verdict, doctor, dump, program};
+use crate::doctor::{Verdict, doctor, dump};
 use crate::lab::pod::{Pod, start_with};
 use crate::lab::probe::{client, client_with};
 use crate::lab::world::{World, database, pod_address};
@@ -18,6 +18,7 @@ use crate::pilot::resource::{Resource, parse};
 use crate::pilot::{xds, xds_and_misses};
 use crate::run::{HEADER, PODS, PODS_FOR_FIXES, Watch, is_too_new, world};
 use crate::schemas::Schemas;
+use firstword_testing::program::firstword;
 
 /// A case, the kind of client that is not well, the code of the finding, and which of its fixes.
 struct Cure {
@@ -55,7 +56,7 @@ fn examined(case: &Case, own: std::net::IpAddr, resources: &[Resource]) -> Verdi
     let mesh = case.mesh(&proxy, "/etc/certs");
     let dump = dump(&xds(&mesh, &proxy, resources), &proxy, &case.annotations());
     let to = case.destinations(own)[0];
-    doctor(Command::new(program()), "-", to, dump.to_string().as_bytes())
+    doctor(Command::new(firstword()), "-", to, dump.to_string().as_bytes())
 }
 
 /// The finding about a kind of client: those about others have codes of their own.
@@ -148,7 +149,7 @@ fn cure(world: &World, pod: &Pod, cure: &Cure) {
     }
     let admin = pod.namespace.enter(|| running.envoy.admin_addr()).to_string();
     let mut inside = pod.namespace.command();
-    inside.arg(program());
+    inside.arg(firstword());
     let after = doctor(inside, &admin, to, b"");
     let well = if last_resort { "delayed 50" } else { "greeting" };
     assert_eq!(after.of(kind).as_deref(), Some(well), "{:#}", after.0);

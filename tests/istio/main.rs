@@ -15,9 +15,8 @@
 
 mod applier;
 mod cases;
-#[cfg(feature = "cli")]
 mod doctor;
-#[cfg(all(feature = "cli", feature = "netns"))]
+#[cfg(feature = "netns")]
 mod fixes;
 mod istiod;
 #[cfg(feature = "netns")]

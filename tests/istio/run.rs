@@ -120,18 +120,14 @@ fn each_case_fares_as_it_should() {
 }
 
 /// What `firstword doctor` says, asked in the pod with Envoy's admin interface, is what was seen of each kind of client.
-#[cfg(feature = "cli")]
 fn assert_diagnosed(pod: &Pod, running: &Running, case: &Case) {
     let admin = pod.namespace.enter(|| running.envoy.admin_addr()).to_string();
     for to in case.destinations(pod_address(pod.number)) {
         let mut inside = pod.namespace.command();
-        inside.arg(crate::doctor::program());
+        inside.arg(firstword_testing::program::firstword());
         case.assert_verdicts(&crate::doctor::doctor(inside, &admin, to, b""));
     }
 }
-
-#[cfg(not(feature = "cli"))]
-fn assert_diagnosed(_: &Pod, _: &Running, _: &Case) {}
 
 fn run(world: &World, pod: &Pod, case: &Case) -> Outcome {
     match &case.clients {

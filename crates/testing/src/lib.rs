@@ -20,6 +20,7 @@ pub mod balance;
 pub mod capture;
 pub mod client;
 pub mod database;
+pub mod dumpcap;
 pub mod envoy;
 #[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
 pub mod heap;
@@ -29,9 +30,11 @@ pub mod mysqld;
 pub mod packets;
 pub mod peer;
 pub mod process;
+pub mod program;
 pub mod prometheus;
 pub mod proxies;
 pub mod random;
+pub mod relay;
 pub mod replay;
 pub mod table;
 

@@ -22,9 +22,6 @@ mod malformed;
 mod order;
 #[cfg(all(feature = "mysqld", feature = "servers"))]
 mod record;
-#[cfg(feature = "servers")]
-#[path = "../hazards/relay.rs"]
-mod relay;
 mod wire;
 
 #[cfg(feature = "servers")]

@@ -4,7 +4,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
 use std::thread;
 
 use assert_cmd::Command;
@@ -94,7 +93,7 @@ fn string_value(configuration: &Value) -> Value {
 
 #[test]
 fn the_files_of_this_repository_hold_nothing_back() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy");
+    let directory = firstword_testing::root().join("envoy");
     let mut count = 0;
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

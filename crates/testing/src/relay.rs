@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use firstword_testing::loopback;
+use super::loopback;
 
 /// How many bytes an EOF packet has. It is cut in front of each.
 pub const CUTS: usize = 9;

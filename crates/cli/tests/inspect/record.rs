@@ -10,14 +10,14 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::live::Dump;
-use crate::relay::Relay;
 use crate::report_on;
 use firstword_testing::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
 use firstword_testing::database::{DATABASE, Database};
+use firstword_testing::dumpcap::Dump;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::mysqld::{MySql, NO_TLS};
+use firstword_testing::relay::Relay;
 use firstword_testing::root;
 
 const ACCOUNT: &str = "hidden_account";

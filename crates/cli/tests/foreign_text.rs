@@ -1,8 +1,5 @@
 //! Text that others wrote into a document cannot reach a terminal as it is, wherever in the document it stands.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test reports")]
-
-use std::path::Path;
 
 use assert_cmd::Command;
 use firstword::escape::is_text;
@@ -70,7 +67,7 @@ fn poisoned(document: &Value, place: &str) -> Value {
 
 #[test]
 fn nothing_in_a_document_reaches_a_terminal() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = firstword_testing::root();
     let mut count = 0;
     for file in [
         "envoy/mysql.yaml",
@@ -96,7 +93,7 @@ fn nothing_in_a_document_reaches_a_terminal() {
 /// Each problem of a configuration of the filter's own shows the key or the value that it is about.
 #[test]
 fn a_configuration_shows_its_problems_without_harm() {
-    let whole: Value = serde_json::from_str(include_str!("config/whole.json")).unwrap();
+    let whole: Value = serde_json::from_str(include_str!("../../../tests/config/whole.json")).unwrap();
     let mut found = Vec::new();
     places(&whole, "", &mut found);
     for place in &found {

@@ -1,5 +1,4 @@
 //! The command line, as a user types it.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 use assert_cmd::Command;

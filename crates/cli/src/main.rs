@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 
 /// Tools for the Firstword Envoy filter.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "firstword", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
