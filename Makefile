@@ -38,7 +38,7 @@ tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP ser
 	@scripts/proxies.sh
 
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
-	@$(peers) cargo run --example demo
+	@$(peers) cargo run --package firstword-tools --bin demo
 
 # What needs root, or network namespaces, is left out where there is none, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## everything that must pass
@@ -101,11 +101,11 @@ test-small: rust tools wasm ## run Envoy with the filter in 128 MiB and a tenth 
 	@$(peers) cargo bench --profile dev --bench small
 
 record: rust tools tools-mysql ## record the captures that tests/replay.rs replays
-	@$(peers) cargo run --quiet --example record
+	@$(peers) cargo run --quiet --package firstword-tools --bin record
 	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_tell
 
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
-	@cargo run --quiet --locked --example image
+	@cargo run --quiet --locked --package firstword-tools --bin image
 
 reproduce: rust ## build the module in two clean clones: both must be the same, byte for byte
 	@scripts/reproduce.sh

@@ -23,7 +23,7 @@ scripts/cargo-tool.sh cargo-cyclonedx 0.5.9
 build=$(scripts/wasm.sh) || fail "the module does not build"
 echo "$build"
 cp target/firstword.wasm "$files"
-images=$(cargo run --quiet --locked --example image) || fail "no images"
+images=$(cargo run --quiet --locked --package firstword-tools --bin image) || fail "no images"
 cp -r target/oci "$files"
 
 # Written beside the Cargo.toml of each package, with this directory's name in it; the time is the commit's.

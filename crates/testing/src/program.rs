@@ -1,18 +1,20 @@
-//! The command line `firstword`, for tests of other packages than its own.
+//! The command line `firstword`, for tests and tools of other packages than its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-/// The program beside this test's executable. Cargo builds it first if it is missing or older than its sources.
+/// The program in the directory of the profile that this executable was built with. Cargo builds it first if it is missing or older than its sources.
 ///
 /// Cargo holds no lock while tests run.
 pub fn firstword() -> &'static Path {
     static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-        let test = std::env::current_exe().expect("this test's executable");
-        // target/PROFILE/deps/TEST
-        let directory = test.ancestors().nth(2).expect("the directory of the profile");
+        let own = std::env::current_exe().expect("this executable");
+        // target/PROFILE/deps/TEST, target/PROFILE/TOOL
+        let directory = own.parent().expect("a directory");
+        let directory = if directory.ends_with("deps") { directory.parent() } else { Some(directory) };
+        let directory = directory.expect("the directory of the profile");
         let program = directory.join("firstword");
         if !is_current(&program) {
             build(directory);

@@ -1,6 +1,6 @@
 //! Recorded captures of real connections, and what is said of them, word by word: `tests/captures/pcap`.
 //!
-//! `FIRSTWORD_BLESS=1 cargo test --features cli --test inspect committed` writes it down anew; read the difference before
+//! `FIRSTWORD_BLESS=1 cargo test --test inspect committed` writes it down anew; read the difference before
 //! committing it.
 
 use std::fs;

@@ -20,8 +20,6 @@ mod links;
 mod live;
 mod malformed;
 mod order;
-#[cfg(all(feature = "mysqld", feature = "servers"))]
-mod record;
 mod wire;
 
 #[cfg(feature = "servers")]

@@ -12,7 +12,7 @@
 )]
 
 mod agent;
-#[path = "../../examples/image/layout.rs"]
+#[path = "../../src/bin/image/layout.rs"]
 mod layout;
 mod registry;
 

@@ -7,15 +7,13 @@
 
 mod layout;
 
-use std::path::Path;
-
+use firstword_testing::root;
 use layout::Form;
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("target/firstword.wasm");
+    let path = root().join("target/firstword.wasm");
     let module = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run: make wasm", path.display()));
     for (form, directory) in [(Form::Image, "target/oci/image"), (Form::Artifact, "target/oci/artifact")] {
-        println!("{directory:<20}{}", layout::write(form, &module, &root.join(directory)));
+        println!("{directory:<20}{}", layout::write(form, &module, &root().join(directory)));
     }
 }

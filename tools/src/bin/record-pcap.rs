@@ -1,8 +1,19 @@
 //! Records the captures of `tests/captures/pcap`, anew and in full, as root:
 //!
-//! `cargo test --features cli,servers,mysqld --test inspect record -- --ignored`
+//! `cargo run --package firstword-tools --bin record-pcap -- [NAME...]`
+//!
+//! `NAME` is one of those in `RECORDINGS`; without one, all are recorded.
 //!
 //! Behind each stands how it comes about. All names and texts in them are `hidden`, by which `committed.rs` knows them.
+
+// A tool for this repository: what goes wrong ends it.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,18 +21,40 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::report_on;
 use firstword_testing::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
 use firstword_testing::database::{DATABASE, Database};
 use firstword_testing::dumpcap::Dump;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::mysqld::{MySql, NO_TLS};
+use firstword_testing::program::firstword;
 use firstword_testing::relay::Relay;
 use firstword_testing::root;
+use serde_json::Value;
+
+/// What can be recorded, by name.
+const RECORDINGS: [(&str, fn()); 5] = [
+    ("mariadb", record_mariadb),
+    ("mysql", record_mysql),
+    ("proxy-header", record_proxy_header),
+    ("silence", record_silence),
+    ("split-eof", record_split_eof),
+];
 
 const ACCOUNT: &str = "hidden_account";
 const PASSWORD: &str = "hidden_password";
+
+fn main() {
+    let names: Vec<_> = std::env::args().skip(1).collect();
+    for name in &names {
+        assert!(RECORDINGS.iter().any(|(known, _)| known == name), "no recording is called {name}");
+    }
+    for (name, record) in RECORDINGS {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            record();
+        }
+    }
+}
 
 fn keep(dump: &mut Dump, name: &str) {
     let directory = root().join("tests/captures/pcap");
@@ -63,8 +96,6 @@ fn session(address: SocketAddr, capabilities: u32) -> Client {
 
 /// MariaDB 10.11 on the interface `any`, as pcap: a session that is quit, and one that its client resets in the middle of a
 /// command; a wrong password. Then a session of which 100 bytes of each packet are kept.
-#[test]
-#[ignore = "writes tests/captures/pcap"]
 fn record_mariadb() {
     let server = MariaDb::start(&[]);
     account(&server);
@@ -86,8 +117,6 @@ fn record_mariadb() {
 }
 
 /// MySQL 9.7: a session of a client that has EOF deprecated. Then one of MariaDB's command-line client with TLS.
-#[test]
-#[ignore = "writes tests/captures/pcap"]
 fn record_mysql() {
     let server = MySql::start(&[NO_TLS]);
     account(&server);
@@ -115,8 +144,6 @@ fn record_mysql() {
 
 /// Envoy with the filter, which sends a PROXY header of version 2 with the client's first bytes, to MariaDB, which believes
 /// it: the connection between them.
-#[test]
-#[ignore = "writes tests/captures/pcap"]
 fn record_proxy_header() {
     let server = MariaDb::start(&["--proxy-protocol-networks=127.0.0.1"]);
     account(&server);
@@ -132,8 +159,6 @@ fn record_proxy_header() {
 
 /// A server that takes connections on port 3306 and says nothing, as one behind a proxy that waits for the client's first
 /// bytes; the client gives up after three seconds.
-#[test]
-#[ignore = "writes tests/captures/pcap"]
 fn record_silence() {
     let listener = TcpListener::bind("127.0.0.77:3306").expect("port 3306");
     let mut dump = Dump::start("lo", &[3306], &[]);
@@ -147,8 +172,6 @@ fn record_silence() {
 
 /// Connector/J 8.0.27 with `useServerPrepStmts` (`tests/hazards/java`, by `scripts/drivers.sh hazards`) and a MariaDB behind
 /// a network that brings the last 4 of the 9 bytes of an EOF 50 ms late: it hangs. The capture ends while it does.
-#[test]
-#[ignore = "writes tests/captures/pcap"]
 fn record_split_eof() {
     let server = MariaDb::start(&[]);
     account(&server);
@@ -181,7 +204,8 @@ fn record_split_eof() {
         .any(|cut| cut > 0)
     {}
     keep(&mut dump, "connector-j-split-eof.pcapng");
-    let report = report_on(&dump.file, &[]);
+    let output = Command::new(firstword()).args(["inspect", "-o", "json"]).arg(&dump.file).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["connections"][0]["waits"]["what"], "rest_of_split_eof", "it hangs; try again");
     client.kill().unwrap();
     client.wait().unwrap();
