@@ -3,7 +3,6 @@
 
 // Helpers of tests are no tests to clippy, and a panic is how they report. The clock is the tests' own, not the core's.
 #![allow(
-    dead_code,
     unreachable_pub,
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
@@ -16,15 +15,11 @@
 mod applier;
 mod cases;
 mod doctor;
-#[cfg(feature = "netns")]
 mod fixes;
 mod istiod;
-#[cfg(feature = "netns")]
 mod lab;
 mod manifests;
 mod pilot;
-#[cfg(feature = "netns")]
 mod run;
 mod schemas;
-#[cfg(feature = "netns")]
 mod table;

@@ -105,18 +105,38 @@ pub fn is_too_new(case: &Case) -> bool {
     case.since > *VERSION
 }
 
-#[test]
-fn each_case_fares_as_it_should() {
-    for case in CASES.iter().filter(|case| is_too_new(case)) {
-        println!("left out {}, it needs Envoy {}.{}", case.name, case.since.0, case.since.1);
+mod needs_netns {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs network namespaces: make test-istio"]
+    fn each_case_fares_as_it_should() {
+        for case in CASES.iter().filter(|case| is_too_new(case)) {
+            println!("left out {}, it needs Envoy {}.{}", case.name, case.since.0, case.since.1);
+        }
+        let wrong: Vec<_> = CASES
+            .iter()
+            .zip(OUTCOMES.iter())
+            .filter(|(case, _)| !is_too_new(case))
+            .filter_map(|(case, outcome)| Some(format!("{}: {}", case.name, outcome.as_ref().err()?)))
+            .collect();
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
     }
-    let wrong: Vec<_> = CASES
-        .iter()
-        .zip(OUTCOMES.iter())
-        .filter(|(case, _)| !is_too_new(case))
-        .filter_map(|(case, outcome)| Some(format!("{}: {}", case.name, outcome.as_ref().err()?)))
-        .collect();
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+
+    /// The annotation on the pod is needed for the statistic that names a hang.
+    #[test]
+    #[ignore = "needs network namespaces: make test-istio"]
+    fn without_the_annotation_nothing_shows_a_hang() {
+        let world = world();
+        let pod = Pod::new(&world, PODS);
+        pod.redirect(&[]);
+        let article = CASES.iter().find(|case| case.name == "A1").expect("the case");
+        let server = (DATABASE, PORT).into();
+        let running = start_case(&world, &pod, article, &json!({}), server);
+        assert_eq!(pod.namespace.enter(|| listen(server, b"", false)), Seen::Nothing);
+        let statistics = pod.namespace.enter(|| running.envoy.admin_get("/stats"));
+        assert!(!statistics.contains("downstream_pre_cx"), "{statistics}");
+    }
 }
 
 /// What `firstword doctor` says, asked in the pod with Envoy's admin interface, is what was seen of each kind of client.
@@ -392,18 +412,4 @@ fn assert_counted(pod: &Pod, running: &Running, case: &Case, direction: &str, sp
         let all = running.envoy.metric(COUNTER, &[("protocol", "mysql")]);
         assert_eq!(all, Some(spoke.into()), "with other labels");
     });
-}
-
-/// The annotation on the pod is needed for the statistic that names a hang.
-#[test]
-fn without_the_annotation_nothing_shows_a_hang() {
-    let world = world();
-    let pod = Pod::new(&world, PODS);
-    pod.redirect(&[]);
-    let article = CASES.iter().find(|case| case.name == "A1").expect("the case");
-    let server = (DATABASE, PORT).into();
-    let running = start_case(&world, &pod, article, &json!({}), server);
-    assert_eq!(pod.namespace.enter(|| listen(server, b"", false)), Seen::Nothing);
-    let statistics = pod.namespace.enter(|| running.envoy.admin_get("/stats"));
-    assert!(!statistics.contains("downstream_pre_cx"), "{statistics}");
 }

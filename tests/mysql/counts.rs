@@ -111,10 +111,16 @@ macro_rules! on_both_servers {
             use firstword_testing::mariadb::{COUNTED, MariaDb};
             $($(#[$doc])* #[test] fn $scenario() { super::$scenario(&MariaDb::start(&COUNTED)); })*
         }
-        #[cfg(feature = "mysqld")]
         mod mysql {
-            use firstword_testing::mysqld::{MySql, NO_TLS};
-            $($(#[$doc])* #[test] fn $scenario() { super::$scenario(&MySql::start(&[NO_TLS])); })*
+            mod needs_mysqld {
+                use firstword_testing::mysqld::{MySql, NO_TLS};
+                $(
+                    $(#[$doc])*
+                    #[test]
+                    #[ignore = "needs MySQL: make tools-mysql"]
+                    fn $scenario() { super::super::$scenario(&MySql::start(&[NO_TLS])); }
+                )*
+            }
         }
     };
 }

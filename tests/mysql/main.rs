@@ -17,7 +17,6 @@ mod counts;
 mod endings;
 mod hazards;
 mod load;
-#[cfg(feature = "mysqld")]
 mod mysql_authentication;
 mod replication;
 mod transparency;

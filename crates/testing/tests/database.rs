@@ -3,12 +3,10 @@
 // A panic is how a test reports.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-#[cfg(feature = "mysqld")]
 use firstword_testing::client::QUERY_ATTRIBUTES;
 use firstword_testing::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
 use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
 use firstword_testing::mariadb::{self, MariaDb};
-#[cfg(feature = "mysqld")]
 use firstword_testing::mysqld::{MySql, NO_TLS, SHA256_USER};
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, Value};
@@ -66,14 +64,30 @@ fn mariadb_counts_a_session() {
     counts_a_session(&server);
 }
 
-#[cfg(feature = "mysqld")]
-#[test]
-fn mysql_counts_a_session() {
-    let server = MySql::start(&[NO_TLS]);
-    let before = server.oracle();
-    counts_a_session(&server);
-    let counts = server.oracle_when_alone().since(&before).counts;
-    assert_eq!((counts.commands["ping"], counts.affected_rows, counts.warnings), (1, Some(3), Some(0)));
+mod needs_mysqld {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs MySQL: make tools-mysql"]
+    fn mysql_counts_a_session() {
+        let server = MySql::start(&[NO_TLS]);
+        let before = server.oracle();
+        counts_a_session(&server);
+        let counts = server.oracle_when_alone().since(&before).counts;
+        assert_eq!((counts.commands["ping"], counts.affected_rows, counts.warnings), (1, Some(3), Some(0)));
+    }
+
+    #[test]
+    #[ignore = "needs MySQL: make tools-mysql"]
+    fn the_raw_client_speaks_with_mysql() {
+        let server = MySql::start(&[]);
+        // The first login of a user is by the whole password, the next ones are fast.
+        for user in [USER, USER, SHA256_USER] {
+            for capabilities in [CLASSIC, MODERN | QUERY_ATTRIBUTES] {
+                raw_session(&server, &Login::new(capabilities).user(user, PASSWORD));
+            }
+        }
+    }
 }
 
 /// Logs in, asks for a result set in the text and in the binary protocol, and says goodbye.
@@ -100,16 +114,4 @@ fn the_raw_client_speaks_with_mariadb() {
     }
     let refused = Client::connect(server.addr()).log_in(&Login::new(CLASSIC).user(USER, "wrong"));
     assert_eq!(refused.err(), Some(1045));
-}
-
-#[cfg(feature = "mysqld")]
-#[test]
-fn the_raw_client_speaks_with_mysql() {
-    let server = MySql::start(&[]);
-    // The first login of a user is by the whole password, the next ones are fast.
-    for user in [USER, USER, SHA256_USER] {
-        for capabilities in [CLASSIC, MODERN | QUERY_ATTRIBUTES] {
-            raw_session(&server, &Login::new(capabilities).user(user, PASSWORD));
-        }
-    }
 }

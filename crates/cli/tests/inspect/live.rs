@@ -177,109 +177,116 @@ fn metrics_and_a_capture_say_the_same(database: &Database) {
     assert_eq!(report_on(&dump.file, &[])["totals"], report["totals"]);
 }
 
-mod mariadb {
-    use firstword_testing::mariadb::{COUNTED, MariaDb};
+mod needs_root {
+    use super::*;
 
-    #[test]
-    fn metrics_and_a_capture_say_the_same() {
-        super::metrics_and_a_capture_say_the_same(&MariaDb::start(&COUNTED));
-    }
-}
+    mod mariadb {
+        use firstword_testing::mariadb::{COUNTED, MariaDb};
 
-#[cfg(feature = "mysqld")]
-mod mysql {
-    use firstword_testing::mysqld::{MySql, NO_TLS};
-
-    #[test]
-    fn metrics_and_a_capture_say_the_same() {
-        super::metrics_and_a_capture_say_the_same(&MySql::start(&[NO_TLS]));
-    }
-}
-
-/// A server without `DEPRECATE_EOF`, and a network that cuts the last EOF of each answer to COM_STMT_PREPARE in front of its
-/// byte `n`, from 0 to 8, in the connection number `n`.
-#[test]
-fn the_byte_at_which_a_network_cuts_an_eof_is_found() {
-    let server = MariaDb::start(&[]);
-    let relay = Relay::start(server.addr());
-    let envoy = between(relay.address());
-    let address = envoy.listener_addr("mysql");
-    let mut dump = Dump::start("lo", &[address.port(), relay.address().port()], &[]);
-    for _ in 0..CUTS {
-        let login = Login::new(CLASSIC).attribute("_client_version", "8.0.27");
-        let mut client = Client::login(address, &login);
-        client.prepare("SELECT ?, 2").expect("a statement");
-        client.prepare("SELECT 3").expect("a statement");
-        client.quit();
-    }
-    assert_eq!(relay.take_cut(), [2; CUTS]);
-    let metrics = envoy.stable(QUIET);
-    let port = |address: SocketAddr| address.port().to_string();
-    // As the client got it, from Envoy.
-    let behind = report_on(dump.stop(), &["--port", &port(address)]);
-    assert_agrees(&behind, &metrics);
-    assert_eq!(sum(&metrics, "prepare_eof_splits_total", &[]), 2 * CUTS as u64);
-    // As Envoy got it, from the network.
-    let before = report_on(&dump.file, &["--port", &port(relay.address())]);
-    for report in [&before, &behind] {
-        let connections = report["connections"].as_array().unwrap();
-        let mut found: Vec<_> = Vec::new();
-        for connection in connections {
-            for hazard in connection["hazards"].as_array().unwrap() {
-                let split = &hazard["split"];
-                found.push(split["eof_bytes"].as_u64().unwrap());
-                assert!(split["rest_packet"].as_u64() > hazard["packet"].as_u64(), "{hazard}");
-                assert!(split["rest_after_us"].as_u64().unwrap() > 20_000, "{hazard}");
-                assert_eq!(split["client_went_on_packet"], Value::Null);
-            }
+        #[test]
+        #[ignore = "needs root, and the servers of make tools-servers"]
+        fn metrics_and_a_capture_say_the_same() {
+            crate::live::metrics_and_a_capture_say_the_same(&MariaDb::start(&COUNTED));
         }
-        found.sort_unstable();
-        let expected: Vec<_> = (0..CUTS as u64).flat_map(|cut| [cut, cut]).collect();
-        assert_eq!(found, expected, "{report:#}");
     }
-    let text = run(&["--port", &port(address), dump.file.to_str().unwrap()], b"").output;
-    assert!(text.contains("cut in front of byte 5 of 0 to 8; the rest came with packet "), "{text}");
-}
 
-/// A client that does not wait for the EOF, as Connector/J 8.0.27 does not, and takes the rest of it for an answer.
-#[test]
-fn a_client_that_goes_on_and_hangs_is_seen_to_wait() {
-    let server = MariaDb::start(&[]);
-    let relay = Relay::start(server.addr());
-    let mut dump = Dump::start("lo", &[relay.address().port()], &[]);
-    let mut clients = Vec::new();
-    for _ in 0..6 {
-        clients.push(Client::login(relay.address(), &Login::new(CLASSIC)));
+    mod needs_mysqld {
+        use firstword_testing::mysqld::{MySql, NO_TLS};
+
+        #[test]
+        #[ignore = "needs root, the servers of make tools-servers, and MySQL"]
+        fn metrics_and_a_capture_say_the_same() {
+            crate::live::metrics_and_a_capture_say_the_same(&MySql::start(&[NO_TLS]));
+        }
     }
-    let client = clients.last_mut().unwrap();
-    client.command(b"\x16SELECT 1");
-    let head = client.packet();
-    assert_eq!(head[0], 0);
-    client.packet();
-    // COM_STMT_EXECUTE while 4 bytes of the EOF are still to come.
-    client.command(&[&[0x17], &head[1..5], &[0, 1, 0, 0, 0]].concat());
-    // The EOF, the column count, a definition, an EOF, the row, an EOF.
-    for _ in 0..6 {
+
+    /// A server without `DEPRECATE_EOF`, and a network that cuts the last EOF of each answer to COM_STMT_PREPARE in front of its
+    /// byte `n`, from 0 to 8, in the connection number `n`.
+    #[test]
+    #[ignore = "needs root, and the servers of make tools-servers"]
+    fn the_byte_at_which_a_network_cuts_an_eof_is_found() {
+        let server = MariaDb::start(&[]);
+        let relay = Relay::start(server.addr());
+        let envoy = between(relay.address());
+        let address = envoy.listener_addr("mysql");
+        let mut dump = Dump::start("lo", &[address.port(), relay.address().port()], &[]);
+        for _ in 0..CUTS {
+            let login = Login::new(CLASSIC).attribute("_client_version", "8.0.27");
+            let mut client = Client::login(address, &login);
+            client.prepare("SELECT ?, 2").expect("a statement");
+            client.prepare("SELECT 3").expect("a statement");
+            client.quit();
+        }
+        assert_eq!(relay.take_cut(), [2; CUTS]);
+        let metrics = envoy.stable(QUIET);
+        let port = |address: SocketAddr| address.port().to_string();
+        // As the client got it, from Envoy.
+        let behind = report_on(dump.stop(), &["--port", &port(address)]);
+        assert_agrees(&behind, &metrics);
+        assert_eq!(sum(&metrics, "prepare_eof_splits_total", &[]), 2 * CUTS as u64);
+        // As Envoy got it, from the network.
+        let before = report_on(&dump.file, &["--port", &port(relay.address())]);
+        for report in [&before, &behind] {
+            let connections = report["connections"].as_array().unwrap();
+            let mut found: Vec<_> = Vec::new();
+            for connection in connections {
+                for hazard in connection["hazards"].as_array().unwrap() {
+                    let split = &hazard["split"];
+                    found.push(split["eof_bytes"].as_u64().unwrap());
+                    assert!(split["rest_packet"].as_u64() > hazard["packet"].as_u64(), "{hazard}");
+                    assert!(split["rest_after_us"].as_u64().unwrap() > 20_000, "{hazard}");
+                    assert_eq!(split["client_went_on_packet"], Value::Null);
+                }
+            }
+            found.sort_unstable();
+            let expected: Vec<_> = (0..CUTS as u64).flat_map(|cut| [cut, cut]).collect();
+            assert_eq!(found, expected, "{report:#}");
+        }
+        let text = run(&["--port", &port(address), dump.file.to_str().unwrap()], b"").output;
+        assert!(text.contains("cut in front of byte 5 of 0 to 8; the rest came with packet "), "{text}");
+    }
+
+    /// A client that does not wait for the EOF, as Connector/J 8.0.27 does not, and takes the rest of it for an answer.
+    #[test]
+    #[ignore = "needs root, and the servers of make tools-servers"]
+    fn a_client_that_goes_on_and_hangs_is_seen_to_wait() {
+        let server = MariaDb::start(&[]);
+        let relay = Relay::start(server.addr());
+        let mut dump = Dump::start("lo", &[relay.address().port()], &[]);
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            clients.push(Client::login(relay.address(), &Login::new(CLASSIC)));
+        }
+        let client = clients.last_mut().unwrap();
+        client.command(b"\x16SELECT 1");
+        let head = client.packet();
+        assert_eq!(head[0], 0);
         client.packet();
-    }
-    let report = report_on(dump.stop(), &["--port", &relay.address().port().to_string()]);
-    let connection = &report["connections"][5];
-    let hazards = &connection["hazards"];
-    assert_eq!(
-        (&hazards[0]["code"], &hazards[0]["split"]["eof_bytes"]),
-        (&json!("prepare_eof_split"), &json!(5))
-    );
-    let went_on = hazards[0]["split"]["client_went_on_packet"].as_u64().unwrap();
-    let rest = hazards[0]["split"]["rest_packet"].as_u64().unwrap();
-    assert!(hazards[0]["packet"].as_u64().unwrap() < went_on && went_on < rest, "{hazards}");
-    assert_eq!(connection["waits"]["who"], "client");
-    assert_eq!(connection["waits"]["what"], "rest_of_split_eof");
-    assert_eq!(connection["end"], Value::Null);
-    for connection in report["connections"].as_array().unwrap().iter().take(5) {
+        // COM_STMT_EXECUTE while 4 bytes of the EOF are still to come.
+        client.command(&[&[0x17], &head[1..5], &[0, 1, 0, 0, 0]].concat());
+        // The EOF, the column count, a definition, an EOF, the row, an EOF.
+        for _ in 0..6 {
+            client.packet();
+        }
+        let report = report_on(dump.stop(), &["--port", &relay.address().port().to_string()]);
+        let connection = &report["connections"][5];
+        let hazards = &connection["hazards"];
         assert_eq!(
-            (&connection["waits"]["who"], &connection["waits"]["what"]),
-            (&Value::Null, &json!("command"))
+            (&hazards[0]["code"], &hazards[0]["split"]["eof_bytes"]),
+            (&json!("prepare_eof_split"), &json!(5))
         );
+        let went_on = hazards[0]["split"]["client_went_on_packet"].as_u64().unwrap();
+        let rest = hazards[0]["split"]["rest_packet"].as_u64().unwrap();
+        assert!(hazards[0]["packet"].as_u64().unwrap() < went_on && went_on < rest, "{hazards}");
+        assert_eq!(connection["waits"]["who"], "client");
+        assert_eq!(connection["waits"]["what"], "rest_of_split_eof");
+        assert_eq!(connection["end"], Value::Null);
+        for connection in report["connections"].as_array().unwrap().iter().take(5) {
+            assert_eq!(
+                (&connection["waits"]["who"], &connection["waits"]["what"]),
+                (&Value::Null, &json!("command"))
+            );
+        }
+        drop(clients);
     }
-    drop(clients);
 }

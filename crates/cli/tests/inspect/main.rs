@@ -16,13 +16,11 @@
 mod committed;
 mod hostile;
 mod links;
-#[cfg(feature = "servers")]
 mod live;
 mod malformed;
 mod order;
 mod wire;
 
-#[cfg(feature = "servers")]
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,7 +70,6 @@ fn report(capture: &[u8], arguments: &[&str]) -> Value {
 }
 
 /// The report on a capture file, which is a good one.
-#[cfg(feature = "servers")]
 fn report_on(file: &Path, arguments: &[&str]) -> Value {
     let said = run(&[&["-o", "json", file.to_str().unwrap()], arguments].concat(), b"");
     assert_eq!(said.problem, "");
