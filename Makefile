@@ -1,7 +1,8 @@
 # Every target builds or installs what it needs. `make` alone lists them.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
-	test-istio search fuzz compose-test bench instructions footprint test-small record lint image reproduce deny release clean
+	test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image reproduce deny \
+	release clean
 
 # What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
@@ -9,7 +10,7 @@ peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
 	MYSQLD=$(CURDIR)/target/tools/mysqld
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
 
 # The module and the command need what Cargo.toml says; mysql_common, which tests and the demo are built with, needs more.
 rust:
@@ -38,22 +39,12 @@ tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP ser
 	@scripts/proxies.sh
 
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
-	@$(peers) cargo run --example demo
+	@$(peers) cargo run --package firstword-tools --bin demo
 
 # What needs root, or network namespaces, is left out where there is none, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
-	@features=cli; left=; \
-	if [ -e target/tools/mysqld ]; then features=$$features,mysqld; \
-	else left="the tests against MySQL (run: sudo make tools-mysql)"; fi; \
-	if [ "$$(id -u)" = 0 ]; then features=$$features,servers; \
-	else left="$${left:+$$left, }the tests of SSH, SMTP and FTP servers, and those that capture (run: sudo make test)"; fi; \
-	if unshare --net true 2>/dev/null; then features=$$features,netns; \
-	else left="$${left:+$$left, }the tests in network namespaces (run: sudo make test-istio)"; fi; \
-	(set -x; $(peers) cargo test --features $$features) || exit; \
-	if [ "$$(scripts/commit.sh)" != unknown ]; then scripts/reproduce.sh || exit; \
-	else left="$${left:+$$left, }two builds from clean clones (there is no commit to clone)"; fi; \
-	[ -z "$$left" ] || echo "make test: left out $$left"
+	@$(peers) scripts/test.sh
 
 # The newest is the one that `make tools` links.
 envoy_versions := $(if $(filter all,$(ENVOY_VERSIONS)),1.36.3 1.37.0 1.38.2 1.39.3 1.40.0,$(ENVOY_VERSIONS))
@@ -61,14 +52,14 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 	@unshare --net true || { echo "make test-istio: needs root, and to make network namespaces" >&2; exit 1; }
 	@set -e; for version in $(or $(envoy_versions),newest); do \
 		[ $$version = newest ] && envoy=envoy || { envoy=envoy-$$version; ENVOY_VERSION=$$version scripts/tools.sh; }; \
-		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --features cli,netns --test istio; \
+		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --test istio -- --include-ignored; \
 	done
 
 test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
-	@$(peers) cargo test --quiet --features mysqld --test drivers -- --ignored --nocapture
+	@$(peers) cargo test --quiet --test drivers -- --ignored --nocapture
 
 test-hazards: rust tools tools-mysql wasm ## show what breaks real drivers, and that the filter prevents it
-	@$(peers) cargo test --quiet --features mysqld --test hazards -- --ignored --nocapture --test-threads=1
+	@$(peers) cargo test --quiet --test hazards needs_drivers -- --ignored --nocapture --test-threads=1
 
 search: rust ## look for holes with random hostile peers, TIME seconds for each kind of attack (default 600)
 	SEARCH_SECONDS=$(or $(TIME),600) cargo test --quiet --test search -- --nocapture
@@ -101,11 +92,11 @@ test-small: rust tools wasm ## run Envoy with the filter in 128 MiB and a tenth 
 	@$(peers) cargo bench --profile dev --bench small
 
 record: rust tools tools-mysql ## record the captures that tests/replay.rs replays
-	@$(peers) cargo run --quiet --example record
+	@$(peers) cargo run --quiet --package firstword-tools --bin record
 	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_tell
 
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
-	@cargo run --quiet --locked --example image
+	@cargo run --quiet --locked --package firstword-tools --bin image
 
 reproduce: rust ## build the module in two clean clones: both must be the same, byte for byte
 	@scripts/reproduce.sh
@@ -119,14 +110,24 @@ release: rust ## put what a release consists of into target/dist, from a tree wi
 	@scripts/release.sh
 
 lint: rust ## formatting, clippy, documentation
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path benches/floor/Cargo.toml
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
-	cargo clippy --all-targets --features cli,mysqld,netns,servers -- -D warnings
-	cargo clippy --all-targets --features cli -- -D warnings
+	cargo clippy --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path benches/floor/Cargo.toml --target-dir target -- -D warnings
 	cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features cli
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+lint-workflows: ## check .github/workflows with actionlint
+	@scripts/actionlint.sh
+
+# rustup's component llvm-tools reads what the instrumented tests write.
+coverage: rust ## report which lines the unit and replay tests run, into target/coverage
+	@scripts/cargo-tool.sh cargo-llvm-cov 0.6.21
+	mkdir -p target/coverage
+	target/tools/cargo-llvm-cov llvm-cov --package firstword --lib --test replay --lcov --output-path target/coverage/lcov.info
+	target/tools/cargo-llvm-cov llvm-cov report --package firstword >target/coverage/summary.txt
+	@tail -n 1 target/coverage/summary.txt
 
 clean: ## remove everything built and fetched
 	rm -rf target

@@ -23,16 +23,14 @@
 
 #[allow(dead_code, unreachable_pub, reason = "each program uses a part of this")]
 mod measure;
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::net::SocketAddr;
 
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::MariaDb;
 use measure::{
     CONNECTIONS, Load, QUERIES, QUIET, Spread, envoy, modules, option, point_selects, run, sysbench,
 };
-use support::envoy::Envoy;
-use support::mariadb::MariaDb;
 
 /// One after the other, for the time that each takes.
 const QUERIES_IN_TURN: u32 = 500;

@@ -17,17 +17,15 @@
 
 #[allow(dead_code, unreachable_pub, reason = "each program uses a part of this")]
 mod measure;
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use firstword_testing::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
+use firstword_testing::process::cpu_time;
 use measure::{envoy, modules};
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
-use support::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
-use support::process::cpu_time;
 
 const WORKERS: [u32; 3] = [1, 2, 4];
 const STARTS: usize = 5;

@@ -18,18 +18,16 @@
 
 #[allow(dead_code, unreachable_pub, reason = "each program uses a part of this")]
 mod measure;
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
+use firstword_testing::process::cpu_time;
 use measure::{CONNECTIONS, QUERIES, QUIET, Spread, envoy, modules, option, point_selects, sysbench};
-use support::client::{CLASSIC, Client, Login};
-use support::envoy::Envoy;
-use support::mariadb::{MariaDb, PASSWORD, USER};
-use support::process::cpu_time;
 
 /// One thread for each connection would need more memory than the connections themselves.
 const SERVER: [&str; 3] =
@@ -109,7 +107,7 @@ fn read_all(address: SocketAddr) {
         &statement,
     ]);
     client.args([format!("-h{}", address.ip()), format!("-P{}", address.port())]);
-    client.args([&format!("-u{USER}"), &format!("-p{PASSWORD}"), support::mariadb::DATABASE]);
+    client.args([&format!("-u{USER}"), &format!("-p{PASSWORD}"), firstword_testing::mariadb::DATABASE]);
     let status = client.stdout(Stdio::null()).status().expect("mariadb in PATH");
     assert!(status.success(), "mariadb: {status}");
 }

@@ -15,22 +15,19 @@
     clippy::unwrap_used
 )]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::DATABASE;
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::packets::{COM_QUERY, COM_STMT_PREPARE, command};
+use firstword_testing::process::cpu_time;
 use serde_json::{Value, json};
-use support::client::{CLASSIC, Client, Login};
-use support::database::DATABASE;
-use support::envoy::{Envoy, EnvoyOptions};
-use support::mariadb::MariaDb;
-use support::packets::{COM_QUERY, COM_STMT_PREPARE, command};
-use support::process::cpu_time;
 
 const MEMORY: usize = 128 << 20;
 /// Time on a CPU within each period, in microseconds.
@@ -106,7 +103,7 @@ impl Group {
     /// Starts what follows it in this group.
     fn launcher(&self, dir: &Path) -> PathBuf {
         let enter = self.dirs.iter().map(|dir| format!("echo $$ > {}/cgroup.procs\n", dir.display()));
-        let envoy = support::envoy();
+        let envoy = firstword_testing::envoy();
         let text =
             format!("#!/bin/sh\nset -e\n{}exec {} \"$@\"\n", enter.collect::<String>(), envoy.display());
         let path = dir.join("launcher");
@@ -202,7 +199,7 @@ fn main() {
     for (name, limit) in
         [("tcp_proxy", None), ("Firstword", Some("16MiB")), ("Firstword, 4 MiB", Some("4MiB"))]
     {
-        let dir = support::temp_dir();
+        let dir = firstword_testing::temp_dir();
         let group = Group::new(&format!("firstword-{}", std::process::id()));
         let began = Instant::now();
         let mut envoy = Envoy::start(options(&database, limit).run_by(&group.launcher(dir.path()), 0));

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: messages, Debian packages, the check for Rust.
+# Sourced by the other scripts: messages, Debian packages, the check for Rust, Go.
 
 say() { echo "${0##*/}: $*"; }
 
@@ -43,6 +43,17 @@ root_file_system() {
         say "attempt $attempt to fetch $packages from Debian $release failed"
     done
     fail "mmdebstrap could not fetch $packages from Debian $release"
+}
+
+# Runs a command in a Go module of its own, with a cache under $tools that it removes: no file in the home directory changes.
+in_go() {
+    command -v go >/dev/null || apt_install golang-go
+    cache=$(mktemp -d "$tools/go.XXXXXX")
+    status=0
+    (mkdir "$cache/in" && cd "$cache/in" && echo 'module fetch' >go.mod &&
+        GOPATH=$cache GOBIN=$cache GOFLAGS=-modcacherw GOCACHE=$cache/build "$@") || status=$?
+    rm -rf "$cache"
+    return $status
 }
 
 # Cargo, not older than $1 or else than Cargo.toml says, and the C linker that rustc calls for everything native.

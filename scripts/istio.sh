@@ -16,17 +16,6 @@ api_version=v1.31.1
 tools=$(pwd -P)/target/tools
 mkdir -p "$tools"
 
-# Go in a cache that goes afterwards: nothing in anybody's home directory.
-in_go() {
-    command -v go >/dev/null || apt_install golang-go
-    cache=$(mktemp -d "$tools/go.XXXXXX")
-    status=0
-    (mkdir "$cache/in" && cd "$cache/in" && echo 'module fetch' >go.mod &&
-        GOPATH=$cache GOBIN=$cache GOFLAGS=-modcacherw GOCACHE=$cache/build "$@") || status=$?
-    rm -rf "$cache"
-    return $status
-}
-
 install_kustomize() {
     go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version" && mv "$cache/kustomize" "$tools/kustomize-$kustomize_version"
 }

@@ -3,8 +3,6 @@
 // Helpers of tests are no tests to clippy, and a panic is how they report.
 #![allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use wasmparser::{Parser, Payload, TypeRef};
@@ -13,7 +11,7 @@ use wasmparser::{Parser, Payload, TypeRef};
 const MAX_BYTES: usize = 400 * 1024;
 
 fn module() -> Vec<u8> {
-    std::fs::read(support::wasm()).unwrap()
+    std::fs::read(firstword_testing::wasm()).unwrap()
 }
 
 /// `(module, name)` of everything imported.
@@ -52,7 +50,7 @@ fn imports_only_what_envoy_has() {
 
 /// The first column of the table in `SECURITY.md` whose header begins with `| first |`, and the rest of each row.
 fn table(first: &str) -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(support::root().join("SECURITY.md")).unwrap();
+    let text = std::fs::read_to_string(firstword_testing::root().join("SECURITY.md")).unwrap();
     let header = format!("| {first} |");
     let rows = text.lines().skip_while(|line| !line.starts_with(&header)).skip(2);
     let rows = rows.take_while(|line| line.starts_with('|')).map(|row| {
@@ -74,7 +72,7 @@ fn security_md_names_each_host_call() {
     assert!(called.keys().all(|call| forbidden.iter().all(|word| !call.contains(word))), "{called:?}");
 
     // All that is called is declared in one file, and the SDK is asked for none of the rest.
-    let plugin = support::root().join("src/plugin");
+    let plugin = firstword_testing::root().join("src/plugin");
     let host = std::fs::read_to_string(plugin.join("hostcalls.rs")).unwrap();
     let declared = host.split("fn proxy_").skip(1).map(|rest| rest.split('(').next().unwrap());
     let declared: BTreeSet<_> = declared.map(|name| format!("proxy_{name}")).collect();
@@ -91,7 +89,7 @@ fn security_md_names_each_host_call() {
     }
 
     // The list that Envoy can be given.
-    let text = std::fs::read_to_string(support::root().join("SECURITY.md")).unwrap();
+    let text = std::fs::read_to_string(firstword_testing::root().join("SECURITY.md")).unwrap();
     let allowed = text.lines().filter_map(|line| line.trim().strip_suffix(": {}"));
     let allowed: BTreeSet<_> = allowed.filter(|name| !name.starts_with("proxy_on_")).collect();
     assert!(allowed.iter().eq(called.keys()), "{allowed:?}");
@@ -100,7 +98,8 @@ fn security_md_names_each_host_call() {
 #[test]
 fn names_no_path_of_the_machine_that_built_it() {
     let wasm = module();
-    let paths = [Some(support::root().into()), std::env::home_dir().map(|home| home.join(".cargo"))];
+    let paths =
+        [Some(firstword_testing::root().into()), std::env::home_dir().map(|home| home.join(".cargo"))];
     for path in paths.into_iter().flatten() {
         let needle = path.to_str().unwrap().as_bytes();
         assert!(

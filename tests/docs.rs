@@ -155,17 +155,19 @@ fn the_examples_are_configurations() {
     }
 }
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 15] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/access-log.md",
     "docs/configuration.md",
+    "docs/decisions/README.md",
     "docs/hazards.md",
     "docs/memory.md",
     "docs/metrics.md",
     "docs/protocol-rules.md",
+    "docs/testing.md",
     "envoy/README.md",
     "envoy/observability/README.md",
     "istio/README.md",

@@ -124,3 +124,23 @@ fn old_package_lists_are_for_sid_alone() {
         }
     }
 }
+
+#[test]
+fn each_action_of_a_workflow_has_a_digest_and_its_version() {
+    let pinned = Regex::new(r"^uses: [\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)+$").unwrap();
+    let mut count = 0;
+    for entry in read_dir(root().join(".github/workflows")).unwrap() {
+        let path = entry.unwrap().path();
+        for line in text(&path).lines().map(|line| line.trim_start_matches([' ', '-'])) {
+            if line.starts_with("uses:") {
+                assert!(pinned.is_match(line), "{}: {line}", path.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 2);
+    assert!(
+        !pinned.is_match("uses: actions/checkout@v4")
+            && !pinned.is_match("uses: actions/checkout@main # v4.0")
+    );
+}

@@ -3,20 +3,14 @@
 //!
 //! `FIRSTWORD_SEED=7 cargo test --test mutate` repeats a run.
 
-// A panic is how a test reports; an allocator that counts cannot be had without `unsafe`.
+// A panic is how a test reports.
 #![allow(
-    unsafe_code,
     clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used
 )]
-
-#[path = "support/heap.rs"]
-#[allow(unreachable_pub, reason = "the fuzz target uses it too")]
-mod heap;
-mod support;
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -28,10 +22,14 @@ use firstword::connection::{Chunk, Connection, Verdict};
 use firstword::event::details::Notes;
 use firstword::event::output::Output;
 use firstword::event::{ClosedBy, Event, ProtectionLost, Sender};
+use firstword_testing::balance::{balanced, bytes_told};
+use firstword_testing::heap;
+use firstword_testing::random::Random;
+use firstword_testing::replay::{Changes, SETUP, captures, is_cut, replay_changed};
 use proptest::prelude::*;
-use support::balance::{balanced, bytes_told};
-use support::random::Random;
-use support::replay::{Changes, SETUP, captures, is_cut, replay_changed};
+
+#[global_allocator]
+static ALLOCATOR: heap::Counting = heap::Counting;
 
 /// What one connection may hold here: both framers' prefixes, the session, and some commands sent ahead.
 const MOST_HELD: isize = 16 << 10;

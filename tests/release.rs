@@ -160,8 +160,8 @@ fn the_licences_may_be_handed_on() {
     let deny = text("deny.toml");
     let list = deny.lines().find_map(|line| line.strip_prefix("allow = ")).expect("a list in one line");
     let allowed: BTreeSet<String> = serde_json::from_str(list).expect("a list of texts");
-    let module = packages("{p}\t{l}", &["--target", "wasm32-unknown-unknown"]);
-    let program = packages("{p}\t{l}", &["--all-features"]);
+    let module = packages("{p}\t{l}", &["--package", "firstword", "--target", "wasm32-unknown-unknown"]);
+    let program = packages("{p}\t{l}", &["--package", "firstword-cli"]);
     assert!(module.len() >= 15 && program.len() > module.len(), "{module:#?} {program:#?}");
     let mut needed = BTreeSet::new();
     for package in module.union(&program) {
@@ -182,7 +182,7 @@ fn the_licences_may_be_handed_on() {
 /// Each further package is code that runs in front of everybody's database.
 #[test]
 fn the_module_uses_six_packages() {
-    let depth = ["--target", "wasm32-unknown-unknown", "--depth", "1"];
+    let depth = ["--package", "firstword", "--target", "wasm32-unknown-unknown", "--depth", "1"];
     let direct = packages("{p}", &depth);
     let names: Vec<_> = direct.iter().map(|package| package.split(' ').next().unwrap()).collect();
     assert_eq!(names, ["bytes", "firstword", "log", "nom", "proxy-wasm", "serde", "serde_json"]);

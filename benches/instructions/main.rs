@@ -14,11 +14,8 @@
 )]
 
 mod host;
-#[path = "../../tests/support/packets.rs"]
-#[allow(dead_code, reason = "a part of it is used here")]
-mod packets;
 
-use packets::{
+use firstword_testing::packets::{
     CLIENT_CAPABILITIES, MARIADB_CAPABILITIES, answer, command, handshake_response, handshake_v10, ok,
     packet, result_set,
 };

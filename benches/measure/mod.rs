@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
-use crate::support::process::cpu_time;
-use crate::support::{root, wasm};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
+use firstword_testing::process::cpu_time;
+use firstword_testing::{root, wasm};
 
 /// Connections that send queries at the same time.
 pub const CONNECTIONS: u32 = 8;

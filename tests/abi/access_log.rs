@@ -2,7 +2,7 @@
 
 use crate::host::{Call, Ending, Led, ORDERS, Vm};
 use crate::scripts::{self, Turn, login, play, query, quit};
-use crate::support::packets::*;
+use firstword_testing::packets::*;
 
 const ALL: &str = r#"{"access_log": ["protocol", "user", "schema", "server_version", "client", "thread_id",
     "commands", "errors", "last_errno", "opaque_reason"]}"#;

@@ -3,7 +3,7 @@
 use crate::host::{Call, Destination, Ending, ORDERS, Vm, count};
 use crate::scripts::{self, Script, login, play, run};
 use crate::sum;
-use crate::support::packets::*;
+use firstword_testing::packets::*;
 
 fn properties(calls: &[Call]) -> Vec<&str> {
     calls.iter().filter(|call| call.name == "get_property").map(|call| call.what.as_str()).collect()

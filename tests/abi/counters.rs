@@ -3,7 +3,7 @@
 use crate::host::{Ending, ORDERS, Vm};
 use crate::scripts::{login, play};
 use crate::sum;
-use crate::support::packets::*;
+use firstword_testing::packets::*;
 
 /// The most that one response adds to `affected_rows_total`.
 const PER_RESPONSE: u64 = 1 << 48;

@@ -2,8 +2,8 @@
 
 use crate::host::{Destination, Ending, ORDERS, Vm};
 use crate::scripts::{self, Turn, run};
-use crate::support::packets::*;
 use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, counted, sum};
+use firstword_testing::packets::*;
 
 #[test]
 fn clients_that_speak_first() {

@@ -8,7 +8,7 @@ use std::fs;
 
 use crate::host::{Call, Ending, Led, ORDERS, Vm};
 use crate::scripts::{Turn, all};
-use crate::support::root;
+use firstword_testing::root;
 
 /// Settings by name. The last has everything that makes a callback call the host more than once.
 const SETTINGS: [(&str, &str); 4] = [

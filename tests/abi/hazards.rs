@@ -6,8 +6,8 @@ use firstword::event::HazardKind;
 
 use crate::host::{Destination, Ending, ORDERS, Vm};
 use crate::scripts::{self, Script, Turn, login, play, query, quit};
-use crate::support::packets::*;
 use crate::{OUTBOUND_ORDERS, under};
+use firstword_testing::packets::*;
 
 const COM_RESET_CONNECTION: u8 = 0x1f;
 

@@ -6,8 +6,8 @@ use firstword::mysql::wire::auth_plugin::AuthPlugin;
 
 use crate::host::{Destination, Ending, ORDERS, Plugin, Vm};
 use crate::scripts::{self, Turn, login, query, run};
-use crate::support::packets::*;
 use crate::{assert_gauges_are_zero, sum};
+use firstword_testing::packets::*;
 
 /// The front parts of all metrics of connections.
 fn fronts(vm: &Vm) -> BTreeSet<String> {

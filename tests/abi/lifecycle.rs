@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::host::{Ending, ORDERS, Vm, count};
 use crate::scripts::{self, play, run};
-use crate::support::packets::*;
 use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, counted, sum, under};
+use firstword_testing::packets::*;
 
 #[test]
 fn the_empty_configuration_is_the_default_one() {

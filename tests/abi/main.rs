@@ -1,10 +1,9 @@
 //! The filter through its ABI, natively: what Envoy calls, in Envoy's order, and every host call it makes. The driver
 //! itself asserts, for each callback of each test, that traffic goes on and that host calls keep within their budget.
 
-// A panic is how a test reports; an allocator that counts needs `unsafe`.
+// A panic is how a test reports.
 #![allow(
     unreachable_pub,
-    unsafe_code,
     clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -13,13 +12,6 @@
     clippy::unwrap_used
 )]
 
-#[path = "../support/heap.rs"]
-mod heap;
-#[path = "../support/host.rs"]
-mod host;
-#[path = "../support/mod.rs"]
-mod support;
-
 mod access_log;
 mod cost;
 mod counters;
@@ -27,6 +19,7 @@ mod faults;
 mod first_word;
 mod golden;
 mod hazards;
+mod host;
 mod labels;
 mod lifecycle;
 mod memory;
@@ -40,7 +33,11 @@ mod silence;
 mod slow;
 mod split_eof;
 
+use firstword_testing::heap;
 use host::Vm;
+
+#[global_allocator]
+static ALLOCATOR: heap::Counting = heap::Counting;
 
 /// The front part of the metrics of [`host::ORDERS`].
 const OUTBOUND_ORDERS: &str = "direction=.=outbound;.;destination=.=orders;.;";

@@ -7,8 +7,8 @@ use firstword::filter::budget::connection_state;
 
 use crate::host::{Ending, Led, ORDERS, Plugin, Stream, Vm, count};
 use crate::scripts::{login, play};
-use crate::support::packets::*;
 use crate::{assert_gauges_are_zero, sum};
+use firstword_testing::packets::*;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;

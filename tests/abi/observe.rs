@@ -2,8 +2,8 @@
 
 use crate::host::{Call, Ending, ORDERS, Vm};
 use crate::scripts::{self, login, play};
-use crate::support::packets::*;
 use crate::{assert_gauges_are_zero, counted, sum};
+use firstword_testing::packets::*;
 
 fn observing(what: &str) -> String {
     format!(r#"{{"rules": [{{"match": {{"ports": [3306]}}, "mysql": {{"observe": "{what}"}}}}]}}"#)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::host::{Call, Ending, Led, ORDERS, Stream, Vm};
-use crate::support::packets::*;
 use crate::{assert_gauges_are_zero, counted, sum};
+use firstword_testing::packets::*;
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\x57\x0c\xea";

@@ -3,7 +3,7 @@
 
 use crate::host::{Call, Ending, Led, ORDERS, Plugin, Stream, Vm, count};
 use crate::sum;
-use crate::support::packets::*;
+use firstword_testing::packets::*;
 
 const CLEAR: &str = r#"{"rules": [{"name": "orders", "match": {"addresses": ["10.0.0.0/24"]},
     "mysql": {"clear_capabilities": ["compress", "zstd", "ssl"]}}]}"#;

@@ -1,7 +1,7 @@
 //! Connections, chunk by chunk.
 
 use crate::host::{Call, Destination, Ending, Plugin, Stream};
-use crate::support::packets::*;
+use firstword_testing::packets::*;
 
 /// One chunk.
 #[derive(Clone, Debug)]

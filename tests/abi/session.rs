@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::host::{Ending, ORDERS, Vm};
 use crate::scripts::{self, Script, Turn, bytes, cut, in_pieces, run};
-use crate::support::packets::*;
 use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, buckets, counted, sum, under};
+use firstword_testing::packets::*;
 
 const FULL: &str = r#"{"metrics": {"profile": "full"}}"#;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::host::{Destination, Ending, ORDERS, Vm};
 use crate::scripts::{self, play, run};
-use crate::support::packets::*;
 use crate::{assert_gauges_are_zero, sum};
+use firstword_testing::packets::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 

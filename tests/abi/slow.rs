@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::host::{Ending, ORDERS, Vm, count};
 use crate::scripts::{self, login, play};
-use crate::support::packets::*;
 use crate::{assert_gauges_are_zero, sum};
+use firstword_testing::packets::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,8 +1,8 @@
 //! Answers to COM_STMT_PREPARE whose end is held: which host calls that becomes, and what is counted and logged.
 
 use crate::host::{Ending, ORDERS, Plugin, Stream, Vm};
-use crate::support::packets::*;
 use crate::{OUTBOUND_ORDERS, counted, sum};
+use firstword_testing::packets::*;
 
 const HOLD: &str =
     r#"{"rules": [{"name": "orders", "mysql": {"hold_split_eof": "always"}}], "log": {"level": "info"}}"#;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::support::envoy::EnvoyOptions;
+use firstword_testing::envoy::EnvoyOptions;
 
 /// The listener and the cluster of `envoy/mysql.yaml`.
 pub const MYSQL: &str = "mysql";

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::bootstrap::{MYSQL, configured, listeners, plugin};
 use crate::counted::{COMMANDS, LOGIN};
 use crate::ledger::{Ledger, ours};
-use crate::support::envoy::Envoy;
-use crate::support::peer::Server;
-use crate::support::{self, root, wait_for};
 use crate::traffic::{Pair, session};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::Server;
+use firstword_testing::{root, wait_for};
 
 /// The block of `SECURITY.md`, as an operator would copy it.
 fn restriction() -> Value {
@@ -38,7 +38,7 @@ fn envoy(server: &Server, restriction: &Value) -> Envoy {
 
 /// Envoy 1.40 moved the field into `vm_config`, and calls its former place deprecated.
 fn is_of_the_vm() -> bool {
-    let output = Command::new(support::envoy()).arg("--version").output().expect("Envoy");
+    let output = Command::new(firstword_testing::envoy()).arg("--version").output().expect("Envoy");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let minor = text.split("/1.").nth(1).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     minor.unwrap_or_else(|| panic!("no version of Envoy in {text}")) >= 40

@@ -6,9 +6,9 @@ use serde_json::json;
 use crate::bootstrap::{MYSQL, PLAIN, configured, copy_listener, listeners, plugin, tcp_proxy, with_plain};
 use crate::counted::LOGIN;
 use crate::ledger::{Ledger, assert_clean};
-use crate::support::envoy::Envoy;
-use crate::support::peer::{Ending, Peer, Server, nobody};
 use crate::traffic::{Chunks, Pair, captured, login, session};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::{Ending, Peer, Server, nobody};
 
 /// What a side received behind what the case is sure of, and how the other side's stream ended for it.
 type Seen = (Vec<u8>, Ending);

@@ -7,9 +7,9 @@ use serde_json::json;
 use crate::bootstrap::{MYSQL, configured};
 use crate::counted::LOGIN;
 use crate::ledger::Ledger;
-use crate::support::envoy::Envoy;
-use crate::support::peer::Server;
 use crate::traffic::{Pair, login};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::Server;
 
 type Said = &'static [(Sender, &'static [u8])];
 

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use crate::bootstrap::{MYSQL, configured, soon, with_second};
 use crate::ledger::{ours, several_ticks};
-use crate::support::envoy::Envoy;
-use crate::support::packets::{COM_QUERY, answer, command, err, greeting, ok, packet};
-use crate::support::peer::Server;
 use crate::traffic::Pair;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::packets::{COM_QUERY, answer, command, err, greeting, ok, packet};
+use firstword_testing::peer::Server;
 
 const FULL: &str = "full";
 /// What `metrics.max_series` is where nothing is said: the only limit of the full profile.

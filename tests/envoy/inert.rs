@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use crate::bootstrap::{MYSQL, filters, listeners, plugin, shipped, soon};
 use crate::ledger::{Ledger, several_ticks};
-use crate::support::envoy::Envoy;
-use crate::support::peer::nobody;
-use crate::support::process::{Process, in_path, read_log};
-use crate::support::{built, temp_dir, wait_for};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::nobody;
+use firstword_testing::process::{Process, in_path, read_log};
+use firstword_testing::{built, temp_dir, wait_for};
 
 const BIG: usize = 16 << 20;
 const STREAMS: usize = 200;
@@ -32,7 +32,7 @@ fn python() -> PathBuf {
 }
 
 fn script(name: &str) -> PathBuf {
-    crate::support::root().join("tests/envoy/inert").join(name)
+    firstword_testing::root().join("tests/envoy/inert").join(name)
 }
 
 impl Script {
@@ -45,7 +45,7 @@ impl Script {
             let text = read_log(&out);
             text.ends_with('\n').then(|| text.trim().parse().expect("a port"))
         });
-        Self { address: crate::support::loopback(port), _process: process, _files: files }
+        Self { address: firstword_testing::loopback(port), _process: process, _files: files }
     }
 }
 

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::bootstrap::{MYSQL, configured, listeners, soon, tcp_proxy};
 use crate::ledger::{Ledger, ours};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::peer::Server;
 use crate::traffic::{Pair, session};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::peer::Server;
 
 /// What [`session`] counts in each profile.
 const PROFILES: [(Profile, &str, &str); 3] = [

@@ -6,12 +6,12 @@ use serde_json::json;
 use crate::bootstrap::{MYSQL, configured};
 use crate::counted::{LOGIN, LOGIN_IN_FULL, measured_in_full};
 use crate::ledger::Ledger;
-use crate::support::envoy::Envoy;
-use crate::support::packets::{
+use crate::traffic::Pair;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::packets::{
     AUTOCOMMIT, COM_QUERY, COM_QUIT, MAX_FRAGMENT, column_def, command, eof, ok, packet, packets,
 };
-use crate::support::peer::Server;
-use crate::traffic::Pair;
+use firstword_testing::peer::Server;
 
 const MIB: usize = 1 << 20;
 

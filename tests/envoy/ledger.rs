@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::envoy::Envoy;
-use crate::support::prometheus::{Metrics, Sample};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::prometheus::{Metrics, Sample};
 
 /// How long counts may take to arrive on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

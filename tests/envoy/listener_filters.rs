@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::bootstrap::{MYSQL, filters, listeners, shipped, tcp_proxy};
 use crate::inert::tls;
-use crate::support::envoy::Envoy;
-use crate::support::peer::{Peer, Server};
-use crate::support::{table, temp_dir, wait_for};
 use crate::traffic::login;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::{Peer, Server};
+use firstword_testing::{table, temp_dir, wait_for};
 
 /// As listeners have it; long enough to be told from none at all.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,10 +47,9 @@ fn silent_client(filter: &Option<Value>, timeout: Duration, go_on: bool) -> &'st
 }
 
 /// What `firstword doctor` says of the first kind of client of the running Envoy.
-#[cfg(feature = "cli")]
 fn diagnosis(envoy: &Envoy) -> Value {
     let (admin, to) = (envoy.admin_addr().to_string(), envoy.listener_addr(MYSQL).to_string());
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_firstword"))
+    let output = std::process::Command::new(firstword_testing::program::firstword())
         .args(["doctor", &admin, "--dest", &to, "-o", "json"])
         .output()
         .expect("firstword");
@@ -59,7 +58,6 @@ fn diagnosis(envoy: &Envoy) -> Value {
 }
 
 /// `firstword doctor` says the same of the running Envoy.
-#[cfg(feature = "cli")]
 fn assert_diagnosed(envoy: &Envoy, seen: &str) {
     let said = diagnosis(envoy);
     let expected = match said["destinations"][0]["clients"][0]["verdict"].as_str() {
@@ -71,9 +69,6 @@ fn assert_diagnosed(envoy: &Envoy, seen: &str) {
     };
     assert_eq!(expected, seen, "{said:#}");
 }
-
-#[cfg(not(feature = "cli"))]
-fn assert_diagnosed(_: &Envoy, _: &str) {}
 
 fn watch(server: &Server, envoy: &Envoy, timeout: Duration) -> &'static str {
     let begin = Instant::now();
@@ -168,16 +163,13 @@ fn a_chain_that_ends_tls_closes_at_once_where_there_is_no_server() {
         } else {
             client.assert_silent();
         }
-        #[cfg(feature = "cli")]
-        {
-            let said = diagnosis(&envoy);
-            let found = &said["destinations"][0]["clients"][0];
-            let expected = if closes { (json!("closed"), json!(0)) } else { (json!("hang"), Value::Null) };
-            assert_eq!(
-                (&found["verdict"], &found["after_ms"]),
-                (&expected.0, &expected.1),
-                "{cluster}: {said:#}"
-            );
-        }
+        let said = diagnosis(&envoy);
+        let found = &said["destinations"][0]["clients"][0];
+        let expected = if closes { (json!("closed"), json!(0)) } else { (json!("hang"), Value::Null) };
+        assert_eq!(
+            (&found["verdict"], &found["after_ms"]),
+            (&expected.0, &expected.1),
+            "{cluster}: {said:#}"
+        );
     }
 }

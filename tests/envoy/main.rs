@@ -31,9 +31,6 @@ mod plugins;
 mod recipes;
 mod refusal;
 mod reload;
-#[cfg(feature = "servers")]
 mod server_first;
 mod session;
-#[path = "../support/mod.rs"]
-mod support;
 mod traffic;

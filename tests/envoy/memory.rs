@@ -11,11 +11,11 @@ use socket2::Socket;
 
 use crate::bootstrap::{MYSQL, configured};
 use crate::ledger::several_ticks;
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::DATABASE;
-use crate::support::envoy::Envoy;
-use crate::support::mariadb::MariaDb;
-use crate::support::packets::{
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::DATABASE;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::packets::{
     CLIENT_CAPABILITIES, COM_PING, COM_QUERY, COM_STMT_PREPARE, command, greeting, handshake_response, ok,
     packet,
 };

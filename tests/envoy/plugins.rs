@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::bootstrap::{MYSQL, configured, soon, with_second};
 use crate::counted::{COMMANDS, COMMANDS_IN_FULL, LOGIN, LOGIN_IN_FULL};
 use crate::ledger::{Ledger, ours};
-use crate::support::envoy::Envoy;
-use crate::support::peer::Server;
 use crate::traffic::{Pair, commands, session};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::Server;
 
 const SECOND: &str = "second";
 

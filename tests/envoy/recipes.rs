@@ -11,11 +11,11 @@ use serde_json::json;
 use crate::bootstrap::{MYSQL, listeners};
 use crate::counted::LOGIN;
 use crate::ledger::Ledger;
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::loopback;
-use crate::support::peer::{Peer, Server};
-use crate::support::process::in_path;
 use crate::traffic::Pair;
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::loopback;
+use firstword_testing::peer::{Peer, Server};
+use firstword_testing::process::in_path;
 
 /// What a login counts, and the end of its connection.
 fn counted() -> String {
@@ -173,7 +173,7 @@ fn the_envoy_of_docker_compose() {
 }
 
 fn files() -> Vec<PathBuf> {
-    let directory = crate::support::root().join("envoy");
+    let directory = firstword_testing::root().join("envoy");
     let files = std::fs::read_dir(directory).expect("envoy/").flatten().map(|entry| entry.path());
     let mut files: Vec<_> = files.filter(|file| file.extension() == Some("yaml".as_ref())).collect();
     files.sort();
@@ -218,7 +218,7 @@ fn the_server_decides_how_many_connections_there_may_be() {
     assert_eq!(envoy.stat(r"^cluster\.mysql\.upstream_cx_overflow$"), 0);
 
     let bootstraps = files().into_iter().filter(|file| !file.ends_with("docker-compose.yaml"));
-    for file in bootstraps.chain([crate::support::root().join("envoy/compose/envoy.yaml")]) {
+    for file in bootstraps.chain([firstword_testing::root().join("envoy/compose/envoy.yaml")]) {
         let _ = EnvoyOptions::new(&file).edit(|bootstrap| {
             for cluster in bootstrap["static_resources"]["clusters"].as_array().expect("clusters") {
                 let threshold = &cluster["circuit_breakers"]["thresholds"][0];

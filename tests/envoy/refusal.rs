@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use crate::bootstrap::{MYSQL, listeners, plugin, shipped};
 use crate::counted::LOGIN;
 use crate::ledger::{Ledger, assert_clean};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::peer::{Server, nobody};
 use crate::traffic::Pair;
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::peer::{Server, nobody};
 
 /// `envoy/mysql.yaml` with this in the place of the filter's configuration.
 fn with_any(configuration: Value) -> EnvoyOptions {

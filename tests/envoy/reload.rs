@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use crate::bootstrap::{MYSQL, configured, listeners, plugin, soon};
 use crate::counted::{COMMANDS, COMMANDS_IN_FULL, LOGIN, LOGIN_IN_FULL};
 use crate::ledger::{Ledger, assert_clean, ours};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::peer::Server;
-use crate::support::{temp_dir, wait_for};
 use crate::traffic::{Pair, commands, session};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::peer::Server;
+use firstword_testing::{temp_dir, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use crate::bootstrap::PLAIN;
 use crate::bootstrap::{MYSQL, configured, with_plain};
 use crate::ledger::Ledger;
-use crate::support::envoy::Envoy;
-use crate::support::peer::Peer;
-use crate::support::process::{Process, in_path, read_log};
-use crate::support::{built, free_port, loopback, temp_dir, wait_for};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::Peer;
+use firstword_testing::process::{Process, in_path, read_log};
+use firstword_testing::{built, free_port, loopback, temp_dir, wait_for};
 
 const CONNECTIONS: usize = 51;
 
@@ -133,17 +133,24 @@ fn assert_recognised(server: &Daemon, name: &str, greeting: &str) {
     }
 }
 
-#[test]
-fn a_real_ssh_server() {
-    assert_recognised(&ssh(), "ssh", "SSH-2.0-OpenSSH_");
-}
+mod needs_root {
+    use super::*;
 
-#[test]
-fn a_real_smtp_server() {
-    assert_recognised(&smtp(), "smtp", "220 mail.test ESMTP OpenSMTPD");
-}
+    #[test]
+    #[ignore = "needs root, and the servers of make tools-servers"]
+    fn a_real_ssh_server() {
+        assert_recognised(&ssh(), "ssh", "SSH-2.0-OpenSSH_");
+    }
 
-#[test]
-fn a_real_ftp_server() {
-    assert_recognised(&ftp(), "ftp", "220 (vsFTPd ");
+    #[test]
+    #[ignore = "needs root, and the servers of make tools-servers"]
+    fn a_real_smtp_server() {
+        assert_recognised(&smtp(), "smtp", "220 mail.test ESMTP OpenSMTPD");
+    }
+
+    #[test]
+    #[ignore = "needs root, and the servers of make tools-servers"]
+    fn a_real_ftp_server() {
+        assert_recognised(&ftp(), "ftp", "220 (vsFTPd ");
+    }
 }

@@ -10,10 +10,10 @@ use serde_json::json;
 use crate::bootstrap::{MYSQL, PLAIN, configured, shipped, with_plain};
 use crate::counted::measured_in_full;
 use crate::ledger::{Ledger, assert_clean, ours, several_ticks};
-use crate::support::envoy::Envoy;
-use crate::support::peer::Server;
-use crate::support::prometheus::Sample;
 use crate::traffic::{Chunks, Pair, captured, sent, session};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::peer::Server;
+use firstword_testing::prometheus::Sample;
 
 /// Every series of the filter after [`session`] through `envoy/mysql.yaml` as it is, but for [`HISTOGRAMS`]. `+` is any
 /// positive number.

@@ -6,9 +6,9 @@ use std::thread;
 use bytes::Bytes;
 use firstword::event::Sender;
 
-use crate::support::capture;
-pub use crate::support::capture::Chunks;
-use crate::support::peer::{Peer, Server};
+use firstword_testing::capture;
+pub use firstword_testing::capture::Chunks;
+use firstword_testing::peer::{Peer, Server};
 
 /// How many chunks of a capture the connection phase is: greeting, response, OK.
 const LOGIN: usize = 3;

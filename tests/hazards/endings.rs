@@ -1,12 +1,12 @@
 //! What becomes of held bytes in a real Envoy when the server goes away.
 
-use crate::support::packets::*;
-use crate::support::peer::{Ending, Peer, Server};
 use crate::{envoy, hold};
+use firstword_testing::packets::*;
+use firstword_testing::peer::{Ending, Peer, Server};
 
 /// A client and a server behind Envoy where all but the last four bytes of an answer have come, and the client has what is not
 /// held of it; and what is held.
-fn held(server: &Server, envoy: &crate::support::envoy::Envoy) -> (Peer, Peer, Vec<u8>) {
+fn held(server: &Server, envoy: &firstword_testing::envoy::Envoy) -> (Peer, Peer, Vec<u8>) {
     let mut client = Peer::connect(envoy.listener_addr("mysql"));
     let mut server = server.accept();
     let response = packet(1, &handshake_response(CLIENT_CAPABILITIES));

@@ -6,15 +6,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::rogue::Rogue;
-use crate::support::database::{DATABASE, PASSWORD, USER};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
-use crate::support::mysqld::MySql;
-use crate::support::packets::*;
-use crate::support::peer::{Ending, Peer, Server};
-use crate::support::{root, temp_dir, wait_for};
 use crate::tables::{FILLED, GIVEN};
 use crate::{QUIET, count, envoy};
+use firstword_testing::database::{DATABASE, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::mysqld::MySql;
+use firstword_testing::packets::*;
+use firstword_testing::peer::{Ending, Peer, Server};
+use firstword_testing::{root, temp_dir, wait_for};
 
 const BLOCK: &str = r#"{"rules": [{"name": "mysql", "mysql": {"block_local_infile": true}}]}"#;
 
@@ -107,49 +107,128 @@ fn a_request_becomes_an_error_and_both_sides_are_closed() {
     envoy.wait_log("event=local_infile_blocked");
 }
 
-#[test]
-#[ignore = "needs the drivers: make test-hazards"]
-fn a_rogue_server_gets_a_file_of_every_driver_and_none_behind_the_filter() {
-    set_up_drivers();
-    let files = temp_dir();
-    let file = files.path().join("loaded.tsv");
-    std::fs::write(&file, SECRET).expect("a file");
-    let rogue = Rogue::start(file.to_str().expect("a path"));
-    let mut safe = BTreeSet::new();
-    for driver in DRIVERS.into_iter().filter(|driver| *driver != WITHOUT) {
-        run(driver, rogue.address(), &file);
-        let loot = rogue.take_loot();
-        assert!(loot.requests > 0, "{driver}");
-        if !loot.bytes.starts_with(SECRET.as_bytes()) {
+mod needs_drivers {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the drivers: make test-hazards"]
+    fn a_rogue_server_gets_a_file_of_every_driver_and_none_behind_the_filter() {
+        set_up_drivers();
+        let files = temp_dir();
+        let file = files.path().join("loaded.tsv");
+        std::fs::write(&file, SECRET).expect("a file");
+        let rogue = Rogue::start(file.to_str().expect("a path"));
+        let mut safe = BTreeSet::new();
+        for driver in DRIVERS.into_iter().filter(|driver| *driver != WITHOUT) {
+            run(driver, rogue.address(), &file);
+            let loot = rogue.take_loot();
+            assert!(loot.requests > 0, "{driver}");
+            if !loot.bytes.starts_with(SECRET.as_bytes()) {
+                assert_eq!(loot.bytes, b"", "{driver}");
+                safe.insert(driver);
+            }
+        }
+        assert_eq!(safe, BTreeSet::from(SAFE));
+
+        let options = EnvoyOptions::new(root().join("envoy/hazards.yaml")).labels();
+        let envoy = Envoy::start(options.upstream("mysql", rogue.address()));
+        let mut requests = 0;
+        for driver in DRIVERS {
+            let said = run(driver, envoy.listener_addr("mysql"), &file);
+            let loot = wait_for("the end of all connections", PATIENCE, || {
+                let loot = rogue.loot();
+                (loot.requests == loot.ended).then_some(loot)
+            });
+            rogue.take_loot();
+            assert!(loot.requests > 0, "{driver}: {said}");
             assert_eq!(loot.bytes, b"", "{driver}");
-            safe.insert(driver);
+            let line = said.lines().find(|line| line.contains("block_local_infile"));
+            println!(
+                "{driver}: {} requests, {}",
+                loot.requests,
+                line.unwrap_or("the client keeps the error to itself")
+            );
+            requests += loot.requests;
+        }
+        let metrics = envoy.stable(QUIET);
+        assert_eq!(count(&metrics, "local_infile_blocked_total"), requests);
+        assert_eq!(count(&metrics, "local_infile_total"), requests);
+    }
+
+    #[test]
+    #[ignore = "needs the drivers: make test-hazards"]
+    fn a_wanted_file_is_loaded_by_every_driver_into_both_servers() {
+        set_up_drivers();
+        let files = temp_dir();
+        let [plain, odd] = ["loaded.tsv", "it's \\ wanted.tsv"].map(|name| files.path().join(name));
+        let lines: String = (1..=1000).map(|id| format!("{id}\tname {id}\n")).collect();
+        for file in [&plain, &odd] {
+            std::fs::write(file, &lines).expect("a file to load");
+        }
+        let quoted = odd.to_str().expect("a path").replace('\\', "\\\\").replace('\'', "\\'");
+        let load = format!("LOAD DATA LOCAL INFILE '{quoted}' INTO TABLE loaded");
+        let mariadb = MariaDb::start(&["--local-infile=1"]);
+        let mysql = MySql::start(&["--local-infile=1"]);
+        for server in [&*mariadb, &*mysql] {
+            for statement in [format!("USE {DATABASE}").as_str()].into_iter().chain(GIVEN) {
+                server.sql(statement);
+            }
+            let options = EnvoyOptions::new(root().join("envoy/hazards.yaml")).labels();
+            let envoy = Envoy::start(options.upstream("mysql", server.addr()));
+            let address = envoy.listener_addr("mysql");
+            let mut failed = Vec::new();
+            let drivers: Vec<_> = DRIVERS.into_iter().filter(|driver| *driver != WITHOUT).collect();
+            for driver in &drivers {
+                // All but what makes the server forget the passwords: not every driver can ask for its key.
+                for statement in &FILLED[1..] {
+                    server.sql(statement);
+                }
+                let said = run(driver, address, &plain);
+                if !said.lines().any(|line| line == "infile 1000 500500") {
+                    failed.push(format!("{driver}: {said}"));
+                }
+            }
+            assert!(failed.is_empty(), "{failed:#?}");
+
+            // Escapes, several statements, comments that are code.
+            let (client, no_tls) = if server.is_mysql() {
+                ("mysql-cli", "--ssl-mode=DISABLED")
+            } else {
+                ("mariadb-cli", "--skip-ssl")
+            };
+            let statements = [
+                load.clone(),
+                format!("DO 1; /* LOAD */ {load}; DO 2"),
+                load.replace("LOCAL", "/*!40000 LOW_PRIORITY */ LOCAL # '\n"),
+            ];
+            for statement in &statements {
+                server.sql("TRUNCATE loaded");
+                assert_eq!(execute(client, no_tls, address, statement), Ok(()), "{statement}");
+                assert_eq!(server.sql("SELECT COUNT(*) FROM loaded"), [["1000"]], "{statement}");
+            }
+            let metrics = envoy.stable(QUIET);
+            let requests = (drivers.len() + statements.len()) as u64;
+            assert_eq!(count(&metrics, "local_infile_blocked_total"), 0);
+            assert_eq!(count(&metrics, "local_infile_total"), requests);
+            assert_eq!(count(&metrics, "protection_lost_total"), 0);
+            println!(
+                "{requests} requests wanted, none blocked, {} commands",
+                count(&metrics, "commands_total")
+            );
+            assert!(!envoy.log().contains("event=local_infile"), "{}", envoy.log());
+        }
+        // MariaDB loads in dynamic SQL too: what that names cannot be said, so it passes.
+        let envoy = envoy(mariadb.addr(), BLOCK);
+        let address = envoy.listener_addr("mysql");
+        let load = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE loaded", plain.display());
+        for statement in
+            [format!("EXECUTE IMMEDIATE \"{load}\""), format!("PREPARE s FROM \"{load}\"; EXECUTE s")]
+        {
+            mariadb.sql("TRUNCATE loaded");
+            assert_eq!(execute("mariadb-cli", "--skip-ssl", address, &statement), Ok(()), "{statement}");
+            assert_eq!(mariadb.sql("SELECT COUNT(*) FROM loaded"), [["1000"]], "{statement}");
         }
     }
-    assert_eq!(safe, BTreeSet::from(SAFE));
-
-    let options = EnvoyOptions::new(root().join("envoy/hazards.yaml")).labels();
-    let envoy = Envoy::start(options.upstream("mysql", rogue.address()));
-    let mut requests = 0;
-    for driver in DRIVERS {
-        let said = run(driver, envoy.listener_addr("mysql"), &file);
-        let loot = wait_for("the end of all connections", PATIENCE, || {
-            let loot = rogue.loot();
-            (loot.requests == loot.ended).then_some(loot)
-        });
-        rogue.take_loot();
-        assert!(loot.requests > 0, "{driver}: {said}");
-        assert_eq!(loot.bytes, b"", "{driver}");
-        let line = said.lines().find(|line| line.contains("block_local_infile"));
-        println!(
-            "{driver}: {} requests, {}",
-            loot.requests,
-            line.unwrap_or("the client keeps the error to itself")
-        );
-        requests += loot.requests;
-    }
-    let metrics = envoy.stable(QUIET);
-    assert_eq!(count(&metrics, "local_infile_blocked_total"), requests);
-    assert_eq!(count(&metrics, "local_infile_total"), requests);
 }
 
 /// What a command-line client says to a statement; an error, if it fails.
@@ -163,76 +242,4 @@ fn execute(program: &str, no_tls: &str, address: SocketAddr, statement: &str) ->
         .expect("a client");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() { Ok(()) } else { Err(said) }
-}
-
-#[test]
-#[ignore = "needs the drivers: make test-hazards"]
-fn a_wanted_file_is_loaded_by_every_driver_into_both_servers() {
-    set_up_drivers();
-    let files = temp_dir();
-    let [plain, odd] = ["loaded.tsv", "it's \\ wanted.tsv"].map(|name| files.path().join(name));
-    let lines: String = (1..=1000).map(|id| format!("{id}\tname {id}\n")).collect();
-    for file in [&plain, &odd] {
-        std::fs::write(file, &lines).expect("a file to load");
-    }
-    let quoted = odd.to_str().expect("a path").replace('\\', "\\\\").replace('\'', "\\'");
-    let load = format!("LOAD DATA LOCAL INFILE '{quoted}' INTO TABLE loaded");
-    let mariadb = MariaDb::start(&["--local-infile=1"]);
-    let mysql = MySql::start(&["--local-infile=1"]);
-    for server in [&*mariadb, &*mysql] {
-        for statement in [format!("USE {DATABASE}").as_str()].into_iter().chain(GIVEN) {
-            server.sql(statement);
-        }
-        let options = EnvoyOptions::new(root().join("envoy/hazards.yaml")).labels();
-        let envoy = Envoy::start(options.upstream("mysql", server.addr()));
-        let address = envoy.listener_addr("mysql");
-        let mut failed = Vec::new();
-        let drivers: Vec<_> = DRIVERS.into_iter().filter(|driver| *driver != WITHOUT).collect();
-        for driver in &drivers {
-            // All but what makes the server forget the passwords: not every driver can ask for its key.
-            for statement in &FILLED[1..] {
-                server.sql(statement);
-            }
-            let said = run(driver, address, &plain);
-            if !said.lines().any(|line| line == "infile 1000 500500") {
-                failed.push(format!("{driver}: {said}"));
-            }
-        }
-        assert!(failed.is_empty(), "{failed:#?}");
-
-        // Escapes, several statements, comments that are code.
-        let (client, no_tls) = if server.is_mysql() {
-            ("mysql-cli", "--ssl-mode=DISABLED")
-        } else {
-            ("mariadb-cli", "--skip-ssl")
-        };
-        let statements = [
-            load.clone(),
-            format!("DO 1; /* LOAD */ {load}; DO 2"),
-            load.replace("LOCAL", "/*!40000 LOW_PRIORITY */ LOCAL # '\n"),
-        ];
-        for statement in &statements {
-            server.sql("TRUNCATE loaded");
-            assert_eq!(execute(client, no_tls, address, statement), Ok(()), "{statement}");
-            assert_eq!(server.sql("SELECT COUNT(*) FROM loaded"), [["1000"]], "{statement}");
-        }
-        let metrics = envoy.stable(QUIET);
-        let requests = (drivers.len() + statements.len()) as u64;
-        assert_eq!(count(&metrics, "local_infile_blocked_total"), 0);
-        assert_eq!(count(&metrics, "local_infile_total"), requests);
-        assert_eq!(count(&metrics, "protection_lost_total"), 0);
-        println!("{requests} requests wanted, none blocked, {} commands", count(&metrics, "commands_total"));
-        assert!(!envoy.log().contains("event=local_infile"), "{}", envoy.log());
-    }
-    // MariaDB loads in dynamic SQL too: what that names cannot be said, so it passes.
-    let envoy = envoy(mariadb.addr(), BLOCK);
-    let address = envoy.listener_addr("mysql");
-    let load = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE loaded", plain.display());
-    for statement in
-        [format!("EXECUTE IMMEDIATE \"{load}\""), format!("PREPARE s FROM \"{load}\"; EXECUTE s")]
-    {
-        mariadb.sql("TRUNCATE loaded");
-        assert_eq!(execute("mariadb-cli", "--skip-ssl", address, &statement), Ok(()), "{statement}");
-        assert_eq!(mariadb.sql("SELECT COUNT(*) FROM loaded"), [["1000"]], "{statement}");
-    }
 }

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::hostile::{Id, Numbers, Piece, Style, pick, progress};
-use crate::support::loopback;
-use crate::support::packets::*;
-use crate::support::random::Random;
+use firstword_testing::hostile::{Id, Numbers, Piece, Style, pick, progress};
+use firstword_testing::loopback;
+use firstword_testing::packets::*;
+use firstword_testing::random::Random;
 
 const LONG_PASSWORD: u32 = 1;
 const LOCAL_FILES: u32 = 1 << 7;

@@ -13,21 +13,12 @@
     clippy::unwrap_used
 )]
 
-#[cfg(feature = "mysqld")]
 mod capabilities;
 mod endings;
-#[cfg(feature = "mysqld")]
 mod files;
-#[cfg(feature = "mysqld")]
 mod hostile;
-mod relay;
-#[cfg(feature = "mysqld")]
 mod rogue;
-#[cfg(feature = "mysqld")]
 mod sequences;
-#[path = "../support/mod.rs"]
-mod support;
-#[cfg(feature = "mysqld")]
 #[path = "../drivers/tables.rs"]
 mod tables;
 
@@ -35,15 +26,14 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use relay::{CUTS, Relay};
-use support::client::{CLASSIC, Client, Login};
-use support::database::{DATABASE, Database, PASSWORD, USER};
-use support::envoy::{Envoy, EnvoyOptions};
-use support::mariadb::MariaDb;
-#[cfg(feature = "mysqld")]
-use support::mysqld::{MySql, NO_TLS};
-use support::prometheus::Metrics;
-use support::root;
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::mysqld::{MySql, NO_TLS};
+use firstword_testing::prometheus::Metrics;
+use firstword_testing::relay::{CUTS, Relay};
+use firstword_testing::root;
 
 /// Longer than two ticks of the filter.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -126,17 +116,42 @@ fn assert_all_fail(version: &str, address: SocketAddr, fetch: &str) {
     assert_eq!(said.failures.len(), CUTS, "Connector/J {version}, {fetch}: {said:?}");
 }
 
-#[test]
-#[ignore = "needs Connector/J: make test-hazards"]
-fn a_split_eof_of_mariadb_hangs_affected_releases_and_nobody_where_it_is_held() {
-    hangs_affected_releases_and_nobody_where_it_is_held(&MariaDb::start(&[]));
-}
+mod needs_drivers {
+    use super::*;
 
-#[cfg(feature = "mysqld")]
-#[test]
-#[ignore = "needs Connector/J: make test-hazards"]
-fn a_split_eof_of_mysql_hangs_affected_releases_and_nobody_where_it_is_held() {
-    hangs_affected_releases_and_nobody_where_it_is_held(&MySql::start(&[NO_TLS]));
+    #[test]
+    #[ignore = "needs Connector/J: make test-hazards"]
+    fn a_split_eof_of_mariadb_hangs_affected_releases_and_nobody_where_it_is_held() {
+        hangs_affected_releases_and_nobody_where_it_is_held(&MariaDb::start(&[]));
+    }
+
+    #[test]
+    #[ignore = "needs Connector/J: make test-hazards"]
+    fn a_split_eof_of_mysql_hangs_affected_releases_and_nobody_where_it_is_held() {
+        hangs_affected_releases_and_nobody_where_it_is_held(&MySql::start(&[NO_TLS]));
+    }
+
+    #[test]
+    #[ignore = "needs Connector/J: make test-hazards"]
+    fn a_split_eof_is_counted_and_the_setting_told_where_it_is_not_held() {
+        let server = MariaDb::start(&[]);
+        prepare(&server);
+        let relay = Relay::start(server.addr());
+        let envoy = envoy(relay.address(), "{}");
+        assert_all_fail("8.0.27", envoy.listener_addr("mysql"), "rows");
+        let metrics = envoy.stable(QUIET);
+        assert!(count(&metrics, "prepare_eof_splits_total") >= CUTS as u64);
+        assert_eq!(count(&metrics, "prepare_eof_held_total"), 0);
+        assert_eq!(count(&metrics, "eof_hazard_clients_total"), CUTS as u64);
+        assert_eq!(hazards(&metrics), [("split_eof", CUTS as u64)]);
+        let log = envoy.log();
+        let told: Vec<_> = log.lines().filter(|line| line.contains("event=eof_hazard")).collect();
+        assert!(!told.is_empty() && told.len() <= 2, "once for each worker: {told:#?}");
+        for line in told {
+            assert!(line.contains("client=\"MySQL Connector/J 8.0.27\""), "{line}");
+            assert!(line.contains(r#"'"mysql": {"hold_split_eof": "affected_clients"}'"#), "{line}");
+        }
+    }
 }
 
 fn hangs_affected_releases_and_nobody_where_it_is_held(server: &Database) {
@@ -184,27 +199,5 @@ fn hangs_affected_releases_and_nobody_where_it_is_held(server: &Database) {
                 [("split_eof", clients)].into_iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>()
             );
         }
-    }
-}
-
-#[test]
-#[ignore = "needs Connector/J: make test-hazards"]
-fn a_split_eof_is_counted_and_the_setting_told_where_it_is_not_held() {
-    let server = MariaDb::start(&[]);
-    prepare(&server);
-    let relay = Relay::start(server.addr());
-    let envoy = envoy(relay.address(), "{}");
-    assert_all_fail("8.0.27", envoy.listener_addr("mysql"), "rows");
-    let metrics = envoy.stable(QUIET);
-    assert!(count(&metrics, "prepare_eof_splits_total") >= CUTS as u64);
-    assert_eq!(count(&metrics, "prepare_eof_held_total"), 0);
-    assert_eq!(count(&metrics, "eof_hazard_clients_total"), CUTS as u64);
-    assert_eq!(hazards(&metrics), [("split_eof", CUTS as u64)]);
-    let log = envoy.log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("event=eof_hazard")).collect();
-    assert!(!told.is_empty() && told.len() <= 2, "once for each worker: {told:#?}");
-    for line in told {
-        assert!(line.contains("client=\"MySQL Connector/J 8.0.27\""), "{line}");
-        assert!(line.contains(r#"'"mysql": {"hold_split_eof": "affected_clients"}'"#), "{line}");
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::loopback;
-use crate::support::packets::*;
+use firstword_testing::loopback;
+use firstword_testing::packets::*;
 
 /// All flags of MySQL 8.0 up to DEPRECATE_EOF, without TLS and compression.
 const CAPABILITIES: u32 = 0x01ff_f7df;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::files::{DRIVERS, WITHOUT, set_up_drivers};
 use crate::hostile::{Hostile, Stolen};
-use crate::support::database::{DATABASE, PASSWORD, USER};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::{root, temp_dir, wait_for};
 use crate::{QUIET, count};
+use firstword_testing::database::{DATABASE, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::{root, temp_dir, wait_for};
 
 const MARKER: &[u8] = b"the secret of the client 5ab1";
 /// A process that takes longer hangs; killing it is what `timeout` is for.
@@ -51,61 +51,65 @@ fn run(hostile: &Hostile, driver: &str, address: SocketAddr, file: &Path, seed: 
     (haul.connections, haul.stolen)
 }
 
-#[test]
-#[ignore = "needs the drivers: make test-hazards"]
-fn no_sequence_of_packets_gets_a_file_of_a_driver_behind_the_filter() {
-    set_up_drivers();
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
-    let seed = number("FIRSTWORD_SEED").unwrap_or_else(clock);
-    let seconds = number("SEARCH_SECONDS").unwrap_or(0);
-    println!("sequences: FIRSTWORD_SEED={seed} SEARCH_SECONDS={seconds}");
-    let files = temp_dir();
-    let file = files.path().join("secret.tsv");
-    std::fs::write(&file, MARKER).expect("a file");
-    let hostile = Hostile::start(file.to_str().expect("a path"), MARKER);
-    let wanted = std::env::var("DRIVER").unwrap_or_default();
-    let drivers = DRIVERS.into_iter().filter(|driver| *driver != WITHOUT && driver.starts_with(&wanted));
+mod needs_drivers {
+    use super::*;
 
-    let mut stolen = Vec::new();
-    let (mut run_drivers, mut harmed) = (0, 0);
-    for driver in drivers {
-        let (connections, directly) = run(&hostile, driver, hostile.address(), &file, seed);
-        assert!(connections > 0, "{driver} does not connect");
-        run_drivers += 1;
-        harmed += usize::from(!directly.is_empty());
-        let options = EnvoyOptions::new(root().join("envoy/hazards.yaml")).labels();
-        let envoy = Envoy::start(options.upstream("mysql", hostile.address()));
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        let (mut sequences, mut at) = (0, seed);
-        loop {
-            let (connections, through) = run(&hostile, driver, envoy.listener_addr("mysql"), &file, at);
-            assert!(connections > 0, "{driver} does not connect through the filter");
-            sequences += connections;
-            stolen.extend(through.into_iter().map(|stolen| (driver, stolen)));
-            if Instant::now() >= deadline {
-                break;
+    #[test]
+    #[ignore = "needs the drivers: make test-hazards"]
+    fn no_sequence_of_packets_gets_a_file_of_a_driver_behind_the_filter() {
+        set_up_drivers();
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
+        let seed = number("FIRSTWORD_SEED").unwrap_or_else(clock);
+        let seconds = number("SEARCH_SECONDS").unwrap_or(0);
+        println!("sequences: FIRSTWORD_SEED={seed} SEARCH_SECONDS={seconds}");
+        let files = temp_dir();
+        let file = files.path().join("secret.tsv");
+        std::fs::write(&file, MARKER).expect("a file");
+        let hostile = Hostile::start(file.to_str().expect("a path"), MARKER);
+        let wanted = std::env::var("DRIVER").unwrap_or_default();
+        let drivers = DRIVERS.into_iter().filter(|driver| *driver != WITHOUT && driver.starts_with(&wanted));
+
+        let mut stolen = Vec::new();
+        let (mut run_drivers, mut harmed) = (0, 0);
+        for driver in drivers {
+            let (connections, directly) = run(&hostile, driver, hostile.address(), &file, seed);
+            assert!(connections > 0, "{driver} does not connect");
+            run_drivers += 1;
+            harmed += usize::from(!directly.is_empty());
+            let options = EnvoyOptions::new(root().join("envoy/hazards.yaml")).labels();
+            let envoy = Envoy::start(options.upstream("mysql", hostile.address()));
+            let deadline = Instant::now() + Duration::from_secs(seconds);
+            let (mut sequences, mut at) = (0, seed);
+            loop {
+                let (connections, through) = run(&hostile, driver, envoy.listener_addr("mysql"), &file, at);
+                assert!(connections > 0, "{driver} does not connect through the filter");
+                sequences += connections;
+                stolen.extend(through.into_iter().map(|stolen| (driver, stolen)));
+                if Instant::now() >= deadline {
+                    break;
+                }
+                at = at.wrapping_add(connections);
             }
-            at = at.wrapping_add(connections);
+            let metrics = envoy.stable(QUIET);
+            let [blocked, lost] =
+                ["local_infile_blocked_total", "protection_lost_total"].map(|name| count(&metrics, name));
+            println!(
+                "{driver}: {} of {connections} directly; through the filter {sequences} sequences, {blocked} requests blocked, {lost} connections lost their protection",
+                directly.len()
+            );
         }
-        let metrics = envoy.stable(QUIET);
-        let [blocked, lost] =
-            ["local_infile_blocked_total", "protection_lost_total"].map(|name| count(&metrics, name));
-        println!(
-            "{driver}: {} of {connections} directly; through the filter {sequences} sequences, {blocked} requests blocked, {lost} connections lost their protection",
-            directly.len()
+        for (driver, Stolen { seed, log }) in &stolen {
+            println!("the file of {driver} arrived, FIRSTWORD_SEED={seed}:");
+            for line in log {
+                println!("    {line}");
+            }
+        }
+        assert!(stolen.is_empty(), "the file arrived on {} connections", stolen.len());
+        // Some drivers compare the name with the statement, or have a list of names.
+        let is_all = wanted.is_empty();
+        assert!(
+            !is_all || harmed * 2 >= run_drivers,
+            "without the filter {harmed} of {run_drivers} send the file"
         );
     }
-    for (driver, Stolen { seed, log }) in &stolen {
-        println!("the file of {driver} arrived, FIRSTWORD_SEED={seed}:");
-        for line in log {
-            println!("    {line}");
-        }
-    }
-    assert!(stolen.is_empty(), "the file arrived on {} connections", stolen.len());
-    // Some drivers compare the name with the statement, or have a list of names.
-    let is_all = wanted.is_empty();
-    assert!(
-        !is_all || harmed * 2 >= run_drivers,
-        "without the filter {harmed} of {run_drivers} send the file"
-    );
 }

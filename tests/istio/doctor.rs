@@ -9,6 +9,7 @@ use crate::cases::{CASES, Case, Clients, Expected, MYSQL_PORT};
 use crate::pilot::bootstrap::bootstrap;
 use crate::pilot::mesh::Proxy;
 use crate::pilot::{Xds, xds};
+use firstword_testing::program::firstword;
 
 const PROXY: [u8; 4] = [10, 1, 0, 2];
 
@@ -37,10 +38,6 @@ pub fn doctor(mut command: Command, input: &str, to: SocketAddr, stdin: &[u8]) -
     };
     assert_eq!(output.status.code(), Some(worst), "{said}");
     Verdict(said)
-}
-
-pub fn program() -> &'static str {
-    env!("CARGO_BIN_EXE_firstword")
 }
 
 impl Verdict {
@@ -133,7 +130,7 @@ fn it_says_of_each_case_what_becomes_of_its_clients() {
         let xds = xds(&mesh, &proxy, &case.all_resources());
         let dump = dump(&xds, &proxy, &case.annotations()).to_string();
         for to in case.destinations(PROXY.into()) {
-            let verdict = doctor(Command::new(program()), "-", to, dump.as_bytes());
+            let verdict = doctor(Command::new(firstword()), "-", to, dump.as_bytes());
             for (client, expected) in case.verdicts() {
                 let found = verdict.of(client);
                 if found != expected {
@@ -155,11 +152,12 @@ fn it_says_so_in_words() {
         let xds = xds(&case.mesh(&proxy, "/etc/certs"), &proxy, &case.all_resources());
         let dump = dump(&xds, &proxy, &case.annotations()).to_string();
         let to = case.destinations(PROXY.into())[0].to_string();
-        let mut command = assert_cmd::Command::new(program());
+        let mut command = assert_cmd::Command::new(firstword());
         let output =
             command.args(["doctor", "-", "--dest", &to]).write_stdin(dump).output().expect("firstword");
         let said = String::from_utf8(output.stdout).expect("text");
-        let path = crate::support::root().join(format!("tests/istio/doctor/{}.txt", name.replace(' ', "-")));
+        let path =
+            firstword_testing::root().join(format!("tests/istio/doctor/{}.txt", name.replace(' ', "-")));
         if std::env::var_os("FIRSTWORD_BLESS").is_some() {
             std::fs::write(&path, &said).expect("a file");
         }

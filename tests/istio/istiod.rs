@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cases::{CASES, Case};
 use crate::pilot::{Xds, xds};
-use crate::support::root;
+use firstword_testing::root;
 
 const PROXY: [u8; 4] = [10, 1, 0, 2];
 

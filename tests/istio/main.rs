@@ -3,7 +3,6 @@
 
 // Helpers of tests are no tests to clippy, and a panic is how they report. The clock is the tests' own, not the core's.
 #![allow(
-    dead_code,
     unreachable_pub,
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
@@ -15,19 +14,12 @@
 
 mod applier;
 mod cases;
-#[cfg(feature = "cli")]
 mod doctor;
-#[cfg(all(feature = "cli", feature = "netns"))]
 mod fixes;
 mod istiod;
-#[cfg(feature = "netns")]
 mod lab;
 mod manifests;
 mod pilot;
-#[cfg(feature = "netns")]
 mod run;
 mod schemas;
-#[path = "../support/mod.rs"]
-mod support;
-#[cfg(feature = "netns")]
 mod table;

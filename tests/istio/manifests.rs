@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::pilot::resource::{Resource, parse};
 use crate::schemas::Schemas;
-use crate::support::{root, temp_dir, wasm};
+use firstword_testing::{root, temp_dir, wasm};
 
 pub fn directory() -> PathBuf {
     root().join("istio")

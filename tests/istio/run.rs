@@ -19,7 +19,7 @@ use crate::lab::namespace::Namespace;
 use crate::lab::pod::{PLAIN, Pod, Running, start};
 use crate::lab::probe::{Http, SILENCE, Seen, client, client_with, known_as, listen, request};
 use crate::lab::world::{FIRST_CLIENT_PORT, World, database, pod_address};
-use crate::support::wait_for;
+use firstword_testing::wait_for;
 
 /// How many cases run at once: most of their time they wait.
 pub const PODS: u8 = 6;
@@ -96,7 +96,7 @@ pub static OUTCOMES: LazyLock<Vec<Result<Outcome, String>>> = LazyLock::new(|| {
 pub fn is_too_new(case: &Case) -> bool {
     static VERSION: LazyLock<(u32, u32)> = LazyLock::new(|| {
         let output =
-            Command::new(crate::support::envoy()).arg("--version").output().expect("Envoy's version");
+            Command::new(firstword_testing::envoy()).arg("--version").output().expect("Envoy's version");
         let output = String::from_utf8_lossy(&output.stdout).into_owned();
         let found = regex::Regex::new(r"/(\d+)\.(\d+)\.\d+/").expect("an expression");
         let found = found.captures(&output).unwrap_or_else(|| panic!("no version: {output}"));
@@ -105,33 +105,49 @@ pub fn is_too_new(case: &Case) -> bool {
     case.since > *VERSION
 }
 
-#[test]
-fn each_case_fares_as_it_should() {
-    for case in CASES.iter().filter(|case| is_too_new(case)) {
-        println!("left out {}, it needs Envoy {}.{}", case.name, case.since.0, case.since.1);
+mod needs_netns {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs network namespaces: make test-istio"]
+    fn each_case_fares_as_it_should() {
+        for case in CASES.iter().filter(|case| is_too_new(case)) {
+            println!("left out {}, it needs Envoy {}.{}", case.name, case.since.0, case.since.1);
+        }
+        let wrong: Vec<_> = CASES
+            .iter()
+            .zip(OUTCOMES.iter())
+            .filter(|(case, _)| !is_too_new(case))
+            .filter_map(|(case, outcome)| Some(format!("{}: {}", case.name, outcome.as_ref().err()?)))
+            .collect();
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
     }
-    let wrong: Vec<_> = CASES
-        .iter()
-        .zip(OUTCOMES.iter())
-        .filter(|(case, _)| !is_too_new(case))
-        .filter_map(|(case, outcome)| Some(format!("{}: {}", case.name, outcome.as_ref().err()?)))
-        .collect();
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+
+    /// The annotation on the pod is needed for the statistic that names a hang.
+    #[test]
+    #[ignore = "needs network namespaces: make test-istio"]
+    fn without_the_annotation_nothing_shows_a_hang() {
+        let world = world();
+        let pod = Pod::new(&world, PODS);
+        pod.redirect(&[]);
+        let article = CASES.iter().find(|case| case.name == "A1").expect("the case");
+        let server = (DATABASE, PORT).into();
+        let running = start_case(&world, &pod, article, &json!({}), server);
+        assert_eq!(pod.namespace.enter(|| listen(server, b"", false)), Seen::Nothing);
+        let statistics = pod.namespace.enter(|| running.envoy.admin_get("/stats"));
+        assert!(!statistics.contains("downstream_pre_cx"), "{statistics}");
+    }
 }
 
 /// What `firstword doctor` says, asked in the pod with Envoy's admin interface, is what was seen of each kind of client.
-#[cfg(feature = "cli")]
 fn assert_diagnosed(pod: &Pod, running: &Running, case: &Case) {
     let admin = pod.namespace.enter(|| running.envoy.admin_addr()).to_string();
     for to in case.destinations(pod_address(pod.number)) {
         let mut inside = pod.namespace.command();
-        inside.arg(crate::doctor::program());
+        inside.arg(firstword_testing::program::firstword());
         case.assert_verdicts(&crate::doctor::doctor(inside, &admin, to, b""));
     }
 }
-
-#[cfg(not(feature = "cli"))]
-fn assert_diagnosed(_: &Pod, _: &Running, _: &Case) {}
 
 fn run(world: &World, pod: &Pod, case: &Case) -> Outcome {
     match &case.clients {
@@ -396,18 +412,4 @@ fn assert_counted(pod: &Pod, running: &Running, case: &Case, direction: &str, sp
         let all = running.envoy.metric(COUNTER, &[("protocol", "mysql")]);
         assert_eq!(all, Some(spoke.into()), "with other labels");
     });
-}
-
-/// The annotation on the pod is needed for the statistic that names a hang.
-#[test]
-fn without_the_annotation_nothing_shows_a_hang() {
-    let world = world();
-    let pod = Pod::new(&world, PODS);
-    pod.redirect(&[]);
-    let article = CASES.iter().find(|case| case.name == "A1").expect("the case");
-    let server = (DATABASE, PORT).into();
-    let running = start_case(&world, &pod, article, &json!({}), server);
-    assert_eq!(pod.namespace.enter(|| listen(server, b"", false)), Seen::Nothing);
-    let statistics = pod.namespace.enter(|| running.envoy.admin_get("/stats"));
-    assert!(!statistics.contains("downstream_pre_cx"), "{statistics}");
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::pilot::resource::Resource;
-use crate::support::root;
+use firstword_testing::root;
 
 /// By `apiVersion` and kind.
 pub struct Schemas(BTreeMap<(String, String), Validator>);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cases::{CASES, Case, Clients, Expected, HttpExpected};
 use crate::run::{Measured, OUTCOMES, Outcome, is_too_new};
-use crate::support::root;
+use firstword_testing::root;
 
 const BEGIN: &str = "<!-- measured: written by make test-istio, and compared with each run -->\n";
 const END: &str = "<!-- end of what was measured -->\n";
@@ -87,23 +87,28 @@ fn verdicts(tables: &str) -> String {
     regex::Regex::new(r"[0-9.]+ ms\b").expect("an expression").replace_all(tables, "… ms").into_owned()
 }
 
-#[test]
-fn the_readme_says_what_was_measured() {
-    let path = root().join("istio/README.md");
-    let readme = std::fs::read_to_string(&path).expect("istio/README.md");
-    let (before, rest) = readme.split_once(BEGIN).expect("where the tables begin");
-    let (written, after) = rest.split_once(END).expect("where the tables end");
-    let tables = format!("\n{}", tables());
-    // Rows of what this Envoy does not take stay as they are.
-    let left_out: Vec<_> =
-        CASES.iter().filter(|case| is_too_new(case)).map(|case| format!("| {} |", case.name)).collect();
-    let is_left_out = |line: &&str| left_out.iter().any(|start| line.starts_with(start));
-    let written: String = written.split_inclusive('\n').filter(|line| !is_left_out(line)).collect();
-    if std::env::var_os("FIRSTWORD_BLESS").is_some() {
-        assert_eq!(left_out, [""; 0], "with this Envoy the table would not be whole");
-        std::fs::write(&path, format!("{before}{BEGIN}{tables}{END}{after}")).expect("istio/README.md");
-    } else {
-        let hint = "make test-istio FIRSTWORD_BLESS=1 writes the tables anew";
-        assert_eq!(verdicts(&written), verdicts(&tables), "{hint}");
+mod needs_netns {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs network namespaces: make test-istio"]
+    fn the_readme_says_what_was_measured() {
+        let path = root().join("istio/README.md");
+        let readme = std::fs::read_to_string(&path).expect("istio/README.md");
+        let (before, rest) = readme.split_once(BEGIN).expect("where the tables begin");
+        let (written, after) = rest.split_once(END).expect("where the tables end");
+        let tables = format!("\n{}", tables());
+        // Rows of what this Envoy does not take stay as they are.
+        let left_out: Vec<_> =
+            CASES.iter().filter(|case| is_too_new(case)).map(|case| format!("| {} |", case.name)).collect();
+        let is_left_out = |line: &&str| left_out.iter().any(|start| line.starts_with(start));
+        let written: String = written.split_inclusive('\n').filter(|line| !is_left_out(line)).collect();
+        if std::env::var_os("FIRSTWORD_BLESS").is_some() {
+            assert_eq!(left_out, [""; 0], "with this Envoy the table would not be whole");
+            std::fs::write(&path, format!("{before}{BEGIN}{tables}{END}{after}")).expect("istio/README.md");
+        } else {
+            let hint = "make test-istio FIRSTWORD_BLESS=1 writes the tables anew";
+            assert_eq!(verdicts(&written), verdicts(&tables), "{hint}");
+        }
     }
 }

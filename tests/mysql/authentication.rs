@@ -1,9 +1,9 @@
 //! How clients prove who they are, and what of it the filter sees.
 
 use crate::counts::{QUIET, address, between, by, sum};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::PASSWORD;
-use crate::support::mariadb::MariaDb;
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::PASSWORD;
+use firstword_testing::mariadb::MariaDb;
 
 /// `mysql_old_password` is the answer to a lone 0xfe.
 #[test]

@@ -1,10 +1,10 @@
 //! Commands and answers that few clients use, by a client that speaks the protocol itself.
 
 use crate::counts::{Known, QUIET, address, assert_equal, between, on_both_servers, sum};
-use crate::support::client::{
+use firstword_testing::client::{
     CLASSIC, Client, DEPRECATE_EOF, Login, OPTIONAL_METADATA, QUERY_ATTRIBUTES, SESSION_TRACK,
 };
-use crate::support::database::{Database, PASSWORD, USER};
+use firstword_testing::database::{Database, PASSWORD, USER};
 
 on_both_servers! { results_of_every_shape cursors sessions_that_change files commands_sent_ahead forty_megabytes }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use mysql::{Conn, OptsBuilder};
 
-use crate::support::database::{DATABASE, Database, Oracle, PASSWORD, USER};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::prometheus::Metrics;
+use firstword_testing::database::{DATABASE, Database, Oracle, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::prometheus::Metrics;
 
 /// Longer than two ticks of the filter.
 pub const QUIET: Duration = Duration::from_millis(1500);
@@ -108,13 +108,19 @@ pub fn assert_equal(database: &Database, before: &Oracle, envoy: &Envoy, known: 
 macro_rules! on_both_servers {
     ($($(#[$doc:meta])* $scenario:ident)*) => {
         mod mariadb {
-            use crate::support::mariadb::{COUNTED, MariaDb};
+            use firstword_testing::mariadb::{COUNTED, MariaDb};
             $($(#[$doc])* #[test] fn $scenario() { super::$scenario(&MariaDb::start(&COUNTED)); })*
         }
-        #[cfg(feature = "mysqld")]
         mod mysql {
-            use crate::support::mysqld::{MySql, NO_TLS};
-            $($(#[$doc])* #[test] fn $scenario() { super::$scenario(&MySql::start(&[NO_TLS])); })*
+            mod needs_mysqld {
+                use firstword_testing::mysqld::{MySql, NO_TLS};
+                $(
+                    $(#[$doc])*
+                    #[test]
+                    #[ignore = "needs MySQL: make tools-mysql"]
+                    fn $scenario() { super::super::$scenario(&MySql::start(&[NO_TLS])); }
+                )*
+            }
         }
     };
 }

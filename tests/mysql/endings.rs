@@ -1,10 +1,10 @@
 //! Connections that end otherwise than by QUIT.
 
 use crate::counts::{QUIET, address, between, by, on_both_servers, sum};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::Database;
-use crate::support::envoy::Envoy;
-use crate::support::wait_for;
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::Database;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::wait_for;
 use std::time::Duration;
 
 on_both_servers! { killed_while_idle killed_while_busy idle_for_too_long too_many_connections }

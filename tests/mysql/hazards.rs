@@ -10,16 +10,15 @@ use firstword::event::HazardKind;
 use serde_json::json;
 
 use crate::counts::{QUIET, address, between, by, on_both_servers, options, sum};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::{Database, PASSWORD, RESOLVE};
-use crate::support::envoy::Envoy;
-use crate::support::mariadb::MariaDb;
-#[cfg(feature = "mysqld")]
-use crate::support::mysqld::{MySql, NO_TLS, SHA256_USER};
-use crate::support::packets::packet;
-use crate::support::prometheus::Metrics;
-use crate::support::proxies::Proxy;
-use crate::support::wait_for;
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::{Database, PASSWORD, RESOLVE};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::mysqld::{MySql, NO_TLS, SHA256_USER};
+use firstword_testing::packets::packet;
+use firstword_testing::prometheus::Metrics;
+use firstword_testing::proxies::Proxy;
+use firstword_testing::wait_for;
 
 on_both_servers! {
     an_ordinary_day the_server_ends_what_is_idle envoy_ends_what_is_idle no_room_for_a_client no_account_for_an_address
@@ -203,10 +202,43 @@ fn mariadb_blocks_a_host() {
     blocked(&MariaDb::start(&[RESOLVE]));
 }
 
-#[cfg(feature = "mysqld")]
-#[test]
-fn mysql_blocks_a_host() {
-    blocked(&MySql::start(&[NO_TLS, RESOLVE]));
+mod needs_mysqld {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs MySQL: make tools-mysql"]
+    fn mysql_blocks_a_host() {
+        blocked(&MySql::start(&[NO_TLS, RESOLVE]));
+    }
+
+    #[test]
+    #[ignore = "needs MySQL: make tools-mysql"]
+    fn mysql_needs_the_password_once_or_always() {
+        let database = MySql::start(&[NO_TLS]);
+        let envoy = between(&database);
+        for _ in 0..3 {
+            Client::login(address(&envoy), &Login::new(CLASSIC)).quit();
+        }
+        let metrics = assert_hazards(&envoy, &[("full_auth_without_tls", 1)]);
+        assert_eq!(sum(&metrics, "plaintext_full_auth_total", &[]), 1);
+        for _ in 0..3 {
+            Client::login(address(&envoy), &Login::new(CLASSIC).user(SHA256_USER, PASSWORD)).quit();
+        }
+        assert_hazards(&envoy, &[("full_auth_without_tls", 4)]);
+    }
+
+    #[test]
+    #[ignore = "needs MySQL: make tools-mysql"]
+    fn mysql_can_require_tls() {
+        let database = MySql::start(&[]);
+        known(&database);
+        // It says so only when it knows the password.
+        database.sql("SET GLOBAL require_secure_transport = ON");
+        let envoy = between(&database);
+        assert_eq!(Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC)).err(), Some(3159));
+        let metrics = assert_hazards(&envoy, &[("tls_required", 1)]);
+        assert_eq!(sum(&metrics, "handshake_errors_total", &[("errno", "3159")]), 1);
+    }
 }
 
 /// MariaDB's command-line client, which has the plugins of libmariadb.
@@ -254,33 +286,4 @@ fn an_account_can_be_as_old_as_mysql_4_0() {
     let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user("old", PASSWORD)).err();
     assert_eq!(refused, Some(1045));
     assert_hazards(&envoy, &[("old_password", 1)]);
-}
-
-#[cfg(feature = "mysqld")]
-#[test]
-fn mysql_needs_the_password_once_or_always() {
-    let database = MySql::start(&[NO_TLS]);
-    let envoy = between(&database);
-    for _ in 0..3 {
-        Client::login(address(&envoy), &Login::new(CLASSIC)).quit();
-    }
-    let metrics = assert_hazards(&envoy, &[("full_auth_without_tls", 1)]);
-    assert_eq!(sum(&metrics, "plaintext_full_auth_total", &[]), 1);
-    for _ in 0..3 {
-        Client::login(address(&envoy), &Login::new(CLASSIC).user(SHA256_USER, PASSWORD)).quit();
-    }
-    assert_hazards(&envoy, &[("full_auth_without_tls", 4)]);
-}
-
-#[cfg(feature = "mysqld")]
-#[test]
-fn mysql_can_require_tls() {
-    let database = MySql::start(&[]);
-    known(&database);
-    // It says so only when it knows the password.
-    database.sql("SET GLOBAL require_secure_transport = ON");
-    let envoy = between(&database);
-    assert_eq!(Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC)).err(), Some(3159));
-    let metrics = assert_hazards(&envoy, &[("tls_required", 1)]);
-    assert_eq!(sum(&metrics, "handshake_errors_total", &[("errno", "3159")]), 1);
 }

@@ -7,8 +7,8 @@ use std::thread;
 use ::mysql::prelude::Queryable;
 
 use crate::counts::{Known, QUIET, address, assert_equal, between, login, on_both_servers, sum};
-use crate::support::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
-use crate::support::database::{DATABASE, Database, PASSWORD, USER};
+use firstword_testing::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
+use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
 
 on_both_servers! { ten_thousand_commands }
 

@@ -11,16 +11,12 @@
     clippy::unwrap_used
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod authentication;
 mod commands;
 mod counts;
 mod endings;
 mod hazards;
 mod load;
-#[cfg(feature = "mysqld")]
 mod mysql_authentication;
 mod replication;
 mod transparency;

@@ -4,27 +4,47 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use crate::counts::{QUIET, address, between, by, sum};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::{PASSWORD, USER};
-use crate::support::mysqld::{MySql, NO_TLS, SHA256_USER};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::{PASSWORD, USER};
+use firstword_testing::mysqld::{MySql, NO_TLS, SHA256_USER};
 
-#[test]
-fn mysql_caches_what_it_was_told_in_clear() {
-    let database = MySql::start(&[NO_TLS]);
-    let envoy = between(&database);
-    for _ in 0..3 {
-        Client::login(address(&envoy), &Login::new(CLASSIC)).quit();
+mod needs_mysqld {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs MySQL: make tools-mysql"]
+    fn mysql_caches_what_it_was_told_in_clear() {
+        let database = MySql::start(&[NO_TLS]);
+        let envoy = between(&database);
+        for _ in 0..3 {
+            Client::login(address(&envoy), &Login::new(CLASSIC)).quit();
+        }
+        Client::login(address(&envoy), &Login::new(CLASSIC).user(SHA256_USER, PASSWORD)).quit();
+        let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user(USER, "x")).err();
+        assert_eq!(refused, Some(1045));
+        let metrics = envoy.stable(QUIET);
+        // The first login needs the password itself, encrypted with a key that anybody between could have sent.
+        assert!(sum(&metrics, "plaintext_full_auth_total", &[]) >= 1);
+        assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), 4);
+        assert_eq!(by(&metrics, "auth_switches_total", "plugin").get("sha256_password"), Some(&1));
+        assert_eq!(sum(&metrics, "handshake_errors_total", &[("errno", "1045")]), 1);
+        assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
     }
-    Client::login(address(&envoy), &Login::new(CLASSIC).user(SHA256_USER, PASSWORD)).quit();
-    let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user(USER, "x")).err();
-    assert_eq!(refused, Some(1045));
-    let metrics = envoy.stable(QUIET);
-    // The first login needs the password itself, encrypted with a key that anybody between could have sent.
-    assert!(sum(&metrics, "plaintext_full_auth_total", &[]) >= 1);
-    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), 4);
-    assert_eq!(by(&metrics, "auth_switches_total", "plugin").get("sha256_password"), Some(&1));
-    assert_eq!(sum(&metrics, "handshake_errors_total", &[("errno", "1045")]), 1);
-    assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
+
+    #[test]
+    #[ignore = "needs MySQL: make tools-mysql"]
+    fn what_goes_on_in_tls_is_counted_as_unseen() {
+        let database = MySql::start(&[]);
+        let envoy = between(&database);
+        tls(address(&envoy));
+        let metrics = envoy.stable(QUIET);
+        assert_eq!(sum(&metrics, "opaque_total", &[("reason", "tls")]), 1);
+        assert_eq!(sum(&metrics, "opaque_total", &[]), 1);
+        assert_eq!(sum(&metrics, "handshakes_total", &[("result", "tls")]), 1);
+        assert_eq!(sum(&metrics, "handshakes_total", &[]), 1);
+        assert_eq!(sum(&metrics, "commands_total", &[]), 0);
+        assert!(sum(&metrics, "bytes_total", &[("sender", "server")]) > 1000);
+    }
 }
 
 /// Shakes hands for TLS as MySQL does it, and ends.
@@ -36,18 +56,4 @@ fn tls(address: SocketAddr) {
         .expect("openssl in PATH; run: apt-get install openssl");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("BEGIN CERTIFICATE"), "{text}");
-}
-
-#[test]
-fn what_goes_on_in_tls_is_counted_as_unseen() {
-    let database = MySql::start(&[]);
-    let envoy = between(&database);
-    tls(address(&envoy));
-    let metrics = envoy.stable(QUIET);
-    assert_eq!(sum(&metrics, "opaque_total", &[("reason", "tls")]), 1);
-    assert_eq!(sum(&metrics, "opaque_total", &[]), 1);
-    assert_eq!(sum(&metrics, "handshakes_total", &[("result", "tls")]), 1);
-    assert_eq!(sum(&metrics, "handshakes_total", &[]), 1);
-    assert_eq!(sum(&metrics, "commands_total", &[]), 0);
-    assert!(sum(&metrics, "bytes_total", &[("sender", "server")]) > 1000);
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::counts::{QUIET, address, between, by, sum};
-use crate::support::database::{PASSWORD, USER};
-use crate::support::mariadb::MariaDb;
-use crate::support::wait_for;
+use firstword_testing::database::{PASSWORD, USER};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::wait_for;
 
 #[test]
 fn a_semi_synchronous_replica_follows_its_primary() {

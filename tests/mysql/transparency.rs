@@ -10,8 +10,8 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Row};
 
 use crate::counts::{QUIET, between, client_options as options, login, sum};
-use crate::support::mariadb::{GENERAL_LOG, MariaDb, PASSWORD, USER};
-use crate::support::wait_for;
+use firstword_testing::mariadb::{GENERAL_LOG, MariaDb, PASSWORD, USER};
+use firstword_testing::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

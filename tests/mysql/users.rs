@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::counts::address;
-use crate::support::client::{CLASSIC, COMPRESS, Client, DEPRECATE_EOF, Login, SESSION_TRACK, SSL};
-use crate::support::database::{Database, PASSWORD, joined};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::{GENERAL_LOG, MariaDb};
-use crate::support::packets::packet;
-use crate::support::{temp_dir, wait_for};
+use firstword_testing::client::{CLASSIC, COMPRESS, Client, DEPRECATE_EOF, Login, SESSION_TRACK, SSL};
+use firstword_testing::database::{Database, PASSWORD, joined};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::{GENERAL_LOG, MariaDb};
+use firstword_testing::packets::packet;
+use firstword_testing::{temp_dir, wait_for};
 
 /// Accounts that the server takes: two of them are in `envoy/rbac-by-user.yaml`.
 const ACCOUNTS: [&str; 2] = ["report", "admin"];
@@ -244,11 +244,15 @@ fn no_account_hides_in_a_callback_to_mariadb() {
     no_account_hides_in_a_callback(&database(&[]));
 }
 
-#[cfg(feature = "mysqld")]
-#[test]
-fn no_account_hides_in_a_callback_to_mysql() {
-    use crate::support::mysqld::{MySql, NO_TLS};
-    no_account_hides_in_a_callback(&MySql::start(&[NO_TLS]));
+mod needs_mysqld {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs MySQL: make tools-mysql"]
+    fn no_account_hides_in_a_callback_to_mysql() {
+        use firstword_testing::mysqld::{MySql, NO_TLS};
+        no_account_hides_in_a_callback(&MySql::start(&[NO_TLS]));
+    }
 }
 
 fn self_signed(cert: &Path, key: &Path) {

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::files::{alerts, panels, rules};
 use crate::server::{Prometheus, shipped, yaml};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::DATABASE;
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
-use crate::support::packets;
-use crate::support::peer::{Peer, Server};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::DATABASE;
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::packets;
+use firstword_testing::peer::{Peer, Server};
 
 /// One round of faults a second for as many seconds at most.
 const ROUNDS: usize = 90;
@@ -33,7 +33,7 @@ const CONFIGURATION: &str = r#"{
 const LISTENERS: [&str; 7] = ["silent", "scripted", "slow", "small", "proxied", "held", "inspected"];
 
 fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr) -> Envoy {
-    let (proxied_port, held_port) = (crate::support::free_port(), crate::support::free_port());
+    let (proxied_port, held_port) = (firstword_testing::free_port(), firstword_testing::free_port());
     let configuration = CONFIGURATION.replace("PROXIED", &proxied_port.to_string());
     let options = EnvoyOptions::new("envoy/mysql.yaml")
         .upstream("mysql", server)

@@ -8,7 +8,7 @@ use firstword::metrics::catalogue::{Kind, Metric};
 use serde_json::Value;
 
 use crate::server::{shipped, tool, yaml};
-use crate::support::root;
+use firstword_testing::root;
 
 fn promtool(arguments: &[&str]) {
     let output = Command::new(tool("promtool")).args(arguments).current_dir(root()).output().unwrap();

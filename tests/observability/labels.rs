@@ -6,9 +6,9 @@ use firstword::metrics::catalogue::Metric;
 use serde_json::{Value, json};
 
 use crate::server::{Prometheus, shipped, yaml};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
 
 const CONFIGURATION: &str = r#"{"metrics": {"profile": "full", "labels": ["direction", "destination", "port"],
     "flush_interval_ms": 100}, "rules": [{"name": "orders", "protocol": "mysql"}]}"#;

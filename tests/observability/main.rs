@@ -16,6 +16,4 @@ mod faults;
 mod files;
 mod labels;
 mod server;
-#[path = "../support/mod.rs"]
-mod support;
 mod sysbench;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::process::{Process, read_log};
-use crate::support::{free_port, loopback, root, temp_dir, wait_for};
+use firstword_testing::process::{Process, read_log};
+use firstword_testing::{free_port, loopback, root, temp_dir, wait_for};
 
 const START: Duration = Duration::from_secs(30);
 

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use crate::server::{Prometheus, shipped, yaml};
-use crate::support::database::{DATABASE, PASSWORD, USER};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::{self, MariaDb};
+use firstword_testing::database::{DATABASE, PASSWORD, USER};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::{self, MariaDb};
 
 const EVENTS: u32 = 20_000;
 

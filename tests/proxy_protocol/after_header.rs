@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::bootstrap::MYSQL;
 use crate::headers::{V1, V2, assert_counted, believed, envoy, metric, off, options, reads_early, refusals};
 use crate::ledger::several_ticks;
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::envoy::Envoy;
-use crate::support::mariadb::{MariaDb, PASSWORD, USER};
-use crate::support::packets::greeting;
-use crate::support::peer::{Ending, Peer, Server};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
+use firstword_testing::packets::greeting;
+use firstword_testing::peer::{Ending, Peer, Server};
 
 fn after_header(timeout_ms: u32) -> Value {
     json!({"mode": "required", "connect": "after_header", "trusted_networks": believed(), "timeout_ms": timeout_ms})

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::bootstrap::MYSQL;
 use crate::headers::{V1, V2, assert_counted, believed, envoy, metric, off};
 use crate::ledger::several_ticks;
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::mariadb::{MariaDb, PASSWORD, USER};
-use crate::support::packets::packet;
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
+use firstword_testing::packets::packet;
 
 /// Envoy connects from here.
 pub(crate) const BELIEVES: &str = "--proxy-protocol-networks=127.0.0.1";

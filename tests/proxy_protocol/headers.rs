@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::bootstrap::{configured, listeners, tcp_proxy};
 use crate::ledger::several_ticks;
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::packets::{CLIENT_CAPABILITIES, handshake_response, packet};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::packets::{CLIENT_CAPABILITIES, handshake_response, packet};
 
 /// From 192.0.2.1:1111 to 192.0.2.2:3306.
 pub(crate) const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";

@@ -17,8 +17,6 @@ mod bootstrap;
 #[path = "../envoy/ledger.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
 mod ledger;
-#[path = "../support/mod.rs"]
-mod support;
 
 mod after_header;
 #[allow(unreachable_pub, reason = "the fuzz target uses it too")]

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use crate::bootstrap::MYSQL;
 use crate::headers::{V1, V2, assert_counted, believed, metric, off, options, response};
-use crate::support::envoy::Envoy;
-use crate::support::packets::greeting;
-use crate::support::peer::{Peer, Server};
-use crate::support::random::Random;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::packets::greeting;
+use firstword_testing::peer::{Peer, Server};
+use firstword_testing::random::Random;
 
 const CONNECTIONS: u32 = 10_000;
 const CLIENTS: u32 = 8;

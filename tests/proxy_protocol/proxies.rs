@@ -13,14 +13,14 @@ use crate::bootstrap::{MYSQL, listeners};
 use crate::database::{BELIEVES, hosts, login};
 use crate::headers::{assert_counted, refusals, response};
 use crate::scenarios::{scenario, start};
-use crate::support::client::Client;
-use crate::support::envoy::Envoy;
-use crate::support::mariadb::{MariaDb, PASSWORD, USER};
-use crate::support::packets::greeting;
-use crate::support::peer::{Peer, Server};
-use crate::support::process::in_path;
-use crate::support::proxies::Proxy;
-use crate::support::temp_dir;
+use firstword_testing::client::Client;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
+use firstword_testing::packets::greeting;
+use firstword_testing::peer::{Peer, Server};
+use firstword_testing::process::in_path;
+use firstword_testing::proxies::Proxy;
+use firstword_testing::temp_dir;
 
 /// A client of this machine that no proxy is mistaken for: all of them connect from 127.0.0.1.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));

@@ -6,10 +6,10 @@ use crate::bootstrap::{MYSQL, PLAIN, with_plain};
 use crate::headers::{
     V1, V2, assert_counted, believed, envoy, metric, off, options, refusals, response, stranger,
 };
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::envoy::Envoy;
-use crate::support::packets::greeting;
-use crate::support::peer::{Peer, Server};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::packets::greeting;
+use firstword_testing::peer::{Peer, Server};
 
 fn receive(mode: &str, trusted: &Value, untrusted: &str) -> Value {
     json!({"mode": mode, "trusted_networks": trusted, "untrusted": untrusted, "timeout_ms": 60_000})
@@ -107,9 +107,9 @@ fn a_refusal_is_named_in_one_line() {
 /// A header in front of the greeting, alone: nothing is left of it, and the session behind it is followed.
 #[test]
 fn a_header_at_once() {
-    let server = crate::support::mariadb::MariaDb::start(&[]);
+    let server = firstword_testing::mariadb::MariaDb::start(&[]);
     let envoy = envoy(server.addr(), &receive("required", &believed(), "close"), &off());
-    use crate::support::mariadb::{PASSWORD, USER};
+    use firstword_testing::mariadb::{PASSWORD, USER};
     let login = Login::new(CLASSIC).user(USER, PASSWORD);
     for header in [V1, V2] {
         let mut client = Client::connect(envoy.listener_addr(MYSQL));

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::bootstrap::{MYSQL, filters, listeners, plugin, soon, tcp_proxy};
 use crate::database::{BELIEVES, hosts, login};
 use crate::headers::{V1, V2, assert_counted, metric, refusals};
-use crate::support::client::Client;
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
-use crate::support::packets::{greeting, packet};
-use crate::support::peer::{Ending, Peer, Server};
-use crate::support::proxies::Proxy;
+use firstword_testing::client::Client;
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::packets::{greeting, packet};
+use firstword_testing::peer::{Ending, Peer, Server};
+use firstword_testing::proxies::Proxy;
 
 /// A client that the files do not trust: they name 127.0.0.1.
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));

@@ -6,9 +6,9 @@ use crate::bootstrap::MYSQL;
 use crate::headers::{
     V1, V2, assert_counted, believed, envoy, off, options, reads_early, response, stranger,
 };
-use crate::support::envoy::Envoy;
-use crate::support::packets::greeting;
-use crate::support::peer::{Peer, Server};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::packets::greeting;
+use firstword_testing::peer::{Peer, Server};
 
 fn send(version: u8, when: &str) -> Value {
     json!({"mode": "first_bytes", "version": version, "when": when})

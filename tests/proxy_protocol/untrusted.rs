@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::bootstrap::{MYSQL, configured, copy_listener, listeners, plugin, soon, tcp_proxy};
 use crate::database::{BELIEVES, hosts, login};
 use crate::headers::{V1, V2, believed};
-use crate::support::client::Client;
-use crate::support::envoy::Envoy;
-use crate::support::mariadb::MariaDb;
-use crate::support::packets::packet;
+use firstword_testing::client::Client;
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::packets::packet;
 
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
 

@@ -5,7 +5,7 @@ use firstword::event::{Event, HazardKind, Sender};
 
 use std::collections::BTreeSet;
 
-use crate::support::replay::{Captured, Changes, captures, is_cut, parts, replay_changed, whole};
+use firstword_testing::replay::{Captured, Changes, captures, is_cut, parts, replay_changed, whole};
 
 /// More than the longest packet that is no row, a public key, in bytes.
 const LONGEST_HELD: usize = 500;

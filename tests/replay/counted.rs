@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use firstword::event::{Event, Sender, Tally};
 
 use crate::packets::packets;
-use crate::support::capture::counted;
-use crate::support::database::Oracle;
-use crate::support::replay::{Captured, Told, captures, replay, whole};
+use firstword_testing::capture::counted;
+use firstword_testing::database::Oracle;
+use firstword_testing::replay::{Captured, Told, captures, replay, whole};
 
 /// What a server counts otherwise than it passes on the wire: captures whose names begin so, what is counted, and by how
 /// much the server's count is higher. All measured on MariaDB 10.11 and MySQL 9.7.

@@ -10,8 +10,8 @@ use firstword::proxy_protocol::{Endpoints, Format, encode};
 
 use proptest::prelude::*;
 
-use crate::support::capture::Chunks;
-use crate::support::replay::{Captured, captures, parts, replay, replay_behind, whole};
+use firstword_testing::capture::Chunks;
+use firstword_testing::replay::{Captured, captures, parts, replay, replay_behind, whole};
 
 /// Headers from everybody, and whether they are believed.
 fn receiving(trusted: bool) -> FrontRules {
@@ -133,7 +133,7 @@ proptest! {
             cuts.sort_unstable();
             cuts.windows(2).map(|ends| ends[0]..ends[1]).collect()
         });
-        let counted = |told: &crate::support::replay::Told| {
+        let counted = |told: &firstword_testing::replay::Told| {
             let of_headers = told.events.iter().filter(|event| matches!(event, Event::ProxyHeader { .. }));
             of_headers.copied().collect::<Vec<_>>()
         };

@@ -10,8 +10,8 @@ use firstword::event::{Event, Sender};
 use firstword::mysql::wire::capability::Capabilities;
 use firstword::mysql::wire::handshake::{HandshakeResponse, HandshakeV10};
 
-use crate::support::capture::Chunks;
-use crate::support::replay::{Captured, Changes, captures, parts, replay_changed, whole};
+use firstword_testing::capture::Chunks;
+use firstword_testing::replay::{Captured, Changes, captures, parts, replay_changed, whole};
 
 const COM_STMT_PREPARE: u8 = 0x16;
 /// COM_QUIT, COM_STMT_SEND_LONG_DATA, COM_STMT_CLOSE.

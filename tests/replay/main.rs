@@ -13,9 +13,6 @@
     clippy::unwrap_used
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod changed;
 mod counted;
 mod front;
@@ -30,8 +27,8 @@ use std::fs;
 
 use bytes::Bytes;
 use firstword::event::Sender;
-use support::capture::{self, Chunks};
-use support::replay::{Captured, captures, parts, replay, whole};
+use firstword_testing::capture::{self, Chunks};
+use firstword_testing::replay::{Captured, captures, parts, replay, whole};
 
 #[test]
 fn captures_tell_what_is_written_down() {

@@ -4,8 +4,8 @@ use firstword::connection::Inspection;
 use firstword::event::{Event, HandshakeResult, OpaqueReason, Sender};
 use firstword::mysql::wire::command::Command;
 
-use crate::support::capture::Chunks;
-use crate::support::replay::{Captured, captures, parts, replay_observed, whole};
+use firstword_testing::capture::Chunks;
+use firstword_testing::replay::{Captured, captures, parts, replay_observed, whole};
 
 /// The commands, in order.
 fn commands(events: &[Event]) -> Vec<Command> {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use firstword::event::Sender;
 
 use crate::packets::{Packet, packets};
-use crate::support::capture::Chunks;
-use crate::support::random::Random;
-use crate::support::replay::{Captured, Told, captures, replay, whole};
+use firstword_testing::capture::Chunks;
+use firstword_testing::random::Random;
+use firstword_testing::replay::{Captured, Told, captures, replay, whole};
 
 /// How many orders of each capture.
 const SAMPLES: usize = 200;

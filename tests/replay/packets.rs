@@ -2,8 +2,8 @@
 
 use firstword::event::Sender;
 
-use crate::support::capture::Chunks;
-use crate::support::client::{COMPRESS, SSL, ZSTD};
+use firstword_testing::capture::Chunks;
+use firstword_testing::client::{COMPRESS, SSL, ZSTD};
 
 /// A packet, header left out. No capture holds one of more than one fragment.
 #[derive(Clone, Debug)]

@@ -14,8 +14,8 @@ use mysql_common::packets::{
 };
 
 use crate::packets::{Packet, agreed, packets};
-use crate::support::client::{DEPRECATE_EOF, PROTOCOL_41};
-use crate::support::replay::{Captured, captures};
+use firstword_testing::client::{DEPRECATE_EOF, PROTOCOL_41};
+use firstword_testing::replay::{Captured, captures};
 
 /// How often each kind of packet was compared.
 type Compared = BTreeMap<&'static str, usize>;

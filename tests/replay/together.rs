@@ -13,9 +13,9 @@ use firstword::event::{ClosedBy, Event, Sender};
 use firstword::proxy_protocol::{Endpoints, Format, encode};
 
 use crate::changed::{CANNOT_BE_FOLLOWED, cleared};
-use crate::support::capture::Chunks;
-use crate::support::random::Random;
-use crate::support::replay::{Captured, SETUP, captures, is_cut, parts, replay, whole};
+use firstword_testing::capture::Chunks;
+use firstword_testing::random::Random;
+use firstword_testing::replay::{Captured, SETUP, captures, is_cut, parts, replay, whole};
 
 /// Random cuts of each capture.
 const CUTS: usize = 5;

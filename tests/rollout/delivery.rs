@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::{temp_dir, wait_for};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::{temp_dir, wait_for};
 
 /// The listener and the cluster of `envoy/mysql.yaml`.
 pub const MYSQL: &str = "mysql";

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::delivery::{Delivery, MYSQL, allow_all, deny_all};
 use crate::pool::connect;
 use crate::steps::several_ticks;
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
-use crate::support::{loopback, root, table, wait_for};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::{loopback, root, table, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Who is not ready by then waits for something that does not come.
@@ -78,7 +78,7 @@ impl Fault {
                 }});
             }
             Self::Corrupt => {
-                let module = std::fs::read(crate::support::wasm()).expect("the module");
+                let module = std::fs::read(firstword_testing::wasm()).expect("the module");
                 let half = delivery.path("half");
                 std::fs::write(&half, &module[..module.len() / 2]).expect("half a module");
                 code["local"]["filename"] = json!(half);
@@ -221,7 +221,7 @@ fn running_proxy(
 
 /// Serves the module to whoever asks for anything.
 fn modules() -> SocketAddr {
-    let module = Arc::new(std::fs::read(crate::support::wasm()).expect("the module"));
+    let module = Arc::new(std::fs::read(firstword_testing::wasm()).expect("the module"));
     let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
     let address = listener.local_addr().expect("a bound address");
     // Ends with the test's process.

@@ -16,5 +16,3 @@ mod delivery;
 mod faults;
 mod pool;
 mod steps;
-#[path = "../support/mod.rs"]
-mod support;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::database::{DATABASE, PASSWORD, USER};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::database::{DATABASE, PASSWORD, USER};
 
 pub const IDLE: usize = 460;
 const WAITING: usize = 20;

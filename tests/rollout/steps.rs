@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::delivery::{Delivery, MYSQL, allow_all};
 use crate::pool::{Pool, SIZE};
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::envoy::Envoy;
-use crate::support::mariadb::MariaDb;
-use crate::support::{table, wait_for};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::envoy::Envoy;
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::{table, wait_for};
 
 /// What `--drain-time-s` gives connections of a filter chain that was replaced.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -125,7 +125,7 @@ pub fn several_ticks(envoy: &Envoy) {
 
 /// The module with other bytes, as another release is: a custom section that nobody reads.
 fn another_module(delivery: &Delivery) -> PathBuf {
-    let mut module = std::fs::read(crate::support::wasm()).expect("the module");
+    let mut module = std::fs::read(firstword_testing::wasm()).expect("the module");
     module.extend(b"\0\x09\x07another1");
     let path = delivery.path("another");
     std::fs::write(&path, module).expect("a module");

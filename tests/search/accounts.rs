@@ -6,8 +6,8 @@
 
 use crate::budget::search;
 use crate::host::{Ending, ORDERS, Plugin, Vm};
-use crate::support::packets::packet;
-use crate::support::random::Random;
+use firstword_testing::packets::packet;
+use firstword_testing::random::Random;
 
 const PROTOCOL_41: u32 = 1 << 9;
 const SSL: u32 = 1 << 11;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::random::Random;
+use firstword_testing::random::Random;
 
 /// Unless `SEARCH_SECONDS` says otherwise.
 const SECONDS: u64 = 5;

@@ -1,9 +1,8 @@
 //! Searches for holes: random hostile peers against the filter, for as long as `SEARCH_SECONDS` says (5 for each search).
 
-// A panic is how a test reports; an allocator that counts needs `unsafe`.
+// A panic is how a test reports.
 #![allow(
     unreachable_pub,
-    unsafe_code,
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -13,16 +12,17 @@
     clippy::unwrap_used
 )]
 
-#[path = "../support/heap.rs"]
-mod heap;
-#[path = "../support/host.rs"]
+#[path = "../abi/host.rs"]
 #[allow(dead_code, reason = "each program uses a part of this")]
 mod host;
-#[path = "../support/mod.rs"]
-mod support;
 
 mod accounts;
 mod budget;
 mod memory;
 mod output;
 mod rogue;
+
+use firstword_testing::heap;
+
+#[global_allocator]
+static ALLOCATOR: heap::Counting = heap::Counting;

@@ -15,8 +15,8 @@ use serde_json::json;
 
 use crate::budget::search;
 use crate::host::{Ending, Led, ORDERS, Plugin, Stream, Vm, count};
-use crate::support::packets::{CLIENT_CAPABILITIES, greeting, handshake_response, ok, packet};
-use crate::support::random::Random;
+use firstword_testing::packets::{CLIENT_CAPABILITIES, greeting, handshake_response, ok, packet};
+use firstword_testing::random::Random;
 use peers::Owed;
 
 /// Memory of the configuration, its metrics and the lists that callbacks share, in bytes.

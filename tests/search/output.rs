@@ -6,10 +6,10 @@ use firstword::escape;
 
 use crate::budget::search;
 use crate::host::{Ending, ORDERS, Vm};
-use crate::support::packets::{
+use firstword_testing::packets::{
     CLIENT_CAPABILITIES, MARIADB_CAPABILITIES, answer, command, err, handshake_v10, ok, packet, prepare_ok,
 };
-use crate::support::random::Random;
+use firstword_testing::random::Random;
 
 /// Everything that carries words of peers.
 const SETTINGS: &str = r#"{"access_log": ["user", "schema", "server_version", "client", "opaque_reason"],

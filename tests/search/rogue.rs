@@ -17,10 +17,10 @@ use firstword::event::output::Output;
 use firstword::event::{Event, Protocol, Sender};
 
 use crate::budget::search;
-use crate::support::hostile::{Id, Numbers, Piece, Style, pick, progress};
-use crate::support::packets::*;
-use crate::support::random::Random;
-use crate::support::replay::{SETUP, is_cut};
+use firstword_testing::hostile::{Id, Numbers, Piece, Style, pick, progress};
+use firstword_testing::packets::*;
+use firstword_testing::random::Random;
+use firstword_testing::replay::{SETUP, is_cut};
 
 const SECRET: &[u8] = b"the secret of the client";
 const OPTIONAL_METADATA: u32 = 1 << 25;

@@ -3,14 +3,15 @@
 
 #![no_main]
 
-#[path = "../../support/balance.rs"]
+#[path = "../../../crates/testing/src/balance.rs"]
 mod balance;
 mod driver;
-#[path = "../../support/heap.rs"]
+#[path = "../../../crates/testing/src/heap.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
 mod heap;
 mod plan;
 mod seeds;
-#[path = "../../support/capture/text.rs"]
+#[path = "../../../crates/testing/src/capture/text.rs"]
 #[allow(dead_code, reason = "captures are only read here")]
 mod text;
 
@@ -24,6 +25,9 @@ use firstword::event::{Event, Sender};
 use firstword::proxy_protocol::{Endpoints, Format, encode};
 use libfuzzer_sys::fuzz_target;
 use plan::{Plan, RECEIVE, SEND, TRUSTED};
+
+#[global_allocator]
+static ALLOCATOR: heap::Counting = heap::Counting;
 
 /// What a connection told: what does not depend on how its chunks are cut, and the sums of what does.
 fn apart(told: Vec<Event>) -> (Vec<Event>, [u64; 2]) {

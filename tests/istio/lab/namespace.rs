@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::support::process::{Process, in_path};
-use crate::support::wait_for;
+use firstword_testing::process::{Process, in_path};
+use firstword_testing::wait_for;
 
 pub struct Namespace {
     holder: Process,

@@ -10,7 +10,7 @@ use super::world::{World, link};
 use crate::pilot::mesh::{Mesh, Proxy};
 use crate::pilot::resource::Resource;
 use crate::pilot::{Xds, agent, bootstrap, xds};
-use crate::support::envoy::Envoy;
+use firstword_testing::envoy::Envoy;
 
 const REDIRECT: &str = include_str!("redirect.rules");
 

@@ -6,8 +6,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::namespace::Namespace;
-use crate::support::client::{CLASSIC, Client, Login};
-use crate::support::mariadb::{PASSWORD, USER};
+use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::mariadb::{PASSWORD, USER};
 
 /// A server that is silent for so long will stay so.
 pub const SILENCE: Duration = Duration::from_secs(5);

@@ -16,9 +16,9 @@ use crate::cases::{
     DATABASE, HTTP_POD, HTTP_POD_PORT, HTTP_SERVICE, MYSQL_POD, MYSQL_PORT, MYSQL_SERVICE, NEIGHBOUR, PORT,
     SECOND,
 };
-use crate::support::envoy::{Envoy, EnvoyOptions};
-use crate::support::mariadb::MariaDb;
-use crate::support::temp_dir;
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::mariadb::MariaDb;
+use firstword_testing::temp_dir;
 
 /// On the world's loopback, one for each pod: a client's sidecar that connects to port 3306 of the pod by mTLS.
 pub const FIRST_CLIENT_PORT: u16 = 20_000;
@@ -45,7 +45,7 @@ impl World {
             .expect("a directory for all");
         // A user who is not root may not reach where the repository is.
         for (name, original) in
-            [("envoy", crate::support::envoy()), ("firstword.wasm", crate::support::wasm())]
+            [("envoy", firstword_testing::envoy()), ("firstword.wasm", firstword_testing::wasm())]
         {
             std::fs::copy(original, files.path().join(name)).expect("a copy");
         }
@@ -138,7 +138,7 @@ impl World {
 
 /// A MariaDB at this port of every address of a namespace, which believes the headers of pods.
 pub fn database(namespace: &Namespace, files: &Path, port: u16) -> MariaDb {
-    let launcher = namespace.launcher(files, &crate::support::mariadbd(), None);
+    let launcher = namespace.launcher(files, &firstword_testing::mariadbd(), None);
     MariaDb::start_by(
         launcher,
         &["--bind-address=0.0.0.0", &format!("--port={port}"), "--proxy-protocol-networks=10.1.0.0/16"],

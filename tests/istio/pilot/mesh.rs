@@ -23,6 +23,7 @@ pub struct Mesh {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutboundPolicy {
     AllowAny,
+    #[allow(dead_code, reason = "no case has it; the model is complete with it")]
     RegistryOnly,
     /// Since Istio 1.31.
     AllowAnyDynamicDns,
@@ -81,10 +82,6 @@ impl Protocol {
             "mysql" => Self::Mysql,
             _ => Self::Auto,
         }
-    }
-
-    pub fn is_tcp(self) -> bool {
-        matches!(self, Self::Tcp | Self::Mysql)
     }
 }
 

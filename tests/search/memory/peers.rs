@@ -1,7 +1,7 @@
 //! What hostile clients and servers send.
 
-use crate::support::packets::*;
-use crate::support::random::Random;
+use firstword_testing::packets::*;
+use firstword_testing::random::Random;
 
 const COM_INIT_DB: u8 = 0x02;
 const COM_STATISTICS: u8 = 0x09;

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use crate::support::hostile::pick;
-use crate::support::packets::*;
-use crate::support::random::Random;
+use firstword_testing::hostile::pick;
+use firstword_testing::packets::*;
+use firstword_testing::random::Random;
 
 /// The file that the client's LOAD DATA LOCAL names.
 pub const WANTED: &str = "wanted.tsv";

@@ -1,0 +1,109 @@
+//! `firstword inspect`, as a user types it: on captures of real traffic beside what the filter counted of it, on the same
+//! traffic lost, reordered and cut in every way a network or a capture does, and on files that are none.
+
+// A panic is how a test reports.
+#![allow(
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::panic_in_result_fn,
+    clippy::unwrap_used
+)]
+
+mod committed;
+mod hostile;
+mod links;
+mod live;
+mod malformed;
+mod order;
+mod wire;
+
+use std::path::Path;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+/// Far longer than any of these takes.
+const LONGEST: Duration = Duration::from_secs(100);
+
+/// What the command said.
+struct Said {
+    code: i32,
+    output: String,
+    problem: String,
+}
+
+impl Said {
+    /// Its JSON, which has the shape that is written down.
+    fn json(&self) -> Value {
+        let report = serde_json::from_str(&self.output).unwrap_or_else(|e| panic!("{e}: {}", self.output));
+        assert_shape(&report);
+        report
+    }
+}
+
+fn run(arguments: &[&str], input: &[u8]) -> Said {
+    let mut command = Command::cargo_bin("firstword").unwrap();
+    command.arg("inspect").args(arguments).current_dir(firstword_testing::root()).timeout(LONGEST);
+    let output = command.write_stdin(input).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().expect("it ends by itself");
+    Said { code, output: text(output.stdout), problem: text(output.stderr) }
+}
+
+/// The report on a capture from the standard input, which is a good one.
+fn report(capture: &[u8], arguments: &[&str]) -> Value {
+    let said = run(&[&["-o", "json", "-"], arguments].concat(), capture);
+    assert_eq!(said.problem, "");
+    let report = said.json();
+    let code = match report["totals"]["worst"].as_str() {
+        None | Some("info") => 0,
+        Some("warning") => 3,
+        _ => 1,
+    };
+    assert_eq!(said.code, code);
+    report
+}
+
+/// The report on a capture file, which is a good one.
+fn report_on(file: &Path, arguments: &[&str]) -> Value {
+    let said = run(&[&["-o", "json", file.to_str().unwrap()], arguments].concat(), b"");
+    assert_eq!(said.problem, "");
+    said.json()
+}
+
+fn assert_shape(report: &Value) {
+    static SCHEMA: std::sync::LazyLock<jsonschema::Validator> = std::sync::LazyLock::new(|| {
+        let schema = serde_json::from_str(&run(&["-o", "json-schema", "-"], b"").output).unwrap();
+        jsonschema::validator_for(&schema).unwrap()
+    });
+    let problems: Vec<_> = SCHEMA.iter_errors(report).map(|e| format!("{}: {e}", e.instance_path)).collect();
+    assert!(problems.is_empty(), "{problems:#?}\n{report:#}");
+}
+
+#[test]
+fn help_and_usage() {
+    let help = run(&["--help"], b"");
+    assert_eq!(help.code, 0);
+    for part in [
+        "Usage:",
+        "--port",
+        "--limit",
+        "--user",
+        "Never shown:",
+        "Exit status:",
+        "Limits:",
+        "Examples:",
+        "jq",
+    ] {
+        assert!(help.output.contains(part), "{part}: {}", help.output);
+    }
+    assert!(run(&["-h"], b"").output.lines().count() < 25);
+    for wrong in [&[][..], &["--port", "0", "-"], &["--port", "x", "-"], &["-o", "xml", "-"], &["--limit"]] {
+        assert_eq!(run(wrong, b"").code, 2, "{wrong:?}");
+    }
+}

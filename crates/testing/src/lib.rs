@@ -1,0 +1,116 @@
+//! Real peers for tests and the demo: Envoy with one of the bootstraps of `envoy/`, a private MariaDB or MySQL.
+//!
+//! Everything listens on an ephemeral loopback port and lives in a temporary directory; no
+//! server outlives the process that started it. What goes wrong here panics, with the server's own log.
+
+// A panic is how a test reports. The clock is the tests' own, not the core's.
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::panic_in_result_fn,
+    clippy::should_implement_trait,
+    clippy::unwrap_used
+)]
+
+pub mod balance;
+pub mod capture;
+pub mod client;
+pub mod database;
+pub mod dumpcap;
+pub mod envoy;
+#[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
+pub mod heap;
+pub mod hostile;
+pub mod mariadb;
+pub mod mysqld;
+pub mod packets;
+pub mod peer;
+pub mod process;
+pub mod program;
+pub mod prometheus;
+pub mod proxies;
+pub mod random;
+pub mod relay;
+pub mod replay;
+pub mod table;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+/// The repository's directory.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/testing lies in the repository")
+}
+
+/// The module under test: `FIRSTWORD_WASM`, else `target/firstword.wasm`.
+pub fn wasm() -> PathBuf {
+    built("FIRSTWORD_WASM", "target/firstword.wasm", "make wasm")
+}
+
+/// The Envoy under test: `ENVOY`, else the one `make tools` fetched.
+pub fn envoy() -> PathBuf {
+    built("ENVOY", "target/tools/envoy", "make tools")
+}
+
+/// The MariaDB server: `MARIADBD`, else the one `make tools` found or installed.
+pub fn mariadbd() -> PathBuf {
+    // A link followed: the server looks for its files beside itself.
+    built("MARIADBD", "target/tools/mariadbd", "make tools").canonicalize().expect("the path of the server")
+}
+
+/// The MySQL server: `MYSQLD`, else the one `make tools-mysql` fetched.
+pub fn mysqld() -> PathBuf {
+    built("MYSQLD", "target/tools/mysqld", "make tools-mysql")
+}
+
+pub fn built(variable: &str, default: &str, made_by: &str) -> PathBuf {
+    let path = root().join(std::env::var_os(variable).filter(|v| !v.is_empty()).unwrap_or(default.into()));
+    assert!(path.exists(), "{} is missing; run: {made_by} (or set {variable})", path.display());
+    path
+}
+
+/// A directory that goes when its owner goes. Below `/tmp`, for the paths of Unix sockets are short.
+pub fn temp_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("firstword-").tempdir().expect("a temporary directory")
+}
+
+/// A loopback port that nobody listens on. Another process may take it before its user does: whoever can, binds port 0
+/// instead, and a server that cannot is started again with another one.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
+    listener.local_addr().expect("a bound address").port()
+}
+
+pub fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// A connection to `address`, from the machine's address `source` if one is given.
+pub fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+    }
+    socket.connect(&address.into()).unwrap_or_else(|e| panic!("{address}: {e}"));
+    socket.into()
+}
+
+/// Asks again and again until there is an answer; panics, naming `what` was waited for, when there is none in time.
+pub fn wait_for<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "no {what} within {within:?}");
+        sleep(Duration::from_millis(20));
+    }
+}

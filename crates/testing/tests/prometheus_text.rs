@@ -1,0 +1,48 @@
+//! The reader of Prometheus' text format, on which every assertion about a metric rests.
+
+use firstword_testing::prometheus::Metrics;
+
+/// As Envoy writes it: types, an empty label set, labels with anything in their values.
+const TEXT: &str = r#"# TYPE firstword_connections_total counter
+firstword_connections_total{direction="inbound",protocol="mysql"} 3
+firstword_connections_total{direction="outbound",protocol="mysql"} 4
+
+firstword_series{} 0
+plain 17 1700000000
+odd{a="x\"y,} z\\",b="two\nlines",c=""} 1e3
+envoy_bucket{le="+Inf"} +Inf
+"#;
+
+#[test]
+fn reads_names_labels_and_values() {
+    let metrics = Metrics::parse(TEXT).unwrap();
+    assert_eq!(metrics.samples.len(), 6);
+    assert_eq!(metrics.get("firstword_series", &[]), Some(0.0));
+    assert_eq!(metrics.get("plain", &[]), Some(17.0));
+    assert_eq!(metrics.get("odd", &[("a", "x\"y,} z\\"), ("b", "two\nlines"), ("c", "")]), Some(1000.0));
+    assert_eq!(metrics.get("envoy_bucket", &[("le", "+Inf")]), Some(f64::INFINITY));
+}
+
+#[test]
+fn sums_over_the_labels_not_asked_for() {
+    let metrics = Metrics::parse(TEXT).unwrap();
+    assert_eq!(metrics.get("firstword_connections_total", &[]), Some(7.0));
+    assert_eq!(metrics.get("firstword_connections_total", &[("protocol", "mysql")]), Some(7.0));
+    assert_eq!(metrics.get("firstword_connections_total", &[("direction", "inbound")]), Some(3.0));
+}
+
+/// A metric that is not there must not pass for one that is zero.
+#[test]
+fn tells_absent_from_zero() {
+    let metrics = Metrics::parse(TEXT).unwrap();
+    assert_eq!(metrics.get("firstword_connections_total", &[("direction", "unspecified")]), None);
+    assert_eq!(metrics.get("firstword_connections", &[]), None);
+    assert_eq!(metrics.get("plain", &[("a", "")]), None);
+}
+
+#[test]
+fn names_the_line_it_cannot_read() {
+    for line in ["name", "name{} x", "name{a=\"b} 1", "name{a=b} 1", "{a=\"b\"} 1", "name{a=\"b\" 1"] {
+        assert_eq!(Metrics::parse(&format!("good 1\n{line}\n")), Err(line.to_owned()));
+    }
+}

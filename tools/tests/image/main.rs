@@ -1,0 +1,226 @@
+//! The images of `make image`: pushed by an ordinary tool to a real registry, and fetched from there as Istio's agent does,
+//! by what the overlays say.
+
+// Helpers of tests are no tests to clippy, and a panic is how they report.
+#![allow(
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod agent;
+#[path = "../../src/bin/image/layout.rs"]
+mod layout;
+mod registry;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use agent::fetch;
+use firstword_testing::{root, temp_dir, wasm};
+use layout::Form;
+use registry::Registry;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const FORMS: [Form; 2] = [Form::Image, Form::Artifact];
+const REPOSITORY: &str = "firstword/firstword";
+const TAG: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+
+fn module() -> Vec<u8> {
+    std::fs::read(wasm()).unwrap()
+}
+
+/// A registry with one form of the module, pushed from its layout, and the digest it has there.
+fn pushed(form: Form) -> (Registry, String) {
+    let registry = Registry::start();
+    let directory = temp_dir();
+    let digest = layout::write(form, &module(), directory.path());
+    registry.push(directory.path(), REPOSITORY, TAG);
+    (registry, digest)
+}
+
+/// A file's path in a layout, and its content.
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            let inside = files(&path).into_iter().map(|(inner, bytes)| (format!("{name}/{inner}"), bytes));
+            found.extend(inside);
+        } else {
+            found.insert(name, std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+fn written(form: Form, module: &[u8]) -> (String, BTreeMap<String, Vec<u8>>) {
+    let directory = temp_dir();
+    // In the place of what was there.
+    std::fs::write(directory.path().join("old"), "").unwrap();
+    (layout::write(form, module, directory.path()), files(directory.path()))
+}
+
+fn parsed(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("JSON")
+}
+
+#[test]
+fn the_same_module_is_the_same_image() {
+    let module = module();
+    for form in FORMS {
+        let first = written(form, &module);
+        assert_eq!(first, written(form, &module), "{form:?}");
+        let mut other = module.clone();
+        *other.last_mut().unwrap() ^= 1;
+        assert_ne!(first.0, written(form, &other).0, "{form:?}");
+    }
+}
+
+/// One manifest for one platform, and nothing but the blobs it names: no attestations, which would need an index.
+#[test]
+fn a_layout_holds_one_manifest_and_its_blobs() {
+    for form in FORMS {
+        let (digest, mut files) = written(form, &module());
+        let index = parsed(&files.remove("index.json").unwrap());
+        assert_eq!(parsed(&files.remove("oci-layout").unwrap()), json!({"imageLayoutVersion": "1.0.0"}));
+        let manifests = index["manifests"].as_array().unwrap();
+        assert_eq!(manifests.len(), 1, "{index}");
+        assert_eq!(manifests[0]["digest"], digest);
+        assert_eq!(manifests[0]["annotations"], json!({"org.opencontainers.image.ref.name": TAG}));
+
+        let mut take = |descriptor: &Value| {
+            let digest = descriptor["digest"].as_str().unwrap();
+            let hex = digest.strip_prefix("sha256:").unwrap();
+            let bytes = files.remove(&format!("blobs/sha256/{hex}")).expect(digest);
+            assert_eq!(format!("{:x}", Sha256::digest(&bytes)), hex);
+            assert_eq!(descriptor["size"], bytes.len());
+            bytes
+        };
+        let manifest = parsed(&take(&manifests[0]));
+        let (configuration, layers) = (&manifest["config"], manifest["layers"].as_array().unwrap());
+        let config = parsed(&take(configuration));
+        match form {
+            Form::Image => {
+                assert_eq!((&config["os"], &config["architecture"]), (&json!("linux"), &json!("amd64")));
+                let [layer] = layers.as_slice() else { panic!("{layers:?}") };
+                let mut archive = Vec::new();
+                let packed = take(layer);
+                std::io::copy(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut archive).unwrap();
+                let unpacked = format!("sha256:{:x}", Sha256::digest(&archive));
+                assert_eq!(config["rootfs"], json!({"type": "layers", "diff_ids": [unpacked]}));
+            }
+            Form::Artifact => {
+                let [runtime, content] = layers.as_slice() else { panic!("{layers:?}") };
+                assert_eq!(runtime["digest"], configuration["digest"]);
+                assert_eq!(take(content), module());
+                // The ABI it names is the one that the module exports.
+                let abi = config["abiVersions"][0].as_str().unwrap().replace('.', "_");
+                let export = format!("proxy_abi_version_{abi}");
+                assert!(module().windows(export.len()).any(|window| window == export.as_bytes()), "{export}");
+            }
+        }
+        assert!(files.is_empty(), "blobs that nothing names: {:?}", files.keys());
+    }
+}
+
+#[test]
+fn istios_agent_gets_the_module_from_each_form() {
+    let module = module();
+    for form in FORMS {
+        let (registry, digest) = pushed(form);
+        assert_eq!(registry.digest(REPOSITORY, TAG), digest, "{form:?}: the registry has another one");
+        for reference in [format!(":{TAG}"), format!("@{digest}")] {
+            let url = format!("oci://{}/{REPOSITORY}{reference}", registry.host());
+            assert!(fetch(&url) == Ok(module.clone()), "{form:?} {reference}: {:?}", fetch(&url).err());
+        }
+    }
+}
+
+/// The rules of the agent, each broken once.
+#[test]
+fn istios_agent_refuses_what_it_cannot_unpack() {
+    let (image, image_digest) = pushed(Form::Image);
+    let (artifact, _) = pushed(Form::Artifact);
+    let at = |registry: &Registry, reference: &str| {
+        fetch(&format!("oci://{}/{REPOSITORY}{reference}", registry.host()))
+    };
+    let change = |registry: &Registry, change: &dyn Fn(&mut Value)| {
+        let mut manifest = registry.manifest(REPOSITORY, TAG);
+        change(&mut manifest);
+        registry.put(REPOSITORY, "changed", &manifest);
+        at(registry, ":changed").expect_err("refused")
+    };
+
+    let none = change(&image, &|manifest| manifest["layers"] = json!([]));
+    assert!(none.contains("number of layers must be greater than zero"), "{none}");
+    let uncompressed = change(&image, &|manifest| {
+        manifest["layers"][0]["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar");
+    });
+    assert!(uncompressed.contains("invalid media type"), "{uncompressed}");
+    // The layout of the CNCF's working group, one layer.
+    let single = change(&artifact, &|manifest| {
+        let content = manifest["layers"][1].clone();
+        manifest["layers"] = json!([content]);
+    });
+    assert!(single.contains("number of layers must be 2 but got 1"), "{single}");
+    let other = change(&artifact, &|manifest| manifest["layers"][1]["mediaType"] = json!("application/wasm"));
+    assert!(other.contains("could not find the layer of type"), "{other}");
+
+    // What `docker buildx` makes unless it is told --provenance=false: fetched by tag, refused by its digest.
+    let platform = json!({"architecture": "amd64", "os": "linux"});
+    let mut descriptor = image.manifest_descriptor(REPOSITORY, TAG);
+    descriptor["platform"] = platform;
+    let index = json!({"schemaVersion": 2, "mediaType": agent::INDEX, "manifests": [descriptor]});
+    let index_digest = image.put(REPOSITORY, "index", &index);
+    assert!(at(&image, ":index") == Ok(module()));
+    let by_digest = at(&image, &format!("@{index_digest}")).expect_err("refused");
+    let image_digest = image_digest.trim_start_matches("sha256:");
+    assert!(by_digest.contains(&format!("has checksum {image_digest}")), "{by_digest}");
+}
+
+/// What kustomize makes of an overlay.
+fn kustomized(overlay: &str) -> Vec<Value> {
+    let kustomize = firstword_testing::built("KUSTOMIZE", "target/tools/kustomize", "make tools-istio");
+    let output = Command::new(kustomize).arg("build").arg(root().join("istio").join(overlay)).output();
+    let output = output.expect("kustomize");
+    assert!(output.status.success(), "{overlay}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let documents = serde_norway::Deserializer::from_str(&text).map(Value::deserialize);
+    documents.collect::<Result<_, _>>().expect("YAML")
+}
+
+/// Where a WasmPlugin and an EnvoyFilter say what to fetch.
+const PLACES: [(&str, &str); 2] = [
+    ("WasmPlugin", "/spec/url"),
+    (
+        "EnvoyFilter",
+        "/spec/configPatches/0/patch/value/typed_config/config/vm_config/code/remote/http_uri/uri",
+    ),
+];
+
+#[test]
+fn each_overlay_names_the_image_by_its_digest() {
+    for ((kind, place), overlay) in PLACES.iter().zip(["overlays/example", "overlays/envoyfilter"]) {
+        let documents = kustomized(overlay);
+        let urls = documents.iter().filter(|document| document["kind"] == *kind);
+        let urls: Vec<_> = urls.filter_map(|document| document.pointer(place)?.as_str()).collect();
+        let [url] = urls.as_slice() else { panic!("{overlay}: {urls:?}") };
+        let (image, digest) = url.split_once("@sha256:").unwrap_or_else(|| panic!("{overlay}: {url}"));
+        assert_eq!(image, "oci://registry.example.com/firstword", "{overlay}");
+        // That of nothing: no image has it, so nobody runs what he did not choose.
+        assert_eq!(digest, format!("{:x}", Sha256::digest([])), "{overlay}");
+        // With one's own registry and digest put in, the agent gets the module.
+        let (registry, digest) = pushed(Form::Image);
+        let own = url.replace("registry.example.com/firstword", &format!("{}/{REPOSITORY}", registry.host()));
+        let own = own.split_once('@').map(|(image, _)| format!("{image}@{digest}")).unwrap();
+        assert!(fetch(&own) == Ok(module()), "{own}: {:?}", fetch(&own).err());
+    }
+}

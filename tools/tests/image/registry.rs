@@ -1,0 +1,81 @@
+//! A real registry, of go-containerregistry, and the ordinary way to push to it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use firstword_testing::process::{Process, read_log};
+use firstword_testing::{built, temp_dir, wait_for};
+
+/// It keeps its blobs in memory, and ends when dropped.
+pub struct Registry {
+    port: u16,
+    _process: Process,
+    _files: TempDir,
+}
+
+fn crane() -> PathBuf {
+    built("CRANE", "target/tools/crane", "make tools-istio")
+}
+
+impl Registry {
+    pub fn start() -> Self {
+        let files = temp_dir();
+        let log = files.path().join("log");
+        let arguments = ["registry", "serve", "--address", "127.0.0.1:0"].map(Into::into);
+        let mut process = Process::start(&crane(), &arguments, &log, &log);
+        let port = wait_for("port of the registry", Duration::from_secs(30), || {
+            let log = read_log(&log);
+            assert!(process.exited().is_none(), "{log}");
+            log.lines().find_map(|line| line.rsplit_once("serving on port ")?.1.parse().ok())
+        });
+        Self { port, _process: process, _files: files }
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn crane(&self, arguments: &[&str]) -> String {
+        let output = Command::new(crane()).args(arguments).output().expect("crane");
+        assert!(output.status.success(), "crane {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Pushes the one image of a layout.
+    pub fn push(&self, layout: &Path, repository: &str, tag: &str) {
+        let image = format!("{}/{repository}:{tag}", self.host());
+        self.crane(&["push", layout.to_str().expect("a path"), &image]);
+    }
+
+    /// That of the manifest, with its algorithm.
+    pub fn digest(&self, repository: &str, tag: &str) -> String {
+        self.crane(&["digest", &format!("{}/{repository}:{tag}", self.host())])
+    }
+
+    pub fn manifest(&self, repository: &str, tag: &str) -> Value {
+        let text = self.crane(&["manifest", &format!("{}/{repository}:{tag}", self.host())]);
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// As an index has it.
+    pub fn manifest_descriptor(&self, repository: &str, tag: &str) -> Value {
+        let text = self.crane(&["manifest", &format!("{}/{repository}:{tag}", self.host())]);
+        let media_type = &self.manifest(repository, tag)["mediaType"];
+        json!({"mediaType": media_type, "digest": self.digest(repository, tag), "size": text.len()})
+    }
+
+    /// Stores a manifest or an index as it is; returns its digest.
+    pub fn put(&self, repository: &str, tag: &str, manifest: &Value) -> String {
+        let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.host());
+        let config = ureq::Agent::config_builder().proxy(None).build();
+        let media_type = manifest["mediaType"].as_str().expect("a media type");
+        let response =
+            ureq::Agent::from(config).put(&url).header("content-type", media_type).send(manifest.to_string());
+        response.unwrap_or_else(|e| panic!("{url}: {e}"));
+        self.digest(repository, tag)
+    }
+}
