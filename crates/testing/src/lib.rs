@@ -22,6 +22,7 @@ pub mod client;
 pub mod database;
 pub mod dumpcap;
 pub mod envoy;
+pub mod fake_host;
 #[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
 pub mod heap;
 pub mod hostile;
