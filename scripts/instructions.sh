@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-baseline=benches/instructions/baseline.txt
+baseline=crates/proxy-wasm/benches/instructions/baseline.txt
 few=1000
 many=11000
 # Percent of the baseline that a query may take.
@@ -17,7 +17,7 @@ limit=102
 
 command -v valgrind >/dev/null || apt_install valgrind
 say "building"
-binary=$(cargo bench --quiet --bench instructions --no-run --message-format=json |
+binary=$(cargo bench --quiet --package firstword-proxy-wasm --bench instructions --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*instructions[^"]*\)".*/\1/p' | tail -n 1)
 [ -x "$binary" ] || fail "the bench was not built"
 compiler=$("${RUSTC:-rustc}" --version | cut -d' ' -f2)

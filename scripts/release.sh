@@ -29,11 +29,11 @@ cp -r target/oci "$files"
 # Written beside the Cargo.toml of each package, with this directory's name in it; the time is the commit's.
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) target/tools/cargo-cyclonedx cyclonedx --quiet --format json \
     --spec-version 1.5 --target wasm32-unknown-unknown --override-filename sbom.cdx || fail "no list of packages"
-sed "s|path+file://$root|path+file:///firstword|g" sbom.cdx.json >"$files/sbom.cdx.json"
+sed "s|path+file://$root|path+file:///firstword|g" crates/proxy-wasm/sbom.cdx.json >"$files/sbom.cdx.json"
 rm -f sbom.cdx.json ./*/sbom.cdx.json ./*/*/sbom.cdx.json
 
 # The texts that each package brings.
-cargo tree --locked --offline --package firstword --edges no-dev,no-proc-macro --target wasm32-unknown-unknown --prefix none --no-dedupe \
+cargo tree --locked --offline --package firstword-proxy-wasm --edges no-dev,no-proc-macro --target wasm32-unknown-unknown --prefix none --no-dedupe \
     --format '{p}' | sort -u | sed -n 's/^\([^ ]*\) v\([^ ]*\)$/\1-\2/p' >"$files/packages"
 cp LICENSE "$files/LICENSES.txt"
 while read -r package; do

@@ -11,8 +11,11 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 root=$(pwd -P)
-manifest=${1:-.}/Cargo.toml
-name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
+manifest=${1:-crates/proxy-wasm}/Cargo.toml
+package=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
+# The file is named after the project, whatever the name of its package.
+name=$package
+[ $# != 0 ] || name=firstword
 target=wasm32-unknown-unknown
 # A target directory of its own: neither native builds nor another rustc make cargo build everything anew.
 target_dir=$root/target/wasm
@@ -89,7 +92,7 @@ export FIRSTWORD_COMMIT
 # `cargo rustc` with one crate type: with two, Cargo skips link-time optimisation without a word.
 cargo rustc "$@"
 
-built=$target_dir/$target/release/$name.wasm
+built=$target_dir/$target/release/$(echo "$package" | tr - _).wasm
 module=$root/target/$name.wasm
 # Left alone when nothing changed, and never seen half written by an Envoy that starts just now.
 cmp -s "$built" "$module" || { cp "$built" "$module.new" && mv "$module.new" "$module"; }

@@ -1,5 +1,6 @@
-//! The layers of `src/`: a module names only modules of lower levels, no imports form a cycle, and unsafe code stands in
-//! one file. Each rule is shown to be able to fail.
+//! The layers of the library and of its shells. In `src`, a module names only modules of lower levels; nothing there names a
+//! host or holds unsafe code. A shell names no protocol, and has one file with unsafe code. No imports form a cycle. Each rule
+//! is shown to be able to fail.
 
 // A panic is how a test reports.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
@@ -29,28 +30,29 @@ const LEVELS: &[(&str, u8)] = &[
     ("config", 4),
     ("connection", 5),
     ("filter", 6),
-    ("plugin", 7),
-    ("", 8),
+    ("", 7),
 ];
 
 /// Modules whose imports still form cycles.
 const UNFINISHED: &[&str] = &["connection"];
 
-/// The only file that may hold unsafe code.
-const UNSAFE: &str = "plugin::hostcalls";
+/// The shells, and the only file of each that holds unsafe code. The entry point needs an attribute in `lib.rs`.
+const SHELLS: [(&str, &str); 1] = [("crates/proxy-wasm/src", "hostcalls")];
+
+/// A name that contains one of these is about a protocol, which only the library knows.
+const PROTOCOL_WORDS: [&str; 8] =
+    ["auth", "command", "greeting", "handshake", "mariadb", "mysql", "packet", "query"];
 
 /// The files of a tree, by module path: `a::b` for `a/b.rs` and for `a/b/mod.rs`, the empty path for `lib.rs`.
 type Tree = BTreeMap<String, String>;
 
-fn tree() -> Tree {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+fn tree(src: &str) -> Tree {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join(src);
     let mut tree = Tree::new();
     for file in files(&src) {
         let path = file.strip_prefix(&src).unwrap().with_extension("");
         let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap()).collect();
-        if names[0] != "bin" {
-            tree.insert(module(&names), std::fs::read_to_string(&file).unwrap());
-        }
+        tree.insert(module(&names), std::fs::read_to_string(&file).unwrap());
     }
     tree
 }
@@ -163,27 +165,71 @@ fn level(module: &str) -> (&'static str, u8) {
     *LEVELS.iter().filter(|(prefix, _)| has(prefix)).max_by_key(|(prefix, _)| prefix.len()).unwrap()
 }
 
+/// A source tree with rules of its own.
+#[derive(Clone, Copy)]
+enum Part {
+    Library,
+    /// `unsafe_file`: the only file that holds unsafe code.
+    Shell {
+        unsafe_file: &'static str,
+    },
+}
+
 /// Everything wrong with a tree.
-fn problems(tree: &Tree) -> Vec<String> {
+fn problems(part: Part, tree: &Tree) -> Vec<String> {
     let mut problems = Vec::new();
-    let imports = imports(tree);
+    let mut imports = imports(tree);
     for (module, text) in tree {
         let lines = text.lines().count();
         if lines > MAX_LINES {
             problems.push(format!("{module} has {lines} lines, more than {MAX_LINES}"));
         }
-        let (prefix, own) = level(module);
-        let above =
-            imports[module.as_str()].iter().filter(|named| level(named).0 != prefix && level(named).1 >= own);
-        if holds_unsafe(text) && module != UNSAFE && !module.is_empty() {
-            problems.push(format!("{module} holds unsafe code"));
-        }
-        problems.extend(above.map(|named| format!("{module} names {named}, which is not on a lower level")));
+        let found = match part {
+            Part::Library => library_problems(module, text, &imports[module.as_str()]),
+            Part::Shell { unsafe_file } => shell_problems(module, text, unsafe_file),
+        };
+        problems.extend(found.into_iter().map(|problem| format!("{module} {problem}")));
     }
-    let mut imports = imports;
     imports.retain(|module, _| !UNFINISHED.contains(&level(module).0));
     problems.extend(cycle(&imports).map(|cycle| format!("imports form a cycle: {}", cycle.join(" -> "))));
     problems
+}
+
+fn library_problems(module: &str, text: &str, named: &BTreeSet<&str>) -> Vec<String> {
+    let (prefix, own) = level(module);
+    let above = named.iter().filter(|named| level(named).0 != prefix && level(named).1 >= own);
+    let mut problems: Vec<_> =
+        above.map(|named| format!("names {named}, which is not on a lower level")).collect();
+    if Unsafe::of(text) != Unsafe::default() {
+        problems.push("holds unsafe code".into());
+    }
+    problems.extend(text.contains("proxy_wasm").then(|| "names a host".into()));
+    problems
+}
+
+fn shell_problems(module: &str, text: &str, unsafe_file: &str) -> Vec<String> {
+    let Unsafe { is_allowed, is_used } = Unsafe::of(text);
+    let mut problems = Vec::new();
+    // The macro that exports the entry point needs the attribute.
+    if module != unsafe_file && (is_used || is_allowed && !module.is_empty()) {
+        problems.push("holds unsafe code".into());
+    }
+    let about_protocols = |name: &&String| PROTOCOL_WORDS.iter().any(|word| name.contains(word));
+    problems.extend(identifiers(text).iter().filter(about_protocols).map(|name| format!("names {name}")));
+    problems
+}
+
+/// The identifiers of a file in lower case.
+fn identifiers(text: &str) -> BTreeSet<String> {
+    struct Identifiers(BTreeSet<String>);
+    impl Visit<'_> for Identifiers {
+        fn visit_ident(&mut self, name: &syn::Ident) {
+            self.0.insert(name.to_string().to_lowercase());
+        }
+    }
+    let mut found = Identifiers(BTreeSet::new());
+    found.visit_file(&syn::parse_file(text).unwrap());
+    found.0
 }
 
 /// A cycle of imports. Takes away the files that name no others left, until none can be taken.
@@ -206,32 +252,42 @@ fn cycle<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a s
     }
 }
 
-fn holds_unsafe(text: &str) -> bool {
-    struct Unsafe(bool);
-    impl Visit<'_> for Unsafe {
-        fn visit_attribute(&mut self, attribute: &syn::Attribute) {
-            let list = attribute.meta.require_list();
-            self.0 |= list.is_ok_and(|list| list.tokens.to_string().contains("unsafe_code"));
-        }
-        fn visit_expr_unsafe(&mut self, _: &syn::ExprUnsafe) {
-            self.0 = true;
-        }
-        fn visit_item_foreign_mod(&mut self, _: &syn::ItemForeignMod) {
-            self.0 = true;
-        }
-        fn visit_signature(&mut self, signature: &syn::Signature) {
-            self.0 |= signature.unsafety.is_some();
-        }
+/// What a file has of unsafe code.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Unsafe {
+    /// By an attribute.
+    is_allowed: bool,
+    is_used: bool,
+}
+
+impl Unsafe {
+    fn of(text: &str) -> Self {
+        let mut found = Self::default();
+        found.visit_file(&syn::parse_file(text).unwrap());
+        found
     }
-    let mut found = Unsafe(false);
-    found.visit_file(&syn::parse_file(text).unwrap());
-    found.0
+}
+
+impl Visit<'_> for Unsafe {
+    fn visit_attribute(&mut self, attribute: &syn::Attribute) {
+        let list = attribute.meta.require_list();
+        self.is_allowed |= list.is_ok_and(|list| list.tokens.to_string().contains("unsafe_code"));
+    }
+    fn visit_expr_unsafe(&mut self, _: &syn::ExprUnsafe) {
+        self.is_used = true;
+    }
+    fn visit_item_foreign_mod(&mut self, _: &syn::ItemForeignMod) {
+        self.is_used = true;
+    }
+    fn visit_signature(&mut self, signature: &syn::Signature) {
+        self.is_used |= signature.unsafety.is_some();
+    }
 }
 
 #[test]
-fn sources_keep_to_the_layout() {
-    let tree = tree();
-    let problems = problems(&tree);
+fn the_library_keeps_to_the_layout() {
+    let tree = tree("src");
+    let problems = problems(Part::Library, &tree);
     assert!(problems.is_empty(), "{problems:#?}");
     for (prefix, _) in LEVELS {
         assert!(
@@ -241,12 +297,22 @@ fn sources_keep_to_the_layout() {
     }
 }
 
+#[test]
+fn the_shells_keep_to_the_layout() {
+    for (src, unsafe_file) in SHELLS {
+        let tree = tree(src);
+        assert!(tree.contains_key(unsafe_file), "{src}");
+        let problems = problems(Part::Shell { unsafe_file }, &tree);
+        assert!(problems.is_empty(), "{src}: {problems:#?}");
+    }
+}
+
 /// The problems of a tree of these files, beside those of an empty crate.
-fn problems_of(files: &[(&str, &str)]) -> Vec<String> {
+fn problems_of(part: Part, files: &[(&str, &str)]) -> Vec<String> {
     let mut tree: Tree =
         files.iter().map(|(module, text)| ((*module).to_owned(), (*text).to_owned())).collect();
     tree.entry(String::new()).or_default();
-    problems(&tree)
+    problems(part, &tree)
 }
 
 #[test]
@@ -254,10 +320,12 @@ fn each_rule_can_fail() {
     let long = "\n".repeat(MAX_LINES + 1);
     let above = |module: &str, named: &str| format!("{module} names {named}, which is not on a lower level");
     let session = ("session", "");
-    let cases: [(&[(&str, &str)], String); 10] = [
+    let cases: [(&[(&str, &str)], String); 12] = [
         (&[("ports", long.as_str())], "ports has 601 lines, more than 600".into()),
         (&[("session", "fn f() { unsafe { g() } }")], "session holds unsafe code".into()),
         (&[("session", "#![allow(unsafe_code)]")], "session holds unsafe code".into()),
+        (&[("", "#![allow(unsafe_code)]")], " holds unsafe code".into()),
+        (&[("filter", "use proxy_wasm::types::Action;")], "filter names a host".into()),
         (&[session, ("event", "use crate::session::Session;")], above("event", "session")),
         (&[session, ("metrics", "use crate::session as s;")], above("metrics", "session")),
         (&[session, ("mysql", "fn f(_: &super::session::Session) {}")], above("mysql", "session")),
@@ -277,21 +345,48 @@ fn each_rule_can_fail() {
         ),
     ];
     for (files, problem) in cases {
-        assert_eq!(problems_of(files), [problem], "{files:?}");
+        assert_eq!(problems_of(Part::Library, files), [problem], "{files:?}");
     }
+}
+
+#[test]
+fn each_rule_of_a_shell_can_fail() {
+    let shell = Part::Shell { unsafe_file: "hostcalls" };
+    let cases: [(&[(&str, &str)], &str); 6] = [
+        (&[("stream", "fn f() { unsafe { g() } }")], "stream holds unsafe code"),
+        (&[("stream", "#![allow(unsafe_code)]")], "stream holds unsafe code"),
+        (&[("", "unsafe fn f() {}")], " holds unsafe code"),
+        (&[("stream", "use firstword::event::Command;")], "stream names command"),
+        (&[("stream", "fn parse_handshake() {}")], "stream names parse_handshake"),
+        (
+            &[("root", "use crate::stream::Stream;"), ("stream", "use crate::root::Root;")],
+            "imports form a cycle: root -> stream -> root",
+        ),
+    ];
+    for (files, problem) in cases {
+        assert_eq!(problems_of(shell, files), [problem], "{files:?}");
+    }
+    let allowed = [
+        ("", "#[allow(unsafe_code)] mod abi {}"),
+        ("hostcalls", "unsafe extern \"C\" {}"),
+        (
+            "stream",
+            "// Forwards packets of MySQL.\nuse crate::hostcalls::close; use proxy_wasm::types::Action;",
+        ),
+    ];
+    assert_eq!(problems_of(shell, &allowed), [""; 0]);
 }
 
 #[test]
 fn lower_levels_and_comments_may_be_named() {
     let files = [
-        ("plugin::hostcalls", "unsafe extern \"C\" {}"),
         (
             "session",
-            "// as crate::plugin does, unsafe\nuse crate::event::Event; use crate::session::idle::Idle;",
+            "// as crate::filter does, unsafe\nuse crate::event::Event; use crate::session::idle::Idle;",
         ),
         ("session::idle", "pub(super) struct Idle; mod tests { use super::*; }"),
         ("event", "use crate::mysql::{wire::errno, sql};"),
         ("mysql", ""),
     ];
-    assert_eq!(problems_of(&files), [""; 0]);
+    assert_eq!(problems_of(Part::Library, &files), [""; 0]);
 }

@@ -1,5 +1,5 @@
 //! Any bytes as a connection: both directions, cut and interleaved anyhow, under any rules, with ticks, ends and changes of
-//! the mode between them. It drives the core as `src/plugin/stream.rs` does.
+//! the mode between them. It drives the core as `src/filter/stream.rs` does.
 
 #![no_main]
 

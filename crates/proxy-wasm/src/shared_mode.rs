@@ -3,20 +3,20 @@
 //! Envoy keeps the plugin of an older configuration as long as it has connections, in another VM if the module changed.
 //! The shared data is the only thing that reaches it there.
 
-use super::hostcalls::{self, property};
-use crate::filter::host::HostError;
-use crate::filter::mode::PublishedMode;
+use crate::hostcalls::{self, property};
+use firstword::filter::host::HostError;
+use firstword::filter::mode::PublishedMode;
 
 /// The place where the plugins of one name publish the mode of their newest configuration. Plugins that have different
 /// configurations at the same time need different names, as they do in Envoy's statistics.
 #[derive(Debug)]
-pub(super) struct SharedMode {
+pub(crate) struct SharedMode {
     key: String,
 }
 
 impl SharedMode {
     /// Reads the plugin's name.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let name = |path| property(path).unwrap_or_default();
         let (plugin, root) = (name("plugin_name"), name("plugin_root_id"));
         let (plugin, root) = (String::from_utf8_lossy(&plugin), String::from_utf8_lossy(&root));
@@ -24,12 +24,12 @@ impl SharedMode {
     }
 
     /// Publishes the mode of the newest configuration.
-    pub(super) fn publish(&self, mode: PublishedMode) -> Result<(), HostError> {
+    pub(crate) fn publish(&self, mode: PublishedMode) -> Result<(), HostError> {
         hostcalls::set_shared_data(&self.key, &mode.encode())
     }
 
     /// Returns the mode that was published last.
-    pub(super) fn newest(&self) -> Option<PublishedMode> {
+    pub(crate) fn newest(&self) -> Option<PublishedMode> {
         PublishedMode::decode(&hostcalls::shared_data(&self.key)?)
     }
 }

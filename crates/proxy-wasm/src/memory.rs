@@ -31,22 +31,22 @@ impl Vm {
 
 /// The part of one plugin in reporting the memory of its VM.
 #[derive(Debug)]
-pub(super) struct VmMemory(());
+pub(crate) struct VmMemory(());
 
 impl VmMemory {
     /// A plugin begins.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         with_vm(Vm::begin);
         Self(())
     }
 
     /// Returns the change of the memory in bytes since a plugin of this VM last called this.
-    pub(super) fn change(&self) -> i64 {
+    pub(crate) fn change(&self) -> i64 {
         with_vm(|vm| vm.change(linear_memory()))
     }
 
     /// Ends the plugin. Returns the change that it reports last: minus all of the memory if it is the last plugin of the VM.
-    pub(super) fn end(self) -> i64 {
+    pub(crate) fn end(self) -> i64 {
         with_vm(Vm::end)
     }
 }

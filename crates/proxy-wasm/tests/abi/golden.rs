@@ -1,5 +1,5 @@
 //! Every host call of every callback, for scripts of connections and for the settings that make calls of their own. The list
-//! is committed (`tests/abi/golden.txt`), so a change of the structure that adds, drops or reorders a call shows.
+//! is committed (`crates/proxy-wasm/tests/abi/golden.txt`), so a change of the structure that adds, drops or reorders a call shows.
 //!
 //! `FIRSTWORD_BLESS=1` writes a new list.
 
@@ -74,7 +74,7 @@ fn list() -> String {
 
 #[test]
 fn host_calls_are_those_of_the_list() {
-    let path = root().join("tests/abi/golden.txt");
+    let path = root().join("crates/proxy-wasm/tests/abi/golden.txt");
     let found = list();
     if std::env::var_os("FIRSTWORD_BLESS").is_some() {
         fs::write(&path, &found).expect("a list");

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use log::Level;
 use proxy_wasm::types::PeerType;
 
-use super::hostcalls::{self, property};
-use crate::clock::Timestamp;
-use crate::event::{ClosedBy, Direction};
-use crate::filter::host::{ConnectionInfo, Host, HostError};
+use crate::hostcalls::{self, property};
+use firstword::clock::Timestamp;
+use firstword::event::{ClosedBy, Direction};
+use firstword::filter::host::{ConnectionInfo, Host, HostError};
 
 /// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
 /// the server resets an established connection. Envoy 1.37 and older set nothing.
@@ -16,9 +16,9 @@ const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
 /// Envoy during one callback.
 #[derive(Default)]
-pub(super) struct Envoy {
+pub(crate) struct Envoy {
     /// The side of the client's connection that closed it, in the callback about that; `None` in all others.
-    pub(super) closed: Option<PeerType>,
+    pub(crate) closed: Option<PeerType>,
 }
 
 impl Host for Envoy {
@@ -64,7 +64,7 @@ impl Host for Envoy {
 }
 
 /// Reads the facts about the connection of this callback, which begins.
-pub(super) fn connection_info() -> ConnectionInfo {
+pub(crate) fn connection_info() -> ConnectionInfo {
     let direction = match integer("xds\0listener_direction") {
         Some(1) => Direction::Inbound,
         Some(2) => Direction::Outbound,

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 // Links the exports below.
-use firstword as _;
+use firstword_proxy_wasm as _;
 
 unsafe extern "C" {
     fn _initialize();

@@ -72,7 +72,7 @@ fn security_md_names_each_host_call() {
     assert!(called.keys().all(|call| forbidden.iter().all(|word| !call.contains(word))), "{called:?}");
 
     // All that is called is declared in one file, and the SDK is asked for none of the rest.
-    let plugin = firstword_testing::root().join("src/plugin");
+    let plugin = firstword_testing::root().join("crates/proxy-wasm/src");
     let host = std::fs::read_to_string(plugin.join("hostcalls.rs")).unwrap();
     let declared = host.split("fn proxy_").skip(1).map(|rest| rest.split('(').next().unwrap());
     let declared: BTreeSet<_> = declared.map(|name| format!("proxy_{name}")).collect();

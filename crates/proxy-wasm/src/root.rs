@@ -6,15 +6,15 @@ use log::Level;
 use proxy_wasm::traits::{Context, RootContext, StreamContext};
 use proxy_wasm::types::ContextType;
 
-use super::host::Envoy;
-use super::hostcalls::{self, Buffer};
-use super::instance::Instance;
-use super::stream::Stream;
-use crate::filter::Filter;
+use crate::host::Envoy;
+use crate::hostcalls::{self, Buffer};
+use crate::instance::Instance;
+use crate::stream::Stream;
+use firstword::filter::Filter;
 
 /// Reads the configuration, creates the contexts of connections, and ticks.
 #[derive(Default)]
-pub(super) struct Root {
+pub(crate) struct Root {
     /// `None` if no configuration was accepted.
     instance: Option<Rc<Instance>>,
 }

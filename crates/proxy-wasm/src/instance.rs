@@ -4,18 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Weak;
 
-use super::host::Envoy;
-use super::hostcalls::{self, HostMetrics};
-use super::memory::VmMemory;
-use super::shared_mode::SharedMode;
-use crate::filter::Filter;
-use crate::filter::host::Host;
-use crate::filter::mode::PublishedMode;
-use crate::filter::stream::Stream;
+use crate::host::Envoy;
+use crate::hostcalls::{self, HostMetrics};
+use crate::memory::VmMemory;
+use crate::shared_mode::SharedMode;
+use firstword::filter::Filter;
+use firstword::filter::host::Host;
+use firstword::filter::mode::PublishedMode;
+use firstword::filter::stream::Stream;
 
 /// A plugin that has been configured.
-pub(super) struct Instance {
-    pub(super) filter: Filter,
+pub(crate) struct Instance {
+    pub(crate) filter: Filter,
     /// The connections that are inspected, by their context ids.
     streams: RefCell<BTreeMap<u32, Weak<RefCell<Stream>>>>,
     shared_mode: SharedMode,
@@ -25,7 +25,7 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Begins a plugin, and publishes its mode.
-    pub(super) fn new(filter: Filter) -> Self {
+    pub(crate) fn new(filter: Filter) -> Self {
         let host = Envoy::default();
         let shared_mode = SharedMode::new();
         filter.log_start(&host);
@@ -36,21 +36,21 @@ impl Instance {
     }
 
     /// Adds the stream of a connection that begins. It ticks while it lives.
-    pub(super) fn add(&self, context_id: u32, stream: Weak<RefCell<Stream>>) {
+    pub(crate) fn add(&self, context_id: u32, stream: Weak<RefCell<Stream>>) {
         if let Ok(mut streams) = self.streams.try_borrow_mut() {
             streams.insert(context_id, stream);
         }
     }
 
     /// Removes the stream of a connection that has ended.
-    pub(super) fn remove(&self, context_id: u32) {
+    pub(crate) fn remove(&self, context_id: u32) {
         if let Ok(mut streams) = self.streams.try_borrow_mut() {
             streams.remove(&context_id);
         }
     }
 
     /// Ticks the filter and its connections.
-    pub(super) fn tick(&self) {
+    pub(crate) fn tick(&self) {
         let host = Envoy::default();
         self.filter.begin_tick(&host);
         self.tick_streams(&host);
@@ -79,7 +79,7 @@ impl Instance {
     }
 
     /// Ends the plugin. Each connection that outlives it calls this again when it ends.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let change = self.memory.take().map(VmMemory::end);
         self.export(|metrics| self.filter.end(change, metrics));
     }

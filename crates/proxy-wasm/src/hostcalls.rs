@@ -8,10 +8,10 @@
 use std::fmt;
 use std::ptr;
 
-use crate::clock::Timestamp;
-use crate::filter::host::HostError;
-use crate::metrics::Sink;
-use crate::metrics::catalogue::Kind;
+use firstword::clock::Timestamp;
+use firstword::filter::host::HostError;
+use firstword::metrics::Sink;
+use firstword::metrics::catalogue::Kind;
 
 #[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
 unsafe extern "C" {
@@ -76,7 +76,7 @@ const NOT_FOUND: u32 = 1;
 
 /// `proxy_status_t` of a call that the host refused; as text, its name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Status(u32);
+pub(crate) struct Status(u32);
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,7 +103,7 @@ fn check(call: &'static str, status: u32) -> Result<(), HostError> {
 
 /// `proxy_buffer_type_t`.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Buffer {
+pub(crate) enum Buffer {
     DownstreamData = 2,
     UpstreamData = 3,
     PluginConfiguration = 7,
@@ -120,7 +120,7 @@ fn take_allocation(data: *mut u8, size: usize) -> Vec<u8> {
 }
 
 /// Returns up to `max` bytes of a buffer from `start` on; fewer, or none, at the end of the buffer.
-pub(super) fn buffer(buffer: Buffer, start: usize, max: usize) -> Result<Vec<u8>, Status> {
+pub(crate) fn buffer(buffer: Buffer, start: usize, max: usize) -> Result<Vec<u8>, Status> {
     let (mut data, mut size) = (ptr::null_mut(), 0);
     // SAFETY: the two pointers are to live locals that the host writes once.
     let status = unsafe { proxy_get_buffer_bytes(buffer as u32, start, max, &mut data, &mut size) };
@@ -128,7 +128,7 @@ pub(super) fn buffer(buffer: Buffer, start: usize, max: usize) -> Result<Vec<u8>
 }
 
 /// Removes the first `drain` bytes of a buffer and puts `prepend` in their place.
-pub(super) fn edit_front(buffer: Buffer, drain: usize, prepend: &[u8]) -> Result<(), HostError> {
+pub(crate) fn edit_front(buffer: Buffer, drain: usize, prepend: &[u8]) -> Result<(), HostError> {
     // SAFETY: `prepend` outlives the call.
     let status = unsafe { proxy_set_buffer_bytes(buffer as u32, 0, drain, prepend.as_ptr(), prepend.len()) };
     check("set_buffer_bytes", status)
@@ -138,20 +138,20 @@ pub(super) fn edit_front(buffer: Buffer, drain: usize, prepend: &[u8]) -> Result
 const DOWNSTREAM: u32 = 2;
 
 /// Forwards what a callback about the client's side held: its bytes, or the connection to the server.
-pub(super) fn resume() -> Result<(), HostError> {
+pub(crate) fn resume() -> Result<(), HostError> {
     // SAFETY: no pointers.
     check("continue_stream", unsafe { proxy_continue_stream(DOWNSTREAM) })
 }
 
 /// Closes both sides of the connection when this callback has returned. None of the held bytes is delivered.
-pub(super) fn close() -> Result<(), HostError> {
+pub(crate) fn close() -> Result<(), HostError> {
     // SAFETY: no pointers.
     check("close_stream", unsafe { proxy_close_stream(DOWNSTREAM) })
 }
 
 /// Returns an attribute of the connection; `None` if the host does not have it, does not have it yet, or refuses it.
 /// `path` has a NUL between its segments.
-pub(super) fn property(path: &str) -> Option<Vec<u8>> {
+pub(crate) fn property(path: &str) -> Option<Vec<u8>> {
     let (mut data, mut size) = (ptr::null_mut(), 0);
     // SAFETY: `path` outlives the call; the other pointers are to live locals.
     let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut data, &mut size) };
@@ -159,7 +159,7 @@ pub(super) fn property(path: &str) -> Option<Vec<u8>> {
 }
 
 /// Sets filter state of the connection. Its key is `wasm.` and `path`, which has one segment.
-pub(super) fn set_property(path: &str, value: &str) -> Result<(), HostError> {
+pub(crate) fn set_property(path: &str, value: &str) -> Result<(), HostError> {
     // SAFETY: `path` and `value` outlive the call.
     let status = unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
     check("set_property", status)
@@ -167,7 +167,7 @@ pub(super) fn set_property(path: &str, value: &str) -> Result<(), HostError> {
 
 /// Declares the filter state at `path` a text. The host accepts it only from the root context, and only in the callback
 /// that configures it.
-pub(super) fn declare_text(path: &str) -> Result<(), HostError> {
+pub(crate) fn declare_text(path: &str) -> Result<(), HostError> {
     const FUNCTION: &str = "declare_property";
     // Envoy's DeclarePropertyArguments: `name` (1) and `type` (3), which is String (1).
     let len = u8::try_from(path.len()).unwrap_or(u8::MAX).min(0x7f);
@@ -191,7 +191,7 @@ pub(super) fn declare_text(path: &str) -> Result<(), HostError> {
 
 /// Returns the data under `key` that all VMs with one `vm_id` share, over all workers and configurations. `None` if no VM
 /// has set it, or the host refuses it.
-pub(super) fn shared_data(key: &str) -> Option<Vec<u8>> {
+pub(crate) fn shared_data(key: &str) -> Option<Vec<u8>> {
     let (mut data, mut size, mut cas) = (ptr::null_mut(), 0, 0);
     // SAFETY: `key` outlives the call; the other pointers are to live locals.
     let status = unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), &mut data, &mut size, &mut cas) };
@@ -199,14 +199,14 @@ pub(super) fn shared_data(key: &str) -> Option<Vec<u8>> {
 }
 
 /// Sets the data under `key`, whatever its value was.
-pub(super) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), HostError> {
+pub(crate) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), HostError> {
     // SAFETY: `key` and `value` outlive the call.
     let status = unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) };
     check("set_shared_data", status)
 }
 
 /// Returns the time of the host's clock; zero, which makes all durations zero, if it has none.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let mut nanos = 0;
     // SAFETY: the pointer is to a live local.
     let status = unsafe { proxy_get_current_time_nanoseconds(&mut nanos) };
@@ -214,19 +214,19 @@ pub(super) fn now() -> Timestamp {
 }
 
 /// Sets the period in milliseconds of the root context's `on_tick`.
-pub(super) fn set_tick_period(period: u32) -> Result<(), HostError> {
+pub(crate) fn set_tick_period(period: u32) -> Result<(), HostError> {
     // SAFETY: no pointers.
     check("set_tick_period", unsafe { proxy_set_tick_period_milliseconds(period) })
 }
 
 /// Makes the remaining calls of this callback refer to the connection of another context.
-pub(super) fn set_effective_context(context_id: u32) -> Result<(), HostError> {
+pub(crate) fn set_effective_context(context_id: u32) -> Result<(), HostError> {
     // SAFETY: no pointers.
     check("set_effective_context", unsafe { proxy_set_effective_context(context_id) })
 }
 
 /// Writes a line to Envoy's log (component `wasm`).
-pub(super) fn log(level: log::Level, line: &str) {
+pub(crate) fn log(level: log::Level, line: &str) {
     let level = match level {
         log::Level::Trace => 0,
         log::Level::Debug => 1,
@@ -240,9 +240,9 @@ pub(super) fn log(level: log::Level, line: &str) {
 
 /// Envoy's stats.
 #[derive(Debug, Default)]
-pub(super) struct HostMetrics {
+pub(crate) struct HostMetrics {
     /// The first call that the host refused.
-    pub(super) refused: Option<HostError>,
+    pub(crate) refused: Option<HostError>,
 }
 
 impl HostMetrics {

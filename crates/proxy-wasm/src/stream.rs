@@ -8,17 +8,17 @@ use bytes::Bytes;
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, PeerType};
 
-use super::host::{Envoy, connection_info};
-use super::hostcalls::{self, Buffer};
-use super::instance::Instance;
-use crate::connection::{Chunk, Verdict};
-use crate::event::Sender;
-use crate::filter::host::Host;
-use crate::filter::stream;
-use crate::filter::uninspected::Uninspected;
+use crate::host::{Envoy, connection_info};
+use crate::hostcalls::{self, Buffer};
+use crate::instance::Instance;
+use firstword::connection::{Chunk, Verdict};
+use firstword::event::Sender;
+use firstword::filter::host::Host;
+use firstword::filter::stream;
+use firstword::filter::uninspected::Uninspected;
 
 /// One Envoy connection.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     context_id: u32,
     /// `None` if the plugin was not configured. Then its connections just pass.
     instance: Option<Rc<Instance>>,
@@ -35,7 +35,7 @@ enum State {
 }
 
 impl Stream {
-    pub(super) fn new(context_id: u32, instance: Option<Rc<Instance>>) -> Self {
+    pub(crate) fn new(context_id: u32, instance: Option<Rc<Instance>>) -> Self {
         Self { context_id, instance, state: State::None }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::heap;
 // Links the exports below.
-use firstword as _;
+use firstword_proxy_wasm as _;
 
 unsafe extern "C" {
     fn _initialize();

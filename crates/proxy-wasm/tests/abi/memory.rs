@@ -193,7 +193,7 @@ fn row(worst: &Worst) -> String {
 
 #[test]
 fn the_document_has_the_worst_clients() {
-    let text = include_str!("../../docs/memory.md");
+    let text = include_str!("../../../../docs/memory.md");
     let rows: Vec<_> =
         text.lines().skip_while(|line| !line.starts_with("| client sends |")).skip(2).collect();
     let rows: Vec<_> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
