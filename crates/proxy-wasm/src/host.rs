@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
+use firstword::clock::Timestamp;
+use firstword::event::{ClosedBy, Direction};
+use firstword::filter::host::{ConnectionInfo, Host, HostError};
 use log::Level;
 use proxy_wasm::types::PeerType;
 
 use crate::hostcalls::{self, property};
-use firstword::clock::Timestamp;
-use firstword::event::{ClosedBy, Direction};
-use firstword::filter::host::{ConnectionInfo, Host, HostError};
 
 /// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
 /// the server resets an established connection. Envoy 1.37 and older set nothing.

@@ -4,14 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Weak;
 
-use crate::host::Envoy;
-use crate::hostcalls::{self, HostMetrics};
-use crate::memory::VmMemory;
-use crate::shared_mode::SharedMode;
 use firstword::filter::Filter;
 use firstword::filter::host::Host;
 use firstword::filter::mode::PublishedMode;
 use firstword::filter::stream::Stream;
+
+use crate::host::Envoy;
+use crate::hostcalls::{self, HostMetrics};
+use crate::memory::VmMemory;
+use crate::shared_mode::SharedMode;
 
 /// A plugin that has been configured.
 pub(crate) struct Instance {

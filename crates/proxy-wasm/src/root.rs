@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use firstword::filter::Filter;
 use log::Level;
 use proxy_wasm::traits::{Context, RootContext, StreamContext};
 use proxy_wasm::types::ContextType;
@@ -10,7 +11,6 @@ use crate::host::Envoy;
 use crate::hostcalls::{self, Buffer};
 use crate::instance::Instance;
 use crate::stream::Stream;
-use firstword::filter::Filter;
 
 /// Reads the configuration, creates the contexts of connections, and ticks.
 #[derive(Default)]

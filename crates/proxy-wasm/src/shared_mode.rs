@@ -3,9 +3,10 @@
 //! Envoy keeps the plugin of an older configuration as long as it has connections, in another VM if the module changed.
 //! The shared data is the only thing that reaches it there.
 
-use crate::hostcalls::{self, property};
 use firstword::filter::host::HostError;
 use firstword::filter::mode::PublishedMode;
+
+use crate::hostcalls::{self, property};
 
 /// The place where the plugins of one name publish the mode of their newest configuration. Plugins that have different
 /// configurations at the same time need different names, as they do in Envoy's statistics.

@@ -5,17 +5,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use firstword::connection::{Chunk, Verdict};
+use firstword::event::Sender;
+use firstword::filter::host::Host;
+use firstword::filter::stream;
+use firstword::filter::uninspected::Uninspected;
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, PeerType};
 
 use crate::host::{Envoy, connection_info};
 use crate::hostcalls::{self, Buffer};
 use crate::instance::Instance;
-use firstword::connection::{Chunk, Verdict};
-use firstword::event::Sender;
-use firstword::filter::host::Host;
-use firstword::filter::stream;
-use firstword::filter::uninspected::Uninspected;
 
 /// One Envoy connection.
 pub(crate) struct Stream {
