@@ -49,6 +49,7 @@ pub mod metrics;
 pub mod mysql;
 pub mod ports;
 pub mod proxy_protocol;
+pub mod rules;
 pub mod session;
 mod version;
 

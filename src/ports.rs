@@ -2,7 +2,7 @@
 //!
 //! A hint and nothing more: what a connection carries is told by its first bytes.
 
-use crate::event::Protocol;
+use crate::rules::Expected;
 
 /// Ports on which MySQL's protocol is spoken.
 const MYSQL: &[u16] = &[
@@ -47,22 +47,22 @@ const SERVER_FIRST: &[u16] = &[
     10011, // TeamSpeak query
 ];
 
-/// What is expected on `port`; [`Protocol::Unknown`] where the table has nothing.
+/// What is expected on `port`; [`Expected::Unknown`] where the table has nothing.
 #[must_use]
-pub fn expected(port: u16) -> Protocol {
+pub fn expected(port: u16) -> Expected {
     if MYSQL.contains(&port) {
-        Protocol::Mysql
+        Expected::Mysql
     } else if SERVER_FIRST.contains(&port) {
-        Protocol::ServerFirst
+        Expected::ServerFirst
     } else {
-        Protocol::Unknown
+        Expected::Unknown
     }
 }
 
 /// The table knows `port`: it is one of a bounded set, fit for a label.
 #[must_use]
 pub fn is_known(port: u16) -> bool {
-    expected(port) != Protocol::Unknown
+    expected(port) != Expected::Unknown
 }
 
 #[cfg(test)]
@@ -71,11 +71,11 @@ mod tests {
 
     #[test]
     fn what_is_server_first_and_what_is_not() {
-        assert_eq!(expected(3306), Protocol::Mysql);
-        assert_eq!(expected(25), Protocol::ServerFirst);
+        assert_eq!(expected(3306), Expected::Mysql);
+        assert_eq!(expected(25), Expected::ServerFirst);
         // Client-first, though often listed with the others: PostgreSQL, Redis, X Protocol, SMTPS.
         for port in [5432, 6379, 33060, 465, 443, 80, 10000] {
-            assert_eq!(expected(port), Protocol::Unknown, "port {port}");
+            assert_eq!(expected(port), Expected::Unknown, "port {port}");
         }
     }
 

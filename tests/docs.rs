@@ -274,8 +274,8 @@ fn the_document_about_memory_has_the_limits_of_the_code() {
             "handed over to the metrics",
         ),
         (
-            include_str!("../src/connection/stages/hold_split_eof.rs"),
-            "const MAX_HELD: usize = 64 << 10;",
+            include_str!("../src/connection/rewrite.rs"),
+            "const MAX_WITHHELD: usize = 64 << 10;",
             "| 64 KiB | counted before they are held |",
         ),
         (
@@ -283,12 +283,20 @@ fn the_document_about_memory_has_the_limits_of_the_code() {
             "const KEEP_GREETING: usize = 512;",
             "512 bytes for the greeting",
         ),
-        (include_str!("../src/connection/mod.rs"), "const FIRST_READ: usize = 16 << 10;", "one of 16 KiB"),
-        (include_str!("../src/connection/mod.rs"), "const NEXT_READ: usize = 64 << 10;", "then 64 KiB each"),
+        (
+            include_str!("../src/connection/inspector/mod.rs"),
+            "const FIRST_READ: usize = 16 << 10;",
+            "one of 16 KiB",
+        ),
+        (
+            include_str!("../src/connection/inspector/mod.rs"),
+            "const NEXT_READ: usize = 64 << 10;",
+            "then 64 KiB each",
+        ),
         (include_str!("../src/escape.rs"), "pub const MAX_WORD_LEN: usize = 256;", "words of 256 bytes"),
         (
-            include_str!("../src/filter/mod.rs"),
-            "const MAX_IDLE_EVENTS: usize = 1024;",
+            include_str!("../src/event/runner.rs"),
+            "const MAX_KEPT: usize = 1024;",
             "1,024 kept between callbacks",
         ),
         (include_str!("../src/filter/budget.rs"), "const MIN_SHARE: usize = 4 << 10;", "at least 4 KiB"),

@@ -20,21 +20,24 @@ const LEVELS: &[(&str, u8)] = &[
     ("clock", 0),
     ("escape", 0),
     ("labels", 0),
+    ("version", 0),
     ("mysql", 1),
     ("proxy_protocol", 1),
-    ("event", 2),
-    ("metrics", 3),
+    ("rules", 2),
+    ("event", 3),
     ("ports", 3),
-    ("session", 3),
-    ("version", 0),
-    ("config", 4),
-    ("connection", 5),
-    ("filter", 6),
-    ("", 7),
+    ("metrics", 4),
+    ("session", 4),
+    ("config", 5),
+    ("connection::chunk", 5),
+    ("connection::inspector", 6),
+    ("connection::rewrite", 6),
+    // Stages use what the inspector found, never the reverse.
+    ("connection::stages", 7),
+    ("connection", 8),
+    ("filter", 9),
+    ("", 10),
 ];
-
-/// Modules whose imports still form cycles.
-const UNFINISHED: &[&str] = &["connection"];
 
 /// The shells, and the only file of each that holds unsafe code. The entry point needs an attribute in `lib.rs`.
 const SHELLS: [(&str, &str); 1] = [("crates/proxy-wasm/src", "hostcalls")];
@@ -178,7 +181,7 @@ enum Part {
 /// Everything wrong with a tree.
 fn problems(part: Part, tree: &Tree) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut imports = imports(tree);
+    let imports = imports(tree);
     for (module, text) in tree {
         let lines = text.lines().count();
         if lines > MAX_LINES {
@@ -190,7 +193,6 @@ fn problems(part: Part, tree: &Tree) -> Vec<String> {
         };
         problems.extend(found.into_iter().map(|problem| format!("{module} {problem}")));
     }
-    imports.retain(|module, _| !UNFINISHED.contains(&level(module).0));
     problems.extend(cycle(&imports).map(|cycle| format!("imports form a cycle: {}", cycle.join(" -> "))));
     problems
 }

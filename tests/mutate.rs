@@ -16,16 +16,15 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use firstword::clock::{Clock, Timestamp};
-use firstword::config::HoldSplitEof;
-use firstword::connection::{Chunk, Connection, Verdict};
-use firstword::event::details::Notes;
-use firstword::event::output::Output;
+use firstword::clock::Timestamp;
+use firstword::connection::chunk::Chunk;
 use firstword::event::{ClosedBy, Event, ProtectionLost, Sender};
+use firstword::rules::{HoldSplitEof, Rules};
 use firstword_testing::balance::{balanced, bytes_told};
 use firstword_testing::heap;
+use firstword_testing::link::{Link, Verdict};
 use firstword_testing::random::Random;
-use firstword_testing::replay::{Changes, SETUP, captures, is_cut, replay_changed};
+use firstword_testing::replay::{Changes, captures, is_blocked, replay_changed};
 use proptest::prelude::*;
 
 #[global_allocator]
@@ -60,34 +59,28 @@ impl Chunk for Watched<'_> {
 /// Lets chunks pass and holds what must be true of any connection. Gives all it told, but for bytes and packets, and the
 /// sums of those.
 fn pass(chunks: &Owned) -> (Vec<Event>, [u64; 2]) {
-    let still = Timestamp::default;
     let mut all: Vec<Event> = Vec::new();
-    let mut events = Vec::with_capacity(EVENTS);
     let mut opaque = false;
     let mut before = heap::held();
-    let mut connection = Connection::new(SETUP);
+    let mut link = Link::new(&Rules::observe_only(), Timestamp::default());
+    // What the test itself keeps does not count.
+    let without = heap::held();
+    link.events.reserve(EVENTS);
+    before += heap::held() - without;
     for (sender, bytes) in chunks {
         let chunk = Watched { bytes, read: Cell::new(false) };
-        let mut notes = Notes::default();
-        let mut clock = Clock::new(&still);
-        let mut out = Output::new(&mut events, &mut clock, &mut notes);
-        let verdict = connection.handle_data(*sender, &chunk, false, &mut out);
-        assert_eq!(verdict, Verdict::Pass);
-        assert!(events.len() <= EVENTS, "more events than there was room for");
+        assert_eq!(link.chunk(*sender, &chunk, false), Verdict::Pass);
+        assert!(link.events.len() <= EVENTS, "more events than there was room for");
         assert!(heap::held() - before <= MOST_HELD, "{} bytes held", heap::held() - before);
         assert!(!(opaque && chunk.read.get()), "read though opaque");
-        opaque |= events.iter().any(|event| matches!(event, Event::Opaque(_)));
-        drop(connection.take_report());
-        // What the test itself keeps does not count.
-        let kept = heap::held();
-        all.extend_from_slice(&events);
-        events.clear();
-        before += heap::held() - kept;
+        opaque |= link.events.iter().any(|event| matches!(event, Event::Opaque(_)));
+        let without = heap::held();
+        all.append(&mut link.events);
+        before += heap::held() - without;
     }
-    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
-    drop(connection);
+    link.close(ClosedBy::Proxy);
     let mut told = all;
-    told.append(&mut events);
+    told.append(&mut link.events);
     hold(chunks, &told);
     let packets = |of: Sender| {
         let packets = told.iter().filter_map(|event| match event {
@@ -173,7 +166,7 @@ fn damaged_captures_pass_unchanged_or_blocked_where_rules_hold_bytes() {
                 left.extend_from_slice(now);
                 stopped |= !come.starts_with(&left) || come.len() - left.len() > MOST_WAITING;
             });
-            assert!(!stopped || is_cut(&events), "{}", capture.name);
+            assert!(!stopped || is_blocked(&events), "{}", capture.name);
             let count = |told: &[Event]| events.iter().filter(|event| told.contains(event)).count();
             let lost = ProtectionLost::ALL.iter().map(|reason| Event::ProtectionLost(*reason));
             let ends = [count(&[Event::LocalInfileBlocked]), count(&lost.collect::<Vec<_>>())];

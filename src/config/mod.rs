@@ -20,10 +20,11 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
-pub use proxy_protocol::{Need, ProxyProtocol, Receive, Send, Untrusted};
+pub use proxy_protocol::{ProxyProtocol, Receive, Send};
 
 use crate::event::Direction;
 use crate::metrics::{Profile, ScopeLabel};
+use crate::rules::{ClearCapabilities, HoldSplitEof};
 use error::Problems;
 use field::{Field, Object};
 use policy::Rule;
@@ -85,29 +86,6 @@ pub enum Observe {
     Requests,
     /// The connection phase.
     Handshake,
-}
-
-/// Whose answers to COM_STMT_PREPARE have their last column definition and the EOF behind it held until both are there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HoldSplitEof {
-    /// Nobody's.
-    #[default]
-    Off,
-    /// Those of clients that hang otherwise.
-    AffectedClients,
-    /// Everybody's.
-    Always,
-}
-
-/// Capabilities that are removed from the server's greeting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClearCapabilities {
-    /// `CLIENT_COMPRESS`.
-    pub compress: bool,
-    /// `CLIENT_ZSTD_COMPRESSION_ALGORITHM`.
-    pub zstd: bool,
-    /// `CLIENT_SSL`.
-    pub ssl: bool,
 }
 
 /// What holds for one connection: its rule, completed from `defaults`.

@@ -7,8 +7,9 @@ use super::error::Problems;
 use super::field::{Field, Object};
 use super::matching::{Coverage, Match};
 use super::text::{MAX_MS, alternatives};
-use super::{ClearCapabilities, HoldSplitEof, Observe, Policy, Protocol, keys, proxy_protocol};
+use super::{Observe, Policy, Protocol, keys, proxy_protocol};
 use crate::metrics;
+use crate::rules::{ClearCapabilities, HoldSplitEof};
 
 /// Maximum number of rules, because each new connection looks at them in order, and each rule is compared with those
 /// before it.

@@ -9,6 +9,7 @@ use super::matching::read_networks;
 use super::text::{MAX_MS, alternatives};
 use crate::proxy_protocol::networks::Networks;
 use crate::proxy_protocol::{Format, MAX_V1_LEN, MAX_V2_LEN};
+use crate::rules::{Need, Untrusted};
 
 /// What a rule says about PROXY headers. The default one, neither received nor sent, changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,27 +33,6 @@ pub struct Receive {
     pub timeout: Duration,
     /// How long it may be, 107 to 65551 bytes.
     pub max_header_bytes: usize,
-}
-
-/// Whether there must be a header, and what waits for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// `optional`: nothing ever waits for one.
-    Optional,
-    /// `required` and `connect: first`: the server is connected to, and may greet, before the header is there.
-    Required,
-    /// `required` and `connect: after_header`: the server is connected to when the header is there.
-    BeforeConnect,
-}
-
-/// What becomes of a header that is not believed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Untrusted {
-    /// The connection is closed.
-    #[default]
-    Close,
-    /// The header is removed.
-    Strip,
 }
 
 /// `send` in the mode `first_bytes`.

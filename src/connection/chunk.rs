@@ -1,19 +1,18 @@
-//! What a callback brings, and what is to be done with it.
+//! What a callback brings, and what the host must do with it.
 
 use bytes::Bytes;
 
-/// Bytes that pass in one callback. They stay with the host until they are asked for: every read
-/// costs, whatever its size.
+/// The bytes of one callback. They stay with the host until they are read, because every read costs a host call.
 pub trait Chunk {
-    /// How many bytes pass.
+    /// Number of bytes.
     fn len(&self) -> usize;
 
-    /// No byte passes.
+    /// True if there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Up to `max` bytes from `start` on. None: the host does not give them.
+    /// Up to `max` bytes from `start` on; `None` if the host does not provide them.
     fn read(&self, start: usize, max: usize) -> Option<Bytes>;
 }
 
@@ -28,40 +27,42 @@ impl Chunk for Bytes {
     }
 }
 
-/// What is to be done with the bytes of a callback.
+/// What happens to bytes from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// They go on as they are.
+pub enum ClientVerdict {
+    /// Forward them unchanged.
     Pass,
-    /// They wait, and are handed over again together with those that follow. Never said of the server's.
+    /// Hold them. The host delivers them again, together with the next ones.
     Hold,
-    /// They go on changed.
+    /// Forward them changed.
     Edit(Edit),
-    /// They go nowhere, and the connection is closed.
+    /// Drop them and close the connection.
     Close,
 }
 
-/// A change at the front of a callback's bytes.
+/// What happens to bytes from the server. The host can neither hold them nor close the connection in their callback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerVerdict {
+    /// Forward them unchanged.
+    Pass,
+    /// Forward them changed.
+    Edit(Edit),
+}
+
+/// What happens to a connection on a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TickVerdict {
+    /// It stays open.
+    Continue,
+    /// Close it.
+    Close,
+}
+
+/// A change at the start of a callback's bytes: the only change that a host must be able to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
-    /// So many bytes are removed, which all are there.
+    /// Number of bytes to remove, at most all of them.
     pub drain: usize,
-    /// These are put in their place.
+    /// Bytes to put in their place.
     pub prepend: Vec<u8>,
-}
-
-/// All of a chunk in one read. None: the host does not give it.
-pub(super) fn whole(chunk: &impl Chunk) -> Option<Bytes> {
-    if chunk.is_empty() {
-        return Some(Bytes::new());
-    }
-    chunk.read(0, chunk.len()).filter(|bytes| bytes.len() == chunk.len())
-}
-
-/// None of a chunk goes on.
-pub(super) fn drop_all(chunk: &impl Chunk) -> Verdict {
-    match chunk.len() {
-        0 => Verdict::Pass,
-        drain => Verdict::Edit(Edit { drain, prepend: Vec::new() }),
-    }
 }

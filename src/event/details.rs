@@ -1,113 +1,79 @@
-//! What is told besides events, to those who ask for it: words of the peers, for access-log state and the
-//! log of slow commands. They become no label. Who asks for nothing makes nothing be kept.
+//! Details that accompany events, recorded only on request: identities for the access log, slow commands and the causes
+//! of refusals for the log. None of them becomes a label.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::refusal::Refusal;
 pub use crate::escape::word;
-use crate::labels::labels;
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
+use crate::rules::{Field, Interests};
 
-/// Stands for a word that the peer sent and that could not be read; see [`word`].
+/// Stands for a value that the peer sent and that cannot be read; see [`word`].
 pub const UNREADABLE: &str = "%";
-
-labels! {
-    /// Whose or what word it is: a key of access-log state.
-    Subject {
-        /// The account's name, as the client asked for it last and the server did not refuse.
-        User = "user",
-        /// The current schema.
-        Schema = "schema",
-        /// The version text of the greeting.
-        ServerVersion = "server_version",
-        /// The client library and its version.
-        Client = "client",
-        /// The server's number for the connection.
-        ThreadId = "thread_id",
-    }
-}
-
-/// What somebody wants to be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// By [`Subject`].
-    subjects: [bool; Subject::ALL.len()],
-    /// Commands that take so long, and those that fail.
-    pub slow_after: Option<Duration>,
-    /// Requests of the server for files are to be judged by the client's statement.
-    pub files: bool,
-}
 
 /// A command that was slow or failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowCommand {
-    /// Which command.
+    /// The command.
     pub command: Command,
-    /// Of the statement it executes or prepares.
+    /// Verb of the statement that it executes or prepares; `None` for other commands.
     pub verb: Option<Verb>,
-    /// Number of equal commands that arrived together and of which none was answered; 1 for a single one.
+    /// Number of equal commands that arrived together and got no response; 1 for a single one.
     pub commands: usize,
-    /// From its first packet to the last of its answer, or to the end of the connection.
+    /// Time from its first packet to the last of its response, or to the end of the connection.
     pub took: Duration,
-    /// The error that ended it.
+    /// The error that ended it; `None` if it did not fail.
     pub errno: Option<u16>,
-    /// The answer came.
+    /// True if the response arrived.
     pub answered: bool,
-    /// Its statement without any literal; empty where it has none, or nothing is known of it.
+    /// Its statement without literals; empty if it has none or none is known.
     pub digest: String,
     /// `traceparent` of W3C Trace Context, from a query attribute or a comment in the statement.
     pub traceparent: Option<String>,
 }
 
-/// What is wanted, and what was told since it was last looked at.
+/// The details of one callback.
 #[derive(Debug, Default)]
-pub struct Notes {
-    /// What is wanted.
-    pub wanted: Wanted,
-    /// Words that are new, in order.
-    pub said: Vec<(Subject, String)>,
+pub struct Details {
+    /// New values, in order.
+    pub fields: Vec<(Field, String)>,
     /// Commands that were slow or failed.
     pub slow: Vec<SlowCommand>,
+    /// The client's original address, from a PROXY header that is believed.
+    pub source: Option<SocketAddr>,
+    /// Why the connection is closed; `None` if it is not, or if its client left without sending a byte.
+    pub refusal: Option<Refusal>,
+    /// After [`OpaqueReason::Desync`](super::OpaqueReason::Desync): the violated rule, the peers, and the sizes of the last
+    /// packets, as `key=value`.
+    pub desync: Option<String>,
 }
 
-impl Wanted {
-    /// Adds a subject.
-    pub fn add(&mut self, subject: Subject) {
-        if let Some(wanted) = self.subjects.get_mut(subject as usize) {
-            *wanted = true;
-        }
-    }
-
-    /// This subject is wanted.
-    #[must_use]
-    pub fn wants(&self, subject: Subject) -> bool {
-        self.subjects.get(subject as usize).is_some_and(|wanted| *wanted)
-    }
-
-    /// An account or schema that somebody asks the server for has to be remembered until it answers.
-    #[must_use]
-    pub fn wants_session(&self) -> bool {
-        self.wants(Subject::User) || self.wants(Subject::Schema)
-    }
-}
-
-impl Notes {
-    /// Forgets what was said, and goes on wanting the same.
+impl Details {
+    /// Removes all details.
     pub fn clear(&mut self) {
-        self.said.clear();
+        self.fields.clear();
         self.slow.clear();
+        (self.source, self.refusal, self.desync) = (None, None, None);
     }
 
-    /// Gives back memory beyond that of `len` words and commands.
+    /// Number of values, or of commands, for which memory is reserved.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.fields.capacity().max(self.slow.capacity())
+    }
+
+    /// Frees memory beyond that of `len` values and commands.
     pub fn shrink_to(&mut self, len: usize) {
-        self.said.shrink_to(len);
+        self.fields.shrink_to(len);
         self.slow.shrink_to(len);
     }
 
-    /// Tells a word, if it is wanted.
-    pub fn say(&mut self, subject: Subject, word: impl FnOnce() -> String) {
-        if self.wanted.wants(subject) {
-            self.said.push((subject, word()));
+    /// Records a value if `interests` has its field.
+    pub fn record(&mut self, interests: Interests, field: Field, value: impl FnOnce() -> String) {
+        if interests.has(field) {
+            self.fields.push((field, value()));
         }
     }
 }
@@ -117,11 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_wanted_is_told() {
-        let mut notes = Notes::default();
-        notes.wanted.add(Subject::Schema);
-        notes.say(Subject::User, || panic!("nobody asked"));
-        notes.say(Subject::Schema, || "shop".into());
-        assert_eq!(notes.said, [(Subject::Schema, "shop".to_owned())]);
+    fn only_fields_of_interest_are_recorded() {
+        let (mut details, mut interests) = (Details::default(), Interests::NONE);
+        interests.add(Field::Schema);
+        details.record(interests, Field::User, || panic!("not of interest"));
+        details.record(interests, Field::Schema, || "shop".into());
+        assert_eq!(details.fields, [(Field::Schema, "shop".to_owned())]);
     }
 }

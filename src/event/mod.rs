@@ -6,6 +6,8 @@ mod advice;
 pub mod details;
 mod hazard;
 pub mod output;
+pub mod refusal;
+pub mod runner;
 pub mod violation;
 
 use std::time::Duration;
@@ -18,6 +20,7 @@ use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::auth_plugin::AuthPlugin;
 use crate::mysql::wire::command::Command;
 use crate::proxy_protocol::Format;
+use crate::rules::Expected;
 pub use hazard::HazardKind;
 
 labels! {
@@ -43,7 +46,7 @@ labels! {
 }
 
 labels! {
-    /// What a connection carries: declared by a rule or the port table, else recognised.
+    /// What a connection carries: what was observed or, before that, what is expected.
     Protocol {
         /// MySQL or MariaDB.
         Mysql = "mysql",
@@ -58,11 +61,15 @@ labels! {
     }
 }
 
-impl Protocol {
-    /// The server has the first word in it.
-    #[must_use]
-    pub const fn is_server_first(self) -> bool {
-        matches!(self, Self::Mysql | Self::ServerFirst)
+/// What a connection counts as while nothing is observed.
+impl From<Expected> for Protocol {
+    fn from(expected: Expected) -> Self {
+        match expected {
+            Expected::Mysql => Self::Mysql,
+            Expected::ServerFirst => Self::ServerFirst,
+            Expected::Opaque => Self::Opaque,
+            Expected::Unknown => Self::Unknown,
+        }
     }
 }
 
@@ -252,13 +259,13 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A connection has been open for a while and nobody has said anything: what is expected there.
-    Waiting(Protocol),
+    Waiting(Expected),
     /// What a connection carries is known, or will never be. Told once for each connection.
     Recognised {
         /// What it carries.
         protocol: Protocol,
         /// What [`Event::Waiting`] took it for.
-        waited_as: Option<Protocol>,
+        waited_as: Option<Expected>,
     },
     /// The client spoke before the server.
     ClientFirst(ClientFirst),

@@ -7,8 +7,9 @@ use log::Level;
 
 use super::host::{Host, HostError};
 use super::log::RateLimitedLog;
-use crate::event::details::{Notes, Subject, UNREADABLE, Wanted};
+use crate::event::details::{Details, UNREADABLE};
 use crate::event::{Event, OpaqueReason, Protocol};
+use crate::rules::{Field, Interests};
 
 /// The keys that a configuration asks for.
 #[derive(Debug)]
@@ -37,11 +38,11 @@ impl Keys {
     }
 
     /// The details that the core has to record for these keys.
-    pub(super) fn wanted(&self) -> Wanted {
-        let mut wanted = Wanted::default();
-        let subjects = Subject::ALL.iter().filter(|subject| self.has(subject.label()));
-        subjects.for_each(|subject| wanted.add(*subject));
-        wanted
+    pub(super) fn interests(&self) -> Interests {
+        let mut interests = Interests::NONE;
+        let fields = Field::ALL.iter().filter(|field| self.has(field.label()));
+        fields.for_each(|field| interests.add(*field));
+        interests
     }
 
     fn has(&self, key: &str) -> bool {
@@ -80,8 +81,15 @@ impl Writer<'_> {
 
     /// Inspection has ended: the account and the schema can be any.
     fn set_unreadable(&self) {
-        for subject in [Subject::User, Subject::Schema] {
-            self.set(subject.label(), UNREADABLE);
+        for field in [Field::User, Field::Schema] {
+            self.set(field.label(), UNREADABLE);
+        }
+    }
+
+    /// Sets the address that a trusted PROXY header gave.
+    pub(super) fn source(&self, source: SocketAddr) {
+        if self.keys.has("source") {
+            self.set("source", &source.to_string());
         }
     }
 
@@ -101,7 +109,6 @@ pub(super) struct State {
     now: Counts,
     /// `None` if the filter state has none yet.
     written: Option<Counts>,
-    source_is_written: bool,
     /// The accounts that the current callback has named.
     named: Named,
 }
@@ -124,27 +131,20 @@ struct Counts {
 }
 
 impl State {
-    /// Writes the address that a trusted PROXY header gave.
-    pub(super) fn source(&mut self, writer: Writer, source: SocketAddr) {
-        if !std::mem::replace(&mut self.source_is_written, true) && writer.keys.has("source") {
-            writer.set("source", &source.to_string());
-        }
-    }
-
     /// Ends a callback. Filters after this one see the state once for each callback.
     pub(super) fn end_callback(&mut self) {
         self.named = Named::None;
     }
 
     /// Takes the events of a callback, or of a part of it. Writes names at once, and counts on the tick and at the end.
-    pub(super) fn record(&mut self, writer: Writer, events: &[Event], notes: &mut Notes) {
-        for (subject, word) in notes.said.drain(..) {
-            if subject == Subject::User && !self.is_only_account(&word) {
+    pub(super) fn record(&mut self, writer: Writer, events: &[Event], details: &mut Details) {
+        for (field, value) in details.fields.drain(..) {
+            if field == Field::User && !self.is_only_account(&value) {
                 // A filter that decides by the account would judge the last one only.
-                writer.set(subject.label(), UNREADABLE);
+                writer.set(field.label(), UNREADABLE);
                 continue;
             }
-            writer.set(subject.label(), &word);
+            writer.set(field.label(), &value);
         }
         for event in events {
             match *event {

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::host::Host;
-use crate::event::{Direction, Protocol};
+use crate::event::Direction;
 use crate::metrics::{ScopeLabel, label_value};
+use crate::rules::Expected;
 
 /// Where a connection goes, and what its rule changes on the way.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub(super) struct Destination {
     /// `None` if it is unknown or a Unix socket.
     pub(super) address: Option<SocketAddr>,
     /// What a rule or the port table expects there.
-    pub(super) expected: Protocol,
+    pub(super) expected: Expected,
     /// The filter sends a PROXY header, which does not reach the server before the client's first bytes.
     pub(super) sends_header: bool,
     /// The filter holds a response to COM_STMT_PREPARE until it is complete, at least for affected clients.

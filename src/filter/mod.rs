@@ -32,7 +32,7 @@ use self::log::RateLimitedLog;
 use self::log::once::ReportOnce;
 use self::log::{affected_clients, ports};
 use crate::config::{Config, Mode};
-use crate::event::details::{Notes, Wanted};
+use crate::event::runner::Runner;
 use crate::event::{Event, HazardKind};
 use crate::metrics::{Accumulator, MemoryChange, ScopeId, Sink};
 use crate::mysql::peer::bug_106252::Suspect;
@@ -40,8 +40,6 @@ use crate::version::{COMMIT, VERSION};
 
 /// Maximum time between two ticks: the resolution of all time-outs.
 const MAX_TICK: Duration = Duration::from_millis(500);
-/// Maximum number of events whose memory is kept between callbacks.
-const MAX_IDLE_EVENTS: usize = 1024;
 
 /// One configuration on one worker.
 pub struct Filter {
@@ -62,15 +60,8 @@ pub struct Filter {
     reported_clients: ReportOnce<Suspect>,
     reported_hazards: ReportOnce<(ScopeId, HazardKind)>,
     reported_tls: ReportOnce<()>,
-    /// Lists that all callbacks use, so that none allocates; `None` during a callback.
-    scratch: Cell<Option<Box<Scratch>>>,
-}
-
-/// The lists of one callback.
-#[derive(Debug, Default)]
-struct Scratch {
-    events: Vec<Event>,
-    notes: Notes,
+    /// The runner of all callbacks, so that none allocates; `None` during a callback.
+    runner: Cell<Option<Box<Runner>>>,
 }
 
 impl Filter {
@@ -105,7 +96,7 @@ impl Filter {
             reported_clients: ReportOnce::new(affected_clients::MAX_CLIENTS),
             reported_hazards: ReportOnce::new(usize::MAX),
             reported_tls: ReportOnce::new(1),
-            scratch: Cell::default(),
+            runner: Cell::default(),
             config,
         }
     }
@@ -200,23 +191,13 @@ impl Filter {
         self.config.limits.connection_state
     }
 
-    /// Takes the empty lists for one callback; give them back with [`Filter::return_scratch`].
-    fn take_scratch(&self, wanted: Wanted) -> Box<Scratch> {
-        let mut scratch = self.scratch.take().unwrap_or_default();
-        scratch.notes.wanted = wanted;
-        scratch
+    /// Takes the runner for one callback; give it back with [`Filter::return_runner`].
+    fn take_runner(&self) -> Box<Runner> {
+        self.runner.take().unwrap_or_default()
     }
 
-    fn return_scratch(&self, mut scratch: Box<Scratch>) {
-        let Scratch { events, notes } = &mut *scratch;
-        events.clear();
-        notes.clear();
-        // The memory of one large callback is not kept for the worker's life.
-        if events.capacity() > MAX_IDLE_EVENTS {
-            events.shrink_to(MAX_IDLE_EVENTS);
-        }
-        notes.shrink_to(MAX_IDLE_EVENTS);
-        self.scratch.set(Some(scratch));
+    fn return_runner(&self, runner: Box<Runner>) {
+        self.runner.set(Some(runner));
     }
 
     /// The scope of the metrics of connections with these labels.

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use super::access_log::Keys;
 use super::destination::{Destination, Labels};
 use super::host::{ConnectionInfo, Host};
-use crate::config::{self, ClearCapabilities, Config, HoldSplitEof, Mode, Observe, Policy, ProxyProtocol};
-use crate::connection::{FrontRules, Inspection, ReceiveRules, SendRules, Setup};
-use crate::event::Protocol;
-use crate::event::details::Wanted;
+use crate::config::{self, Config, Mode, Observe, Policy, ProxyProtocol};
 use crate::ports;
 use crate::proxy_protocol::Endpoints;
+use crate::rules::{
+    ClearCapabilities, Expected, HoldSplitEof, Inspection, Interests, ProxyHeaderRules, ReceiveRules, Rules,
+    SendRules,
+};
 
 /// What the configuration says about one connection.
 pub(super) struct ConnectionPolicy<'c> {
@@ -20,13 +21,12 @@ pub(super) struct ConnectionPolicy<'c> {
     pub(super) rule: &'c Policy,
     inspection: Inspection,
     /// What a rule or the port table expects.
-    pub(super) expected: Protocol,
+    pub(super) expected: Expected,
 }
 
 /// A connection's rules, and the address that the proxy gave for them.
 pub(super) struct Setting {
-    pub(super) setup: Setup,
-    pub(super) wanted: Wanted,
+    pub(super) rules: Rules,
     /// `None` if it is unknown, or no rule handles PROXY headers: the filter asks for it only then.
     pub(super) peer: Option<SocketAddr>,
 }
@@ -36,16 +36,16 @@ impl<'c> ConnectionPolicy<'c> {
         let port = info.destination.map(|destination| destination.port());
         let address = info.destination.map(|destination| destination.ip());
         let rule = config.policy(port, address, info.direction);
-        let hint = port.map_or(Protocol::Unknown, ports::expected);
+        let hint = port.map_or(Expected::Unknown, ports::expected);
         let observed = match rule.observe {
             Observe::All => Inspection::Full,
             Observe::Requests => Inspection::Requests,
             Observe::Handshake => Inspection::Handshake,
         };
         let (inspection, expected) = match (config.mode, rule.protocol) {
-            (Mode::Off, _) | (_, config::Protocol::Opaque) => (Inspection::Nothing, Protocol::Opaque),
-            (_, config::Protocol::Mysql) => (observed, Protocol::Mysql),
-            (_, config::Protocol::ServerFirst) => (Inspection::FirstBytes, Protocol::ServerFirst),
+            (Mode::Off, _) | (_, config::Protocol::Opaque) => (Inspection::Nothing, Expected::Opaque),
+            (_, config::Protocol::Mysql) => (observed, Expected::Mysql),
+            (_, config::Protocol::ServerFirst) => (Inspection::FirstBytes, Expected::ServerFirst),
             (_, config::Protocol::Detect) => (observed, hint),
         };
         Self { config, info, rule, inspection, expected }
@@ -68,33 +68,35 @@ impl<'c> ConnectionPolicy<'c> {
         let rule = self.rule;
         let is_active = self.is_active();
         let headers = is_active.then_some(&rule.proxy_protocol);
-        let (peer, front) = headers.map_or((None, None), |headers| self.front(headers, host));
-        let block_local_infile = is_active && rule.block_local_infile;
-        let mut wanted = keys.map(Keys::wanted).unwrap_or_default();
-        wanted.slow_after = rule.slow_command;
-        wanted.files = block_local_infile;
-        let setup = Setup {
+        let (peer, proxy_header) = headers.map_or((None, None), |headers| self.proxy_header(headers, host));
+        let mut interests = keys.map_or(Interests::NONE, Keys::interests);
+        interests.slow_after = rule.slow_command;
+        let rules = Rules {
             inspection: self.inspection,
             expected: self.expected,
             greeting_timeout: rule.greeting_timeout,
             stall: self.config.metrics.stall,
-            opened: host.now(),
-            front,
+            interests,
+            proxy_header,
             hold_split_eof: self.hold_split_eof(),
             clear_capabilities: self.clear_capabilities(),
-            block_local_infile,
+            block_local_infile: is_active && rule.block_local_infile,
         };
-        Setting { setup, wanted, peer }
+        Setting { rules, peer }
     }
 
     /// The client's address, and the rules for PROXY headers. Without such rules the filter does not ask for the address.
-    fn front(&self, headers: &ProxyProtocol, host: &dyn Host) -> (Option<SocketAddr>, Option<FrontRules>) {
+    fn proxy_header(
+        &self,
+        headers: &ProxyProtocol,
+        host: &dyn Host,
+    ) -> (Option<SocketAddr>, Option<ProxyHeaderRules>) {
         if headers.receive.is_none() && headers.send.is_none() {
             return (None, None);
         }
         let peer = host.peer();
         let endpoints = peer.zip(self.info.destination);
-        let rules = FrontRules {
+        let rules = ProxyHeaderRules {
             receive: headers.receive.as_ref().map(|receive| ReceiveRules {
                 need: receive.need,
                 trusted: peer.is_some_and(|peer| receive.trusted_networks.contains(peer.ip())),
@@ -107,7 +109,6 @@ impl<'c> ConnectionPolicy<'c> {
                 only_unless_received: send.only_unless_received,
                 endpoints: endpoints.map(|(source, destination)| Endpoints { source, destination }),
             }),
-            server_first: self.expected.is_server_first(),
         };
         (peer, Some(rules))
     }

@@ -12,8 +12,7 @@ use super::host::Host;
 use super::log::{
     ConnectionLog, affected_clients, budget, hazards, ports, proxy_headers, rule_effects, slow_commands,
 };
-use crate::connection::Connection;
-use crate::event::details::Notes;
+use crate::event::details::Details;
 use crate::event::{Event, HazardKind, OpaqueReason};
 use crate::metrics::ScopeId;
 use crate::version::VERSION;
@@ -36,13 +35,12 @@ impl Recorder {
     /// Records the events of a callback, or of a part of it.
     ///
     /// If the rule has no name, the destination is the cluster. The proxy chooses it after this filter's first callback, so
-    /// the filter asks for it when there is something to record. `connection`: `None` if the callback goes on.
+    /// the filter asks for it when there is something to record.
     pub(super) fn record(
         &mut self,
         filter: &Filter,
-        connection: Option<&mut Connection>,
         events: &[Event],
-        notes: &mut Notes,
+        details: &mut Details,
         host: &dyn Host,
     ) {
         if events.is_empty() {
@@ -53,21 +51,20 @@ impl Recorder {
         let scope = *scope.get_or_insert_with(|| filter.scope(labels, &destination::label(rule, host)));
         filter.count(scope, events);
         if let (Some(state), Some(writer)) = (&mut self.state, filter.access_log(host)) {
-            state.record(writer, events, notes);
-            if let Some(source) = connection.as_ref().and_then(|connection| connection.source()) {
-                state.source(writer, source);
+            state.record(writer, events, details);
+            if let Some(source) = details.source {
+                writer.source(source);
             }
         }
         let log = ConnectionLog { log: &filter.log, host, to: &self.to };
-        for slow in &notes.slow {
+        for slow in &details.slow {
             slow_commands::line(&log, rule, slow);
         }
         log_events(filter, &log, scope, events);
-        let Some(connection) = connection else { return };
-        if let Some(refusal) = connection.take_refusal() {
-            proxy_headers::refused(&log, self.peer, &refusal);
+        if let Some(refusal) = &details.refusal {
+            proxy_headers::refused(&log, self.peer, refusal);
         }
-        if let Some(report) = connection.take_report() {
+        if let Some(report) = &details.desync {
             filter
                 .log
                 .line(host, Level::Warn, || format!("event=opaque reason=desync version={VERSION} {report}"));

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::Filter;
 use super::access_log::State;
 use super::budget::{self, Reservation};
 use super::host::{ConnectionInfo, Host};
@@ -9,21 +10,17 @@ use super::mode::PublishedMode;
 use super::policy::{ConnectionPolicy, Setting};
 use super::recorder::Recorder;
 use super::uninspected::Uninspected;
-use super::{Filter, Scratch};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::Mode;
-use crate::connection::{Chunk, Connection, Verdict};
-use crate::event::details::{Notes, Wanted};
+use crate::connection::Connection;
+use crate::connection::chunk::{Chunk, ClientVerdict, ServerVerdict, TickVerdict};
 use crate::event::output::Output;
-use crate::event::{Event, Sender};
 
 /// A connection that is inspected. All calls pass the filter that opened it, and the host of the callback.
 pub struct Stream {
     connection: Connection,
     /// The mode that it follows: that of its configuration, or of a newer one.
     mode: Mode,
-    /// The details that the core has to record.
-    wanted: Wanted,
     recorder: Recorder,
     reservation: Reservation,
 }
@@ -44,11 +41,10 @@ impl Stream {
     /// The budget of connection state has no room: the connection is counted and not inspected.
     pub fn open(filter: &Filter, info: ConnectionInfo, host: &dyn Host) -> Result<Self, Uninspected> {
         let policy = ConnectionPolicy::new(&filter.config, info);
-        let Setting { setup, wanted, peer } = policy.setting(filter.access_log.as_ref(), host);
+        let Setting { rules, peer } = policy.setting(filter.access_log.as_ref(), host);
         let mut this = Self {
-            connection: Connection::new(setup),
+            connection: Connection::new(&rules, host.now()),
             mode: filter.config.mode,
-            wanted,
             recorder: Recorder {
                 labels: policy.labels(),
                 peer,
@@ -59,16 +55,16 @@ impl Stream {
             },
             reservation: Reservation::default(),
         };
-        let bytes = this.memory();
+        let bytes = memory(&this.connection);
         if !budget::has_room(filter.budget(), bytes) {
             return Err(Uninspected::new(filter, &policy, host));
         }
-        this.reserve(filter, bytes);
+        reserve(&mut this.reservation, filter, bytes);
         Ok(this)
     }
 
     /// Whether the proxy must not connect to the server before the client's bytes get another verdict than
-    /// [`Verdict::Hold`].
+    /// [`ClientVerdict::Hold`].
     #[must_use]
     pub fn holds_connection(&self) -> bool {
         self.connection.holds_connection()
@@ -81,8 +77,8 @@ impl Stream {
         chunk: &impl Chunk,
         end_stream: bool,
         host: &dyn Host,
-    ) -> Verdict {
-        self.data(filter, Sender::Client, chunk, end_stream, host)
+    ) -> ClientVerdict {
+        self.run(filter, host, |connection, out| connection.client(chunk, end_stream, out))
     }
 
     /// Takes bytes of the server. `end_stream`: the server sends no more.
@@ -92,33 +88,8 @@ impl Stream {
         chunk: &impl Chunk,
         end_stream: bool,
         host: &dyn Host,
-    ) -> Verdict {
-        self.data(filter, Sender::Server, chunk, end_stream, host)
-    }
-
-    fn data(
-        &mut self,
-        filter: &Filter,
-        sender: Sender,
-        chunk: &impl Chunk,
-        end_stream: bool,
-        host: &dyn Host,
-    ) -> Verdict {
-        let mut scratch = filter.take_scratch(self.wanted);
-        let now = || host.now();
-        let mut clock = Clock::new(&now);
-        let Self { connection, recorder, .. } = self;
-        let mut drain = |events: &mut Vec<Event>, notes: &mut Notes| {
-            recorder.record(filter, None, events, notes, host);
-            events.clear();
-            notes.clear();
-        };
-        let mut out = Output::new(&mut scratch.events, &mut clock, &mut scratch.notes)
-            .with_drain(&mut drain)
-            .with_room(budget::left(filter.budget()));
-        let verdict = connection.handle_data(sender, chunk, end_stream, &mut out);
-        self.finish(filter, scratch, host);
-        verdict
+    ) -> ServerVerdict {
+        self.run(filter, host, |connection, out| connection.server(chunk, end_stream, out))
     }
 
     /// Returns what a tick has to do now; `None` if nothing. Cheap, because the shell asks it for every connection on
@@ -142,18 +113,15 @@ impl Stream {
         let Due { now, newer, is_above_share } = due;
         self.mode = newer.unwrap_or(self.mode);
         let ends_rewriting = newer.is_some_and(|mode| mode != Mode::Active);
-        self.wanted.files &= !ends_rewriting;
-        let mut scratch = filter.take_scratch(self.wanted);
-        let events = &mut scratch.events;
-        if newer == Some(Mode::Off) {
-            self.connection.handle_off(events);
-        }
-        if is_above_share {
-            self.connection.handle_memory(events);
-        }
-        let was_held = ends_rewriting && self.connection.handle_inert(events);
-        let verdict = self.connection.handle_tick(now, events);
-        self.finish(filter, scratch, host);
+        let (was_held, verdict) = self.run(filter, host, |connection, out| {
+            if newer == Some(Mode::Off) {
+                connection.stop_inspecting(out);
+            }
+            if is_above_share {
+                connection.end_for_memory(out);
+            }
+            (ends_rewriting && connection.disable_rewriting(out), connection.tick(now, out))
+        });
         if let (Some(writer), Some(state)) = (filter.access_log(host), &mut self.recorder.state) {
             if state.is_due() {
                 state.write_counts(writer);
@@ -162,52 +130,59 @@ impl Stream {
         if was_held {
             filter.check(host.resume(), host);
         }
-        if verdict == Verdict::Close {
+        if verdict == TickVerdict::Close {
             filter.check(host.close(), host);
         }
     }
 
     /// The connection has ended.
     pub fn close(&mut self, filter: &Filter, host: &dyn Host) {
-        let mut scratch = filter.take_scratch(self.wanted);
-        let now = || host.now();
-        let mut clock = Clock::new(&now);
-        if scratch.notes.wanted.slow_after.is_some() {
-            self.connection.note_unanswered(clock.now(), &mut scratch.notes);
-        }
-        self.connection.handle_close(&mut clock, || host.closed_by(), &mut scratch.events);
-        self.finish(filter, scratch, host);
-        self.reserve(filter, 0);
+        self.run(filter, host, |connection, out| connection.close(|| host.closed_by(), out));
+        reserve(&mut self.reservation, filter, 0);
     }
 
-    /// Ends a callback: keeps to the budget, and records the events.
-    fn finish(&mut self, filter: &Filter, mut scratch: Box<Scratch>, host: &dyn Host) {
-        let Scratch { events, notes } = &mut *scratch;
-        self.reserve(filter, self.memory());
-        if !budget::has_room(filter.budget(), 0) {
-            self.connection.handle_memory(events);
-            self.reserve(filter, self.memory());
-        }
-        self.recorder.record(filter, Some(&mut self.connection), events, notes, host);
+    /// Runs a callback: calls the connection, keeps it to the budget, and records the events.
+    fn run<T>(
+        &mut self,
+        filter: &Filter,
+        host: &dyn Host,
+        call: impl FnOnce(&mut Connection, &mut Output) -> T,
+    ) -> T {
+        let mut runner = filter.take_runner();
+        let Self { connection, recorder, reservation, .. } = self;
+        let answer = runner.run(
+            &|| host.now(),
+            budget::left(filter.budget()),
+            &mut |events, details| recorder.record(filter, events, details, host),
+            |out| {
+                let answer = call(connection, out);
+                reserve(reservation, filter, memory(connection));
+                if !budget::has_room(filter.budget(), 0) {
+                    connection.end_for_memory(out);
+                    reserve(reservation, filter, memory(connection));
+                }
+                answer
+            },
+        );
         if let Some(state) = &mut self.recorder.state {
             state.end_callback();
         }
-        filter.return_scratch(scratch);
-    }
-
-    fn reserve(&mut self, filter: &Filter, bytes: usize) {
-        filter.count_state(self.reservation.bytes(), bytes);
-        self.reservation.set(bytes);
-    }
-
-    /// Memory of the connection's state in bytes.
-    fn memory(&self) -> usize {
-        self.connection.memory().saturating_add(Self::least_memory())
-    }
-
-    /// Memory in bytes of a stream that inspects nothing any more. A shell keeps each stream in a cell, and needs an entry in
-    /// a list and a context for it.
-    const fn least_memory() -> usize {
-        size_of::<RefCell<Self>>().saturating_add(size_of::<State>()).saturating_add(128)
+        filter.return_runner(runner);
+        answer
     }
 }
+
+fn reserve(reservation: &mut Reservation, filter: &Filter, bytes: usize) {
+    filter.count_state(reservation.bytes(), bytes);
+    reservation.set(bytes);
+}
+
+/// Memory of a connection's state in bytes.
+fn memory(connection: &Connection) -> usize {
+    connection.memory().saturating_add(LEAST_MEMORY)
+}
+
+/// Memory in bytes of a stream that inspects nothing any more. A shell keeps each stream in a cell, and needs an entry in a
+/// list and a context for it.
+const LEAST_MEMORY: usize =
+    size_of::<RefCell<Stream>>().saturating_add(size_of::<State>()).saturating_add(128);

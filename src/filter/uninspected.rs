@@ -6,7 +6,7 @@ use super::destination::{self, Destination};
 use super::host::{ConnectionInfo, Host};
 use super::log::{ConnectionLog, budget, rule_effects};
 use super::policy::ConnectionPolicy;
-use crate::connection::{Edit, Verdict};
+use crate::connection::chunk::Edit;
 use crate::event::{ClosedBy, Event, OpaqueReason, Phase, ProtectionLost, Sender};
 use crate::metrics::ScopeId;
 
@@ -38,7 +38,7 @@ impl Uninspected {
         self.is_refused
     }
 
-    /// Takes `size` bytes of `sender`. `end_stream`: it sends no more.
+    /// Takes `size` bytes of `sender`. `end_stream`: it sends no more. `None` if the bytes pass unchanged.
     pub fn data(
         &mut self,
         filter: &Filter,
@@ -46,9 +46,9 @@ impl Uninspected {
         size: usize,
         end_stream: bool,
         host: &dyn Host,
-    ) -> Verdict {
+    ) -> Option<Edit> {
         if self.is_refused {
-            return Verdict::Edit(Edit { drain: size, prepend: Vec::new() });
+            return Some(Edit { drain: size, prepend: Vec::new() });
         }
         if end_stream {
             self.ended_first.get_or_insert(sender);
@@ -56,7 +56,7 @@ impl Uninspected {
         let count = size as u64;
         let bytes = Event::Bytes { sender, count };
         self.record(filter, if count > 0 { std::slice::from_ref(&bytes) } else { &[] }, host);
-        Verdict::Pass
+        None
     }
 
     /// The connection has ended.
@@ -66,7 +66,7 @@ impl Uninspected {
             Some(Sender::Server) => ClosedBy::Server,
             None => host.closed_by(),
         };
-        let protocol = self.to.expected;
+        let protocol = self.to.expected.into();
         self.record(filter, &[Event::Closed { protocol, phase: Phase::Opaque, by }], host);
     }
 
@@ -85,7 +85,7 @@ impl Uninspected {
         let label = destination::label(policy.rule.name.as_deref(), host);
         let scope = filter.scope(&policy.labels(), &label);
         self.scope = Some(scope);
-        let protocol = self.to.expected;
+        let protocol = self.to.expected.into();
         let events = [Event::Recognised { protocol, waited_as: None }, Event::Opaque(OpaqueReason::Memory)];
         filter.count(scope, &events);
         if let Some(writer) = filter.access_log(host) {

@@ -171,10 +171,10 @@ impl Accumulator {
             self.count(scope, Metric::Hazards, [kind as u16, 0]);
         }
         match *event {
-            Event::Waiting(protocol) => self.active(scope, protocol, 1),
+            Event::Waiting(expected) => self.active(scope, expected.into(), 1),
             Event::Recognised { protocol, waited_as } => {
                 if let Some(before) = waited_as {
-                    self.active(scope, before, -1);
+                    self.active(scope, before.into(), -1);
                 }
                 self.active(scope, protocol, 1);
                 self.count(scope, Metric::ConnectionsTotal, [protocol as u16, 0]);

@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::details::{Subject, word};
+use crate::event::details::word;
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
 use crate::event::{Answer, ClosedBy, Event, HazardKind, OpaqueReason, Sender, Tally};
@@ -34,7 +34,9 @@ use crate::mysql::wire::command::{Command, Grammar};
 use crate::mysql::wire::packet::Packet;
 use crate::mysql::wire::query::statement;
 use crate::mysql::wire::response::{ERR, StatusFlags, error_code, tracked_schema};
+use crate::rules::Field;
 use crate::session::idle::Idle;
+use crate::session::options::Options;
 use crate::session::pending::{Context, Kept, keep_command};
 use crate::session::reply::{Reply, Step};
 use crate::session::statements::{Statements, statement_id};
@@ -66,6 +68,7 @@ enum CarriesOn {
 /// The command phase of one connection. Its memory is bounded by [`Queue`], [`Statements`] and [`MAX_OWNED`].
 #[derive(Debug)]
 pub(super) struct CommandPhase {
+    pub(super) options: Options,
     /// What both sides can do.
     capabilities: Capabilities,
     queue: Queue,
@@ -113,8 +116,14 @@ pub(super) struct CommandPhase {
 }
 
 impl CommandPhase {
-    pub(super) fn new(capabilities: Capabilities, user: Option<String>, now: Timestamp) -> Self {
+    pub(super) fn new(
+        capabilities: Capabilities,
+        user: Option<String>,
+        now: Timestamp,
+        options: Options,
+    ) -> Self {
         Self {
+            options,
             capabilities,
             queue: Queue::default(),
             idle: Idle::since(now),
@@ -178,7 +187,7 @@ impl CommandPhase {
     }
 
     pub(super) fn server_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
-        if out.notes.wanted.files {
+        if self.options.judge_files {
             if self.refuses(packet, out.events) {
                 return Ok(());
             }
@@ -260,7 +269,7 @@ impl CommandPhase {
     fn sent(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
         let next = packet.sequence_id.wrapping_add(1);
         if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
-            if may_hide_account(packet) && out.notes.wanted.wants_session() {
+            if may_hide_account(packet) && self.options.interests.has_identity() {
                 return Err(out.desync(Rule::AccountInFile));
             }
             self.upload = (packet.length > 0).then_some(next);
@@ -273,7 +282,7 @@ impl CommandPhase {
         let head = self.queue.front().map(|queued| queued.command.grammar());
         match (packet.sequence_id, head) {
             // The server has closed the connection, if it keeps to its rules: a policy about accounts must not rely on that.
-            _ if self.quit_out_of_order && out.notes.wanted.wants_session() => {
+            _ if self.quit_out_of_order && self.options.interests.has_identity() => {
                 Err(out.desync(Rule::NothingAfterQuit))
             }
             // The server reads nothing behind COM_QUIT.
@@ -304,7 +313,7 @@ impl CommandPhase {
     }
 
     fn command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
-        if out.notes.wanted.files && self.is_file(packet) {
+        if self.options.judge_files && self.is_file(packet) {
             return Err(out.desync(Rule::KnownCommand));
         }
         self.upload = None;
@@ -335,17 +344,22 @@ impl CommandPhase {
             self.relogin = Relogin::of(packet);
         }
         let whole = packet;
-        let packet = &whole.shortened(keep_command(&out.notes.wanted));
+        let packet = &whole.shortened(keep_command(&self.options.interests));
         let verb = self.verb(command, packet);
         let started = out.clock.now();
         // A command in front can still change the SQL mode.
         let escapes = self.escapes.filter(|_| self.queue.is_empty());
         self.multi_statements |= command == Command::SET_OPTION;
         let names_none = self.names_none(command, verb, whole);
-        let judged = out.notes.wanted.files && !names_none;
+        let judged = self.options.judge_files && !names_none;
         let files = judged.then(|| self.files(command, whole, escapes)).flatten();
-        let context = Context { capabilities: self.capabilities, escapes, statements: &mut self.statements };
-        let mut kept = Kept::of(command, verb, packet, context, out.notes);
+        let context = Context {
+            capabilities: self.capabilities,
+            escapes,
+            interests: self.options.interests,
+            statements: &mut self.statements,
+        };
+        let mut kept = Kept::of(command, verb, packet, context, out.details);
         let new = kept.as_ref().map_or(0, |kept| kept.memory());
         let new = new.saturating_add(files.as_ref().map_or(0, |files| files.memory()));
         let owned = self.queue.owned().saturating_add(self.statements.owned());
@@ -423,9 +437,9 @@ impl CommandPhase {
             out.events.push(Event::PreparedStatements { change: 1 });
             self.keep_of_statement(id);
         }
-        if self.reply.take_state_changed() && out.notes.wanted.wants(Subject::Schema) {
+        if self.reply.take_state_changed() && self.options.interests.has(Field::Schema) {
             if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
-                out.notes.say(Subject::Schema, || word(schema));
+                out.details.record(self.options.interests, Field::Schema, || word(schema));
             }
         }
         match step {
@@ -433,7 +447,7 @@ impl CommandPhase {
                 if self.reply.awaits_file() && !asked_before {
                     self.upload = Some(next);
                     out.events.push(Event::LocalInfile);
-                    let judged = out.notes.wanted.files;
+                    let judged = self.options.judge_files;
                     if self.queue.front().is_some_and(|head| head.names_none && !judged) {
                         out.events.push(Event::Hazard(HazardKind::LocalInfileUnsolicited));
                     }
@@ -471,13 +485,13 @@ impl CommandPhase {
         let answer = Answer { tally, took: now.since(started), first_byte };
         self.idle = Idle::since(now);
         out.events.push(Event::CommandEnded { command, verb, answer: Some(answer) });
-        self.note(&queued, answer.took, 1, Some(&tally), out.notes);
+        self.note(&queued, answer.took, 1, Some(&tally), out.details);
         if command.grammar() != Grammar::BinlogDump {
             self.set_stalled(self.stalled.saturating_sub(1), out.events);
         }
         self.apply(command, &tally, out.events);
         if let Some(Kept::Asked(asked)) = queued.kept.map(|kept| *kept) {
-            self.settle(command, asked, tally.errno, out.notes);
+            self.settle(command, asked, tally.errno, out.details);
         }
         self.tail = Some((command.grammar(), next));
         self.late_rows = LateRows::of(&self.reply);

@@ -21,7 +21,7 @@
 //! comes as commands, so nothing else can be passed over: it could be a COM_CHANGE_USER.
 
 use crate::clock::Timestamp;
-use crate::event::details::{Subject, UNREADABLE, word};
+use crate::event::details::{UNREADABLE, word};
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
 use crate::event::{Event, HandshakeResult, HazardKind, OpaqueReason, Phase};
@@ -35,6 +35,8 @@ use crate::mysql::wire::handshake::{self, HandshakeResponse, HandshakeV10};
 use crate::mysql::wire::packet::Packet;
 use crate::mysql::wire::response::{EOF, ERR, OK, error_code};
 use crate::mysql::wire::types::Reader;
+use crate::rules::Field;
+use crate::session::options::Options;
 use crate::session::pending::Asked;
 
 /// `Protocol::AuthMoreData`.
@@ -73,6 +75,7 @@ pub(super) enum Progress {
 /// The connection phase of one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionPhase {
+    pub(super) options: Options,
     state: State,
     opened: Timestamp,
     /// What the server offers, and from the handshake response on what both sides can do.
@@ -94,10 +97,11 @@ pub(super) struct ConnectionPhase {
 }
 
 impl ConnectionPhase {
-    pub(super) fn new(opened: Timestamp) -> Self {
+    pub(super) fn new(opened: Timestamp, options: Options) -> Self {
         let capabilities = Capabilities::default();
         let (plugin, asked) = (AuthPlugin::None, Asked::default());
         Self {
+            options,
             state: State::Greeting,
             opened,
             capabilities,
@@ -181,17 +185,19 @@ impl ConnectionPhase {
                 show(peers, " client=", response.client_name);
                 show(peers, "/", response.client_version);
                 let tls = self.capabilities.contains(Capabilities::SSL);
-                if out.notes.wanted.wants_session() {
+                if self.options.interests.has_identity() {
                     let user = response.user.map_or(UNREADABLE.to_owned(), word);
                     self.asked = Asked { user: Some(user), schema: response.schema.map(word) };
                 }
                 if !tls {
-                    out.notes.say(Subject::User, || self.asked.user.clone().unwrap_or_default());
+                    out.details.record(self.options.interests, Field::User, || {
+                        self.asked.user.clone().unwrap_or_default()
+                    });
                     if !response.client_name.is_empty() {
                         let HandshakeResponse { client_name, client_version, .. } = response;
                         let slash: &[u8] = if client_version.is_empty() { b"" } else { b"/" };
                         let client = || word(&[client_name, slash, client_version].concat());
-                        out.notes.say(Subject::Client, client);
+                        out.details.record(self.options.interests, Field::Client, client);
                     }
                     let (connector, series) = client::identify(response.client_name, response.client_version);
                     out.events.push(Event::Client { connector, series });
@@ -243,7 +249,7 @@ impl ConnectionPhase {
         self.expected = Some(packet.sequence_id.wrapping_add(1));
         match (self.state, packet.first()) {
             // A client may pass over the error and log in: MariaDB's passes over progress reports everywhere.
-            (State::Refused(_), _) if out.notes.wanted.files => {
+            (State::Refused(_), _) if self.options.judge_files => {
                 return Err(out.desync(Rule::NothingAfterRefusal));
             }
             (State::Refused(_), _) => {}
@@ -282,7 +288,8 @@ impl ConnectionPhase {
             Some(handshake::PROTOCOL_V10) => {
                 let greeting = HandshakeV10::parse(packet.prefix).map_err(|_| OpaqueReason::NotMysql)?;
                 self.greeted(greeting.server_version, peers, out);
-                out.notes.say(Subject::ThreadId, || greeting.thread_id.to_string());
+                out.details
+                    .record(self.options.interests, Field::ThreadId, || greeting.thread_id.to_string());
                 self.capabilities = greeting.capabilities;
                 self.plugin = AuthPlugin::from_name(greeting.auth_plugin);
                 self.state = State::Handshake;
@@ -309,7 +316,7 @@ impl ConnectionPhase {
         let after = out.clock.now().since(self.opened);
         out.events.push(Event::Greeting { flavor, release, after });
         show(peers, "server=", version);
-        out.notes.say(Subject::ServerVersion, || word(version));
+        out.details.record(self.options.interests, Field::ServerVersion, || word(version));
     }
 
     fn authentication(&mut self, first: u8, packet: &Packet, out: &mut Output) -> Outcome {

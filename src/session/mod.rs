@@ -14,6 +14,7 @@
 mod command_phase;
 mod connection_phase;
 mod idle;
+pub mod options;
 mod pending;
 pub mod recent_packets;
 pub mod reply;
@@ -23,13 +24,14 @@ pub mod statements;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::details::{Notes, Subject, Wanted};
 use crate::event::output::{Outcome, Output};
 use crate::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Sender};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::packet::Packet;
+use crate::rules::Field;
 use crate::session::command_phase::CommandPhase;
 use crate::session::connection_phase::{ConnectionPhase, Progress};
+use crate::session::options::Options;
 use crate::session::pending::{KEEP_COMMAND, keep_command};
 use crate::session::recent_packets::Trail;
 use crate::session::requests_only::Requests;
@@ -65,27 +67,51 @@ pub struct Session {
 impl Session {
     /// A session on a connection that began at `opened`.
     #[must_use]
-    pub fn new(opened: Timestamp) -> Self {
-        let part = Part::Connection(ConnectionPhase::new(opened));
+    pub fn new(opened: Timestamp, options: Options) -> Self {
+        let part = Part::Connection(ConnectionPhase::new(opened, options));
         Self { part, peers: String::new(), trail: Trail::default(), suspect: false }
     }
 
     /// How much of each coming packet of `sender` this session looks at, in bytes.
     #[must_use]
-    pub fn keep(&self, sender: Sender, wanted: &Wanted) -> usize {
+    pub fn keep(&self, sender: Sender) -> usize {
         match (&self.part, sender) {
             (Part::Connection(_), _) => KEEP_CONNECTION_PHASE,
-            (Part::Command(_), Sender::Client) if wanted.files => KEEP_STATEMENTS,
-            (Part::Command(_), Sender::Client) => keep_command(wanted),
-            (Part::Command(commands), Sender::Server) if wanted.files && commands.can_be_asked() => {
-                KEEP_REQUEST
+            (Part::Command(commands), Sender::Client) if commands.options.judge_files => KEEP_STATEMENTS,
+            (Part::Command(commands), Sender::Client) => keep_command(&commands.options.interests),
+            (Part::Command(commands), Sender::Server) => {
+                let Options { interests, judge_files } = &commands.options;
+                if *judge_files && commands.can_be_asked() {
+                    KEEP_REQUEST
+                } else if commands.may_be_greeted() {
+                    KEEP_CONNECTION_PHASE
+                } else if interests.has(Field::Schema) {
+                    KEEP_SESSION_STATE
+                } else {
+                    KEEP_ANSWER
+                }
             }
-            (Part::Command(commands), Sender::Server) if commands.may_be_greeted() => KEEP_CONNECTION_PHASE,
-            (Part::Command(_), Sender::Server) if wanted.wants(Subject::Schema) => KEEP_SESSION_STATE,
             (Part::Requests(_), Sender::Client) => KEEP_COMMAND,
-            (Part::Command(_), Sender::Server) => KEEP_ANSWER,
             (Part::Requests(_), Sender::Server) => 0,
         }
+    }
+
+    fn options(&self) -> Options {
+        match &self.part {
+            Part::Connection(connection) => connection.options,
+            Part::Command(commands) => commands.options,
+            Part::Requests(requests) => requests.options,
+        }
+    }
+
+    /// File requests pass unjudged from here on.
+    pub fn stop_judging_files(&mut self) {
+        let options = match &mut self.part {
+            Part::Connection(connection) => &mut connection.options,
+            Part::Command(commands) => &mut commands.options,
+            Part::Requests(requests) => &mut requests.options,
+        };
+        options.judge_files = false;
     }
 
     /// How far the connection has come.
@@ -133,7 +159,8 @@ impl Session {
     /// Looks at the client's packets only from here on, if the server has accepted the client.
     pub fn hear_client_only(&mut self) {
         if let Part::Command(commands) = &self.part {
-            self.part = Part::Requests(Requests::new(commands.capabilities(), commands.has_quit()));
+            self.part =
+                Part::Requests(Requests::new(commands.capabilities(), commands.has_quit(), commands.options));
         }
     }
 
@@ -196,9 +223,10 @@ impl Session {
                         let asked = connection.take_asked();
                         let has_quit = connection.has_quit();
                         if let Some(schema) = asked.schema {
-                            out.notes.say(Subject::Schema, || schema);
+                            out.details.record(connection.options.interests, Field::Schema, || schema);
                         }
-                        let mut commands = CommandPhase::new(capabilities, asked.user, out.clock.now());
+                        let mut commands =
+                            CommandPhase::new(capabilities, asked.user, out.clock.now(), connection.options);
                         if has_quit {
                             commands.quit(out.events);
                         }
@@ -238,10 +266,10 @@ impl Session {
         }
     }
 
-    /// The connection ends: tells of commands that have waited for long, and will in vain.
-    pub fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
-        if let Part::Command(commands) = &self.part {
-            commands.note_unanswered(now, notes);
+    /// Records the commands without a response as slow ones, because the connection ends.
+    pub fn record_unanswered(&self, out: &mut Output) {
+        if let (Part::Command(commands), Some(_)) = (&self.part, self.options().interests.slow_after) {
+            commands.record_unanswered(out.clock.now(), out.details);
         }
     }
 
@@ -296,6 +324,6 @@ impl Session {
 }
 
 #[cfg(test)]
-mod notes_tests;
+mod details_tests;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,12 @@
 
 use std::rc::Rc;
 
-use crate::event::details::{Notes, Subject, UNREADABLE, Wanted, word};
+use crate::event::details::{UNREADABLE, word};
+
+use crate::event::details::Details;
+
+use crate::rules::Field;
+
 use crate::mysql::sql::digest::{digest, traceparent};
 use crate::mysql::sql::verb::{Verb, used};
 use crate::mysql::wire::capability::Capabilities;
@@ -11,6 +16,7 @@ use crate::mysql::wire::command::Command;
 use crate::mysql::wire::handshake::ChangeUser;
 use crate::mysql::wire::packet::Packet;
 use crate::mysql::wire::query::{of_execute, of_query, statement};
+use crate::rules::Interests;
 use crate::session::statements::Statements;
 
 /// The front of a statement, with comments and attributes.
@@ -53,6 +59,7 @@ pub(super) struct Context<'a> {
     pub(super) capabilities: Capabilities,
     /// See [`digest`].
     pub(super) escapes: Option<bool>,
+    pub(super) interests: Interests,
     pub(super) statements: &'a mut Statements,
 }
 
@@ -63,27 +70,26 @@ impl Kept {
         verb: Option<Verb>,
         packet: &Packet,
         context: Context,
-        notes: &mut Notes,
+        details: &mut Details,
     ) -> Option<Box<Self>> {
-        let Context { capabilities, escapes, statements } = context;
-        let wanted = notes.wanted;
+        let Context { capabilities, escapes, interests, statements } = context;
         let rest = || packet.prefix.get(1..).unwrap_or_default();
         let kept = match command {
-            Command::INIT_DB if wanted.wants(Subject::Schema) => {
+            Command::INIT_DB if interests.has(Field::Schema) => {
                 Self::Asked(Asked { user: None, schema: Some(word(rest())) })
             }
-            Command::CHANGE_USER if wanted.wants_session() => {
+            Command::CHANGE_USER if interests.has_identity() => {
                 let asked = change_user(packet, capabilities);
-                notes.say(Subject::User, || asked.user.clone().unwrap_or_default());
+                details.record(interests, Field::User, || asked.user.clone().unwrap_or_default());
                 Self::Asked(asked)
             }
             // Where session tracking is known to both sides, the answer tells the schema.
-            Command::QUERY if verb == Some(Verb::Use) && is_untracked(&wanted, capabilities) => {
+            Command::QUERY if verb == Some(Verb::Use) && is_untracked(&interests, capabilities) => {
                 let schema = used(statement(packet.prefix, capabilities));
                 let schema = schema.map_or(UNREADABLE.to_owned(), word);
                 Self::Asked(Asked { user: None, schema: Some(schema) })
             }
-            _ if wanted.slow_after.is_none() => return None,
+            _ if interests.slow_after.is_none() => return None,
             Command::QUERY => Self::Query(packet.prefix.into()),
             Command::STMT_PREPARE => {
                 let (digest, traceparent) = digest(rest(), escapes);
@@ -144,8 +150,8 @@ impl Kept {
     }
 }
 
-fn is_untracked(wanted: &Wanted, capabilities: Capabilities) -> bool {
-    wanted.wants(Subject::Schema) && !capabilities.contains(Capabilities::SESSION_TRACK)
+fn is_untracked(interests: &Interests, capabilities: Capabilities) -> bool {
+    interests.has(Field::Schema) && !capabilities.contains(Capabilities::SESSION_TRACK)
 }
 
 /// Whom and what a COM_CHANGE_USER asks for.
@@ -157,6 +163,6 @@ pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> Asked 
 }
 
 /// How much is kept of a command for all but the judgement of requests for files.
-pub(super) fn keep_command(wanted: &Wanted) -> usize {
-    if wanted.slow_after.is_some() { KEEP_STATEMENT } else { KEEP_COMMAND }
+pub(super) fn keep_command(interests: &Interests) -> usize {
+    if interests.slow_after.is_some() { KEEP_STATEMENT } else { KEEP_COMMAND }
 }

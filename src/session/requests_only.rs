@@ -8,19 +8,21 @@
 //! | 0, first byte 0xef, behind a COM_BINLOG_DUMP     | a replica's acknowledgement                        |
 //! | any other                                        | what the server asked for: a file, authentication  |
 
-use crate::event::details::Subject;
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
 use crate::event::{Event, OpaqueReason};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::{Command, Grammar};
 use crate::mysql::wire::packet::Packet;
+use crate::rules::Field;
 use crate::session::command_phase::{SEMI_SYNC_ACK, may_hide_account};
+use crate::session::options::Options;
 use crate::session::pending::change_user;
 
 /// What is remembered of one connection.
 #[derive(Debug)]
 pub(super) struct Requests {
+    pub(super) options: Options,
     capabilities: Capabilities,
     /// What the server asked for passes, and this is its next sequence id.
     asked_for: Option<u8>,
@@ -30,8 +32,8 @@ pub(super) struct Requests {
 
 impl Requests {
     /// `quit`: the client has sent COM_QUIT already.
-    pub(super) fn new(capabilities: Capabilities, quit: bool) -> Self {
-        Self { capabilities, asked_for: None, is_replica: false, quit }
+    pub(super) fn new(capabilities: Capabilities, quit: bool, options: Options) -> Self {
+        Self { options, capabilities, asked_for: None, is_replica: false, quit }
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -50,7 +52,7 @@ impl Requests {
         }
         // A long file counts through all ids, 0 among them.
         if packet.sequence_id != 0 || self.asked_for == Some(0) {
-            if may_hide_account(packet) && out.notes.wanted.wants_session() {
+            if may_hide_account(packet) && self.options.interests.has_identity() {
                 return Err(out.desync(Rule::AccountInFile));
             }
             self.asked_for = (packet.length > 0).then(|| packet.sequence_id.wrapping_add(1));
@@ -70,10 +72,11 @@ impl Requests {
             // MariaDB responds by a new greeting, which is not read here; a second login follows.
             Command::CHANGE_USER if packet.length == 1 => return Err(out.desync(Rule::ChangeUserContent)),
             // A server that refuses it ends the connection.
-            Command::CHANGE_USER if out.notes.wanted.wants_session() => {
+            Command::CHANGE_USER if self.options.interests.has_identity() => {
                 let asked = change_user(packet, self.capabilities);
-                out.notes.say(Subject::User, || asked.user.unwrap_or_default());
-                out.notes.say(Subject::Schema, || asked.schema.unwrap_or_default());
+                out.details.record(self.options.interests, Field::User, || asked.user.unwrap_or_default());
+                out.details
+                    .record(self.options.interests, Field::Schema, || asked.schema.unwrap_or_default());
             }
             _ => {}
         }

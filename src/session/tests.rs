@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::event::details::Details;
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
 
@@ -15,12 +16,16 @@ const CLIENT: u32 = 1 | 1 << 9 | 1 << 15 | 1 << 19 | 1 << 20;
 struct Watched {
     session: Session,
     events: Vec<Event>,
-    notes: Notes,
+    details: Details,
 }
 
 impl Watched {
     fn new() -> Self {
-        Self { session: Session::new(Timestamp::from_nanos(1)), events: Vec::new(), notes: Notes::default() }
+        Self {
+            session: Session::new(Timestamp::from_nanos(1), Options::default()),
+            events: Vec::new(),
+            details: Details::default(),
+        }
     }
 
     /// A session whose client has these capabilities, at the server's decision.
@@ -42,7 +47,7 @@ impl Watched {
     fn take(&mut self, sender: Sender, sequence_id: u8, prefix: &[u8]) -> Outcome {
         let read = || Timestamp::from_nanos(5_001);
         let mut clock = Clock::new(&read);
-        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.details);
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete: true };
         self.session.packet(sender, &packet, &mut out)
     }
@@ -78,8 +83,8 @@ fn undecided(result: HandshakeResult) -> Event {
 
 #[test]
 fn less_is_looked_at_in_the_command_phase() {
-    let kept = |session: &Session| (session.keep(C, &Wanted::default()), session.keep(S, &Wanted::default()));
-    assert_eq!(kept(&Session::new(Timestamp::default())), (4096, 4096));
+    let kept = |session: &Session| (session.keep(C), session.keep(S));
+    assert_eq!(kept(&Session::new(Timestamp::default(), Options::default())), (4096, 4096));
     let watched = Watched::accepted();
     assert_eq!((watched.session.phase(), kept(&watched.session)), (Phase::Command, (512, 64)));
 }

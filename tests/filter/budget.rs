@@ -1,6 +1,6 @@
 //! The budget of connection state: connections beyond it are counted and not inspected.
 
-use firstword::connection::{Edit, Verdict};
+use firstword::connection::chunk::Edit;
 use firstword::event::Sender;
 use firstword::filter::budget::connection_state;
 use firstword::filter::stream::Stream;
@@ -32,7 +32,7 @@ fn a_connection_beyond_the_budget_is_counted_as_opaque_and_logged() {
     assert!(!connection.is_refused());
     assert_eq!(worker.log(), [""; 0], "its cluster is not known yet");
     let mut data = |sender, size| connection.data(&worker.filter, sender, size, false, &worker.host);
-    assert_eq!((data(Sender::Server, 70), data(Sender::Client, 30)), (Verdict::Pass, Verdict::Pass));
+    assert_eq!((data(Sender::Server, 70), data(Sender::Client, 30)), (None, None));
     connection.close(&worker.filter, &worker.host);
     let log = worker.log();
     assert_eq!(log.len(), 1, "{log:?}");
@@ -71,7 +71,7 @@ fn a_protected_connection_beyond_the_budget_is_refused_and_nothing_of_it_is_forw
     assert_eq!(fields, ["event=opaque", "reason=memory", "event=protection_lost", "reason=memory"]);
     for sender in [Sender::Client, Sender::Server] {
         let verdict = connection.data(&worker.filter, sender, 30, false, &worker.host);
-        assert_eq!(verdict, Verdict::Edit(Edit { drain: 30, prepend: Vec::new() }));
+        assert_eq!(verdict, Some(Edit { drain: 30, prepend: Vec::new() }));
     }
     connection.close(&worker.filter, &worker.host);
     worker.flush();

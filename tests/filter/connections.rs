@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use firstword::connection::{Edit, Verdict};
+use firstword::connection::chunk::Edit;
 use firstword::event::{ClosedBy, Sender};
 use firstword::filter::host::ConnectionInfo;
 use firstword::filter::stream::Stream;
+use firstword_testing::link::Verdict;
 use firstword_testing::packets::*;
 
 use super::{ORDERS_METRICS, Worker, login, orders, query};

@@ -21,7 +21,6 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use firstword::clock::Timestamp;
-use firstword::connection::Verdict;
 use firstword::event::{Direction, Sender};
 use firstword::filter::Filter;
 use firstword::filter::host::{ConnectionInfo, Host};
@@ -29,6 +28,7 @@ use firstword::filter::mode::PublishedMode;
 use firstword::filter::stream::Stream;
 use firstword::filter::uninspected::Uninspected;
 use firstword_testing::fake_host::{FakeHost, FakeMetrics};
+use firstword_testing::link::Verdict;
 use firstword_testing::packets::*;
 
 /// The prefix of the metrics of connections to [`ORDERS`].
@@ -63,11 +63,11 @@ impl Worker {
     }
 
     fn client(&self, stream: &mut Stream, bytes: &[u8]) -> Verdict {
-        stream.client(&self.filter, &Bytes::copy_from_slice(bytes), false, &self.host)
+        stream.client(&self.filter, &Bytes::copy_from_slice(bytes), false, &self.host).into()
     }
 
     fn server(&self, stream: &mut Stream, bytes: &[u8]) -> Verdict {
-        stream.server(&self.filter, &Bytes::copy_from_slice(bytes), false, &self.host)
+        stream.server(&self.filter, &Bytes::copy_from_slice(bytes), false, &self.host).into()
     }
 
     /// Forwards bytes of both sides, which no rule changes.

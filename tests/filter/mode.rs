@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firstword::config::Mode;
-use firstword::connection::Verdict;
 use firstword::filter::mode::PublishedMode;
+use firstword_testing::link::Verdict;
 use firstword_testing::packets::*;
 
 use super::{Worker, login, query};

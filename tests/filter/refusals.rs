@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use firstword::connection::Verdict;
 use firstword::filter::host::HostError;
+use firstword_testing::link::Verdict;
 use firstword_testing::packets::*;
 
 use super::{Worker, login};

@@ -1,11 +1,11 @@
 //! Where greetings lose capabilities and requests for files are judged, everything else of every capture leaves as it came.
 
-use firstword::config::ClearCapabilities;
 use firstword::event::{Event, HazardKind, Sender};
+use firstword::rules::ClearCapabilities;
 
 use std::collections::BTreeSet;
 
-use firstword_testing::replay::{Captured, Changes, captures, is_cut, parts, replay_changed, whole};
+use firstword_testing::replay::{Captured, Changes, captures, is_blocked, parts, replay_changed, whole};
 
 /// More than the longest packet that is no row, a public key, in bytes.
 const LONGEST_HELD: usize = 500;
@@ -69,7 +69,7 @@ fn wanted_files_pass_and_nothing_waits_but_a_packet_that_is_no_row() {
                 // What refuses can be longer than what it takes the place of.
                 waited = waited.max(come.len().saturating_sub(left.len()));
             });
-            if is_cut(&events) {
+            if is_blocked(&events) {
                 cut.insert(name.clone());
                 continue;
             }

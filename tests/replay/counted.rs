@@ -7,7 +7,7 @@ use firstword::event::{Event, Sender, Tally};
 use crate::packets::packets;
 use firstword_testing::capture::counted;
 use firstword_testing::database::Oracle;
-use firstword_testing::replay::{Captured, Told, captures, replay, whole};
+use firstword_testing::replay::{Captured, Replayed, captures, replay, whole};
 
 /// What a server counts otherwise than it passes on the wire: captures whose names begin so, what is counted, and by how
 /// much the server's count is higher. All measured on MariaDB 10.11 and MySQL 9.7.
@@ -59,7 +59,7 @@ const DIFFERENCES: &[(&str, &str, i64)] = &[
 const HANDLED: (&str, u16, u64) = ("mariadb-handlers", 1242, 3);
 
 /// What the answers to all commands held.
-fn answers(told: &Told) -> impl Iterator<Item = Tally> {
+fn answers(told: &Replayed) -> impl Iterator<Item = Tally> {
     told.events.iter().filter_map(|event| match event {
         Event::CommandEnded { answer, .. } => answer.map(|answer| answer.tally),
         Event::ResponseContinued(tally) => Some(*tally),
@@ -68,7 +68,7 @@ fn answers(told: &Told) -> impl Iterator<Item = Tally> {
 }
 
 /// Everything a server counts, by name, as the capture tells it.
-fn told_counts(told: &Told, oracle: &Oracle) -> BTreeMap<String, u64> {
+fn told_counts(told: &Replayed, oracle: &Oracle) -> BTreeMap<String, u64> {
     let mut counts: BTreeMap<String, u64> =
         oracle.counts.commands.keys().map(|label| (label.clone(), 0)).collect();
     for event in &told.events {

@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use firstword::config::{Need, Untrusted};
-use firstword::connection::{FrontRules, ReceiveRules, SendRules};
 use firstword::event::{Event, HeaderResult, Sender};
 use firstword::proxy_protocol::{Endpoints, Format, encode};
+use firstword::rules::{Need, ProxyHeaderRules, ReceiveRules, SendRules, Untrusted};
 
 use proptest::prelude::*;
 
 use firstword_testing::capture::Chunks;
-use firstword_testing::replay::{Captured, captures, parts, replay, replay_behind, whole};
+use firstword_testing::replay::{Captured, captures, parts, replay, replay_with_headers, whole};
 
 /// Headers from everybody, and whether they are believed.
-fn receiving(trusted: bool) -> FrontRules {
+fn receiving(trusted: bool) -> ProxyHeaderRules {
     let receive = ReceiveRules {
         need: Need::Optional,
         trusted,
@@ -22,7 +21,7 @@ fn receiving(trusted: bool) -> FrontRules {
         timeout: Duration::from_secs(3),
         max_header_bytes: 536,
     };
-    FrontRules { receive: Some(receive), send: None, server_first: true }
+    ProxyHeaderRules { receive: Some(receive), send: None }
 }
 
 fn of_client(chunks: &Chunks) -> Vec<u8> {
@@ -35,10 +34,10 @@ fn captures_pass_unchanged_behind_receive() {
     for Captured { name, chunks, .. } in captures() {
         let (expected, bytes) = (replay(whole(&chunks)), of_client(&chunks));
         for trusted in [true, false] {
-            let (told, passed) = replay_behind(Some(receiving(trusted)), whole(&chunks)).unwrap();
+            let (told, passed) = replay_with_headers(Some(receiving(trusted)), whole(&chunks)).unwrap();
             assert!(told == expected && passed == bytes, "{name}");
             let by_bytes = parts(&chunks, |_, len| (0..len).map(|at| at..at + 1).collect());
-            let (told, passed) = replay_behind(Some(receiving(trusted)), by_bytes).unwrap();
+            let (told, passed) = replay_with_headers(Some(receiving(trusted)), by_bytes).unwrap();
             assert!(told == expected && passed == bytes, "{name}, byte by byte");
         }
         // Nothing is looked for behind the connection phase, so the first chunks are cut.
@@ -48,7 +47,8 @@ fn captures_pass_unchanged_behind_receive() {
                     let cut = if at == index { cut } else { len };
                     vec![0..cut, cut..len]
                 };
-                let (told, passed) = replay_behind(Some(receiving(true)), parts(&chunks, cut_here)).unwrap();
+                let (told, passed) =
+                    replay_with_headers(Some(receiving(true)), parts(&chunks, cut_here)).unwrap();
                 assert!(told == expected && passed == bytes, "{name}: chunk {index} cut at {cut}");
             }
         }
@@ -63,7 +63,7 @@ fn captures_pass_behind_a_header() {
         destination: "[2001:db8::2]:3306".parse().unwrap(),
     };
     let send = SendRules { format: Format::V1, only_unless_received: false, endpoints: None };
-    let rules = FrontRules { send: Some(send), ..receiving(true) };
+    let rules = ProxyHeaderRules { send: Some(send), ..receiving(true) };
     let (header, sent) = (encode(Format::V2, Some(believed)), encode(Format::V1, Some(believed)));
     for Captured { name, mut chunks, .. } in captures() {
         let (expected, bytes) = (replay(whole(&chunks)), of_client(&chunks));
@@ -74,7 +74,7 @@ fn captures_pass_behind_a_header() {
                 &chunks,
                 |at, len| if at == first { vec![0..cut, cut..len] } else { vec![0..len, 0..0] },
             );
-            let (mut told, passed) = replay_behind(Some(rules), cut).unwrap();
+            let (mut told, passed) = replay_with_headers(Some(rules), cut).unwrap();
             assert_eq!(passed, [&sent[..], &bytes].concat(), "{name}");
             let mut of_headers = Vec::new();
             told.events.retain(|event| {
@@ -123,21 +123,21 @@ proptest! {
     fn cuts_decide_nothing(bytes in anything(), trusted: bool, sends: bool, seed: u64) {
         let endpoints = None;
         let send = SendRules { format: Format::V1, only_unless_received: false, endpoints };
-        let rules = FrontRules { send: sends.then_some(send), ..receiving(trusted) };
+        let rules = ProxyHeaderRules { send: sends.then_some(send), ..receiving(trusted) };
         // Something that no header can be the beginning of, so that nothing is still held.
         let chunks: Chunks = vec![(Sender::Client, Bytes::from([&bytes[..], &[0xff; 600]].concat()))];
-        let whole = replay_behind(Some(rules), whole(&chunks));
+        let whole = replay_with_headers(Some(rules), whole(&chunks));
         let cut = parts(&chunks, |_, len| {
             let mut cuts: Vec<_> = (0..6).map(|n| (seed >> (n * 8)) as usize % (bytes.len() + 2).min(len)).collect();
             cuts.extend([0, len]);
             cuts.sort_unstable();
             cuts.windows(2).map(|ends| ends[0]..ends[1]).collect()
         });
-        let counted = |told: &firstword_testing::replay::Told| {
+        let counted = |told: &firstword_testing::replay::Replayed| {
             let of_headers = told.events.iter().filter(|event| matches!(event, Event::ProxyHeader { .. }));
             of_headers.copied().collect::<Vec<_>>()
         };
-        match (whole, replay_behind(Some(rules), cut)) {
+        match (whole, replay_with_headers(Some(rules), cut)) {
             (Ok((told, passed)), Ok((told_cut, passed_cut))) => {
                 prop_assert_eq!(passed, passed_cut);
                 prop_assert_eq!(counted(&told), counted(&told_cut));

@@ -5,10 +5,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use firstword::config::HoldSplitEof;
 use firstword::event::{Event, Sender};
 use firstword::mysql::wire::capability::Capabilities;
 use firstword::mysql::wire::handshake::{HandshakeResponse, HandshakeV10};
+use firstword::rules::HoldSplitEof;
 
 use firstword_testing::capture::Chunks;
 use firstword_testing::replay::{Captured, Changes, captures, parts, replay_changed, whole};

@@ -1,8 +1,8 @@
 //! Where less is looked at, what is looked at tells the same.
 
-use firstword::connection::Inspection;
 use firstword::event::{Event, HandshakeResult, OpaqueReason, Sender};
 use firstword::mysql::wire::command::Command;
+use firstword::rules::Inspection;
 
 use firstword_testing::capture::Chunks;
 use firstword_testing::replay::{Captured, captures, parts, replay_observed, whole};

@@ -10,7 +10,7 @@ use firstword::event::Sender;
 use crate::packets::{Packet, packets};
 use firstword_testing::capture::Chunks;
 use firstword_testing::random::Random;
-use firstword_testing::replay::{Captured, Told, captures, replay, whole};
+use firstword_testing::replay::{Captured, Replayed, captures, replay, whole};
 
 /// How many orders of each capture.
 const SAMPLES: usize = 200;
@@ -165,7 +165,7 @@ fn order<'a>(
 }
 
 /// Events of each kind in their order; the order among kinds is that of the directions.
-fn by_kind(told: &Told) -> BTreeMap<String, Vec<String>> {
+fn by_kind(told: &Replayed) -> BTreeMap<String, Vec<String>> {
     let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in &told.events {
         let text = format!("{event:?}");

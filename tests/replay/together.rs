@@ -3,26 +3,23 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use firstword::clock::{Clock, Timestamp};
-use firstword::config::{ClearCapabilities, HoldSplitEof, Need, Untrusted};
-use firstword::connection::{Connection, FrontRules, ReceiveRules, SendRules, Setup, Verdict};
-use firstword::event::details::Notes;
-use firstword::event::output::Output;
 use firstword::event::{ClosedBy, Event, Sender};
 use firstword::proxy_protocol::{Endpoints, Format, encode};
+use firstword::rules::{
+    ClearCapabilities, HoldSplitEof, Need, ProxyHeaderRules, ReceiveRules, Rules, SendRules, Untrusted,
+};
 
 use crate::changed::{CANNOT_BE_FOLLOWED, cleared};
 use firstword_testing::capture::Chunks;
 use firstword_testing::random::Random;
-use firstword_testing::replay::{Captured, SETUP, captures, is_cut, parts, replay, whole};
+use firstword_testing::replay::{Captured, captures, is_blocked, link, parts, replay, whole};
 
 /// Random cuts of each capture.
 const CUTS: usize = 5;
 /// Damaged versions of each capture.
 const DAMAGED: usize = 20;
 
-fn all() -> Setup {
+fn all() -> Rules {
     let receive = ReceiveRules {
         need: Need::Required,
         trusted: true,
@@ -31,12 +28,12 @@ fn all() -> Setup {
         max_header_bytes: 536,
     };
     let send = SendRules { format: Format::V1, only_unless_received: false, endpoints: None };
-    Setup {
-        front: Some(FrontRules { receive: Some(receive), send: Some(send), server_first: true }),
+    Rules {
+        proxy_header: Some(ProxyHeaderRules { receive: Some(receive), send: Some(send) }),
         clear_capabilities: ClearCapabilities { compress: true, zstd: true, ssl: true },
         hold_split_eof: HoldSplitEof::Always,
         block_local_infile: true,
-        ..SETUP
+        ..Rules::observe_only()
     }
 }
 
@@ -50,37 +47,20 @@ struct Passed {
 }
 
 fn pass<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Passed {
-    let mut connection = Connection::new(all());
-    let mut notes = Notes::default();
-    notes.wanted.files = true;
-    let (mut passed, mut held) = (Passed::default(), Vec::new());
-    let still = Timestamp::default;
+    let mut link = link(&all());
+    let mut passed = Passed::default();
     for (sender, bytes) in chunks {
-        let mut clock = Clock::new(&still);
-        let mut out = Output::new(&mut passed.events, &mut clock, &mut notes);
-        if sender == Sender::Client {
-            held.extend_from_slice(bytes);
+        let left = link.pass(sender, bytes);
+        match sender {
+            Sender::Client => passed.client.extend(left),
+            Sender::Server => passed.server.extend(left),
         }
-        let chunk = if sender == Sender::Client { &held[..] } else { bytes };
-        let (drain, prepend) =
-            match connection.handle_data(sender, &Bytes::copy_from_slice(chunk), false, &mut out) {
-                Verdict::Pass => (0, Vec::new()),
-                Verdict::Edit(edit) => (edit.drain, edit.prepend),
-                Verdict::Hold => continue,
-                Verdict::Close => {
-                    passed.is_closed = true;
-                    break;
-                }
-            };
-        let out = if sender == Sender::Client { &mut passed.client } else { &mut passed.server };
-        out.extend(prepend);
-        out.extend_from_slice(&chunk[drain..]);
-        if sender == Sender::Client {
-            held.clear();
+        if link.is_closed {
+            break;
         }
     }
-    connection.handle_close(&mut Clock::new(&still), || ClosedBy::Proxy, &mut passed.events);
-    passed
+    link.close(ClosedBy::Proxy);
+    Passed { events: link.events, is_closed: link.is_closed, ..passed }
 }
 
 fn of(chunks: &Chunks, sender: Sender) -> Vec<u8> {
@@ -198,21 +178,21 @@ fn damaged_captures_pass_as_they_are_or_end() {
             let seed = random.next();
             let passed = pass(random_cuts(&chunks, seed));
             closed += usize::from(passed.is_closed);
-            cut += usize::from(is_cut(&passed.events));
+            cut += usize::from(is_blocked(&passed.events));
             let server = of(&chunks, Sender::Server);
             let client = of(&chunks, Sender::Client);
             // Up to an error in the place of what is blocked, the bytes are those that came.
             let same =
                 passed.server.iter().zip(&server).take_while(|(after, before)| can_become(**before, **after));
             let same = same.count();
-            assert!(same == passed.server.len() || is_cut(&passed.events), "{name}: {seed}");
+            assert!(same == passed.server.len() || is_blocked(&passed.events), "{name}: {seed}");
             // The server gets the header that is sent, and behind it only what the client sent.
             if !passed.client.is_empty() {
                 let end = passed.client.windows(2).position(|pair| pair == b"\r\n").expect("a line") + 2;
                 let (sent, own) = passed.client.split_at(end);
                 assert!(sent.starts_with(b"PROXY "), "{name}: {seed}");
                 let is_sent = own.is_empty() || client.windows(own.len()).any(|window| window == own);
-                assert!(is_sent || is_cut(&passed.events), "{name}: {seed}");
+                assert!(is_sent || is_blocked(&passed.events), "{name}: {seed}");
             }
         }
     }

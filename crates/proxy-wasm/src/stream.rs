@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use firstword::connection::{Chunk, Verdict};
+use firstword::connection::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict};
 use firstword::event::Sender;
 use firstword::filter::host::Host;
 use firstword::filter::stream;
@@ -39,34 +39,44 @@ impl Stream {
         Self { context_id, instance, state: State::None }
     }
 
-    fn data(&mut self, sender: Sender, buffer: Buffer, size: usize, end_stream: bool) -> Action {
+    fn client(&mut self, size: usize, end_stream: bool) -> Action {
         let Some(instance) = &self.instance else { return Action::Continue };
-        let (filter, host) = (&instance.filter, Envoy::default());
+        let (filter, host, buffer) = (&instance.filter, Envoy::default(), Buffer::DownstreamData);
         let verdict = match &mut self.state {
-            State::None => Verdict::Pass,
-            State::Inspected(stream) => match (stream.try_borrow_mut(), sender) {
-                (Ok(mut stream), Sender::Client) => {
-                    stream.client(filter, &HostChunk { buffer, size }, end_stream, &host)
-                }
-                (Ok(mut stream), Sender::Server) => {
-                    stream.server(filter, &HostChunk { buffer, size }, end_stream, &host)
-                }
-                (Err(_), _) => Verdict::Pass,
+            State::None => ClientVerdict::Pass,
+            State::Inspected(stream) => match stream.try_borrow_mut() {
+                Ok(mut stream) => stream.client(filter, &HostChunk { buffer, size }, end_stream, &host),
+                Err(_) => ClientVerdict::Pass,
             },
-            State::Uninspected(connection) => connection.data(filter, sender, size, end_stream, &host),
+            State::Uninspected(connection) => {
+                let edit = connection.data(filter, Sender::Client, size, end_stream, &host);
+                edit.map_or(ClientVerdict::Pass, ClientVerdict::Edit)
+            }
         };
         match verdict {
-            Verdict::Pass => Action::Continue,
-            Verdict::Hold => Action::Pause,
-            Verdict::Close => close(instance),
-            Verdict::Edit(edit) => match hostcalls::edit_front(buffer, edit.drain, &edit.prepend) {
-                Ok(()) => Action::Continue,
-                // Bytes that were not removed would be forwarded.
-                Err(error) => {
-                    filter.check(Err(error), &host);
-                    close(instance)
-                }
+            ClientVerdict::Pass => Action::Continue,
+            ClientVerdict::Hold => Action::Pause,
+            ClientVerdict::Edit(edit) => apply(instance, buffer, &edit),
+            ClientVerdict::Close => close(instance),
+        }
+    }
+
+    fn server(&mut self, size: usize, end_stream: bool) {
+        let Some(instance) = &self.instance else { return };
+        let (filter, host, buffer) = (&instance.filter, Envoy::default(), Buffer::UpstreamData);
+        let verdict = match &mut self.state {
+            State::None => ServerVerdict::Pass,
+            State::Inspected(stream) => match stream.try_borrow_mut() {
+                Ok(mut stream) => stream.server(filter, &HostChunk { buffer, size }, end_stream, &host),
+                Err(_) => ServerVerdict::Pass,
             },
+            State::Uninspected(connection) => {
+                let edit = connection.data(filter, Sender::Server, size, end_stream, &host);
+                edit.map_or(ServerVerdict::Pass, ServerVerdict::Edit)
+            }
+        };
+        if let ServerVerdict::Edit(edit) = verdict {
+            apply(instance, buffer, &edit);
         }
     }
 
@@ -87,6 +97,18 @@ impl Stream {
         // A plugin that has ended ticks no more.
         if filter.has_ended() {
             instance.end();
+        }
+    }
+}
+
+/// Changes the bytes in Envoy's buffer. If Envoy refuses that, the connection is closed, because bytes that had to be removed
+/// would be forwarded.
+fn apply(instance: &Instance, buffer: Buffer, edit: &Edit) -> Action {
+    match hostcalls::edit_front(buffer, edit.drain, &edit.prepend) {
+        Ok(()) => Action::Continue,
+        Err(error) => {
+            instance.filter.check(Err(error), &Envoy::default());
+            close(instance)
         }
     }
 }
@@ -125,12 +147,12 @@ impl StreamContext for Stream {
     }
 
     fn on_downstream_data(&mut self, size: usize, end_stream: bool) -> Action {
-        self.data(Sender::Client, Buffer::DownstreamData, size, end_stream)
+        self.client(size, end_stream)
     }
 
     fn on_upstream_data(&mut self, size: usize, end_stream: bool) -> Action {
         // Envoy cannot hold the server's bytes: a Pause here would leave them in another connection's buffer.
-        self.data(Sender::Server, Buffer::UpstreamData, size, end_stream);
+        self.server(size, end_stream);
         Action::Continue
     }
 

@@ -26,6 +26,7 @@ pub mod fake_host;
 #[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
 pub mod heap;
 pub mod hostile;
+pub mod link;
 pub mod mariadb;
 pub mod mysqld;
 pub mod packets;

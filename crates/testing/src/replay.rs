@@ -2,41 +2,40 @@
 
 use std::fs;
 use std::ops::Range;
-use std::time::Duration;
 
-use bytes::Bytes;
-use firstword::clock::{Clock, Timestamp};
-use firstword::config::{ClearCapabilities, HoldSplitEof};
-use firstword::connection::{Connection, FrontRules, Inspection, Refusal, Setup, Verdict};
-use firstword::event::details::Notes;
-use firstword::event::output::Output;
-use firstword::event::{ClosedBy, Event, Protocol, Sender};
+use firstword::clock::Timestamp;
+use firstword::event::refusal::Refusal;
+use firstword::event::{ClosedBy, Event, Sender};
+use firstword::rules::{ClearCapabilities, HoldSplitEof, Inspection, ProxyHeaderRules, Rules};
 
-use super::capture::{self, Chunks};
+use crate::capture::{self, Chunks};
+use crate::link::Link;
 
-/// A connection of which nothing is known beforehand, and to which nothing is done.
-pub const SETUP: Setup = Setup {
-    inspection: Inspection::Full,
-    expected: Protocol::Unknown,
-    greeting_timeout: Duration::MAX,
-    stall: Duration::MAX,
-    opened: Timestamp::from_nanos(0),
-    front: None,
-    hold_split_eof: HoldSplitEof::Off,
-    clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
-    block_local_infile: false,
-};
-
-/// What a connection told: events in order, and sums of what depends on the cuts.
+/// Output of a connection: events in order, and sums of those that depend on the cuts.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Replayed {
     pub events: Vec<Event>,
     pub bytes: [u64; 2],
     pub packets: [u64; 2],
     pub compressed: [u64; 2],
 }
 
-impl Told {
+impl Replayed {
+    fn of(events: Vec<Event>) -> Self {
+        let mut replayed = Self::default();
+        for event in events {
+            match event {
+                Event::Bytes { sender, count } => replayed.bytes[sender as usize] += count,
+                Event::Packets { sender, count } => replayed.packets[sender as usize] += count,
+                Event::CompressedBytes { sender, count } => replayed.compressed[sender as usize] += count,
+                // Whether an EOF arrives later than what precedes it depends on the cuts alone.
+                Event::PrepareEofSplit { .. } => {}
+                other => replayed.events.push(other),
+            }
+        }
+        replayed
+    }
+
     pub fn text(&self) -> String {
         let mut text: String = self.events.iter().map(|event| format!("{event:?}\n")).collect();
         for sender in Sender::ALL {
@@ -52,13 +51,18 @@ impl Told {
     }
 }
 
-/// What a connection tells on which these bytes pass in this order.
-pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Told {
-    let (told, _) = replay_behind(None, chunks).expect("nothing stands in front");
-    told
+/// A connection under these rules.
+pub fn link(rules: &Rules) -> Link {
+    Link::new(rules, Timestamp::default())
 }
 
-/// What a rule says about the server's bytes.
+/// Output of a connection on which these bytes pass in this order.
+pub fn replay<'a>(chunks: impl IntoIterator<Item = (Sender, &'a [u8])>) -> Replayed {
+    let (replayed, _) = replay_with_headers(None, chunks).expect("no rule refuses");
+    replayed
+}
+
+/// Rules about the server's bytes.
 #[derive(Clone, Copy, Default)]
 pub struct Changes {
     pub hold_split_eof: HoldSplitEof,
@@ -66,105 +70,67 @@ pub struct Changes {
     pub block_local_infile: bool,
 }
 
-/// The same where the server's bytes are held or changed; `passed` gets those of each of its chunks, and what leaves for the
-/// client in their place. Of the client's bytes all pass, or, behind a request that was blocked, none.
+/// Events of a connection on which rules change or hold the server's bytes. `passed` gets each chunk of the server and what
+/// leaves for the client. The client's bytes all pass, or none once the connection is blocked.
 pub fn replay_changed<'a>(
     changes: Changes,
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
     mut passed: impl FnMut(&[u8], &[u8]),
 ) -> Vec<Event> {
-    let mut events = Vec::new();
     let Changes { hold_split_eof, clear_capabilities, block_local_infile } = changes;
-    let mut connection =
-        Connection::new(Setup { hold_split_eof, clear_capabilities, block_local_infile, ..SETUP });
-    let still = Timestamp::default;
-    let mut notes = Notes::default();
-    notes.wanted.files = block_local_infile;
+    let mut link =
+        link(&Rules { hold_split_eof, clear_capabilities, block_local_infile, ..Rules::observe_only() });
     for (sender, bytes) in chunks {
-        let mut clock = Clock::new(&still);
-        let mut out = Output::new(&mut events, &mut clock, &mut notes);
-        match connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut out) {
-            Verdict::Pass if sender == Sender::Client => {}
-            Verdict::Pass => passed(bytes, bytes),
-            Verdict::Edit(edit) if sender == Sender::Server => {
-                passed(bytes, &[&edit.prepend, &bytes[edit.drain..]].concat());
-            }
-            Verdict::Edit(edit) if is_cut(&events) => {
-                assert_eq!((edit.drain, edit.prepend.len()), (bytes.len(), 0));
-            }
-            verdict => panic!("{sender:?}: {verdict:?}"),
+        let left = link.pass(sender, bytes);
+        match sender {
+            Sender::Server => passed(bytes, &left),
+            Sender::Client if is_blocked(&link.events) => assert_eq!(left, b""),
+            Sender::Client => assert_eq!(left, bytes),
         }
     }
-    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Client, &mut events);
-    events
+    link.close(ClosedBy::Client);
+    link.events
 }
 
-/// A request was blocked, or requests cannot be judged any more: nothing passes from there on.
-pub fn is_cut(events: &[Event]) -> bool {
-    let cuts = |event: &Event| matches!(event, Event::LocalInfileBlocked | Event::ProtectionLost(_));
-    events.iter().any(cuts)
+/// True once nothing passes any more: a request was blocked, or requests cannot be judged.
+pub fn is_blocked(events: &[Event]) -> bool {
+    let blocks = |event: &Event| matches!(event, Event::LocalInfileBlocked | Event::ProtectionLost(_));
+    events.iter().any(blocks)
 }
 
-/// What is told where no more than this is looked at.
+/// Events of a connection of which no more than this is inspected.
 pub fn replay_observed<'a>(
     inspection: Inspection,
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
 ) -> Vec<Event> {
-    let mut events = Vec::new();
-    let mut connection = Connection::new(Setup { inspection, ..SETUP });
-    let still = Timestamp::default;
+    let mut link = link(&Rules { inspection, ..Rules::observe_only() });
     for (sender, bytes) in chunks {
-        let (clock, notes) = (&mut Clock::new(&still), &mut Notes::default());
-        let mut out = Output::new(&mut events, clock, notes);
-        let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut out);
-        assert_eq!(verdict, Verdict::Pass);
+        assert_eq!(link.pass(sender, bytes), bytes);
     }
-    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
-    events
+    link.close(ClosedBy::Proxy);
+    link.events
 }
 
-/// The same under rules about PROXY headers, and the client's bytes that reach the server, or why it is closed. What the
-/// connection holds is handed over again with what follows.
-pub fn replay_behind<'a>(
-    front: Option<FrontRules>,
+/// Output of a connection under rules about PROXY headers, and the client's bytes that reach the server; or why it is
+/// refused.
+pub fn replay_with_headers<'a>(
+    proxy_header: Option<ProxyHeaderRules>,
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
-) -> Result<(Told, Vec<u8>), Refusal> {
-    let (mut events, mut held, mut passed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut connection = Connection::new(Setup { front, ..SETUP });
-    let still = Timestamp::default;
+) -> Result<(Replayed, Vec<u8>), Refusal> {
+    let mut link = link(&Rules { proxy_header, ..Rules::observe_only() });
+    let mut passed = Vec::new();
     for (sender, bytes) in chunks {
-        let mut notes = Notes::default();
-        let mut clock = Clock::new(&still);
-        let mut out = Output::new(&mut events, &mut clock, &mut notes);
-        if sender == Sender::Server {
-            let verdict = connection.handle_data(sender, &Bytes::copy_from_slice(bytes), false, &mut out);
-            assert_eq!(verdict, Verdict::Pass);
-            continue;
+        let left = link.pass(sender, bytes);
+        if link.is_closed {
+            return Err(link.refusal.expect("a reason"));
         }
-        held.extend(bytes);
-        match connection.handle_data(sender, &Bytes::copy_from_slice(&held), false, &mut out) {
-            Verdict::Hold => continue,
-            Verdict::Pass => passed.append(&mut held),
-            Verdict::Edit(edit) => {
-                passed.extend(edit.prepend);
-                passed.extend(held.drain(..).skip(edit.drain));
-            }
-            Verdict::Close => return Err(connection.take_refusal().expect("a reason")),
+        match sender {
+            Sender::Client => passed.extend(left),
+            Sender::Server => assert_eq!(left, bytes),
         }
     }
-    connection.handle_close(&mut Clock::new(&Timestamp::default), || ClosedBy::Proxy, &mut events);
-    let mut told = Told::default();
-    for event in events {
-        match event {
-            Event::Bytes { sender, count } => told.bytes[sender as usize] += count,
-            Event::Packets { sender, count } => told.packets[sender as usize] += count,
-            Event::CompressedBytes { sender, count } => told.compressed[sender as usize] += count,
-            // That an EOF comes later than what is in front of it is all about the cuts.
-            Event::PrepareEofSplit { .. } => {}
-            other => told.events.push(other),
-        }
-    }
-    Ok((told, passed))
+    link.close(ClosedBy::Proxy);
+    Ok((Replayed::of(link.events), passed))
 }
 
 /// What a capture's chunks are when each is cut into these ranges of it.

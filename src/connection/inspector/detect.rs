@@ -54,7 +54,7 @@ impl Detector {
     /// Takes bytes of the client. Once the server has spoken, they decide nothing.
     pub fn client_bytes(&mut self, bytes: &[u8]) -> Detection {
         if !self.client_first && self.len > 0 {
-            return self.give_up();
+            return self.finish();
         }
         self.client_first = true;
         self.push(bytes);
@@ -79,7 +79,7 @@ impl Detector {
     /// Takes bytes of the server. Once the client has spoken, they decide nothing.
     pub fn server_bytes(&mut self, bytes: &[u8]) -> Detection {
         if self.client_first {
-            return self.give_up();
+            return self.finish();
         }
         let before = self.len;
         self.push(bytes);
@@ -111,7 +111,7 @@ impl Detector {
 
     /// Nothing more will come, or somebody else speaks now: what can be said.
     #[must_use]
-    pub fn give_up(&self) -> Detection {
+    pub fn finish(&self) -> Detection {
         match (self.client_first, self.len) {
             (_, 0) => Detection::Undecided,
             (true, _) => Detection::ClientFirst(ClientFirst::Other),
@@ -158,7 +158,7 @@ mod tests {
                 return (detection, index + 1);
             }
         }
-        (detector.give_up(), bytes.len())
+        (detector.finish(), bytes.len())
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
                 return (detection, index + 1);
             }
         }
-        (detector.give_up(), bytes.len())
+        (detector.finish(), bytes.len())
     }
 
     #[test]
@@ -264,6 +264,6 @@ mod tests {
 
     #[test]
     fn silence_stays_undecided() {
-        assert_eq!(Detector::default().give_up(), Detection::Undecided);
+        assert_eq!(Detector::default().finish(), Detection::Undecided);
     }
 }

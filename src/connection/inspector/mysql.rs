@@ -1,53 +1,103 @@
-//! A MySQL connection that is followed: both directions cut into packets for its session.
+//! A MySQL connection: both directions cut into packets for its session.
+
+use std::mem::size_of;
 
 use crate::clock::Timestamp;
-use crate::connection::Inspection;
-use crate::connection::stages::block_local_infile::refusal;
-use crate::connection::stages::hold_split_eof::Tail;
-use crate::event::details::Wanted;
-use crate::event::output::Output;
+use crate::connection::inspector::landmarks::{Landmarks, PacketStart};
+use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
 use crate::event::{Event, OpaqueReason, Phase, Sender};
 use crate::mysql::wire::packet::{Framed, Framer};
 use crate::mysql::wire::response::LOCAL_INFILE;
 use crate::proxy_protocol::looks_like_header;
+use crate::rules::Inspection;
 use crate::session::Session;
-
-/// The first byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
-pub(in crate::connection) const TLS_HANDSHAKE: u8 = 0x16;
+use crate::session::options::Options;
 
 #[derive(Debug)]
-pub(in crate::connection) struct Mysql {
-    pub(in crate::connection) session: Session,
+pub(super) struct MysqlInspector {
+    pub(super) session: Session,
     inspection: Inspection,
     client: Framer,
     server: Framer,
     /// The client's first bytes.
     start: [u8; 4],
     start_len: usize,
-    tail: Tail,
-    /// In the server's current chunk, where its newest packet begins; 0 where it began before.
+    prepare_tail: PrepareTail,
+    /// Offset of the server's newest packet in its current chunk; 0 if it began in an earlier one.
     server_packet: usize,
 }
 
-impl Mysql {
-    pub(in crate::connection) fn new(opened: Timestamp, inspection: Inspection) -> Self {
-        let session = Session::new(opened);
-        let framer = |sender| Framer::new(session.keep(sender, &Wanted::default()));
+/// The end of a COM_STMT_PREPARE response, from the last column definition to the final EOF.
+#[derive(Debug, Default)]
+struct PrepareTail {
+    /// Offset of an incomplete end in the current chunk; 0 if it began in an earlier one.
+    start: Option<usize>,
+    /// True once [`Event::PrepareEofSplit`] was emitted.
+    is_reported: bool,
+}
+
+impl PrepareTail {
+    fn next_chunk(&mut self) {
+        self.start = self.start.map(|_| 0);
+    }
+
+    /// Takes a packet of the server, or a part of one, that ends at `at` in the chunk. `left`: number of column definitions
+    /// still expected before the final EOF; `None` if no such response is in progress. `at_border`: a packet begins at `at`.
+    fn advance(&mut self, left: Option<u16>, at_border: bool, at: usize) {
+        match left {
+            Some(1) if self.start.is_none() && at_border => self.start = Some(at),
+            Some(0 | 1) => {}
+            _ => *self = Self::default(),
+        }
+    }
+
+    /// End of the chunk. `eof_bytes`: number of bytes of the final EOF packet that have arrived, if only that packet is
+    /// incomplete.
+    fn chunk_ended(&mut self, eof_bytes: Option<usize>, out: &mut Output) {
+        let Some(passed) = eof_bytes.and_then(|passed| u8::try_from(passed).ok()) else { return };
+        if self.start.is_some() && !std::mem::replace(&mut self.is_reported, true) {
+            out.events.push(Event::PrepareEofSplit { passed });
+        }
+    }
+}
+
+impl MysqlInspector {
+    pub(super) fn new(opened: Timestamp, inspection: Inspection, options: Options) -> Self {
+        let session = Session::new(opened, options);
+        let framer = |sender| Framer::new(session.keep(sender));
         let (client, server) = (framer(Sender::Client), framer(Sender::Server));
-        let (start, tail) = ([0; 4], Tail::default());
-        Self { session, inspection, client, server, start, start_len: 0, tail, server_packet: 0 }
+        let (start, prepare_tail) = ([0; 4], PrepareTail::default());
+        Self { session, inspection, client, server, start, start_len: 0, prepare_tail, server_packet: 0 }
     }
 
     /// Memory in bytes, its own included.
-    pub(in crate::connection) fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         let framers = self.client.memory().saturating_add(self.server.memory());
         self.session.memory().saturating_add(framers).saturating_add(size_of::<Self>())
     }
 
-    /// Where the newest packet of the server begins in its current chunk, and the packet's sequence id.
-    pub(in crate::connection) fn newest_server_packet(&self) -> (usize, u8) {
-        (self.server_packet, self.server.sequence_id())
+    /// The server's newest packet.
+    pub(super) fn last_server_packet(&self) -> PacketStart {
+        let (sequence_id, capabilities) = (self.server.sequence_id(), self.session.capabilities());
+        PacketStart { at: self.server_packet, sequence_id, capabilities }
+    }
+
+    /// What stages need to know about the server's chunk that was inspected last.
+    pub(super) fn landmarks(&self) -> Landmarks {
+        let may_ask = self.server.may_have_begun_with(LOCAL_INFILE) && self.session.can_be_asked();
+        let may_hide = !self.server.is_at_border() && self.session.can_be_dropped();
+        let file_request = self.session.refused_file();
+        Landmarks {
+            prepare_tail: self.prepare_tail.start,
+            open_packet: (may_ask || may_hide).then_some(self.server_packet),
+            file_request: file_request.map(|(sequence_id, capabilities)| PacketStart {
+                at: self.server_packet,
+                sequence_id,
+                capabilities,
+            }),
+            is_affected_client: self.session.is_suspect(),
+        }
     }
 
     fn note_start(&mut self, bytes: &[u8]) {
@@ -57,20 +107,28 @@ impl Mysql {
         }
     }
 
-    pub(in crate::connection) fn framer(&mut self, sender: Sender) -> &mut Framer {
+    fn framer(&mut self, sender: Sender) -> &mut Framer {
         match sender {
             Sender::Client => &mut self.client,
             Sender::Server => &mut self.server,
         }
     }
 
+    /// Emits the number of packets of `sender` since the last call.
+    pub(super) fn count_packets(&mut self, sender: Sender, out: &mut Output) {
+        let count = self.framer(sender).take_count();
+        if count > 0 {
+            out.events.push(Event::Packets { sender, count });
+        }
+    }
+
     /// How many of the coming bytes of `sender` need not be read.
-    pub(in crate::connection) fn skippable(&mut self, sender: Sender) -> usize {
+    pub(super) fn skippable(&mut self, sender: Sender) -> usize {
         if self.is_unheard(sender) { usize::MAX } else { self.framer(sender).skippable() }
     }
 
     /// Takes `n` bytes of these without reading them.
-    pub(in crate::connection) fn skip(&mut self, sender: Sender, n: usize) {
+    pub(super) fn skip(&mut self, sender: Sender, n: usize) {
         if !self.is_unheard(sender) {
             self.framer(sender).skip(n);
         }
@@ -81,45 +139,26 @@ impl Mysql {
     }
 
     /// A chunk of the server begins.
-    pub(in crate::connection) fn next_chunk(&mut self) {
-        self.tail.next_chunk();
+    pub(super) fn next_chunk(&mut self) {
+        self.prepare_tail.next_chunk();
         self.server_packet = 0;
     }
 
     /// A chunk of the server has ended.
-    pub(in crate::connection) fn chunk_ended(&mut self, events: &mut Vec<Event>) {
+    pub(super) fn chunk_ended(&mut self, out: &mut Output) {
         let definitions_are_complete = self.session.definitions_left() == Some(0);
-        let of_eof = self.server.begun().filter(|_| definitions_are_complete);
-        self.tail.chunk_ended(of_eof, events);
-    }
-
-    /// Where the end of an answer to COM_STMT_PREPARE begins in the server's chunk, while it is not complete.
-    pub(in crate::connection) fn incomplete_tail(&self) -> Option<usize> {
-        self.tail.start()
-    }
-
-    /// Where a packet of the server begins in its chunk, while it is not complete and may ask for a file or hide a request
-    /// from the client.
-    pub(in crate::connection) fn incomplete_request(&self) -> Option<usize> {
-        let may_ask = self.session.can_be_asked() && self.server.may_have_begun_with(LOCAL_INFILE);
-        let may_hide = self.session.can_be_dropped() && !self.server.is_at_border();
-        (may_ask || may_hide).then_some(self.server_packet)
-    }
-
-    /// The same of one that asks for a file which the server must not get: it is the last packet that was looked at.
-    pub(in crate::connection) fn refused_request(&self) -> Option<(usize, Vec<u8>)> {
-        let (sequence_id, capabilities) = self.session.refused_file()?;
-        Some((self.server_packet, refusal(sequence_id, capabilities)))
+        let eof_bytes = self.server.begun().filter(|_| definitions_are_complete);
+        self.prepare_tail.chunk_ended(eof_bytes, out);
     }
 
     /// Takes bytes that end at `end` in their chunk.
-    pub(in crate::connection) fn inspect(
+    pub(super) fn inspect(
         &mut self,
         sender: Sender,
         mut input: &[u8],
         end: usize,
         out: &mut Output,
-    ) -> Result<(), OpaqueReason> {
+    ) -> Outcome {
         if sender == Sender::Client && self.start_len < self.start.len() {
             self.note_start(input);
             // A PROXY header, which passes to a server that takes it: nothing behind it can be followed as
@@ -128,7 +167,7 @@ impl Mysql {
                 return Err(OpaqueReason::NotMysql);
             }
         }
-        let Self { session, inspection, client, server, tail, server_packet, .. } = self;
+        let Self { session, inspection, client, server, prepare_tail, server_packet, .. } = self;
         loop {
             if session.refused_file().is_some() || sender == Sender::Server && session.hears_client_only() {
                 return Ok(());
@@ -161,13 +200,13 @@ impl Mysql {
                     _ => {}
                 }
                 let at = end.saturating_sub(input.len());
-                tail.passed(session.definitions_left(), server.is_at_border(), at);
+                prepare_tail.advance(session.definitions_left(), server.is_at_border(), at);
             }
             // Within the command phase, no packet of the server changes what is kept of the client's.
             if sender == Sender::Client || !was_command {
-                client.set_keep(session.keep(Sender::Client, &out.notes.wanted));
+                client.set_keep(session.keep(Sender::Client));
             }
-            server.set_keep(session.keep(Sender::Server, &out.notes.wanted));
+            server.set_keep(session.keep(Sender::Server));
         }
     }
 }

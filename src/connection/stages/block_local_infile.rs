@@ -1,12 +1,18 @@
-//! What a client gets in the place of a request for a file that its statement does not name: an error, as the answer to
-//! its command.
+//! Blocks requests of the server for files that the client's statement does not name.
 //!
-//! A request is replaced whole, with its header, so its bytes are taken out from the first that may be of one until it is
-//! complete; the protocol promises the rest of a packet that has begun. Once one is replaced nothing passes any more, in
-//! either direction: the server waits for the file, or for its end, and would take the client's next command for it.
-//! Nothing can be sent to the server but what the client sent, so it is the end of the connection that tells it, on the
-//! next tick; at once, it would overtake the error.
+//! The client gets an error as the response to its command. A request is replaced whole, with its header, so its bytes are
+//! withheld from the first that can belong to one until it is complete: the protocol promises the rest of a packet that has
+//! begun. After that nothing passes in either direction, because the server waits for the file and would take the client's
+//! next command for it. The next tick closes the connection. At once would be too early: the close would overtake the error.
+//!
+//! Inspection ends where packets contradict the protocol. A rogue server can bring that about, and would then get the files
+//! that it requests. So such a connection ends in the same way.
 
+use crate::connection::chunk::Chunk;
+use crate::connection::inspector::landmarks::{End, Landmarks, PacketStart};
+use crate::connection::rewrite::{Flow, Rewrite};
+use crate::event::output::Output;
+use crate::event::{Event, OpaqueReason, ProtectionLost, Sender};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::response::ERR;
 
@@ -22,18 +28,92 @@ const MALFORMED_STATE: &[u8] = b"#HY000";
 const MALFORMED_MESSAGE: &[u8] =
     b"The server's response does not follow the protocol (connection closed by block_local_infile)";
 
-/// What a client gets in the place of a request for a file.
-pub(in crate::connection) fn refusal(sequence_id: u8, capabilities: Capabilities) -> Vec<u8> {
-    error(sequence_id, capabilities, ERRNO, SQL_STATE, MESSAGE)
+/// The protection of one connection.
+#[derive(Debug, Default)]
+pub(in crate::connection) struct Stage {
+    /// True once nothing passes any more.
+    blocked: bool,
 }
 
-/// What a client gets in the place of a response that cannot be followed.
-pub(in crate::connection) fn failure(sequence_id: u8, capabilities: Capabilities) -> Vec<u8> {
-    error(sequence_id, capabilities, MALFORMED, MALFORMED_STATE, MALFORMED_MESSAGE)
+impl Stage {
+    /// Drops everything once the connection is blocked.
+    pub(in crate::connection) fn gate(&self) -> Flow {
+        if self.blocked { Flow::Drop } else { Flow::Continue }
+    }
+
+    /// Takes the end of inspection, if bytes of the client brought it about.
+    pub(in crate::connection) fn client(&mut self, end: Option<End>, out: &mut Output) -> Flow {
+        if let Some(reason) = end.filter(|_| !self.blocked).and_then(protection_lost) {
+            self.blocked = true;
+            out.events.push(Event::ProtectionLost(reason));
+        }
+        self.gate()
+    }
+
+    /// Takes the end of inspection, if bytes of the server brought it about.
+    pub(in crate::connection) fn end_of_inspection<C: Chunk>(
+        &mut self,
+        rewrite: &mut Rewrite<C>,
+        end: Option<End>,
+        out: &mut Output,
+    ) -> Flow {
+        let end = end.filter(|_| !self.blocked);
+        let Some((end, reason)) = end.and_then(|end| Some((end, protection_lost(end)?))) else {
+            return Flow::Continue;
+        };
+        self.blocked = true;
+        out.events.push(Event::ProtectionLost(reason));
+        match end.last_packet {
+            Some(packet) if end.in_command_phase => rewrite.replace_from(packet.at, &failure(packet)),
+            Some(packet) => rewrite.replace_from(packet.at, &[]),
+            None => rewrite.replace_from(0, &[]),
+        }
+        Flow::Continue
+    }
+
+    /// Takes a chunk of the server.
+    pub(in crate::connection) fn server<C: Chunk>(
+        &mut self,
+        rewrite: &mut Rewrite<C>,
+        marks: &Landmarks,
+        end_stream: bool,
+    ) -> Flow {
+        if let Some(request) = marks.file_request {
+            self.blocked = true;
+            rewrite.replace_from(request.at, &refusal(request));
+        } else if let Some(from) = marks.open_packet.filter(|_| !end_stream) {
+            rewrite.withhold_from(from);
+        }
+        Flow::Continue
+    }
+}
+
+/// Why the end of inspection leaves a connection unprotected; `None` if it does not.
+fn protection_lost(end: End) -> Option<ProtectionLost> {
+    match end.reason {
+        OpaqueReason::Desync => Some(ProtectionLost::Desync),
+        OpaqueReason::Memory => Some(ProtectionLost::Memory),
+        // A client may send a PROXY header before its session.
+        OpaqueReason::NotMysql if end.sender == Sender::Server && end.is_mysql => {
+            Some(ProtectionLost::NotMysql)
+        }
+        _ => None,
+    }
+}
+
+/// The response that replaces a request for a file.
+fn refusal(request: PacketStart) -> Vec<u8> {
+    error(request, ERRNO, SQL_STATE, MESSAGE)
+}
+
+/// The response that replaces a packet that cannot be followed.
+fn failure(packet: PacketStart) -> Vec<u8> {
+    error(packet, MALFORMED, MALFORMED_STATE, MALFORMED_MESSAGE)
 }
 
 /// An error as a packet (MySQL manual, "ERR_Packet").
-fn error(sequence_id: u8, capabilities: Capabilities, errno: u16, state: &[u8], message: &[u8]) -> Vec<u8> {
+fn error(instead_of: PacketStart, errno: u16, state: &[u8], message: &[u8]) -> Vec<u8> {
+    let PacketStart { sequence_id, capabilities, .. } = instead_of;
     let state = if capabilities.contains(Capabilities::PROTOCOL_41) { state } else { &[] };
     let [low, high] = errno.to_le_bytes();
     let payload = [&[ERR, low, high], state, message].concat();
@@ -43,4 +123,16 @@ fn error(sequence_id: u8, capabilities: Capabilities, errno: u16, state: &[u8], 
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_has_a_state_only_for_clients_that_read_one() {
+        let capabilities = Capabilities::PROTOCOL_41;
+        let with = refusal(PacketStart { at: 0, sequence_id: 7, capabilities });
+        assert!(with.starts_with(b"\x65\0\0\x07\xff\x6c\x0f#42000The server"), "{}", with.escape_ascii());
+        let without = refusal(PacketStart { at: 0, sequence_id: 1, capabilities: Capabilities::default() });
+        assert!(without.starts_with(b"\x5f\0\0\x01\xff\x6c\x0fThe server"), "{}", without.escape_ascii());
+        assert_eq!([with.len(), without.len()], [4 + 0x65, 4 + 0x5f]);
+    }
+}

@@ -6,10 +6,13 @@
 //! A flag is one bit of one byte, whose place is known as soon as the version has ended; so however the greeting is cut,
 //! nothing of it waits.
 
-use crate::config::ClearCapabilities;
-use crate::connection::{Edit, Verdict};
+use crate::connection::chunk::Chunk;
+use crate::connection::rewrite::{Flow, Rewrite};
+use crate::event::Event;
+use crate::event::output::Output;
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::PROTOCOL_V10;
+use crate::rules::ClearCapabilities;
 
 const HEADER_LEN: usize = 4;
 /// Where the protocol's version is; the server's follows.
@@ -20,7 +23,7 @@ const TO_UPPER: usize = 5;
 
 /// One connection's greeting.
 #[derive(Debug)]
-pub(in crate::connection) struct Clearing {
+pub(in crate::connection) struct Stage {
     /// What it loses: the flags' bytes, the lowest first.
     flags: [u8; 4],
     /// So many bytes of it passed.
@@ -33,9 +36,9 @@ pub(in crate::connection) struct Clearing {
     cleared_tls: bool,
 }
 
-impl Clearing {
+impl Stage {
     /// None: nothing is to be cleared.
-    pub(in crate::connection) fn new(clear: ClearCapabilities) -> Option<Self> {
+    pub(super) fn new(clear: ClearCapabilities) -> Option<Self> {
         let of = |wanted, flag| if wanted { flag } else { Capabilities::default() };
         let flags = of(clear.compress, Capabilities::COMPRESS)
             | of(clear.zstd, Capabilities::ZSTD_COMPRESSION)
@@ -46,34 +49,38 @@ impl Clearing {
         some.then_some(Self { flags, seen: 0, len: 0, lower: None, is_over: false, cleared_tls: false })
     }
 
-    /// The flags have passed, or there are none.
-    pub(in crate::connection) fn is_over(&self) -> bool {
+    /// True once the flags have passed, or cannot.
+    pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// TLS was offered, and is not any more; told once.
-    pub(in crate::connection) fn take_cleared_tls(&mut self) -> bool {
-        std::mem::take(&mut self.cleared_tls)
+    /// Reads the server's chunk, so that one read serves the inspector and this stage.
+    pub(in crate::connection) fn read<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>) -> Flow {
+        self.is_over |= rewrite.bytes().is_none();
+        Flow::Continue
     }
 
-    /// What becomes of the next bytes of the server.
-    pub(in crate::connection) fn server(&mut self, bytes: &[u8]) -> Verdict {
-        let mut edit = Edit { drain: 0, prepend: Vec::new() };
-        for (byte, end) in bytes.iter().zip(1..) {
-            let flags = self.flags_in_next(*byte);
-            if byte & flags != 0 {
-                let (before, _) = bytes.split_at_checked(end).unwrap_or_default();
-                edit.prepend.extend_from_slice(before.get(edit.drain..).unwrap_or_default());
-                if let Some(last) = edit.prepend.last_mut() {
-                    *last &= !flags;
-                }
-                edit.drain = end;
-            }
+    /// Takes a chunk of the server. `is_opaque`: the inspector did not find a greeting.
+    pub(in crate::connection) fn server<C: Chunk>(
+        &mut self,
+        rewrite: &mut Rewrite<C>,
+        is_opaque: bool,
+        out: &mut Output,
+    ) -> Flow {
+        for (at, byte) in rewrite.bytes().unwrap_or_default().iter().enumerate() {
             if self.is_over {
                 break;
             }
+            let flags = self.flags_in_next(*byte);
+            if byte & flags != 0 {
+                rewrite.set(at, byte & !flags);
+            }
         }
-        if edit.drain == 0 { Verdict::Pass } else { Verdict::Edit(edit) }
+        if std::mem::take(&mut self.cleared_tls) {
+            out.events.push(Event::TlsCleared);
+        }
+        self.is_over |= is_opaque;
+        Flow::Continue
     }
 
     /// Takes a byte; gives what it is to lose.

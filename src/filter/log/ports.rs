@@ -5,7 +5,8 @@ use log::Level;
 use super::ConnectionLog;
 use super::once::ReportOnce;
 use crate::escape::word;
-use crate::event::{Direction, Protocol, ServerFirst};
+use crate::event::{Direction, ServerFirst};
+use crate::rules::Expected;
 
 /// Maximum number of ports that are remembered as reported. Further ports are not reported.
 pub(in crate::filter) const MAX_PORTS: usize = 256;
@@ -40,8 +41,8 @@ pub(in crate::filter) fn greeting_timeout(log: &ConnectionLog) {
 /// A server spoke first on a port where another protocol or none was expected: one line for each port.
 pub(in crate::filter) fn server_first(log: &ConnectionLog, reported: &ReportOnce<u16>, spoken: ServerFirst) {
     let meant = match spoken {
-        ServerFirst::Mysql => Protocol::Mysql,
-        _ => Protocol::ServerFirst,
+        ServerFirst::Mysql => Expected::Mysql,
+        _ => Expected::ServerFirst,
     };
     let Some(address) = log.to.address else { return };
     let port = address.port();
@@ -49,7 +50,7 @@ pub(in crate::filter) fn server_first(log: &ConnectionLog, reported: &ReportOnce
         return;
     }
     // Outside a mesh nothing waits for the client unless it is configured to.
-    let outside = log.to.direction == Direction::Unspecified && log.to.expected == Protocol::Unknown;
+    let outside = log.to.direction == Direction::Unspecified && log.to.expected == Expected::Unknown;
     let level = if outside { Level::Info } else { Level::Warn };
     log.line(level, || {
         let (address, spoken) = (address.ip(), spoken.label());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use log::Level;
 
 use super::ConnectionLog;
-use crate::connection::Refusal;
+use crate::event::refusal::Refusal;
 
 /// A connection from `peer` is closed because of a PROXY header.
 pub(in crate::filter) fn refused(log: &ConnectionLog, peer: Option<SocketAddr>, refusal: &Refusal) {

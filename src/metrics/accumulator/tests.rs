@@ -4,6 +4,7 @@ use super::*;
 use crate::event::{ClosedBy, HandshakeResult, Phase, Sender, Tally};
 use crate::mysql::wire::auth_plugin::AuthPlugin;
 use crate::mysql::wire::command::Command;
+use crate::rules::Expected;
 
 /// A host that refuses as long as it is told to.
 #[derive(Default)]
@@ -119,13 +120,13 @@ fn gauges_give_back_what_they_took() {
     let active = |host: &Host, protocol: &str| {
         host.get(&format!("destination=.=db;.;protocol=.={protocol};.;firstword_connections_active"))
     };
-    metrics.record(scope, &Event::Waiting(Protocol::Unknown));
+    metrics.record(scope, &Event::Waiting(Expected::Unknown));
     metrics.record(scope, &Event::CommandStarted(Command::QUERY));
     metrics.flush(&mut host);
     assert_eq!((active(&host, "unknown"), active(&host, "mysql")), (1, 0));
     assert_eq!(host.get("destination=.=db;.;firstword_commands_in_flight"), 1);
     let protocol = Protocol::Mysql;
-    metrics.record(scope, &Event::Recognised { protocol, waited_as: Some(Protocol::Unknown) });
+    metrics.record(scope, &Event::Recognised { protocol, waited_as: Some(Expected::Unknown) });
     metrics.flush(&mut host);
     assert_eq!((active(&host, "unknown"), active(&host, "mysql")), (0, 1));
     let verb = Some(Verb::Select);

@@ -5,12 +5,13 @@
 
 use super::CommandPhase;
 use crate::event::OpaqueReason;
-use crate::event::details::{Subject, UNREADABLE, word};
+use crate::event::details::{UNREADABLE, word};
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::{HandshakeResponse, HandshakeV10, PROTOCOL_V10};
 use crate::mysql::wire::packet::Packet;
+use crate::rules::Field;
 use crate::session::pending::{Asked, Kept};
 
 /// How far a second login has come.
@@ -58,11 +59,11 @@ impl CommandPhase {
         if self.capabilities.contains(Capabilities::SSL) {
             return Err(OpaqueReason::Tls);
         }
-        if !out.notes.wanted.wants_session() {
+        if !self.options.interests.has_identity() {
             return Ok(());
         }
         let user = response.user.map_or(UNREADABLE.to_owned(), word);
-        out.notes.say(Subject::User, || user.clone());
+        out.details.record(self.options.interests, Field::User, || user.clone());
         let asked = Asked { user: Some(user), schema: response.schema.map(word) };
         self.queue.keep_of_front(Box::new(Kept::Asked(asked)));
         Ok(())

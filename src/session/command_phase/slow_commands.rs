@@ -5,16 +5,24 @@ use std::time::Duration;
 use super::{CommandPhase, Queued};
 use crate::clock::Timestamp;
 use crate::event::Tally;
-use crate::event::details::{Notes, SlowCommand, Subject};
+use crate::event::details::Details;
+use crate::event::details::SlowCommand;
 use crate::mysql::wire::command::Command;
+use crate::rules::Field;
 use crate::session::pending::Asked;
 
 impl CommandPhase {
     /// The server has answered whom or what a command asks for.
-    pub(super) fn settle(&mut self, command: Command, asked: Asked, errno: Option<u16>, notes: &mut Notes) {
+    pub(super) fn settle(
+        &mut self,
+        command: Command,
+        asked: Asked,
+        errno: Option<u16>,
+        details: &mut Details,
+    ) {
         if errno.is_none() {
             if let Some(schema) = asked.schema {
-                notes.say(Subject::Schema, || schema);
+                details.record(self.options.interests, Field::Schema, || schema);
             }
             if command == Command::CHANGE_USER {
                 self.user = asked.user;
@@ -22,7 +30,7 @@ impl CommandPhase {
         } else if command == Command::CHANGE_USER
             && self.queue.iter().all(|(queued, _)| queued.command != Command::CHANGE_USER)
         {
-            notes.say(Subject::User, || self.user.clone().unwrap_or_default());
+            details.record(self.options.interests, Field::User, || self.user.clone().unwrap_or_default());
         }
     }
 
@@ -34,23 +42,32 @@ impl CommandPhase {
         took: Duration,
         commands: usize,
         tally: Option<&Tally>,
-        notes: &mut Notes,
+        details: &mut Details,
     ) {
         let errno = tally.and_then(|tally| tally.errno);
-        if !notes.wanted.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
+        if !self.options.interests.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
             return;
         }
         let Queued { command, verb, kept, .. } = queued;
         let (digest, traceparent) =
             kept.as_ref().map(|kept| kept.statement(self.capabilities, self.escapes)).unwrap_or_default();
         let (command, verb, answered) = (*command, *verb, tally.is_some());
-        notes.slow.push(SlowCommand { command, verb, commands, took, errno, answered, digest, traceparent });
+        details.slow.push(SlowCommand {
+            command,
+            verb,
+            commands,
+            took,
+            errno,
+            answered,
+            digest,
+            traceparent,
+        });
     }
 
     /// The connection ends: tells of the commands that have waited for long, and will in vain.
-    pub(in super::super) fn note_unanswered(&self, now: Timestamp, notes: &mut Notes) {
+    pub(in super::super) fn record_unanswered(&self, now: Timestamp, details: &mut Details) {
         for (queued, count) in self.queue.iter() {
-            self.note(queued, now.since(queued.started), count, None, notes);
+            self.note(queued, now.since(queued.started), count, None, details);
         }
     }
 }

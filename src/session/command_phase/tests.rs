@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
-use crate::event::details::Notes;
+use crate::event::details::Details;
 
 mod files;
 mod session_state;
@@ -28,16 +28,16 @@ type Passed<'a> = (Sender, u8, &'a [u8]);
 struct Watched {
     phase: CommandPhase,
     events: Vec<Event>,
-    notes: Notes,
+    details: Details,
     now: u64,
 }
 
 impl Watched {
     fn new(capabilities: Capabilities) -> Self {
         Self {
-            phase: CommandPhase::new(capabilities, None, Timestamp::from_nanos(1)),
+            phase: CommandPhase::new(capabilities, None, Timestamp::from_nanos(1), Options::default()),
             events: Vec::new(),
-            notes: Notes::default(),
+            details: Details::default(),
             now: 1,
         }
     }
@@ -52,7 +52,7 @@ impl Watched {
     fn take(&mut self, (sender, sequence_id, prefix): Passed, complete: bool) -> Outcome {
         let read = || Timestamp::from_nanos(self.now);
         let mut clock = Clock::new(&read);
-        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.details);
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete };
         match sender {
             C => self.phase.client_packet(&packet, &mut out),

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::event::Sender;
-use crate::event::details::Notes;
+use crate::event::details::Details;
 use crate::mysql::peer::client::{Connector, Series};
 
 const C: Sender = Sender::Client;
@@ -21,15 +21,15 @@ struct Watched {
     phase: ConnectionPhase,
     peers: String,
     events: Vec<Event>,
-    notes: Notes,
+    details: Details,
     /// Sequence id of the next packet of either peer.
     next_id: u8,
 }
 
 impl Watched {
     fn new() -> Self {
-        let phase = ConnectionPhase::new(Timestamp::from_nanos(1));
-        Self { phase, peers: String::new(), events: Vec::new(), notes: Notes::default(), next_id: 0 }
+        let phase = ConnectionPhase::new(Timestamp::from_nanos(1), Options::default());
+        Self { phase, peers: String::new(), events: Vec::new(), details: Details::default(), next_id: 0 }
     }
 
     /// Past the greeting of a server that names `plugin`.
@@ -54,7 +54,7 @@ impl Watched {
     fn take(&mut self, sender: Sender, prefix: &[u8]) -> Outcome<Progress> {
         let read = || Timestamp::from_nanos(5_001);
         let mut clock = Clock::new(&read);
-        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.details);
         let sequence_id = self.next_id;
         self.next_id = sequence_id.wrapping_add(1);
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete: true };

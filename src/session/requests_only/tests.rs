@@ -1,24 +1,24 @@
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::event::details::Notes;
+use crate::event::details::Details;
 
 /// A session of which the client alone is heard, and what it told.
 struct Watched {
     requests: Requests,
     events: Vec<Event>,
-    notes: Notes,
+    details: Details,
 }
 
 impl Watched {
     fn new() -> Self {
-        let requests = Requests::new(Capabilities::default(), false);
-        Self { requests, events: Vec::new(), notes: Notes::default() }
+        let requests = Requests::new(Capabilities::default(), false, Options::default());
+        Self { requests, events: Vec::new(), details: Details::default() }
     }
 
     fn take(&mut self, sequence_id: u8, prefix: &[u8], complete: bool) -> Outcome {
         let read = || Timestamp::from_nanos(5_001);
         let mut clock = Clock::new(&read);
-        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
+        let mut out = Output::new(&mut self.events, &mut clock, &mut self.details);
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete };
         self.requests.packet(&packet, &mut out)
     }
@@ -99,14 +99,14 @@ fn the_account_that_is_asked_for_is_told_to_who_wants_it() {
     let change = b"\x11app\0\0shop\0\x21\0";
     let mut watched = Watched::new();
     watched.pass(0, change);
-    assert!(watched.notes.said.is_empty());
-    watched.notes.wanted.add(Subject::User);
-    watched.notes.wanted.add(Subject::Schema);
+    assert!(watched.details.fields.is_empty());
+    watched.requests.options.interests.add(Field::User);
+    watched.requests.options.interests.add(Field::Schema);
     watched.pass(0, change);
     watched.pass(3, b"what a plug-in asked for");
     watched.pass(0, b"\x0e");
-    let said = [(Subject::User, "app".to_owned()), (Subject::Schema, "shop".to_owned())];
-    assert_eq!(watched.notes.said, said);
+    let said = [(Field::User, "app".to_owned()), (Field::Schema, "shop".to_owned())];
+    assert_eq!(watched.details.fields, said);
     assert_eq!(watched.sent(), [Command::CHANGE_USER, Command::CHANGE_USER, Command::PING]);
 }
 

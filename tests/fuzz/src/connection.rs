@@ -1,5 +1,5 @@
 //! Any bytes as a connection: both directions, cut and interleaved anyhow, under any rules, with ticks, ends and changes of
-//! the mode between them. It drives the core as `src/filter/stream.rs` does.
+//! the mode between them. It runs the core as the replay tests do.
 
 #![no_main]
 
@@ -9,6 +9,9 @@ mod driver;
 #[path = "../../../crates/testing/src/heap.rs"]
 #[allow(dead_code, reason = "a part of it is used here")]
 mod heap;
+#[path = "../../../crates/testing/src/link.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod link;
 mod plan;
 mod seeds;
 #[path = "../../../crates/testing/src/capture/text.rs"]

@@ -4,16 +4,17 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
-use firstword::clock::{Clock, Timestamp};
-use firstword::config::{ClearCapabilities, HoldSplitEof};
-use firstword::connection::{Chunk, Connection, Edit, Verdict};
-use firstword::event::details::Notes;
+use firstword::clock::Timestamp;
+use firstword::connection::Connection;
+use firstword::connection::chunk::{Chunk, Edit, TickVerdict};
 use firstword::event::output::Output;
 use firstword::event::{ClosedBy, Event, Sender};
 use firstword::proxy_protocol::{MAX_V2_LEN, Probe, probe};
+use firstword::rules::{ClearCapabilities, HoldSplitEof};
 
 use crate::balance::{balanced, bytes_told};
 use crate::heap;
+use crate::link::{Link, Verdict};
 use crate::plan::{BEGIN, Plan, Step, What};
 
 /// What a connection may hold: 1024 commands sent ahead, what is kept of packets and of prepared statements.
@@ -58,10 +59,7 @@ struct Way {
 
 pub struct Driver<'a> {
     plan: &'a Plan,
-    connection: Connection,
-    now: Timestamp,
-    events: Vec<Event>,
-    notes: Notes,
+    link: Link,
     ways: [Way; 2],
     /// On the heap, by the connection.
     heap: isize,
@@ -84,13 +82,10 @@ impl<'a> Driver<'a> {
     /// All that the connection tells in its life, whose chunks come in pieces of so many bytes.
     pub fn run(plan: &'a Plan, piece: usize) -> Vec<Event> {
         let before = heap::held();
-        let connection = Connection::new(plan.setup);
+        let link = Link::new(&plan.rules, BEGIN);
         let mut driver = Driver {
             plan,
-            connection,
-            now: BEGIN,
-            events: Vec::new(),
-            notes: Notes { wanted: plan.wanted, ..Notes::default() },
+            link,
             ways: Default::default(),
             heap: heap::held() - before,
             is_inert: false,
@@ -102,7 +97,7 @@ impl<'a> Driver<'a> {
             stripped: 0,
             sent: 0,
         };
-        driver.events.reserve(EVENTS);
+        driver.link.events.reserve(EVENTS);
         for step in &plan.steps {
             driver.step(step, piece);
             if driver.is_closed {
@@ -113,7 +108,7 @@ impl<'a> Driver<'a> {
     }
 
     fn step(&mut self, step: &Step, piece: usize) {
-        self.now = Timestamp::from_nanos(self.now.nanos() + nanos(step.after));
+        self.link.now = Timestamp::from_nanos(self.link.now.nanos() + nanos(step.after));
         match &step.what {
             What::Data { sender, bytes, end_stream, readable } => {
                 if bytes.is_empty() && *end_stream {
@@ -131,7 +126,7 @@ impl<'a> Driver<'a> {
                 self.tick();
             }
             What::Off => {
-                self.measured(|connection, out| connection.handle_off(out.events));
+                self.measured(|connection, out| connection.stop_inspecting(out));
                 self.inert();
                 self.tick();
             }
@@ -140,22 +135,16 @@ impl<'a> Driver<'a> {
 
     /// Calls the connection, and counts what it keeps on the heap.
     fn measured<T>(&mut self, call: impl FnOnce(&mut Connection, &mut Output) -> T) -> T {
-        let now = self.now;
-        let read = move || now;
         let before = heap::held();
-        let mut clock = Clock::new(&read);
-        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
-        let answer = call(&mut self.connection, &mut out);
-        drop((self.connection.take_report(), self.connection.take_refusal()));
-        (self.notes.said, self.notes.slow) = (Vec::new(), Vec::new());
+        let answer = self.link.call(call);
         self.heap += heap::held() - before;
-        assert!(self.events.len() <= EVENTS, "more events than there was room for");
+        assert!(self.link.events.len() <= EVENTS, "more events than there was room for");
         answer
     }
 
     fn data(&mut self, sender: Sender, bytes: &[u8], end_stream: bool, readable: bool) {
         let way = &mut self.ways[sender as usize];
-        let not_yet = sender == Sender::Server && self.connection.holds_connection();
+        let not_yet = sender == Sender::Server && self.link.connection.holds_connection();
         if way.has_ended || not_yet || self.is_closed {
             return;
         }
@@ -164,13 +153,17 @@ impl<'a> Driver<'a> {
         let held = std::mem::take(&mut way.held);
         let handed = way.come.len() - bytes.len() - held..;
         let offered = way.come[handed].to_vec();
-        let (is_opaque, told) = (self.is_opaque, self.events.len());
+        let (is_opaque, told) = (self.is_opaque, self.link.events.len());
         let (verdict, read) = self.measured(|connection, out| {
             let bytes = Bytes::copy_from_slice(&offered);
             let chunk = Watched { bytes, readable, read: Cell::new(false) };
-            (connection.handle_data(sender, &chunk, end_stream, out), chunk.read.get())
+            let verdict = match sender {
+                Sender::Client => Verdict::from(connection.client(&chunk, end_stream, out)),
+                Sender::Server => Verdict::from(connection.server(&chunk, end_stream, out)),
+            };
+            (verdict, chunk.read.get())
         });
-        for event in &self.events[told..] {
+        for event in &self.link.events[told..] {
             self.is_opaque |= matches!(event, Event::Opaque(_));
             self.is_blocked |= *event == Event::LocalInfileBlocked;
         }
@@ -192,7 +185,7 @@ impl<'a> Driver<'a> {
 
     /// What the client's bytes became.
     fn client_went_on(&mut self, offered: &[u8], verdict: Verdict, end_stream: bool, readable: bool) {
-        let front = self.plan.setup.front.filter(|_| !self.is_inert);
+        let front = self.plan.rules.proxy_header.filter(|_| !self.is_inert);
         let way = &mut self.ways[Sender::Client as usize];
         match verdict {
             _ if self.is_cut => {
@@ -243,7 +236,7 @@ impl<'a> Driver<'a> {
 
     /// What the server's bytes became.
     fn server_went_on(&mut self, offered: &[u8], verdict: Verdict) {
-        let setup = &self.plan.setup;
+        let rules = &self.plan.rules;
         let way = &mut self.ways[Sender::Server as usize];
         let at = way.gone.len();
         match verdict {
@@ -261,9 +254,9 @@ impl<'a> Driver<'a> {
         way.inspected += offered.len();
         let fresh = &way.gone[at..];
         let as_come = way.come[at..].iter().zip(fresh).take_while(|(come, gone)| come == gone).count();
-        let clears = setup.clear_capabilities != ClearCapabilities::default();
+        let clears = rules.clear_capabilities != ClearCapabilities::default();
         if self.is_blocked {
-            assert!(setup.block_local_infile);
+            assert!(rules.block_local_infile);
             let error = &fresh[as_come..];
             assert!(error.len() > 4 && error[4] == 0xff, "an ERR packet: {}", error.escape_ascii());
             self.is_cut = true;
@@ -279,28 +272,27 @@ impl<'a> Driver<'a> {
             assert_eq!(as_come, fresh.len(), "other bytes than came");
         }
         let waiting = way.come.len() - way.gone.len();
-        let holds = setup.hold_split_eof != HoldSplitEof::Off || setup.block_local_infile;
+        let holds = rules.hold_split_eof != HoldSplitEof::Off || rules.block_local_infile;
         let most = if holds && !way.has_ended { MOST_WAITING } else { 0 };
         assert!(waiting <= most, "{waiting} bytes wait");
     }
 
     fn tick(&mut self) {
-        let now = self.now;
-        if self.is_closed || !self.connection.is_due(now) {
+        let now = self.link.now;
+        if self.is_closed || !self.link.connection.is_due(now) {
             return;
         }
-        let verdict = self.measured(|connection, out| connection.handle_tick(now, out.events));
-        let changes = self.is_cut || self.plan.setup.front.is_some();
-        assert!(verdict == Verdict::Pass || verdict == Verdict::Close && changes);
-        assert!(!self.is_cut || verdict == Verdict::Close);
-        self.is_closed = verdict == Verdict::Close;
+        let verdict = self.measured(|connection, out| connection.tick(now, out));
+        let changes = self.is_cut || self.plan.rules.proxy_header.is_some();
+        assert!(verdict == TickVerdict::Continue || changes);
+        assert!(!self.is_cut || verdict == TickVerdict::Close);
+        self.is_closed = verdict == TickVerdict::Close;
     }
 
     fn inert(&mut self) {
         self.is_inert = true;
-        self.notes.wanted.files = false;
-        let waits = self.connection.holds_connection();
-        let goes_on = self.measured(|connection, out| connection.handle_inert(out.events));
+        let waits = self.link.connection.holds_connection();
+        let goes_on = self.measured(|connection, out| connection.disable_rewriting(out));
         let way = &mut self.ways[Sender::Client as usize];
         assert_eq!(goes_on, way.held > 0 || waits);
         let held = way.come.len() - std::mem::take(&mut way.held)..;
@@ -308,21 +300,21 @@ impl<'a> Driver<'a> {
     }
 
     fn end(mut self) -> Vec<Event> {
-        let now = self.now;
-        self.measured(|connection, out| {
-            connection.note_unanswered(now, out.notes);
-            connection.handle_close(out.clock, || ClosedBy::Proxy, out.events);
-        });
+        self.measured(|connection, out| connection.close(|| ClosedBy::Proxy, out));
         let [client, server] = &self.ways;
         for (sender, way) in Sender::ALL.iter().zip([client, server]) {
-            assert_eq!(bytes_told(&self.events, *sender), way.inspected as u64, "bytes of the {sender:?}");
+            assert_eq!(
+                bytes_told(&self.link.events, *sender),
+                way.inspected as u64,
+                "bytes of the {sender:?}"
+            );
         }
         if !self.is_cut && !self.is_closed {
             let own = client.come.len() - client.held;
             assert_eq!(client.gone[self.sent..], client.come[self.stripped..own], "of the client");
         }
-        balanced(&self.events);
-        self.events
+        balanced(&self.link.events);
+        self.link.events
     }
 }
 

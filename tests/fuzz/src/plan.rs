@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::Timestamp;
-use firstword::config::{ClearCapabilities, HoldSplitEof, Need, Untrusted};
-use firstword::connection::{FrontRules, Inspection, ReceiveRules, SendRules, Setup};
-use firstword::event::details::{Subject, Wanted};
-use firstword::event::{Protocol, Sender};
+use firstword::event::Sender;
 use firstword::proxy_protocol::{Endpoints, Format, MAX_V1_LEN};
+use firstword::rules::{
+    ClearCapabilities, Expected, Field, HoldSplitEof, Inspection, Interests, Need, ProxyHeaderRules,
+    ReceiveRules, Rules, SendRules, Untrusted,
+};
 
 /// Bits of `rules`, above two for `hold_split_eof`.
 const CLEAR: [u8; 3] = [1 << 2, 1 << 3, 1 << 4];
@@ -31,8 +32,7 @@ pub const BEGIN: Timestamp = Timestamp::from_nanos(1);
 
 /// One connection.
 pub struct Plan {
-    pub setup: Setup,
-    pub wanted: Wanted,
+    pub rules: Rules,
     /// In so many bytes at once its chunks come another time.
     pub piece: usize,
     pub steps: Vec<Step>,
@@ -65,7 +65,7 @@ impl Plan {
         let choice = |byte: u8, at: u32, mask: u8| usize::from(byte >> at & mask);
         let hold_split_eof = [HoldSplitEof::Off, HoldSplitEof::AffectedClients, HoldSplitEof::Always];
         let [compress, zstd, ssl] = CLEAR.map(|flag| rules & flag != 0);
-        let expected = Protocol::ALL[choice(*known, 0, 7) % Protocol::ALL.len()];
+        let expected = Expected::ALL[choice(*known, 0, 7) % Expected::ALL.len()];
         let inspections = [
             Inspection::Full,
             Inspection::Requests,
@@ -90,37 +90,35 @@ impl Plan {
             only_unless_received: bit(*receive, 6),
             endpoints: (!bit(*receive, 7)).then_some(endpoints),
         };
-        let front = FrontRules {
+        let headers = ProxyHeaderRules {
             receive: (rules & RECEIVE != 0).then_some(receives),
             send: (rules & SEND != 0).then_some(sends),
-            server_first: expected.is_server_first(),
         };
-        let setup = Setup {
+        let mut interests = Interests::NONE;
+        if bit(*more, 7) {
+            Field::ALL.iter().for_each(|field| interests.add(*field));
+        }
+        interests.slow_after = bit(*more, 6).then_some(Duration::ZERO);
+        let rules = Rules {
             inspection: inspections[choice(*known, 3, 7) % inspections.len()],
             expected,
             greeting_timeout: Duration::from_secs(5),
             stall: Duration::from_secs(10),
-            opened: BEGIN,
-            front: (front.receive.is_some() || front.send.is_some()).then_some(front),
+            interests,
+            proxy_header: (headers.receive.is_some() || headers.send.is_some()).then_some(headers),
             hold_split_eof: hold_split_eof[choice(*rules, 0, 3) % hold_split_eof.len()],
             clear_capabilities: ClearCapabilities { compress, zstd, ssl },
             block_local_infile: rules & BLOCK != 0,
         };
-        let mut wanted = Wanted::default();
-        if bit(*more, 7) {
-            Subject::ALL.iter().for_each(|subject| wanted.add(*subject));
-        }
-        wanted.slow_after = bit(*more, 6).then_some(Duration::ZERO);
-        wanted.files = setup.block_local_infile;
         let piece = choice(*more, 0, 63) + 1;
-        Some(Self { setup, wanted, piece, steps: steps(rest) })
+        Some(Self { rules, piece, steps: steps(rest) })
     }
 
     /// No rule changes bytes.
     pub fn is_plain(&self) -> bool {
-        let Setup { front, hold_split_eof, clear_capabilities, block_local_infile, .. } = self.setup;
+        let Rules { proxy_header, hold_split_eof, clear_capabilities, block_local_infile, .. } = self.rules;
         let changes = clear_capabilities != ClearCapabilities::default() || block_local_infile;
-        front.is_none() && hold_split_eof == HoldSplitEof::Off && !changes
+        proxy_header.is_none() && hold_split_eof == HoldSplitEof::Off && !changes
     }
 }
 

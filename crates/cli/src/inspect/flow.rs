@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use firstword::clock::Timestamp;
 use firstword::event::{OpaqueReason, Phase, Protocol, Sender};
+use firstword::rules::Expected;
 
 use super::Capture;
 use super::follow::{Ends, Follow, micros};
@@ -34,7 +35,7 @@ pub(super) struct Flow {
     follow: Option<Box<Follow>>,
     /// Only counted, for its beginning is not in the capture.
     late: bool,
-    expected: Protocol,
+    expected: Expected,
     report: Connection,
     /// The first FIN or RST.
     end: Option<(Sender, &'static str, Place)>,
@@ -44,7 +45,7 @@ pub(super) struct Flow {
 
 impl Flow {
     /// A connection whose first packet is `segment`.
-    pub(super) fn new(ends: Ends, segment: &Segment, expected: Protocol, capture: &Capture) -> Self {
+    pub(super) fn new(ends: Ends, segment: &Segment, expected: Expected, capture: &Capture) -> Self {
         let first = capture.place(segment.packet, segment.at);
         let report = Connection {
             client: ends.client.to_string(),

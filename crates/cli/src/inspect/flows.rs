@@ -8,6 +8,7 @@ use firstword::event::Protocol;
 use firstword::mysql::wire::handshake::HandshakeV10;
 use firstword::ports;
 use firstword::proxy_protocol::looks_like_header;
+use firstword::rules::Expected;
 
 use super::Capture;
 use super::flow::Flow;
@@ -87,11 +88,11 @@ impl Flows {
     }
 
     /// What a server of this port may be expected to speak.
-    fn expected(&self, port: u16) -> Protocol {
+    fn expected(&self, port: u16) -> Expected {
         match ports::expected(port) {
-            _ if self.ports.contains(&port) => Protocol::Mysql,
-            Protocol::Mysql if self.ports.is_empty() => Protocol::Mysql,
-            _ => Protocol::Unknown,
+            _ if self.ports.contains(&port) => Expected::Mysql,
+            Expected::Mysql if self.ports.is_empty() => Expected::Mysql,
+            _ => Expected::Unknown,
         }
     }
 
@@ -135,11 +136,11 @@ impl Flows {
     fn start(&mut self, segment: &Segment, key: Key, capture: &Capture, report: &mut Report) -> bool {
         let Some(Start { ends, is_late }) = self.start_of(segment) else { return false };
         let expected = self.expected(ends.server.port());
-        let wanted = self.ports.is_empty() || expected == Protocol::Mysql;
+        let wanted = self.ports.is_empty() || expected == Expected::Mysql;
         if !wanted {
             return false;
         }
-        if is_late && expected != Protocol::Mysql {
+        if is_late && expected != Expected::Mysql {
             // Nothing behind this is a beginning.
             self.table.remember(key, None);
             return false;
@@ -155,7 +156,7 @@ impl Flows {
         }
         self.numbers = self.numbers.saturating_add(1);
         self.memory = self.memory.saturating_add(flow.memory());
-        let of_interest = expected == Protocol::Mysql;
+        let of_interest = expected == Expected::Mysql;
         self.table.open(key, Followed { number: self.numbers, flow, of_interest });
         true
     }
@@ -179,7 +180,7 @@ impl Flows {
         if header.is_some() {
             return Some(Start { ends: from_client, is_late: false });
         }
-        let is_server = |port| self.expected(port) == Protocol::Mysql;
+        let is_server = |port| self.expected(port) == Expected::Mysql;
         let ends = if is_server(segment.to.port()) { from_client } else { from_server };
         Some(Start { ends, is_late: true })
     }

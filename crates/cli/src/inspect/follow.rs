@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use firstword::clock::{Clock, Timestamp};
-use firstword::config::{ClearCapabilities, HoldSplitEof};
-use firstword::connection::{Connection as Core, Inspection, Setup};
-use firstword::event::details::Notes;
+use firstword::clock::Timestamp;
+use firstword::connection::inspector::Inspector;
 use firstword::event::output::Output;
+use firstword::event::runner::Runner;
 use firstword::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Protocol, Sender};
 use firstword::mysql::wire::command::Command;
+use firstword::rules::{Expected, Rules};
 
 use super::Capture;
 use super::hello::Hello;
@@ -42,14 +42,15 @@ struct InFlight {
 /// A connection that is followed.
 #[derive(Debug)]
 pub(super) struct Follow {
-    core: Core,
+    inspector: Inspector,
+    runner: Runner,
     ends: Ends,
     pub(super) opened: Timestamp,
     intro: Intro,
     hello: Hello,
     in_flight: VecDeque<InFlight>,
     /// What it may be expected to carry.
-    pub(super) expected: Protocol,
+    pub(super) expected: Expected,
     /// The last bytes of either side.
     pub(super) last: [Option<(Place, Timestamp)>; 2],
     /// See [`super::hazard`].
@@ -80,20 +81,11 @@ pub(super) fn micros(duration: Duration) -> u64 {
 
 impl Follow {
     /// A connection on which bytes can pass from `opened` on.
-    pub(super) fn new(ends: Ends, expected: Protocol, opened: Timestamp, capture: &Capture) -> Self {
-        let core = Core::new(Setup {
-            inspection: Inspection::Full,
-            expected,
-            greeting_timeout: Duration::MAX,
-            stall: Duration::MAX,
-            opened,
-            front: None,
-            hold_split_eof: HoldSplitEof::Off,
-            clear_capabilities: ClearCapabilities::default(),
-            block_local_infile: false,
-        });
+    pub(super) fn new(ends: Ends, expected: Expected, opened: Timestamp, capture: &Capture) -> Self {
+        let rules = Rules { expected, ..Rules::observe_only() };
         Self {
-            core,
+            inspector: Inspector::new(&rules, opened),
+            runner: Runner::default(),
             ends,
             opened,
             intro: Intro::default(),
@@ -163,14 +155,42 @@ impl Follow {
     }
 
     fn hand_over(&mut self, sender: Sender, piece: &Piece, end_stream: bool, capture: &Capture) {
-        let read = || piece.at;
-        let (mut events, mut notes) = (Vec::new(), Notes::default());
-        let mut clock = Clock::new(&read);
-        let mut out = Output::new(&mut events, &mut clock, &mut notes);
-        // Nothing stands in front: the verdict is always to let pass.
-        let _ = self.core.handle_data(sender, piece, end_stream, &mut out);
+        let (events, desync) = self.run(piece.at, |inspector, out| {
+            if end_stream {
+                inspector.end_of_stream(sender);
+            }
+            inspector.inspect(sender, piece, out);
+        });
         for event in &events {
             self.event(event, sender, piece, capture);
+        }
+        self.explain(desync);
+    }
+
+    /// Runs the inspector at a time of the capture. Returns what it emitted, and the report of a desync.
+    fn run(
+        &mut self,
+        at: Timestamp,
+        call: impl FnOnce(&mut Inspector, &mut Output),
+    ) -> (Vec<Event>, Option<String>) {
+        let (mut events, mut desync) = (Vec::new(), None);
+        let Self { runner, inspector, .. } = self;
+        runner.run(
+            &|| at,
+            usize::MAX,
+            &mut |emitted, details| {
+                events.extend_from_slice(emitted);
+                desync = desync.take().or(details.desync.take());
+            },
+            |out| call(inspector, out),
+        );
+        (events, desync)
+    }
+
+    /// Adds the report of a desync to the end of inspection that it explains.
+    fn explain(&mut self, desync: Option<String>) {
+        if let Some(opaque) = self.report.opaque.as_mut().filter(|opaque| !opaque.lost_bytes) {
+            opaque.detail = opaque.detail.take().or(desync);
         }
     }
 
@@ -237,8 +257,7 @@ impl Follow {
             }
             Event::Opaque(reason) => {
                 let lost_bytes = reason == OpaqueReason::Desync && !piece.is_whole();
-                let detail = self.core.take_report().filter(|_| !lost_bytes);
-                self.report.opaque = Some(Opaque { reason: reason.label(), place, lost_bytes, detail });
+                self.report.opaque = Some(Opaque { reason: reason.label(), place, lost_bytes, detail: None });
             }
             Event::Closed { protocol, phase, .. } => {
                 self.report.protocol = protocol.label();
@@ -284,9 +303,10 @@ impl Follow {
         self.flush(capture);
         let waiting: Vec<_> = self.in_flight.iter().map(|waiting| waiting.command.label()).collect();
         let since = self.in_flight.front().map(|oldest| oldest.place);
-        let mut events = Vec::new();
-        let read = || at;
-        self.core.handle_close(&mut Clock::new(&read), || ClosedBy::Proxy, &mut events);
+        let (events, _) = self.run(at, |inspector, out| {
+            let by = inspector.closed_by(|| ClosedBy::Proxy);
+            inspector.close(by, out);
+        });
         let piece = Piece { packet: capture.packets, at, bytes: bytes::Bytes::new(), len: 0 };
         for event in &events {
             let of_the_end = matches!(

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use firstword::clock::Timestamp;
-use firstword::event::{ClientFirst, ClosedBy, Event, HazardKind, Phase, Protocol, Sender};
+use firstword::event::{ClientFirst, ClosedBy, Event, HazardKind, Phase, Sender};
 use firstword::mysql::peer::bug_106252::Suspect;
 use firstword::mysql::wire::command::Command;
+use firstword::rules::Expected;
 
 use super::Capture;
 use super::follow::{Follow, micros};
@@ -77,7 +78,7 @@ impl Follow {
                 self.simple(Severity::Warning, "split_eof", place, why, Some(SPLIT_FIX));
             }
             Event::ClientFirst(seen)
-                if self.expected == Protocol::Mysql
+                if self.expected == Expected::Mysql
                     && !matches!(seen, ClientFirst::ProxyV1 | ClientFirst::ProxyV2) =>
             {
                 let why = format!("the client spoke first ({}), where MySQL servers do", seen.label());
@@ -164,7 +165,7 @@ impl Follow {
     /// The connection, or the capture, is at its end: has the server never spoken?
     pub(super) fn silence(&mut self, at: Timestamp, capture: &Capture) {
         let silent = at.since(self.opened);
-        let is_server_first = self.expected == Protocol::Mysql;
+        let is_server_first = self.expected == Expected::Mysql;
         let is_silent = self.last.get(Sender::Server as usize).is_none_or(Option::is_none);
         if self.phase == Some(Phase::Greeting) && is_silent && is_server_first && silent >= SILENCE {
             let why = format!("the server had said nothing for {} s", silent.as_secs());

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use firstword::clock::Timestamp;
-use firstword::connection::Chunk;
+use firstword::connection::chunk::Chunk;
 
 use super::segment::Segment;
 

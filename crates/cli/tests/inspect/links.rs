@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::wire::{CLIENT, Link, SERVER, Talk, address, pcap, pcap_nanos, pcap_of, pcapng};
 use crate::{report, run};
 use firstword_testing::capture::Chunks;
-use firstword_testing::replay::{Captured, Told, captures, replay, whole};
+use firstword_testing::replay::{Captured, Replayed, captures, replay, whole};
 
 /// What the counts of a connection are by what the core tells of its bytes.
-pub fn counts(told: &Told) -> Value {
+pub fn counts(told: &Replayed) -> Value {
     let mut commands = BTreeMap::<_, u64>::new();
     let mut errors = BTreeMap::<_, u64>::new();
     let (mut rows, mut affected, mut warnings, mut sets) = (0, 0, 0, 0);

@@ -8,19 +8,16 @@
 #[path = "rogue/client.rs"]
 mod client;
 
-use bytes::Bytes;
 use client::{Act, Client, Command, Leniency, WANTED};
-use firstword::clock::{Clock, Timestamp};
-use firstword::connection::{Connection, Setup, Verdict};
-use firstword::event::details::Notes;
-use firstword::event::output::Output;
-use firstword::event::{Event, Protocol, Sender};
+use firstword::event::Sender;
+use firstword::rules::{Expected, Rules};
 
 use crate::budget::search;
 use firstword_testing::hostile::{Id, Numbers, Piece, Style, pick, progress};
+use firstword_testing::link::Link;
 use firstword_testing::packets::*;
 use firstword_testing::random::Random;
-use firstword_testing::replay::{SETUP, is_cut};
+use firstword_testing::replay::{is_blocked, link};
 
 const SECRET: &[u8] = b"the secret of the client";
 const OPTIONAL_METADATA: u32 = 1 << 25;
@@ -100,14 +97,12 @@ impl Scenario {
     }
 
     fn run(&self) -> Result<(), String> {
-        let setup = Setup { expected: Protocol::Mysql, block_local_infile: true, ..SETUP };
-        let mut notes = Notes::default();
-        notes.wanted.files = true;
+        let expected = Expected::Mysql;
+        let rules = Rules { expected, block_local_infile: true, ..Rules::observe_only() };
         let optional = self.capabilities & OPTIONAL_METADATA != 0 || self.capabilities & 1 == 0;
         let deprecate_eof = self.capabilities & CLIENT_DEPRECATE_EOF != 0;
         let client = Client::new(self.leniency, deprecate_eof, optional, self.capabilities & 1 == 0);
-        let (connection, events) = (Connection::new(setup), Vec::new());
-        let mut run = Run { connection, notes, events, client, pending: Vec::new() };
+        let mut run = Run { link: link(&rules), client, pending: Vec::new() };
         let mut numbers = Numbers { next: 2 };
         run.server(&packet(0, &handshake_v10("5.5.5-10.11.19-MariaDB", self.capabilities)));
         if run.client_sends(&self.handshake_response()) != Some(true) {
@@ -186,28 +181,14 @@ impl Scenario {
 }
 
 struct Run {
-    connection: Connection,
-    notes: Notes,
-    events: Vec<Event>,
+    link: Link,
     client: Client,
     pending: Vec<u8>,
 }
 
 impl Run {
-    /// What leaves for the other side.
-    fn passes(&mut self, sender: Sender, bytes: &[u8]) -> Vec<u8> {
-        let bytes = Bytes::copy_from_slice(bytes);
-        let mut clock = Clock::new(&Timestamp::default);
-        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
-        match self.connection.handle_data(sender, &bytes, false, &mut out) {
-            Verdict::Pass => bytes.to_vec(),
-            Verdict::Edit(edit) => [&edit.prepend, &bytes[edit.drain..]].concat(),
-            verdict => panic!("{verdict:?}"),
-        }
-    }
-
     fn server(&mut self, bytes: &[u8]) {
-        let passed = self.passes(Sender::Server, bytes);
+        let passed = self.link.pass(Sender::Server, bytes);
         self.client.receives(&passed);
     }
 
@@ -223,7 +204,7 @@ impl Run {
 
     /// `Some(true)` if the bytes pass, `Some(false)` if none do.
     fn client_sends(&mut self, bytes: &[u8]) -> Option<bool> {
-        let passed = self.passes(Sender::Client, bytes);
+        let passed = self.link.pass(Sender::Client, bytes);
         (passed == bytes).then_some(true).or_else(|| passed.is_empty().then_some(false))
     }
 
@@ -240,14 +221,14 @@ impl Run {
             let text: &[u8] = if is_named { b"1\t2\n" } else { SECRET };
             let first = id.wrapping_add(1);
             let upload = [packet(first, text), packet(first.wrapping_add(1), b"")].concat();
-            let passed = self.passes(Sender::Client, &upload);
+            let passed = self.link.pass(Sender::Client, &upload);
             if !is_named && passed.windows(SECRET.len()).any(|window| window == SECRET) {
                 return Err(format!("the file that answers {command:?} has passed to the server"));
             }
             if !is_named && !self.client.leniency.survives {
                 return Err(format!("the client takes a request for a file for the response to {command:?}"));
             }
-            if is_cut(&self.events) {
+            if is_blocked(&self.link.events) {
                 self.client.is_closed = true;
                 return Ok(());
             }

@@ -1,4 +1,10 @@
+use bytes::Bytes;
+
 use super::*;
+use crate::clock::{Clock, Timestamp};
+use crate::connection::chunk::ServerVerdict;
+use crate::connection::rewrite::Withheld;
+use crate::event::details::Details;
 
 const COMPRESS: u32 = 1 << 5;
 const SSL: u32 = 1 << 11;
@@ -20,27 +26,26 @@ fn packet(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_le_bytes(), payload].concat()
 }
 
-/// What passes of these chunks, and how often it is told that TLS is not offered any more.
+/// Bytes that pass of these chunks, and how often the cleared offer of TLS is reported.
 fn passed(clear: ClearCapabilities, chunks: &[&[u8]]) -> (Vec<u8>, usize) {
-    let mut clearing = Clearing::new(clear).expect("something to clear");
-    let (mut passed, mut told) = (Vec::new(), 0);
+    let mut stage = Stage::new(clear).expect("something to clear");
+    let (mut passed, mut events) = (Vec::new(), Vec::new());
     for chunk in chunks {
-        if clearing.is_over() {
-            passed.extend_from_slice(chunk);
-            continue;
-        }
-        match clearing.server(chunk) {
-            Verdict::Pass => passed.extend_from_slice(chunk),
-            Verdict::Edit(edit) => {
+        let chunk = Bytes::copy_from_slice(chunk);
+        let (mut clock, mut details) = (Clock::new(&Timestamp::default), Details::default());
+        let mut withheld = Withheld::default();
+        let mut rewrite = Rewrite::of_server(&chunk, &withheld, 0);
+        let flow = stage.server(&mut rewrite, false, &mut Output::new(&mut events, &mut clock, &mut details));
+        match rewrite.server_verdict(flow, &mut withheld) {
+            ServerVerdict::Pass => passed.extend_from_slice(&chunk),
+            ServerVerdict::Edit(edit) => {
                 assert!(edit.drain <= chunk.len() && edit.prepend.len() == edit.drain);
                 passed.extend(edit.prepend);
                 passed.extend_from_slice(&chunk[edit.drain..]);
             }
-            verdict => panic!("{verdict:?}"),
         }
-        told += usize::from(clearing.take_cleared_tls());
     }
-    (passed, told)
+    (passed, events.iter().filter(|event| **event == Event::TlsCleared).count())
 }
 
 /// However it is cut, a greeting is the same with the flags cleared, and nothing waits.
@@ -73,10 +78,7 @@ fn only_the_flags_change() {
 fn what_a_server_does_not_offer_stays_as_it_is() {
     let untouched = greeting("5.7.44", !(COMPRESS | ZSTD | SSL), 0);
     assert_becomes(EVERYTHING, &untouched, &untouched, 0);
-    let mut clearing = Clearing::new(EVERYTHING).unwrap();
-    assert_eq!(clearing.server(&untouched), Verdict::Pass);
-    assert!(clearing.is_over());
-    assert!(Clearing::new(ClearCapabilities::default()).is_none());
+    assert!(Stage::new(ClearCapabilities::default()).is_none());
 }
 
 #[test]

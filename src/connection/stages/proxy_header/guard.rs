@@ -6,73 +6,124 @@
 //! inspection made of the packets: a client that confuses it must not get past this. Inside TLS nothing is seen, and
 //! MariaDB 10.11 believes a header there if it believes everybody (`*`).
 
-use crate::connection::inspector::mysql::TLS_HANDSHAKE;
+use crate::connection::chunk::Chunk;
+use crate::connection::rewrite::{Flow, Rewrite};
+use crate::connection::stages::proxy_header::refuse;
+use crate::event::HeaderResult;
+use crate::event::output::Output;
+use crate::event::refusal::RefusalReason;
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::{self, HandshakeV10};
 use crate::mysql::wire::packet::{Framed, Framer};
 use crate::mysql::wire::response::OK;
 use crate::proxy_protocol::{Format, looks_like_header};
 
+/// First byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 /// The bytes of a greeting that may be needed to read its capabilities.
 const KEEP_GREETING: usize = 512;
 /// The byte of the client's capabilities that has the flag SSL, and the flag in it.
 const SSL: (usize, u8) = (1, 0x08);
 
-/// Watches the connection phase of one connection.
+/// Maximum heap memory in bytes.
+pub(in crate::connection) const MAX_MEMORY: usize = KEEP_GREETING;
+
+/// The connection phase of one connection.
 #[derive(Debug)]
-pub(in crate::connection) struct Guard {
+pub(in crate::connection) struct Stage {
     client: Fragments,
     server: Server,
+    state: GuardState,
 }
 
 #[derive(Debug)]
 struct Server {
     framer: Framer,
-    /// How many of its bytes came, as far as it matters.
+    /// Number of its bytes so far, as far as it matters.
     seen: usize,
     greeted: bool,
     offers_tls: bool,
 }
 
-/// What the bytes mean for the guard.
+/// What the bytes so far mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::connection) enum Watch {
-    /// Nothing yet.
-    GoesOn,
-    /// No header can come any more: TLS begins, the server took the client, or it is no MySQL server.
-    IsOver,
-    /// A header.
+enum GuardState {
+    /// A header can still come.
+    Watching,
+    /// No header can come any more: TLS begins, the server accepted the client, or it is no MySQL server.
+    Over,
+    /// A header came, and the connection is refused.
     Header(Format),
 }
 
-impl Guard {
-    pub(in crate::connection) fn new() -> Self {
+impl Default for Stage {
+    fn default() -> Self {
         let server =
             Server { framer: Framer::new(KEEP_GREETING), seen: 0, greeted: false, offers_tls: false };
-        Self { client: Fragments::default(), server }
+        Self { client: Fragments::default(), server, state: GuardState::Watching }
+    }
+}
+
+impl Stage {
+    /// True once there is nothing left to do.
+    pub(in crate::connection) fn is_over(&self) -> bool {
+        self.state == GuardState::Over
     }
 
-    /// Maximum heap memory in bytes. All of it counts from the beginning, because a guard cannot give any back before the
-    /// connection ends.
-    pub(in crate::connection) const MAX_MEMORY: usize = KEEP_GREETING;
+    /// True once the connection is refused.
+    pub(in crate::connection) fn has_refused(&self) -> bool {
+        matches!(self.state, GuardState::Header(_))
+    }
 
-    pub(in crate::connection) fn client_bytes(&mut self, mut input: &[u8]) -> Watch {
+    /// Takes a chunk of the client, without the header that was received.
+    pub(in crate::connection) fn client<C: Chunk>(
+        &mut self,
+        rewrite: &mut Rewrite<C>,
+        out: &mut Output,
+    ) -> Flow {
+        match self.state {
+            GuardState::Watching => {}
+            GuardState::Over => return Flow::Continue,
+            GuardState::Header(_) => return Flow::Close,
+        }
+        if rewrite.bytes().is_none() {
+            return refuse(HeaderResult::Malformed, None, RefusalReason::Unreadable, out);
+        }
+        let rest = rewrite.rest();
+        self.state = self.client_bytes(&rest.read(0, rest.len()).unwrap_or_default());
+        match self.state {
+            GuardState::Header(format) => {
+                refuse(HeaderResult::Malformed, Some(format), RefusalReason::Late, out)
+            }
+            GuardState::Watching | GuardState::Over => Flow::Continue,
+        }
+    }
+
+    /// Takes a chunk of the server.
+    pub(in crate::connection) fn server<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>) -> Flow {
+        if self.state == GuardState::Watching {
+            self.state = self.server_bytes(&rewrite.bytes().unwrap_or_default());
+        }
+        Flow::Continue
+    }
+
+    fn client_bytes(&mut self, mut input: &[u8]) -> GuardState {
         while let Some(first) = input.first() {
             if self.client.asked_for_tls() && self.server.offers_tls && *first == TLS_HANDSHAKE {
-                return Watch::IsOver;
+                return GuardState::Over;
             }
             if let Some(header) = self.client.next(&mut input) {
                 if let Some(format) = looks_like_header(header) {
-                    return Watch::Header(format);
+                    return GuardState::Header(format);
                 }
             }
         }
-        Watch::GoesOn
+        GuardState::Watching
     }
 
-    pub(in crate::connection) fn server_bytes(&mut self, bytes: &[u8]) -> Watch {
+    fn server_bytes(&mut self, bytes: &[u8]) -> GuardState {
         if self.server.is_no_mysql(bytes) {
-            return Watch::IsOver;
+            return GuardState::Over;
         }
         let mut input = bytes;
         while let Some(framed) = self.server.framer.next(&mut input) {
@@ -84,12 +135,12 @@ impl Guard {
                     self.server.offers_tls = greeting.is_ok_and(offers);
                 }
                 // Only one who has sent a packet is taken.
-                Some(OK) if self.server.greeted && self.client.packets > 0 => return Watch::IsOver,
+                Some(OK) if self.server.greeted && self.client.packets > 0 => return GuardState::Over,
                 _ => {}
             }
             self.server.greeted = true;
         }
-        Watch::GoesOn
+        GuardState::Watching
     }
 }
 

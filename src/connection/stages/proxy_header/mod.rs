@@ -1,5 +1,20 @@
-//! PROXY headers: received, sent, and refused where they do not belong.
+//! PROXY headers: received, refused where they do not belong, and sent.
 
-mod guard;
+pub(in crate::connection) mod guard;
 pub(in crate::connection) mod receive;
-pub(in crate::connection) mod refusal;
+pub(in crate::connection) mod send;
+
+use crate::connection::rewrite::Flow;
+use crate::event::output::Output;
+use crate::event::refusal::{Refusal, RefusalReason};
+use crate::event::{Event, HeaderResult};
+use crate::proxy_protocol::Format;
+
+/// Refuses the connection.
+fn refuse(result: HeaderResult, format: Option<Format>, why: RefusalReason, out: &mut Output) -> Flow {
+    out.details.refusal = Some(Refusal { result, format, why });
+    // A header that never arrived completely is counted without its version, which is for the log alone.
+    let format = format.filter(|_| result != HeaderResult::Timeout);
+    out.events.push(Event::ProxyHeader { format, result });
+    Flow::Close
+}

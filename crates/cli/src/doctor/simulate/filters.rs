@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use firstword::config::{Mode, Need};
+use firstword::config::Mode;
+
 use firstword::event;
+use firstword::rules::Need;
 use serde_json::Value;
 
 use super::super::destination::Destination;

@@ -1,10 +1,16 @@
 use super::*;
-use crate::connection::logged_in::packet;
 
 const V1: &[u8] = b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n";
 /// What MariaDB reads as a header and the specification does not.
 const SLOPPY: &[u8] = b"PROXYTCP4 1.2.3.4 5.6.7.8 1 2\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+
+fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
+    let mut wire = (payload.len() as u32).to_le_bytes().to_vec();
+    wire[3] = sequence_id;
+    wire.extend_from_slice(payload);
+    wire
+}
 
 fn greeting(tls: bool) -> Vec<u8> {
     let capabilities: u32 = if tls { 0x00ff_ffff } else { 0x00ff_f7ff };
@@ -24,56 +30,57 @@ fn response(tls: bool) -> Vec<u8> {
 }
 
 /// What the client's bytes lead to, whole and byte by byte.
-fn client(before: impl Fn(&mut Guard), bytes: &[u8]) -> Watch {
-    let (mut whole, mut cut) = (Guard::new(), Guard::new());
+fn client(before: impl Fn(&mut Stage), bytes: &[u8]) -> GuardState {
+    let (mut whole, mut cut) = (Stage::default(), Stage::default());
     before(&mut whole);
     before(&mut cut);
     let watch = whole.client_bytes(bytes);
-    let by_bytes = bytes.chunks(1).map(|byte| cut.client_bytes(byte)).find(|watch| *watch != Watch::GoesOn);
-    assert_eq!(by_bytes.unwrap_or(Watch::GoesOn), watch);
+    let by_bytes =
+        bytes.chunks(1).map(|byte| cut.client_bytes(byte)).find(|watch| *watch != GuardState::Watching);
+    assert_eq!(by_bytes.unwrap_or(GuardState::Watching), watch);
     watch
 }
 
 #[test]
 fn a_header_in_front_of_any_packet_is_seen() {
-    let nothing = |_: &mut Guard| {};
+    let nothing = |_: &mut Stage| {};
     for (header, format) in [(V1, Format::V1), (SLOPPY, Format::V1), (V2, Format::V2)] {
         let packets = [response(false), packet(3, b""), packet(5, &[7; 300])];
         for count in 0..=packets.len() {
             let bytes = [packets[..count].concat(), header.to_vec()].concat();
-            assert_eq!(client(nothing, &bytes), Watch::Header(format), "behind {count} packets");
+            assert_eq!(client(nothing, &bytes), GuardState::Header(format), "behind {count} packets");
         }
     }
     let inside = [packet(1, V1), packet(3, V2)].concat();
-    assert_eq!(client(nothing, &inside), Watch::GoesOn, "a payload is no packet header");
+    assert_eq!(client(nothing, &inside), GuardState::Watching, "a payload is no packet header");
 }
 
 #[test]
 fn a_continuation_is_a_packet_header_too() {
     let long = [vec![0xff, 0xff, 0xff, 1], vec![0; 0xff_ffff], V1.to_vec()].concat();
-    assert_eq!(Guard::new().client_bytes(&long), Watch::Header(Format::V1));
+    assert_eq!(Stage::default().client_bytes(&long), GuardState::Header(Format::V1));
 }
 
 #[test]
 fn nothing_is_watched_from_the_final_ok_on() {
-    let mut guard = Guard::new();
-    assert_eq!(guard.server_bytes(&greeting(true)), Watch::GoesOn);
-    assert_eq!(guard.client_bytes(&response(false)), Watch::GoesOn);
+    let mut guard = Stage::default();
+    assert_eq!(guard.server_bytes(&greeting(true)), GuardState::Watching);
+    assert_eq!(guard.client_bytes(&response(false)), GuardState::Watching);
     for going_on in [b"\xfemysql_clear_password\0".as_slice(), b"\x01\x04", b"\x02", b"\xff\x15\x04no"] {
-        assert_eq!(guard.server_bytes(&packet(2, going_on)), Watch::GoesOn);
+        assert_eq!(guard.server_bytes(&packet(2, going_on)), GuardState::Watching);
     }
     let ok = packet(4, b"\0\0\0\x02\0\0\0");
     let (first, rest) = ok.split_at(3);
-    assert_eq!(guard.server_bytes(first), Watch::GoesOn);
-    assert_eq!(guard.server_bytes(rest), Watch::IsOver);
+    assert_eq!(guard.server_bytes(first), GuardState::Watching);
+    assert_eq!(guard.server_bytes(rest), GuardState::Over);
 }
 
 #[test]
 fn an_ok_that_nobody_earned_ends_nothing() {
-    let mut guard = Guard::new();
+    let mut guard = Stage::default();
     guard.server_bytes(&greeting(false));
-    assert_eq!(guard.server_bytes(&packet(1, b"\0\0\0\x02\0\0\0")), Watch::GoesOn);
-    assert_eq!(guard.client_bytes(V1), Watch::Header(Format::V1));
+    assert_eq!(guard.server_bytes(&packet(1, b"\0\0\0\x02\0\0\0")), GuardState::Watching);
+    assert_eq!(guard.client_bytes(V1), GuardState::Header(Format::V1));
 }
 
 #[test]
@@ -83,30 +90,31 @@ fn tls_ends_it_where_both_sides_can_and_only_there() {
     for (offered, asked, over) in
         [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
     {
-        let before = |guard: &mut Guard| assert_eq!(guard.server_bytes(&greeting(offered)), Watch::GoesOn);
+        let before =
+            |guard: &mut Stage| assert_eq!(guard.server_bytes(&greeting(offered)), GuardState::Watching);
         let watch = client(before, &[&response(asked), record].concat());
-        assert_eq!(watch == Watch::IsOver, over, "offered {offered}, asked {asked}");
+        assert_eq!(watch == GuardState::Over, over, "offered {offered}, asked {asked}");
         let header = [&response(asked), record, &vec![0; 66_326], V1].concat();
-        let expected = if over { Watch::IsOver } else { Watch::Header(Format::V1) };
+        let expected = if over { GuardState::Over } else { GuardState::Header(Format::V1) };
         assert_eq!(client(before, &header), expected);
     }
-    let before = |guard: &mut Guard| assert_eq!(guard.server_bytes(&greeting(true)), Watch::GoesOn);
+    let before = |guard: &mut Stage| assert_eq!(guard.server_bytes(&greeting(true)), GuardState::Watching);
     let plain = [response(true), V1.to_vec()].concat();
-    assert_eq!(client(before, &plain), Watch::Header(Format::V1), "TLS was asked for and does not come");
+    assert_eq!(client(before, &plain), GuardState::Header(Format::V1), "TLS was asked for and does not come");
     let later = [response(true), packet(3, b"x"), record.to_vec(), vec![0; 66_326], V1.to_vec()].concat();
-    assert_eq!(client(before, &later), Watch::Header(Format::V1), "it comes at once or not at all");
+    assert_eq!(client(before, &later), GuardState::Header(Format::V1), "it comes at once or not at all");
 }
 
 #[test]
 fn another_protocol_is_told_by_its_server_alone() {
     for banner in [b"220 mail".as_slice(), b"SSH-2.0", b"\x05\0\0\x01\x0a"] {
-        assert_eq!(Guard::new().server_bytes(banner), Watch::IsOver);
-        let mut guard = Guard::new();
+        assert_eq!(Stage::default().server_bytes(banner), GuardState::Over);
+        let mut guard = Stage::default();
         let watches: Vec<_> = banner.chunks(1).map(|byte| guard.server_bytes(byte)).collect();
-        assert!(watches.contains(&Watch::IsOver));
+        assert!(watches.contains(&GuardState::Over));
     }
     // Whatever a client says, a MySQL server is watched: one could else hide from the guard.
-    let mut guard = Guard::new();
-    assert_eq!(guard.client_bytes(b"SSH-"), Watch::GoesOn);
-    assert_eq!(guard.server_bytes(&greeting(false)), Watch::GoesOn);
+    let mut guard = Stage::default();
+    assert_eq!(guard.client_bytes(b"SSH-"), GuardState::Watching);
+    assert_eq!(guard.server_bytes(&greeting(false)), GuardState::Watching);
 }

@@ -1,20 +1,22 @@
+//! Connections as a whole: what is inspected and what is emitted.
+
+mod block_local_infile;
+mod hold_split_eof;
+mod link;
+mod proxy_header;
+
 use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::logged_in::{packet, unchanged};
 use super::*;
-use crate::clock::Clock;
-use crate::event::details::Notes;
-use crate::event::{ClientFirst, HandshakeResult, ServerFirst};
+use crate::connection::tests::link::{Link, observe_mysql, packet};
+use crate::event::{ClientFirst, Event, HandshakeResult, Phase, Protocol, ServerFirst};
+use crate::rules::{Expected, Inspection};
 
-/// A connection, what it told and how often it read.
-struct Watched {
-    connection: Connection,
-    events: Vec<Event>,
-    notes: Notes,
-}
+/// A connection whose reads are counted.
+struct Watched(Link);
 
 /// Bytes that count the reads, or refuse them.
 struct Counted<'a> {
@@ -37,22 +39,22 @@ impl Chunk for Counted<'_> {
 
 impl Watched {
     fn new(inspection: Inspection) -> Self {
-        Self::expecting(inspection, Protocol::Mysql)
+        Self::expecting(inspection, Expected::Mysql)
     }
 
-    fn expecting(inspection: Inspection, expected: Protocol) -> Self {
-        let (opened, stall) = (Timestamp::from_nanos(1), Duration::from_secs(10));
-        let connection = Connection::new(Setup { inspection, expected, opened, stall, ..unchanged() });
-        Self { connection, events: Vec::new(), notes: Notes::default() }
+    fn expecting(inspection: Inspection, expected: Expected) -> Self {
+        let stall = Duration::from_secs(10);
+        Self(Link::new(Rules { inspection, expected, stall, ..observe_mysql() }))
     }
 
     fn take(&mut self, sender: Sender, bytes: &[u8], refuses: bool) -> usize {
         let reads = Cell::new(0);
-        let now = || Timestamp::from_nanos(1_000_001);
-        let mut clock = Clock::new(&now);
-        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
+        self.0.now = Timestamp::from_nanos(1_000_001);
         let chunk = Counted { bytes, reads: &reads, refuses };
-        assert_eq!(self.connection.handle_data(sender, &chunk, false, &mut out), Verdict::Pass);
+        self.0.call(|connection, out| match sender {
+            Sender::Client => assert_eq!(connection.client(&chunk, false, out), ClientVerdict::Pass),
+            Sender::Server => assert_eq!(connection.server(&chunk, false, out), ServerVerdict::Pass),
+        });
         reads.get()
     }
 
@@ -66,35 +68,33 @@ impl Watched {
     }
 
     fn end(&mut self, sender: Sender) {
-        let mut clock = Clock::new(&Timestamp::default);
-        let mut out = Output::new(&mut self.events, &mut clock, &mut self.notes);
-        assert_eq!(self.connection.handle_data(sender, &Bytes::new(), true, &mut out), Verdict::Pass);
+        self.0.take(sender, b"", true);
+    }
+
+    fn stop_inspecting(&mut self) {
+        self.0.call(|connection, out| connection.stop_inspecting(out));
     }
 
     fn tick(&mut self, after: Duration) {
         let now = Timestamp::from_nanos(1 + after.as_nanos() as u64);
-        let before = self.events.len();
-        let due = self.connection.is_due(now);
-        assert_eq!(self.connection.handle_tick(now, &mut self.events), Verdict::Pass);
-        assert_eq!(due, self.events.len() > before, "a tick that is not due tells nothing");
+        let before = self.0.events.len();
+        let due = self.0.connection.is_due(now);
+        assert_eq!(self.0.tick(now), TickVerdict::Continue);
+        assert_eq!(due, self.0.events.len() > before, "a tick that is not due emits nothing");
     }
 
     fn close(&mut self) {
-        self.connection.handle_close(
-            &mut Clock::new(&Timestamp::default),
-            || ClosedBy::Proxy,
-            &mut self.events,
-        );
+        self.0.close(ClosedBy::Proxy);
     }
 
     /// All but the bytes and packets.
     fn told(&mut self) -> Vec<Event> {
         let counted = |event: &Event| matches!(event, Event::Bytes { .. } | Event::Packets { .. });
-        std::mem::take(&mut self.events).into_iter().filter(|event| !counted(event)).collect()
+        std::mem::take(&mut self.0.events).into_iter().filter(|event| !counted(event)).collect()
     }
 }
 
-fn recognised(protocol: Protocol, waited_as: Option<Protocol>) -> Event {
+fn recognised(protocol: Protocol, waited_as: Option<Expected>) -> Event {
     Event::Recognised { protocol, waited_as }
 }
 
@@ -123,10 +123,10 @@ fn silence_is_told_once_and_becomes_what_it_was_taken_for() {
     let mut silent = Watched::new(Inspection::Full);
     silent.tick(Duration::ZERO);
     silent.tick(Duration::ZERO);
-    assert_eq!(silent.told(), [Event::Waiting(Protocol::Mysql)]);
+    assert_eq!(silent.told(), [Event::Waiting(Expected::Mysql)]);
     silent.close();
     let expected = [
-        recognised(Protocol::Mysql, Some(Protocol::Mysql)),
+        recognised(Protocol::Mysql, Some(Expected::Mysql)),
         closed(Protocol::Mysql, Phase::Greeting, ClosedBy::Proxy),
     ];
     assert_eq!(silent.told(), expected);
@@ -175,12 +175,12 @@ fn first_bytes_only() {
 
 #[test]
 fn silence_for_too_long_is_told_once_where_the_server_has_the_first_word() {
-    for expected in Protocol::ALL {
+    for expected in Expected::ALL {
         let mut silent = Watched::expecting(Inspection::Full, *expected);
         silent.tick(Duration::from_millis(4999));
         silent.told();
         silent.tick(Duration::from_secs(5));
-        let server_first = matches!(expected, Protocol::Mysql | Protocol::ServerFirst);
+        let server_first = matches!(expected, Expected::Mysql | Expected::ServerFirst);
         assert_eq!(silent.told(), vec![Event::GreetingTimeout; usize::from(server_first)], "{expected:?}");
         silent.tick(Duration::from_secs(50));
         assert_eq!(silent.told(), []);
@@ -193,12 +193,12 @@ fn off_is_told_once_whatever_was_seen() {
     mysql.server(&greeting());
     mysql.told();
     for _ in 0..2 {
-        mysql.connection.handle_off(&mut mysql.events);
+        mysql.stop_inspecting();
     }
     assert_eq!(mysql.told(), [Event::Opaque(OpaqueReason::Configured)]);
     assert_eq!(mysql.client(&response(32)), 0, "not one read");
     let mut silent = Watched::new(Inspection::Full);
-    silent.connection.handle_off(&mut silent.events);
+    silent.stop_inspecting();
     silent.tick(Duration::from_secs(50));
     assert_eq!(silent.told(), [recognised(Protocol::Mysql, None), Event::Opaque(OpaqueReason::Configured)]);
 }
@@ -221,7 +221,7 @@ fn who_ends_first_has_ended_it() {
 #[test]
 fn tls_is_looked_for_behind_the_packet_and_not_in_it() {
     let mut long = response(1000);
-    long[700..].fill(inspector::mysql::TLS_HANDSHAKE);
+    long[700..].fill(0x16);
     for cut in [600, 700, 1003, 1004] {
         let mut watched = Watched::new(Inspection::Full);
         watched.server(&greeting());
@@ -276,6 +276,6 @@ fn a_proxy_header_in_passing_is_no_desync() {
         watched.client(&header[cut..]);
         watched.server(&packet(2, b"\0\0\0\x02\0\0\0"));
         assert_eq!(watched.told(), [Event::Opaque(OpaqueReason::NotMysql)], "cut at {cut}");
-        assert_eq!(watched.connection.take_report(), None);
+        assert_eq!(watched.0.details.desync, None);
     }
 }

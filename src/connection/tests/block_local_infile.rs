@@ -1,9 +1,10 @@
-use super::*;
-use crate::clock::{Clock, Timestamp};
-use crate::config::HoldSplitEof;
-use crate::connection::logged_in::{LoggedIn, login, packet, unchanged};
-use crate::connection::{Setup, Verdict};
+//! Requests for files that are blocked.
+
+use super::link::{Link, error_of_the_filter, login, observe_mysql, packet};
+use crate::clock::Timestamp;
+use crate::connection::chunk::TickVerdict;
 use crate::event::{ClosedBy, Event, HazardKind, Sender};
+use crate::rules::{HoldSplitEof, Rules};
 
 /// PROTOCOL_41, SECURE_CONNECTION, PLUGIN_AUTH, LOCAL_FILES and others.
 const CLASSIC: u32 = 0x0008_a281;
@@ -35,55 +36,45 @@ fn prepared(id: u8) -> Vec<u8> {
 }
 
 fn refused(sequence_id: u8) -> Vec<u8> {
-    refusal(sequence_id, Capabilities::PROTOCOL_41)
+    error_of_the_filter(sequence_id, 3948)
 }
 
-fn logged_in(blocks: bool, capabilities: u32) -> LoggedIn {
+fn logged_in(blocks: bool, capabilities: u32) -> Link {
     let (hold_split_eof, block_local_infile) = (HoldSplitEof::Always, blocks);
-    let setup = Setup { hold_split_eof, block_local_infile, ..unchanged() };
-    LoggedIn::new(setup, login("8.0.36", capabilities, &[]))
+    let setup = Rules { hold_split_eof, block_local_infile, ..observe_mysql() };
+    Link::logged_in(setup, login("8.0.36", capabilities, &[]))
 }
 
 /// How often: requests, blocked ones, undecidable ones.
-fn told(connection: &LoggedIn) -> [usize; 3] {
+fn told(connection: &Link) -> [usize; 3] {
     let undecidable = Event::Hazard(HazardKind::LocalInfileUndecidable);
-    connection.told([Event::LocalInfile, Event::LocalInfileBlocked, undecidable])
+    connection.counts([Event::LocalInfile, Event::LocalInfileBlocked, undecidable])
 }
 
 /// Nothing passes any more, and the next tick ends it.
-fn assert_cut(connection: &mut LoggedIn) {
+fn assert_cut(connection: &mut Link) {
     assert_ended(connection);
-    assert_eq!(connection.told([Event::Hazard(HazardKind::LocalInfileUnsolicited)]), [1]);
+    assert_eq!(connection.counts([Event::Hazard(HazardKind::LocalInfileUnsolicited)]), [1]);
 }
 
 /// The same without a request that was judged.
-fn assert_ended(connection: &mut LoggedIn) {
+fn assert_ended(connection: &mut Link) {
     for (sender, bytes) in [(Sender::Client, b"root:x:0:0".as_slice()), (Sender::Server, b"\x01")] {
         assert_eq!(connection.take(sender, bytes, false), b"");
         assert_eq!(connection.take(sender, b"", true), b"");
     }
     let now = Timestamp::default();
     assert!(connection.connection.is_due(now));
-    assert_eq!(connection.connection.handle_tick(now, &mut connection.events), Verdict::Close);
+    assert_eq!(connection.tick(now), TickVerdict::Close);
 }
 
-fn logged_in_without_hold() -> LoggedIn {
-    let setup = Setup { block_local_infile: true, ..unchanged() };
-    LoggedIn::new(setup, login("8.0.36", CLASSIC, &[]))
+fn logged_in_without_hold() -> Link {
+    let setup = Rules { block_local_infile: true, ..observe_mysql() };
+    Link::logged_in(setup, login("8.0.36", CLASSIC, &[]))
 }
 
-fn multi() -> LoggedIn {
+fn multi() -> Link {
     logged_in(true, CLASSIC | MULTI_STATEMENTS)
-}
-
-#[test]
-fn the_error_is_one_that_clients_read() {
-    let payload = [b"\xff\x6c\x0f#42000".as_slice(), MESSAGE].concat();
-    assert_eq!(refusal(7, Capabilities::PROTOCOL_41), packet(7, &payload));
-    assert_eq!(
-        refusal(1, Capabilities::default()),
-        packet(1, &[b"\xff\x6c\x0f".as_slice(), MESSAGE].concat())
-    );
 }
 
 /// Every cut of what a server sends: what is in front of the request leaves, and the error in its place.
@@ -146,8 +137,7 @@ fn a_request_that_the_statement_asks_for_passes_however_it_is_cut() {
         watched.client(&file);
         watched.server_passes(&ok(5, 2));
         assert_eq!(told(&watched), [1, 0, 0], "cut at {cut}");
-        let mut clock = Clock::new(&Timestamp::default);
-        watched.connection.handle_close(&mut clock, || ClosedBy::Client, &mut watched.events);
+        watched.close(ClosedBy::Client);
         assert!(
             !watched.events.iter().any(|event| matches!(event, Event::Opaque(_) | Event::PrepareEofLost))
         );
@@ -329,9 +319,9 @@ fn a_file_that_a_row_asks_for_does_not_pass() {
 /// An error of the connection phase ends it. MariaDB's client passes over one that is a progress report.
 #[test]
 fn nothing_follows_an_error_of_the_connection_phase() {
-    let setup = Setup { block_local_infile: true, ..unchanged() };
+    let setup = Rules { block_local_infile: true, ..observe_mysql() };
     let [greeting, response] = login("8.0.36", CLASSIC, &[]);
-    let mut watched = LoggedIn::empty(setup);
+    let mut watched = Link::new(setup);
     watched.server_passes(&greeting);
     watched.client(&response);
     watched.server_passes(&packet(2, b"\xff\xff\xff\x01\x01\x01\0\0\0\0"));
@@ -382,12 +372,11 @@ fn a_packet_comes_in_one_piece() {
     let mut empty = multi();
     empty.client(&query("DO 1"));
     assert_eq!(empty.server(&[0, 0, 0]), b"");
-    assert_eq!(empty.server(&[1]), failure(1, Capabilities::PROTOCOL_41), "no response is empty");
+    assert_eq!(empty.server(&[1]), error_of_the_filter(1, 1835), "no response is empty");
     let mut inert = multi();
     inert.client(&query("DO 1"));
     assert_eq!(inert.server(&[7, 0]), b"");
-    assert!(!inert.connection.handle_inert(&mut inert.events));
-    inert.notes.wanted.files = false;
+    assert!(!inert.call(|connection, out| connection.disable_rewriting(out)));
     assert_eq!(inert.server(&[0]), [7, 0, 0]);
 }
 

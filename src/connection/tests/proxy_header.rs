@@ -1,13 +1,16 @@
-use std::cell::Cell;
+//! PROXY headers, with the inspector behind the stages.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::*;
-use crate::clock::Clock;
-use crate::connection::logged_in::unchanged;
-use crate::connection::{Connection, Setup};
-use crate::event::details::Notes;
-use crate::event::{ClosedBy, Sender};
+use super::link::{Link, observe_mysql};
+use crate::clock::Timestamp;
+use crate::connection::chunk::{Chunk, ClientVerdict, TickVerdict};
+use crate::event::refusal::RefusalReason;
+use crate::event::{ClosedBy, Event, HeaderResult, Sender};
+use crate::proxy_protocol::{Endpoints, Format, encode};
+use crate::rules::{Expected, Need, ProxyHeaderRules, ReceiveRules, Rules, SendRules, Untrusted};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\x57\x0c\xea";
@@ -19,7 +22,7 @@ const RESPONSE: &[u8] = &{
     packet
 };
 
-const OFF: FrontRules = FrontRules { receive: None, send: None, server_first: true };
+const OFF: ProxyHeaderRules = ProxyHeaderRules { receive: None, send: None };
 const OPTIONAL: ReceiveRules = ReceiveRules {
     need: Need::Optional,
     trusted: true,
@@ -30,11 +33,11 @@ const OPTIONAL: ReceiveRules = ReceiveRules {
 const REQUIRED: ReceiveRules = ReceiveRules { need: Need::Required, ..OPTIONAL };
 const LATE: ReceiveRules = ReceiveRules { need: Need::BeforeConnect, ..OPTIONAL };
 
-fn receiving(receive: ReceiveRules) -> FrontRules {
-    FrontRules { receive: Some(receive), ..OFF }
+fn receiving(receive: ReceiveRules) -> ProxyHeaderRules {
+    ProxyHeaderRules { receive: Some(receive), ..OFF }
 }
 
-fn untrusted(receive: ReceiveRules, untrusted: Untrusted) -> FrontRules {
+fn untrusted(receive: ReceiveRules, untrusted: Untrusted) -> ProxyHeaderRules {
     receiving(ReceiveRules { trusted: false, untrusted, ..receive })
 }
 
@@ -46,60 +49,61 @@ fn send(format: Format) -> SendRules {
     SendRules { format, only_unless_received: false, endpoints: Some(endpoints) }
 }
 
-/// A connection under rules, a host that keeps what is held, and what reached the server.
+/// A connection, a host that keeps what is held, and what reached the server.
 struct Host {
-    connection: Connection,
-    now: Cell<u64>,
+    link: Link,
     held: Vec<u8>,
     server: Vec<u8>,
     closed: bool,
-    events: Vec<Event>,
 }
 
 impl Host {
-    fn new(rules: FrontRules) -> Self {
-        let opened = Timestamp::from_nanos(1);
-        let connection = Connection::new(Setup { opened, front: Some(rules), ..unchanged() });
-        let (held, server, events) = (Vec::new(), Vec::new(), Vec::new());
-        Self { connection, now: Cell::new(1), held, server, closed: false, events }
+    fn new(rules: ProxyHeaderRules) -> Self {
+        Self::expecting(Expected::Mysql, rules)
     }
 
-    fn chunk(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Verdict {
-        let now = || Timestamp::from_nanos(self.now.get());
-        let mut clock = Clock::new(&now);
-        let mut notes = Notes::default();
-        let mut out = Output::new(&mut self.events, &mut clock, &mut notes);
-        self.connection.handle_data(sender, &Bytes::copy_from_slice(bytes), end_stream, &mut out)
+    fn expecting(expected: Expected, rules: ProxyHeaderRules) -> Self {
+        let link = Link::new(Rules { expected, proxy_header: Some(rules), ..observe_mysql() });
+        Self { link, held: Vec::new(), server: Vec::new(), closed: false }
     }
 
-    fn say(&mut self, bytes: &[u8], end_stream: bool) -> Verdict {
+    fn say(&mut self, bytes: &[u8], end_stream: bool) -> ClientVerdict {
         self.held.extend(bytes);
-        let all = self.held.clone();
-        let verdict = self.chunk(Sender::Client, &all, end_stream);
+        let all = Bytes::copy_from_slice(&self.held);
+        let verdict = self.link.call(|connection, out| connection.client(&all, end_stream, out));
         match &verdict {
-            Verdict::Hold => return verdict,
-            Verdict::Pass => self.server.extend(all),
-            Verdict::Edit(edit) => {
+            ClientVerdict::Hold => return verdict,
+            ClientVerdict::Pass => self.server.extend(all),
+            ClientVerdict::Edit(edit) => {
                 self.server.extend(&edit.prepend);
                 self.server.extend(&all[edit.drain..]);
             }
-            Verdict::Close => self.closed = true,
+            ClientVerdict::Close => self.closed = true,
         }
         self.held.clear();
         verdict
     }
 
-    fn client(&mut self, bytes: &[u8]) -> Verdict {
+    fn client(&mut self, bytes: &[u8]) -> ClientVerdict {
         self.say(bytes, false)
     }
 
-    fn tick_at(&mut self, millis: u64) -> Verdict {
-        self.connection.handle_tick(Timestamp::from_nanos(1 + millis * 1_000_000), &mut self.events)
+    fn at(&mut self, millis: u64) {
+        self.link.now = Timestamp::from_nanos(1 + millis * 1_000_000);
+    }
+
+    fn tick_at(&mut self, millis: u64) -> TickVerdict {
+        self.at(millis);
+        self.link.tick(self.link.now)
+    }
+
+    fn disable(&mut self) -> bool {
+        self.link.call(|connection, out| connection.disable_rewriting(out))
     }
 
     /// What was counted about headers.
     fn counted(&self) -> Vec<(Option<Format>, HeaderResult)> {
-        let of_headers = self.events.iter().filter_map(|event| match event {
+        let of_headers = self.link.events.iter().filter_map(|event| match event {
             Event::ProxyHeader { format, result } => Some((*format, *result)),
             _ => None,
         });
@@ -107,15 +111,15 @@ impl Host {
     }
 
     fn bytes(&self) -> u64 {
-        let sum = self.events.iter().map(|event| match event {
+        let sum = self.link.events.iter().map(|event| match event {
             Event::Bytes { sender: Sender::Client, count } => *count,
             _ => 0,
         });
         sum.sum()
     }
 
-    fn why(&mut self) -> Option<Why> {
-        self.connection.take_refusal().map(|refusal| refusal.why)
+    fn why(&mut self) -> Option<RefusalReason> {
+        self.link.details.refusal.take().map(|refusal| refusal.why)
     }
 }
 
@@ -128,7 +132,7 @@ fn every_case_of_the_table() {
     let (close, strip) = (Untrusted::Close, Untrusted::Strip);
     let bad = b"PROXY TCP5 ".as_slice();
     let (v1, v2) = (Some(Format::V1), Some(Format::V2));
-    let send_only = FrontRules { send: Some(send(Format::V1)), ..OFF };
+    let send_only = ProxyHeaderRules { send: Some(send(Format::V1)), ..OFF };
     let cases = [
         (receiving(OPTIONAL), V1, true, vec![(v1, STRIPPED)]),
         (receiving(OPTIONAL), V2, true, vec![(v2, STRIPPED)]),
@@ -174,7 +178,7 @@ fn every_case_of_the_table() {
             assert_eq!(host.bytes(), if passes { RESPONSE.len() as u64 } else { 0 }, "{text}");
             let believed = counted == [(v1, STRIPPED)] || (counted == [(v2, STRIPPED)] && header == V2);
             let source = believed.then(|| "192.0.2.1:1111".parse().unwrap());
-            assert_eq!(host.connection.source(), source, "{text}");
+            assert_eq!(host.link.details.source, source, "{text}");
             assert_eq!(host.why().is_some(), !passes, "{text}");
             assert_eq!(host.why(), None, "told once");
         }
@@ -192,23 +196,23 @@ fn nothing_but_the_beginning_of_a_signature_is_held() {
     for beginning in beginnings(b"PROXY ").chain(beginnings(b"\r\n\r\n\0\r\nQUIT\n")) {
         for behind in [b"".as_slice(), b"x", b"\xff\xff\xff"] {
             let bytes = [beginning, behind].concat();
-            let mut host = Host::new(FrontRules { server_first: false, ..receiving(OPTIONAL) });
+            let mut host = Host::expecting(Expected::Unknown, receiving(OPTIONAL));
             let verdict = host.client(&bytes);
             let is_signature = |bytes: &[u8]| bytes == b"PROXY";
             let expected = match behind {
-                b"" => Verdict::Hold,
+                b"" => ClientVerdict::Hold,
                 // The word alone is a signature by section 2.2: without its space it is malformed.
-                _ if is_signature(beginning) => Verdict::Close,
+                _ if is_signature(beginning) => ClientVerdict::Close,
                 // What MariaDB would read on as a header.
-                _ if beginning.len() >= 4 => Verdict::Close,
-                _ if matches!(beginning, b"PRO" | b"\r\n\r") && behind.len() > 1 => Verdict::Pass,
-                _ => Verdict::Pass,
+                _ if beginning.len() >= 4 => ClientVerdict::Close,
+                _ if matches!(beginning, b"PRO" | b"\r\n\r") && behind.len() > 1 => ClientVerdict::Pass,
+                _ => ClientVerdict::Pass,
             };
             assert_eq!(verdict, expected, "{}", bytes.escape_ascii());
-            assert_eq!(host.connection.handle_inert(&mut host.events.clone()), behind.is_empty());
+            assert_eq!(host.disable(), behind.is_empty());
             // The same in two chunks, however short both are: what is no signature any more is not held for more.
-            let mut host = Host::new(FrontRules { server_first: false, ..receiving(OPTIONAL) });
-            assert_eq!(host.client(beginning), Verdict::Hold);
+            let mut host = Host::expecting(Expected::Unknown, receiving(OPTIONAL));
+            assert_eq!(host.client(beginning), ClientVerdict::Hold);
             if !behind.is_empty() {
                 assert_eq!(host.client(behind), expected, "{} cut", bytes.escape_ascii());
             }
@@ -236,18 +240,18 @@ fn what_breaks_a_header_is_refused_however_it_is_cut() {
         of_binary(b"\x21\x11\xff\xff"),
     ] {
         let mut whole = Host::new(receiving(OPTIONAL));
-        assert_eq!(whole.client(&bytes), Verdict::Close, "{}", bytes.escape_ascii());
+        assert_eq!(whole.client(&bytes), ClientVerdict::Close, "{}", bytes.escape_ascii());
         for cut in 1..bytes.len() {
             let mut host = Host::new(receiving(OPTIONAL));
             let (first, rest) = bytes.split_at(cut);
             let text = format!("{} cut at {cut}", bytes.escape_ascii());
-            assert_eq!(host.client(first), Verdict::Hold, "{text}");
-            assert_eq!(host.client(rest), Verdict::Close, "{text}");
+            assert_eq!(host.client(first), ClientVerdict::Hold, "{text}");
+            assert_eq!(host.client(rest), ClientVerdict::Close, "{text}");
             assert_eq!(host.counted(), whole.counted(), "{text}");
         }
         let mut host = Host::new(receiving(OPTIONAL));
         let verdicts: Vec<_> = bytes.chunks(1).map(|byte| host.client(byte)).collect();
-        let held = verdicts.iter().take_while(|verdict| **verdict == Verdict::Hold).count();
+        let held = verdicts.iter().take_while(|verdict| **verdict == ClientVerdict::Hold).count();
         assert_eq!((held, host.counted()), (bytes.len() - 1, whole.counted()), "{}", bytes.escape_ascii());
         assert_eq!(host.why(), whole.why(), "{}", bytes.escape_ascii());
     }
@@ -256,7 +260,7 @@ fn what_breaks_a_header_is_refused_however_it_is_cut() {
 #[test]
 fn what_is_held_is_not_read_again_before_it_can_say_more() {
     struct Unread(usize);
-    impl crate::connection::Chunk for Unread {
+    impl Chunk for Unread {
         fn len(&self) -> usize {
             self.0
         }
@@ -265,99 +269,96 @@ fn what_is_held_is_not_read_again_before_it_can_say_more() {
         }
     }
     let mut host = Host::new(receiving(OPTIONAL));
-    assert_eq!(host.client(&V2[..16]), Verdict::Hold);
-    let mut clock = Clock::new(&Timestamp::default);
-    let mut notes = Notes::default();
-    let mut out = Output::new(&mut host.events, &mut clock, &mut notes);
+    assert_eq!(host.client(&V2[..16]), ClientVerdict::Hold);
     for len in 17..V2.len() {
-        assert_eq!(host.connection.handle_data(Sender::Client, &Unread(len), false, &mut out), Verdict::Hold);
+        let verdict = host.link.call(|connection, out| connection.client(&Unread(len), false, out));
+        assert_eq!(verdict, ClientVerdict::Hold);
     }
 }
 
 #[test]
 fn a_stream_that_ends_early() {
     let mut host = Host::new(receiving(OPTIONAL));
-    assert_eq!(host.say(b"PRO", true), Verdict::Pass);
+    assert_eq!(host.say(b"PRO", true), ClientVerdict::Pass);
     assert_eq!((host.server.as_slice(), host.counted()), (b"PRO".as_slice(), vec![]));
     for (bytes, format) in [(&V1[..20], Format::V1), (&V2[..20], Format::V2)] {
         let mut host = Host::new(receiving(OPTIONAL));
-        assert_eq!(host.client(bytes), Verdict::Hold);
-        assert_eq!(host.say(b"", true), Verdict::Close);
+        assert_eq!(host.client(bytes), ClientVerdict::Hold);
+        assert_eq!(host.say(b"", true), ClientVerdict::Close);
         assert_eq!(host.counted(), [(Some(format), HeaderResult::Malformed)]);
-        assert_eq!(host.why(), Some(Why::Truncated));
+        assert_eq!(host.why(), Some(RefusalReason::Truncated));
     }
     // A health probe.
     for rules in [REQUIRED, LATE] {
         let mut host = Host::new(receiving(rules));
-        assert_eq!(host.say(b"", true), Verdict::Close);
+        assert_eq!(host.say(b"", true), ClientVerdict::Close);
         assert_eq!((host.counted(), host.why()), (vec![], None));
-        assert_eq!(host.say(b"", true), Verdict::Close);
-        host.connection.handle_close(
-            &mut Clock::new(&Timestamp::default),
-            || ClosedBy::Proxy,
-            &mut host.events,
-        );
-        assert!(matches!(host.events.last(), Some(Event::Closed { by: ClosedBy::Client, .. })));
+        assert_eq!(host.say(b"", true), ClientVerdict::Close);
+        host.link.close(ClosedBy::Proxy);
+        assert!(matches!(host.link.events.last(), Some(Event::Closed { by: ClosedBy::Client, .. })));
     }
     let mut host = Host::new(receiving(REQUIRED));
-    assert_eq!(host.say(b"PRO", true), Verdict::Close);
+    assert_eq!(host.say(b"PRO", true), ClientVerdict::Close);
     assert_eq!(host.counted(), [(None, HeaderResult::Missing)]);
 }
 
 #[test]
 fn time_outs() {
     let greet = |host: &mut Host, millis: u64| {
-        host.now.set(1 + millis * 1_000_000);
-        host.chunk(Sender::Server, b"\x04\0\0\0\x0a5.5", false);
+        host.at(millis);
+        host.link.take(Sender::Server, b"\x04\0\0\0\x0a5.5", false);
     };
     // Nothing is overdue on an optional port, unless bytes are held.
     let mut host = Host::new(receiving(OPTIONAL));
-    assert_eq!(host.tick_at(3_600_000), Verdict::Pass);
-    host.now.set(1 + 7_000_000_000);
-    assert_eq!(host.client(b"PROX"), Verdict::Hold);
-    assert_eq!(host.tick_at(9_999), Verdict::Pass);
-    assert_eq!(host.tick_at(10_000), Verdict::Close);
+    assert_eq!(host.tick_at(3_600_000), TickVerdict::Continue);
+    host.at(7_000);
+    assert_eq!(host.client(b"PROX"), ClientVerdict::Hold);
+    assert_eq!(host.tick_at(9_999), TickVerdict::Continue);
+    assert_eq!(host.tick_at(10_000), TickVerdict::Close);
     assert_eq!(host.counted(), [(None, HeaderResult::Timeout)]);
-    assert_eq!(host.why(), Some(Why::Timeout { held: 4, connected: true }));
-    assert_eq!(host.tick_at(20_000), Verdict::Pass, "once");
-    assert_eq!(host.client(b"Y TCP4"), Verdict::Close, "what comes in between goes nowhere");
+    assert_eq!(host.why(), Some(RefusalReason::Timeout { held: 4, connected: true }));
+    assert_eq!(host.tick_at(20_000), TickVerdict::Continue, "once");
+    assert_eq!(host.client(b"Y TCP4"), ClientVerdict::Close, "what comes in between goes nowhere");
 
     // Where the server speaks first, a header may come with the client's first bytes: the time runs from there.
     let mut host = Host::new(receiving(REQUIRED));
-    assert_eq!(host.tick_at(4_000), Verdict::Pass);
+    assert_eq!(host.tick_at(4_000), TickVerdict::Continue);
     greet(&mut host, 4_500);
     greet(&mut host, 4_600);
-    assert_eq!(host.tick_at(7_499), Verdict::Pass);
-    assert_eq!(host.tick_at(7_500), Verdict::Close);
-    assert_eq!(host.why(), Some(Why::Timeout { held: 0, connected: true }));
+    assert_eq!(host.tick_at(7_499), TickVerdict::Continue);
+    assert_eq!(host.tick_at(7_500), TickVerdict::Close);
+    assert_eq!(host.why(), Some(RefusalReason::Timeout { held: 0, connected: true }));
 
-    for rules in [receiving(LATE), FrontRules { server_first: false, ..receiving(REQUIRED) }] {
-        let mut host = Host::new(rules);
-        assert_eq!(host.connection.holds_connection(), rules.connects_late());
-        assert_eq!(host.tick_at(2_999), Verdict::Pass);
-        assert_eq!(host.tick_at(3_000), Verdict::Close);
+    for (expected, rules) in [(Expected::Mysql, LATE), (Expected::Unknown, REQUIRED)] {
+        let mut host = Host::expecting(expected, receiving(rules));
+        let connects_late = rules.need == Need::BeforeConnect;
+        assert_eq!(host.link.connection.holds_connection(), connects_late);
+        assert_eq!(host.tick_at(2_999), TickVerdict::Continue);
+        assert_eq!(host.tick_at(3_000), TickVerdict::Close);
         assert_eq!(host.counted(), [(None, HeaderResult::Timeout)]);
-        assert_eq!(host.why(), Some(Why::Timeout { held: 0, connected: !rules.connects_late() }));
+        assert_eq!(host.why(), Some(RefusalReason::Timeout { held: 0, connected: !connects_late }));
     }
 
     let mut host = Host::new(receiving(LATE));
-    host.now.set(1 + 2_900_000_000);
-    assert!(matches!(host.client(V1), Verdict::Edit(_)));
-    assert!(!host.connection.holds_connection());
-    assert_eq!(host.tick_at(7_000), Verdict::Pass);
-    assert!(!host.events.contains(&Event::GreetingTimeout), "the server's time begins with its connection");
+    host.at(2_900);
+    assert!(matches!(host.client(V1), ClientVerdict::Edit(_)));
+    assert!(!host.link.connection.holds_connection());
+    assert_eq!(host.tick_at(7_000), TickVerdict::Continue);
+    assert!(
+        !host.link.events.contains(&Event::GreetingTimeout),
+        "the server's time begins with its connection"
+    );
     host.tick_at(7_900);
-    assert!(host.events.contains(&Event::GreetingTimeout));
+    assert!(host.link.events.contains(&Event::GreetingTimeout));
 }
 
 #[test]
 fn the_header_to_the_server_goes_with_the_first_own_bytes() {
     let connections = encode(Format::V1, send(Format::V1).endpoints);
     let received = V1.to_vec();
-    let with = |receive: ReceiveRules, only_unless_received| FrontRules {
+    let with = |receive: ReceiveRules, only_unless_received| ProxyHeaderRules {
         receive: Some(receive),
         send: Some(SendRules { only_unless_received, ..send(Format::V1) }),
-        server_first: true,
     };
     let not_trusted = ReceiveRules { trusted: false, untrusted: Untrusted::Strip, ..OPTIONAL };
     let nothing: &[u8] = b"";
@@ -383,12 +384,12 @@ fn the_header_to_the_server_goes_with_the_first_own_bytes() {
             }
             host.client(b"\0\0\0\x03");
             assert_eq!(host.server, [expected, RESPONSE, b"\0\0\0\x03"].concat());
-            let sent = host.events.iter().filter(|event| **event == Event::ProxyHeaderSent(Format::V1));
+            let sent = host.link.events.iter().filter(|event| **event == Event::ProxyHeaderSent(Format::V1));
             assert_eq!(sent.count(), usize::from(!expected.is_empty()));
         }
     }
     let unknown = SendRules { endpoints: None, ..send(Format::V2) };
-    let mut host = Host::new(FrontRules { send: Some(unknown), ..OFF });
+    let mut host = Host::new(ProxyHeaderRules { send: Some(unknown), ..OFF });
     host.client(RESPONSE);
     assert_eq!(host.server, [LOCAL, RESPONSE].concat());
 }
@@ -396,25 +397,25 @@ fn the_header_to_the_server_goes_with_the_first_own_bytes() {
 #[test]
 fn one_header_only() {
     for rules in
-        [receiving(OPTIONAL), receiving(REQUIRED), FrontRules { send: Some(send(Format::V1)), ..OFF }]
+        [receiving(OPTIONAL), receiving(REQUIRED), ProxyHeaderRules { send: Some(send(Format::V1)), ..OFF }]
     {
         for (second, format) in [(V1, Format::V1), (V2, Format::V2), (b"PROXYTCP4 1\n", Format::V1)] {
             let first = if rules.receive.is_some() { V1 } else { b"" };
             // Behind the first one, behind the response, and glued to either.
             let mut host = Host::new(rules);
-            assert_eq!(host.client(&[first, RESPONSE, second].concat()), Verdict::Close);
-            assert_eq!((host.why(), host.server.len()), (Some(Why::Late), 0));
+            assert_eq!(host.client(&[first, RESPONSE, second].concat()), ClientVerdict::Close);
+            assert_eq!((host.why(), host.server.len()), (Some(RefusalReason::Late), 0));
             assert_eq!(host.counted().last(), Some(&(Some(format), HeaderResult::Malformed)));
 
             let mut host = Host::new(rules);
             host.client(&[first, RESPONSE].concat());
             let passed = host.server.len();
-            assert_eq!(host.client(second), Verdict::Close);
+            assert_eq!(host.client(second), ClientVerdict::Close);
             assert_eq!(host.server.len(), passed, "nothing of it reaches the server");
-            assert_eq!(host.client(RESPONSE), Verdict::Close, "nor anything behind it");
+            assert_eq!(host.client(RESPONSE), ClientVerdict::Close, "nor anything behind it");
             if rules.receive.is_some() {
                 let mut host = Host::new(rules);
-                assert_eq!(host.client(&[first, second].concat()), Verdict::Close);
+                assert_eq!(host.client(&[first, second].concat()), ClientVerdict::Close);
                 assert_eq!(host.server.len(), 0);
             }
         }
@@ -431,15 +432,15 @@ fn inert_lets_go_what_is_held() {
     ] {
         let mut host = Host::new(receiving(rules));
         if !bytes.is_empty() {
-            assert_eq!(host.client(bytes), Verdict::Hold);
+            assert_eq!(host.client(bytes), ClientVerdict::Hold);
         }
-        assert_eq!(host.connection.handle_inert(&mut host.events), held);
-        assert!(!host.connection.handle_inert(&mut host.events));
-        assert_eq!(host.client(V1), Verdict::Pass);
-        assert_eq!(host.tick_at(3_600_000), Verdict::Pass);
+        assert_eq!(host.disable(), held);
+        assert!(!host.disable());
+        assert_eq!(host.client(V1), ClientVerdict::Pass);
+        assert_eq!(host.tick_at(3_600_000), TickVerdict::Continue);
     }
     let mut host = Host::new(receiving(OPTIONAL));
-    assert_eq!(host.client(b"PROXY?"), Verdict::Close);
-    assert!(!host.connection.handle_inert(&mut host.events));
-    assert_eq!(host.client(b"more"), Verdict::Close, "what was refused stays refused");
+    assert_eq!(host.client(b"PROXY?"), ClientVerdict::Close);
+    assert!(!host.disable());
+    assert_eq!(host.client(b"more"), ClientVerdict::Close, "what was refused stays refused");
 }

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::event::Sender::{Client as C, Server as S};
+use crate::event::details::Details;
 use crate::event::details::{SlowCommand, UNREADABLE};
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
+use crate::rules::Interests;
 
 const OK: &[u8] = b"\0\0\0\x02\0\0\0";
 const ERR: &[u8] = b"\xff\x15\x04#28000";
@@ -16,44 +18,66 @@ const TLS: u32 = 1 << 11;
 
 struct Watched {
     session: Session,
-    notes: Notes,
+    details: Details,
     now: u64,
 }
 
 impl Watched {
-    fn new(subjects: &[Subject]) -> Self {
-        let mut notes = Notes::default();
-        subjects.iter().for_each(|subject| notes.wanted.add(*subject));
-        Self { session: Session::new(Timestamp::from_nanos(1)), notes, now: 1 }
+    fn new(subjects: &[Field]) -> Self {
+        let mut interests = Interests::NONE;
+        subjects.iter().for_each(|field| interests.add(*field));
+        Self::with(interests)
     }
 
-    /// A session in which the server has greeted and the client has answered.
-    fn answered(subjects: &[Subject], capabilities: u32) -> Self {
+    fn with(interests: Interests) -> Self {
+        let options = Options { interests, judge_files: false };
+        Self { session: Session::new(Timestamp::from_nanos(1), options), details: Details::default(), now: 1 }
+    }
+
+    /// A session in which the server has greeted and the client has responded.
+    fn answered(subjects: &[Field], capabilities: u32) -> Self {
         let mut this = Self::new(subjects);
-        this.pass(S, 0, &greeting());
-        this.pass(C, 1, &response(capabilities));
+        this.greet(capabilities);
         this
     }
 
-    fn accepted(subjects: &[Subject], capabilities: u32) -> Self {
+    fn greet(&mut self, capabilities: u32) {
+        self.pass(S, 0, &greeting());
+        self.pass(C, 1, &response(capabilities));
+    }
+
+    fn accepted(subjects: &[Field], capabilities: u32) -> Self {
         let mut this = Self::answered(subjects, capabilities);
-        this.pass(S, 2, OK);
-        this.notes.said.clear();
+        this.accept();
         this
     }
 
-    /// A session of which slow commands are wanted, as slow as a microsecond.
+    fn accept(&mut self) {
+        self.pass(S, 2, OK);
+        self.details.fields.clear();
+    }
+
+    /// A session that records commands of a microsecond and more as slow.
     fn slow() -> Self {
-        let mut this = Self::accepted(&[], CLIENT | 1 << 27);
-        this.notes.wanted.slow_after = Some(Duration::from_micros(1));
+        let mut interests = Interests::NONE;
+        interests.slow_after = Some(Duration::from_micros(1));
+        let mut this = Self::with(interests);
+        this.greet(CLIENT | 1 << 27);
+        this.accept();
         this
+    }
+
+    fn record_unanswered(&mut self) {
+        let read = || Timestamp::from_nanos(self.now);
+        let (mut events, mut clock) = (Vec::new(), Clock::new(&read));
+        self.session.record_unanswered(&mut Output::new(&mut events, &mut clock, &mut self.details));
     }
 
     fn take(&mut self, sender: Sender, sequence_id: u8, prefix: &[u8]) -> Outcome {
         let read = || Timestamp::from_nanos(self.now);
         let mut events = Vec::new();
         let mut clock = Clock::new(&read);
-        let mut out = Output::new(&mut events, &mut clock, &mut self.notes);
+        let mut out = Output::new(&mut events, &mut clock, &mut self.details);
         let packet = Packet { length: prefix.len() as u32, sequence_id, prefix, complete: true };
         self.session.packet(sender, &packet, &mut out)
     }
@@ -70,12 +94,12 @@ impl Watched {
     }
 
     fn said(&mut self) -> String {
-        let said = std::mem::take(&mut self.notes.said).into_iter();
+        let said = std::mem::take(&mut self.details.fields).into_iter();
         said.map(|(subject, word)| format!("{}={word} ", subject.label())).collect()
     }
 
     fn told(&mut self) -> Vec<SlowCommand> {
-        std::mem::take(&mut self.notes.slow)
+        std::mem::take(&mut self.details.slow)
     }
 
     /// Digest and traceparent of the only slow command.
@@ -107,7 +131,7 @@ fn tracked(schema: &[u8]) -> Vec<u8> {
 
 #[test]
 fn who_talks_to_whom() {
-    use Subject::{Client, Schema, ServerVersion, ThreadId, User};
+    use Field::{Client, Schema, ServerVersion, ThreadId, User};
     let mut all = Watched::answered(&[User, Schema, ServerVersion, Client, ThreadId], WITH_SCHEMA);
     assert_eq!(
         all.said(),
@@ -125,9 +149,9 @@ fn who_talks_to_whom() {
 /// A rule about users must see one as soon as a server could take one.
 #[test]
 fn a_user_who_asks_for_tls_is_told_only_without_it() {
-    let asked = || Watched::answered(&[Subject::User], CLIENT | TLS);
+    let asked = || Watched::answered(&[Field::User], CLIENT | TLS);
     assert_eq!(asked().said(), "");
-    let mut greeted = Watched::new(&[Subject::User]);
+    let mut greeted = Watched::new(&[Field::User]);
     greeted.pass(S, 0, &greeting());
     greeted.pass(C, 1, &response(CLIENT)[..34]);
     assert_eq!(greeted.said(), format!("user={} ", UNREADABLE));
@@ -135,7 +159,7 @@ fn a_user_who_asks_for_tls_is_told_only_without_it() {
 
 #[test]
 fn the_current_schema_is_followed() {
-    let mut session = Watched::accepted(&[Subject::Schema], WITH_SCHEMA);
+    let mut session = Watched::accepted(&[Field::Schema], WITH_SCHEMA);
     session.command(b"\x02stock", ERR, 0);
     assert_eq!(session.said(), "");
     session.pass(C, 0, b"\x02stock");
@@ -153,18 +177,18 @@ fn the_current_schema_is_followed() {
     session.command(b"\x03USE nowhere", ERR, 0);
     assert_eq!(session.said(), "");
 
-    let mut tracking = Watched::accepted(&[Subject::Schema], TRACKING);
+    let mut tracking = Watched::accepted(&[Field::Schema], TRACKING);
     tracking.command(b"\x03CALL moves()", &tracked(b"moved"), 0);
     assert_eq!(tracking.said(), "schema=moved ");
     tracking.command(b"\x03USE elsewhere", OK, 0);
     assert_eq!(tracking.said(), "", "the server would have said so");
-    assert_eq!(tracking.session.keep(S, &tracking.notes.wanted), 512);
+    assert_eq!(tracking.session.keep(S), 512);
 }
 
 #[test]
 fn another_user_is_told_at_once_and_taken_back_if_refused() {
     let to = |user: &str| format!("\x11{user}\0\x03pwdstock\0\x21\0").into_bytes();
-    let mut session = Watched::accepted(&[Subject::User, Subject::Schema], WITH_SCHEMA);
+    let mut session = Watched::accepted(&[Field::User, Field::Schema], WITH_SCHEMA);
     session.pass(C, 0, &to("report"));
     assert_eq!(session.said(), "user=report ");
     session.pass(S, 1, OK);
@@ -207,7 +231,8 @@ fn slow_and_failed_commands_are_told_without_their_literals() {
 
     session.pass(C, 0, b"\x03\0\x01SELECT a");
     session.pass(C, 0, b"\x0e");
-    session.session.note_unanswered(Timestamp::from_nanos(session.now + 1000), &mut session.notes);
+    session.now += 1000;
+    session.record_unanswered();
     let told = session.told();
     assert_eq!(told.len(), 2);
     assert!(told.iter().all(|slow| !slow.answered && slow.took == Duration::from_micros(1)), "{told:?}");

@@ -1,13 +1,12 @@
-use super::*;
-use crate::clock::{Clock, Timestamp};
-use crate::config::HoldSplitEof;
-use crate::connection::Setup;
-use crate::connection::logged_in::{LoggedIn, login, packet, unchanged};
-use crate::connection::stages::block_local_infile::failure;
-use crate::event::{OpaqueReason, ProtectionLost, Sender};
-use crate::mysql::peer::bug_106252::Suspect;
-use crate::mysql::wire::capability::Capabilities;
+//! COM_STMT_PREPARE responses that are held until they are complete.
 
+use super::link::{Link, error_of_the_filter, login, observe_mysql, packet};
+use crate::event::{ClosedBy, Event, OpaqueReason, ProtectionLost, Sender};
+use crate::mysql::peer::bug_106252::Suspect;
+use crate::rules::{HoldSplitEof, Rules};
+
+/// Maximum number of bytes that are held.
+const MAX_HELD: usize = 64 << 10;
 const CONNECT_ATTRS: u32 = 1 << 20;
 const CLASSIC: u32 = 0x000f_a281 | CONNECT_ATTRS;
 const DEPRECATE_EOF: u32 = 1 << 24;
@@ -24,25 +23,25 @@ fn answer(params: u16, columns: u16, payloads: &[&[u8]]) -> Vec<Vec<u8>> {
     all.enumerate().map(|(at, payload)| packet(at as u8 + 1, payload)).collect()
 }
 
-fn logged_in(hold_split_eof: HoldSplitEof, capabilities: u32, version: &str) -> LoggedIn {
+fn logged_in(hold_split_eof: HoldSplitEof, capabilities: u32, version: &str) -> Link {
     let attributes = ["_client_name", "MySQL Connector/J", "_client_version", version];
     let named = capabilities & CONNECT_ATTRS != 0;
     let login = login("5.7.4", capabilities, if named { &attributes } else { &[] });
-    LoggedIn::new(Setup { hold_split_eof, ..unchanged() }, login)
+    Link::logged_in(Rules { hold_split_eof, ..observe_mysql() }, login)
 }
 
-fn prepare(connection: &mut LoggedIn) {
+fn prepare(connection: &mut Link) {
     connection.client(&packet(0, b"\x16SELECT 1"));
 }
 
 /// How often: split, held, lost.
-fn told(connection: &LoggedIn) -> [usize; 3] {
-    let [held, lost] = connection.told([Event::PrepareEofHeld, Event::PrepareEofLost]);
+fn told(connection: &Link) -> [usize; 3] {
+    let [held, lost] = connection.counts([Event::PrepareEofHeld, Event::PrepareEofLost]);
     [splits(connection).len(), held, lost]
 }
 
 /// How many bytes of each EOF that came late came with what is in front of it.
-fn splits(connection: &LoggedIn) -> Vec<u8> {
+fn splits(connection: &Link) -> Vec<u8> {
     let passed = |event: &Event| match event {
         Event::PrepareEofSplit { passed } => Some(*passed),
         _ => None,
@@ -50,7 +49,7 @@ fn splits(connection: &LoggedIn) -> Vec<u8> {
     connection.events.iter().filter_map(passed).collect()
 }
 
-fn always() -> LoggedIn {
+fn always() -> Link {
     let mut watched = logged_in(HoldSplitEof::Always, CLASSIC, "9.1.0");
     prepare(&mut watched);
     watched
@@ -155,7 +154,7 @@ fn answers_behind_each_other() {
 fn anything_unexpected_lets_go() {
     let packets = answer(0, 1, &[&definition(9), EOF]);
     let (head, rest) = (&packets[0], [&packets[1], &packets[2][..3]].concat());
-    let held = |watched: &mut LoggedIn, bytes: &[u8]| {
+    let held = |watched: &mut Link, bytes: &[u8]| {
         let before = watched.server(&[head, bytes].concat());
         assert_eq!(&before, head);
     };
@@ -177,11 +176,11 @@ fn anything_unexpected_lets_go() {
     assert_eq!(ended.take(Sender::Server, b"", true), rest);
     let mut off = always();
     held(&mut off, &rest);
-    assert!(!off.connection.handle_inert(&mut off.events));
+    assert!(!off.call(|connection, out| connection.disable_rewriting(out)));
     assert_eq!(off.server(&packets[2][3..4]), [&rest, &packets[2][3..4]].concat());
     let mut opaque = always();
     held(&mut opaque, &rest);
-    opaque.connection.handle_off(&mut opaque.events);
+    opaque.call(|connection, out| connection.stop_inspecting(out));
     assert_eq!(opaque.server(&packets[2][3..]), [&rest, &packets[2][3..]].concat());
 }
 
@@ -191,15 +190,11 @@ fn what_a_reset_takes_away_is_counted() {
         let whole = answer(0, 1, &[&definition(9), EOF]).concat();
         let mut watched = always();
         watched.server(&whole[..whole.len() - 2]);
-        watched.connection.handle_close(&mut Clock::new(&Timestamp::default), || by, &mut watched.events);
+        watched.close(by);
         assert_eq!(told(&watched), [1, 1, lost], "{by:?}");
     }
     let mut watched = always();
-    watched.connection.handle_close(
-        &mut Clock::new(&Timestamp::default),
-        || ClosedBy::Server,
-        &mut watched.events,
-    );
+    watched.close(ClosedBy::Server);
     assert_eq!(told(&watched), [0, 0, 0]);
 }
 
@@ -229,7 +224,7 @@ fn without_room_nothing_is_held() {
         let now = watched.server(&whole[..cut]);
         assert_eq!(now, whole[..if fits { tail - 32 } else { cut }], "room for {room}");
         let memory = Event::Opaque(OpaqueReason::Memory);
-        assert_eq!(watched.told([memory]), [usize::from(!fits)], "room for {room}");
+        assert_eq!(watched.counts([memory]), [usize::from(!fits)], "room for {room}");
         assert_eq!([now, watched.server(&whole[cut..])].concat(), whole);
     }
 }
@@ -238,13 +233,13 @@ fn without_room_nothing_is_held() {
 /// protection.
 #[test]
 fn without_room_for_the_beginning_of_a_request_the_connection_ends() {
-    let setup = Setup { block_local_infile: true, ..unchanged() };
-    let mut watched = LoggedIn::new(setup, login("5.7.4", CLASSIC, &[]));
+    let setup = Rules { block_local_infile: true, ..observe_mysql() };
+    let mut watched = Link::logged_in(setup, login("5.7.4", CLASSIC, &[]));
     watched.client(&packet(0, b"\x03SELECT 1"));
     watched.room = 7;
     let request = packet(1, b"\xfb/etc/passwd");
-    assert_eq!(watched.server(&request[..8]), failure(1, Capabilities::PROTOCOL_41));
-    assert_eq!(watched.told([Event::ProtectionLost(ProtectionLost::Memory)]), [1]);
+    assert_eq!(watched.server(&request[..8]), error_of_the_filter(1, 1835));
+    assert_eq!(watched.counts([Event::ProtectionLost(ProtectionLost::Memory)]), [1]);
     assert_eq!(watched.server(&request[8..]), b"");
     assert_eq!(watched.take(Sender::Client, b"root:x:0:0", false), b"");
 }

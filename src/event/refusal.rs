@@ -1,24 +1,24 @@
-//! Why a connection is closed for the sake of a PROXY header, for a log.
+//! Why a connection is closed because of a PROXY header, for the log.
 
 use std::fmt;
 
 use crate::event::HeaderResult;
 use crate::proxy_protocol::{Format, HeaderError};
 
-/// A connection that is closed. `Display` gives `result`, `format` and `why` as `key=value`.
+/// A refused connection. `Display` writes `result`, `format` and `why` as `key=value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What it is counted as.
+    /// Result that it is counted as.
     pub result: HeaderResult,
-    /// Of the header; none where there is none.
+    /// Format of the header; `None` if there is none.
     pub format: Option<Format>,
-    /// Why.
-    pub why: Why,
+    /// The reason.
+    pub why: RefusalReason,
 }
 
-/// Why, and where in the header.
+/// The reason, and the place in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum RefusalReason {
     /// The header breaks a rule of the specification.
     Malformed(HeaderError),
     /// The stream ends within the header.
@@ -49,7 +49,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Malformed(error) => return error.fmt(f),

@@ -1,0 +1,118 @@
+//! A host for tests: passes bytes to a connection, applies its verdicts, and keeps the bytes that are held.
+
+use bytes::Bytes;
+use firstword::clock::Timestamp;
+use firstword::connection::Connection;
+use firstword::connection::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict, TickVerdict};
+use firstword::event::output::Output;
+use firstword::event::refusal::Refusal;
+use firstword::event::runner::Runner;
+use firstword::event::{ClosedBy, Event, Sender};
+use firstword::rules::Rules;
+
+/// What happens to the bytes of a callback, for either direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    Hold,
+    Edit(Edit),
+    Close,
+}
+
+impl From<ClientVerdict> for Verdict {
+    fn from(verdict: ClientVerdict) -> Self {
+        match verdict {
+            ClientVerdict::Pass => Self::Pass,
+            ClientVerdict::Hold => Self::Hold,
+            ClientVerdict::Edit(edit) => Self::Edit(edit),
+            ClientVerdict::Close => Self::Close,
+        }
+    }
+}
+
+impl From<ServerVerdict> for Verdict {
+    fn from(verdict: ServerVerdict) -> Self {
+        match verdict {
+            ServerVerdict::Pass => Self::Pass,
+            ServerVerdict::Edit(edit) => Self::Edit(edit),
+        }
+    }
+}
+
+/// One connection and what it emitted.
+pub struct Link {
+    pub connection: Connection,
+    pub now: Timestamp,
+    /// Maximum number of bytes that the connection may withhold.
+    pub room: usize,
+    pub events: Vec<Event>,
+    pub refusal: Option<Refusal>,
+    /// Bytes of the client that are held.
+    held: Vec<u8>,
+    pub is_closed: bool,
+}
+
+impl Link {
+    pub fn new(rules: &Rules, opened: Timestamp) -> Self {
+        Self {
+            connection: Connection::new(rules, opened),
+            now: opened,
+            room: usize::MAX,
+            events: Vec::new(),
+            refusal: None,
+            held: Vec::new(),
+            is_closed: false,
+        }
+    }
+
+    /// Calls the connection in a callback of its own.
+    pub fn call<T>(&mut self, call: impl FnOnce(&mut Connection, &mut Output) -> T) -> T {
+        let Self { connection, now, room, events, refusal, .. } = self;
+        let now = *now;
+        // A runner for each call, so that a test which measures memory sees that of the connection alone.
+        Runner::default().run(
+            &|| now,
+            *room,
+            &mut |emitted, details| {
+                events.extend_from_slice(emitted);
+                *refusal = refusal.take().or(details.refusal.take());
+            },
+            |out| call(connection, out),
+        )
+    }
+
+    /// The verdict about a chunk, as the host gets it.
+    pub fn chunk(&mut self, sender: Sender, chunk: &impl Chunk, end_stream: bool) -> Verdict {
+        self.call(|connection, out| match sender {
+            Sender::Client => connection.client(chunk, end_stream, out).into(),
+            Sender::Server => connection.server(chunk, end_stream, out).into(),
+        })
+    }
+
+    /// Bytes that leave for the other side when these arrive.
+    pub fn pass(&mut self, sender: Sender, bytes: &[u8]) -> Vec<u8> {
+        let mut offered = if sender == Sender::Client { std::mem::take(&mut self.held) } else { Vec::new() };
+        offered.extend_from_slice(bytes);
+        match self.chunk(sender, &Bytes::copy_from_slice(&offered), false) {
+            Verdict::Pass => offered,
+            Verdict::Edit(Edit { drain, prepend }) => [&prepend, &offered[drain..]].concat(),
+            Verdict::Hold => {
+                self.held = offered;
+                Vec::new()
+            }
+            Verdict::Close => {
+                self.is_closed = true;
+                Vec::new()
+            }
+        }
+    }
+
+    pub fn tick(&mut self, now: Timestamp) -> TickVerdict {
+        self.now = now;
+        self.call(|connection, out| connection.tick(now, out))
+    }
+
+    pub fn close(&mut self, by: ClosedBy) {
+        self.call(|connection, out| connection.close(|| by, out));
+    }
+}

@@ -1,0 +1,426 @@
+//! The changes that stages make to one chunk, combined into the single edit that a host supports.
+//!
+//! Every offset is one of the chunk as it arrived, whatever earlier stages changed. Changes must not overlap; if two do,
+//! the earlier stage wins. A chunk that no stage touches is neither read nor copied.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict};
+
+/// Maximum number of the server's bytes that are withheld. A column definition is far shorter.
+const MAX_WITHHELD: usize = 64 << 10;
+
+/// What a stage decides about a chunk of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// The next stage sees it.
+    Continue,
+    /// It is held.
+    Hold,
+    /// It is dropped.
+    Drop,
+    /// It is dropped, and the connection closed.
+    Close,
+}
+
+impl Flow {
+    /// The decision of the next stage, unless this one already ended the list.
+    pub(super) fn and_then(self, next: impl FnOnce() -> Self) -> Self {
+        if self == Self::Continue { next() } else { self }
+    }
+}
+
+/// Bytes of the server that wait for the next chunk. Envoy cannot hold bytes of the server, so they are taken out of its
+/// buffer and put back before the next ones.
+#[derive(Debug, Default)]
+pub(super) struct Withheld(Vec<u8>);
+
+impl Withheld {
+    /// Heap memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.0.capacity()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// `removed` bytes from `at` on give way to `inserted`.
+#[derive(Debug)]
+struct Change {
+    at: usize,
+    removed: usize,
+    inserted: Vec<u8>,
+}
+
+/// One chunk and its changes.
+#[derive(Debug)]
+pub(super) struct Rewrite<'c, C> {
+    chunk: &'c C,
+    /// All bytes of the chunk, once a stage has asked for them.
+    bytes: Option<Bytes>,
+    /// Sorted and disjoint.
+    changes: Vec<Change>,
+    /// Number of bytes of earlier chunks that are withheld.
+    before: usize,
+    /// Maximum number of bytes that the connection may withhold from now on.
+    room: usize,
+    /// Offset of the first byte that is withheld.
+    withhold: Option<usize>,
+    /// True if the bytes withheld before are dropped too.
+    drops_withheld: bool,
+    lacks_memory: bool,
+}
+
+impl<'c, C: Chunk> Rewrite<'c, C> {
+    pub(super) fn of_client(chunk: &'c C) -> Self {
+        Self {
+            chunk,
+            bytes: None,
+            changes: Vec::new(),
+            before: 0,
+            room: 0,
+            withhold: None,
+            drops_withheld: false,
+            lacks_memory: false,
+        }
+    }
+
+    /// `room`: maximum number of bytes that may be withheld from now on.
+    pub(super) fn of_server(chunk: &'c C, withheld: &Withheld, room: usize) -> Self {
+        Self { before: withheld.0.len(), room, ..Self::of_client(chunk) }
+    }
+
+    /// Number of bytes that arrived.
+    pub(super) fn len(&self) -> usize {
+        self.chunk.len()
+    }
+
+    /// All bytes as they arrived; `None` if the host does not provide them.
+    pub(super) fn bytes(&mut self) -> Option<Bytes> {
+        if self.bytes.is_none() {
+            self.bytes = whole(self.chunk);
+        }
+        self.bytes.clone()
+    }
+
+    /// The chunk with the changes so far, as the next part of the list sees it.
+    pub(super) fn rest(&self) -> Rest<'c, C> {
+        match (&self.bytes, self.changes.as_slice()) {
+            (None, _) => Rest::Host(self.chunk),
+            (Some(bytes), []) => Rest::Read(bytes.clone()),
+            (Some(bytes), [Change { at: 0, removed, inserted }]) if inserted.is_empty() => {
+                Rest::Read(bytes.slice((*removed).min(bytes.len())..))
+            }
+            (Some(bytes), _) => Rest::Read(self.apply(bytes, 0..usize::MAX).into()),
+        }
+    }
+
+    /// Removes the first `len` bytes.
+    pub(super) fn strip(&mut self, len: usize) {
+        self.change(0, len, Vec::new());
+    }
+
+    /// Replaces the byte at `at`.
+    pub(super) fn set(&mut self, at: usize, byte: u8) {
+        self.change(at, 1, vec![byte]);
+    }
+
+    /// Puts `bytes` before what is left of the chunk.
+    pub(super) fn prepend(&mut self, bytes: Vec<u8>) {
+        match self.changes.first_mut() {
+            Some(first) if first.at == 0 => {
+                first.inserted.splice(0..0, bytes);
+            }
+            _ => self.change(0, 0, bytes),
+        }
+    }
+
+    /// Replaces everything from `at` on. At 0 this also drops the bytes withheld before, which belong to the same packet.
+    pub(super) fn replace_from(&mut self, at: usize, bytes: &[u8]) {
+        self.withhold = None;
+        self.drops_withheld |= at == 0;
+        self.changes.retain(|change| change.at < at);
+        self.change(at, self.len().saturating_sub(at), bytes.to_vec());
+    }
+
+    /// Withholds everything from `at` on until the next chunk. Returns false if that is impossible: there are too many
+    /// bytes, or the host does not provide them, or [`Rewrite::lacks_memory`].
+    pub(super) fn withhold_from(&mut self, at: usize) -> bool {
+        let at = self.withhold.map_or(at, |before| before.min(at));
+        let new = self.len().saturating_sub(at);
+        if new > self.room {
+            self.lacks_memory = true;
+            return false;
+        }
+        let before = if at == 0 { self.before } else { 0 };
+        if new == 0 || new.saturating_add(before) > MAX_WITHHELD || self.bytes().is_none() {
+            return false;
+        }
+        self.withhold = Some(at);
+        true
+    }
+
+    /// True if a stage had to withhold bytes and the connection may use no more memory.
+    pub(super) fn lacks_memory(&self) -> bool {
+        self.lacks_memory
+    }
+
+    /// Forwards everything, also what was withheld before.
+    pub(super) fn withhold_nothing(&mut self) {
+        self.withhold = None;
+    }
+
+    /// Drops everything, and what was withheld before.
+    pub(super) fn drop_all(&mut self) {
+        (self.withhold, self.drops_withheld) = (None, true);
+        self.changes.clear();
+        if !self.chunk.is_empty() {
+            self.strip(self.len());
+        }
+    }
+
+    fn change(&mut self, at: usize, removed: usize, inserted: Vec<u8>) {
+        if removed == 0 && inserted.is_empty() {
+            return;
+        }
+        let index = self.changes.partition_point(|change| change.at < at);
+        let ends_before = |change: &Change| change.at.saturating_add(change.removed) <= at;
+        let is_free = self.changes.get(..index).is_none_or(|before| before.iter().all(ends_before));
+        let next = self.changes.get(index).map_or(usize::MAX, |change| change.at);
+        let is_free = is_free && at.saturating_add(removed) <= next;
+        debug_assert!(is_free, "two stages change the same byte");
+        if is_free {
+            self.changes.insert(index, Change { at, removed, inserted });
+        }
+    }
+
+    /// The bytes of `range` with the changes that begin in it.
+    fn apply(&self, bytes: &[u8], range: Range<usize>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut from = range.start;
+        for Change { at, removed, inserted } in
+            self.changes.iter().filter(|change| range.contains(&change.at))
+        {
+            out.extend_from_slice(bytes.get(from..*at).unwrap_or_default());
+            out.extend_from_slice(inserted);
+            from = at.saturating_add(*removed);
+        }
+        out.extend_from_slice(bytes.get(from..range.end.min(bytes.len())).unwrap_or_default());
+        out
+    }
+
+    /// The verdict about a chunk of the client.
+    pub(super) fn client_verdict(mut self, flow: Flow) -> ClientVerdict {
+        match flow {
+            Flow::Hold => ClientVerdict::Hold,
+            Flow::Close => ClientVerdict::Close,
+            Flow::Drop => {
+                self.drop_all();
+                self.client_verdict(Flow::Continue)
+            }
+            Flow::Continue => {
+                let edit = self.edit(&mut Withheld::default());
+                edit.map_or(ClientVerdict::Pass, ClientVerdict::Edit)
+            }
+        }
+    }
+
+    /// The verdict about a chunk of the server. `withheld` gives back the bytes of earlier chunks and takes those of this one.
+    pub(super) fn server_verdict(mut self, flow: Flow, withheld: &mut Withheld) -> ServerVerdict {
+        if flow == Flow::Drop {
+            self.drop_all();
+        }
+        self.edit(withheld).map_or(ServerVerdict::Pass, ServerVerdict::Edit)
+    }
+
+    fn edit(&mut self, withheld: &mut Withheld) -> Option<Edit> {
+        if self.changes.is_empty() && self.withhold.is_none() && !self.drops_withheld && withheld.is_empty() {
+            return None;
+        }
+        if self.drops_withheld {
+            withheld.0.clear();
+        }
+        let Some(at) = self.withhold else {
+            let last = self.changes.last();
+            let drain = last.map_or(0, |change| change.at.saturating_add(change.removed));
+            // What a single change removes is not needed to make it.
+            let is_alone =
+                self.changes.len() <= 1 && self.changes.first().is_none_or(|change| change.at == 0);
+            let bytes = if is_alone { Bytes::new() } else { self.bytes().unwrap_or_default() };
+            let mut prepend = std::mem::take(&mut withheld.0);
+            let removed = bytes.get(..drain.min(bytes.len())).unwrap_or_default();
+            prepend.append(&mut self.apply(removed, 0..usize::MAX));
+            return Some(Edit { drain, prepend });
+        };
+        let bytes = self.bytes().unwrap_or_default();
+        let mut prepend = Vec::new();
+        if at > 0 {
+            prepend = std::mem::take(&mut withheld.0);
+            prepend.append(&mut self.apply(&bytes, 0..at));
+        }
+        let tail = self.apply(&bytes, at..usize::MAX);
+        withheld.0.reserve_exact(tail.len());
+        withheld.0.extend_from_slice(&tail);
+        Some(Edit { drain: bytes.len(), prepend })
+    }
+}
+
+/// All of a chunk in one read; `None` if the host does not provide it.
+fn whole(chunk: &impl Chunk) -> Option<Bytes> {
+    if chunk.is_empty() {
+        return Some(Bytes::new());
+    }
+    chunk.read(0, chunk.len()).filter(|bytes| bytes.len() == chunk.len())
+}
+
+/// A chunk with the changes of earlier stages.
+#[derive(Debug)]
+pub(super) enum Rest<'c, C> {
+    /// Unchanged, and still with the host.
+    Host(&'c C),
+    /// Already read.
+    Read(Bytes),
+}
+
+impl<C: Chunk> Chunk for Rest<'_, C> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Host(chunk) => chunk.len(),
+            Self::Read(bytes) => bytes.len(),
+        }
+    }
+
+    fn read(&self, start: usize, max: usize) -> Option<Bytes> {
+        match self {
+            Self::Host(chunk) => chunk.read(start, max),
+            Self::Read(bytes) => bytes.read(start, max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk that the host does not provide.
+    #[derive(Debug)]
+    struct Unreadable(usize);
+
+    impl Chunk for Unreadable {
+        fn len(&self) -> usize {
+            self.0
+        }
+
+        fn read(&self, _: usize, _: usize) -> Option<Bytes> {
+            None
+        }
+    }
+
+    fn chunk() -> Bytes {
+        Bytes::from_static(b"0123456789")
+    }
+
+    /// The verdict about `chunk()` after these changes, applied.
+    fn server(change: impl FnOnce(&mut Rewrite<Bytes>), withheld: &mut Withheld) -> Vec<u8> {
+        let chunk = chunk();
+        let mut rewrite = Rewrite::of_server(&chunk, withheld, usize::MAX);
+        change(&mut rewrite);
+        match rewrite.server_verdict(Flow::Continue, withheld) {
+            ServerVerdict::Pass => chunk.to_vec(),
+            ServerVerdict::Edit(Edit { drain, prepend }) => [&prepend, &chunk[drain..]].concat(),
+        }
+    }
+
+    #[test]
+    fn an_untouched_chunk_is_not_read() {
+        let chunk = Unreadable(10);
+        let mut withheld = Withheld::default();
+        let rewrite = Rewrite::of_server(&chunk, &withheld, usize::MAX);
+        assert_eq!(rewrite.rest().len(), 10);
+        assert_eq!(rewrite.server_verdict(Flow::Continue, &mut withheld), ServerVerdict::Pass);
+        for flow in [Flow::Continue, Flow::Hold, Flow::Drop, Flow::Close] {
+            Rewrite::of_client(&chunk).client_verdict(flow);
+        }
+    }
+
+    #[test]
+    fn changes_are_combined_in_the_order_of_their_offsets() {
+        let all = |rewrite: &mut Rewrite<Bytes>| {
+            rewrite.set(7, b'x');
+            rewrite.set(4, b'y');
+            rewrite.prepend(b"<".to_vec());
+            rewrite.prepend(b"<<".to_vec());
+        };
+        assert_eq!(server(all, &mut Withheld::default()), b"<<<0123y56x89");
+        let strip = |rewrite: &mut Rewrite<Bytes>| {
+            rewrite.bytes();
+            rewrite.strip(3);
+            assert_eq!(rewrite.rest().read(0, 99).unwrap(), b"3456789".as_slice());
+            rewrite.prepend(b"<".to_vec());
+            rewrite.set(9, b'!');
+            assert_eq!(rewrite.rest().read(0, 99).unwrap(), b"<345678!".as_slice());
+        };
+        assert_eq!(server(strip, &mut Withheld::default()), b"<345678!");
+    }
+
+    #[test]
+    fn withheld_bytes_come_before_the_next_ones_with_their_changes() {
+        let mut withheld = Withheld::default();
+        let hold = |rewrite: &mut Rewrite<Bytes>| {
+            rewrite.set(1, b'a');
+            rewrite.set(8, b'b');
+            assert!(rewrite.withhold_from(8) && rewrite.withhold_from(7) && rewrite.withhold_from(9));
+        };
+        assert_eq!(server(hold, &mut withheld), b"0a23456");
+        assert_eq!(server(|rewrite| assert!(rewrite.withhold_from(0)), &mut withheld), b"");
+        assert_eq!(withheld.0, b"7b90123456789");
+        assert_eq!(server(|_| {}, &mut withheld), b"7b901234567890123456789");
+        assert!(withheld.is_empty());
+    }
+
+    #[test]
+    fn a_replacement_takes_the_place_of_what_was_withheld_of_its_packet() {
+        let mut withheld = Withheld(b"old".to_vec());
+        let middle = |rewrite: &mut Rewrite<Bytes>| {
+            rewrite.set(9, b'x');
+            rewrite.withhold_from(2);
+            rewrite.replace_from(4, b"error");
+        };
+        assert_eq!(server(middle, &mut withheld), b"old0123error");
+        let mut withheld = Withheld(b"old".to_vec());
+        assert_eq!(server(|rewrite| rewrite.replace_from(0, b"error"), &mut withheld), b"error");
+        assert_eq!(server(|rewrite| rewrite.replace_from(10, b"error"), &mut withheld), b"0123456789error");
+        withheld.0 = b"old".to_vec();
+        assert_eq!(server(|rewrite| rewrite.drop_all(), &mut withheld), b"");
+        assert!(withheld.is_empty());
+    }
+
+    #[test]
+    fn bytes_are_withheld_only_as_far_as_there_is_room() {
+        let chunk = chunk();
+        let withheld = Withheld(vec![0; MAX_WITHHELD - 10]);
+        let rewrite = |room| Rewrite::of_server(&chunk, &withheld, room);
+        assert!(rewrite(10).withhold_from(0));
+        let mut poor = rewrite(9);
+        assert!(!poor.withhold_from(0) && poor.lacks_memory());
+        assert!(!rewrite(10).withhold_from(10), "no bytes");
+        let more = Withheld(vec![0; MAX_WITHHELD - 9]);
+        let mut long = Rewrite::of_server(&chunk, &more, usize::MAX);
+        assert!(!long.withhold_from(0) && !long.lacks_memory());
+        assert!(!Rewrite::of_server(&Unreadable(10), &withheld, usize::MAX).withhold_from(5));
+    }
+
+    #[test]
+    #[should_panic(expected = "two stages change the same byte")]
+    fn stages_must_not_change_the_same_byte() {
+        let both = |rewrite: &mut Rewrite<Bytes>| {
+            rewrite.set(4, b'a');
+            rewrite.set(4, b'b');
+        };
+        server(both, &mut Withheld::default());
+    }
+}

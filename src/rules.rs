@@ -1,0 +1,226 @@
+//! What configuration asks for on one connection. What was observed on it is in [`crate::event`].
+
+use std::time::Duration;
+
+use crate::labels::labels;
+use crate::proxy_protocol::{Endpoints, Format};
+
+/// The settings of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How much of the connection is inspected.
+    pub inspection: Inspection,
+    /// The protocol that a rule or the port table expects.
+    pub expected: Expected,
+    /// Maximum time until the server's first byte, if the server is expected to speak first.
+    pub greeting_timeout: Duration,
+    /// Time after which a command without a complete response counts as stalled.
+    pub stall: Duration,
+    /// What is recorded besides events.
+    pub interests: Interests,
+    /// PROXY headers; `None` if they are neither received nor sent.
+    pub proxy_header: Option<ProxyHeaderRules>,
+    /// Clients whose split COM_STMT_PREPARE responses are held until they are complete.
+    pub hold_split_eof: HoldSplitEof,
+    /// Capabilities that are removed from the server's greeting.
+    pub clear_capabilities: ClearCapabilities,
+    /// Blocks requests for files that the client's statement does not name.
+    pub block_local_infile: bool,
+}
+
+impl Rules {
+    /// Inspects everything and changes nothing.
+    #[must_use]
+    pub const fn observe_only() -> Self {
+        Self {
+            inspection: Inspection::Full,
+            expected: Expected::Unknown,
+            greeting_timeout: Duration::MAX,
+            stall: Duration::MAX,
+            interests: Interests::NONE,
+            proxy_header: None,
+            hold_split_eof: HoldSplitEof::Off,
+            clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
+            block_local_infile: false,
+        }
+    }
+}
+
+/// How much of a connection is inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inspection {
+    /// The first bytes and, if they are MySQL's, the whole connection.
+    Full,
+    /// The first bytes and, if they are MySQL's, the connection phase and the client's commands.
+    Requests,
+    /// The first bytes and, if they are MySQL's, the connection phase.
+    Handshake,
+    /// The first bytes.
+    FirstBytes,
+    /// Nothing.
+    Nothing,
+}
+
+labels! {
+    /// The protocol that is expected on a connection.
+    Expected {
+        /// MySQL or MariaDB.
+        Mysql = "mysql",
+        /// Another server-first protocol.
+        ServerFirst = "server_first",
+        /// Any, because configuration excludes the connection from inspection.
+        Opaque = "opaque",
+        /// Any.
+        Unknown = "unknown",
+    }
+}
+
+impl Expected {
+    /// True if the server sends the first byte in this protocol.
+    #[must_use]
+    pub const fn is_server_first(self) -> bool {
+        matches!(self, Self::Mysql | Self::ServerFirst)
+    }
+}
+
+labels! {
+    /// A detail of a session that can be recorded: a key of access-log state.
+    Field {
+        /// Name of the account that the client last asked for and the server did not refuse.
+        User = "user",
+        /// Current schema.
+        Schema = "schema",
+        /// Version text of the greeting.
+        ServerVersion = "server_version",
+        /// Client library and its version.
+        Client = "client",
+        /// The server's number for the connection.
+        ThreadId = "thread_id",
+    }
+}
+
+/// What is recorded besides events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interests {
+    /// Indexed by [`Field`].
+    fields: [bool; Field::ALL.len()],
+    /// Duration from which on a command is recorded as slow; failed commands are recorded too. `None` records neither.
+    pub slow_after: Option<Duration>,
+}
+
+impl Interests {
+    /// Records nothing.
+    pub const NONE: Self = Self { fields: [false; Field::ALL.len()], slow_after: None };
+
+    /// Adds a field.
+    pub fn add(&mut self, field: Field) {
+        if let Some(has) = self.fields.get_mut(field as usize) {
+            *has = true;
+        }
+    }
+
+    /// True if `field` is recorded.
+    #[must_use]
+    pub fn has(&self, field: Field) -> bool {
+        self.fields.get(field as usize).is_some_and(|has| *has)
+    }
+
+    /// True if the account or the schema is recorded. A request for another one is then remembered until the response.
+    #[must_use]
+    pub fn has_identity(&self) -> bool {
+        self.has(Field::User) || self.has(Field::Schema)
+    }
+}
+
+/// PROXY headers of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyHeaderRules {
+    /// Headers from the client; `None` if no header is received.
+    pub receive: Option<ReceiveRules>,
+    /// The header to the server; `None` if no header is sent.
+    pub send: Option<SendRules>,
+}
+
+/// How headers from the client are received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveRules {
+    /// Whether a header is required.
+    pub need: Need,
+    /// True if the peer's address is in a trusted network.
+    pub trusted: bool,
+    /// What happens to a header from an untrusted peer.
+    pub untrusted: Untrusted,
+    /// Maximum time until the header is complete.
+    pub timeout: Duration,
+    /// Maximum length of a header in bytes.
+    pub max_header_bytes: usize,
+}
+
+/// Whether a header is required, and what waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// `optional`: nothing waits for a header.
+    Optional,
+    /// `required` and `connect: first`: the server is connected to, and may greet, before the header has arrived.
+    Required,
+    /// `required` and `connect: after_header`: the server is connected to once the header has arrived.
+    BeforeConnect,
+}
+
+/// What happens to a header from an untrusted peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Untrusted {
+    /// The connection is closed.
+    #[default]
+    Close,
+    /// The header is removed.
+    Strip,
+}
+
+/// The header that the server gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendRules {
+    /// Its format.
+    pub format: Format,
+    /// Sends no header if the client sent one that was believed.
+    pub only_unless_received: bool,
+    /// Addresses of the client's connection; `None` if the host does not know them.
+    pub endpoints: Option<Endpoints>,
+}
+
+/// Clients whose COM_STMT_PREPARE responses have their last column definition and the EOF after it held until both have
+/// arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HoldSplitEof {
+    /// No client.
+    #[default]
+    Off,
+    /// Clients that hang otherwise.
+    AffectedClients,
+    /// Every client.
+    Always,
+}
+
+/// Capabilities that are removed from the server's greeting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClearCapabilities {
+    /// `CLIENT_COMPRESS`.
+    pub compress: bool,
+    /// `CLIENT_ZSTD_COMPRESSION_ALGORITHM`.
+    pub zstd: bool,
+    /// `CLIENT_SSL`.
+    pub ssl: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interests_hold_what_was_added() {
+        let mut interests = Interests::NONE;
+        assert!(!interests.has_identity());
+        interests.add(Field::Schema);
+        assert!(interests.has(Field::Schema) && !interests.has(Field::User) && interests.has_identity());
+    }
+}
