@@ -315,3 +315,35 @@ fn the_document_about_memory_has_the_limits_of_the_code() {
         assert!(document.contains(said), "docs/memory.md does not say: {said}");
     }
 }
+
+/// The texts in code marks.
+fn in_marks(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// A cell of the guide's table names paths from the folder in the head of its column, or from the root.
+#[test]
+fn every_path_in_the_table_of_features_and_levels_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = document(&root.join("docs/testing.md"));
+    let table = guide.lines().skip_while(|line| !line.starts_with("| feature |"));
+    let rows: Vec<Vec<_>> =
+        table.map(|line| line.split('|').collect()).take_while(|row: &Vec<_>| row.len() > 1).collect();
+    let folders: Vec<_> = rows[0].iter().map(|cell| in_marks(cell).next()).collect();
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for row in &rows[2..] {
+        for (folder, cell) in folders.iter().zip(row).filter_map(|(folder, cell)| Some(((*folder)?, cell))) {
+            // `*` is in the names of captures.
+            for path in in_marks(cell).filter(|path| !path.contains('*')) {
+                let path = path.strip_prefix('/').map_or_else(|| format!("{folder}{path}"), str::to_owned);
+                count += 1;
+                if !root.join(&path).exists() {
+                    missing.push(path);
+                }
+            }
+        }
+    }
+    assert!(count > 80, "{count}");
+    assert_eq!(missing, [""; 0]);
+}

@@ -13,7 +13,7 @@ pub mod violation;
 use std::time::Duration;
 
 use crate::labels::labels;
-use crate::mysql::peer::bug_106252::Suspect;
+use crate::mysql::peer::bug_106252::AffectedClient;
 use crate::mysql::peer::client::{Connector, Series};
 use crate::mysql::peer::server::{Flavor, Release};
 use crate::mysql::sql::verb::Verb;
@@ -382,7 +382,7 @@ pub enum Event {
     /// A rule blocks requests for files, and that can no longer be enforced: the connection ends.
     ProtectionLost(ProtectionLost),
     /// The server accepted a client that hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
-    EofHazardClient(Suspect),
+    EofHazardClient(AffectedClient),
     /// Such an EOF came later than the column definitions in front of it.
     PrepareEofSplit {
         /// How many of its 9 bytes came with them.

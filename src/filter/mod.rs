@@ -35,7 +35,7 @@ use crate::config::{Config, Mode};
 use crate::event::runner::Runner;
 use crate::event::{Event, HazardKind};
 use crate::metrics::{Accumulator, MemoryChange, ScopeId, Sink};
-use crate::mysql::peer::bug_106252::Suspect;
+use crate::mysql::peer::bug_106252::AffectedClient;
 use crate::version::{COMMIT, VERSION};
 
 /// Maximum time between two ticks: the resolution of all time-outs.
@@ -57,7 +57,7 @@ pub struct Filter {
     reported_state: Cell<i64>,
     has_ended: Cell<bool>,
     reported_ports: ReportOnce<u16>,
-    reported_clients: ReportOnce<Suspect>,
+    reported_clients: ReportOnce<AffectedClient>,
     reported_hazards: ReportOnce<(ScopeId, HazardKind)>,
     reported_tls: ReportOnce<()>,
     /// The runner of all callbacks, so that none allocates; `None` during a callback.

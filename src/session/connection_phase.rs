@@ -25,7 +25,7 @@ use crate::event::details::{UNREADABLE, word};
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
 use crate::event::{Event, HandshakeResult, HazardKind, OpaqueReason, Phase};
-use crate::mysql::peer::bug_106252::Suspect;
+use crate::mysql::peer::bug_106252::AffectedClient;
 use crate::mysql::peer::client;
 use crate::mysql::peer::server::identify;
 use crate::mysql::wire::auth_plugin::AuthPlugin;
@@ -68,7 +68,7 @@ pub(super) enum Progress {
         /// What both sides can do.
         capabilities: Capabilities,
         /// The client can hang on a split EOF.
-        suspect: Option<Suspect>,
+        suspect: Option<AffectedClient>,
     },
 }
 
@@ -91,7 +91,7 @@ pub(super) struct ConnectionPhase {
     expected: Option<u8>,
     /// The client has sent COM_QUIT.
     quit: bool,
-    suspect: Option<Suspect>,
+    suspect: Option<AffectedClient>,
     /// The client has not taken the server's offer of LOCAL INFILE.
     declines_files: bool,
 }
@@ -177,7 +177,7 @@ impl ConnectionPhase {
                 self.declines_files = self.capabilities.contains(Capabilities::LOCAL_FILES)
                     && !both.contains(Capabilities::LOCAL_FILES);
                 let HandshakeResponse { client_name, client_version, .. } = response;
-                self.suspect = Suspect::of(client_name, client_version, self.capabilities, both);
+                self.suspect = AffectedClient::of(client_name, client_version, self.capabilities, both);
                 self.capabilities = both;
                 if !response.auth_plugin.is_empty() {
                     self.plugin = AuthPlugin::from_name(response.auth_plugin);

@@ -172,7 +172,7 @@ impl Session {
 
     /// The client hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
     #[must_use]
-    pub fn is_suspect(&self) -> bool {
+    pub fn is_affected(&self) -> bool {
         self.suspect
     }
 

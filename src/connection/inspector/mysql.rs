@@ -96,7 +96,7 @@ impl MysqlInspector {
                 sequence_id,
                 capabilities,
             }),
-            is_affected_client: self.session.is_suspect(),
+            is_affected_client: self.session.is_affected(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::link::{Link, error_of_the_filter, login, observe_mysql, packet};
 use crate::event::{ClosedBy, Event, OpaqueReason, ProtectionLost, Sender};
-use crate::mysql::peer::bug_106252::Suspect;
+use crate::mysql::peer::bug_106252::AffectedClient;
 use crate::rules::{HoldSplitEof, Rules};
 
 /// Maximum number of bytes that are held.
@@ -93,12 +93,18 @@ fn every_cut_of_an_answer() {
 fn who_is_held_for() {
     let whole = answer(0, 1, &[&definition(9), EOF]).concat();
     let deprecated = CLASSIC | DEPRECATE_EOF;
-    let release = Some(Suspect::ConnectorJ([8, 0, 27]));
+    let release = Some(AffectedClient::ConnectorJ([8, 0, 27]));
     for (rule, capabilities, version, suspect, held) in [
         (HoldSplitEof::Off, CLASSIC, "8.0.27", release, false),
         (HoldSplitEof::AffectedClients, CLASSIC, "8.0.27", release, true),
         (HoldSplitEof::AffectedClients, CLASSIC, "8.0.32", None, false),
-        (HoldSplitEof::AffectedClients, CLASSIC & !CONNECT_ATTRS, "8.0.32", Some(Suspect::Unnamed), true),
+        (
+            HoldSplitEof::AffectedClients,
+            CLASSIC & !CONNECT_ATTRS,
+            "8.0.32",
+            Some(AffectedClient::Unnamed),
+            true,
+        ),
         (HoldSplitEof::Always, CLASSIC, "8.0.32", None, true),
         (HoldSplitEof::Always, deprecated, "8.0.27", None, false),
     ] {

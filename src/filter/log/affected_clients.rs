@@ -4,23 +4,27 @@ use log::Level;
 
 use super::ConnectionLog;
 use super::once::ReportOnce;
-use crate::mysql::peer::bug_106252::Suspect;
+use crate::mysql::peer::bug_106252::AffectedClient;
 
 /// Maximum number of affected clients that are remembered as reported; there are fewer than a hundred such releases.
 pub(in crate::filter) const MAX_CLIENTS: usize = 256;
 
 /// An affected client has logged in: one line for each release.
-pub(in crate::filter) fn seen(log: &ConnectionLog, reported: &ReportOnce<Suspect>, client: Suspect) {
+pub(in crate::filter) fn seen(
+    log: &ConnectionLog,
+    reported: &ReportOnce<AffectedClient>,
+    client: AffectedClient,
+) {
     if !reported.is_first(client) {
         return;
     }
     let level = if log.to.holds_split_eof { Level::Info } else { Level::Warn };
     log.line(level, || {
         let client = match client {
-            Suspect::ConnectorJ([major, minor, patch]) => {
+            AffectedClient::ConnectorJ([major, minor, patch]) => {
                 format!("MySQL Connector/J {major}.{minor}.{patch}")
             }
-            Suspect::Unnamed => {
+            AffectedClient::Unnamed => {
                 "unknown, as the server takes no connection attributes: MySQL Connector/J 6.0.4 to 8.0.31".into()
             }
         };

@@ -11,14 +11,14 @@ const LAST: [u8; 3] = [8, 0, 31];
 
 /// A client that can hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Suspect {
+pub enum AffectedClient {
     /// Connector/J of this release: major, minor, patch.
     ConnectorJ([u8; 3]),
     /// It can be one, for the server takes no connection attributes.
     Unnamed,
 }
 
-impl Suspect {
+impl AffectedClient {
     /// Whether a client is one, from its attributes `_client_name` and `_client_version`, what the server can do and
     /// what both can. Where EOF packets are deprecated none comes.
     #[must_use]
@@ -80,20 +80,23 @@ mod tests {
             ("MariaDB Connector/J", "8.0.27", None),
             ("", "", None),
         ] {
-            let found = Suspect::of(name.as_bytes(), version.as_bytes(), CLASSIC, CLASSIC);
-            assert_eq!(found, expected.map(Suspect::ConnectorJ), "{name} {version}");
+            let found = AffectedClient::of(name.as_bytes(), version.as_bytes(), CLASSIC, CLASSIC);
+            assert_eq!(found, expected.map(AffectedClient::ConnectorJ), "{name} {version}");
         }
     }
 
     #[test]
     fn a_server_without_attributes_leaves_it_open_and_one_without_eof_settles_it() {
         let none = Capabilities::default();
-        assert_eq!(Suspect::of(b"", b"", none, Capabilities::PROTOCOL_41), Some(Suspect::Unnamed));
-        assert_eq!(Suspect::of(b"", b"", none, none), None);
+        assert_eq!(
+            AffectedClient::of(b"", b"", none, Capabilities::PROTOCOL_41),
+            Some(AffectedClient::Unnamed)
+        );
+        assert_eq!(AffectedClient::of(b"", b"", none, none), None);
         let deprecated = CLASSIC | Capabilities::DEPRECATE_EOF;
-        assert_eq!(Suspect::of(b"MySQL Connector/J", b"8.0.27", deprecated, deprecated), None);
+        assert_eq!(AffectedClient::of(b"MySQL Connector/J", b"8.0.27", deprecated, deprecated), None);
         // The client does not know what the server offers.
-        let found = Suspect::of(b"MySQL Connector/J", b"8.0.27", deprecated, CLASSIC);
-        assert_eq!(found, Some(Suspect::ConnectorJ([8, 0, 27])));
+        let found = AffectedClient::of(b"MySQL Connector/J", b"8.0.27", deprecated, CLASSIC);
+        assert_eq!(found, Some(AffectedClient::ConnectorJ([8, 0, 27])));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use firstword::clock::Timestamp;
 use firstword::event::{ClientFirst, ClosedBy, Event, HazardKind, Phase, Sender};
-use firstword::mysql::peer::bug_106252::Suspect;
+use firstword::mysql::peer::bug_106252::AffectedClient;
 use firstword::mysql::wire::command::Command;
 use firstword::rules::Expected;
 
@@ -63,10 +63,10 @@ impl Follow {
             }
             Event::EofHazardClient(suspect) => {
                 let client = match suspect {
-                    Suspect::ConnectorJ([major, minor, patch]) => {
+                    AffectedClient::ConnectorJ([major, minor, patch]) => {
                         format!("the client is MySQL Connector/J {major}.{minor}.{patch}")
                     }
-                    Suspect::Unnamed => {
+                    AffectedClient::Unnamed => {
                         "the client may be MySQL Connector/J 6.0.4 to 8.0.31; the server takes no connection attributes"
                             .to_owned()
                     }
