@@ -26,7 +26,7 @@ pub enum RefusalReason {
     /// It is not at the very start of the connection.
     Late,
     /// No rule says to receive one, and one is sent.
-    Unasked,
+    Unexpected,
     /// Its sender is none of those that are believed.
     Untrusted,
     /// There is none, and there must be.
@@ -57,7 +57,7 @@ impl fmt::Display for RefusalReason {
             Self::Late => {
                 "a header that is not at the start of the connection, which the server could believe"
             }
-            Self::Unasked => "a header, and no rule says to receive one on this port",
+            Self::Unexpected => "a header, and no rule says to receive one on this port",
             Self::Untrusted => "its sender is not in receive.trusted_networks",
             Self::Missing => "the first bytes are no header",
             Self::Timeout { held, connected: true } => {

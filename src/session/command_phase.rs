@@ -103,8 +103,8 @@ pub(super) struct CommandPhase {
     quit_out_of_order: bool,
     /// A COM_QUERY may hold several statements.
     multi_statements: bool,
-    /// See [`CommandPhase::refused_file`].
-    refused_file: Option<u8>,
+    /// See [`CommandPhase::blocked_request`].
+    blocked_request: Option<u8>,
     /// The server has sent an unsolicited error.
     broke_off: bool,
     /// See [`CommandPhase::note_row`].
@@ -144,7 +144,7 @@ impl CommandPhase {
             quit: false,
             quit_out_of_order: false,
             multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
-            refused_file: None,
+            blocked_request: None,
             broke_off: false,
             may_get_file: false,
             interrupted: false,

@@ -182,7 +182,7 @@ fn the_current_schema_is_followed() {
     assert_eq!(tracking.said(), "schema=moved ");
     tracking.command(b"\x03USE elsewhere", OK, 0);
     assert_eq!(tracking.said(), "", "the server would have said so");
-    assert_eq!(tracking.session.keep(S), 512);
+    assert_eq!(tracking.session.prefix_len(S), 512);
 }
 
 #[test]

@@ -74,14 +74,14 @@ impl Session {
 
     /// How much of each coming packet of `sender` this session looks at, in bytes.
     #[must_use]
-    pub fn keep(&self, sender: Sender) -> usize {
+    pub fn prefix_len(&self, sender: Sender) -> usize {
         match (&self.part, sender) {
             (Part::Connection(_), _) => KEEP_CONNECTION_PHASE,
             (Part::Command(commands), Sender::Client) if commands.options.judge_files => KEEP_STATEMENTS,
             (Part::Command(commands), Sender::Client) => keep_command(&commands.options.interests),
             (Part::Command(commands), Sender::Server) => {
                 let Options { interests, judge_files } = &commands.options;
-                if *judge_files && commands.can_be_asked() {
+                if *judge_files && commands.may_request_file() {
                     KEEP_REQUEST
                 } else if commands.may_be_greeted() {
                     KEEP_CONNECTION_PHASE
@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// Looks at the client's packets only from here on, if the server has accepted the client.
-    pub fn hear_client_only(&mut self) {
+    pub fn observe_requests_only(&mut self) {
         if let Part::Command(commands) = &self.part {
             self.part =
                 Part::Requests(Requests::new(commands.capabilities(), commands.has_quit(), commands.options));
@@ -166,7 +166,7 @@ impl Session {
 
     /// The server's packets are not looked at.
     #[must_use]
-    pub fn hears_client_only(&self) -> bool {
+    pub fn observes_requests_only(&self) -> bool {
         matches!(self.part, Part::Requests(_))
     }
 
@@ -187,8 +187,8 @@ impl Session {
 
     /// The server's next packet stands where one that asks for a file could.
     #[must_use]
-    pub fn can_be_asked(&self) -> bool {
-        matches!(&self.part, Part::Command(commands) if commands.can_be_asked())
+    pub fn may_request_file(&self) -> bool {
+        matches!(&self.part, Part::Command(commands) if commands.may_request_file())
     }
 
     /// No part of the server's next packet may reach the client without the rest, where requests for files are judged.
@@ -200,10 +200,10 @@ impl Session {
     /// The server's last packet asks for a file that the client's statement does not name: the packet's sequence id, and
     /// what both sides can do. It is the last that was taken.
     #[must_use]
-    pub fn refused_file(&self) -> Option<(u8, Capabilities)> {
+    pub fn blocked_request(&self) -> Option<(u8, Capabilities)> {
         match &self.part {
             Part::Connection(_) | Part::Requests(_) => None,
-            Part::Command(commands) => commands.refused_file().map(|id| (id, commands.capabilities())),
+            Part::Command(commands) => commands.blocked_request().map(|id| (id, commands.capabilities())),
         }
     }
 

@@ -83,7 +83,7 @@ fn undecided(result: HandshakeResult) -> Event {
 
 #[test]
 fn less_is_looked_at_in_the_command_phase() {
-    let kept = |session: &Session| (session.keep(C), session.keep(S));
+    let kept = |session: &Session| (session.prefix_len(C), session.prefix_len(S));
     assert_eq!(kept(&Session::new(Timestamp::default(), Options::default())), (4096, 4096));
     let watched = Watched::accepted();
     assert_eq!((watched.session.phase(), kept(&watched.session)), (Phase::Command, (512, 64)));

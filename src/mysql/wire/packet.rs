@@ -100,7 +100,7 @@ impl Framer {
     }
 
     /// How many payload bytes are kept of the packets that begin from now on.
-    pub fn set_keep(&mut self, keep: usize) {
+    pub fn set_prefix_len(&mut self, keep: usize) {
         if self.kept.capacity() > MAX_IDLE && !matches!(self.state, State::Prefix { .. }) {
             // What one long packet needed is not held for the connection's life.
             self.kept = Vec::new();
@@ -127,14 +127,14 @@ impl Framer {
 
     /// The next byte begins a packet.
     #[must_use]
-    pub fn is_at_border(&self) -> bool {
+    pub fn is_at_boundary(&self) -> bool {
         matches!(self.state, State::Header { have: 0, .. }) && !self.continued
     }
 
     /// How many bytes of the packet that is passing have come, its header among them; 0 at a border. None: nobody looks
     /// at its coming bytes.
     #[must_use]
-    pub fn begun(&self) -> Option<usize> {
+    pub fn received_len(&self) -> Option<usize> {
         match self.state {
             State::Header { have, .. } => Some(have),
             State::Prefix { .. } => Some(HEADER_LEN.saturating_add(self.kept.len())),
@@ -144,7 +144,7 @@ impl Framer {
 
     /// A packet has begun, and as far as is known its first byte may be this one.
     #[must_use]
-    pub fn may_have_begun_with(&self, first: u8) -> bool {
+    pub fn may_begin_with(&self, first: u8) -> bool {
         match self.state {
             State::Header { have, .. } => have > 0 && !self.continued,
             State::Prefix { .. } => self.kept.first().is_none_or(|byte| *byte == first),
@@ -391,7 +391,7 @@ mod tests {
         }
         assert_eq!(framer.memory(), 16 << 10);
         assert!(framer.next(&mut &stream[16_000..]).is_some());
-        framer.set_keep(16 << 10);
+        framer.set_prefix_len(16 << 10);
         assert_eq!(framer.memory(), 0, "it is given back when the packet has been looked at");
     }
 
@@ -400,7 +400,7 @@ mod tests {
         let stream = packet(b"abcdefgh", 0);
         let mut framer = Framer::new(6);
         assert_eq!(framer.next(&mut &stream[..7]), None);
-        framer.set_keep(2);
+        framer.set_prefix_len(2);
         let mut rest = &stream[7..];
         assert!(matches!(framer.next(&mut rest), Some(Framed::Head(Packet { prefix: b"abcdef", .. }))));
     }

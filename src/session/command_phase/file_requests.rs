@@ -65,7 +65,7 @@ impl CommandPhase {
 
     /// The server's next packet stands where a client could take one that asks for a file: anywhere but among text rows,
     /// because their first column can be NULL. A row of a prepared statement begins with 0x00.
-    pub(in super::super) fn can_be_asked(&self) -> bool {
+    pub(in super::super) fn may_request_file(&self) -> bool {
         let has_text_rows = |head: &Queued| matches!(head.command, Command::QUERY | Command::PROCESS_INFO);
         let is_row = self.reply.is_at_rows() && self.queue.front().is_some_and(has_text_rows);
         // Behind an unsolicited error no rows come. And a client that sends a command within a response can have finished
@@ -94,7 +94,7 @@ impl CommandPhase {
     /// A client that reads no further in a result which it cannot use takes the rest for the response to its next command.
     /// It may then take a row for a request. Its file has the id of a command if the row has the id 255.
     pub(super) fn note_row(&mut self, packet: &Packet) {
-        let is_null = packet.first() == Some(LOCAL_INFILE) && !self.can_be_asked();
+        let is_null = packet.first() == Some(LOCAL_INFILE) && !self.may_request_file();
         self.may_get_file |= is_null && packet.sequence_id == u8::MAX;
     }
 
@@ -115,13 +115,13 @@ impl CommandPhase {
     }
 
     /// The sequence id of the server's packet that asks for a file which the client's statement does not name.
-    pub(in super::super) fn refused_file(&self) -> Option<u8> {
-        self.refused_file
+    pub(in super::super) fn blocked_request(&self) -> Option<u8> {
+        self.blocked_request
     }
 
     /// Judges a packet of the server, if it asks for a file. True: it must not reach the client.
     pub(super) fn refuses(&mut self, packet: &Packet, events: &mut Vec<Event>) -> bool {
-        if packet.first() != Some(LOCAL_INFILE) || !self.can_be_asked() {
+        if packet.first() != Some(LOCAL_INFILE) || !self.may_request_file() {
             return false;
         }
         // A server would take a command that waits for the contents of the file, so no client sends one.
@@ -142,7 +142,7 @@ impl CommandPhase {
             Judgement::Unwanted => {
                 let hazard = Event::Hazard(HazardKind::LocalInfileUnsolicited);
                 events.extend([Event::LocalInfile, Event::LocalInfileBlocked, hazard]);
-                self.refused_file = Some(packet.sequence_id);
+                self.blocked_request = Some(packet.sequence_id);
                 true
             }
         }

@@ -175,7 +175,7 @@ impl Stage {
         };
         // Whatever follows such a signature, and however much of it has arrived.
         if format.is_some() && self.rules.is_none() {
-            return Err(self.refuse(HeaderResult::Malformed, format, RefusalReason::Unasked, out));
+            return Err(self.refuse(HeaderResult::Malformed, format, RefusalReason::Unexpected, out));
         }
         if format.is_some() && self.closes_untrusted() {
             return Err(self.refuse(HeaderResult::Untrusted, format, RefusalReason::Untrusted, out));
