@@ -7,7 +7,7 @@
 //! | client | 0, first byte 0xef  | a replica's acknowledgement, while a COM_BINLOG_DUMP is answered |
 //! | client | that of the upload  | a piece of a file the server asked for; an empty one ends it   |
 //! | client | any other           | authentication, while a COM_CHANGE_USER is answered            |
-//! | server | that of the head    | the head's answer, see [`super::reply`]                        |
+//! | server | that of the head    | the head's answer, see [`super::response`]                        |
 //! | server | 1                   | an event for a semi-synchronous replica, counted anew          |
 //! | server | 0 or 1, an ERR      | an error of the server's own accord: 4031, 1927, 1053          |
 //! | server | that of the tail    | what follows an answer that looked complete                    |
@@ -37,8 +37,8 @@ use crate::mysql::wire::response::{ERR, StatusFlags, error_code, tracked_schema}
 use crate::rules::Field;
 use crate::session::idle::Idle;
 use crate::session::options::Options;
-use crate::session::pending::{Context, Kept, keep_command};
-use crate::session::reply::{Reply, Step};
+use crate::session::pending::{Context, PendingCommand, command_prefix_len};
+use crate::session::response::{ResponseState, Step};
 use crate::session::statements::{Statements, statement_id};
 use late_rows::LateRows;
 use queue::{Queue, Queued};
@@ -52,9 +52,9 @@ pub(super) const SEMI_SYNC_ACK: u8 = 0xef;
 /// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
 /// its first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum CarriesOn {
+enum SequenceOwner {
     #[default]
-    Nobody,
+    None,
     /// The head of the queue.
     Oldest,
     /// The command that the client is sending.
@@ -76,7 +76,7 @@ pub(super) struct CommandPhase {
     /// How many commands at the head of the queue have been told to be stalled.
     stalled: usize,
     /// The answer to the queue's head.
-    reply: Reply,
+    response: ResponseState,
     /// When its first packet came.
     first_byte: Option<Timestamp>,
     /// The sequence id of the next packet of a file the client sends.
@@ -89,9 +89,9 @@ pub(super) struct CommandPhase {
     /// The head is a COM_CHANGE_USER, and the server waits for the client's next authentication packet.
     awaits_client: bool,
     /// Of the client's packet whose head came and whose end did not.
-    client_passing: CarriesOn,
+    client_passing: SequenceOwner,
     /// Of the server's.
-    server_passing: CarriesOn,
+    server_passing: SequenceOwner,
     statements: Statements,
     /// The account the server accepted last, where somebody wants to be told of it.
     user: Option<String>,
@@ -128,15 +128,15 @@ impl CommandPhase {
             queue: Queue::default(),
             idle: Idle::since(now),
             stalled: 0,
-            reply: Reply::new(Grammar::Nothing),
+            response: ResponseState::new(Grammar::Nothing),
             first_byte: None,
             upload: None,
             tail: None,
             late_rows: None,
             relogin: Relogin::No,
             awaits_client: false,
-            client_passing: CarriesOn::Nobody,
-            server_passing: CarriesOn::Nobody,
+            client_passing: SequenceOwner::None,
+            server_passing: SequenceOwner::None,
             statements: Statements::default(),
             user,
             escapes: None,
@@ -181,14 +181,14 @@ impl CommandPhase {
     }
 
     pub(super) fn client_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
-        let carries_on = self.sent(packet, out)?;
-        self.client_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+        let owner = self.on_command(packet, out)?;
+        self.client_passing = if packet.complete { SequenceOwner::None } else { owner };
         Ok(())
     }
 
     pub(super) fn server_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         if self.options.judge_files {
-            if self.refuses(packet, out.events) {
+            if self.judge_file_request(packet, out.events) {
                 return Ok(());
             }
             if self.is_too_long(packet) {
@@ -196,15 +196,15 @@ impl CommandPhase {
             }
             self.note_row(packet);
         }
-        let carries_on = self.answered(packet, out)?;
-        self.server_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+        let owner = self.on_response(packet, out)?;
+        self.server_passing = if packet.complete { SequenceOwner::None } else { owner };
         Ok(())
     }
 
     /// How many column definitions are still to come in front of the final EOF of an answer to COM_STMT_PREPARE; none:
     /// no such answer passes.
     pub(super) fn definitions_left(&self) -> Option<u16> {
-        self.reply.columns_left().filter(|_| !self.capabilities.contains(Capabilities::DEPRECATE_EOF))
+        self.response.columns_left().filter(|_| !self.capabilities.contains(Capabilities::DEPRECATE_EOF))
     }
 
     /// The last byte of a long packet passed; its last fragment had `sequence_id`.
@@ -215,11 +215,11 @@ impl CommandPhase {
             Sender::Server => &mut self.server_passing,
         };
         let queued = match std::mem::take(passing) {
-            CarriesOn::Oldest => self.queue.front_mut(),
-            CarriesOn::Newest => self.queue.back_mut(),
-            CarriesOn::Upload => return self.upload = Some(next),
-            CarriesOn::Tail => return self.tail = self.tail.map(|(grammar, _)| (grammar, next)),
-            CarriesOn::Nobody => None,
+            SequenceOwner::Oldest => self.queue.front_mut(),
+            SequenceOwner::Newest => self.queue.back_mut(),
+            SequenceOwner::Upload => return self.upload = Some(next),
+            SequenceOwner::Tail => return self.tail = self.tail.map(|(grammar, _)| (grammar, next)),
+            SequenceOwner::None => None,
         };
         if let Some(queued) = queued {
             queued.sequence_id = next;
@@ -266,7 +266,7 @@ impl CommandPhase {
         self.transaction(false, events);
     }
 
-    fn sent(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+    fn on_command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let next = packet.sequence_id.wrapping_add(1);
         if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
             if may_hide_account(packet) && self.options.interests.has_identity() {
@@ -274,10 +274,10 @@ impl CommandPhase {
             }
             self.upload = (packet.length > 0).then_some(next);
             // A server that refused the file has answered already, and the head is another command.
-            if let Some(head) = self.queue.front_mut().filter(|_| self.reply.awaits_file()) {
+            if let Some(head) = self.queue.front_mut().filter(|_| self.response.awaits_file()) {
                 head.sequence_id = next;
             }
-            return Ok(CarriesOn::Upload);
+            return Ok(SequenceOwner::Upload);
         }
         let head = self.queue.front().map(|queued| queued.command.grammar());
         match (packet.sequence_id, head) {
@@ -286,34 +286,36 @@ impl CommandPhase {
                 Err(out.desync(Rule::NothingAfterQuit))
             }
             // The server reads nothing behind COM_QUIT.
-            _ if self.quit => Ok(CarriesOn::Nobody),
-            (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
-            (0, _) => self.command(packet, out),
-            (_, Some(Grammar::ChangeUser)) => self.authenticates(packet, out),
+            _ if self.quit => Ok(SequenceOwner::None),
+            (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => {
+                Ok(SequenceOwner::None)
+            }
+            (0, _) => self.start_command(packet, out),
+            (_, Some(Grammar::ChangeUser)) => self.on_authentication(packet, out),
             // Connector/Python's asyncio numbers it behind the last response. The server does not count it, and ends.
             (_, None) if packet.length == 1 && packet.first() == Some(Command::QUIT.0) => {
                 (self.quit, self.quit_out_of_order) = (true, true);
-                Ok(CarriesOn::Nobody)
+                Ok(SequenceOwner::None)
             }
             _ => Err(out.desync(Rule::CommandId)),
         }
     }
 
     /// The client goes on with the authentication that its COM_CHANGE_USER began: once for each packet of the server.
-    fn authenticates(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+    fn on_authentication(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let expected = self.queue.front().map(|head| head.sequence_id);
         if !std::mem::take(&mut self.awaits_client) || expected != Some(packet.sequence_id) {
             return Err(out.desync(Rule::AuthenticationTurn));
         }
-        self.logs_in_again(packet, out)?;
+        self.take_second_login(packet, out)?;
         if let Some(head) = self.queue.front_mut() {
             head.sequence_id = packet.sequence_id.wrapping_add(1);
         }
-        Ok(CarriesOn::Oldest)
+        Ok(SequenceOwner::Oldest)
     }
 
-    fn command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
-        if self.options.judge_files && self.is_file(packet) {
+    fn start_command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
+        if self.options.judge_files && self.looks_like_file(packet) {
             return Err(out.desync(Rule::KnownCommand));
         }
         self.upload = None;
@@ -328,7 +330,7 @@ impl CommandPhase {
             if command == Command::STMT_CLOSE && self.statements.closed(statement_id(packet)) {
                 out.events.push(Event::PreparedStatements { change: -1 });
             }
-            return Ok(CarriesOn::Nobody);
+            return Ok(SequenceOwner::None);
         }
         if self.queue.is_full() {
             return Err(OpaqueReason::Memory);
@@ -338,45 +340,45 @@ impl CommandPhase {
         self.interrupted = !self.queue.is_empty() && (self.interrupted || self.first_byte.is_some());
         self.may_get_file |= self.interrupted;
         if self.queue.is_empty() {
-            self.reply = Reply::new(grammar).with_cursor(asks_for_cursor);
+            self.response = ResponseState::new(grammar).with_cursor(asks_for_cursor);
         }
         if command == Command::CHANGE_USER {
             self.relogin = Relogin::of(packet);
         }
         let whole = packet;
-        let packet = &whole.shortened(keep_command(&self.options.interests));
+        let packet = &whole.shortened(command_prefix_len(&self.options.interests));
         let verb = self.verb(command, packet);
         let started = out.clock.now();
         // A command in front can still change the SQL mode.
         let escapes = self.escapes.filter(|_| self.queue.is_empty());
         self.multi_statements |= command == Command::SET_OPTION;
-        let names_none = self.names_none(command, verb, whole);
-        let judged = self.options.judge_files && !names_none;
-        let files = judged.then(|| self.files(command, whole, escapes)).flatten();
+        let names_no_file = self.names_no_file(command, verb, whole);
+        let judged = self.options.judge_files && !names_no_file;
+        let files = judged.then(|| self.named_files(command, whole, escapes)).flatten();
         let context = Context {
             capabilities: self.capabilities,
             escapes,
             interests: self.options.interests,
             statements: &mut self.statements,
         };
-        let mut kept = Kept::of(command, verb, packet, context, out.details);
-        let new = kept.as_ref().map_or(0, |kept| kept.memory());
+        let mut pending = PendingCommand::of(command, verb, packet, context, out.details);
+        let new = pending.as_ref().map_or(0, |pending| pending.memory());
         let new = new.saturating_add(files.as_ref().map_or(0, |files| files.memory()));
         let owned = self.queue.owned().saturating_add(self.statements.owned());
         let is_too_much = owned.saturating_add(new) > MAX_OWNED;
         // A line in the log can do without its digest; an account and a judgement cannot be done without.
-        let is_needed = files.is_some() || kept.as_ref().is_some_and(|kept| kept.is_asked());
+        let is_needed = files.is_some() || pending.as_ref().is_some_and(|pending| pending.is_identity());
         if is_too_much && !is_needed {
-            kept = None;
+            pending = None;
         }
         let queued =
-            Queued { command, verb, sequence_id: 1, started, kept, files, names_none, asks_for_cursor };
+            Queued { command, verb, sequence_id: 1, started, pending, files, names_no_file, asks_for_cursor };
         self.queue.push(queued, packet.complete);
         match command {
             _ if is_too_much && is_needed => Err(OpaqueReason::Memory),
             Command::CLONE => Err(OpaqueReason::Clone),
             Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
-            _ => Ok(CarriesOn::Newest),
+            _ => Ok(SequenceOwner::Newest),
         }
     }
 
@@ -396,22 +398,22 @@ impl CommandPhase {
         }
     }
 
-    fn answered(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+    fn on_response(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let next = packet.sequence_id.wrapping_add(1);
         let is_alone = self.queue.len() == 1;
-        let Some(head) = self.queue.front() else { return self.unasked(packet, out) };
+        let Some(head) = self.queue.front() else { return self.on_unsolicited(packet, out) };
         // Behind an event that a replica has to acknowledge, the server counts from 1 again.
         let anew = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
         // A refused file is answered before all of it has come.
-        if packet.sequence_id != head.sequence_id && !self.reply.awaits_file() && !anew {
+        if packet.sequence_id != head.sequence_id && !self.response.awaits_file() && !anew {
             // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
             let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
             if packet.sequence_id <= 1 || follows {
-                return self.unasked(packet, out);
+                return self.on_unsolicited(packet, out);
             }
             // So is a command too long for the server (1153), at whichever fragment it noticed.
-            let sending = is_alone && self.client_passing == CarriesOn::Newest;
-            if !(sending && self.reply.awaits_first() && packet.first() == Some(ERR)) {
+            let sending = is_alone && self.client_passing == SequenceOwner::Newest;
+            if !(sending && self.response.awaits_first() && packet.first() == Some(ERR)) {
                 return Err(out.desync(Rule::SequenceId));
             }
         }
@@ -427,37 +429,37 @@ impl CommandPhase {
             self.first_byte = Some(out.clock.now());
         }
         self.awaits_client = is_change_user;
-        if is_change_user && self.greets_again(packet, out)? {
-            return Ok(CarriesOn::Oldest);
+        if is_change_user && self.take_second_greeting(packet, out)? {
+            return Ok(SequenceOwner::Oldest);
         }
-        let asked_before = self.reply.awaits_file();
-        let step = self.reply.packet(packet, self.capabilities);
+        let asked_before = self.response.awaits_file();
+        let step = self.response.packet(packet, self.capabilities);
         // The client can use it before its definitions have passed.
-        if let Some(id) = self.reply.take_statement_id().filter(|id| self.statements.opened(*id, verb)) {
+        if let Some(id) = self.response.take_statement_id().filter(|id| self.statements.opened(*id, verb)) {
             out.events.push(Event::PreparedStatements { change: 1 });
-            self.keep_of_statement(id);
+            self.remember_statement(id);
         }
-        if self.reply.take_state_changed() && self.options.interests.has(Field::Schema) {
+        if self.response.take_state_changed() && self.options.interests.has(Field::Schema) {
             if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
                 out.details.record(self.options.interests, Field::Schema, || word(schema));
             }
         }
         match step {
             Step::More => {
-                if self.reply.awaits_file() && !asked_before {
+                if self.response.awaits_file() && !asked_before {
                     self.upload = Some(next);
                     out.events.push(Event::LocalInfile);
                     let judged = self.options.judge_files;
-                    if self.queue.front().is_some_and(|head| head.names_none && !judged) {
+                    if self.queue.front().is_some_and(|head| head.names_no_file && !judged) {
                         out.events.push(Event::Hazard(HazardKind::LocalInfileUnsolicited));
                     }
                 }
-                Ok(CarriesOn::Oldest)
+                Ok(SequenceOwner::Oldest)
             }
             Step::Done => {
                 self.awaits_client = false;
-                self.done(next, out);
-                Ok(CarriesOn::Tail)
+                self.complete(next, out);
+                Ok(SequenceOwner::Tail)
             }
             Step::Unexpected => Err(out.desync(Rule::Response)),
             Step::Malformed(error) => Err(out.malformed(Rule::Response, error)),
@@ -465,9 +467,9 @@ impl CommandPhase {
     }
 
     /// The statement that the head prepared goes by this id from now on.
-    fn keep_of_statement(&mut self, id: u32) {
+    fn remember_statement(&mut self, id: u32) {
         let Some(head) = self.queue.front() else { return };
-        if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
+        if let Some(digest) = head.pending.as_ref().and_then(|pending| pending.prepared()) {
             self.statements.set_digest(id, digest);
         }
         if let Some(files) = &head.files {
@@ -476,33 +478,33 @@ impl CommandPhase {
     }
 
     /// The head's answer is complete; what follows it would have the sequence id `next`.
-    fn done(&mut self, next: u8, out: &mut Output) {
+    fn complete(&mut self, next: u8, out: &mut Output) {
         let Some(queued) = self.queue.pop() else { return };
         let Queued { command, verb, started, .. } = queued;
-        let tally = self.reply.tally();
+        let tally = self.response.tally();
         let now = out.clock.now();
         let first_byte = self.first_byte.take().unwrap_or(now).since(started);
         let answer = Answer { tally, took: now.since(started), first_byte };
         self.idle = Idle::since(now);
         out.events.push(Event::CommandEnded { command, verb, answer: Some(answer) });
-        self.note(&queued, answer.took, 1, Some(&tally), out.details);
+        self.record_slow(&queued, answer.took, 1, Some(&tally), out.details);
         if command.grammar() != Grammar::BinlogDump {
             self.set_stalled(self.stalled.saturating_sub(1), out.events);
         }
         self.apply(command, &tally, out.events);
-        if let Some(Kept::Asked(asked)) = queued.kept.map(|kept| *kept) {
-            self.settle(command, asked, tally.errno, out.details);
+        if let Some(PendingCommand::Identity(identity)) = queued.pending.map(|pending| *pending) {
+            self.apply_identity(command, identity, tally.errno, out.details);
         }
         self.tail = Some((command.grammar(), next));
-        self.late_rows = LateRows::of(&self.reply);
+        self.late_rows = LateRows::of(&self.response);
         if let Some(head) = self.queue.front() {
-            self.reply = Reply::new(head.command.grammar()).with_cursor(head.asks_for_cursor);
+            self.response = ResponseState::new(head.command.grammar()).with_cursor(head.asks_for_cursor);
         }
     }
 
     /// What the answer says of the session's state.
     fn apply(&mut self, command: Command, tally: &Tally, events: &mut Vec<Event>) {
-        if let Some(status) = self.reply.status() {
+        if let Some(status) = self.response.status() {
             self.transaction(status.contains(StatusFlags::IN_TRANS), events);
             self.escapes = Some(!status.contains(StatusFlags::NO_BACKSLASH_ESCAPES));
         }
@@ -532,25 +534,25 @@ impl CommandPhase {
     /// A packet of the server that belongs to no command: an error of the server's own accord, or what
     /// some servers send behind an answer that looked complete: the OK after OUT parameters, and
     /// definitions beyond the 16 bits of their count.
-    fn unasked(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+    fn on_unsolicited(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
         if follows && self.late_rows.is_some() {
             self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
             self.late_row(packet, out)?;
-            return Ok(CarriesOn::Tail);
+            return Ok(SequenceOwner::Tail);
         }
         if packet.first() == Some(ERR) {
             let errno = error_code(packet.prefix).map_err(|error| out.malformed(Rule::Error, error))?;
             out.events.push(Event::ServerNotice { errno });
             self.idle.ends(errno, out.clock, out.events);
-            self.reply.lose_count();
+            self.response.lose_count();
             self.broke_off = true;
-            return Ok(CarriesOn::Nobody);
+            return Ok(SequenceOwner::None);
         }
         match self.tail {
             Some((Grammar::ResultSet | Grammar::Prepare, expected)) if expected == packet.sequence_id => {
                 self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
-                Ok(CarriesOn::Tail)
+                Ok(SequenceOwner::Tail)
             }
             _ => Err(out.desync(Rule::Unsolicited)),
         }

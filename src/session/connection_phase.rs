@@ -37,7 +37,7 @@ use crate::mysql::wire::response::{EOF, ERR, OK, error_code};
 use crate::mysql::wire::types::Reader;
 use crate::rules::Field;
 use crate::session::options::Options;
-use crate::session::pending::Asked;
+use crate::session::pending::RequestedIdentity;
 
 /// `Protocol::AuthMoreData`.
 const AUTH_MORE_DATA: u8 = 0x01;
@@ -46,7 +46,7 @@ const AUTH_NEXT_FACTOR: u8 = 0x02;
 /// caching_sha2_password's `perform_full_authentication`.
 const FULL_AUTHENTICATION: u8 = 0x04;
 /// As much of a version text as a report shows.
-const SHOWN: usize = 40;
+const MAX_SHOWN: usize = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -68,7 +68,7 @@ pub(super) enum Progress {
         /// What both sides can do.
         capabilities: Capabilities,
         /// The client can hang on a split EOF.
-        suspect: Option<AffectedClient>,
+        affected_client: Option<AffectedClient>,
     },
 }
 
@@ -86,12 +86,12 @@ pub(super) struct ConnectionPhase {
     /// What it was last told that the client gives away.
     exposed: Option<HazardKind>,
     /// Whom and what the client asks for, where somebody wants to be told of it.
-    asked: Asked,
+    asked: RequestedIdentity,
     /// Sequence id of the client's next packet; `None` if the server has to send one first.
     expected: Option<u8>,
     /// The client has sent COM_QUIT.
     quit: bool,
-    suspect: Option<AffectedClient>,
+    affected_client: Option<AffectedClient>,
     /// The client has not taken the server's offer of LOCAL INFILE.
     declines_files: bool,
 }
@@ -99,7 +99,7 @@ pub(super) struct ConnectionPhase {
 impl ConnectionPhase {
     pub(super) fn new(opened: Timestamp, options: Options) -> Self {
         let capabilities = Capabilities::default();
-        let (plugin, asked) = (AuthPlugin::None, Asked::default());
+        let (plugin, asked) = (AuthPlugin::None, RequestedIdentity::default());
         Self {
             options,
             state: State::Greeting,
@@ -111,7 +111,7 @@ impl ConnectionPhase {
             asked,
             expected: None,
             quit: false,
-            suspect: None,
+            affected_client: None,
             declines_files: false,
         }
     }
@@ -150,7 +150,7 @@ impl ConnectionPhase {
     }
 
     /// Whom and what the client asked for.
-    pub(super) fn take_asked(&mut self) -> Asked {
+    pub(super) fn take_identity(&mut self) -> RequestedIdentity {
         std::mem::take(&mut self.asked)
     }
 
@@ -177,7 +177,8 @@ impl ConnectionPhase {
                 self.declines_files = self.capabilities.contains(Capabilities::LOCAL_FILES)
                     && !both.contains(Capabilities::LOCAL_FILES);
                 let HandshakeResponse { client_name, client_version, .. } = response;
-                self.suspect = AffectedClient::of(client_name, client_version, self.capabilities, both);
+                self.affected_client =
+                    AffectedClient::of(client_name, client_version, self.capabilities, both);
                 self.capabilities = both;
                 if !response.auth_plugin.is_empty() {
                     self.plugin = AuthPlugin::from_name(response.auth_plugin);
@@ -187,7 +188,7 @@ impl ConnectionPhase {
                 let tls = self.capabilities.contains(Capabilities::SSL);
                 if self.options.interests.has_identity() {
                     let user = response.user.map_or(UNREADABLE.to_owned(), word);
-                    self.asked = Asked { user: Some(user), schema: response.schema.map(word) };
+                    self.asked = RequestedIdentity { user: Some(user), schema: response.schema.map(word) };
                 }
                 if !tls {
                     out.details.record(self.options.interests, Field::User, || {
@@ -201,7 +202,7 @@ impl ConnectionPhase {
                     }
                     let (connector, series) = client::identify(response.client_name, response.client_version);
                     out.events.push(Event::Client { connector, series });
-                    self.exposes(response.auth_response_len, out.events);
+                    self.check_exposure(response.auth_response_len, out.events);
                 }
                 self.state = if tls { State::TlsRequested } else { State::Authentication };
                 Ok(())
@@ -215,16 +216,16 @@ impl ConnectionPhase {
             }
             State::Authentication => {
                 self.expected = None;
-                self.exposes(usize::try_from(packet.length).unwrap_or(usize::MAX), out.events);
+                self.check_exposure(usize::try_from(packet.length).unwrap_or(usize::MAX), out.events);
                 Ok(())
             }
             State::TlsRequested | State::Refused(_) => Ok(()),
         }
     }
 
-    /// The client authenticates without TLS, in `len` bytes: tells what it gives away with them, once for all of the same
+    /// The client on_authentication without TLS, in `len` bytes: tells what it gives away with them, once for all of the same
     /// kind.
-    fn exposes(&mut self, len: usize, events: &mut Vec<Event>) {
+    fn check_exposure(&mut self, len: usize, events: &mut Vec<Event>) {
         let kind = match self.plugin {
             // The NUL of an empty password, or a request for the server's key.
             _ if len <= 1 => return,
@@ -270,7 +271,10 @@ impl ConnectionPhase {
             (State::TlsRequested, _) => return Err(OpaqueReason::Tls),
             (State::Authentication, Some(OK)) => {
                 self.decided(HandshakeResult::Ok, out);
-                return Ok(Progress::Accepted { capabilities: self.capabilities, suspect: self.suspect });
+                return Ok(Progress::Accepted {
+                    capabilities: self.capabilities,
+                    affected_client: self.affected_client,
+                });
             }
             (State::Authentication, Some(first)) => self.authentication(first, packet, out)?,
             (State::Authentication, None) => return Err(out.desync(Rule::AuthenticationPacket)),
@@ -356,7 +360,7 @@ fn is_encrypted(len: usize) -> bool {
 /// Appends a version text, as far as it is fit for a log.
 fn show(peers: &mut String, key: &str, text: &[u8]) {
     let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
-    let shown = text.iter().take(SHOWN).map(|byte| if fit(byte) { char::from(*byte) } else { '_' });
+    let shown = text.iter().take(MAX_SHOWN).map(|byte| if fit(byte) { char::from(*byte) } else { '_' });
     if !text.is_empty() {
         peers.push_str(key);
         peers.extend(shown);

@@ -4,7 +4,7 @@
 //!                +------------------- connection phase -------------------+
 //! server greets  |  Greeting --> Handshake --> Authentication --OK-->     |  --> command phase
 //!                |      |            |                |                   |        queue of commands,
-//!                |      +---ERR------+-----ERR--------+--> Refused        |        each with its Reply
+//!                |      +---ERR------+-----ERR--------+--> Refused        |        each with its ResponseState
 //!                |                   +--SSL--> opaque(tls)                |
 //!                +--------------------------------------------------------+  --> opaque(compressed)
 //! ```
@@ -17,8 +17,8 @@ mod idle;
 pub mod options;
 mod pending;
 pub mod recent_packets;
-pub mod reply;
 mod requests_only;
+pub mod response;
 pub mod statements;
 
 use std::time::Duration;
@@ -32,26 +32,26 @@ use crate::rules::Field;
 use crate::session::command_phase::CommandPhase;
 use crate::session::connection_phase::{ConnectionPhase, Progress};
 use crate::session::options::Options;
-use crate::session::pending::{KEEP_COMMAND, keep_command};
-use crate::session::recent_packets::Trail;
-use crate::session::requests_only::Requests;
+use crate::session::pending::{MAX_COMMAND_PREFIX, command_prefix_len};
+use crate::session::recent_packets::RecentPackets;
+use crate::session::requests_only::RequestsOnly;
 
 /// The greeting fits; so do handshake responses with their attributes, nearly always.
-const KEEP_CONNECTION_PHASE: usize = 4096;
+const MAX_CONNECTION_PHASE_PREFIX: usize = 4096;
 /// The fields that are read of an answer's packets.
-const KEEP_ANSWER: usize = 64;
+const MAX_RESPONSE_PREFIX: usize = 64;
 /// The statements by which requests for files are judged: of what is longer, only this is known.
-const KEEP_STATEMENTS: usize = 16 << 10;
+const MAX_JUDGED_PREFIX: usize = 16 << 10;
 /// A request for a file: no path is longer (`PATH_MAX`).
-const KEEP_REQUEST: usize = 4096;
+const MAX_FILE_REQUEST_PREFIX: usize = 4096;
 /// The session state in an OK packet, if the schema is wanted.
-const KEEP_SESSION_STATE: usize = 512;
+const MAX_SESSION_STATE_PREFIX: usize = 512;
 
 #[derive(Debug)]
 enum Part {
     Connection(ConnectionPhase),
     Command(Box<CommandPhase>),
-    Requests(Requests),
+    Requests(RequestsOnly),
 }
 
 /// The protocol's state for one connection.
@@ -60,8 +60,8 @@ pub struct Session {
     part: Part,
     /// For the report of a desync: what server and client say they are.
     peers: String,
-    trail: Trail,
-    suspect: bool,
+    recent_packets: RecentPackets,
+    affected_client: bool,
 }
 
 impl Session {
@@ -69,29 +69,29 @@ impl Session {
     #[must_use]
     pub fn new(opened: Timestamp, options: Options) -> Self {
         let part = Part::Connection(ConnectionPhase::new(opened, options));
-        Self { part, peers: String::new(), trail: Trail::default(), suspect: false }
+        Self { part, peers: String::new(), recent_packets: RecentPackets::default(), affected_client: false }
     }
 
     /// How much of each coming packet of `sender` this session looks at, in bytes.
     #[must_use]
     pub fn prefix_len(&self, sender: Sender) -> usize {
         match (&self.part, sender) {
-            (Part::Connection(_), _) => KEEP_CONNECTION_PHASE,
-            (Part::Command(commands), Sender::Client) if commands.options.judge_files => KEEP_STATEMENTS,
-            (Part::Command(commands), Sender::Client) => keep_command(&commands.options.interests),
+            (Part::Connection(_), _) => MAX_CONNECTION_PHASE_PREFIX,
+            (Part::Command(commands), Sender::Client) if commands.options.judge_files => MAX_JUDGED_PREFIX,
+            (Part::Command(commands), Sender::Client) => command_prefix_len(&commands.options.interests),
             (Part::Command(commands), Sender::Server) => {
                 let Options { interests, judge_files } = &commands.options;
                 if *judge_files && commands.may_request_file() {
-                    KEEP_REQUEST
-                } else if commands.may_be_greeted() {
-                    KEEP_CONNECTION_PHASE
+                    MAX_FILE_REQUEST_PREFIX
+                } else if commands.may_greet_again() {
+                    MAX_CONNECTION_PHASE_PREFIX
                 } else if interests.has(Field::Schema) {
-                    KEEP_SESSION_STATE
+                    MAX_SESSION_STATE_PREFIX
                 } else {
-                    KEEP_ANSWER
+                    MAX_RESPONSE_PREFIX
                 }
             }
-            (Part::Requests(_), Sender::Client) => KEEP_COMMAND,
+            (Part::Requests(_), Sender::Client) => MAX_COMMAND_PREFIX,
             (Part::Requests(_), Sender::Server) => 0,
         }
     }
@@ -159,8 +159,11 @@ impl Session {
     /// Looks at the client's packets only from here on, if the server has accepted the client.
     pub fn observe_requests_only(&mut self) {
         if let Part::Command(commands) = &self.part {
-            self.part =
-                Part::Requests(Requests::new(commands.capabilities(), commands.has_quit(), commands.options));
+            self.part = Part::Requests(RequestsOnly::new(
+                commands.capabilities(),
+                commands.has_quit(),
+                commands.options,
+            ));
         }
     }
 
@@ -173,7 +176,7 @@ impl Session {
     /// The client hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
     #[must_use]
     pub fn is_affected(&self) -> bool {
-        self.suspect
+        self.affected_client
     }
 
     /// How many column definitions are still to come in front of such an EOF; none: no such answer passes.
@@ -209,7 +212,7 @@ impl Session {
 
     /// Takes the head of a packet.
     pub fn packet(&mut self, sender: Sender, packet: &Packet, out: &mut Output) -> Outcome {
-        self.trail.push(sender, packet.length, packet.sequence_id, self.phase());
+        self.recent_packets.push(sender, packet.length, packet.sequence_id, self.phase());
         match (&mut self.part, sender) {
             (Part::Connection(connection), Sender::Client) => {
                 connection.client_packet(packet, &mut self.peers, out)
@@ -217,10 +220,10 @@ impl Session {
             (Part::Connection(connection), Sender::Server) => {
                 match connection.server_packet(packet, &mut self.peers, out)? {
                     Progress::Stays => Ok(()),
-                    Progress::Accepted { capabilities, suspect } => {
-                        self.suspect = suspect.is_some();
-                        out.events.extend(suspect.map(Event::EofHazardClient));
-                        let asked = connection.take_asked();
+                    Progress::Accepted { capabilities, affected_client } => {
+                        self.affected_client = affected_client.is_some();
+                        out.events.extend(affected_client.map(Event::EofHazardClient));
+                        let asked = connection.take_identity();
                         let has_quit = connection.has_quit();
                         if let Some(schema) = asked.schema {
                             out.details.record(connection.options.interests, Field::Schema, || schema);
@@ -311,7 +314,7 @@ impl Session {
     #[must_use]
     pub fn report(&self) -> String {
         let (base, extended) = self.capabilities().split();
-        format!("{} capabilities={base:#x}/{extended:#x} packets=\"{}\"", self.peers, self.trail)
+        format!("{} capabilities={base:#x}/{extended:#x} packets=\"{}\"", self.peers, self.recent_packets)
     }
 
     /// Compression begins right behind the OK, which is not compressed.

@@ -15,24 +15,24 @@ use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::handshake::ChangeUser;
 use crate::mysql::wire::packet::Packet;
-use crate::mysql::wire::query::{of_execute, of_query, statement};
+use crate::mysql::wire::query::{statement, traceparent_of_execute, traceparent_of_query};
 use crate::rules::Interests;
 use crate::session::statements::Statements;
 
 /// The front of a statement, with comments and attributes.
-pub(super) const KEEP_COMMAND: usize = 512;
+pub(super) const MAX_COMMAND_PREFIX: usize = 512;
 /// The front of a statement of which a digest is wanted.
-const KEEP_STATEMENT: usize = 1024;
+const MAX_DIGESTED_PREFIX: usize = 1024;
 
 /// An account and a schema that a client asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct RequestedIdentity {
     pub(super) user: Option<String>,
     /// Empty: for none.
     pub(super) schema: Option<String>,
 }
 
-impl Asked {
+impl RequestedIdentity {
     /// Heap memory in bytes.
     pub(super) fn memory(&self) -> usize {
         capacity(&self.user).saturating_add(capacity(&self.schema))
@@ -45,9 +45,9 @@ fn capacity(text: &Option<String>) -> usize {
 
 /// What is kept of a command.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(super) enum PendingCommand {
     /// Whom or what it asks for, which is so if the server agrees.
-    Asked(Asked),
+    Identity(RequestedIdentity),
     /// The beginning of a COM_QUERY.
     Query(Box<[u8]>),
     /// The digest of the statement it prepares or executes, and the `traceparent` it came with.
@@ -63,7 +63,7 @@ pub(super) struct Context<'a> {
     pub(super) statements: &'a mut Statements,
 }
 
-impl Kept {
+impl PendingCommand {
     /// Of this command, which has this verb.
     pub(super) fn of(
         command: Command,
@@ -76,18 +76,18 @@ impl Kept {
         let rest = || packet.prefix.get(1..).unwrap_or_default();
         let kept = match command {
             Command::INIT_DB if interests.has(Field::Schema) => {
-                Self::Asked(Asked { user: None, schema: Some(word(rest())) })
+                Self::Identity(RequestedIdentity { user: None, schema: Some(word(rest())) })
             }
             Command::CHANGE_USER if interests.has_identity() => {
                 let asked = change_user(packet, capabilities);
                 details.record(interests, Field::User, || asked.user.clone().unwrap_or_default());
-                Self::Asked(asked)
+                Self::Identity(asked)
             }
             // Where session tracking is known to both sides, the answer tells the schema.
             Command::QUERY if verb == Some(Verb::Use) && is_untracked(&interests, capabilities) => {
                 let schema = used(statement(packet.prefix, capabilities));
                 let schema = schema.map_or(UNREADABLE.to_owned(), word);
-                Self::Asked(Asked { user: None, schema: Some(schema) })
+                Self::Identity(RequestedIdentity { user: None, schema: Some(schema) })
             }
             _ if interests.slow_after.is_none() => return None,
             Command::QUERY => Self::Query(packet.prefix.into()),
@@ -99,7 +99,7 @@ impl Kept {
             }
             Command::STMT_EXECUTE | Command::STMT_BULK_EXECUTE => Self::Statement {
                 digest: statements.digest(crate::session::statements::statement_id(packet)),
-                traceparent: of_execute(packet.prefix, capabilities).and_then(traceparent),
+                traceparent: traceparent_of_execute(packet.prefix, capabilities).and_then(traceparent),
             },
             _ => return None,
         };
@@ -107,14 +107,14 @@ impl Kept {
     }
 
     /// It is an account or a schema.
-    pub(super) fn is_asked(&self) -> bool {
-        matches!(self, Self::Asked(_))
+    pub(super) fn is_identity(&self) -> bool {
+        matches!(self, Self::Identity(_))
     }
 
     /// Memory of a boxed one, in bytes. A digest that is shared with the statements counts in both places.
     pub(super) fn memory(&self) -> usize {
         let owned = match self {
-            Self::Asked(asked) => asked.memory(),
+            Self::Identity(identity) => identity.memory(),
             Self::Query(prefix) => prefix.len(),
             Self::Statement { digest, traceparent } => {
                 digest.as_ref().map_or(0, |digest| digest.len()).saturating_add(capacity(traceparent))
@@ -130,10 +130,10 @@ impl Kept {
         escapes: Option<bool>,
     ) -> (String, Option<String>) {
         match self {
-            Self::Asked(_) => Default::default(),
+            Self::Identity(_) => Default::default(),
             Self::Query(prefix) => {
                 let (digest, in_comment) = digest(statement(prefix, capabilities), escapes);
-                (digest, of_query(prefix, capabilities).and_then(traceparent).or(in_comment))
+                (digest, traceparent_of_query(prefix, capabilities).and_then(traceparent).or(in_comment))
             }
             Self::Statement { digest, traceparent } => {
                 (digest.as_deref().unwrap_or_default().to_owned(), traceparent.clone())
@@ -145,7 +145,7 @@ impl Kept {
     pub(super) fn prepared(&self) -> Option<Rc<str>> {
         match self {
             Self::Statement { digest, .. } => digest.clone(),
-            Self::Asked(_) | Self::Query(_) => None,
+            Self::Identity(_) | Self::Query(_) => None,
         }
     }
 }
@@ -155,14 +155,14 @@ fn is_untracked(interests: &Interests, capabilities: Capabilities) -> bool {
 }
 
 /// Whom and what a COM_CHANGE_USER asks for.
-pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> Asked {
+pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> RequestedIdentity {
     let read = ChangeUser::parse(packet.prefix, capabilities).ok();
     let user = read.map_or(UNREADABLE.to_owned(), |read| word(read.user));
     let schema = read.and_then(|read| read.schema).map_or(UNREADABLE.to_owned(), word);
-    Asked { user: Some(user), schema: Some(schema) }
+    RequestedIdentity { user: Some(user), schema: Some(schema) }
 }
 
 /// How much is kept of a command for all but the judgement of requests for files.
-pub(super) fn keep_command(interests: &Interests) -> usize {
-    if interests.slow_after.is_some() { KEEP_STATEMENT } else { KEEP_COMMAND }
+pub(super) fn command_prefix_len(interests: &Interests) -> usize {
+    if interests.slow_after.is_some() { MAX_DIGESTED_PREFIX } else { MAX_COMMAND_PREFIX }
 }

@@ -21,7 +21,7 @@ use crate::session::pending::change_user;
 
 /// What is remembered of one connection.
 #[derive(Debug)]
-pub(super) struct Requests {
+pub(super) struct RequestsOnly {
     pub(super) options: Options,
     capabilities: Capabilities,
     /// What the server asked for passes, and this is its next sequence id.
@@ -30,7 +30,7 @@ pub(super) struct Requests {
     quit: bool,
 }
 
-impl Requests {
+impl RequestsOnly {
     /// `quit`: the client has sent COM_QUIT already.
     pub(super) fn new(capabilities: Capabilities, quit: bool, options: Options) -> Self {
         Self { options, capabilities, asked_for: None, is_replica: false, quit }

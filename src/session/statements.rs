@@ -3,20 +3,20 @@
 
 use std::rc::Rc;
 
-use crate::mysql::sql::load_data::Files;
+use crate::mysql::sql::load_data::NamedFiles;
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::packet::Packet;
 use crate::mysql::wire::types::Reader;
 
 /// As many as a MySQL server keeps for all its clients (`max_prepared_stmt_count`).
-const MOST: usize = 16_382;
+const MAX_STATEMENTS: usize = 16_382;
 /// In COM_STMT_EXECUTE: the statement prepared last (MariaDB).
 const LAST_PREPARED: u32 = 0xffff_ffff;
 /// Maximum number of statements with a digest. The oldest ones keep theirs.
-const MOST_DIGESTS: usize = 256;
+const MAX_DIGESTS: usize = 256;
 /// Maximum number of statements whose files are remembered. The oldest ones keep theirs; a later one counts as a
 /// statement that names no file, so a server's request for one is refused.
-const MOST_FILES: usize = 256;
+const MAX_STATEMENTS_WITH_FILES: usize = 256;
 
 /// Statements that are open, by id.
 #[derive(Debug, Default)]
@@ -30,18 +30,18 @@ pub struct Statements {
     /// Of the newest COM_STMT_PREPARE.
     last_digest: Option<Rc<str>>,
     /// None: none of them names files.
-    files: Option<Box<NamedFiles>>,
+    files: Option<Box<StatementFiles>>,
     /// Memory of the digests and files of open statements, in bytes.
     owned: usize,
 }
 
 /// The files that statements name.
 #[derive(Debug, Default)]
-struct NamedFiles {
+struct StatementFiles {
     /// Of open statements that name some, by id.
-    open: Vec<(u32, Rc<Files>)>,
+    open: Vec<(u32, Rc<NamedFiles>)>,
     /// Of the newest COM_STMT_PREPARE.
-    last: Option<Rc<Files>>,
+    last: Option<Rc<NamedFiles>>,
 }
 
 impl Statements {
@@ -58,8 +58,8 @@ impl Statements {
         let digests = self.digests.capacity().saturating_mul(size_of::<(u32, Rc<str>)>());
         let files = self.files.as_ref().map_or(0, |named| {
             let last = named.last.as_ref().map_or(0, |files| files.memory());
-            let open = named.open.capacity().saturating_mul(size_of::<(u32, Rc<Files>)>());
-            open.saturating_add(last).saturating_add(size_of::<NamedFiles>())
+            let open = named.open.capacity().saturating_mul(size_of::<(u32, Rc<NamedFiles>)>());
+            open.saturating_add(last).saturating_add(size_of::<StatementFiles>())
         });
         let last = self.last_digest.as_ref().map_or(0, |digest| digest.len());
         open.saturating_add(digests).saturating_add(files).saturating_add(last).saturating_add(self.owned)
@@ -73,7 +73,7 @@ impl Statements {
     /// The server has prepared one. Says whether it is new.
     pub fn opened(&mut self, id: u32, verb: Verb) -> bool {
         match self.find(id) {
-            Err(index) if self.open.len() < MOST => {
+            Err(index) if self.open.len() < MAX_STATEMENTS => {
                 self.open.insert(index, (id, verb));
                 true
             }
@@ -88,7 +88,7 @@ impl Statements {
 
     /// The digest of a statement that was just opened.
     pub fn set_digest(&mut self, id: u32, digest: Rc<str>) {
-        if self.digests.len() < MOST_DIGESTS {
+        if self.digests.len() < MAX_DIGESTS {
             self.owned = self.owned.saturating_add(digest.len());
             self.digests.push((id, digest));
         }
@@ -105,16 +105,16 @@ impl Statements {
     }
 
     /// The files that the newest COM_STMT_PREPARE names; none: no files.
-    pub fn set_last_files(&mut self, files: Option<Rc<Files>>) {
+    pub fn set_last_files(&mut self, files: Option<Rc<NamedFiles>>) {
         if files.is_some() || self.files.is_some() {
             self.files.get_or_insert_default().last = files;
         }
     }
 
     /// The files that a statement names which was just opened.
-    pub fn set_files(&mut self, id: u32, files: Rc<Files>) {
+    pub fn set_files(&mut self, id: u32, files: Rc<NamedFiles>) {
         let named = self.files.get_or_insert_default();
-        if named.open.len() < MOST_FILES {
+        if named.open.len() < MAX_STATEMENTS_WITH_FILES {
             self.owned = self.owned.saturating_add(files.memory());
             named.open.push((id, files));
         }
@@ -122,7 +122,7 @@ impl Statements {
 
     /// The files that what executing a statement executes names; none: no files.
     #[must_use]
-    pub fn files(&self, id: u32) -> Option<Rc<Files>> {
+    pub fn files(&self, id: u32) -> Option<Rc<NamedFiles>> {
         let named = self.files.as_ref()?;
         if id == LAST_PREPARED {
             return named.last.clone();
@@ -226,6 +226,6 @@ mod tests {
     fn memory_is_bounded() {
         let mut statements = Statements::default();
         let opened = (0..20_000).filter(|id| statements.opened(*id, Verb::Other)).count();
-        assert_eq!(opened, MOST);
+        assert_eq!(opened, MAX_STATEMENTS);
     }
 }

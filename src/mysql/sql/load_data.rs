@@ -19,7 +19,7 @@ const TRAILS: [u8; 2] = [b'\\', b'`'];
 
 /// What a statement lets the server ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct NamedFiles {
     names: Vec<Vec<u8>>,
     /// And what else is not known.
     open: bool,
@@ -29,14 +29,14 @@ pub struct Files {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// It names it.
-    Wanted,
+    Named,
     /// It does not.
-    Unwanted,
+    NotNamed,
     /// That cannot be said.
     Undecidable,
 }
 
-impl Files {
+impl NamedFiles {
     /// Nothing is known.
     pub const UNKNOWN: Self = Self { names: Vec::new(), open: true };
 
@@ -60,7 +60,7 @@ impl Files {
 
     /// The same of which only the beginning is known.
     #[must_use]
-    pub fn of_beginning(text: &[u8], escapes: Option<bool>) -> Self {
+    pub fn of_prefix(text: &[u8], escapes: Option<bool>) -> Self {
         Self { open: true, ..Self::of(text, escapes) }
     }
 
@@ -74,7 +74,7 @@ impl Files {
 
     /// It lets the server ask for nothing.
     #[must_use]
-    pub fn is_none(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.names.is_empty() && !self.open
     }
 
@@ -84,11 +84,11 @@ impl Files {
         // A server with another `character_set_filesystem` than `binary` spells some names differently.
         let respelt = || self.names.iter().any(|name| !name.is_ascii());
         if self.names.iter().any(|named| named == name) {
-            Judgement::Wanted
+            Judgement::Named
         } else if self.open || respelt() {
             Judgement::Undecidable
         } else {
-            Judgement::Unwanted
+            Judgement::NotNamed
         }
     }
 }
@@ -112,14 +112,14 @@ enum Token<'a> {
 }
 
 impl<'a> Text<'a> {
-    fn files(mut self) -> Files {
+    fn files(mut self) -> NamedFiles {
         /// What stands behind LOAD, in order.
         const STEPS: [&[&[u8]]; 5] =
             [&[b"DATA", b"XML"], &[b"LOW_PRIORITY", b"CONCURRENT"], &[b"FROM"], &[b"LOCAL"], &[b"INFILE"]];
         /// Of these, what can be left out.
         const OPTIONAL: Range<usize> = 1..3;
         let is = |word: &[u8], keyword: &[u8]| word.eq_ignore_ascii_case(keyword);
-        let mut files = Files::default();
+        let mut files = NamedFiles::default();
         // How many of the steps are done; none: not behind a LOAD.
         let mut done: Option<usize> = None;
         while let Some(token) = self.token() {

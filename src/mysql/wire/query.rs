@@ -17,7 +17,7 @@ pub fn statement(payload: &[u8], capabilities: Capabilities) -> &[u8] {
 
 /// The value of the attribute `traceparent` of a COM_QUERY.
 #[must_use]
-pub fn of_query(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
+pub fn traceparent_of_query(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
     let mut reader = Reader::new(payload.get(1..)?);
     let known = capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
     known.then(|| query_attributes(&mut reader).ok()).flatten().flatten()
@@ -25,7 +25,7 @@ pub fn of_query(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
 
 /// The value of the attribute `traceparent` of a COM_STMT_EXECUTE. Attributes are parameters with a name.
 #[must_use]
-pub fn of_execute(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
+pub fn traceparent_of_execute(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
     /// In its flags: the number of parameters follows.
     const PARAMETER_COUNT_AVAILABLE: u8 = 8;
     let mut reader = Reader::new(payload.get(1..)?);
@@ -106,9 +106,9 @@ mod tests {
         for cut in 0..payload.len() - b"SELECT 1".len() {
             assert!(statement(&payload[..cut], both).is_empty(), "cut at {cut}");
         }
-        assert_eq!(of_query(payload, both), Some(&b"00"[..]));
-        assert_eq!(of_query(payload, Capabilities::default()), None);
-        assert_eq!(of_query(b"\x03\x00\x01SELECT 1", both), None);
+        assert_eq!(traceparent_of_query(payload, both), Some(&b"00"[..]));
+        assert_eq!(traceparent_of_query(payload, Capabilities::default()), None);
+        assert_eq!(traceparent_of_query(b"\x03\x00\x01SELECT 1", both), None);
     }
 
     #[test]
@@ -117,13 +117,13 @@ mod tests {
         // A parameter without a name, and an attribute.
         let payload =
             b"\x17\x01\0\0\0\x08\x01\0\0\0\x02\0\x01\x08\0\0\xfd\0\x0btraceparent\x09\0\0\0\0\0\0\0\x0200";
-        assert_eq!(of_execute(payload, both), Some(&b"00"[..]));
-        assert_eq!(of_execute(payload, Capabilities::default()), None);
+        assert_eq!(traceparent_of_execute(payload, both), Some(&b"00"[..]));
+        assert_eq!(traceparent_of_execute(payload, Capabilities::default()), None);
         let mut without = payload.to_vec();
         without[5] = 0;
-        assert_eq!(of_execute(&without, both), None);
+        assert_eq!(traceparent_of_execute(&without, both), None);
         for cut in 0..payload.len() {
-            assert_eq!(of_execute(&payload[..cut], both), None, "cut at {cut}");
+            assert_eq!(traceparent_of_execute(&payload[..cut], both), None, "cut at {cut}");
         }
     }
 }

@@ -9,20 +9,20 @@ use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
 use crate::event::{Event, Tally};
 use crate::mysql::wire::packet::Packet;
-use crate::session::reply::{Reply, Step};
+use crate::session::response::{ResponseState, Step};
 
 /// The response, as far as it was counted when it looked complete.
 #[derive(Debug)]
 pub(super) struct LateRows {
-    reply: Reply,
+    response: ResponseState,
     counted: Tally,
 }
 
 impl LateRows {
     /// `None` if no row can follow.
-    pub(super) fn of(reply: &Reply) -> Option<Box<Self>> {
-        let (reply, counted) = (*reply, reply.tally());
-        reply.rows_may_follow().then(|| Box::new(Self { reply, counted }))
+    pub(super) fn of(response: &ResponseState) -> Option<Box<Self>> {
+        let (response, counted) = (*response, response.tally());
+        response.rows_may_follow().then(|| Box::new(Self { response, counted }))
     }
 }
 
@@ -30,10 +30,10 @@ impl CommandPhase {
     /// Takes the server's next packet, which continues the response.
     pub(super) fn late_row(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         let Some(late) = &mut self.late_rows else { return Ok(()) };
-        match late.reply.packet(packet, self.capabilities) {
+        match late.response.packet(packet, self.capabilities) {
             Step::More => {}
             // The definitions of a further result set, which looks complete again.
-            Step::Done if late.reply.rows_may_follow() => {}
+            Step::Done if late.response.rows_may_follow() => {}
             Step::Done => self.end_late_rows(out.events),
             Step::Unexpected => return Err(out.desync(Rule::Response)),
             Step::Malformed(error) => return Err(out.malformed(Rule::Response, error)),
@@ -44,7 +44,7 @@ impl CommandPhase {
     /// No more of them follow.
     pub(super) fn end_late_rows(&mut self, events: &mut Vec<Event>) {
         let Some(late) = self.late_rows.take() else { return };
-        let tally = late.reply.tally().since(&late.counted);
+        let tally = late.response.tally().since(&late.counted);
         if tally != Tally::default() {
             events.push(Event::ResponseContinued(tally));
         }

@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::clock::Timestamp;
-use crate::mysql::sql::load_data::Files;
+use crate::mysql::sql::load_data::NamedFiles;
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
-use crate::session::pending::Kept;
+use crate::session::pending::PendingCommand;
 
 /// Maximum number of entries. A client that pipelines more than that is no longer inspected.
 const MAX_ENTRIES: usize = 1024;
@@ -25,11 +25,11 @@ pub(super) struct Queued {
     /// Sequence id of the next packet of this exchange.
     pub(super) sequence_id: u8,
     pub(super) started: Timestamp,
-    pub(super) kept: Option<Box<Kept>>,
+    pub(super) pending: Option<Box<PendingCommand>>,
     /// The files that it names, where they are to be judged; of a COM_STMT_PREPARE, those of the statement.
-    pub(super) files: Option<Rc<Files>>,
+    pub(super) files: Option<Rc<NamedFiles>>,
     /// It names none, as far as needs no reading of it; false: that is not known.
-    pub(super) names_none: bool,
+    pub(super) names_no_file: bool,
     /// A COM_STMT_EXECUTE that asks for a cursor.
     pub(super) asks_for_cursor: bool,
 }
@@ -37,14 +37,14 @@ pub(super) struct Queued {
 impl Queued {
     /// Heap memory that it owns, in bytes.
     fn owned(&self) -> usize {
-        let kept = self.kept.as_ref().map_or(0, |kept| kept.memory());
-        kept.saturating_add(self.files.as_ref().map_or(0, |files| files.memory()))
+        let pending = self.pending.as_ref().map_or(0, |pending| pending.memory());
+        pending.saturating_add(self.files.as_ref().map_or(0, |files| files.memory()))
     }
 
     /// A further command that is equal to this one needs no entry of its own.
     fn is_equal(&self, other: &Self) -> bool {
         let key = |queued: &Self| {
-            (queued.command, queued.verb, queued.sequence_id, queued.started, queued.names_none)
+            (queued.command, queued.verb, queued.sequence_id, queued.started, queued.names_no_file)
         };
         key(self) == key(other)
             && self.asks_for_cursor == other.asks_for_cursor
@@ -53,11 +53,11 @@ impl Queued {
     }
 
     fn owns_nothing(&self) -> bool {
-        self.kept.is_none() && self.files.is_none()
+        self.pending.is_none() && self.files.is_none()
     }
 
     fn clone_plain(&self) -> Self {
-        Self { kept: None, files: None, ..*self }
+        Self { pending: None, files: None, ..*self }
     }
 }
 
@@ -111,11 +111,11 @@ impl Queue {
         self.entries.front_mut().map(|entry| &mut entry.queued)
     }
 
-    /// Keeps something of the oldest command, in place of what was kept of it.
-    pub(super) fn keep_of_front(&mut self, kept: Box<Kept>) {
+    /// Keeps something of the oldest command, in place of what was pending of it.
+    pub(super) fn replace_pending_of_front(&mut self, pending: Box<PendingCommand>) {
         let Some(entry) = self.entries.front_mut() else { return };
         let before = entry.queued.owned();
-        entry.queued.kept = Some(kept);
+        entry.queued.pending = Some(pending);
         self.owned = self.owned.saturating_sub(before).saturating_add(entry.queued.owned());
     }
 
@@ -181,9 +181,9 @@ mod tests {
             verb: Some(Verb::Insert),
             sequence_id: 1,
             started: Timestamp::from_nanos(started),
-            kept: None,
+            pending: None,
             files: None,
-            names_none: true,
+            names_no_file: true,
             asks_for_cursor: false,
         }
     }
@@ -218,11 +218,18 @@ mod tests {
     fn what_is_kept_later_is_counted_too() {
         let mut queue = Queue::default();
         queue.push(query(1), true);
-        queue.push(Queued { kept: Some(Box::new(Kept::Query(Box::from([0; 100])))), ..query(2) }, true);
-        queue.keep_of_front(Box::new(Kept::Query(Box::from([0; 50]))));
-        assert_eq!(queue.owned(), 2 * size_of::<Kept>() + 150);
+        queue.push(
+            Queued { pending: Some(Box::new(PendingCommand::Query(Box::from([0; 100])))), ..query(2) },
+            true,
+        );
+        queue.replace_pending_of_front(Box::new(PendingCommand::Query(Box::from([0; 50]))));
+        assert_eq!(queue.owned(), 2 * size_of::<PendingCommand>() + 150);
         queue.pop();
-        assert_eq!(queue.owned(), size_of::<Kept>() + 100, "what the first kept is gone, and no more");
+        assert_eq!(
+            queue.owned(),
+            size_of::<PendingCommand>() + 100,
+            "what the first pending is gone, and no more"
+        );
     }
 
     #[test]
@@ -244,12 +251,15 @@ mod tests {
                 break;
             }
             queue.push(
-                Queued { kept: Some(Box::new(Kept::Query(Box::from([0; 100])))), ..query(started) },
+                Queued {
+                    pending: Some(Box::new(PendingCommand::Query(Box::from([0; 100])))),
+                    ..query(started)
+                },
                 true,
             );
         }
         assert_eq!(queue.len(), MAX_ENTRIES);
-        assert_eq!(queue.owned(), MAX_ENTRIES * (size_of::<Kept>() + 100));
+        assert_eq!(queue.owned(), MAX_ENTRIES * (size_of::<PendingCommand>() + 100));
         while queue.pop().is_some() {}
         assert_eq!(queue.owned(), 0);
     }

@@ -12,7 +12,7 @@ use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::{HandshakeResponse, HandshakeV10, PROTOCOL_V10};
 use crate::mysql::wire::packet::Packet;
 use crate::rules::Field;
-use crate::session::pending::{Asked, Kept};
+use crate::session::pending::{PendingCommand, RequestedIdentity};
 
 /// How far a second login has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +34,12 @@ impl Relogin {
 
 impl CommandPhase {
     /// The server's next packet can be a new greeting.
-    pub(in super::super) fn may_be_greeted(&self) -> bool {
-        self.relogin == Relogin::Requested && self.reply.awaits_first()
+    pub(in super::super) fn may_greet_again(&self) -> bool {
+        self.relogin == Relogin::Requested && self.response.awaits_first()
     }
 
     /// Takes the server's first packet after a COM_CHANGE_USER. True: it is a new greeting.
-    pub(super) fn greets_again(&mut self, packet: &Packet, out: &mut Output) -> Outcome<bool> {
+    pub(super) fn take_second_greeting(&mut self, packet: &Packet, out: &mut Output) -> Outcome<bool> {
         if self.relogin != Relogin::Requested || packet.first() != Some(PROTOCOL_V10) {
             return Ok(false);
         }
@@ -50,7 +50,7 @@ impl CommandPhase {
     }
 
     /// Takes the client's next packet: after a new greeting, it is a handshake response.
-    pub(super) fn logs_in_again(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
+    pub(super) fn take_second_login(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         let Relogin::Greeted(server) = self.relogin else { return Ok(()) };
         let response = HandshakeResponse::parse(packet.prefix, server);
         let response = response.map_err(|error| out.malformed(Rule::HandshakeResponse, error))?;
@@ -64,8 +64,8 @@ impl CommandPhase {
         }
         let user = response.user.map_or(UNREADABLE.to_owned(), word);
         out.details.record(self.options.interests, Field::User, || user.clone());
-        let asked = Asked { user: Some(user), schema: response.schema.map(word) };
-        self.queue.keep_of_front(Box::new(Kept::Asked(asked)));
+        let identity = RequestedIdentity { user: Some(user), schema: response.schema.map(word) };
+        self.queue.replace_pending_of_front(Box::new(PendingCommand::Identity(identity)));
         Ok(())
     }
 }

@@ -9,14 +9,14 @@ use crate::event::details::Details;
 use crate::event::details::SlowCommand;
 use crate::mysql::wire::command::Command;
 use crate::rules::Field;
-use crate::session::pending::Asked;
+use crate::session::pending::RequestedIdentity;
 
 impl CommandPhase {
     /// The server has answered whom or what a command asks for.
-    pub(super) fn settle(
+    pub(super) fn apply_identity(
         &mut self,
         command: Command,
-        asked: Asked,
+        asked: RequestedIdentity,
         errno: Option<u16>,
         details: &mut Details,
     ) {
@@ -36,7 +36,7 @@ impl CommandPhase {
 
     /// Tells of a command that was slow or failed; without a tally its answer did not come.
     /// `commands`: how many equal ones it stands for.
-    pub(super) fn note(
+    pub(super) fn record_slow(
         &self,
         queued: &Queued,
         took: Duration,
@@ -48,9 +48,11 @@ impl CommandPhase {
         if !self.options.interests.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
             return;
         }
-        let Queued { command, verb, kept, .. } = queued;
-        let (digest, traceparent) =
-            kept.as_ref().map(|kept| kept.statement(self.capabilities, self.escapes)).unwrap_or_default();
+        let Queued { command, verb, pending, .. } = queued;
+        let (digest, traceparent) = pending
+            .as_ref()
+            .map(|pending| pending.statement(self.capabilities, self.escapes))
+            .unwrap_or_default();
         let (command, verb, answered) = (*command, *verb, tally.is_some());
         details.slow.push(SlowCommand {
             command,
@@ -67,7 +69,7 @@ impl CommandPhase {
     /// The connection ends: tells of the commands that have waited for long, and will in vain.
     pub(in super::super) fn record_unanswered(&self, now: Timestamp, details: &mut Details) {
         for (queued, count) in self.queue.iter() {
-            self.note(queued, now.since(queued.started), count, None, details);
+            self.record_slow(queued, now.since(queued.started), count, None, details);
         }
     }
 }

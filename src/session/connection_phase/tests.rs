@@ -140,7 +140,7 @@ fn handshake_becomes_authentication() {
     watched.pass(C, b"");
     assert_eq!(
         watched.take(S, OK_PACKET),
-        Ok(Progress::Accepted { capabilities: Capabilities::new(CLIENT, 0), suspect: None })
+        Ok(Progress::Accepted { capabilities: Capabilities::new(CLIENT, 0), affected_client: None })
     );
     assert_eq!(watched.events, [handshake(HandshakeResult::Ok)]);
 }

@@ -4,14 +4,14 @@ use crate::event::details::Details;
 
 /// A session of which the client alone is heard, and what it told.
 struct Watched {
-    requests: Requests,
+    requests: RequestsOnly,
     events: Vec<Event>,
     details: Details,
 }
 
 impl Watched {
     fn new() -> Self {
-        let requests = Requests::new(Capabilities::default(), false, Options::default());
+        let requests = RequestsOnly::new(Capabilities::default(), false, Options::default());
         Self { requests, events: Vec::new(), details: Details::default() }
     }
 

@@ -14,31 +14,31 @@ const ROW: &[u8] = b"\x011";
 const BINARY_ROW: &[u8] = b"\0\0\x011";
 
 /// Feeds payloads; all but the last have to leave the answer open. Gives where the last one leads.
-fn feed(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) -> (Step, Reply) {
-    feed_to(Reply::new(command.grammar()), command, capabilities, payloads)
+fn feed(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) -> (Step, ResponseState) {
+    feed_to(ResponseState::new(command.grammar()), command, capabilities, payloads)
 }
 
 fn feed_to(
-    mut reply: Reply,
+    mut response: ResponseState,
     command: Command,
     capabilities: Capabilities,
     payloads: &[&[u8]],
-) -> (Step, Reply) {
+) -> (Step, ResponseState) {
     let mut last = Step::More;
     for payload in payloads {
         assert_eq!(last, Step::More, "{command:?}: before {payload:?} of {payloads:?}");
         let length = payload.len() as u32;
         let packet = Packet { length, sequence_id: 1, prefix: payload, complete: true };
-        last = reply.packet(&packet, capabilities);
+        last = response.packet(&packet, capabilities);
     }
-    (last, reply)
+    (last, response)
 }
 
 /// What a complete answer held.
 fn done(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) -> Tally {
-    let (step, reply) = feed(command, capabilities, payloads);
+    let (step, response) = feed(command, capabilities, payloads);
     assert_eq!(step, Step::Done, "{command:?}: {payloads:?}");
-    reply.tally()
+    response.tally()
 }
 
 fn assert_unexpected(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) {
@@ -123,24 +123,24 @@ fn an_error_can_come_anywhere() {
 #[test]
 fn rows_that_look_like_something_else() {
     let in_rows = [b"\x01", COLUMN, EOF_PACKET, b"\xfb", b"\0"];
-    let mut reply = feed(Command::QUERY, CLASSIC, &in_rows).1;
+    let mut response = feed(Command::QUERY, CLASSIC, &in_rows).1;
     let long = [&[0xfe, 0, 0, 0, 1, 0, 0, 0, 0][..], b"a first column of 16 MiB"].concat();
     let mut take = |length: u32| {
         let packet = Packet { length, sequence_id: 1, prefix: &long, complete: false };
-        reply.packet(&packet, CLASSIC)
+        response.packet(&packet, CLASSIC)
     };
     assert_eq!(take(MAX_FRAGMENT_LEN), Step::More);
     assert_eq!(take(MAX_FRAGMENT_LEN - 1), Step::Unexpected, "some clients take it for an EOF");
-    assert_eq!(reply.tally(), rows(3, 1));
+    assert_eq!(response.tally(), rows(3, 1));
 
-    let mut reply = feed(Command::QUERY, DEPRECATE_EOF, &[b"\x01", COLUMN]).1;
+    let mut response = feed(Command::QUERY, DEPRECATE_EOF, &[b"\x01", COLUMN]).1;
     let mut take = |length: u32| {
         let packet = Packet { length, sequence_id: 1, prefix: OK_AS_EOF, complete: false };
-        reply.packet(&packet, DEPRECATE_EOF)
+        response.packet(&packet, DEPRECATE_EOF)
     };
     assert_eq!(take(MAX_FRAGMENT_LEN), Step::More, "a row of many fragments");
     assert_eq!(take(MAX_FRAGMENT_LEN - 1), Step::Done);
-    assert_eq!(reply.tally(), rows(1, 1));
+    assert_eq!(response.tally(), rows(1, 1));
 }
 
 #[test]
@@ -194,15 +194,15 @@ fn out_parameters_are_a_result_set_and_an_ok() {
 #[test]
 fn rows_of_a_cursor_come_with_fetch() {
     let classic = [b"\x01", COLUMN, &b"\xfe\0\0\x42\0"[..]];
-    let asks = Reply::new(Command::STMT_EXECUTE.grammar()).with_cursor(true);
-    let (step, mut reply) = feed_to(asks, Command::STMT_EXECUTE, CLASSIC, &classic);
-    assert_eq!((step, reply.tally(), reply.rows_may_follow()), (Step::Done, rows(0, 1), true));
+    let asks = ResponseState::new(Command::STMT_EXECUTE.grammar()).with_cursor(true);
+    let (step, mut response) = feed_to(asks, Command::STMT_EXECUTE, CLASSIC, &classic);
+    assert_eq!((step, response.tally(), response.rows_may_follow()), (Step::Done, rows(0, 1), true));
     // MariaDB sets the flag also while a stored routine has a cursor open: then they follow at once.
     for (payload, step) in [(BINARY_ROW, Step::More), (&b"\xfe\0\0\x42\0"[..], Step::Done)] {
         let packet = Packet { length: payload.len() as u32, sequence_id: 4, prefix: payload, complete: true };
-        assert_eq!(reply.packet(&packet, CLASSIC), step);
+        assert_eq!(response.packet(&packet, CLASSIC), step);
     }
-    assert_eq!(reply.tally(), rows(1, 1));
+    assert_eq!(response.tally(), rows(1, 1));
     // A command that does not ask for a cursor leaves no rows to COM_STMT_FETCH, whatever the flag says.
     for command in [Command::QUERY, Command::STMT_EXECUTE] {
         for status in [0x48, 0x4a, 0x6a, 0xca] {
@@ -276,9 +276,9 @@ fn definitions_of_a_prepared_statement() {
             |count: u8| [vec![COLUMN; usize::from(count)], vec![EOF_PACKET; usize::from(count.min(1))]];
         let classic = [vec![&first[..]], group(params).concat(), group(columns).concat()].concat();
         for (capabilities, payloads) in [(DEPRECATE_EOF, modern), (CLASSIC, classic)] {
-            let (step, mut reply) = feed(Command::STMT_PREPARE, capabilities, &payloads);
-            assert_eq!((step, reply.tally()), (Step::Done, Tally::default()), "{columns} and {params}");
-            assert_eq!(reply.take_statement_id(), Some(9));
+            let (step, mut response) = feed(Command::STMT_PREPARE, capabilities, &payloads);
+            assert_eq!((step, response.tally()), (Step::Done, Tally::default()), "{columns} and {params}");
+            assert_eq!(response.take_statement_id(), Some(9));
         }
     }
     assert_eq!(feed(Command::STMT_PREPARE, CLASSIC, &[ERR_PACKET]).1.take_statement_id(), None);

@@ -72,7 +72,7 @@ enum Group {
 
 /// The answer to one command.
 #[derive(Clone, Copy, Debug)]
-pub struct Reply {
+pub struct ResponseState {
     grammar: Grammar,
     state: State,
     /// The command asked for a cursor: only then can its rows be left to COM_STMT_FETCH.
@@ -90,7 +90,7 @@ pub struct Reply {
     state_changed: bool,
 }
 
-impl Reply {
+impl ResponseState {
     /// The answer to a command, before its first packet.
     #[must_use]
     pub fn new(grammar: Grammar) -> Self {
@@ -115,7 +115,7 @@ impl Reply {
     }
 
     /// The response is complete for a client that leaves the rows to COM_STMT_FETCH, and yet the server can send rows: the
-    /// flag also says that a cursor of a stored routine is open (MariaDB). Then [`Reply::packet`] takes them.
+    /// flag also says that a cursor of a stored routine is open (MariaDB). Then [`ResponseState::packet`] takes them.
     #[must_use]
     pub fn rows_may_follow(&self) -> bool {
         self.rows_may_follow
