@@ -18,6 +18,7 @@ mod file_requests;
 mod late_rows;
 mod queue;
 mod relogin;
+mod sequence;
 mod slow_commands;
 
 use std::rc::Rc;
@@ -43,27 +44,12 @@ use crate::session::statements::{Statements, statement_id};
 use late_rows::LateRows;
 use queue::{Queue, Queued};
 use relogin::Relogin;
+use sequence::{Sequence, SequenceOwner};
 
 /// Maximum memory of statements, digests, accounts and file names that one connection keeps, in bytes.
 const MAX_OWNED: usize = 64 << 10;
 /// First byte of a semi-synchronous replica's acknowledgement.
 pub(super) const SEMI_SYNC_ACK: u8 = 0xef;
-
-/// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
-/// its first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum SequenceOwner {
-    #[default]
-    None,
-    /// The head of the queue.
-    Oldest,
-    /// The command that the client is sending.
-    Newest,
-    /// The client, which is sending a file.
-    Upload,
-    /// What may come behind a complete answer.
-    Tail,
-}
 
 /// The command phase of one connection. Its memory is bounded by [`Queue`], [`Statements`] and [`MAX_OWNED`].
 #[derive(Debug)]
@@ -79,19 +65,12 @@ pub(super) struct CommandPhase {
     response: ResponseState,
     /// When its first packet came.
     first_byte: Option<Timestamp>,
-    /// The sequence id of the next packet of a file the client sends.
-    upload: Option<u8>,
-    /// The last answer can have a tail: its command's grammar and the next sequence id.
-    tail: Option<(Grammar, u8)>,
+    sequence: Sequence,
     /// `None` if the last response left no rows to COM_STMT_FETCH.
     late_rows: Option<Box<LateRows>>,
     relogin: Relogin,
     /// The head is a COM_CHANGE_USER, and the server waits for the client's next authentication packet.
     awaits_client: bool,
-    /// Of the client's packet whose head came and whose end did not.
-    client_passing: SequenceOwner,
-    /// Of the server's.
-    server_passing: SequenceOwner,
     statements: Statements,
     /// The account the server accepted last, where somebody wants to be told of it.
     user: Option<String>,
@@ -130,13 +109,10 @@ impl CommandPhase {
             stalled: 0,
             response: ResponseState::new(Grammar::Nothing),
             first_byte: None,
-            upload: None,
-            tail: None,
+            sequence: Sequence::default(),
             late_rows: None,
             relogin: Relogin::No,
             awaits_client: false,
-            client_passing: SequenceOwner::None,
-            server_passing: SequenceOwner::None,
             statements: Statements::default(),
             user,
             escapes: None,
@@ -182,7 +158,7 @@ impl CommandPhase {
 
     pub(super) fn client_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         let owner = self.on_command(packet, out)?;
-        self.client_passing = if packet.complete { SequenceOwner::None } else { owner };
+        self.sequence.set_owner(Sender::Client, packet, owner);
         Ok(())
     }
 
@@ -197,7 +173,7 @@ impl CommandPhase {
             self.note_row(packet);
         }
         let owner = self.on_response(packet, out)?;
-        self.server_passing = if packet.complete { SequenceOwner::None } else { owner };
+        self.sequence.set_owner(Sender::Server, packet, owner);
         Ok(())
     }
 
@@ -210,15 +186,11 @@ impl CommandPhase {
     /// The last byte of a long packet passed; its last fragment had `sequence_id`.
     pub(super) fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
         let next = sequence_id.wrapping_add(1);
-        let passing = match sender {
-            Sender::Client => &mut self.client_passing,
-            Sender::Server => &mut self.server_passing,
-        };
-        let queued = match std::mem::take(passing) {
+        let queued = match self.sequence.take_owner(sender) {
             SequenceOwner::Oldest => self.queue.front_mut(),
             SequenceOwner::Newest => self.queue.back_mut(),
-            SequenceOwner::Upload => return self.upload = Some(next),
-            SequenceOwner::Tail => return self.tail = self.tail.map(|(grammar, _)| (grammar, next)),
+            SequenceOwner::Upload => return self.sequence.upload = Some(next),
+            SequenceOwner::Tail => return self.sequence.advance_tail(next),
             SequenceOwner::None => None,
         };
         if let Some(queued) = queued {
@@ -268,11 +240,11 @@ impl CommandPhase {
 
     fn on_command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let next = packet.sequence_id.wrapping_add(1);
-        if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
+        if self.sequence.is_upload(packet.sequence_id) {
             if may_hide_account(packet) && self.options.interests.has_identity() {
                 return Err(out.desync(Rule::AccountInFile));
             }
-            self.upload = (packet.length > 0).then_some(next);
+            self.sequence.upload = (packet.length > 0).then_some(next);
             // A server that refused the file has answered already, and the head is another command.
             if let Some(head) = self.queue.front_mut().filter(|_| self.response.awaits_file()) {
                 head.sequence_id = next;
@@ -318,9 +290,9 @@ impl CommandPhase {
         if self.options.judge_files && self.looks_like_file(packet) {
             return Err(out.desync(Rule::KnownCommand));
         }
-        self.upload = None;
+        self.sequence.upload = None;
         if self.late_rows.is_none() {
-            self.tail = None;
+            self.sequence.tail = None;
         }
         let command = packet.first().map_or(Command::SLEEP, Command);
         let grammar = command.grammar();
@@ -407,12 +379,11 @@ impl CommandPhase {
         // A refused file is answered before all of it has come.
         if packet.sequence_id != head.sequence_id && !self.response.awaits_file() && !anew {
             // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
-            let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
-            if packet.sequence_id <= 1 || follows {
+            if packet.sequence_id <= 1 || self.sequence.is_tail(packet.sequence_id) {
                 return self.on_unsolicited(packet, out);
             }
             // So is a command too long for the server (1153), at whichever fragment it noticed.
-            let sending = is_alone && self.client_passing == SequenceOwner::Newest;
+            let sending = is_alone && self.sequence.is_command_open();
             if !(sending && self.response.awaits_first() && packet.first() == Some(ERR)) {
                 return Err(out.desync(Rule::SequenceId));
             }
@@ -420,7 +391,7 @@ impl CommandPhase {
         if self.late_rows.is_some() {
             self.end_late_rows(out.events);
         }
-        self.tail = None;
+        self.sequence.tail = None;
         let Some(head) = self.queue.front_mut() else { return Err(out.desync(Rule::Unsolicited)) };
         head.sequence_id = next;
         let is_change_user = head.command == Command::CHANGE_USER;
@@ -447,7 +418,7 @@ impl CommandPhase {
         match step {
             Step::More => {
                 if self.response.awaits_file() && !asked_before {
-                    self.upload = Some(next);
+                    self.sequence.upload = Some(next);
                     out.events.push(Event::LocalInfile);
                     let judged = self.options.judge_files;
                     if self.queue.front().is_some_and(|head| head.names_no_file && !judged) {
@@ -495,7 +466,7 @@ impl CommandPhase {
         if let Some(PendingCommand::Identity(identity)) = queued.pending.map(|pending| *pending) {
             self.apply_identity(command, identity, tally.errno, out.details);
         }
-        self.tail = Some((command.grammar(), next));
+        self.sequence.tail = Some((command.grammar(), next));
         self.late_rows = LateRows::of(&self.response);
         if let Some(head) = self.queue.front() {
             self.response = ResponseState::new(head.command.grammar()).with_cursor(head.asks_for_cursor);
@@ -535,9 +506,10 @@ impl CommandPhase {
     /// some servers send behind an answer that looked complete: the OK after OUT parameters, and
     /// definitions beyond the 16 bits of their count.
     fn on_unsolicited(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
-        let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
+        let next = packet.sequence_id.wrapping_add(1);
+        let follows = self.sequence.is_tail(packet.sequence_id);
         if follows && self.late_rows.is_some() {
-            self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
+            self.sequence.advance_tail(next);
             self.late_row(packet, out)?;
             return Ok(SequenceOwner::Tail);
         }
@@ -549,9 +521,9 @@ impl CommandPhase {
             self.broke_off = true;
             return Ok(SequenceOwner::None);
         }
-        match self.tail {
-            Some((Grammar::ResultSet | Grammar::Prepare, expected)) if expected == packet.sequence_id => {
-                self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
+        match self.sequence.tail {
+            Some((Grammar::ResultSet | Grammar::Prepare, _)) if follows => {
+                self.sequence.advance_tail(next);
                 Ok(SequenceOwner::Tail)
             }
             _ => Err(out.desync(Rule::Unsolicited)),
