@@ -1,16 +1,16 @@
-//! The command phase: commands of the client wait in a queue, for they can be sent before earlier ones
-//! are answered; the queue's head owns the packets of the server.
+//! The command phase. Commands wait in a queue, because a client can send them before the responses to earlier ones. The
+//! server's packets belong to the oldest command.
 //!
 //! | sender | sequence id         | meaning                                                        |
 //! |--------|---------------------|----------------------------------------------------------------|
 //! | client | 0                   | a command                                                      |
-//! | client | 0, first byte 0xef  | a replica's acknowledgement, while a COM_BINLOG_DUMP is answered |
-//! | client | that of the upload  | a piece of a file the server asked for; an empty one ends it   |
-//! | client | any other           | authentication, while a COM_CHANGE_USER is answered            |
-//! | server | that of the head    | the head's answer, see [`super::response`]                        |
-//! | server | 1                   | an event for a semi-synchronous replica, counted anew          |
-//! | server | 0 or 1, an ERR      | an error of the server's own accord: 4031, 1927, 1053          |
-//! | server | that of the tail    | what follows an answer that looked complete                    |
+//! | client | 0, first byte 0xef  | a replica's acknowledgement, during a COM_BINLOG_DUMP          |
+//! | client | that of the upload  | a part of a requested file; an empty packet ends the file      |
+//! | client | any other           | authentication, during a COM_CHANGE_USER                       |
+//! | server | that of the oldest  | its response, see [`super::response`]                          |
+//! | server | 1                   | an event for a semi-synchronous replica: ids start again at 1  |
+//! | server | 0 or 1, an ERR      | an unsolicited error: 4031, 1927, 1053                         |
+//! | server | that of the tail    | a packet after a response that looked complete                 |
 //!
 //! Everything else is a desync.
 
@@ -28,7 +28,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::details::word;
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
-use crate::event::{Answer, ClosedBy, Event, HazardKind, OpaqueReason, Sender, Tally};
+use crate::event::{Answer, ClosedBy, Event, OpaqueReason, Sender, Tally};
 use crate::mysql::sql::verb::{Verb, verb};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::{Command, Grammar};
@@ -46,7 +46,7 @@ use queue::{Queue, Queued};
 use relogin::Relogin;
 use sequence::{Sequence, SequenceOwner};
 
-/// Maximum memory of statements, digests, accounts and file names that one connection keeps, in bytes.
+/// Maximum memory of the statements, digests, accounts and file names of one connection, in bytes.
 const MAX_OWNED: usize = 64 << 10;
 /// First byte of a semi-synchronous replica's acknowledgement.
 pub(super) const SEMI_SYNC_ACK: u8 = 0xef;
@@ -55,26 +55,26 @@ pub(super) const SEMI_SYNC_ACK: u8 = 0xef;
 #[derive(Debug)]
 pub(super) struct CommandPhase {
     pub(super) options: Options,
-    /// What both sides can do.
+    /// Capabilities of both peers.
     capabilities: Capabilities,
     queue: Queue,
     idle: Idle,
-    /// How many commands at the head of the queue have been told to be stalled.
+    /// Number of commands, from the oldest on, that are counted as stalled.
     stalled: usize,
-    /// The answer to the queue's head.
+    /// The response to the oldest command.
     response: ResponseState,
-    /// When its first packet came.
+    /// Time of its first packet; `None` if none has arrived.
     first_byte: Option<Timestamp>,
     sequence: Sequence,
     /// `None` if the last response left no rows to COM_STMT_FETCH.
     late_rows: Option<Box<LateRows>>,
     relogin: Relogin,
-    /// The head is a COM_CHANGE_USER, and the server waits for the client's next authentication packet.
+    /// The oldest command is a COM_CHANGE_USER, and the server waits for the client's next authentication packet.
     awaits_client: bool,
     statements: Statements,
-    /// The account the server accepted last, where somebody wants to be told of it.
+    /// The account that the server accepted last; `None` if it is not of interest.
     user: Option<String>,
-    /// A backslash is an escape character in strings; none: nothing is known of the SQL mode.
+    /// True if a backslash is an escape character in strings; `None` if the SQL mode is not known.
     escapes: Option<bool>,
     in_transaction: bool,
     quit: bool,
@@ -82,15 +82,15 @@ pub(super) struct CommandPhase {
     quit_out_of_order: bool,
     /// A COM_QUERY may hold several statements.
     multi_statements: bool,
-    /// See [`CommandPhase::blocked_request`].
+    /// Sequence id of the file request that is blocked; see [`CommandPhase::blocked_request`].
     blocked_request: Option<u8>,
     /// The server has sent an unsolicited error.
     broke_off: bool,
-    /// See [`CommandPhase::note_row`].
-    may_get_file: bool,
+    /// The client may send a file that the filter sees no request for, see [`CommandPhase::note_row`].
+    may_send_file: bool,
     /// The client has sent a command within the response to an earlier one.
     interrupted: bool,
-    /// The client has not taken the server's offer of LOCAL INFILE.
+    /// The server offers LOCAL INFILE, and the client does not.
     declines_files: bool,
 }
 
@@ -122,7 +122,7 @@ impl CommandPhase {
             multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
             blocked_request: None,
             broke_off: false,
-            may_get_file: false,
+            may_send_file: false,
             interrupted: false,
             declines_files: false,
         }
@@ -132,13 +132,13 @@ impl CommandPhase {
         self.capabilities
     }
 
-    /// The client has sent COM_QUIT behind its login, before the server decided.
-    pub(super) fn quit(&mut self, events: &mut Vec<Event>) {
+    /// Takes the COM_QUIT that the client sent after its login, before the server decided.
+    pub(super) fn on_early_quit(&mut self, events: &mut Vec<Event>) {
         events.push(Event::CommandSent(Command::QUIT));
         self.quit = true;
     }
 
-    /// Heap memory in bytes, its own included.
+    /// Heap memory in bytes, including that of `self`.
     pub(super) fn memory(&self) -> usize {
         let user = self.user.as_ref().map_or(0, String::capacity);
         let late = self.late_rows.as_ref().map_or(0, |_| size_of::<LateRows>());
@@ -146,22 +146,24 @@ impl CommandPhase {
         lists.saturating_add(user).saturating_add(late).saturating_add(size_of::<Self>())
     }
 
-    /// The client sent COM_QUIT: it is the one that ends the connection.
+    /// True if the client sent COM_QUIT: then the client is the peer that ends the connection.
     pub(super) fn has_quit(&self) -> bool {
         self.quit
     }
 
-    /// The connection was ended by `by`: tells so where nothing was asked of the server.
+    /// The event of a connection that `by` ended while no command waited for its response; `None` if one did.
     pub(super) fn idle_closed(&self, by: ClosedBy, clock: &mut Clock) -> Option<Event> {
-        if self.queue.is_empty() { self.idle.closed(by, clock) } else { None }
+        if self.queue.is_empty() { self.idle.on_close(by, clock) } else { None }
     }
 
+    /// Takes the beginning of a packet of the client.
     pub(super) fn client_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         let owner = self.on_command(packet, out)?;
         self.sequence.set_owner(Sender::Client, packet, owner);
         Ok(())
     }
 
+    /// Takes the beginning of a packet of the server.
     pub(super) fn server_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         if self.options.judge_files {
             if self.judge_file_request(packet, out.events) {
@@ -177,13 +179,13 @@ impl CommandPhase {
         Ok(())
     }
 
-    /// How many column definitions are still to come in front of the final EOF of an answer to COM_STMT_PREPARE; none:
-    /// no such answer passes.
+    /// Number of column definitions still expected before the final EOF of a COM_STMT_PREPARE response; `None` if no such
+    /// response is in progress.
     pub(super) fn definitions_left(&self) -> Option<u16> {
         self.response.columns_left().filter(|_| !self.capabilities.contains(Capabilities::DEPRECATE_EOF))
     }
 
-    /// The last byte of a long packet passed; its last fragment had `sequence_id`.
+    /// Takes the end of a long packet, whose last fragment has `sequence_id`.
     pub(super) fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
         let next = sequence_id.wrapping_add(1);
         let queued = match self.sequence.take_owner(sender) {
@@ -198,22 +200,22 @@ impl CommandPhase {
         }
     }
 
-    /// How many commands have waited for the end of their answer for so long. They wait in the order in
-    /// which they were sent. Streams of a binary log have no end.
-    fn waiting(&self, now: Timestamp, stall: Duration) -> usize {
+    /// Number of commands that have waited at least `stall` for the end of their response. Responses come in the order of
+    /// the commands. A COM_BINLOG_DUMP never counts, because its response does not end.
+    fn count_stalled(&self, now: Timestamp, stall: Duration) -> usize {
         let old = self.queue.iter().take_while(|(queued, _)| now.since(queued.started) >= stall);
         let ends = old.filter(|(queued, _)| queued.command.grammar() != Grammar::BinlogDump);
         ends.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
-    /// [`CommandPhase::stall`] has something to tell.
+    /// True if [`CommandPhase::stall`] would emit an event.
     pub(super) fn is_stall_due(&self, now: Timestamp, stall: Duration) -> bool {
-        self.waiting(now, stall) != self.stalled
+        self.count_stalled(now, stall) != self.stalled
     }
 
-    /// Tells how many commands more, or fewer, have waited for so long.
+    /// Emits the change of the number of stalled commands.
     pub(super) fn stall(&mut self, now: Timestamp, stall: Duration, events: &mut Vec<Event>) {
-        self.set_stalled(self.waiting(now, stall), events);
+        self.set_stalled(self.count_stalled(now, stall), events);
     }
 
     fn set_stalled(&mut self, stalled: usize, events: &mut Vec<Event>) {
@@ -224,7 +226,7 @@ impl CommandPhase {
         }
     }
 
-    /// Nothing waits for an answer any more, and what was open is gone.
+    /// Ends the session: no command gets a response any more, and no statement or transaction is open.
     pub(super) fn end(&mut self, events: &mut Vec<Event>) {
         self.set_stalled(0, events);
         self.end_late_rows(events);
@@ -235,7 +237,7 @@ impl CommandPhase {
             }
         }
         self.forget_statements(events);
-        self.transaction(false, events);
+        self.set_transaction(false, events);
     }
 
     fn on_command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
@@ -245,7 +247,7 @@ impl CommandPhase {
                 return Err(out.desync(Rule::AccountInFile));
             }
             self.sequence.upload = (packet.length > 0).then_some(next);
-            // A server that refused the file has answered already, and the head is another command.
+            // After a server has refused the file, the oldest command is another one.
             if let Some(head) = self.queue.front_mut().filter(|_| self.response.awaits_file()) {
                 head.sequence_id = next;
             }
@@ -253,18 +255,19 @@ impl CommandPhase {
         }
         let head = self.queue.front().map(|queued| queued.command.grammar());
         match (packet.sequence_id, head) {
-            // The server has closed the connection, if it keeps to its rules: a policy about accounts must not rely on that.
+            // A server should have closed the connection. A policy about accounts must not rely on that.
             _ if self.quit_out_of_order && self.options.interests.has_identity() => {
                 Err(out.desync(Rule::NothingAfterQuit))
             }
-            // The server reads nothing behind COM_QUIT.
+            // The server reads nothing after COM_QUIT.
             _ if self.quit => Ok(SequenceOwner::None),
             (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => {
                 Ok(SequenceOwner::None)
             }
             (0, _) => self.start_command(packet, out),
             (_, Some(Grammar::ChangeUser)) => self.on_authentication(packet, out),
-            // Connector/Python's asyncio numbers it behind the last response. The server does not count it, and ends.
+            // The asyncio part of Connector/Python continues the ids of the last response. The server does not count this
+            // COM_QUIT, and closes.
             (_, None) if packet.length == 1 && packet.first() == Some(Command::QUIT.0) => {
                 (self.quit, self.quit_out_of_order) = (true, true);
                 Ok(SequenceOwner::None)
@@ -273,7 +276,7 @@ impl CommandPhase {
         }
     }
 
-    /// The client goes on with the authentication that its COM_CHANGE_USER began: once for each packet of the server.
+    /// Takes a packet of the authentication that a COM_CHANGE_USER began. One follows each packet of the server.
     fn on_authentication(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let expected = self.queue.front().map(|head| head.sequence_id);
         if !std::mem::take(&mut self.awaits_client) || expected != Some(packet.sequence_id) {
@@ -286,6 +289,7 @@ impl CommandPhase {
         Ok(SequenceOwner::Oldest)
     }
 
+    /// Takes the first packet of a command.
     fn start_command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         if self.options.judge_files && self.looks_like_file(packet) {
             return Err(out.desync(Rule::KnownCommand));
@@ -297,11 +301,7 @@ impl CommandPhase {
         let command = packet.first().map_or(Command::SLEEP, Command);
         let grammar = command.grammar();
         if grammar == Grammar::Nothing {
-            out.events.push(Event::CommandSent(command));
-            self.quit |= command == Command::QUIT;
-            if command == Command::STMT_CLOSE && self.statements.closed(statement_id(packet)) {
-                out.events.push(Event::PreparedStatements { change: -1 });
-            }
+            self.on_command_without_response(command, packet, out);
             return Ok(SequenceOwner::None);
         }
         if self.queue.is_full() {
@@ -310,20 +310,38 @@ impl CommandPhase {
         out.events.push(Event::CommandStarted(command));
         let asks_for_cursor = command == Command::STMT_EXECUTE && asks_for_cursor(packet);
         self.interrupted = !self.queue.is_empty() && (self.interrupted || self.first_byte.is_some());
-        self.may_get_file |= self.interrupted;
+        self.may_send_file |= self.interrupted;
         if self.queue.is_empty() {
             self.response = ResponseState::new(grammar).with_cursor(asks_for_cursor);
         }
         if command == Command::CHANGE_USER {
             self.relogin = Relogin::of(packet);
         }
-        let whole = packet;
+        self.multi_statements |= command == Command::SET_OPTION;
+        let fits = self.enqueue(command, asks_for_cursor, packet, out);
+        match command {
+            _ if !fits => Err(OpaqueReason::Memory),
+            Command::CLONE => Err(OpaqueReason::Clone),
+            Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
+            _ => Ok(SequenceOwner::Newest),
+        }
+    }
+
+    fn on_command_without_response(&mut self, command: Command, packet: &Packet, out: &mut Output) {
+        out.events.push(Event::CommandSent(command));
+        self.quit |= command == Command::QUIT;
+        if command == Command::STMT_CLOSE && self.statements.remove(statement_id(packet)) {
+            out.events.push(Event::PreparedStatements { change: -1 });
+        }
+    }
+
+    /// Appends a command to the queue. False if what has to be remembered of it exceeds [`MAX_OWNED`].
+    fn enqueue(&mut self, command: Command, asks_for_cursor: bool, whole: &Packet, out: &mut Output) -> bool {
         let packet = &whole.shortened(command_prefix_len(&self.options.interests));
         let verb = self.verb(command, packet);
         let started = out.clock.now();
-        // A command in front can still change the SQL mode.
+        // An earlier command can still change the SQL mode.
         let escapes = self.escapes.filter(|_| self.queue.is_empty());
-        self.multi_statements |= command == Command::SET_OPTION;
         let names_no_file = self.names_no_file(command, verb, whole);
         let judged = self.options.judge_files && !names_no_file;
         let files = judged.then(|| self.named_files(command, whole, escapes)).flatten();
@@ -338,7 +356,7 @@ impl CommandPhase {
         let new = new.saturating_add(files.as_ref().map_or(0, |files| files.memory()));
         let owned = self.queue.owned().saturating_add(self.statements.owned());
         let is_too_much = owned.saturating_add(new) > MAX_OWNED;
-        // A line in the log can do without its digest; an account and a judgement cannot be done without.
+        // A log line can omit the digest. Accounts and judgements need the rest.
         let is_needed = files.is_some() || pending.as_ref().is_some_and(|pending| pending.is_identity());
         if is_too_much && !is_needed {
             pending = None;
@@ -346,15 +364,10 @@ impl CommandPhase {
         let queued =
             Queued { command, verb, sequence_id: 1, started, pending, files, names_no_file, asks_for_cursor };
         self.queue.push(queued, packet.complete);
-        match command {
-            _ if is_too_much && is_needed => Err(OpaqueReason::Memory),
-            Command::CLONE => Err(OpaqueReason::Clone),
-            Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
-            _ => Ok(SequenceOwner::Newest),
-        }
+        !(is_too_much && is_needed)
     }
 
-    /// The verb of the statement that a command executes or prepares.
+    /// Verb of the statement that a command executes or prepares; `None` for other commands.
     fn verb(&mut self, command: Command, packet: &Packet) -> Option<Verb> {
         match command {
             Command::QUERY => Some(verb(statement(packet.prefix, self.capabilities))),
@@ -370,19 +383,20 @@ impl CommandPhase {
         }
     }
 
+    /// Takes a packet that belongs to the oldest command, unless its sequence id says otherwise.
     fn on_response(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let next = packet.sequence_id.wrapping_add(1);
         let is_alone = self.queue.len() == 1;
         let Some(head) = self.queue.front() else { return self.on_unsolicited(packet, out) };
-        // Behind an event that a replica has to acknowledge, the server counts from 1 again.
-        let anew = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
-        // A refused file is answered before all of it has come.
-        if packet.sequence_id != head.sequence_id && !self.response.awaits_file() && !anew {
-            // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
+        // After an event that a replica has to acknowledge, the ids start again at 1.
+        let starts_again = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
+        // A server can refuse a file before all of it has arrived.
+        if packet.sequence_id != head.sequence_id && !self.response.awaits_file() && !starts_again {
+            // An unsolicited error has the id 0 or 1 (MySQL 4031, MariaDB 1927).
             if packet.sequence_id <= 1 || self.sequence.is_tail(packet.sequence_id) {
                 return self.on_unsolicited(packet, out);
             }
-            // So is a command too long for the server (1153), at whichever fragment it noticed.
+            // A server can refuse a command that is too long (1153) at any of its fragments.
             let sending = is_alone && self.sequence.is_command_open();
             if !(sending && self.response.awaits_first() && packet.first() == Some(ERR)) {
                 return Err(out.desync(Rule::SequenceId));
@@ -403,27 +417,13 @@ impl CommandPhase {
         if is_change_user && self.take_second_greeting(packet, out)? {
             return Ok(SequenceOwner::Oldest);
         }
-        let asked_before = self.response.awaits_file();
+        let awaited_file = self.response.awaits_file();
         let step = self.response.packet(packet, self.capabilities);
-        // The client can use it before its definitions have passed.
-        if let Some(id) = self.response.take_statement_id().filter(|id| self.statements.opened(*id, verb)) {
-            out.events.push(Event::PreparedStatements { change: 1 });
-            self.remember_statement(id);
-        }
-        if self.response.take_state_changed() && self.options.interests.has(Field::Schema) {
-            if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
-                out.details.record(self.options.interests, Field::Schema, || word(schema));
-            }
-        }
+        self.on_state_change(verb, packet, out);
         match step {
             Step::More => {
-                if self.response.awaits_file() && !asked_before {
-                    self.sequence.upload = Some(next);
-                    out.events.push(Event::LocalInfile);
-                    let judged = self.options.judge_files;
-                    if self.queue.front().is_some_and(|head| head.names_no_file && !judged) {
-                        out.events.push(Event::Hazard(HazardKind::LocalInfileUnsolicited));
-                    }
+                if self.response.awaits_file() && !awaited_file {
+                    self.on_file_request(next, out.events);
                 }
                 Ok(SequenceOwner::Oldest)
             }
@@ -437,10 +437,23 @@ impl CommandPhase {
         }
     }
 
-    /// The statement that the head prepared goes by this id from now on.
+    /// Records a prepared statement, which the client can use before its definitions have arrived, and the current schema.
+    fn on_state_change(&mut self, verb: Verb, packet: &Packet, out: &mut Output) {
+        if let Some(id) = self.response.take_statement_id().filter(|id| self.statements.add(*id, verb)) {
+            out.events.push(Event::PreparedStatements { change: 1 });
+            self.remember_statement(id);
+        }
+        if self.response.take_state_changed() && self.options.interests.has(Field::Schema) {
+            if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
+                out.details.record(self.options.interests, Field::Schema, || word(schema));
+            }
+        }
+    }
+
+    /// Remembers the digest and the files of the statement that the oldest command prepared.
     fn remember_statement(&mut self, id: u32) {
         let Some(head) = self.queue.front() else { return };
-        if let Some(digest) = head.pending.as_ref().and_then(|pending| pending.prepared()) {
+        if let Some(digest) = head.pending.as_ref().and_then(|pending| pending.prepared_digest()) {
             self.statements.set_digest(id, digest);
         }
         if let Some(files) = &head.files {
@@ -448,7 +461,7 @@ impl CommandPhase {
         }
     }
 
-    /// The head's answer is complete; what follows it would have the sequence id `next`.
+    /// Takes the end of the response to the oldest command. A packet that continues it would have the sequence id `next`.
     fn complete(&mut self, next: u8, out: &mut Output) {
         let Some(queued) = self.queue.pop() else { return };
         let Queued { command, verb, started, .. } = queued;
@@ -473,17 +486,17 @@ impl CommandPhase {
         }
     }
 
-    /// What the answer says of the session's state.
+    /// Applies the session state that a response reports.
     fn apply(&mut self, command: Command, tally: &Tally, events: &mut Vec<Event>) {
         if let Some(status) = self.response.status() {
-            self.transaction(status.contains(StatusFlags::IN_TRANS), events);
+            self.set_transaction(status.contains(StatusFlags::IN_TRANS), events);
             self.escapes = Some(!status.contains(StatusFlags::NO_BACKSLASH_ESCAPES));
         }
-        let anew = matches!(command, Command::CHANGE_USER | Command::RESET_CONNECTION);
-        if anew {
+        let resets = matches!(command, Command::CHANGE_USER | Command::RESET_CONNECTION);
+        if resets {
             self.escapes = None;
         }
-        if anew && tally.errno.is_none() {
+        if resets && tally.errno.is_none() {
             self.forget_statements(events);
         }
     }
@@ -495,16 +508,15 @@ impl CommandPhase {
         }
     }
 
-    fn transaction(&mut self, open: bool, events: &mut Vec<Event>) {
+    fn set_transaction(&mut self, open: bool, events: &mut Vec<Event>) {
         if self.in_transaction != open {
             self.in_transaction = open;
             events.push(Event::Transaction { open });
         }
     }
 
-    /// A packet of the server that belongs to no command: an error of the server's own accord, or what
-    /// some servers send behind an answer that looked complete: the OK after OUT parameters, and
-    /// definitions beyond the 16 bits of their count.
+    /// Takes a packet of the server that belongs to no command. It is an unsolicited error, or it follows a response that
+    /// looked complete: the OK after OUT parameters, or definitions beyond the 16 bits of their count.
     fn on_unsolicited(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let next = packet.sequence_id.wrapping_add(1);
         let follows = self.sequence.is_tail(packet.sequence_id);
@@ -516,7 +528,7 @@ impl CommandPhase {
         if packet.first() == Some(ERR) {
             let errno = error_code(packet.prefix).map_err(|error| out.malformed(Rule::Error, error))?;
             out.events.push(Event::ServerNotice { errno });
-            self.idle.ends(errno, out.clock, out.events);
+            self.idle.on_unsolicited_error(errno, out.clock, out.events);
             self.response.lose_count();
             self.broke_off = true;
             return Ok(SequenceOwner::None);
@@ -531,12 +543,13 @@ impl CommandPhase {
     }
 }
 
-/// In an upload, a packet that would be a COM_CHANGE_USER if the server had stopped reading the file.
+/// True if a packet of an upload would be a COM_CHANGE_USER for a server that has stopped reading the file.
 pub(super) fn may_hide_account(packet: &Packet) -> bool {
     packet.sequence_id == 0 && packet.first() == Some(Command::CHANGE_USER.0)
 }
 
-/// A COM_STMT_EXECUTE has one of the flags `CURSOR_TYPE_READ_ONLY`, `CURSOR_TYPE_FOR_UPDATE`, `CURSOR_TYPE_SCROLLABLE`.
+/// True if a COM_STMT_EXECUTE has one of the flags `CURSOR_TYPE_READ_ONLY`, `CURSOR_TYPE_FOR_UPDATE`,
+/// `CURSOR_TYPE_SCROLLABLE`.
 fn asks_for_cursor(packet: &Packet) -> bool {
     const FLAGS_AT: usize = 5;
     const CURSOR_TYPES: u8 = 7;

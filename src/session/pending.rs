@@ -1,34 +1,29 @@
-//! What is kept of a command until it is answered, where somebody wants to be told of it: whom or what it
-//! asks for, or its statement.
+//! Data of a command that is needed when its response ends: the account and the schema that it requests, or its statement.
+//! If no detail is requested, nothing is stored.
 
 use std::rc::Rc;
 
-use crate::event::details::{UNREADABLE, word};
-
-use crate::event::details::Details;
-
-use crate::rules::Field;
-
+use crate::event::details::{Details, UNREADABLE, word};
 use crate::mysql::sql::digest::{digest, traceparent};
-use crate::mysql::sql::verb::{Verb, used};
+use crate::mysql::sql::verb::{Verb, schema_of_use};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::handshake::ChangeUser;
 use crate::mysql::wire::packet::Packet;
 use crate::mysql::wire::query::{statement, traceparent_of_execute, traceparent_of_query};
-use crate::rules::Interests;
+use crate::rules::{Field, Interests};
 use crate::session::statements::Statements;
 
-/// The front of a statement, with comments and attributes.
+/// Maximum number of bytes of a command that are inspected: the beginning of a statement, after comments and attributes.
 pub(super) const MAX_COMMAND_PREFIX: usize = 512;
-/// The front of a statement of which a digest is wanted.
+/// Maximum number of bytes of a command that are inspected if a digest of its statement is needed.
 const MAX_DIGESTED_PREFIX: usize = 1024;
 
-/// An account and a schema that a client asks for.
+/// An account and a schema that a client requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RequestedIdentity {
     pub(super) user: Option<String>,
-    /// Empty: for none.
+    /// Empty if the client requests to have no schema.
     pub(super) schema: Option<String>,
 }
 
@@ -43,18 +38,18 @@ fn capacity(text: &Option<String>) -> usize {
     text.as_ref().map_or(0, String::capacity)
 }
 
-/// What is kept of a command.
+/// The stored data of one command.
 #[derive(Debug)]
 pub(super) enum PendingCommand {
-    /// Whom or what it asks for, which is so if the server agrees.
+    /// The account and the schema that it requests. They are in force once the server agrees.
     Identity(RequestedIdentity),
     /// The beginning of a COM_QUERY.
     Query(Box<[u8]>),
-    /// The digest of the statement it prepares or executes, and the `traceparent` it came with.
+    /// The digest of the statement that it prepares or executes, and the `traceparent` of the command.
     Statement { digest: Option<Rc<str>>, traceparent: Option<String> },
 }
 
-/// What can be said of a session when it sends a command.
+/// State of a session when the client sends a command.
 pub(super) struct Context<'a> {
     pub(super) capabilities: Capabilities,
     /// See [`digest`].
@@ -64,7 +59,7 @@ pub(super) struct Context<'a> {
 }
 
 impl PendingCommand {
-    /// Of this command, which has this verb.
+    /// The data of a command; `None` if nothing is needed. `verb`: verb of its statement.
     pub(super) fn of(
         command: Command,
         verb: Option<Verb>,
@@ -74,18 +69,18 @@ impl PendingCommand {
     ) -> Option<Box<Self>> {
         let Context { capabilities, escapes, interests, statements } = context;
         let rest = || packet.prefix.get(1..).unwrap_or_default();
-        let kept = match command {
+        let pending = match command {
             Command::INIT_DB if interests.has(Field::Schema) => {
                 Self::Identity(RequestedIdentity { user: None, schema: Some(word(rest())) })
             }
             Command::CHANGE_USER if interests.has_identity() => {
-                let asked = change_user(packet, capabilities);
-                details.record(interests, Field::User, || asked.user.clone().unwrap_or_default());
-                Self::Identity(asked)
+                let identity = change_user(packet, capabilities);
+                details.record(interests, Field::User, || identity.user.clone().unwrap_or_default());
+                Self::Identity(identity)
             }
-            // Where session tracking is known to both sides, the answer tells the schema.
+            // With session tracking, the response has the schema.
             Command::QUERY if verb == Some(Verb::Use) && is_untracked(&interests, capabilities) => {
-                let schema = used(statement(packet.prefix, capabilities));
+                let schema = schema_of_use(statement(packet.prefix, capabilities));
                 let schema = schema.map_or(UNREADABLE.to_owned(), word);
                 Self::Identity(RequestedIdentity { user: None, schema: Some(schema) })
             }
@@ -103,15 +98,15 @@ impl PendingCommand {
             },
             _ => return None,
         };
-        Some(Box::new(kept))
+        Some(Box::new(pending))
     }
 
-    /// It is an account or a schema.
+    /// True for an account or a schema.
     pub(super) fn is_identity(&self) -> bool {
         matches!(self, Self::Identity(_))
     }
 
-    /// Memory of a boxed one, in bytes. A digest that is shared with the statements counts in both places.
+    /// Memory of a boxed value, in bytes. A digest that is shared with the statements counts in both places.
     pub(super) fn memory(&self) -> usize {
         let owned = match self {
             Self::Identity(identity) => identity.memory(),
@@ -141,8 +136,8 @@ impl PendingCommand {
         }
     }
 
-    /// The digest of a statement that has been prepared.
-    pub(super) fn prepared(&self) -> Option<Rc<str>> {
+    /// The digest of the statement that a COM_STMT_PREPARE prepared.
+    pub(super) fn prepared_digest(&self) -> Option<Rc<str>> {
         match self {
             Self::Statement { digest, .. } => digest.clone(),
             Self::Identity(_) | Self::Query(_) => None,
@@ -154,7 +149,7 @@ fn is_untracked(interests: &Interests, capabilities: Capabilities) -> bool {
     interests.has(Field::Schema) && !capabilities.contains(Capabilities::SESSION_TRACK)
 }
 
-/// Whom and what a COM_CHANGE_USER asks for.
+/// The account and the schema that a COM_CHANGE_USER requests.
 pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> RequestedIdentity {
     let read = ChangeUser::parse(packet.prefix, capabilities).ok();
     let user = read.map_or(UNREADABLE.to_owned(), |read| word(read.user));
@@ -162,7 +157,7 @@ pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> Reques
     RequestedIdentity { user: Some(user), schema: Some(schema) }
 }
 
-/// How much is kept of a command for all but the judgement of requests for files.
+/// Number of bytes of a command that are inspected, except for the judgement of file requests.
 pub(super) fn command_prefix_len(interests: &Interests) -> usize {
     if interests.slow_after.is_some() { MAX_DIGESTED_PREFIX } else { MAX_COMMAND_PREFIX }
 }

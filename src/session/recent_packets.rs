@@ -1,14 +1,13 @@
-//! The last packets of a connection, for the one line that reports a desync: what they were, never what
-//! they held.
+//! The last packets of a connection, for the log line that reports a desync: sizes and numbers, never content.
 
 use std::fmt;
 
 use crate::event::{Phase, Sender};
 
-/// How many packets are remembered.
+/// Number of packets that are remembered.
 const MAX_PACKETS: usize = 8;
 
-/// A packet's outside.
+/// A packet without its content.
 #[derive(Clone, Copy, Debug)]
 struct PacketSummary {
     sender: Sender,
@@ -17,7 +16,7 @@ struct PacketSummary {
     phase: Phase,
 }
 
-/// The last packets, oldest first; shown as `S:74:0:greeting`: sender, length, sequence id, phase.
+/// The last packets, oldest first. `Display` writes each as `S:74:0:greeting`: sender, length, sequence id, phase.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecentPackets {
     packets: [Option<PacketSummary>; MAX_PACKETS],
@@ -25,7 +24,7 @@ pub struct RecentPackets {
 }
 
 impl RecentPackets {
-    /// Remembers a packet in place of the oldest.
+    /// Remembers a packet, and forgets the oldest one.
     pub fn push(&mut self, sender: Sender, length: u32, sequence_id: u8, phase: Phase) {
         if let Some(packet) = self.packets.get_mut(self.next) {
             *packet = Some(PacketSummary { sender, length, sequence_id, phase });
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_eight_packets_in_order() {
+    fn the_last_eight_packets_are_shown_in_order() {
         let mut recent_packets = RecentPackets::default();
         recent_packets.push(Sender::Server, 74, 0, Phase::Greeting);
         assert_eq!(recent_packets.to_string(), "S:74:0:greeting");

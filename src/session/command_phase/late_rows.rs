@@ -1,8 +1,8 @@
 //! Rows that follow a response which looked complete.
 //!
-//! A COM_STMT_EXECUTE that asks for a cursor has its complete response when the EOF behind the column definitions has
-//! `SERVER_STATUS_CURSOR_EXISTS`: the rows wait for COM_STMT_FETCH. MariaDB also sets that flag while a stored routine has
-//! a cursor of its own open, and then the rows follow at once. Only the next packet shows which of the two it is.
+//! The response to a COM_STMT_EXECUTE that requests a cursor can end at the EOF after the column definitions. It does if the
+//! EOF has `SERVER_STATUS_CURSOR_EXISTS`: the rows wait for COM_STMT_FETCH. MariaDB also sets that flag while a stored
+//! routine has an open cursor, and then the rows follow at once. Only the next packet shows which case it is.
 
 use super::CommandPhase;
 use crate::event::output::{Outcome, Output};
@@ -11,7 +11,7 @@ use crate::event::{Event, Tally};
 use crate::mysql::wire::packet::Packet;
 use crate::session::response::{ResponseState, Step};
 
-/// The response, as far as it was counted when it looked complete.
+/// A response that looked complete, and the part of it that was counted then.
 #[derive(Debug)]
 pub(super) struct LateRows {
     response: ResponseState,
@@ -41,7 +41,7 @@ impl CommandPhase {
         Ok(())
     }
 
-    /// No more of them follow.
+    /// Emits the uncounted part of the response, because no more of its rows follow.
     pub(super) fn end_late_rows(&mut self, events: &mut Vec<Event>) {
         let Some(late) = self.late_rows.take() else { return };
         let tally = late.response.tally().since(&late.counted);

@@ -26,11 +26,12 @@ pub(super) struct Queued {
     pub(super) sequence_id: u8,
     pub(super) started: Timestamp,
     pub(super) pending: Option<Box<PendingCommand>>,
-    /// The files that it names, where they are to be judged; of a COM_STMT_PREPARE, those of the statement.
+    /// The files that the command or, for a COM_STMT_PREPARE, the statement names; `None` if file requests are not judged or
+    /// it names no file.
     pub(super) files: Option<Rc<NamedFiles>>,
-    /// It names none, as far as needs no reading of it; false: that is not known.
+    /// True if its verb shows that it names no file; false if that is not known.
     pub(super) names_no_file: bool,
-    /// A COM_STMT_EXECUTE that asks for a cursor.
+    /// True for a COM_STMT_EXECUTE that requests a cursor.
     pub(super) asks_for_cursor: bool,
 }
 
@@ -41,7 +42,7 @@ impl Queued {
         pending.saturating_add(self.files.as_ref().map_or(0, |files| files.memory()))
     }
 
-    /// A further command that is equal to this one needs no entry of its own.
+    /// True if the two commands can share an entry.
     fn is_equal(&self, other: &Self) -> bool {
         let key = |queued: &Self| {
             (queued.command, queued.verb, queued.sequence_id, queued.started, queued.names_no_file)
@@ -87,12 +88,12 @@ impl Queue {
         self.len == 0
     }
 
-    /// No further entry fits.
+    /// True if no further entry fits.
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() >= MAX_ENTRIES
     }
 
-    /// Heap memory in bytes, that of the entries included.
+    /// Heap memory in bytes, including that of the entries.
     pub(super) fn memory(&self) -> usize {
         self.entries.capacity().saturating_mul(size_of::<Entry>()).saturating_add(self.owned)
     }
@@ -102,7 +103,7 @@ impl Queue {
         self.owned
     }
 
-    /// Whose response the server is sending.
+    /// The oldest command. The server is sending its response.
     pub(super) fn front(&self) -> Option<&Queued> {
         self.entries.front().map(|entry| &entry.queued)
     }
@@ -111,7 +112,7 @@ impl Queue {
         self.entries.front_mut().map(|entry| &mut entry.queued)
     }
 
-    /// Keeps something of the oldest command, in place of what was pending of it.
+    /// Replaces the data that is stored for the oldest command.
     pub(super) fn replace_pending_of_front(&mut self, pending: Box<PendingCommand>) {
         let Some(entry) = self.entries.front_mut() else { return };
         let before = entry.queued.owned();
@@ -119,12 +120,12 @@ impl Queue {
         self.owned = self.owned.saturating_sub(before).saturating_add(entry.queued.owned());
     }
 
-    /// The newest command. It has an entry of its own while its packet is not complete.
+    /// The newest command. It shares no entry while its packet is not complete.
     pub(super) fn back_mut(&mut self) -> Option<&mut Queued> {
         self.entries.back_mut().map(|entry| &mut entry.queued)
     }
 
-    /// Appends a command. `is_whole`: all of its packet has arrived.
+    /// Appends a command. `is_whole`: true if all of its packet has arrived.
     pub(super) fn push(&mut self, queued: Queued, is_whole: bool) {
         self.len = self.len.saturating_add(1);
         if let Some(back) = self.entries.back_mut().filter(|back| is_whole && back.count < u32::MAX) {
@@ -155,7 +156,7 @@ impl Queue {
         Some(queued)
     }
 
-    /// Removes the oldest command and those that share its entry. Gives their number.
+    /// Removes the oldest command and those that share its entry. Returns their number.
     pub(super) fn pop_entry(&mut self) -> Option<(Queued, usize)> {
         let count = self.entries.front()?.count as usize;
         if let Some(front) = self.entries.front_mut() {
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_one_callback_takes_one_entry_and_comes_out_one_by_one() {
+    fn equal_commands_of_one_callback_share_an_entry_and_are_removed_one_by_one() {
         let mut queue = Queue::default();
         for _ in 0..5000 {
             queue.push(query(7), true);
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_comes_out_whole() {
+    fn all_commands_of_an_entry_can_be_removed_together() {
         let mut queue = Queue::default();
         for started in [7, 7, 7, 8] {
             queue.push(query(started), true);
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_later_is_counted_too() {
+    fn memory_of_a_replaced_identity_is_counted() {
         let mut queue = Queue::default();
         queue.push(query(1), true);
         queue.push(
@@ -228,12 +229,12 @@ mod tests {
         assert_eq!(
             queue.owned(),
             size_of::<PendingCommand>() + 100,
-            "what the first pending is gone, and no more"
+            "only the memory of the first is released"
         );
     }
 
     #[test]
-    fn commands_of_two_callbacks_and_incomplete_ones_stay_apart() {
+    fn commands_of_two_callbacks_and_incomplete_commands_share_no_entry() {
         let mut queue = Queue::default();
         queue.push(query(1), true);
         queue.push(query(2), true);

@@ -1,4 +1,4 @@
-//! What is told of commands besides events, to those who ask for it.
+//! Details of commands that are recorded on request: slow and failed commands, and identities that the server accepted.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::rules::Field;
 use crate::session::pending::RequestedIdentity;
 
 impl CommandPhase {
-    /// The server has answered whom or what a command asks for.
+    /// Records the account and the schema of a command after the server's decision.
     pub(super) fn apply_identity(
         &mut self,
         command: Command,
-        asked: RequestedIdentity,
+        identity: RequestedIdentity,
         errno: Option<u16>,
         details: &mut Details,
     ) {
         if errno.is_none() {
-            if let Some(schema) = asked.schema {
+            if let Some(schema) = identity.schema {
                 details.record(self.options.interests, Field::Schema, || schema);
             }
             if command == Command::CHANGE_USER {
-                self.user = asked.user;
+                self.user = identity.user;
             }
         } else if command == Command::CHANGE_USER
             && self.queue.iter().all(|(queued, _)| queued.command != Command::CHANGE_USER)
@@ -34,8 +34,8 @@ impl CommandPhase {
         }
     }
 
-    /// Tells of a command that was slow or failed; without a tally its answer did not come.
-    /// `commands`: how many equal ones it stands for.
+    /// Records a command if it was slow or failed. `tally`: `None` if the response did not arrive. `commands`: number of
+    /// equal commands that the record stands for.
     pub(super) fn record_slow(
         &self,
         queued: &Queued,
@@ -66,7 +66,7 @@ impl CommandPhase {
         });
     }
 
-    /// The connection ends: tells of the commands that have waited for long, and will in vain.
+    /// Records the commands without a response as slow ones, because the connection ends.
     pub(in super::super) fn record_unanswered(&self, now: Timestamp, details: &mut Details) {
         for (queued, count) in self.queue.iter() {
             self.record_slow(queued, now.since(queued.started), count, None, details);
