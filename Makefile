@@ -93,7 +93,7 @@ test-small: rust tools wasm ## run Envoy with the filter in 128 MiB and a tenth 
 
 record: rust tools tools-mysql ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --package firstword-tools --bin record
-	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_tell
+	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_emit
 
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
 	@cargo run --quiet --locked --package firstword-tools --bin image

@@ -16,7 +16,6 @@
     clippy::unwrap_used
 )]
 
-pub mod balance;
 pub mod capture;
 pub mod client;
 pub mod database;
@@ -26,6 +25,7 @@ pub mod fake_host;
 #[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
 pub mod heap;
 pub mod hostile;
+pub mod invariants;
 pub mod link;
 pub mod mariadb;
 pub mod mysqld;
