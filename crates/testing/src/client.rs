@@ -104,9 +104,9 @@ impl Login {
 
 /// The packets that answer a command, payloads only, fragments joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer(pub Vec<Vec<u8>>);
+pub struct Response(pub Vec<Vec<u8>>);
 
-impl Answer {
+impl Response {
     /// The number of the error that ended it.
     pub fn errno(&self) -> Option<u16> {
         let last = self.0.last().filter(|packet| packet.first() == Some(&0xff))?;
@@ -200,7 +200,7 @@ impl Client {
         if greeting[0] == 0xff {
             return Err(u16::from_le_bytes([greeting[1], greeting[2]]));
         }
-        let plugin = self.greeted(&greeting);
+        let plugin = self.read_greeting(&greeting);
         self.capabilities &= login.capabilities;
         self.extended &= login.extended;
         if self.extended != 0 {
@@ -212,7 +212,7 @@ impl Client {
     }
 
     /// Takes from a greeting what the answer needs; the plugin it names.
-    pub fn greeted(&mut self, greeting: &[u8]) -> String {
+    pub fn read_greeting(&mut self, greeting: &[u8]) -> String {
         let greeting: HandshakePacket = ParseBuf(greeting).parse(()).expect("a greeting");
         self.capabilities = greeting.capabilities().bits();
         self.extended = greeting.mariadb_ext_capabilities().bits();
@@ -247,7 +247,7 @@ impl Client {
     }
 
     /// COM_CHANGE_USER, to the end of its authentication.
-    pub fn change_user(&mut self, login: &Login, plugin: &str) -> Answer {
+    pub fn change_user(&mut self, login: &Login, plugin: &str) -> Response {
         let scramble = self.scramble(plugin, &login.password);
         let mut payload = vec![0x11];
         payload.extend(login.user.bytes().chain([0, u8::try_from(scramble.len()).expect("short")]));
@@ -277,7 +277,7 @@ impl Client {
     }
 
     /// The plugin that an AuthSwitchRequest names, and the answer to it.
-    pub fn switched(&mut self, packet: &[u8], password: &str) -> (String, Vec<u8>) {
+    pub fn read_auth_switch(&mut self, packet: &[u8], password: &str) -> (String, Vec<u8>) {
         let rest = &packet[1..];
         let end = rest.iter().position(|byte| *byte == 0).expect("a plugin's name");
         let plugin = String::from_utf8_lossy(&rest[..end]).into_owned();
@@ -289,9 +289,9 @@ impl Client {
     }
 
     /// Answers the server until it decides.
-    pub fn authenticate(&mut self, plugin: &str, password: &str) -> Answer {
+    pub fn authenticate(&mut self, plugin: &str, password: &str) -> Response {
         let mut plugin = plugin.to_owned();
-        let mut answer = Answer(Vec::new());
+        let mut answer = Response(Vec::new());
         loop {
             let packet = self.packet();
             answer.0.push(packet.clone());
@@ -303,7 +303,7 @@ impl Client {
                     self.write(&scramble);
                 }
                 [0xfe, ..] => {
-                    let (asked_for, scramble) = self.switched(&packet, password);
+                    let (asked_for, scramble) = self.read_auth_switch(&packet, password);
                     plugin = asked_for;
                     self.write(&scramble);
                 }
@@ -409,19 +409,19 @@ impl Client {
     }
 
     /// One packet, whatever it is: OK, ERR, EOF, text.
-    pub fn single(&mut self) -> Answer {
-        Answer(vec![self.packet()])
+    pub fn single(&mut self) -> Response {
+        Response(vec![self.packet()])
     }
 
     /// Packets up to an EOF, or an OK in its place, or an error: COM_FIELD_LIST, COM_STMT_FETCH, COM_BINLOG_DUMP.
-    pub fn until_eof(&mut self) -> Answer {
-        let mut answer = Answer(Vec::new());
+    pub fn until_eof(&mut self) -> Response {
+        let mut answer = Response(Vec::new());
         while !self.ends(&mut answer) {}
         answer
     }
 
     /// A COM_STMT_PREPARE's answer. The counts must not have overflowed.
-    pub fn prepared(&mut self) -> Answer {
+    pub fn prepare_response(&mut self) -> Response {
         let mut answer = self.single();
         let first = answer.0[0].clone();
         if first[0] == 0xff {
@@ -440,14 +440,14 @@ impl Client {
     }
 
     /// The answer to a statement, all its results; up to the request where the server asks for a file.
-    pub fn results(&mut self) -> Answer {
+    pub fn results(&mut self) -> Response {
         self.results_of(false)
     }
 
     /// The same; `cursor`: the client asked for a cursor, so the rows may wait for COM_STMT_FETCH. To a client that did not,
     /// the status flag says nothing, because MariaDB sets it also where a routine has a cursor open.
-    fn results_of(&mut self, cursor: bool) -> Answer {
-        let mut answer = Answer(Vec::new());
+    fn results_of(&mut self, cursor: bool) -> Response {
+        let mut answer = Response(Vec::new());
         loop {
             let first = self.packet();
             answer.0.push(first.clone());
@@ -467,7 +467,7 @@ impl Client {
     }
 
     /// What follows a column count; the status it ends with, if it does not end with an error.
-    fn result_set(&mut self, first: &[u8], cursor: bool, answer: &mut Answer) -> Option<u16> {
+    fn result_set(&mut self, first: &[u8], cursor: bool, answer: &mut Response) -> Option<u16> {
         let (columns, rest) = lenenc(first);
         let optional = self.has(OPTIONAL_METADATA) || self.extended & MARIADB_CACHE_METADATA != 0;
         if !optional || rest != [0] {
@@ -500,7 +500,7 @@ impl Client {
     }
 
     /// Takes a packet; it is the last of the current group.
-    fn ends(&mut self, answer: &mut Answer) -> bool {
+    fn ends(&mut self, answer: &mut Response) -> bool {
         let packet = self.packet();
         let longest = if self.has(DEPRECATE_EOF) { 0xff_ffff } else { 9 };
         let ends = packet[0] == 0xff || (packet[0] == 0xfe && packet.len() < longest);
@@ -513,7 +513,7 @@ impl Client {
     }
 
     /// COM_QUERY. Has no attributes, but says so where they were agreed on.
-    pub fn query(&mut self, statement: &str) -> Answer {
+    pub fn query(&mut self, statement: &str) -> Response {
         let payload = self.query_payload(statement);
         self.command(&payload);
         self.results()
@@ -526,20 +526,20 @@ impl Client {
     }
 
     /// COM_STMT_PREPARE.
-    pub fn prepare(&mut self, statement: &str) -> Answer {
+    pub fn prepare(&mut self, statement: &str) -> Response {
         self.command(&[&[0x16], statement.as_bytes()].concat());
-        self.prepared()
+        self.prepare_response()
     }
 
     /// COM_STMT_EXECUTE with texts for parameters; `flags` 1 asks for a cursor.
-    pub fn execute(&mut self, statement: u32, flags: u8, parameters: &[&str]) -> Answer {
+    pub fn execute(&mut self, statement: u32, flags: u8, parameters: &[&str]) -> Response {
         let payload = self.execute_payload(statement, flags, parameters, &[]);
         self.command(&payload);
         self.results_of(flags & 1 != 0)
     }
 
     /// COM_STMT_EXECUTE of a CALL. Where a routine has the cursor, its rows do not wait, whatever `flags` ask for.
-    pub fn execute_call(&mut self, statement: u32, flags: u8) -> Answer {
+    pub fn execute_call(&mut self, statement: u32, flags: u8) -> Response {
         let payload = self.execute_payload(statement, flags, &[], &[]);
         self.command(&payload);
         self.results_of(false)
@@ -595,7 +595,7 @@ impl Client {
     }
 }
 
-impl Answer {
+impl Response {
     fn expect_ok(&self) -> Result<(), u16> {
         self.errno().map_or(Ok(()), Err)
     }

@@ -110,7 +110,7 @@ impl Recipe {
         arguments.extend(options.iter().filter(|option| **option != RESOLVE).map(OsString::from));
         let mut process = Process::start(&self.program, &arguments, &log, &log);
         let monitor = wait_for(&format!("{} that answers", self.name), START, || {
-            if let Some(status) = process.exited() {
+            if let Some(status) = process.exit_status() {
                 let log = read_log(&log);
                 assert!(log.contains(self.port_taken), "{} ended: {status}\n{log}", self.name);
                 return Some(None);

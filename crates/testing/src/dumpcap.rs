@@ -41,7 +41,7 @@ impl Dump {
         let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
         let mut process = Process::start(&program, &arguments, &log, &log);
         wait_for("running dumpcap", START, || {
-            assert_eq!(process.exited(), None, "dumpcap: {}", read_log(&log));
+            assert_eq!(process.exit_status(), None, "dumpcap: {}", read_log(&log));
             read_log(&log).contains("File: ").then_some(())
         });
         Self { process, file, last, _directory: directory }

@@ -62,7 +62,7 @@ impl EnvoyOptions {
 
     /// Reads a bootstrap as [`EnvoyOptions::new`] does but for its listeners: ports, port ranges and matches of ports all move
     /// by the same distance, to where nobody listens, and keep their order. Returns the distance too.
-    pub fn moved(bootstrap: impl AsRef<Path>) -> (Self, u16) {
+    pub fn with_moved_ports(bootstrap: impl AsRef<Path>) -> (Self, u16) {
         let mut bootstrap = read(bootstrap.as_ref());
         let listeners = &mut bootstrap["static_resources"]["listeners"];
         let mut ports = Vec::new();
@@ -86,11 +86,11 @@ impl EnvoyOptions {
 
     fn with_addresses(mut bootstrap: Value) -> Self {
         bootstrap["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-        Self::exactly(bootstrap).wasm(&super::wasm())
+        Self::unchanged(bootstrap).wasm(&super::wasm())
     }
 
     /// A bootstrap in which everything is where it should be.
-    pub fn exactly(bootstrap: Value) -> Self {
+    pub fn unchanged(bootstrap: Value) -> Self {
         Self {
             bootstrap,
             upstreams: BTreeSet::new(),
@@ -267,7 +267,7 @@ impl Envoy {
         let mut envoy = Self::launch(options);
         wait_for("ready Envoy", START, || {
             envoy.assert_alive("listeners");
-            (envoy.ready() == "LIVE").then_some(())
+            (envoy.readiness() == "LIVE").then_some(())
         });
         envoy
     }
@@ -290,24 +290,24 @@ impl Envoy {
     }
 
     fn assert_alive(&mut self, what: &str) {
-        if let Some(status) = self.process.exited() {
+        if let Some(status) = self.process.exit_status() {
             panic!("Envoy ended ({status}) before its {what}:\n{}", self.files.log());
         }
     }
 
     /// What a readiness probe is told: `LIVE`, or what there is still to do; nothing while nobody answers.
-    pub fn ready(&self) -> String {
+    pub fn readiness(&self) -> String {
         let response = self.agent.get(self.url("/ready")).call();
         let text = response.ok().and_then(|mut response| response.body_mut().read_to_string().ok());
         text.unwrap_or_default().trim().to_owned()
     }
 
     /// Starts one that must refuse its configuration: how it ended and what it logged.
-    pub fn fails_to_start(options: EnvoyOptions) -> (ExitStatus, String) {
+    pub fn start_refused(options: EnvoyOptions) -> (ExitStatus, String) {
         let (mut process, files) = launch(&options);
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            if let Some(status) = process.exited() {
+            if let Some(status) = process.exit_status() {
                 return (status, files.log());
             }
             assert!(

@@ -52,13 +52,13 @@ impl Server {
         self.line.try_recv().ok().map(|stream| Peer::new("server", stream))
     }
 
-    pub fn assert_nobody(&self) {
+    pub fn assert_not_connected(&self) {
         assert!(self.line.try_recv().is_err(), "somebody connected to the server");
     }
 }
 
 /// Where nobody listens.
-pub fn nobody() -> SocketAddr {
+pub fn closed_address() -> SocketAddr {
     loopback(free_port())
 }
 

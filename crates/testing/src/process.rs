@@ -42,7 +42,7 @@ impl Process {
     }
 
     /// How it ended, if it has.
-    pub fn exited(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the state of a child process")
     }
 
@@ -51,7 +51,7 @@ impl Process {
         self.signal(Signal::SIGTERM);
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
-            if let Some(status) = self.exited() {
+            if let Some(status) = self.exit_status() {
                 return status;
             }
             thread::sleep(Duration::from_millis(10));
@@ -67,7 +67,7 @@ impl Process {
 
     pub fn signal(&mut self, signal: Signal) {
         // One that has ended keeps its id until it is waited for; after that the id is somebody else's.
-        if self.exited().is_none() {
+        if self.exit_status().is_none() {
             let id = i32::try_from(self.child.id()).expect("a process id");
             kill(Pid::from_raw(id), signal).expect("a signal to our own child");
         }

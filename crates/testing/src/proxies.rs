@@ -70,7 +70,7 @@ impl Proxy {
             std::fs::write(&file, &text).expect("a configuration file");
             let mut process = Process::start(&program, &arguments(&file, dir.path()), &log, &log);
             let started = wait_for(&format!("{} that answers", program.display()), START, || {
-                if let Some(status) = process.exited() {
+                if let Some(status) = process.exit_status() {
                     let log = read_log(&log);
                     assert!(log.contains("Address already in use"), "{status}\n{text}\n{log}");
                     return Some(false);

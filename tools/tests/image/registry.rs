@@ -29,7 +29,7 @@ impl Registry {
         let mut process = Process::start(&crane(), &arguments, &log, &log);
         let port = wait_for("port of the registry", Duration::from_secs(30), || {
             let log = read_log(&log);
-            assert!(process.exited().is_none(), "{log}");
+            assert!(process.exit_status().is_none(), "{log}");
             log.lines().find_map(|line| line.rsplit_once("serving on port ")?.1.parse().ok())
         });
         Self { port, _process: process, _files: files }

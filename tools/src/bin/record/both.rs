@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::Studio;
-use firstword_testing::client::{Answer, Client, Login};
+use firstword_testing::client::{Client, Login, Response};
 use firstword_testing::database::{Database, USER};
 use firstword_testing::packets::packet;
 use firstword_testing::wait_for;
@@ -212,7 +212,7 @@ fn prepared(client: &mut Client) {
     client.single().expect("OK");
 }
 
-fn reset(client: &mut Client, statement: u32) -> Answer {
+fn reset(client: &mut Client, statement: u32) -> Response {
     client.command(&[&[0x1a], &statement.to_le_bytes()[..]].concat());
     client.single()
 }
@@ -221,7 +221,7 @@ fn close(client: &mut Client, statement: u32) {
     client.command(&[&[0x19], &statement.to_le_bytes()[..]].concat());
 }
 
-fn fetch(client: &mut Client, statement: u32, rows: u32) -> Answer {
+fn fetch(client: &mut Client, statement: u32, rows: u32) -> Response {
     client.command(&[&[0x1c], &statement.to_le_bytes()[..], &rows.to_le_bytes()].concat());
     client.until_eof()
 }

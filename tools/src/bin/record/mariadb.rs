@@ -156,7 +156,7 @@ fn bulk(studio: &Studio, dialect: &Dialect) {
         for prepare in ["SELECT * FROM t", "DO 1", "SELECT FROM"] {
             let execute = client.execute_payload(u32::MAX, 0, &[], &[]);
             client.pipeline(&[&[&[0x16], prepare.as_bytes()].concat(), &execute]);
-            client.prepared();
+            client.prepare_response();
             client.results();
         }
         client.quit();
@@ -306,7 +306,7 @@ fn protocol_320(studio: &Studio) {
     for (name, capabilities) in [("protocol-320", 0x0005_u16), ("protocol-320-status", 0x2005)] {
         studio.raw(name, "HandshakeResponse320 and what follows", |mut client| {
             let greeting = client.packet();
-            client.greeted(&greeting);
+            client.read_greeting(&greeting);
             let response = [&capabilities.to_le_bytes()[..], &[0xff; 3], b"old\0"].concat();
             let scramble = client.scramble("mysql_old_password", "app");
             client.write(&[response, scramble].concat());
