@@ -2,7 +2,7 @@
 //! host or holds unsafe code. A shell names no protocol, and has one file with unsafe code. No imports form a cycle. Each rule
 //! is shown to be able to fail.
 
-// A panic is how a test reports.
+// A test reports through a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
