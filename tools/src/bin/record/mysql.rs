@@ -33,7 +33,7 @@ pub(crate) fn record() {
         both::record_dialect(&studio, &dialect);
     }
     both::record_once(&studio, &Login::new(MODERN), &Login::new(MODERN).user(USER, "wrong"));
-    only_here(&studio);
+    mysql_only(&studio);
     command_line(&studio);
     drop(server);
 
@@ -108,7 +108,8 @@ fn authentication(studio: &Studio) {
     studio.server.sql("SET GLOBAL require_secure_transport = 0");
 }
 
-fn only_here(studio: &Studio) {
+/// Records the captures that MariaDB does not have, or has in another form.
+fn mysql_only(studio: &Studio) {
     cursor_and_none(studio);
     let modern = Login::new(MODERN);
     studio.raw("session-track", "session state in OK packets", |client| {
@@ -145,7 +146,7 @@ fn only_here(studio: &Studio) {
     studio.raw("binlog-gtid", "COM_BINLOG_DUMP_GTID up to the end of the log", |client| {
         let mut client = client.log_in(&modern).expect("a login");
         client.query("SET @source_binlog_checksum = 'NONE'").expect("OK");
-        // Flag 1: not beyond the end; no name; position 4; an empty set of GTIDs.
+        // Flag 1 (end at the end of the log), no name, position 4, an empty set of GTIDs.
         let place = [&[0; 4][..], &4_u64.to_le_bytes(), &[8, 0, 0, 0], &[0; 8]].concat();
         client.command(&[&[0x1e, 1, 0, 7, 0, 0, 0], place.as_slice()].concat());
         client.until_eof().expect("events");
@@ -183,8 +184,8 @@ fn only_here(studio: &Studio) {
     }
 }
 
-/// A statement executed with a cursor, and then without: MySQL 9.7 sends an OK packet in the place of the rows and of the EOF
-/// packets around them, which no client can read.
+/// Records a statement that is executed with a cursor, and then without one. MySQL 9.7 then sends an OK packet instead of the
+/// rows and of the EOF packets around them. No client can read that response.
 fn cursor_and_none(studio: &Studio) {
     for (name, capabilities) in [("classic", CLASSIC), ("deprecate-eof", MODERN)] {
         let what = "a statement executed with a cursor, and then without";
