@@ -60,6 +60,7 @@ fn demo() -> Option<bool> {
 
     let same = print_session(&direct, &results, greetings);
     let equal = print_counts(&before, &after, &database.logged());
+    print_greeting_time(&after.filter);
     println!();
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         keep(&database, &envoy, proxied);
@@ -266,15 +267,17 @@ fn print_counts(before: &Counts, after: &Counts, logged: &BTreeMap<String, u64>)
         0,
         "none: no TLS, no compression, nothing unknown",
     );
+    equal
+}
 
-    let part = |suffix: &str| after.filter.get(&format!("firstword_greeting_duration_{suffix}"), &[]);
+fn print_greeting_time(metrics: &Metrics) {
+    let part = |suffix: &str| metrics.get(&format!("firstword_greeting_duration_{suffix}"), &[]);
     if let (Some(count), Some(sum)) = (part("seconds_count"), part("microseconds_sum")) {
         println!(
             "\n  The filter saw {count} greetings in all, {:.2} ms after the client connected on average.",
             sum / count / 1000.0
         );
     }
-    equal
 }
 
 fn keep(database: &MariaDb, envoy: &Envoy, proxied: SocketAddr) {

@@ -333,7 +333,7 @@ fn local_infile(client: &mut Client) {
     let fails = "LOAD DATA LOCAL INFILE 'x' INTO TABLE loaded (id) SET name = (SELECT 1 UNION SELECT 2)";
     upload(client, fails, &[b"5\n", b"6\n", b"7\n"]).expect_errno(1242);
     client.query("LOAD DATA LOCAL INFILE 'x' INTO TABLE nosuch").expect_errno(1146);
-    upload(client, &format!("{LOAD}; SELECT COUNT(*) FROM loaded"), &[b"9,nine\n"]).expect("rows behind it");
+    upload(client, &format!("{LOAD}; SELECT COUNT(*) FROM loaded"), &[b"9,nine\n"]).expect("rows after it");
     client.query("SELECT 1").expect("a row");
 }
 
@@ -390,6 +390,43 @@ pub(crate) fn binlog_dump(flags: u8, log: &str) -> Vec<u8> {
 
 /// Records the captures that do not depend on the dialect.
 pub(crate) fn record_once(studio: &Studio, login: &Login, refused: &Login) {
+    killed(studio, login);
+    studio.raw("wait-timeout", "idle for longer than wait_timeout", |client| {
+        let mut client = client.log_in(login).expect("a login");
+        client.query("SET wait_timeout = 1").expect("OK");
+        while client.next_packet().is_some() {}
+    });
+    studio.raw("closed-after-greeting", "closes after the greeting, as health checks do", |mut client| {
+        client.packet();
+    });
+    studio.raw("refused", "a wrong password", |client| {
+        assert_eq!(client.log_in(refused).err(), Some(1045));
+    });
+    studio.raw("nosuch-database", "a database that does not exist", |client| {
+        assert_eq!(client.log_in(&login.clone().database("nosuch")).err(), Some(1049));
+    });
+    studio.raw("no-quit", "closes without COM_QUIT", |client| {
+        client.log_in(login).expect("a login").query("SELECT 1").expect("a row");
+    });
+    studio.raw("gone-while-running", "goes away while a statement runs", |client| {
+        let mut client = client.log_in(login).expect("a login");
+        start_sleeping(studio.server, &mut client);
+    });
+    studio.raw(
+        "quit-out-of-order",
+        "COM_QUIT with the id behind the last response, as Connector/Python 26.10's asyncio does",
+        |client| {
+            let mut client = client.log_in(login).expect("a login");
+            client.query("SELECT 1").expect("a row");
+            client.write(&[1]);
+            while client.next_packet().is_some() {}
+        },
+    );
+    change_user(studio, login);
+}
+
+/// Records connections and statements that are killed.
+fn killed(studio: &Studio, login: &Login) {
     studio.raw("kill-self", "COM_PROCESS_KILL of the own connection", |client| {
         let mut client = client.log_in(login).expect("a login");
         client.command(&[&[0x0c], &client.thread_id.to_le_bytes()[..]].concat());
@@ -426,38 +463,6 @@ pub(crate) fn record_once(studio: &Studio, login: &Login, refused: &Login) {
         client.single().expect("OK");
         client.quit();
     });
-    studio.raw("wait-timeout", "idle for longer than wait_timeout", |client| {
-        let mut client = client.log_in(login).expect("a login");
-        client.query("SET wait_timeout = 1").expect("OK");
-        while client.next_packet().is_some() {}
-    });
-    studio.raw("closed-after-greeting", "closes after the greeting, as health checks do", |mut client| {
-        client.packet();
-    });
-    studio.raw("refused", "a wrong password", |client| {
-        assert_eq!(client.log_in(refused).err(), Some(1045));
-    });
-    studio.raw("nosuch-database", "a database that does not exist", |client| {
-        assert_eq!(client.log_in(&login.clone().database("nosuch")).err(), Some(1049));
-    });
-    studio.raw("no-quit", "closes without COM_QUIT", |client| {
-        client.log_in(login).expect("a login").query("SELECT 1").expect("a row");
-    });
-    studio.raw("gone-while-running", "goes away while a statement runs", |client| {
-        let mut client = client.log_in(login).expect("a login");
-        start_sleeping(studio.server, &mut client);
-    });
-    studio.raw(
-        "quit-out-of-order",
-        "COM_QUIT with the id behind the last response, as Connector/Python 26.10's asyncio does",
-        |client| {
-            let mut client = client.log_in(login).expect("a login");
-            client.query("SELECT 1").expect("a row");
-            client.write(&[1]);
-            while client.next_packet().is_some() {}
-        },
-    );
-    change_user(studio, login);
 }
 
 fn start_sleeping(server: &Database, client: &mut Client) {

@@ -134,6 +134,25 @@ fn mysql_only(studio: &Studio) {
         }
         client.quit();
     });
+    replicas(studio);
+    studio.raw("protocol-320", "HandshakeResponse320", |mut client| {
+        client.packet();
+        client.write(b"\x05\x20\xff\xff\xffapp\x0012345678\x00");
+        // Bad handshake, without an SQL state.
+        client.single().expect_errno(1043);
+    });
+    for (name, byte) in [("clone", 0x20), ("group-replication", 0x21)] {
+        studio.raw(name, "a command whose plugin is not there", |client| {
+            let mut client = client.log_in(&modern).expect("a login");
+            client.command(&[byte]);
+            client.single();
+        });
+    }
+}
+
+/// Records replicas.
+fn replicas(studio: &Studio) {
+    let modern = Login::new(MODERN);
     for (name, capabilities) in [("classic", CLASSIC), ("deprecate-eof", MODERN)] {
         studio.raw(&format!("binlog-{name}"), "a replica that takes what there is", |client| {
             // A short log.
@@ -169,19 +188,6 @@ fn mysql_only(studio: &Studio) {
         studio.server.sql(&format!("KILL {}", client.thread_id));
         while client.next_packet().is_some() {}
     });
-    studio.raw("protocol-320", "HandshakeResponse320", |mut client| {
-        client.packet();
-        client.write(b"\x05\x20\xff\xff\xffapp\x0012345678\x00");
-        // Bad handshake, without an SQL state.
-        client.single().expect_errno(1043);
-    });
-    for (name, byte) in [("clone", 0x20), ("group-replication", 0x21)] {
-        studio.raw(name, "a command whose plugin is not there", |client| {
-            let mut client = client.log_in(&modern).expect("a login");
-            client.command(&[byte]);
-            client.single();
-        });
-    }
 }
 
 /// Records a statement that is executed with a cursor, and then without one. MySQL 9.7 then sends an OK packet instead of the
