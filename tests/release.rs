@@ -218,5 +218,8 @@ fn no_stable_metric_changes_by_accident() {
     let removed: Vec<_> = listed.difference(&ours).collect();
     assert!(removed.is_empty(), "only a major version may change or remove stable metrics: {removed:#?}");
     let new: Vec<_> = ours.difference(&listed).collect();
-    assert!(new.is_empty(), "add these metrics to tests/stable_metrics.txt; they are stable from then on: {new:#?}");
+    assert!(
+        new.is_empty(),
+        "add these metrics to tests/stable_metrics.txt; they are stable from then on: {new:#?}"
+    );
 }

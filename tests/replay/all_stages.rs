@@ -9,7 +9,7 @@ use crate::proxy_headers::{SEND, headers, receive};
 use firstword_testing::capture::Chunks;
 use firstword_testing::random::Random;
 use firstword_testing::replay::{
-    Captured, behind_header, byte_by_byte, captures, is_blocked, parts, replay, run, stream, whole,
+    Captured, byte_by_byte, captures, is_blocked, parts, replay, run, stream, whole, with_header,
 };
 
 /// Number of versions of each capture with random cuts.
@@ -88,7 +88,7 @@ fn each_stage_has_the_same_effect_as_alone() {
         let expected = replay(whole(&chunks));
         let expected: Vec<_> = expected.events.into_iter().filter(|event| !is_ignored(event)).collect();
         let (client, server) = (stream(&chunks, Sender::Client), cleared(&stream(&chunks, Sender::Server)));
-        let Some(chunks) = behind_header(chunks, &header) else { continue };
+        let Some(chunks) = with_header(chunks, &header) else { continue };
         let seeds: Vec<_> = (0..CUT_VERSIONS).map(|_| random.next()).collect();
         let mut versions = vec![whole(&chunks).collect(), byte_by_byte(&chunks)];
         versions.extend(seeds.iter().map(|seed| random_cuts(&chunks, *seed)));
@@ -138,7 +138,7 @@ fn damaged_captures_pass_unchanged_or_are_closed_or_blocked() {
     let (header, _) = headers();
     let (mut closed, mut blocked) = (0, 0);
     for Captured { name, chunks, .. } in captures() {
-        let Some(chunks) = behind_header(chunks, &header) else { continue };
+        let Some(chunks) = with_header(chunks, &header) else { continue };
         for _ in 0..DAMAGED_VERSIONS {
             let mut chunks = chunks.clone();
             damage(&mut chunks, &mut random);

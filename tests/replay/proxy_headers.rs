@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use firstword_testing::capture::Chunks;
 use firstword_testing::replay::{
-    Captured, Replayed, behind_header, byte_by_byte, captures, cut_once, parts, replay, replay_with_headers,
-    stream, whole,
+    Captured, Replayed, byte_by_byte, captures, cut_once, parts, replay, replay_with_headers, stream, whole,
+    with_header,
 };
 
 pub(crate) const SEND: SendRules =
@@ -68,7 +68,7 @@ fn a_header_that_is_received_and_sent_does_not_change_the_session() {
     let (header, sent) = headers();
     for Captured { name, chunks, .. } in captures() {
         let (expected, bytes) = (replay(whole(&chunks)), stream(&chunks, Sender::Client));
-        let Some(chunks) = behind_header(chunks, &header) else { continue };
+        let Some(chunks) = with_header(chunks, &header) else { continue };
         let first = chunks.iter().position(|(sender, _)| *sender == Sender::Client).unwrap();
         for cut in 0..=header.len() + 1 {
             let (mut replayed, to_server) =

@@ -312,7 +312,7 @@ impl Envoy {
             }
             assert!(
                 !files.log().contains("starting main dispatch loop"),
-                "Envoy accepted what it should refuse:\n{}",
+                "Envoy accepted a configuration that it must refuse:\n{}",
                 files.log()
             );
             sleep(Duration::from_millis(20));

@@ -144,7 +144,7 @@ pub fn stream(chunks: &Chunks, sender: Sender) -> Vec<u8> {
 }
 
 /// Chunks with a PROXY header before the client's first bytes. `None` if the client sends nothing.
-pub fn behind_header(mut chunks: Chunks, header: &[u8]) -> Option<Chunks> {
+pub fn with_header(mut chunks: Chunks, header: &[u8]) -> Option<Chunks> {
     let (_, first) = chunks.iter_mut().find(|(sender, _)| *sender == Sender::Client)?;
     *first = [header, first].concat().into();
     Some(chunks)

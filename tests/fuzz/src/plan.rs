@@ -27,7 +27,7 @@ pub const SEND: u8 = 1 << 7;
 /// A bit of `receive`. The two lowest bits choose whether a header is required.
 pub const TRUSTED: u8 = 1 << 2;
 
-/// Time at which the connection begins. Not the epoch, which stands for no time.
+/// Time at which the connection begins. Not the epoch, which means no time.
 pub const BEGIN: Timestamp = Timestamp::from_nanos(1);
 
 /// One connection.
