@@ -5,8 +5,8 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::bootstrap::MYSQL;
+use crate::counter_diff::wait_for_flushes;
 use crate::headers::{V1, V2, assert_counted, believed, envoy, metric, off, options, reads_early, refusals};
-use crate::ledger::several_ticks;
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
@@ -26,7 +26,7 @@ fn the_server_is_connected_to_with_the_header() {
         for (cut, behind) in [(0, b"".as_slice()), (9, b""), (3, b"\x03\0\0\x01abc")] {
             let mut client = Peer::connect(envoy.listener_addr(MYSQL));
             client.send(&header[..cut]);
-            several_ticks(&envoy);
+            wait_for_flushes(&envoy);
             client.send(&[&header[cut..], behind].concat());
             let mut peer = server.accept();
             peer.send(&greeting());

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde_json::{Value, json};
 
 use crate::bootstrap::MYSQL;
+use crate::counter_diff::wait_for_flushes;
 use crate::headers::{V1, V2, assert_counted, believed, envoy, metric, off};
-use crate::ledger::several_ticks;
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
 use firstword_testing::packets::packet;
@@ -202,7 +202,7 @@ fn no_second_header_reaches_a_server_that_would_believe_it() {
         let malformed = |format| {
             metric(&envoy, "proxy_protocol_received_total", &[("format", format), ("result", "malformed")])
         };
-        several_ticks(&envoy);
+        wait_for_flushes(&envoy);
         assert_eq!((malformed("v1"), malformed("v2")), (8.0, 4.0), "{tried} tried: {receive} {send}");
     }
 }

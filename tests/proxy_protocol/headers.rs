@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::bootstrap::{configured, listeners, tcp_proxy};
-use crate::ledger::several_ticks;
+use crate::counter_diff::wait_for_flushes;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::packets::{CLIENT_CAPABILITIES, handshake_response, packet};
 
@@ -74,7 +74,7 @@ pub(crate) fn assert_counted(envoy: &Envoy, expected: &[&str]) {
         assert!(Instant::now() < deadline, "{:?}, not {expected:?}\n{}", counted(), envoy.log());
         sleep(Duration::from_millis(50));
     }
-    several_ticks(envoy);
+    wait_for_flushes(envoy);
     assert_eq!(counted(), expected);
 }
 

@@ -14,9 +14,9 @@
 #[path = "../envoy/bootstrap.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
 mod bootstrap;
-#[path = "../envoy/ledger.rs"]
+#[path = "../envoy/counter_diff.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
-mod ledger;
+mod counter_diff;
 
 mod after_header;
 #[allow(unreachable_pub, reason = "the fuzz target uses it too")]

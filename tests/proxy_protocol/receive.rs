@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bootstrap::{MYSQL, PLAIN, with_plain};
+use crate::bootstrap::{MYSQL, PLAIN, add_plain_listener};
 use crate::headers::{
     V1, V2, assert_counted, believed, envoy, metric, off, options, refusals, response, stranger,
 };
@@ -130,7 +130,7 @@ fn a_header_at_once() {
 fn an_optional_port_waits_for_nobody() {
     let server = Server::start();
     let options = options(server.address(), &receive("optional", &believed(), "close"), &off());
-    let envoy = Envoy::start(options.edit(with_plain));
+    let envoy = Envoy::start(options.edit(add_plain_listener));
     let mut medians = Vec::new();
     for listener in [PLAIN, MYSQL] {
         let address = envoy.listener_addr(listener);

@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::bootstrap::{MYSQL, filters, listeners, plugin, soon, tcp_proxy};
+use crate::bootstrap::{MYSQL, filters, listeners, plugin, tcp_proxy, with_fast_flush};
 use crate::database::{BELIEVES, hosts, login};
 use crate::headers::{V1, V2, assert_counted, metric, refusals};
 use firstword_testing::client::Client;
@@ -39,7 +39,7 @@ fn configure(listener: &mut Value, change: impl FnOnce(&mut Value)) {
     let value = &mut plugin(listener)["configuration"]["value"];
     let mut configuration: Value = serde_json::from_str(value.as_str().expect("JSON")).expect("JSON");
     change(&mut configuration);
-    *value = json!(soon(configuration).to_string());
+    *value = json!(with_fast_flush(configuration).to_string());
 }
 
 /// Sends these bytes, perhaps none, and logs in. The client's address by MariaDB; none: the connection is closed.
@@ -80,7 +80,7 @@ fn receive() {
         };
         ["stripped", "untrusted", "missing"].map(count)
     };
-    crate::ledger::several_ticks(&envoy);
+    crate::counter_diff::wait_for_flushes(&envoy);
     assert_eq!(results("behind-proxy"), [2.0, 2.0, 1.0]);
     assert_eq!(results("mixed"), [2.0, 2.0, 0.0]);
 }

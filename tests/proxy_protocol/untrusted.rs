@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bootstrap::{MYSQL, configured, copy_listener, listeners, plugin, soon, tcp_proxy};
+use crate::bootstrap::{MYSQL, configured, copy_listener, listeners, plugin, tcp_proxy, with_fast_flush};
 use crate::database::{BELIEVES, hosts, login};
 use crate::headers::{V1, V2, believed};
 use firstword_testing::client::Client;
@@ -84,7 +84,7 @@ fn no_mode_believes_a_stranger() {
                 when => json!({"mode": "first_bytes", "when": when}),
             };
             let proxy_protocol = json!({"receive": receive, "send": send});
-            soon(
+            with_fast_flush(
                 json!({"rules": [{"name": name(case), "protocol": "mysql", "proxy_protocol": proxy_protocol}]}),
             )
         };
