@@ -1,5 +1,6 @@
 //! Ten thousand connections with headers that are cut at random bytes.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
@@ -30,6 +31,38 @@ fn long_header() -> Vec<u8> {
     header
 }
 
+/// The OK that ends the login.
+const OK: &[u8] = b"\x07\0\0\x02\0\0\0\x02\0\0\0";
+
+/// Logs in with a header in up to four pieces, before or after the greeting.
+fn connect(address: SocketAddr, header: &[u8], response: &[u8], random: &mut Random) {
+    let bytes = [header, response].concat();
+    let mut client = Peer::connect(address);
+    let early = random.below(2) == 0;
+    if !early {
+        client.expect(&greeting());
+    }
+    let mut cuts: Vec<_> = (0..3).map(|_| random.below(header.len() + 2)).collect();
+    cuts.extend([0, bytes.len()]);
+    cuts.sort_unstable();
+    // Send only the header before the greeting, because the handshake response comes after it.
+    for range in cuts.windows(2) {
+        if early && range[1] > header.len() {
+            break;
+        }
+        client.send(&bytes[range[0]..range[1]]);
+    }
+    if early {
+        let sent = cuts.iter().copied().filter(|cut| *cut <= header.len()).max().unwrap_or(0);
+        client.send(&bytes[sent..header.len()]);
+        client.expect(&greeting());
+        client.send(response);
+    }
+    client.expect(OK);
+    client.finish();
+    client.assert_finished();
+}
+
 #[test]
 fn a_header_cut_at_any_byte_is_stripped() {
     let server = Server::start();
@@ -52,7 +85,7 @@ fn a_header_cut_at_any_byte_is_stripped() {
                     let mut peer = server.lock().unwrap().accept();
                     peer.send(&greeting());
                     peer.expect(&response);
-                    peer.send(b"\x07\0\0\x02\0\0\0\x02\0\0\0");
+                    peer.send(OK);
                     peer.assert_finished();
                 }
             });
@@ -64,32 +97,7 @@ fn a_header_cut_at_any_byte_is_stripped() {
                 for _ in 0..CONNECTIONS / CLIENTS {
                     let (header, format) = &headers[random.below(headers.len())];
                     counts[*format].fetch_add(1, Relaxed);
-                    let bytes = [header, response.as_slice()].concat();
-                    let mut client = Peer::connect(address);
-                    // Before or after the greeting, in up to four pieces.
-                    let early = random.below(2) == 0;
-                    if !early {
-                        client.expect(&greeting());
-                    }
-                    let mut cuts: Vec<_> = (0..3).map(|_| random.below(header.len() + 2)).collect();
-                    cuts.extend([0, bytes.len()]);
-                    cuts.sort_unstable();
-                    // Send only the header before the greeting, because the handshake response comes after it.
-                    for range in cuts.windows(2) {
-                        if early && range[1] > header.len() {
-                            break;
-                        }
-                        client.send(&bytes[range[0]..range[1]]);
-                    }
-                    if early {
-                        let sent = cuts.iter().copied().filter(|cut| *cut <= header.len()).max().unwrap_or(0);
-                        client.send(&bytes[sent..header.len()]);
-                        client.expect(&greeting());
-                        client.send(response);
-                    }
-                    client.expect(b"\x07\0\0\x02\0\0\0\x02\0\0\0");
-                    client.finish();
-                    client.assert_finished();
+                    connect(address, header, response, &mut random);
                 }
             });
         }

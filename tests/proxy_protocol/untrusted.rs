@@ -53,74 +53,103 @@ fn seen_host(address: SocketAddr, header: &[u8], when: When) -> Option<String> {
     Some(user)
 }
 
+/// One combination of settings.
+#[derive(Clone, Copy)]
+struct Setting {
+    mode: &'static str,
+    connect: &'static str,
+    untrusted: &'static str,
+    send: &'static str,
+}
+
+impl Setting {
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for (mode, connect) in [("optional", "first"), ("required", "first"), ("required", "after_header")] {
+            for untrusted in ["close", "strip"] {
+                for send in ["off", "always", "not_received"] {
+                    all.push(Self { mode, connect, untrusted, send });
+                }
+            }
+        }
+        all
+    }
+
+    fn name(self) -> String {
+        let Self { mode, connect, untrusted, send } = self;
+        format!("{mode}-{connect}-{untrusted}-{send}")
+    }
+
+    fn configuration(self, trusted: Option<&Value>) -> Value {
+        let Self { mode, connect, untrusted, send } = self;
+        let mut receive = json!({
+            "mode": mode, "connect": connect, "untrusted": untrusted, "timeout_ms": 60_000,
+        });
+        if let Some(trusted) = trusted {
+            receive["trusted_networks"] = trusted.clone();
+        }
+        let send = match send {
+            "off" => json!({"mode": "off"}),
+            when => json!({"mode": "first_bytes", "when": when}),
+        };
+        let proxy_protocol = json!({"receive": receive, "send": send});
+        with_fast_flush(
+            json!({"rules": [{"name": self.name(), "protocol": "mysql", "proxy_protocol": proxy_protocol}]}),
+        )
+    }
+
+    /// The host that MariaDB must see. `None` if the filter must close.
+    fn expected_host(self) -> Option<&'static str> {
+        match (self.untrusted, self.send) {
+            ("close", _) => None,
+            // Envoy's address, because the filter sends no header.
+            (_, "off") => Some("127.0.0.1"),
+            _ => Some("127.0.0.7"),
+        }
+    }
+}
+
+/// An Envoy with one listener for each setting.
+fn start_envoy(server: SocketAddr, settings: &[Setting], trusted: Option<&Value>) -> Envoy {
+    let options = configured(server, settings[0].configuration(trusted)).edit(|bootstrap| {
+        for setting in settings {
+            copy_listener(bootstrap, &setting.name(), |listener| {
+                plugin(listener)["name"] = json!(setting.name());
+                let configuration = setting.configuration(trusted).to_string();
+                plugin(listener)["configuration"]["value"] = json!(configuration);
+                tcp_proxy(listener)["max_early_data_bytes"] = match setting.connect {
+                    "after_header" => json!(1024),
+                    _ => Value::Null,
+                };
+            });
+        }
+        let first = listeners(bootstrap).remove(0);
+        assert_eq!(first["name"], MYSQL);
+    });
+    Envoy::start(options)
+}
+
 #[test]
 fn no_setting_trusts_the_header_of_an_untrusted_client() {
     let server = MariaDb::start(&[TRUSTS_ENVOY]);
-    let mut all = Vec::new();
-    for (mode, connect) in [("optional", "first"), ("required", "first"), ("required", "after_header")] {
-        for untrusted in ["close", "strip"] {
-            for send in ["off", "always", "not_received"] {
-                all.push((mode, connect, untrusted, send));
-            }
-        }
-    }
     // Without trusted networks, and with networks that do not contain the client. `required` needs trusted networks.
     for trusted in [None, Some(trusted_networks())] {
-        let cases: Vec<_> =
-            all.iter().copied().filter(|(mode, ..)| trusted.is_some() || *mode == "optional").collect();
-        let name = |(mode, connect, untrusted, send): (&str, &str, &str, &str)| {
-            format!("{mode}-{connect}-{untrusted}-{send}")
-        };
-        let configuration = |case: (&str, &str, &str, &str)| -> Value {
-            let (mode, connect, untrusted, send) = case;
-            let mut receive = json!({
-                "mode": mode, "connect": connect, "untrusted": untrusted, "timeout_ms": 60_000,
-            });
-            if let Some(trusted) = &trusted {
-                receive["trusted_networks"] = trusted.clone();
-            }
-            let send = match send {
-                "off" => json!({"mode": "off"}),
-                when => json!({"mode": "first_bytes", "when": when}),
-            };
-            let proxy_protocol = json!({"receive": receive, "send": send});
-            with_fast_flush(
-                json!({"rules": [{"name": name(case), "protocol": "mysql", "proxy_protocol": proxy_protocol}]}),
-            )
-        };
-        let options = configured(server.addr(), configuration(cases[0])).edit(|bootstrap| {
-            for case in &cases {
-                copy_listener(bootstrap, &name(*case), |listener| {
-                    plugin(listener)["name"] = json!(name(*case));
-                    plugin(listener)["configuration"]["value"] = json!(configuration(*case).to_string());
-                    tcp_proxy(listener)["max_early_data_bytes"] = match case.1 {
-                        "after_header" => json!(1024),
-                        _ => Value::Null,
-                    };
-                });
-            }
-            let first = listeners(bootstrap).remove(0);
-            assert_eq!(first["name"], MYSQL);
-        });
-        let envoy = Envoy::start(options);
+        let trusted = trusted.as_ref();
+        let mut settings = Setting::all();
+        settings.retain(|setting| trusted.is_some() || setting.mode == "optional");
+        let envoy = start_envoy(server.addr(), &settings, trusted);
         let mut sent = 0.0;
-        for case in &cases {
-            let (_, connect, untrusted, send) = *case;
-            let address = envoy.listener_addr(&name(*case));
-            let expected = match (untrusted, send) {
-                ("close", _) => None,
-                // Envoy's address, because the filter sends no header.
-                (_, "off") => Some("127.0.0.1"),
-                _ => Some("127.0.0.7"),
-            };
+        for setting in &settings {
+            let address = envoy.listener_addr(&setting.name());
+            let expected = setting.expected_host();
             for header in [V1, V2] {
                 for when in [When::First, When::WithResponse, When::Cut] {
-                    if connect == "after_header" && when != When::First {
+                    if setting.connect == "after_header" && when != When::First {
                         // There is no greeting before the header.
                         continue;
                     }
-                    let seen = seen_host(address, header, when);
-                    assert_eq!(seen.as_deref(), expected, "{} {when:?}: {trusted:?}", name(*case));
+                    let host = seen_host(address, header, when);
+                    assert_eq!(host.as_deref(), expected, "{} {when:?}: {trusted:?}", setting.name());
                     sent += f64::from(u8::from(expected == Some("127.0.0.7")));
                 }
             }
@@ -132,10 +161,10 @@ fn no_setting_trusts_the_header_of_an_untrusted_client() {
                 .map(|one| one.value)
                 .sum()
         };
-        for case in &cases {
-            let times = if case.1 == "after_header" { 1.0 } else { 3.0 };
+        for setting in &settings {
+            let times = if setting.connect == "after_header" { 1.0 } else { 3.0 };
             for format in ["v1", "v2"] {
-                let name = name(*case);
+                let name = setting.name();
                 let labels = [("destination", name.as_str()), ("format", format), ("result", "untrusted")];
                 assert_eq!(count("received", &labels), times, "{name} {format}");
             }
