@@ -1,16 +1,16 @@
-//! The drivers of MySQL's world as clients: what each tells its program through the filter is what it tells without, and
-//! the filter counts what the server counts. Run by `make test-drivers`, which also gets what they need.
+//! Drivers for MySQL and MariaDB in eight languages. Each returns the same results with and without the filter, and the
+//! filter's counts equal the server's. `make test-drivers` fetches the drivers and runs the test.
 //!
 //! A driver is a program that takes `HOST PORT USER PASSWORD DATABASE FILE plain|tls`, goes through the scenario of
-//! `tests/drivers/README.md` and prints a line for each step: the lines of `tests/drivers/expected.txt`.
+//! `tests/drivers/README.md` and prints a line for each step, as in `tests/drivers/expected.txt`.
 
-// A panic is how a test reports.
+// Tests report by a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "drivers/concurrent_drivers.rs"]
+mod concurrent_drivers;
 #[path = "drivers/tables.rs"]
 mod tables;
-#[path = "drivers/together.rs"]
-mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -26,27 +26,27 @@ use firstword_testing::{root, temp_dir, wait_for};
 use mysql::{Conn, OptsBuilder};
 use tables::{FILLED, GIVEN};
 
-/// Longer than two ticks of the filter.
+/// Time without changes after which all counts are exported: more than two ticks of the filter.
 const QUIET: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A driver that takes longer hangs; killing it is what `timeout` is for.
-const LONGEST: &str = "120";
+/// Maximum time of a driver in seconds. One that takes longer hangs, and `timeout` kills it.
+const MAX_SECONDS: &str = "120";
 
 const EXPECTED: &str = include_str!("drivers/expected.txt");
 
 /// A program of `tests/drivers`, set up by `scripts/drivers.sh`.
 struct Driver {
     name: &'static str,
-    /// The steps of the scenario its API has no words for.
+    /// Steps of the scenario that its API does not support.
     lacks: &'static [&'static str],
-    /// Those it does not do with MySQL.
+    /// Steps that it does not support with MySQL.
     lacks_with_mysql: &'static [&'static str],
-    /// It can ask the server for its public key, without which caching_sha2_password wants TLS at a user's first login.
-    asks_for_key: bool,
+    /// Whether it can request the server's public key. Otherwise, caching_sha2_password needs TLS at a user's first login.
+    requests_key: bool,
 }
 
 const fn driver(name: &'static str, lacks: &'static [&'static str]) -> Driver {
-    Driver { name, lacks, lacks_with_mysql: &[], asks_for_key: true }
+    Driver { name, lacks, lacks_with_mysql: &[], requests_key: true }
 }
 
 const DRIVERS: [Driver; 19] = [
@@ -61,8 +61,8 @@ const DRIVERS: [Driver; 19] = [
     driver("mysql-cli", &["cursor", "reset", "change-user"]),
     driver("mysql2", &["cursor", "dump"]),
     driver("mysql_async", &["cursor", "dump"]),
-    Driver { asks_for_key: false, ..driver("mysql-connector-python", &["cursor", "dump"]) },
-    Driver { asks_for_key: false, ..driver("mysql-connector-python-c", &["cursor", "dump"]) },
+    Driver { requests_key: false, ..driver("mysql-connector-python", &["cursor", "dump"]) },
+    Driver { requests_key: false, ..driver("mysql-connector-python-c", &["cursor", "dump"]) },
     driver("perl-mariadb", &["cursor", "dump", "reset", "change-user"]),
     driver("perl-mysql", &["cursor", "dump", "reset", "change-user"]),
     driver("php-mysqli", &["dump", "reset"]),
@@ -71,7 +71,7 @@ const DRIVERS: [Driver; 19] = [
     driver("sqlx", &["infile", "cursor", "dump", "reset", "change-user"]),
 ];
 
-/// The events of `performance_schema` that are not statements as text, by the filter's label.
+/// Events of `performance_schema` that are not text statements, and the filter's labels for them.
 const EVENTS: [(&str, &str); 16] = [
     ("Binlog Dump", "binlog_dump"),
     ("Bulk_execute", "stmt_bulk_execute"),
@@ -91,15 +91,15 @@ const EVENTS: [(&str, &str); 16] = [
     ("Statistics", "statistics"),
 ];
 
-/// Neither server counts the row that answers SHOW CREATE.
+/// Condition for the statements whose row neither server counts: SHOW CREATE.
 const CREATE_ROWS: &str = "event_name LIKE 'statement/sql/show\\_create\\_%'";
 
 const STATUSES: [&str; 2] = ["Bytes_received", "Bytes_sent"];
 
-/// What one run did, as the server or the filter tells it: commands under their labels, and rows, errors, bytes.
+/// Counts of one run, from the server or the filter: commands by their labels, and rows, errors and bytes.
 type Counts = BTreeMap<String, u64>;
 
-/// The server's side of what `USER` did since [`forget`].
+/// The server's counts for `USER` since [`reset_counts`].
 fn counted_by_server(server: &Server, before: &Counts) -> Counts {
     let Server { database, rows, .. } = server;
     let mut counts = Counts::new();
@@ -118,7 +118,7 @@ fn counted_by_server(server: &Server, before: &Counts) -> Counts {
                 let label = EVENTS.iter().find(|(event, _)| event.eq_ignore_ascii_case(name));
                 add(label.unwrap_or_else(|| panic!("no label for {name}")).1, number(1));
             }
-            // What a procedure does inside is no command.
+            // Statements in a procedure are not commands.
             _ => {}
         }
     }
@@ -128,13 +128,13 @@ fn counted_by_server(server: &Server, before: &Counts) -> Counts {
     counts
 }
 
-/// Sets the server's counts of statements to zero; of the others, what they are now.
-fn forget(database: &Database) -> Counts {
+/// Sets the server's counts of statements to zero. Returns the current values of the others.
+fn reset_counts(database: &Database) -> Counts {
     database.sql("TRUNCATE performance_schema.events_statements_summary_by_user_by_event_name");
     database.statuses(&STATUSES)
 }
 
-/// The filter's side.
+/// The filter's counts.
 fn counted_by_filter(metrics: &Metrics) -> Counts {
     let commands = metrics.select("firstword_commands_total", &[]);
     let mut counts: Counts =
@@ -151,13 +151,13 @@ fn counted_by_filter(metrics: &Metrics) -> Counts {
     counts
 }
 
-/// The commands among the counts.
+/// Number of commands in the counts.
 fn commands(counts: &Counts) -> u64 {
     let labels = EVENTS.iter().map(|(_, label)| *label).chain(["query"]);
     labels.filter_map(|label| counts.get(label)).sum()
 }
 
-/// Where the two sides differ.
+/// Differences between the two counts.
 fn differences(server: &Counts, filter: &Counts) -> Vec<String> {
     let names: BTreeSet<_> = server.keys().chain(filter.keys()).collect();
     let both = names.into_iter().map(|name| {
@@ -169,16 +169,16 @@ fn differences(server: &Counts, filter: &Counts) -> Vec<String> {
         .collect()
 }
 
-/// The sum of a metric over all labels but those given.
+/// Value of the series of a metric with these labels, or zero.
 fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.get(name, labels).unwrap_or(0.0) as u64
 }
 
-/// Gives the driver the tables it fills, and no other session.
+/// Creates the tables that the driver fills, and waits until there is no other session.
 fn prepare(driver: &Driver, database: &Database) {
     each(database, &FILLED);
-    if !driver.asks_for_key {
-        // From here on the server knows the password.
+    if !driver.requests_key {
+        // Log in, so that the server caches the password.
         let options = OptsBuilder::new()
             .ip_or_hostname(Some(database.addr().ip().to_string()))
             .tcp_port(database.port())
@@ -190,7 +190,7 @@ fn prepare(driver: &Driver, database: &Database) {
     wait_until_alone(database);
 }
 
-/// Runs a driver's program: what it printed, and on failure also how it failed.
+/// Runs a driver's program, and waits for the end of its sessions. Returns its output, and if it failed, its errors.
 fn run(driver: &Driver, database: &Database, address: SocketAddr, transport: &str) -> String {
     let printed = launch(driver, DATABASE, address, transport);
     wait_until_alone(database);
@@ -203,7 +203,7 @@ fn launch(driver: &Driver, schema: &str, address: SocketAddr, transport: &str) -
     let lines: String = (1..=1000).map(|id| format!("{id}\tname {id}\n")).collect();
     std::fs::write(&file, lines).expect("a file to load");
     let output = Command::new("timeout")
-        .arg(LONGEST)
+        .arg(MAX_SECONDS)
         .arg(root().join("target/drivers/bin").join(driver.name))
         .args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, schema])
         .arg(&file)
@@ -219,74 +219,74 @@ fn launch(driver: &Driver, schema: &str, address: SocketAddr, transport: &str) -
     }
 }
 
-/// What is wrong with what a driver printed.
+/// Differences between the output of a driver and the expected lines.
 fn unexpected(driver: &Driver, server: &Server, printed: &str) -> Vec<String> {
     let lacks = [driver.lacks, if server.tls { driver.lacks_with_mysql } else { &[] }].concat();
     let has = |line: &&str| !line.split_once(' ').is_some_and(|(step, _)| lacks.contains(&step));
-    let wanted: Vec<&str> = EXPECTED.lines().filter(has).collect();
+    let expected: Vec<&str> = EXPECTED.lines().filter(has).collect();
     let found: Vec<&str> = printed.lines().filter(|line| !line.starts_with("driver ")).collect();
-    apart(&wanted, &found)
+    line_differences(&expected, &found)
 }
 
-fn lines_apart(wanted: &str, found: &str) -> Vec<String> {
-    apart(&wanted.lines().collect::<Vec<_>>(), &found.lines().collect::<Vec<_>>())
+fn text_differences(expected: &str, found: &str) -> Vec<String> {
+    line_differences(&expected.lines().collect::<Vec<_>>(), &found.lines().collect::<Vec<_>>())
 }
 
-/// The lines that only one of two outputs has.
-fn apart(wanted: &[&str], found: &[&str]) -> Vec<String> {
-    let missing = wanted.iter().filter(|line| !found.contains(line)).map(|line| format!("- {line}"));
-    let more = found.iter().filter(|line| !wanted.contains(line)).map(|line| format!("+ {line}"));
+/// Lines that only one of two outputs has.
+fn line_differences(expected: &[&str], found: &[&str]) -> Vec<String> {
+    let missing = expected.iter().filter(|line| !found.contains(line)).map(|line| format!("- {line}"));
+    let more = found.iter().filter(|line| !expected.contains(line)).map(|line| format!("+ {line}"));
     missing.chain(more).collect()
 }
 
-/// A kind of server.
+/// A server.
 struct Server<'a> {
     name: String,
     database: &'a Database,
     tls: bool,
-    /// Its name for the rows that statements sent.
+    /// SQL expression for the number of rows that statements sent.
     rows: &'static str,
 }
 
-/// How one driver got on with one server.
+/// Results of one driver with one server.
 struct Outcome {
     server: String,
     driver: &'static str,
     version: String,
     equal: bool,
-    /// The filter's, the server's.
+    /// Counts of the filter and of the server.
     commands: (u64, u64),
     desyncs: u64,
-    /// With TLS: the same results, and every connection counted as unseen. `None`: not tried.
+    /// With TLS: whether the results were equal, and each connection was counted as opaque. `None` without a test.
     tls: Option<bool>,
     problems: Vec<String>,
 }
 
-fn between(database: &Database) -> Envoy {
+fn start_envoy(database: &Database) -> Envoy {
     let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr());
     let configuration =
         r#"{"defaults": {"protocol": "mysql"}, "metrics": {"profile": "full", "max_series": 5000}}"#;
     Envoy::start(options.configuration(configuration))
 }
 
-fn observe(driver: &Driver, server: &Server) -> Outcome {
+fn compare(driver: &Driver, server: &Server) -> Outcome {
     let database = server.database;
     prepare(driver, database);
     let direct = run(driver, database, database.addr(), "plain");
     let mut problems = unexpected(driver, server, &direct);
 
-    let envoy = between(database);
+    let envoy = start_envoy(database);
     prepare(driver, database);
-    let before = forget(database);
+    let before = reset_counts(database);
     let through = run(driver, database, envoy.listener_addr("mysql"), "plain");
     let metrics = envoy.stable(QUIET);
-    let (counted, filter) = (counted_by_server(server, &before), counted_by_filter(&metrics));
+    let (server_counts, filter) = (counted_by_server(server, &before), counted_by_filter(&metrics));
     let equal = through == direct;
     if !equal {
         problems.push("through the filter:".into());
-        problems.extend(lines_apart(&direct, &through));
+        problems.extend(text_differences(&direct, &through));
     }
-    problems.extend(differences(&counted, &filter));
+    problems.extend(differences(&server_counts, &filter));
     let desyncs = sum(&metrics, "firstword_opaque_total", &[("reason", "desync")]);
     let opaque = sum(&metrics, "firstword_opaque_total", &[]);
     if opaque > 0 {
@@ -294,21 +294,21 @@ fn observe(driver: &Driver, server: &Server) -> Outcome {
     }
 
     let tls = server.tls.then(|| {
-        let envoy = between(database);
+        let envoy = start_envoy(database);
         prepare(driver, database);
         let through = run(driver, database, envoy.listener_addr("mysql"), "tls");
         let metrics = envoy.stable(QUIET);
         let connections = sum(&metrics, "firstword_connections_total", &[]);
-        let unseen = sum(&metrics, "firstword_opaque_total", &[("reason", "tls")]);
-        let all_unseen = connections > 0 && unseen == connections;
-        if !all_unseen || through != direct {
-            problems.push(format!("TLS: {unseen} of {connections} connections were unseen"));
+        let opaque = sum(&metrics, "firstword_opaque_total", &[("reason", "tls")]);
+        let all_opaque = connections > 0 && opaque == connections;
+        if !all_opaque || through != direct {
+            problems.push(format!("TLS: {opaque} of {connections} connections were opaque"));
             problems.extend(unexpected(driver, server, &through));
         }
-        all_unseen && through == direct
+        all_opaque && through == direct
     });
     let version = direct.lines().find_map(|line| line.strip_prefix("driver ")).unwrap_or("?").to_owned();
-    let commands = (commands(&filter), commands(&counted));
+    let commands = (commands(&filter), commands(&server_counts));
     Outcome {
         server: server.name.clone(),
         driver: driver.name,
@@ -331,7 +331,7 @@ fn wait_until_alone(database: &Database) {
     wait_for("end of all sessions", PATIENCE, || (database.status("Threads_connected") == 1).then_some(()));
 }
 
-fn named(kind: &str, database: &Database) -> String {
+fn server_name(kind: &str, database: &Database) -> String {
     let version = database.sql("SELECT VERSION()")[0][0].clone();
     format!("{kind} {}", version.split('-').next().unwrap_or_default())
 }
@@ -346,28 +346,28 @@ mod needs_drivers {
 
     #[test]
     #[ignore = "needs the drivers' packages: make test-drivers"]
-    fn drivers_see_no_difference_and_are_counted_as_the_server_counts() {
+    fn drivers_see_no_difference_and_counts_equal_the_servers() {
         let wanted = std::env::var("DRIVER").unwrap_or_default();
-        let chosen: Vec<_> = DRIVERS.iter().filter(|driver| driver.name.starts_with(&wanted)).collect();
+        let selected: Vec<_> = DRIVERS.iter().filter(|driver| driver.name.starts_with(&wanted)).collect();
         let names: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
-        assert!(!chosen.is_empty(), "no driver's name begins with {wanted:?}; there are {names:?}");
-        for driver in &chosen {
+        assert!(!selected.is_empty(), "no driver's name begins with {wanted:?}; there are {names:?}");
+        for driver in &selected {
             set_up(driver);
         }
         let mariadb = MariaDb::start(&["--performance-schema=ON", "--local-infile=1"]);
         let mysql = MySql::start(&["--local-infile=1"]);
         let servers = [
             Server {
-                name: named("MariaDB", &mariadb),
+                name: server_name("MariaDB", &mariadb),
                 database: &mariadb,
                 tls: false,
                 rows: "sum_rows_sent",
             },
             Server {
-                name: named("MySQL", &mysql),
+                name: server_name("MySQL", &mysql),
                 database: &mysql,
                 tls: true,
-                // To the second of the two statements in `two_results` it counts the row of the first as well.
+                // For the second statement in `two_results`, MySQL also counts the row of the first.
                 rows: "sum_rows_sent - IF(event_name = 'statement/sp/stmt', count_star DIV 2, 0)",
             },
         ];
@@ -376,23 +376,23 @@ mod needs_drivers {
         for server in &servers {
             each(server.database, &[&format!("USE {DATABASE}")]);
             each(server.database, &GIVEN);
-            outcomes.extend(chosen.iter().map(|driver| observe(driver, server)));
+            outcomes.extend(selected.iter().map(|driver| compare(driver, server)));
             if wanted.is_empty() {
-                let apart = together::together(server);
-                problems.extend(apart.into_iter().map(|problem| format!("{}: {problem}", server.name)));
+                let found = concurrent_drivers::run_concurrently(server);
+                problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", server.name)));
             }
         }
         println!("{}", table(&outcomes));
         let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.problems.is_empty()).collect();
         for Outcome { driver, server, problems, .. } in &failed {
             println!("{driver} with {server}:");
-            // A driver that fails may show pages of its source.
+            // Limit the output, because a driver that fails may print pages of its source.
             for problem in problems.iter().take(100) {
                 println!("    {}", problem.chars().take(200).collect::<String>());
             }
         }
         assert!(failed.is_empty(), "{} of {} differ", failed.len(), outcomes.len());
-        assert!(problems.is_empty(), "six at once:\n{}", problems.join("\n"));
+        assert!(problems.is_empty(), "six concurrent drivers:\n{}", problems.join("\n"));
     }
 }
 

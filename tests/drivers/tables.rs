@@ -1,6 +1,6 @@
-//! The tables of the scenario.
+//! Tables of the scenario.
 
-/// What every server gets once.
+/// Statements that set up a server once.
 pub(super) const GIVEN: [&str; 7] = [
     "CREATE TABLE kinds (i INT, u BIGINT UNSIGNED, d DECIMAL(10,2), f DOUBLE, day DATE, at DATETIME, t VARCHAR(20), \
      b VARBINARY(20)) CHARACTER SET utf8mb4",
@@ -16,7 +16,8 @@ pub(super) const GIVEN: [&str; 7] = [
      SELECT n AS id, 'second' AS name UNION ALL SELECT n + 1, NULL; SET doubled = 2 * n; END",
 ];
 
-/// What every run fills; and whoever logs in does it with all that caching_sha2_password can ask for.
+/// Statements before each run: they create the tables that a run fills, and clear the server's cache of passwords, so that
+/// caching_sha2_password needs the full authentication.
 pub(super) const FILLED: [&str; 6] = [
     "FLUSH PRIVILEGES",
     "DROP TABLE IF EXISTS batch, loaded, dumped",

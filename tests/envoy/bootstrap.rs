@@ -1,4 +1,4 @@
-//! `envoy/mysql.yaml`, and what tests put beside what is in it.
+//! `envoy/mysql.yaml`, and the changes that tests make to it.
 
 use std::net::SocketAddr;
 
@@ -11,18 +11,18 @@ pub const MYSQL: &str = "mysql";
 /// A listener with the same cluster and without the filter.
 pub const PLAIN: &str = "plain";
 
-/// The file as it is.
+/// The file without changes.
 pub fn shipped(server: SocketAddr) -> EnvoyOptions {
     EnvoyOptions::new("envoy/mysql.yaml").upstream(MYSQL, server)
 }
 
-/// The file with the filter configured anew.
+/// The file with another configuration of the filter.
 pub fn configured(server: SocketAddr, configuration: Value) -> EnvoyOptions {
-    shipped(server).configuration(soon(configuration))
+    shipped(server).configuration(with_fast_flush(configuration))
 }
 
-/// Exports follow ten times as fast as by default, so that tests need not wait.
-pub fn soon(mut configuration: Value) -> Value {
+/// Sets an export interval of a tenth of the default, so that tests do not wait.
+pub fn with_fast_flush(mut configuration: Value) -> Value {
     configuration["metrics"]["flush_interval_ms"] = json!(100);
     configuration
 }
@@ -35,7 +35,7 @@ pub fn filters(listener: &mut Value) -> &mut Vec<Value> {
     listener["filter_chains"][0]["filters"].as_array_mut().expect("filters")
 }
 
-/// The configuration of the filter in front of `tcp_proxy`.
+/// The configuration of the filter before `tcp_proxy`.
 pub fn plugin(listener: &mut Value) -> &mut Value {
     &mut filters(listener)[0]["typed_config"]["config"]
 }
@@ -45,7 +45,7 @@ pub fn tcp_proxy(listener: &mut Value) -> &mut Value {
     &mut filters.last_mut().expect("a filter")["typed_config"]
 }
 
-/// Puts a copy of the first listener beside it.
+/// Adds a copy of the first listener.
 pub fn copy_listener(bootstrap: &mut Value, name: &str, change: impl FnOnce(&mut Value)) {
     let listeners = listeners(bootstrap);
     let mut copy = listeners[0].clone();
@@ -54,14 +54,13 @@ pub fn copy_listener(bootstrap: &mut Value, name: &str, change: impl FnOnce(&mut
     listeners.push(copy);
 }
 
-/// Puts [`PLAIN`] beside the listener.
-pub fn with_plain(bootstrap: &mut Value) {
+/// Adds the listener [`PLAIN`].
+pub fn add_plain_listener(bootstrap: &mut Value) {
     copy_listener(bootstrap, PLAIN, |listener| drop(filters(listener).remove(0)));
 }
 
-/// Puts another listener beside the first, to a cluster of its own with the same name, and with another configuration of
-/// the filter.
-pub fn with_second(bootstrap: &mut Value, name: &str, configuration: &Value) {
+/// Adds a listener and a cluster, both with this name, and with this configuration of the filter.
+pub fn add_second_listener(bootstrap: &mut Value, name: &str, configuration: &Value) {
     let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
     let mut cluster = clusters[0].clone();
     cluster["name"] = json!(name);

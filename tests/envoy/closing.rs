@@ -1,33 +1,35 @@
-//! Every way in which a connection can end: both sides see what they see through `tcp_proxy` alone, and the filter names
-//! who ended it and how far it had come.
+//! Every ending of a connection. Both sides see the same as through `tcp_proxy` alone. The filter counts which side ended
+//! the connection, and in which phase.
 
 use serde_json::json;
 
-use crate::bootstrap::{MYSQL, PLAIN, configured, copy_listener, listeners, plugin, tcp_proxy, with_plain};
-use crate::counted::LOGIN;
-use crate::ledger::{Ledger, assert_clean};
+use crate::bootstrap::{
+    MYSQL, PLAIN, add_plain_listener, configured, copy_listener, listeners, plugin, tcp_proxy,
+};
+use crate::counter_diff::{CounterDiff, assert_clean};
+use crate::session_counts::LOGIN;
 use crate::traffic::{Chunks, Pair, captured, login, session};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::peer::{Ending, Peer, Server, closed_address};
 
-/// What a side received behind what the case is sure of, and how the other side's stream ended for it.
-type Seen = (Vec<u8>, Ending);
+/// Bytes that a side received after the scripted ones, and the ending of the stream as it saw it.
+type Observed = (Vec<u8>, Ending);
 
 struct Case {
     name: &'static str,
-    run: fn(Pair) -> Vec<Seen>,
-    /// What is counted up to where the case begins: [`NOTHING`], [`GREETING`] or [`LOGIN`].
+    run: fn(Pair) -> Vec<Observed>,
+    /// Counts from before the case: [`NOTHING`], [`GREETING`] or [`LOGIN`].
     before: &'static str,
-    /// What is counted from there on. `RESETTER` is the server where Envoy passes a server's reset on; 1.37 and older do not
-    /// tell it from an end of their own.
-    counted: &'static str,
+    /// Counts of the case itself. `RESETTER` is `server` if Envoy forwards a reset by the server. It is `proxy` with Envoy
+    /// 1.37 and older, because these cannot distinguish such a reset from their own close.
+    counts: &'static str,
 }
 
-/// What a connection adds on which the server has not greeted.
+/// Counts of a connection without a greeting.
 const NOTHING: &str = "connections_total{protocol=mysql} 1
 ";
 
-/// What a greeting adds that is never answered.
+/// Counts of a connection whose client does not respond to the greeting.
 const GREETING: &str = "
     connections_total{protocol=mysql} 1
     greeting_duration_seconds_count 1
@@ -54,8 +56,8 @@ const CASES: [Case; 13] = [
             vec![server, pair.client.rest()]
         },
         before: LOGIN,
-        // Four bytes that belong to no command, and not enough of a packet to say so.
-        counted: "connections_closed_total{by=client,phase=command} 1
+        // Four bytes that belong to no command. The packet is incomplete, so the filter does not see that yet.
+        counts: "connections_closed_total{by=client,phase=command} 1
                   bytes_total{sender=server} 4",
     },
     Case {
@@ -69,7 +71,7 @@ const CASES: [Case; 13] = [
             vec![client, pair.server.rest()]
         },
         before: LOGIN,
-        counted: "connections_closed_total{by=server,phase=command} 1
+        counts: "connections_closed_total{by=server,phase=command} 1
                   commands_total{command=ping} 1
                   bytes_total{sender=client} 5",
     },
@@ -84,7 +86,7 @@ const CASES: [Case; 13] = [
             vec![client, pair.server.rest()]
         },
         before: LOGIN,
-        counted: "connections_closed_total{by=server,phase=command} 1
+        counts: "connections_closed_total{by=server,phase=command} 1
                   server_notices_total{errno=1053} 1
                   bytes_total{sender=server} 13",
     },
@@ -96,10 +98,10 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: LOGIN,
-        counted: "connections_closed_total{by=client,phase=command} 1",
+        counts: "connections_closed_total{by=client,phase=command} 1",
     },
     Case {
-        name: "the client resets and a command waits",
+        name: "the client resets during a command",
         run: |mut pair| {
             pair.play(&login());
             pair.client.send(b"\x01\0\0\0\x0e");
@@ -108,7 +110,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: LOGIN,
-        counted: "connections_closed_total{by=client,phase=command} 1
+        counts: "connections_closed_total{by=client,phase=command} 1
                   commands_total{command=ping} 1
                   bytes_total{sender=client} 5",
     },
@@ -120,7 +122,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: LOGIN,
-        counted: "connections_closed_total{by=RESETTER,phase=command} 1",
+        counts: "connections_closed_total{by=RESETTER,phase=command} 1",
     },
     Case {
         name: "the client quits and the server resets",
@@ -132,7 +134,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: LOGIN,
-        counted: "connections_closed_total{by=client,phase=command} 1
+        counts: "connections_closed_total{by=client,phase=command} 1
                   commands_total{command=quit} 1
                   bytes_total{sender=client} 5",
     },
@@ -143,7 +145,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: NOTHING,
-        counted: "connections_closed_total{by=client,phase=greeting} 1",
+        counts: "connections_closed_total{by=client,phase=greeting} 1",
     },
     Case {
         name: "the client resets before the greeting",
@@ -152,7 +154,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: NOTHING,
-        counted: "connections_closed_total{by=client,phase=greeting} 1",
+        counts: "connections_closed_total{by=client,phase=greeting} 1",
     },
     Case {
         name: "the server closes before the greeting",
@@ -161,7 +163,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: NOTHING,
-        counted: "connections_closed_total{by=server,phase=greeting} 1",
+        counts: "connections_closed_total{by=server,phase=greeting} 1",
     },
     Case {
         name: "the server resets in the middle of the greeting",
@@ -172,7 +174,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: NOTHING,
-        counted: "connections_closed_total{by=RESETTER,phase=greeting} 1
+        counts: "connections_closed_total{by=RESETTER,phase=greeting} 1
                   server_first_detected_total{protocol=mysql} 1
                   bytes_total{sender=server} 40",
     },
@@ -184,7 +186,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: GREETING,
-        counted: "connections_closed_total{by=client,phase=handshake} 1",
+        counts: "connections_closed_total{by=client,phase=handshake} 1",
     },
     Case {
         name: "the server refuses the login and closes",
@@ -194,7 +196,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: NOTHING,
-        counted: "connections_closed_total{by=server,phase=authentication} 1
+        counts: "connections_closed_total{by=server,phase=authentication} 1
                   greeting_duration_seconds_count 1
                   greetings_total{flavor=mariadb,release=10.11} 1
                   server_first_detected_total{protocol=mysql} 1
@@ -207,60 +209,60 @@ const CASES: [Case; 13] = [
 ];
 
 #[test]
-fn endings_are_those_of_tcp_proxy_and_counted_exactly() {
+fn each_ending_equals_that_of_tcp_proxy_and_is_counted_exactly() {
     let server = Server::start();
     let mysql = json!({"defaults": {"protocol": "mysql"}});
-    let envoy = Envoy::start(configured(server.address(), mysql).edit(with_plain));
+    let envoy = Envoy::start(configured(server.address(), mysql).edit(add_plain_listener));
     let (plain, filtered) = (envoy.listener_addr(PLAIN), envoy.listener_addr(MYSQL));
-    let mut ledger = Ledger::new(&envoy, MYSQL);
-    for Case { name, run, before, counted } in CASES {
+    let mut diff = CounterDiff::new(&envoy, MYSQL);
+    for Case { name, run, before, counts } in CASES {
         println!("{name}");
         let expected = run(Pair::open(plain, &server));
         assert_eq!(run(Pair::open(filtered, &server)), expected, "{name}");
         let is_reset = expected.iter().any(|(_, ending)| *ending == Ending::Reset);
-        let counted = counted.replace("RESETTER", if is_reset { "server" } else { "proxy" });
-        ledger.expect(&format!("{before}{counted}"));
+        let counts = counts.replace("RESETTER", if is_reset { "server" } else { "proxy" });
+        diff.expect(&format!("{before}{counts}"));
     }
-    ledger.finish_having_logged(&["event=hazard kind=unanswered_greeting "]);
+    diff.finish_with_log_lines(&["event=hazard kind=unanswered_greeting "]);
 }
 
 #[test]
-fn nobody_listens_upstream() {
+fn a_connection_without_an_upstream_server_is_closed_by_the_proxy() {
     let envoy = Envoy::start(
-        configured(closed_address(), json!({"defaults": {"protocol": "mysql"}})).edit(with_plain),
+        configured(closed_address(), json!({"defaults": {"protocol": "mysql"}})).edit(add_plain_listener),
     );
-    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let mut diff = CounterDiff::new(&envoy, MYSQL);
     let expected = Peer::connect(envoy.listener_addr(PLAIN)).rest();
     assert_eq!(Peer::connect(envoy.listener_addr(MYSQL)).rest(), expected);
-    ledger.expect(
+    diff.expect(
         "connections_total{protocol=mysql} 1
          connections_closed_total{by=proxy,phase=greeting} 1",
     );
-    ledger.finish();
+    diff.finish();
 }
 
-/// Neither peer has done anything: it is Envoy that cuts an idle connection.
+/// Neither peer ends the connection: Envoy closes it because it is idle.
 #[test]
-fn envoy_cuts_idle_connections() {
+fn an_idle_connection_is_closed_by_the_proxy() {
     let server = Server::start();
     let mysql = json!({"defaults": {"protocol": "mysql"}});
     let envoy = Envoy::start(configured(server.address(), mysql).edit(|bootstrap| {
         tcp_proxy(&mut listeners(bootstrap)[0])["idle_timeout"] = json!("0.3s");
     }));
-    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let mut diff = CounterDiff::new(&envoy, MYSQL);
     let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
     pair.client.assert_finished();
     pair.server.assert_finished();
-    ledger.expect(
+    diff.expect(
         "connections_total{protocol=mysql} 1
          connections_closed_total{by=proxy,phase=greeting} 1",
     );
-    ledger.finish();
+    diff.finish();
 }
 
-/// Connections in every phase, of a plugin that looks and of one that does not.
+/// Connections in every phase, of a plugin that inspects and of one that does not.
 #[test]
-fn envoy_ends_with_live_connections() {
+fn envoy_shuts_down_with_open_connections() {
     let server = Server::start();
     let envoy = Envoy::start(configured(server.address(), json!({})).edit(|bootstrap| {
         copy_listener(bootstrap, "off", |listener| {
@@ -278,12 +280,12 @@ fn envoy_ends_with_live_connections() {
     }
     envoy.wait_metric("firstword_connections_active", &[("protocol", MYSQL)], 6.0);
     envoy.wait_metric("firstword_connections_active", &[("protocol", "opaque")], 7.0);
-    // Draining closes no connection of tcp_proxy: sessions go on.
+    // Draining closes no connection of tcp_proxy: sessions continue.
     envoy.admin_post("/drain_listeners?graceful");
     pairs[3].play(&session()[3..5]);
     let (status, log) = envoy.shutdown();
     assert!(status.success(), "{status}\n{log}");
-    // Two were idle, for a second or not.
+    // Two connections were idle, perhaps for a second.
     let expected = "event=hazard kind=idle_closed_by_proxy ";
     assert!(log.matches(expected).count() <= 1, "{log}");
     let others: Vec<_> = log.lines().filter(|line| !line.contains(expected)).collect();

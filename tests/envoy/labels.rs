@@ -1,4 +1,4 @@
-//! What configuration decides about the export: labels and profile; and that names arrive in one piece.
+//! The effect of the settings `labels` and `profile` on exported series, and the encoding of names and labels.
 
 use std::collections::BTreeSet;
 
@@ -6,70 +6,15 @@ use firstword::metrics::Profile;
 use firstword::metrics::catalogue::{Kind, Metric};
 use serde_json::json;
 
-use crate::bootstrap::{MYSQL, configured, listeners, soon, tcp_proxy};
-use crate::ledger::{Ledger, ours};
+use crate::bootstrap::{MYSQL, configured, listeners, tcp_proxy, with_fast_flush};
+use crate::counter_diff::{CounterDiff, ours};
+use crate::session_counts;
 use crate::traffic::{Pair, session};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::peer::Server;
 
-/// What [`session`] counts in each profile.
-const PROFILES: [(Profile, &str, &str); 3] = [
-    (
-        Profile::Minimal,
-        "minimal",
-        "connections_total{protocol=mysql} 1
-         server_first_detected_total{protocol=mysql} 1
-         handshakes_total{result=ok} 1
-         commands_total{command=ping} 1
-         commands_total{command=query} 6
-         commands_total{command=quit} 1
-         errors_total{errno=other} 1
-         bytes_total{sender=client} 474
-         bytes_total{sender=server} 497",
-    ),
-    (
-        Profile::Standard,
-        "standard",
-        "connections_closed_total{by=client,phase=command} 1
-         greeting_duration_seconds_count 1
-         greetings_total{flavor=mariadb,release=10.11} 1
-         handshake_duration_seconds_count 1
-         command_duration_seconds_count{command=other} 1
-         command_duration_seconds_count{command=query} 6
-         errors_total{errno=other} -1
-         errors_total{errno=1146} 1
-         statements_total{verb=ddl} 1
-         statements_total{verb=insert} 1
-         statements_total{verb=select} 3
-         statements_total{verb=update} 1
-         rows_total 4
-         affected_rows_total 5
-         no_index_used_total 1",
-    ),
-    (
-        Profile::Full,
-        "full",
-        "clients_total{client=rust-mysql,client_series=28.0} 1
-         command_duration_seconds_count{command=other} -1
-         command_duration_seconds_count{command=query} -6
-         command_duration_seconds_count{command=ping,verb=none} 1
-         command_duration_seconds_count{command=query,verb=ddl} 1
-         command_duration_seconds_count{command=query,verb=insert} 1
-         command_duration_seconds_count{command=query,verb=select} 3
-         command_duration_seconds_count{command=query,verb=update} 1
-         command_first_byte_seconds_count{command=ping} 1
-         command_first_byte_seconds_count{command=query} 6
-         packets_total{sender=client} 9
-         packets_total{sender=server} 20
-         result_sets_total 2",
-    ),
-];
-
-/// What [`session`] counts up to a profile.
-fn counted(profile: Profile) -> String {
-    let parts = PROFILES.iter().filter(|(own, ..)| *own <= profile);
-    parts.map(|(_, _, lines)| format!("{lines}\n")).collect()
-}
+const PROFILES: [(Profile, &str); 3] =
+    [(Profile::Minimal, "minimal"), (Profile::Standard, "standard"), (Profile::Full, "full")];
 
 fn run_session(envoy: &Envoy, listener: &str, server: &Server) {
     let mut pair = Pair::open(envoy.listener_addr(listener), server);
@@ -78,19 +23,19 @@ fn run_session(envoy: &Envoy, listener: &str, server: &Server) {
 }
 
 #[test]
-fn each_profile_contains_the_ones_before() {
+fn each_profile_counts_a_session_exactly() {
     let server = Server::start();
-    for (profile, word, _) in PROFILES {
-        let envoy = Envoy::start(configured(server.address(), json!({"metrics": {"profile": word}})));
-        let mut ledger = Ledger::new(&envoy, MYSQL);
+    for (profile, name) in PROFILES {
+        let envoy = Envoy::start(configured(server.address(), json!({"metrics": {"profile": name}})));
+        let mut diff = CounterDiff::new(&envoy, MYSQL);
         run_session(&envoy, MYSQL, &server);
-        ledger.expect(&counted(profile));
-        ledger.finish();
+        diff.expect(&session_counts::session(profile));
+        diff.finish();
         assert_names(&envoy, profile);
     }
 }
 
-/// Every name is in the catalogue and belongs to the profile.
+/// Asserts that each exported name is in the catalogue and belongs to the profile.
 fn assert_names(envoy: &Envoy, profile: Profile) {
     let definitions = Metric::ALL.iter().map(|metric| metric.definition());
     let names: BTreeSet<String> = definitions
@@ -109,9 +54,9 @@ fn assert_names(envoy: &Envoy, profile: Profile) {
 }
 
 #[test]
-fn connections_carry_the_labels_that_were_chosen() {
+fn series_have_the_configured_labels() {
     let server = Server::start();
-    // Whatever port the listener has, the rule names it.
+    // The rule names the port of the listener, which is ephemeral.
     let rules = json!([{"name": "orders", "match": {"ports": ["1024-65535"]}, "protocol": "mysql"}]);
     for labels in [json!([]), json!(["port"]), json!(["port", "destination", "direction"])] {
         let configuration = json!({"rules": rules, "metrics": {"labels": labels}});
@@ -120,12 +65,12 @@ fn connections_carry_the_labels_that_were_chosen() {
         }));
         let port = envoy.listener_addr(MYSQL).port().to_string();
         let values = [("port", port.as_str()), ("destination", "orders"), ("direction", "outbound")];
-        let usual = &values[..labels.as_array().unwrap().len()];
-        let mut ledger = Ledger::with_labels(&envoy, usual);
+        let common_labels = &values[..labels.as_array().unwrap().len()];
+        let mut diff = CounterDiff::with_labels(&envoy, common_labels);
         run_session(&envoy, MYSQL, &server);
-        ledger.expect(&counted(Profile::Standard));
-        ledger.finish();
-        let expected: BTreeSet<&str> = usual.iter().map(|(key, _)| *key).chain(["sender"]).collect();
+        diff.expect(&session_counts::session(Profile::Standard));
+        diff.finish();
+        let expected: BTreeSet<&str> = common_labels.iter().map(|(key, _)| *key).chain(["sender"]).collect();
         let metrics = envoy.prometheus();
         for sample in metrics.select("firstword_bytes_total", &[]) {
             assert_eq!(sample.labels.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
@@ -133,23 +78,23 @@ fn connections_carry_the_labels_that_were_chosen() {
     }
 }
 
-/// A port that no rule names, of which there can be thousands, shares a value with all others.
+/// Ports that no rule names share a label value, because there can be thousands.
 #[test]
-fn a_port_that_nobody_named_is_other() {
+fn a_port_that_no_rule_names_is_other() {
     let server = Server::start();
     let configuration = json!({"metrics": {"labels": ["direction", "port"]}});
     let envoy = Envoy::start(configured(server.address(), configuration).edit(|bootstrap| {
         listeners(bootstrap)[0]["traffic_direction"] = json!("INBOUND");
     }));
-    let mut ledger = Ledger::with_labels(&envoy, &[("direction", "inbound"), ("port", "other")]);
+    let mut diff = CounterDiff::with_labels(&envoy, &[("direction", "inbound"), ("port", "other")]);
     run_session(&envoy, MYSQL, &server);
-    ledger.expect(&counted(Profile::Standard));
-    ledger.finish_having_logged(&["event=server_first_undeclared direction=inbound"]);
+    diff.expect(&session_counts::session(Profile::Standard));
+    diff.finish_with_log_lines(&["event=server_first_undeclared direction=inbound"]);
 }
 
-/// Whatever a cluster is called, the name of the metric stays in one piece, and all labels come out.
+/// A cluster's name with separators of the encoding does not split a metric's name or labels.
 #[test]
-fn names_and_labels_arrive_in_one_piece() {
+fn separators_in_a_cluster_name_are_escaped() {
     const CLUSTER: &str = "outbound|3306||Orders.cache.svc;.;x=.=y";
     let server = Server::start();
     let configuration =
@@ -161,16 +106,16 @@ fn names_and_labels_arrive_in_one_piece() {
         tcp_proxy(&mut listeners(bootstrap)[0])["cluster"] = json!(CLUSTER);
     });
     let options = options.upstream(CLUSTER, server.address());
-    let envoy = Envoy::start(options.configuration(soon(configuration)));
-    let usual = [
+    let envoy = Envoy::start(options.configuration(with_fast_flush(configuration)));
+    let common_labels = [
         ("direction", "unspecified"),
         ("destination", "outbound_3306__orders.cache_svc_._x_._y"),
         ("port", "other"),
     ];
-    let mut ledger = Ledger::with_labels(&envoy, &usual);
+    let mut diff = CounterDiff::with_labels(&envoy, &common_labels);
     run_session(&envoy, MYSQL, &server);
-    ledger.expect(&counted(Profile::Full));
-    ledger.finish();
+    diff.expect(&session_counts::session(Profile::Full));
+    diff.finish();
 
     let keys: BTreeSet<&str> = Metric::ALL
         .iter()
@@ -189,7 +134,7 @@ fn names_and_labels_arrive_in_one_piece() {
             assert!(keys.contains(key.as_str()) && legal && !value.is_empty(), "{sample:?}");
         }
     }
-    // Nor has anything of ours landed in a name that does not say so.
+    // No series of the filter has kept the prefix of its encoded name.
     let strays: Vec<_> = metrics.samples.iter().filter(|sample| sample.name.contains("wasmcustom")).collect();
     assert!(strays.is_empty(), "{strays:?}");
 }

@@ -1,5 +1,5 @@
-//! What Envoy's listener filters do to a client that waits for the greeting: what not to do, as `envoy/README.md` tells it.
-//! No network filter sees any of this; the one sign of a hang is a gauge of the listener's.
+//! Effects of Envoy's listener filters on a client that waits for the greeting, compared with the table in `envoy/README.md`.
+//! No network filter sees such a connection. The only sign of a hang is a gauge of the listener.
 
 use std::panic::resume_unwind;
 use std::thread;
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::bootstrap::{MYSQL, filters, listeners, shipped, tcp_proxy};
-use crate::inert::tls;
+use crate::other_protocols::tls;
 use crate::traffic::login;
 use firstword_testing::envoy::Envoy;
 use firstword_testing::peer::{Peer, Server};
 use firstword_testing::{table, temp_dir, wait_for};
 
-/// As listeners have it; long enough to be told from none at all.
+/// Listener filter timeout: long enough to distinguish it from no wait.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Of the listener, not the admin interface's.
+/// Gauge of waiting connections, of the listener and not of the admin interface.
 const WAITING: &str = r"^listener\.\d.*\.downstream_pre_cx_active$";
-/// How long anything may take that is not to hang.
+/// Maximum duration of anything that must not hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn inspector(name: &str, message: &str) -> Value {
@@ -32,21 +32,21 @@ fn proxy_protocol(without_header: bool) -> Value {
     filter
 }
 
-/// A client that says nothing, behind this listener filter: what becomes of it.
-fn silent_client(filter: &Option<Value>, timeout: Duration, go_on: bool) -> &'static str {
+/// Outcome of a silent client of a listener with this listener filter.
+fn outcome_of_silent_client(filter: &Option<Value>, timeout: Duration, continues: bool) -> &'static str {
     let server = Server::start();
     let envoy = Envoy::start(shipped(server.address()).edit(|bootstrap| {
         let listener = &mut listeners(bootstrap)[0];
         listener["listener_filters"] = filter.iter().cloned().collect();
         listener["listener_filters_timeout"] = json!(format!("{}s", timeout.as_secs()));
-        listener["continue_on_listener_filters_timeout"] = json!(go_on);
+        listener["continue_on_listener_filters_timeout"] = json!(continues);
     }));
-    let seen = watch(&server, &envoy, timeout);
-    assert_diagnosed(&envoy, seen);
-    seen
+    let outcome = watch(&server, &envoy, timeout);
+    assert_diagnosed(&envoy, outcome);
+    outcome
 }
 
-/// What `firstword doctor` says of the first kind of client of the running Envoy.
+/// Report of `firstword doctor` about the running Envoy.
 fn diagnosis(envoy: &Envoy) -> Value {
     let (admin, to) = (envoy.admin_addr().to_string(), envoy.listener_addr(MYSQL).to_string());
     let output = std::process::Command::new(firstword_testing::program::firstword())
@@ -57,26 +57,27 @@ fn diagnosis(envoy: &Envoy) -> Value {
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// `firstword doctor` says the same of the running Envoy.
-fn assert_diagnosed(envoy: &Envoy, seen: &str) {
-    let said = diagnosis(envoy);
-    let expected = match said["destinations"][0]["clients"][0]["verdict"].as_str() {
+/// Asserts that `firstword doctor` predicts this outcome for the running Envoy.
+fn assert_diagnosed(envoy: &Envoy, outcome: &str) {
+    let report = diagnosis(envoy);
+    let predicted = match report["destinations"][0]["clients"][0]["verdict"].as_str() {
         Some("greeting") => "greeting at once",
         Some("delayed") => "greeting when the timeout ends",
         Some("closed") => "closed when the timeout ends",
         Some("hang") => "hangs for ever",
-        other => panic!("{other:?}: {said:#}"),
+        other => panic!("{other:?}: {report:#}"),
     };
-    assert_eq!(expected, seen, "{said:#}");
+    assert_eq!(predicted, outcome, "{report:#}");
 }
 
+/// Opens a connection, sends nothing, and returns the outcome.
 fn watch(server: &Server, envoy: &Envoy, timeout: Duration) -> &'static str {
     let begin = Instant::now();
     let mut client = Peer::connect(envoy.listener_addr(MYSQL));
     let mut seen_waiting = 0;
     let accepted = wait_for("end of the wait", PATIENCE, || {
         let accepted = server.try_accept();
-        // Every connection is in the gauge for a moment.
+        // Each connection is in the gauge for a moment, so one sample is not enough.
         seen_waiting = if envoy.stat(WAITING) == 1 { seen_waiting + 1 } else { 0 };
         let hangs = timeout.is_zero() && seen_waiting == 10;
         (accepted.is_some() || hangs || client.has_ended()).then_some(accepted)
@@ -96,13 +97,13 @@ fn watch(server: &Server, envoy: &Envoy, timeout: Duration) -> &'static str {
     }
     client.assert_silent();
     server.assert_not_connected();
-    // Nothing else tells of it: to Envoy there is no connection yet.
+    // There is no other sign, because Envoy does not count the connection yet.
     assert_eq!((envoy.stat(WAITING), envoy.stat(r"^listener\.\d.*\.downstream_cx_total$")), (1, 0));
     "hangs for ever"
 }
 
 #[test]
-fn the_table_of_what_not_to_do() {
+fn the_readme_has_the_outcome_of_each_listener_filter() {
     let tls = || inspector("tls_inspector", "TlsInspector");
     let http = || inspector("http_inspector", "HttpInspector");
     let mut disabled = tls();
@@ -124,7 +125,9 @@ fn the_table_of_what_not_to_do() {
         let filter = &filter;
         let results = thread::scope(|scope| {
             [(TIMEOUT, false), (TIMEOUT, true), (Duration::ZERO, false)]
-                .map(|(timeout, go_on)| scope.spawn(move || silent_client(filter, timeout, go_on)))
+                .map(|(timeout, continues)| {
+                    scope.spawn(move || outcome_of_silent_client(filter, timeout, continues))
+                })
                 .map(|result| result.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
         rows.push([&[name][..], &results].concat().into_iter().map(str::to_owned).collect());
@@ -132,9 +135,9 @@ fn the_table_of_what_not_to_do() {
     table::assert_says("envoy/README.md", &rows);
 }
 
-/// `tcp_proxy` does not wait for the client's TLS: where there is no server, the connection ends without it.
+/// `tcp_proxy` does not wait for the client's TLS handshake: without a server, the connection ends before it.
 #[test]
-fn a_chain_that_ends_tls_closes_at_once_where_there_is_no_server() {
+fn a_chain_that_terminates_tls_closes_at_once_without_a_server() {
     let directory = temp_dir();
     let tls = tls(directory.path());
     for (cluster, mode, closes) in [
@@ -163,13 +166,13 @@ fn a_chain_that_ends_tls_closes_at_once_where_there_is_no_server() {
         } else {
             client.assert_silent();
         }
-        let said = diagnosis(&envoy);
-        let found = &said["destinations"][0]["clients"][0];
+        let report = diagnosis(&envoy);
+        let found = &report["destinations"][0]["clients"][0];
         let expected = if closes { (json!("closed"), json!(0)) } else { (json!("hang"), Value::Null) };
         assert_eq!(
             (&found["verdict"], &found["after_ms"]),
             (&expected.0, &expected.1),
-            "{cluster}: {said:#}"
+            "{cluster}: {report:#}"
         );
     }
 }

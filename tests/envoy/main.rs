@@ -1,10 +1,9 @@
-//! The shipped module in a real Envoy, started from the files users start, between peers that do what the test says.
+//! The shipped module in a real Envoy, started from the files in `envoy/`, between scripted peers.
 //!
-//! A test says step by step what client and server do, and then what every series of the filter's has changed by: a series
-//! it does not name must not have changed. The oracle for bytes and endings is `tcp_proxy` without the filter, in the same
-//! Envoy.
+//! A test scripts client and server step by step. Then it states by how much each series of the filter has changed. All
+//! other series must not have changed. The oracle for bytes and endings is `tcp_proxy` without the filter, in the same Envoy.
 
-// Helpers of tests are no tests to clippy, and a panic is how they report. The clock is the tests' own, not the core's.
+// Clippy does not know helpers of tests as tests. They report by a panic, and read the real clock.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,
@@ -16,21 +15,21 @@
 )]
 
 mod bootstrap;
-mod capabilities;
+mod capability_restriction;
 mod closing;
-mod counted;
+mod counter_diff;
 mod first_bytes;
-mod hostile;
-mod inert;
+mod invalid_configuration;
 mod labels;
-mod large;
-mod ledger;
+mod large_packets;
 mod listener_filters;
 mod memory;
+mod other_protocols;
 mod plugins;
-mod recipes;
-mod refusal;
 mod reload;
+mod series_limit;
 mod server_first;
 mod session;
+mod session_counts;
+mod shipped_files;
 mod traffic;

@@ -1,5 +1,5 @@
-//! Clients that try to use up the memory of the VM. Each VM of Envoy has 1 GiB; when it is used up the module traps, and all
-//! connections of the worker end.
+//! Clients that try to exhaust the memory of the VM. Each VM of Envoy has 1 GiB. If it is exhausted, the module traps, and
+//! all connections of the worker end.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use serde_json::json;
 use socket2::Socket;
 
 use crate::bootstrap::{MYSQL, configured};
-use crate::ledger::several_ticks;
+use crate::counter_diff::wait_for_flushes;
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::database::DATABASE;
 use firstword_testing::envoy::Envoy;
@@ -20,12 +20,12 @@ use firstword_testing::packets::{
     packet,
 };
 
-/// Number of hostile connections: more than the 142 behind which an unbounded filter died.
+/// Number of hostile connections: more than the 142 that ended a filter without a limit.
 const ATTACKERS: usize = 200;
 /// The default of `limits.connection_state`, in bytes.
 const BUDGET: f64 = 16_777_216.0;
-/// Maximum linear memory of all VMs, in bytes: the budget, what the allocator loses, and two VMs of some 2 MiB.
-const MOST_LINEAR: f64 = 33_554_432.0;
+/// Maximum linear memory of all VMs, in bytes: the budget, fragmentation, and two VMs of about 2 MiB.
+const MAX_LINEAR: f64 = 33_554_432.0;
 
 fn load(name_len: usize) -> String {
     format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE t", "n".repeat(name_len))
@@ -36,27 +36,27 @@ fn metric(envoy: &Envoy, name: &str, labels: &[(&str, &str)]) -> f64 {
     metrics.select(&format!("firstword_{name}"), labels).map(|sample| sample.value).sum()
 }
 
-/// The VM lives, and its memory is what it may be.
+/// Asserts that the VM has not trapped, and that its memory is within the limits.
 fn assert_bounded(envoy: &Envoy) {
-    several_ticks(envoy);
+    wait_for_flushes(envoy);
     let (linear, state) =
         (metric(envoy, "vm_memory_bytes", &[]), metric(envoy, "connection_state_bytes", &[]));
     println!("linear memory {linear}, connection state {state}");
     let log = envoy.log();
     assert!(!log.contains("Uncaught RuntimeError"), "{log}");
     assert!(state <= BUDGET, "{state}");
-    assert!(linear <= MOST_LINEAR, "{linear}");
+    assert!(linear <= MAX_LINEAR, "{linear}");
 }
 
-/// Sends without waiting: the rest stays unsent if the peer stops reading.
-fn push(mut stream: &TcpStream, bytes: &[u8]) {
+/// Sends for a short time: the rest stays unsent if the peer stops reading.
+fn send_partly(mut stream: &TcpStream, bytes: &[u8]) {
     stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a time-out");
-    // A refusal is the end of a connection that a rule has closed.
+    // An error means that a rule has closed the connection.
     let _ = stream.write_all(bytes);
 }
 
-/// A server that lets everybody in and then only reads.
-fn reading_server() -> SocketAddr {
+/// A server that accepts each login and then only reads.
+fn start_reading_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     thread::spawn(move || {
@@ -64,9 +64,9 @@ fn reading_server() -> SocketAddr {
             let Ok(mut stream) = stream else { continue };
             thread::spawn(move || {
                 let mut buffer = vec![0; 64 << 10];
-                let mut is_in = stream.write_all(&greeting()).is_err();
+                let mut is_logged_in = stream.write_all(&greeting()).is_err();
                 while stream.read(&mut buffer).is_ok_and(|len| len > 0) {
-                    if !std::mem::replace(&mut is_in, true) {
+                    if !std::mem::replace(&mut is_logged_in, true) {
                         let _ = stream.write_all(&packet(2, &ok()));
                     }
                 }
@@ -76,8 +76,8 @@ fn reading_server() -> SocketAddr {
     address
 }
 
-/// A client that has sent its login and read the server's OK.
-fn enter(address: SocketAddr) -> TcpStream {
+/// A client that has sent its handshake response and read the server's OK.
+fn log_in(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a connection");
     let mut read = |len: usize| {
         let mut bytes = vec![0; len];
@@ -92,10 +92,10 @@ fn enter(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// `SELECT SLEEP`, and behind it as many statements as the server's buffers take, each with a long name of a file; on each
-/// connection 256 prepared statements of the kind too.
+/// Each client pipelines `SELECT SLEEP` and as many statements as the server's buffers accept, each with a long file name.
+/// Half of them also prepare 256 such statements.
 #[test]
-fn an_honest_server_and_clients_that_pipeline_loads_do_not_end_the_vm() {
+fn clients_that_pipeline_load_data_to_a_real_server_do_not_exhaust_the_vm() {
     let options = ["--max-connections=1000", "--max-prepared-stmt-count=200000", "--local-infile=1"];
     let database = MariaDb::start(&options);
     database.sql(&format!("CREATE TABLE {DATABASE}.t (a TEXT)"));
@@ -122,10 +122,10 @@ fn an_honest_server_and_clients_that_pipeline_loads_do_not_end_the_vm() {
     }
     assert_bounded(&envoy);
     let lost = || metric(&envoy, "protection_lost_total", &[("reason", "memory")]);
-    assert_eq!(lost(), ATTACKERS as f64, "each wants more than one connection may keep");
+    assert_eq!(lost(), ATTACKERS as f64, "each needs more than the maximum of one connection");
     drop(attackers);
 
-    // Each stays within what one connection may keep, but all of them want more than there is.
+    // Each stays within the maximum of one connection, but together they need more than the budget.
     let modest = command(COM_QUERY, load(15_000).as_bytes());
     let mut attackers = Vec::new();
     for _ in 0..2 * ATTACKERS {
@@ -136,23 +136,23 @@ fn an_honest_server_and_clients_that_pipeline_loads_do_not_end_the_vm() {
     }
     assert_bounded(&envoy);
     assert!(lost() > ATTACKERS as f64, "the budget is used up");
-    bystander.query("SELECT 1").expect("a bystander");
+    bystander.query("SELECT 1").expect("the bystander's query");
     drop(attackers);
     assert_bounded(&envoy);
     bystander.quit();
 }
 
-/// Whatever the client pipelines is taken, and nothing is responded to.
+/// The server reads everything that clients pipeline, and never responds.
 #[test]
-fn a_server_that_only_reads_does_not_end_the_vm() {
-    let server = reading_server();
+fn a_server_that_only_reads_does_not_exhaust_the_vm() {
+    let server = start_reading_server();
     let rules = json!({
         "access_log": ["user", "schema"],
         "defaults": {"protocol": "mysql", "mysql": {"slow_command_ms": 1}},
     });
     let envoy = Envoy::start(configured(server, rules));
     let address = envoy.listener_addr(MYSQL);
-    let bystander = enter(address);
+    let bystander = log_in(address);
     let statements: Vec<u8> =
         (0..1_000).flat_map(|n| command(COM_QUERY, format!("SELECT {n:0>1000}").as_bytes())).collect();
     let storms = [
@@ -164,19 +164,19 @@ fn a_server_that_only_reads_does_not_end_the_vm() {
     ];
     let mut attackers = Vec::new();
     for n in 0..ATTACKERS {
-        let stream = enter(address);
-        push(&stream, &storms[n % storms.len()]);
+        let stream = log_in(address);
+        send_partly(&stream, &storms[n % storms.len()]);
         attackers.push(stream);
         if n % 50 == 49 {
             assert_bounded(&envoy);
         }
     }
-    // All end at once, with everything still in flight.
+    // All end at once, while their commands are in flight.
     for stream in attackers {
         let _ = Socket::from(stream).set_linger(Some(Duration::ZERO));
     }
     envoy.wait_metric("firstword_commands_in_flight", &[("destination", MYSQL)], 0.0);
     assert_bounded(&envoy);
-    push(&bystander, &command(COM_PING, b""));
+    send_partly(&bystander, &command(COM_PING, b""));
     envoy.wait_metric("firstword_commands_in_flight", &[("destination", MYSQL)], 1.0);
 }

@@ -1,5 +1,5 @@
-//! Real servers that speak first, none of them MySQL: the greeting comes as fast as through `tcp_proxy` alone, and is
-//! recognised, whatever is expected on the port.
+//! Real servers of other server-first protocols than MySQL. The greeting arrives as fast as through `tcp_proxy` alone, and its
+//! protocol is recognised, with each protocol that a rule can expect.
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpStream};
@@ -9,8 +9,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::bootstrap::PLAIN;
-use crate::bootstrap::{MYSQL, configured, with_plain};
-use crate::ledger::Ledger;
+use crate::bootstrap::{MYSQL, add_plain_listener, configured};
+use crate::counter_diff::CounterDiff;
 use firstword_testing::envoy::Envoy;
 use firstword_testing::peer::Peer;
 use firstword_testing::process::{Process, in_path, read_log};
@@ -18,7 +18,7 @@ use firstword_testing::{built, free_port, loopback, temp_dir, wait_for};
 
 const CONNECTIONS: usize = 51;
 
-/// A server out of `target/tools/servers-rootfs`; dropped, it ends.
+/// A server from `target/tools/servers-rootfs`. Dropping it ends the server.
 struct Daemon {
     address: SocketAddr,
     _process: Process,
@@ -26,9 +26,9 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// `arguments` are given the port to listen on, on 127.0.0.1.
+    /// Starts a program. `arguments` receives the port to listen on, on 127.0.0.1.
     fn start(program: &str, arguments: impl Fn(u16) -> Vec<String>) -> Self {
-        // Who loses the race for a free port starts again with another one.
+        // Retry, because another process can take the free port first.
         (0..5)
             .find_map(|_| Self::launch(program, &arguments))
             .unwrap_or_else(|| panic!("{program} does not start"))
@@ -68,7 +68,7 @@ fn ssh() -> Daemon {
             "HostKey=/etc/ssh/ssh_host_ed25519_key".into(),
             "UseDNS=no".into(),
             "PidFile=none".into(),
-            // Else it begins to refuse some of the clients that have not logged in.
+            // By default, sshd refuses some clients if too many have not logged in.
             "MaxStartups=1000".into(),
         ];
         let options = options.into_iter().flat_map(|option| ["-o".into(), option]);
@@ -88,8 +88,8 @@ fn ftp() -> Daemon {
     Daemon::start("/usr/sbin/vsftpd", options)
 }
 
-/// One connection of a client that reads the greeting and goes: how long that took, and what the server sent in all.
-fn greeted(address: SocketAddr, greeting: &str) -> (Duration, usize) {
+/// Opens a connection, reads the greeting and closes. Returns the time to the greeting, and the number of bytes received.
+fn read_greeting(address: SocketAddr, greeting: &str) -> (Duration, usize) {
     let begin = Instant::now();
     let mut client = Peer::connect(address);
     let line = client.until("\r\n");
@@ -106,14 +106,15 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 fn assert_recognised(server: &Daemon, name: &str, greeting: &str) {
-    // Where it is declared, it is not a MySQL server that is missed.
+    // With a rule, the reason is the rule. Without one, the reason is that it is not MySQL.
     for (expected, reason) in [("server_first", "configured"), ("detect", "not_mysql")] {
         let configuration = json!({"defaults": {"protocol": expected}});
-        let envoy = Envoy::start(configured(server.address, configuration).edit(with_plain));
+        let envoy = Envoy::start(configured(server.address, configuration).edit(add_plain_listener));
         let (plain, filtered) = (envoy.listener_addr(PLAIN), envoy.listener_addr(MYSQL));
-        let mut ledger = Ledger::new(&envoy, MYSQL);
-        // In turn, so that what slows the machine down slows both.
-        let turns = (0..CONNECTIONS).map(|_| (greeted(plain, greeting).0, greeted(filtered, greeting)));
+        let mut diff = CounterDiff::new(&envoy, MYSQL);
+        // Alternate, so that load on the machine slows both.
+        let turns =
+            (0..CONNECTIONS).map(|_| (read_greeting(plain, greeting).0, read_greeting(filtered, greeting)));
         let (without, with): (Vec<_>, Vec<_>) = turns.unzip();
         let (with, sent): (Vec<_>, Vec<_>) = with.into_iter().unzip();
         let (without, with) = (median(without), median(with));
@@ -121,7 +122,7 @@ fn assert_recognised(server: &Daemon, name: &str, greeting: &str) {
             "{name}, {expected}: greeting after {without:?} by tcp_proxy alone, {with:?} with the filter (medians)"
         );
         assert!(with < 3 * without, "{}", server.log());
-        ledger.expect(&format!(
+        diff.expect(&format!(
             "connections_total{{protocol=server_first}} {CONNECTIONS}
              server_first_detected_total{{protocol={name}}} {CONNECTIONS}
              opaque_total{{reason={reason}}} {CONNECTIONS}
@@ -129,7 +130,7 @@ fn assert_recognised(server: &Daemon, name: &str, greeting: &str) {
              bytes_total{{sender=server}} {}",
             sent.iter().sum::<usize>()
         ));
-        ledger.finish();
+        diff.finish();
     }
 }
 
@@ -138,19 +139,19 @@ mod needs_root {
 
     #[test]
     #[ignore = "needs root, and the servers of make tools-servers"]
-    fn a_real_ssh_server() {
+    fn a_real_ssh_server_is_recognised() {
         assert_recognised(&ssh(), "ssh", "SSH-2.0-OpenSSH_");
     }
 
     #[test]
     #[ignore = "needs root, and the servers of make tools-servers"]
-    fn a_real_smtp_server() {
+    fn a_real_smtp_server_is_recognised() {
         assert_recognised(&smtp(), "smtp", "220 mail.test ESMTP OpenSMTPD");
     }
 
     #[test]
     #[ignore = "needs root, and the servers of make tools-servers"]
-    fn a_real_ftp_server() {
+    fn a_real_ftp_server_is_recognised() {
         assert_recognised(&ftp(), "ftp", "220 (vsFTPd ");
     }
 }

@@ -1,25 +1,26 @@
-//! Whole sessions of real peers, as they were captured.
+//! Captured sessions of real peers, played whole and byte by byte.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use firstword::VERSION;
 use firstword::event::Sender;
+use firstword::metrics::Profile;
 use serde_json::json;
 
-use crate::bootstrap::{MYSQL, PLAIN, configured, shipped, with_plain};
-use crate::counted::measured_in_full;
-use crate::ledger::{Ledger, assert_clean, ours, several_ticks};
+use crate::bootstrap::{MYSQL, PLAIN, add_plain_listener, configured, shipped};
+use crate::counter_diff::{CounterDiff, assert_clean, ours, wait_for_flushes};
+use crate::session_counts::{self, with_full_profile};
 use crate::traffic::{Chunks, Pair, captured, sent, session};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::peer::Server;
 use firstword_testing::prometheus::Sample;
 
-/// Every series of the filter after [`session`] through `envoy/mysql.yaml` as it is, but for [`HISTOGRAMS`]. `+` is any
+/// Every series of the filter after [`session`] through the unchanged `envoy/mysql.yaml`, except [`HISTOGRAMS`]. `+` is any
 /// positive number.
 ///
-/// `series` counts each series in each VM that has defined it: the worker's all 107, and the main thread's, which sees no
-/// connection, the 5 that speak of the VM.
+/// `firstword_series` counts each series in each VM that has defined it. The worker's VM has defined all series. The main
+/// thread's VM sees no connection, and has defined only the series about the VM.
 const EXPORT: &str = r#"
 firstword_affected_rows_total{destination="mysql",direction="unspecified"} 5
 firstword_build_info{commit="COMMIT",version="VERSION"} 1
@@ -91,7 +92,7 @@ firstword_vm_memory_bytes{} +
 firstword_warnings_total{destination="mysql",direction="unspecified"} 0
 "#;
 
-/// The histograms beside [`EXPORT`]: name, the label it has of its own, how many durations.
+/// The histograms: name, own label, number of durations.
 const HISTOGRAMS: [(&str, &str, f64); 4] = [
     ("command_duration", r#"command="other","#, 1.0),
     ("command_duration", r#"command="query","#, 6.0),
@@ -99,7 +100,7 @@ const HISTOGRAMS: [(&str, &str, f64); 4] = [
     ("handshake_duration", "", 1.0),
 ];
 
-/// The bounds of their buckets. Nothing in a session takes as long as the last but one.
+/// Bounds of the buckets. Every duration of a session is below the last finite bound.
 const BOUNDS: [&str; 9] = ["0.00025", "0.001", "0.005", "0.025", "0.1", "0.5", "2.5", "10", "+Inf"];
 
 /// The series of one of [`HISTOGRAMS`]: its buckets in the order of their bounds, its count, its sum.
@@ -118,8 +119,8 @@ fn the_shipped_file_counts_a_session_exactly() {
     pair.play(&session());
     pair.close();
     envoy.wait_metric("firstword_connections_closed_total", &[], 1.0);
-    // A scrape can fall into the middle of a flush.
-    several_ticks(&envoy);
+    // Wait, because a scrape can happen during a flush.
+    wait_for_flushes(&envoy);
 
     let metrics = envoy.prometheus();
     let series: Vec<_> = ours(&metrics).map(|sample| (line(sample), sample.value)).collect();
@@ -144,13 +145,13 @@ fn the_shipped_file_counts_a_session_exactly() {
         };
         assert!(holds, "{series} {value}");
     }
-    // Of two VMs.
+    // The sum of two VMs.
     let pages = metrics.get("firstword_vm_memory_bytes", &[]).unwrap() / 65_536.0;
     assert!(pages >= 2.0 && pages.fract() == 0.0, "{pages} pages");
     assert_clean(&envoy.log());
 }
 
-/// As Prometheus writes it, but for what changes with every build.
+/// The series in the format of Prometheus, without the values that change with every build.
 fn line(sample: &Sample) -> String {
     let label = |(key, value): (&String, &String)| match key.as_str() {
         "commit" => "commit=\"COMMIT\"".to_owned(),
@@ -161,7 +162,7 @@ fn line(sample: &Sample) -> String {
     format!("{}{{{}}}", sample.name, labels.join(","))
 }
 
-/// What one connection with these chunks must add to `bytes_total`.
+/// Counts of `bytes_total` for one connection with these chunks.
 fn bytes(chunks: &Chunks) -> String {
     let sum = |sender| sent(chunks, sender);
     format!(
@@ -171,7 +172,7 @@ fn bytes(chunks: &Chunks) -> String {
     )
 }
 
-/// What a connection adds on which the server has greeted and decided about the client.
+/// Counts of a connection on which the server has sent a greeting and its decision about the login.
 const GREETED: &str = "
     connections_total{protocol=mysql} 1
     greeting_duration_seconds_count 1
@@ -180,32 +181,8 @@ const GREETED: &str = "
     handshake_duration_seconds_count 1
 ";
 
-/// Captures, and what each adds besides [`GREETED`], [`bytes`], and what is measured of its commands.
-const CAPTURES: [(&str, &str); 4] = [
-    (
-        "session-text",
-        "connections_closed_total{by=client,phase=command} 1
-         handshakes_total{result=ok} 1
-         clients_total{client=rust-mysql,client_series=28.0} 1
-         commands_total{command=ping} 1
-         commands_total{command=query} 6
-         commands_total{command=quit} 1
-         command_duration_seconds_count{command=query,verb=ddl} 1
-         command_duration_seconds_count{command=query,verb=insert} 1
-         command_duration_seconds_count{command=query,verb=select} 3
-         command_duration_seconds_count{command=query,verb=update} 1
-         statements_total{verb=ddl} 1
-         statements_total{verb=insert} 1
-         statements_total{verb=select} 3
-         statements_total{verb=update} 1
-         errors_total{errno=1146} 1
-         rows_total 4
-         affected_rows_total 5
-         no_index_used_total 1
-         packets_total{sender=client} 9
-         packets_total{sender=server} 20
-         result_sets_total 2",
-    ),
+/// Captures, and the counts of each in addition to [`GREETED`], [`bytes`], and the durations of its commands.
+const CAPTURES: [(&str, &str); 3] = [
     (
         "session-prepared",
         "connections_closed_total{by=client,phase=command} 1
@@ -249,15 +226,20 @@ const CAPTURES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Whole, and with every byte in a callback of its own, which splits every header in every way.
+/// Each capture is sent whole, and with each byte in its own callback, which splits every header.
 #[test]
-fn any_cut_of_the_bytes_counts_the_same() {
+fn a_session_sent_byte_by_byte_has_the_same_counts() {
     let server = Server::start();
     let envoy = Envoy::start(configured(server.address(), json!({"metrics": {"profile": "full"}})));
     let address = envoy.listener_addr(MYSQL);
-    let mut ledger = Ledger::new(&envoy, MYSQL);
-    for (name, counted) in CAPTURES {
+    let mut diff = CounterDiff::new(&envoy, MYSQL);
+    let captures = CAPTURES.map(|(name, counts)| {
         let chunks = captured(name);
+        let counts = format!("{GREETED}{}{}", bytes(&chunks), with_full_profile(counts));
+        (name, chunks, counts)
+    });
+    let text = ("session-text", session(), session_counts::session(Profile::Full));
+    for (name, chunks, counts) in captures.into_iter().chain([text]) {
         for by_bytes in [false, true] {
             let mut pair = Pair::open(address, &server);
             if by_bytes {
@@ -265,22 +247,22 @@ fn any_cut_of_the_bytes_counts_the_same() {
             } else {
                 pair.play(&chunks);
             }
-            // Byte by byte, the EOF behind the columns of a prepared statement comes later than they do.
+            // Byte by byte, the EOF after the columns of a prepared statement arrives later than they do.
             let is_split = by_bytes && name == "session-prepared";
             let split = if is_split { "prepare_eof_splits_total 1\n" } else { "" };
             pair.close();
-            ledger.expect(&format!("{GREETED}{split}{}{}", bytes(&chunks), measured_in_full(counted)));
+            diff.expect(&format!("{split}{counts}"));
         }
     }
-    ledger.finish();
+    diff.finish();
 }
 
-/// The greeting arrives while the client is silent. How fast is reported, not judged.
+/// The greeting arrives while the client is silent. The test prints how fast, and asserts nothing about it.
 #[test]
-fn the_greeting_waits_for_nobody() {
+fn a_silent_client_receives_the_greeting() {
     const CONNECTIONS: usize = 101;
     let server = Server::start();
-    let envoy = Envoy::start(shipped(server.address()).edit(with_plain));
+    let envoy = Envoy::start(shipped(server.address()).edit(add_plain_listener));
     let greeting = &session()[..1];
     let mut medians = Vec::new();
     for listener in [PLAIN, MYSQL] {
@@ -305,7 +287,7 @@ fn the_greeting_waits_for_nobody() {
     // The filter's counts are complete.
     let left = [("phase", "handshake"), ("by", "client")];
     envoy.wait_metric("firstword_connections_closed_total", &left, 101.0);
-    // It takes them for what health checks do.
+    // The filter reports them as health checks.
     let log = envoy.log();
     let others = log.lines().filter(|line| !line.contains("event=hazard kind=unanswered_greeting "));
     assert_clean(&others.collect::<Vec<_>>().join("\n"));

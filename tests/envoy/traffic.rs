@@ -10,8 +10,8 @@ use firstword_testing::capture;
 pub use firstword_testing::capture::Chunks;
 use firstword_testing::peer::{Peer, Server};
 
-/// How many chunks of a capture the connection phase is: greeting, response, OK.
-const LOGIN: usize = 3;
+/// Number of chunks in the connection phase of a capture: greeting, handshake response, OK.
+const LOGIN_CHUNKS: usize = 3;
 
 /// `tests/captures/NAME.cap`.
 pub fn captured(name: &str) -> Chunks {
@@ -20,22 +20,22 @@ pub fn captured(name: &str) -> Chunks {
     capture::parse(&text)
 }
 
-/// A session in text commands, MariaDB's, from the greeting to QUIT.
+/// A session of text commands with MariaDB, from the greeting to COM_QUIT.
 pub fn session() -> Chunks {
     captured("session-text")
 }
 
-/// Its connection phase.
+/// The connection phase of [`session`].
 pub fn login() -> Chunks {
-    session()[..LOGIN].to_vec()
+    session()[..LOGIN_CHUNKS].to_vec()
 }
 
-/// What follows its connection phase.
+/// The command phase of [`session`].
 pub fn commands() -> Chunks {
-    session()[LOGIN..].to_vec()
+    session()[LOGIN_CHUNKS..].to_vec()
 }
 
-/// A connection through Envoy, both ends of it.
+/// Both ends of a connection through Envoy.
 pub struct Pair {
     pub client: Peer,
     pub server: Peer,
@@ -46,14 +46,14 @@ impl Pair {
         Self { client: Peer::connect(envoy), server: server.accept() }
     }
 
-    /// One that has come to the command phase.
+    /// A connection in the command phase.
     pub fn logged_in(envoy: SocketAddr, server: &Server) -> Self {
         let mut pair = Self::open(envoy, server);
         pair.play(&login());
         pair
     }
 
-    /// Each chunk arrives whole and unchanged before the next is sent.
+    /// Sends the chunks. Each arrives whole and unchanged before the next is sent.
     pub fn play(&mut self, chunks: &[(Sender, Bytes)]) {
         for (sender, bytes) in chunks {
             let (from, to) = self.ends(*sender);
@@ -62,7 +62,7 @@ impl Pair {
         }
     }
 
-    /// Each byte arrives before the next is sent, so Envoy has to read them one by one.
+    /// Sends byte by byte. Each byte arrives before the next is sent, so that Envoy reads them one by one.
     pub fn play_bytes(&mut self, chunks: &[(Sender, Bytes)]) {
         for (sender, bytes) in chunks {
             let (from, to) = self.ends(*sender);
@@ -73,7 +73,7 @@ impl Pair {
         }
     }
 
-    /// Sends in another thread, for what does not fit into the buffers between.
+    /// Sends in another thread, because the bytes may not fit into the buffers between the peers.
     pub fn play_large(&mut self, sender: Sender, bytes: &[u8]) {
         let (from, to) = self.ends(sender);
         thread::scope(|scope| {
@@ -96,7 +96,7 @@ impl Pair {
     }
 }
 
-/// How many bytes a side sends in all.
+/// Number of bytes that a side sends.
 pub fn sent(chunks: &[(Sender, Bytes)], sender: Sender) -> usize {
     chunks.iter().filter(|(from, _)| *from == sender).map(|(_, bytes)| bytes.len()).sum()
 }

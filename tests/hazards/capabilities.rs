@@ -1,4 +1,4 @@
-//! Greetings that lose capabilities, with real servers and clients: what `ssl` costs, which is more than the others.
+//! `clear_capabilities` with real servers and clients: the effects of `ssl`, and of `compress` and `zstd`.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -15,14 +15,14 @@ const NO_TLS: &str = r#"{"rules": [{"name": "mysql", "match": {"addresses": ["12
 const NO_COMPRESSION: &str =
     r#"{"rules": [{"name": "mysql", "mysql": {"clear_capabilities": ["compress", "zstd"]}}]}"#;
 
-/// Connector/J 8 and the newest.
+/// Versions of Connector/J: 8 and the newest.
 const CONNECTORS: [&str; 2] = ["8.0.33", "26.10.0"];
 
-/// What a client says: the session's cipher, which is empty without TLS, or an error.
-type Said = Result<String, String>;
+/// Output of a client: the session's cipher, which is empty without TLS, or an error.
+type Output = Result<String, String>;
 
-/// MySQL's or MariaDB's own client asks for a status variable.
-fn status(program: &std::path::Path, address: SocketAddr, options: &[&str], variable: &str) -> Said {
+/// Queries a status variable with the command-line client of MySQL or MariaDB.
+fn status(program: &std::path::Path, address: SocketAddr, options: &[&str], variable: &str) -> Output {
     let output = Command::new(program)
         .args(["--no-defaults", "--batch", "--skip-column-names", "--user", USER])
         .args([format!("--host={}", address.ip()), format!("--port={}", address.port())])
@@ -38,11 +38,11 @@ fn status(program: &std::path::Path, address: SocketAddr, options: &[&str], vari
     Ok(text(&output.stdout).split_once('\t').map(|(_, value)| value.to_owned()).unwrap_or_default())
 }
 
-fn mysql(address: SocketAddr, options: &[&str], variable: &str) -> Said {
+fn mysql(address: SocketAddr, options: &[&str], variable: &str) -> Output {
     status(&root().join("target/tools/mysql"), address, options, variable)
 }
 
-fn connector_j(version: &str, address: SocketAddr, options: &[&str]) -> Said {
+fn connector_j(version: &str, address: SocketAddr, options: &[&str]) -> Output {
     let program = root().join(format!("target/drivers/bin/login-{version}"));
     let mut command = Command::new(program);
     command.args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, DATABASE]);
@@ -55,20 +55,20 @@ fn connector_j(version: &str, address: SocketAddr, options: &[&str]) -> Said {
     }
 }
 
-fn with_tls(said: &Said) -> bool {
-    said.as_ref().is_ok_and(|cipher| cipher.starts_with("TLS_"))
+fn with_tls(output: &Output) -> bool {
+    output.as_ref().is_ok_and(|cipher| cipher.starts_with("TLS_"))
 }
 
-fn without_tls(said: &Said) -> bool {
-    said.as_deref() == Ok("")
+fn without_tls(output: &Output) -> bool {
+    output.as_deref() == Ok("")
 }
 
-fn refused(said: &Said, why: &str) -> bool {
-    said.as_ref().is_err_and(|error| error.contains(why))
+fn refused(output: &Output, why: &str) -> bool {
+    output.as_ref().is_err_and(|error| error.contains(why))
 }
 
-/// The server forgets who has logged in: caching_sha2_password needs the password itself again.
-fn cool(server: &Database) {
+/// Clears the server's cache of passwords, so that caching_sha2_password needs the password itself.
+fn clear_password_cache(server: &Database) {
     server.sql("FLUSH PRIVILEGES");
 }
 
@@ -84,58 +84,58 @@ mod needs_mysqld {
     fn the_command_line_client_loses_tls_silently() {
         let server = MySql::start(&[]);
         let shown = envoy(server.addr(), "{}");
-        let said = mysql(shown.listener_addr("mysql"), &[], "Ssl_cipher");
-        assert!(with_tls(&said), "{said:?}");
+        let output = mysql(shown.listener_addr("mysql"), &[], "Ssl_cipher");
+        assert!(with_tls(&output), "{output:?}");
         assert_eq!(opaque(&shown, "tls"), 1.0);
 
         let envoy = envoy(server.addr(), NO_TLS);
         let address = envoy.listener_addr("mysql");
-        cool(&server);
-        // By default it prefers TLS. The first login shows what is missing, and where the key is asked for nothing is.
-        let said = mysql(address, &[], "Ssl_cipher");
+        clear_password_cache(&server);
+        // By default, the client prefers TLS. The first login without it fails, unless the client requests the public key.
+        let output = mysql(address, &[], "Ssl_cipher");
         assert!(
-            refused(&said, "ERROR 2061 (HY000)") && refused(&said, "requires secure connection"),
-            "{said:?}"
+            refused(&output, "ERROR 2061 (HY000)") && refused(&output, "requires secure connection"),
+            "{output:?}"
         );
-        let said = mysql(address, &["--get-server-public-key"], "Ssl_cipher");
-        assert!(without_tls(&said), "{said:?}");
-        // From then on the server has it in its cache.
-        let said = mysql(address, &[], "Ssl_cipher");
-        assert!(without_tls(&said), "{said:?}");
-        let said = mysql(address, &["--ssl-mode=REQUIRED"], "Ssl_cipher");
-        assert!(refused(&said, "ERROR 2026 (HY000)"), "{said:?}");
+        let output = mysql(address, &["--get-server-public-key"], "Ssl_cipher");
+        assert!(without_tls(&output), "{output:?}");
+        // Now the server has the password in its cache.
+        let output = mysql(address, &[], "Ssl_cipher");
+        assert!(without_tls(&output), "{output:?}");
+        let output = mysql(address, &["--ssl-mode=REQUIRED"], "Ssl_cipher");
+        assert!(refused(&output, "ERROR 2026 (HY000)"), "{output:?}");
         server.sql(&format!("CREATE USER tls@'%' IDENTIFIED BY '{PASSWORD}' REQUIRE SSL"));
-        let said = mysql(address, &["--user=tls", "--get-server-public-key"], "Ssl_cipher");
-        assert!(refused(&said, "ERROR 1045 (28000)"), "{said:?}");
+        let output = mysql(address, &["--user=tls", "--get-server-public-key"], "Ssl_cipher");
+        assert!(refused(&output, "ERROR 1045 (28000)"), "{output:?}");
         assert_eq!(opaque(&envoy, "tls"), 0.0);
         assert_eq!(envoy.log().matches("event=tls_cleared").count(), 1);
         let metrics = envoy.stable(QUIET);
-        // The first two and the last: the server looks at REQUIRE SSL when it knows the password.
+        // The first two logins and the last one, because the server checks REQUIRE SSL after the password.
         assert_eq!(count(&metrics, "plaintext_full_auth_total"), 3);
     }
 
     #[test]
     #[ignore = "needs MySQL: make tools-mysql"]
-    fn a_server_that_requires_tls_refuses_everybody_and_the_cause_is_named() {
+    fn a_server_that_requires_tls_refuses_each_client_and_the_cause_is_logged() {
         let server = MySql::start(&["--require-secure-transport=ON"]);
         let envoy = envoy(server.addr(), NO_TLS);
         let address = envoy.listener_addr("mysql");
         for _ in 0..2 {
-            let said = mysql(address, &["--get-server-public-key"], "Ssl_cipher");
-            assert!(refused(&said, "ERROR 3159 (HY000)"), "{said:?}");
+            let output = mysql(address, &["--get-server-public-key"], "Ssl_cipher");
+            assert!(refused(&output, "ERROR 3159 (HY000)"), "{output:?}");
         }
         let metrics = envoy.stable(QUIET);
         let errors = metrics.get("firstword_handshake_errors_total", &[("errno", "3159")]);
         assert_eq!(errors, Some(2.0));
         let log = envoy.log();
-        let told: Vec<_> = log.lines().filter(|line| line.contains("kind=tls_required")).collect();
-        let [line] = told.as_slice() else { panic!("{told:#?}") };
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("kind=tls_required")).collect();
+        let [line] = lines.as_slice() else { panic!("{lines:#?}") };
         assert!(line.contains("clear_capabilities takes its offer of TLS away"), "{line}");
     }
 
     #[test]
     #[ignore = "needs MySQL: make tools-mysql"]
-    fn sessions_that_would_be_compressed_stay_visible() {
+    fn sessions_without_compression_are_inspected() {
         let (mariadb, mysql_server) = (MariaDb::start(&[]), MySql::start(&[]));
         let mariadb_client = firstword_testing::process::in_path("mariadb").expect("mariadb in PATH");
         let mysql_client = root().join("target/tools/mysql");
@@ -150,10 +150,10 @@ mod needs_mysqld {
         for (server, client, options) in cases {
             for (configuration, compression) in [("{}", "ON"), (NO_COMPRESSION, "OFF")] {
                 let envoy = envoy(server, configuration);
-                let said = status(client, envoy.listener_addr("mysql"), options, "Compression");
-                assert_eq!(said.as_deref(), Ok(compression), "{options:?}");
-                let unseen = f64::from(u8::from(compression == "ON"));
-                assert_eq!(opaque(&envoy, "compressed"), unseen, "{options:?}");
+                let output = status(client, envoy.listener_addr("mysql"), options, "Compression");
+                assert_eq!(output.as_deref(), Ok(compression), "{options:?}");
+                let expected = f64::from(u8::from(compression == "ON"));
+                assert_eq!(opaque(&envoy, "compressed"), expected, "{options:?}");
             }
         }
     }
@@ -170,20 +170,20 @@ mod needs_drivers {
         let server = MySql::start(&[]);
         for version in CONNECTORS {
             let shown = envoy(server.addr(), "{}");
-            let said = connector_j(version, shown.listener_addr("mysql"), &[]);
-            assert!(with_tls(&said), "{version}: {said:?}");
+            let output = connector_j(version, shown.listener_addr("mysql"), &[]);
+            assert!(with_tls(&output), "{version}: {output:?}");
             let envoy = envoy(server.addr(), NO_TLS);
             let address = envoy.listener_addr("mysql");
-            cool(&server);
-            let said = connector_j(version, address, &[]);
-            assert!(refused(&said, "Public Key Retrieval is not allowed"), "{version}: {said:?}");
-            let said = connector_j(version, address, &["allowPublicKeyRetrieval=true"]);
-            assert!(without_tls(&said), "{version}: {said:?}");
-            let said = connector_j(version, address, &[]);
-            assert!(without_tls(&said), "{version}: {said:?}");
-            let said = connector_j(version, address, &["sslMode=REQUIRED"]);
-            assert!(said.is_err(), "{version}: {said:?}");
-            println!("Connector/J {version} that requires TLS: {said:?}");
+            clear_password_cache(&server);
+            let output = connector_j(version, address, &[]);
+            assert!(refused(&output, "Public Key Retrieval is not allowed"), "{version}: {output:?}");
+            let output = connector_j(version, address, &["allowPublicKeyRetrieval=true"]);
+            assert!(without_tls(&output), "{version}: {output:?}");
+            let output = connector_j(version, address, &[]);
+            assert!(without_tls(&output), "{version}: {output:?}");
+            let output = connector_j(version, address, &["sslMode=REQUIRED"]);
+            assert!(output.is_err(), "{version}: {output:?}");
+            println!("Connector/J {version} that requires TLS: {output:?}");
             assert_eq!(opaque(&envoy, "tls"), 0.0);
         }
     }

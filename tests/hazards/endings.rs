@@ -1,27 +1,26 @@
-//! What becomes of held bytes in a real Envoy when the server goes away.
+//! Held bytes in a real Envoy when the server closes or resets.
 
 use crate::{envoy, hold};
 use firstword_testing::packets::*;
 use firstword_testing::peer::{Ending, Peer, Server};
 
-/// A client and a server behind Envoy where all but the last four bytes of an answer have come, and the client has what is not
-/// held of it; and what is held.
-fn held(server: &Server, envoy: &firstword_testing::envoy::Envoy) -> (Peer, Peer, Vec<u8>) {
+/// Plays a response without its last four bytes. Returns the peers, and the held bytes of the response.
+fn play_until_held(server: &Server, envoy: &firstword_testing::envoy::Envoy) -> (Peer, Peer, Vec<u8>) {
     let mut client = Peer::connect(envoy.listener_addr("mysql"));
     let mut server = server.accept();
-    let response = packet(1, &handshake_response(CLIENT_CAPABILITIES));
+    let login = packet(1, &handshake_response(CLIENT_CAPABILITIES));
     let prepare = command(COM_STMT_PREPARE, b"select a from orders");
     let definition = column_def("a");
-    let answer = answer([prepare_ok(1, 0), definition.clone(), eof(AUTOCOMMIT)]);
-    let pass = |sends: &mut Peer, receives: &mut Peer, bytes: &[u8]| {
+    let response = answer([prepare_ok(1, 0), definition.clone(), eof(AUTOCOMMIT)]);
+    let forward = |sends: &mut Peer, receives: &mut Peer, bytes: &[u8]| {
         sends.send(bytes);
         receives.expect(bytes);
     };
-    pass(&mut server, &mut client, &greeting());
-    pass(&mut client, &mut server, &response);
-    pass(&mut server, &mut client, &packet(2, &ok()));
-    pass(&mut client, &mut server, &prepare);
-    let (now, late) = answer.split_at(answer.len() - 9 - packet(2, &definition).len());
+    forward(&mut server, &mut client, &greeting());
+    forward(&mut client, &mut server, &login);
+    forward(&mut server, &mut client, &packet(2, &ok()));
+    forward(&mut client, &mut server, &prepare);
+    let (now, late) = response.split_at(response.len() - 9 - packet(2, &definition).len());
     let late = &late[..late.len() - 4];
     server.send(&[now, late].concat());
     client.expect(now);
@@ -29,13 +28,13 @@ fn held(server: &Server, envoy: &firstword_testing::envoy::Envoy) -> (Peer, Peer
 }
 
 #[test]
-fn the_end_of_the_servers_stream_brings_what_is_held() {
+fn held_bytes_are_forwarded_when_the_server_closes() {
     let server = Server::start();
     let envoy = envoy(server.address(), &hold("always"));
-    for with in [b"".as_slice(), b"\0\0"] {
-        let (mut client, mut peer, late) = held(&server, &envoy);
-        peer.send_and_finish(with);
-        assert_eq!(client.rest(), ([&late, with].concat(), Ending::Finished));
+    for last in [b"".as_slice(), b"\0\0"] {
+        let (mut client, mut peer, late) = play_until_held(&server, &envoy);
+        peer.send_and_finish(last);
+        assert_eq!(client.rest(), ([&late, last].concat(), Ending::Finished));
         client.finish();
         peer.assert_finished();
     }
@@ -45,16 +44,16 @@ fn the_end_of_the_servers_stream_brings_what_is_held() {
 }
 
 #[test]
-fn a_reset_takes_it_away_and_is_counted() {
+fn held_bytes_lost_by_a_reset_are_counted() {
     let server = Server::start();
     let envoy = envoy(server.address(), &hold("always"));
-    let (mut client, peer, _) = held(&server, &envoy);
+    let (mut client, peer, _) = play_until_held(&server, &envoy);
     peer.reset();
     assert_eq!(client.rest().0, b"");
     envoy.wait_metric("firstword_prepare_eof_lost_total", &[], 1.0);
     assert_eq!(envoy.metric("firstword_prepare_eof_held_total", &[]), Some(1.0));
-    // A client that goes away misses nothing.
-    let (client, mut peer, _) = held(&server, &envoy);
+    // A client that resets loses nothing.
+    let (client, mut peer, _) = play_until_held(&server, &envoy);
     client.reset();
     peer.rest();
     envoy.wait_metric("firstword_prepare_eof_held_total", &[], 2.0);

@@ -1,4 +1,4 @@
-//! Requests of a server for files of the client's, with real clients.
+//! `block_local_infile` with real clients: requests of a server for the client's files.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,12 +18,12 @@ use firstword_testing::{root, temp_dir, wait_for};
 
 const BLOCK: &str = r#"{"rules": [{"name": "mysql", "mysql": {"block_local_infile": true}}]}"#;
 
-/// A driver that takes longer hangs; killing it is what `timeout` is for.
-const LONGEST: &str = "120";
+/// Maximum time of a driver in seconds. One that takes longer hangs, and `timeout` kills it.
+const MAX_SECONDS: &str = "120";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The programs of `tests/drivers`. Without the filter they send the file to whoever asks for it, but for [`SAFE`];
-/// [`WITHOUT`] knows no LOCAL INFILE.
+/// The programs of `tests/drivers`. Without the filter, all except [`SAFE`] send the file to any server that requests it.
+/// [`WITHOUT`] does not support LOCAL INFILE.
 pub const DRIVERS: [&str; 19] = [
     "connector-j-26.10.0",
     "connector-j-5.1.49",
@@ -46,7 +46,7 @@ pub const DRIVERS: [&str; 19] = [
     "sqlx",
 ];
 pub const WITHOUT: &str = "sqlx";
-/// These send none in answer to the first statement that they send, whatever they allow.
+/// Drivers that send no file in response to their first statement, with any setting.
 const SAFE: [&str; 7] = [
     "connector-j-5.1.49",
     "go-sql-driver",
@@ -59,10 +59,10 @@ const SAFE: [&str; 7] = [
 
 const SECRET: &str = "1\tthe secret of the client\n";
 
-/// Runs a driver's program: what it printed.
+/// Runs a driver's program. Returns its output.
 fn run(driver: &str, address: SocketAddr, file: &std::path::Path) -> String {
     let output = Command::new("timeout")
-        .arg(LONGEST)
+        .arg(MAX_SECONDS)
         .arg(root().join("target/drivers/bin").join(driver))
         .args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, DATABASE])
         .arg(file)
@@ -79,21 +79,21 @@ pub fn set_up_drivers() {
 }
 
 #[test]
-fn a_request_becomes_an_error_and_both_sides_are_closed() {
+fn a_blocked_request_becomes_an_error_and_closes_both_sides() {
     let server = Server::start();
     let envoy = envoy(server.address(), BLOCK);
     let mut client = Peer::connect(envoy.listener_addr("mysql"));
     let mut rogue = server.accept();
-    let pass = |sends: &mut Peer, receives: &mut Peer, bytes: &[u8]| {
+    let forward = |sends: &mut Peer, receives: &mut Peer, bytes: &[u8]| {
         sends.send(bytes);
         receives.expect(bytes);
     };
-    pass(&mut rogue, &mut client, &greeting());
-    pass(&mut client, &mut rogue, &packet(1, &handshake_response(CLIENT_CAPABILITIES)));
-    pass(&mut rogue, &mut client, &packet(2, &ok()));
-    pass(&mut client, &mut rogue, &command(COM_QUERY, b"select 1"));
+    forward(&mut rogue, &mut client, &greeting());
+    forward(&mut client, &mut rogue, &packet(1, &handshake_response(CLIENT_CAPABILITIES)));
+    forward(&mut rogue, &mut client, &packet(2, &ok()));
+    forward(&mut client, &mut rogue, &command(COM_QUERY, b"select 1"));
     rogue.send(&packet(1, &local_infile("/etc/passwd")));
-    // Sent all the same, it does not arrive: nothing but the end does.
+    // The client sends it nevertheless, but only the FIN reaches the server.
     client.send(&packet(2, b"root:x:0:0"));
     let (error, ending) = client.rest();
     assert_eq!(ending, Ending::Finished);
@@ -112,7 +112,7 @@ mod needs_drivers {
 
     #[test]
     #[ignore = "needs the drivers: make test-hazards"]
-    fn a_rogue_server_gets_a_file_of_every_driver_and_none_behind_the_filter() {
+    fn a_rogue_server_receives_files_without_the_filter_and_none_with_it() {
         set_up_drivers();
         let files = temp_dir();
         let file = files.path().join("loaded.tsv");
@@ -134,19 +134,19 @@ mod needs_drivers {
         let envoy = Envoy::start(options.upstream("mysql", rogue.address()));
         let mut requests = 0;
         for driver in DRIVERS {
-            let said = run(driver, envoy.listener_addr("mysql"), &file);
+            let output = run(driver, envoy.listener_addr("mysql"), &file);
             let loot = wait_for("the end of all connections", PATIENCE, || {
                 let loot = rogue.loot();
                 (loot.requests == loot.ended).then_some(loot)
             });
             rogue.take_loot();
-            assert!(loot.requests > 0, "{driver}: {said}");
+            assert!(loot.requests > 0, "{driver}: {output}");
             assert_eq!(loot.bytes, b"", "{driver}");
-            let line = said.lines().find(|line| line.contains("block_local_infile"));
+            let line = output.lines().find(|line| line.contains("block_local_infile"));
             println!(
                 "{driver}: {} requests, {}",
                 loot.requests,
-                line.unwrap_or("the client keeps the error to itself")
+                line.unwrap_or("the client prints no error")
             );
             requests += loot.requests;
         }
@@ -157,7 +157,7 @@ mod needs_drivers {
 
     #[test]
     #[ignore = "needs the drivers: make test-hazards"]
-    fn a_wanted_file_is_loaded_by_every_driver_into_both_servers() {
+    fn each_driver_can_load_a_file_that_its_statement_names() {
         set_up_drivers();
         let files = temp_dir();
         let [plain, odd] = ["loaded.tsv", "it's \\ wanted.tsv"].map(|name| files.path().join(name));
@@ -179,18 +179,18 @@ mod needs_drivers {
             let mut failed = Vec::new();
             let drivers: Vec<_> = DRIVERS.into_iter().filter(|driver| *driver != WITHOUT).collect();
             for driver in &drivers {
-                // All but what makes the server forget the passwords: not every driver can ask for its key.
+                // Skip FLUSH PRIVILEGES, because some drivers cannot request the public key.
                 for statement in &FILLED[1..] {
                     server.sql(statement);
                 }
-                let said = run(driver, address, &plain);
-                if !said.lines().any(|line| line == "infile 1000 500500") {
-                    failed.push(format!("{driver}: {said}"));
+                let output = run(driver, address, &plain);
+                if !output.lines().any(|line| line == "infile 1000 500500") {
+                    failed.push(format!("{driver}: {output}"));
                 }
             }
             assert!(failed.is_empty(), "{failed:#?}");
 
-            // Escapes, several statements, comments that are code.
+            // Escapes, several statements, and comments with code.
             let (client, no_tls) = if server.is_mysql() {
                 ("mysql-cli", "--ssl-mode=DISABLED")
             } else {
@@ -212,12 +212,12 @@ mod needs_drivers {
             assert_eq!(count(&metrics, "local_infile_total"), requests);
             assert_eq!(count(&metrics, "protection_lost_total"), 0);
             println!(
-                "{requests} requests wanted, none blocked, {} commands",
+                "{requests} requests for named files, none blocked, {} commands",
                 count(&metrics, "commands_total")
             );
             assert!(!envoy.log().contains("event=local_infile"), "{}", envoy.log());
         }
-        // MariaDB loads in dynamic SQL too: what that names cannot be said, so it passes.
+        // MariaDB also loads in dynamic SQL. The filter allows it, because it cannot know the name of the file.
         let envoy = envoy(mariadb.addr(), BLOCK);
         let address = envoy.listener_addr("mysql");
         let load = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE loaded", plain.display());
@@ -231,7 +231,7 @@ mod needs_drivers {
     }
 }
 
-/// What a command-line client says to a statement; an error, if it fails.
+/// Runs a statement with a command-line client. Returns its error if it fails.
 fn execute(program: &str, no_tls: &str, address: SocketAddr, statement: &str) -> Result<(), String> {
     let output = Command::new(root().join("target/drivers").join(program).join("client"))
         .args(["--no-defaults", no_tls, "--local-infile=1", "--user", USER, DATABASE])
@@ -240,6 +240,5 @@ fn execute(program: &str, no_tls: &str, address: SocketAddr, statement: &str) ->
         .env("MYSQL_PWD", PASSWORD)
         .output()
         .expect("a client");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(said) }
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }

@@ -1,5 +1,5 @@
-//! A hostile server: it lets each client log in, is honest for a few commands, and then sends random packets with requests
-//! for a file among them.
+//! A hostile server. It accepts each login, responds correctly to a few commands, and then sends random packets, including
+//! requests for a file.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,11 +20,12 @@ const OPTIONAL_METADATA: u32 = 1 << 25;
 /// All flags of MySQL 8.0 up to OPTIONAL_RESULTSET_METADATA, without TLS and compression.
 const ALL: u32 = 0x03ff_f7df;
 
-/// A client that is silent for longer waits for a packet, so the connection is closed.
-const SILENCE: Duration = Duration::from_millis(100);
-/// A longer silence is one of a client that starts.
-const START: Duration = Duration::from_secs(5);
+/// Maximum silence of a client. One that is silent longer waits for a packet, so the server closes.
+const MAX_SILENCE: Duration = Duration::from_millis(100);
+/// Maximum silence of a client that starts.
+const MAX_START: Duration = Duration::from_secs(5);
 
+/// State that all connections share.
 #[derive(Debug, Default)]
 struct Shared {
     first_seed: u64,
@@ -37,24 +38,25 @@ struct Shared {
 #[derive(Clone, Debug)]
 pub struct Stolen {
     pub seed: u64,
-    /// What both sides sent, in order.
+    /// Packets of both sides, in order.
     pub log: Vec<String>,
 }
 
-/// What happened since the last look.
+/// Results of all connections since [`Hostile::set_seed`].
 #[derive(Debug)]
-pub struct Haul {
+pub struct Results {
     pub connections: u64,
     pub stolen: Vec<Stolen>,
 }
 
+/// The server.
 pub struct Hostile {
     address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
 }
 
 impl Hostile {
-    /// Asks for this file, and looks for these bytes of it. Ends with the test's process.
+    /// Starts a server that requests this file, and looks for these bytes of it. It ends with the test's process.
     pub fn start(file: &str, marker: &'static [u8]) -> Self {
         let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
         let address = listener.local_addr().expect("a bound address");
@@ -70,7 +72,7 @@ impl Hostile {
                         shared.first_seed.wrapping_add(shared.connections - 1)
                     };
                     let mut connection = Connection::new(client, &file, seed);
-                    // A client that goes away ends its own thread.
+                    // Ignore an error, because the client may close.
                     let _ = connection.serve();
                     let mut shared = shared.lock().expect("no panic");
                     shared.ended += 1;
@@ -87,17 +89,17 @@ impl Hostile {
         self.address
     }
 
-    /// The seed of the next connection; that of each further one is greater by 1.
+    /// Sets the seed of the next connection. Each further connection has the next number.
     pub fn set_seed(&self, seed: u64) {
         let mut shared = self.shared.lock().expect("no panic");
         *shared = Shared { first_seed: seed, ..Shared::default() };
     }
 
-    /// What happened since [`Hostile::set_seed`]; `None` while a connection is open.
-    pub fn haul(&self) -> Option<Haul> {
+    /// Results since [`Hostile::set_seed`]. `None` while a connection is open.
+    pub fn results(&self) -> Option<Results> {
         let shared = self.shared.lock().expect("no panic");
         let Shared { connections, ended, stolen, .. } = &*shared;
-        (connections == ended).then(|| Haul { connections: *connections, stolen: stolen.clone() })
+        (connections == ended).then(|| Results { connections: *connections, stolen: stolen.clone() })
     }
 }
 
@@ -107,9 +109,9 @@ struct Connection {
     style: Style,
     capabilities: u32,
     numbers: Numbers,
-    /// All that has come.
+    /// Bytes from the client.
     received: Vec<u8>,
-    /// How much of it has been read as packets.
+    /// Number of bytes that were read as packets.
     read: usize,
     log: Vec<String>,
 }
@@ -140,15 +142,15 @@ impl Connection {
 
     fn serve(&mut self) -> std::io::Result<()> {
         self.client.set_nodelay(true)?;
-        self.client.set_read_timeout(Some(START))?;
-        if !self.logs_in()? {
+        self.client.set_read_timeout(Some(MAX_START))?;
+        if !self.accept_login()? {
             return Ok(());
         }
-        let mut honest = self.random.below(8);
+        let mut correct = self.random.below(8);
         while let Some((id, packet)) = self.packet()? {
-            self.client.set_read_timeout(Some(SILENCE))?;
+            self.client.set_read_timeout(Some(MAX_SILENCE))?;
             if id != 0 {
-                // A file. Its end is an empty packet.
+                // A part of a file. An empty packet is its end.
                 if packet.is_empty() {
                     let next = if self.random.below(3) > 0 { id.wrapping_add(1) } else { 1 };
                     self.send(&[Piece::Packet(Id::Fixed(next), ok())])?;
@@ -160,13 +162,13 @@ impl Connection {
             match command {
                 COM_QUIT => break,
                 COM_STMT_CLOSE | COM_STMT_SEND_LONG_DATA => {}
-                _ if honest > 0 => {
-                    honest -= 1;
-                    let response = self.honest(command, &packet);
+                _ if correct > 0 => {
+                    correct -= 1;
+                    let response = self.correct_response(command, &packet);
                     let pieces: Vec<_> =
                         response.into_iter().map(|payload| Piece::Packet(Id::Next, payload)).collect();
                     self.send(&pieces)?;
-                    if honest == 0 && self.random.below(4) == 0 {
+                    if correct == 0 && self.random.below(4) == 0 {
                         let pieces = self.style.unsolicited(&mut self.random);
                         self.send(&pieces)?;
                     }
@@ -183,8 +185,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Greets the client and takes it, mostly as an honest server does.
-    fn logs_in(&mut self) -> std::io::Result<bool> {
+    /// Sends the greeting and accepts the login, mostly without violations. Returns whether the client is logged in.
+    fn accept_login(&mut self) -> std::io::Result<bool> {
         let anomaly = self.random.below(16);
         let version =
             if self.capabilities & LONG_PASSWORD == 0 { "5.5.5-10.11.19-MariaDB" } else { "8.0.36" };
@@ -216,15 +218,15 @@ impl Connection {
         }
         let plugin = b"caching_sha2_password";
         if response.windows(plugin.len()).any(|window| window == plugin) {
-            // The password is in the server's cache, it says.
+            // Pretend that the password is in the server's cache.
             self.send(&[Piece::Packet(Id::Next, b"\x01\x03".to_vec())])?;
         }
         self.send(&[Piece::Packet(Id::Next, ok())])?;
         Ok(true)
     }
 
-    /// An honest response. Clients ask for variables when they connect.
-    fn honest(&mut self, command: u8, packet: &[u8]) -> Vec<Vec<u8>> {
+    /// A correct response. Clients query variables when they connect.
+    fn correct_response(&mut self, command: u8, packet: &[u8]) -> Vec<Vec<u8>> {
         let text = String::from_utf8_lossy(packet.get(1..).unwrap_or_default()).into_owned();
         let is_select = text.to_ascii_uppercase().contains("SELECT");
         let set = |columns: &[(String, String)]| {
@@ -266,7 +268,7 @@ impl Connection {
         self.client.write_all(&bytes)
     }
 
-    /// A packet's sequence id and payload; `None` at the end, or behind a silence.
+    /// Sequence id and payload of the next packet. `None` at the end, or after a silence.
     fn packet(&mut self) -> std::io::Result<Option<(u8, Vec<u8>)>> {
         loop {
             let unread = &self.received[self.read..];
@@ -291,7 +293,7 @@ impl Connection {
     }
 }
 
-/// The variables that a SELECT asks for, with values that clients take.
+/// Variables that a SELECT queries, with values that clients accept.
 fn variables(text: &str) -> Vec<(String, String)> {
     let named = text.split("@@").skip(1).map(|item| {
         let item = item.split(',').next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Hazards of real drivers, servers and networks: each is shown to be one without the filter, and to be none with it. Those
-//! with drivers are run by `make test-hazards`, which also gets them.
+//! Hazards of real drivers, servers and networks. Each is shown without the filter, and prevented with it. `make test-hazards`
+//! fetches the drivers and runs the tests with them.
 
-// A panic is how a test reports. The clock is the tests' own, not the core's.
+// Tests report by a panic, and read the real clock.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,
@@ -35,47 +35,47 @@ use firstword_testing::prometheus::Metrics;
 use firstword_testing::relay::{CUTS, Relay};
 use firstword_testing::root;
 
-/// Longer than two ticks of the filter.
+/// Time without changes after which all counts are exported: more than two ticks of the filter.
 const QUIET: Duration = Duration::from_millis(1500);
 
-/// How often each cut is made.
+/// Number of times that each cut is made.
 const TIMES: usize = 1000;
-/// How many connections have the same cut.
+/// Number of connections with the same cut.
 const CONNECTIONS: usize = 8;
 
-/// A driver that takes longer hangs; killing it is what `timeout` is for.
-const LONGEST: &str = "300";
+/// Maximum time of a driver in seconds. One that takes longer hangs, and `timeout` kills it.
+const MAX_SECONDS: &str = "300";
 
-/// Connector/J with and without the bug.
+/// Versions of Connector/J with and without the bug.
 const AFFECTED: [&str; 2] = ["8.0.27", "8.0.31"];
 const SOUND: [&str; 3] = ["5.1.49", "8.0.33", "26.10.0"];
 
 const FETCHES: [&str; 2] = ["rows", "cursor"];
 
-/// What a run of `Prepares.java` says.
+/// Output of a run of `Prepares.java`.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
+struct Report {
     done: usize,
     failures: Vec<String>,
 }
 
-fn prepares(version: &str, address: SocketAddr, connections: usize, times: usize, fetch: &str) -> Said {
+fn prepares(version: &str, address: SocketAddr, connections: usize, times: usize, fetch: &str) -> Report {
     let program = root().join(format!("target/drivers/bin/hazard-{version}"));
     let mut command = Command::new("timeout");
-    command.args([LONGEST.as_ref(), program.as_os_str()]).arg(address.ip().to_string());
+    command.args([MAX_SECONDS.as_ref(), program.as_os_str()]).arg(address.ip().to_string());
     command.args([&address.port().to_string(), USER, PASSWORD, DATABASE]);
     let output = command.args([&connections.to_string(), &times.to_string(), fetch]).output();
     let output = output.expect("timeout and the driver");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let said = text.lines().rev().find_map(|line| line.strip_prefix("done "));
-    let done = said.and_then(|done| done.parse().ok());
+    let last = text.lines().rev().find_map(|line| line.strip_prefix("done "));
+    let done = last.and_then(|done| done.parse().ok());
     let errors = String::from_utf8_lossy(&output.stderr);
     let done = done.unwrap_or_else(|| panic!("Connector/J {version}: {} {text}{errors}", output.status));
     let failures = text.lines().filter_map(|line| line.strip_prefix("failed ")).map(str::to_owned).collect();
-    Said { done, failures }
+    Report { done, failures }
 }
 
-/// Gets the drivers, and puts into a server what they ask for.
+/// Fetches the drivers, and creates their tables in a server.
 fn prepare(server: &Database) {
     let script = root().join("scripts/drivers.sh");
     let status = Command::new(script).arg("hazards").status();
@@ -85,7 +85,7 @@ fn prepare(server: &Database) {
     for id in 1..=5 {
         server.sql(&format!("INSERT INTO {DATABASE}.items VALUES ({id}, 'item {id}')"));
     }
-    // MySQL has a hash of the password from then on, and needs no key for it.
+    // MySQL caches a hash of the password, so that clients need no public key.
     Client::login(server.addr(), &Login::new(CLASSIC)).quit();
 }
 
@@ -102,18 +102,17 @@ fn count(metrics: &Metrics, name: &str) -> u64 {
     metrics.get(&format!("firstword_{name}"), &[]).unwrap_or(0.0) as u64
 }
 
-/// The hazards that were counted, by their kind.
+/// Counts of hazards, without zeros.
 fn hazards(metrics: &Metrics) -> Vec<(&str, u64)> {
     let kinds = metrics.select("firstword_hazards_total", &[]);
     let counted = kinds.map(|sample| (sample.labels["kind"].as_str(), sample.value as u64));
     counted.filter(|(_, count)| *count > 0).collect()
 }
 
-/// Each connection, whatever its cut, comes to fail; at a busy moment the driver may be so slow that all of the EOF has come
-/// before it goes on, so it is given several times.
+/// Asserts that each connection fails. Each has several attempts, because a slow driver may read the whole EOF at once.
 fn assert_all_fail(version: &str, address: SocketAddr, fetch: &str) {
-    let said = prepares(version, address, CUTS, 50, fetch);
-    assert_eq!(said.failures.len(), CUTS, "Connector/J {version}, {fetch}: {said:?}");
+    let report = prepares(version, address, CUTS, 50, fetch);
+    assert_eq!(report.failures.len(), CUTS, "Connector/J {version}, {fetch}: {report:?}");
 }
 
 mod needs_drivers {
@@ -121,19 +120,19 @@ mod needs_drivers {
 
     #[test]
     #[ignore = "needs Connector/J: make test-hazards"]
-    fn a_split_eof_of_mariadb_hangs_affected_releases_and_nobody_where_it_is_held() {
-        hangs_affected_releases_and_nobody_where_it_is_held(&MariaDb::start(&[]));
+    fn a_split_eof_of_mariadb_hangs_affected_releases_unless_it_is_held() {
+        assert_a_split_eof_hangs_unless_held(&MariaDb::start(&[]));
     }
 
     #[test]
     #[ignore = "needs Connector/J: make test-hazards"]
-    fn a_split_eof_of_mysql_hangs_affected_releases_and_nobody_where_it_is_held() {
-        hangs_affected_releases_and_nobody_where_it_is_held(&MySql::start(&[NO_TLS]));
+    fn a_split_eof_of_mysql_hangs_affected_releases_unless_it_is_held() {
+        assert_a_split_eof_hangs_unless_held(&MySql::start(&[NO_TLS]));
     }
 
     #[test]
     #[ignore = "needs Connector/J: make test-hazards"]
-    fn a_split_eof_is_counted_and_the_setting_told_where_it_is_not_held() {
+    fn a_split_eof_that_is_not_held_is_counted_and_logged_with_the_setting() {
         let server = MariaDb::start(&[]);
         prepare(&server);
         let relay = Relay::start(server.addr());
@@ -145,16 +144,16 @@ mod needs_drivers {
         assert_eq!(count(&metrics, "eof_hazard_clients_total"), CUTS as u64);
         assert_eq!(hazards(&metrics), [("split_eof", CUTS as u64)]);
         let log = envoy.log();
-        let told: Vec<_> = log.lines().filter(|line| line.contains("event=eof_hazard")).collect();
-        assert!(!told.is_empty() && told.len() <= 2, "once for each worker: {told:#?}");
-        for line in told {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("event=eof_hazard")).collect();
+        assert!(!lines.is_empty() && lines.len() <= 2, "once for each worker: {lines:#?}");
+        for line in lines {
             assert!(line.contains("client=\"MySQL Connector/J 8.0.27\""), "{line}");
             assert!(line.contains(r#"'"mysql": {"hold_split_eof": "affected_clients"}'"#), "{line}");
         }
     }
 }
 
-fn hangs_affected_releases_and_nobody_where_it_is_held(server: &Database) {
+fn assert_a_split_eof_hangs_unless_held(server: &Database) {
     prepare(server);
     let relay = Relay::start(server.addr());
     for fetch in FETCHES {
@@ -162,8 +161,8 @@ fn hangs_affected_releases_and_nobody_where_it_is_held(server: &Database) {
             assert_all_fail(version, relay.address(), fetch);
         }
         for version in SOUND {
-            let said = prepares(version, relay.address(), CUTS, 20, fetch);
-            assert_eq!(said, Said { done: CUTS * 20, failures: Vec::new() }, "Connector/J {version}");
+            let report = prepares(version, relay.address(), CUTS, 20, fetch);
+            assert_eq!(report, Report { done: CUTS * 20, failures: Vec::new() }, "Connector/J {version}");
         }
     }
     for (setting, versions) in
@@ -174,8 +173,13 @@ fn hangs_affected_releases_and_nobody_where_it_is_held(server: &Database) {
             for fetch in FETCHES {
                 relay.take_cut();
                 let times = TIMES / CONNECTIONS;
-                let said = prepares(version, envoy.listener_addr("mysql"), CUTS * CONNECTIONS, times, fetch);
-                assert_eq!(said, Said { done: CUTS * TIMES, failures: Vec::new() }, "Connector/J {version}");
+                let report =
+                    prepares(version, envoy.listener_addr("mysql"), CUTS * CONNECTIONS, times, fetch);
+                assert_eq!(
+                    report,
+                    Report { done: CUTS * TIMES, failures: Vec::new() },
+                    "Connector/J {version}"
+                );
                 assert_eq!(relay.take_cut(), [TIMES as u64; CUTS], "Connector/J {version}");
             }
             let metrics = envoy.stable(QUIET);
@@ -187,9 +191,9 @@ fn hangs_affected_releases_and_nobody_where_it_is_held(server: &Database) {
             ]
             .map(|name| count(&metrics, name));
             println!(
-                "Connector/J {version}: {splits} splits, {held} held, {lost} lost, {clients} clients in danger"
+                "Connector/J {version}: {splits} splits, {held} held, {lost} lost, {clients} affected clients"
             );
-            // On a busy machine Envoy reads both parts at once now and then.
+            // On a busy machine, Envoy sometimes reads both parts at once.
             let all = (FETCHES.len() * CUTS * TIMES) as u64;
             assert!(held == splits && lost == 0 && (all / 2..=all).contains(&held), "{held} of {splits}");
             let expected = if AFFECTED.contains(version) { FETCHES.len() * CUTS * CONNECTIONS } else { 0 };

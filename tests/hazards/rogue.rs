@@ -1,5 +1,5 @@
-//! A rogue server: it takes every client and answers the first statement that is executed with a request for a file, as MySQL's manual warns
-//! that one could.
+//! A rogue server, of which MySQL's manual warns. It accepts each login, and responds to the first statement with a request
+//! for a file.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,27 +13,28 @@ use firstword_testing::packets::*;
 /// All flags of MySQL 8.0 up to DEPRECATE_EOF, without TLS and compression.
 const CAPABILITIES: u32 = 0x01ff_f7df;
 
-/// Nobody is silent for so long but one who will not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum silence of a client. One that is silent longer will not respond.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 
-/// What clients gave away.
+/// Results of the requests.
 #[derive(Clone, Debug, Default)]
 pub struct Loot {
-    /// How often a file was asked for.
+    /// Number of requests for a file.
     pub requests: u64,
-    /// What came of it, without packet headers.
+    /// Bytes of files, without packet headers.
     pub bytes: Vec<u8>,
-    /// How many of the connections on which one was asked for have ended.
+    /// Number of connections with a request that have ended.
     pub ended: u64,
 }
 
+/// The server.
 pub struct Rogue {
     address: SocketAddr,
     loot: Arc<Mutex<Loot>>,
 }
 
 impl Rogue {
-    /// Asks everybody for this file. Ends with the test's process.
+    /// Starts a server that requests this file from each client. It ends with the test's process.
     pub fn start(file: &str) -> Self {
         let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
         let address = listener.local_addr().expect("a bound address");
@@ -42,7 +43,7 @@ impl Rogue {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (loot, file) = (Arc::clone(&shared), file.clone());
-                // A client that goes away ends its own thread.
+                // Ignore the result, because the client may close.
                 thread::spawn(move || serve(client, &file, &loot));
             }
         });
@@ -62,7 +63,7 @@ impl Rogue {
     }
 }
 
-/// A packet's sequence id and payload.
+/// Sequence id and payload of the next packet. `None` at the end.
 fn read(client: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut header = [0; 4];
     client.read_exact(&mut header).ok()?;
@@ -73,14 +74,14 @@ fn read(client: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
 }
 
 fn serve(mut client: TcpStream, file: &str, loot: &Mutex<Loot>) -> Option<()> {
-    client.set_read_timeout(Some(PATIENCE)).ok()?;
+    client.set_read_timeout(Some(MAX_SILENCE)).ok()?;
     client.set_nodelay(true).ok()?;
     client.write_all(&packet(0, &handshake_v10("8.0.36", CAPABILITIES))).ok()?;
     let (sequence_id, response) = read(&mut client)?;
     let plugin = b"caching_sha2_password";
     let mut next = sequence_id + 1;
     if response.windows(plugin.len()).any(|window| window == plugin) {
-        // The password is in the server's cache, it says.
+        // Pretend that the password is in the server's cache.
         client.write_all(&packet(next, b"\x01\x03")).ok()?;
         next += 1;
     }
@@ -99,7 +100,7 @@ fn serve(mut client: TcpStream, file: &str, loot: &Mutex<Loot>) -> Option<()> {
     loot.lock().expect("the loot").requests += 1;
     while let Some((sequence_id, bytes)) = read(&mut client) {
         match sequence_id {
-            // Another command, of one that knows better.
+            // Another command, because the client has refused the request.
             0 => {}
             _ if bytes.is_empty() => break,
             _ => loot.lock().expect("the loot").bytes.extend(bytes),

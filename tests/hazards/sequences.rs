@@ -1,5 +1,5 @@
-//! Random sequences of packets with requests for a file among them, sent to every driver: without the filter they get the
-//! file, with it they never do.
+//! Random sequences of packets with requests for a file, sent to each driver. Without the filter, the server receives the
+//! file. With it, it never does.
 //!
 //! `FIRSTWORD_SEED` repeats a run, `SEARCH_SECONDS` sets how long each driver runs behind the filter.
 
@@ -16,10 +16,10 @@ use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::{root, temp_dir, wait_for};
 
 const MARKER: &[u8] = b"the secret of the client 5ab1";
-/// A process that takes longer hangs; killing it is what `timeout` is for.
-const LONGEST: &str = "300";
+/// Maximum time of a process in seconds. One that takes longer hangs, and `timeout` kills it.
+const MAX_SECONDS: &str = "300";
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The number of connections of a process.
+/// Number of connections of a process.
 const TIMES: u64 = 40;
 
 fn number(name: &str) -> Option<u64> {
@@ -27,9 +27,10 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-fn again(driver: &str, address: SocketAddr, file: &Path) {
+/// Runs the program of a driver that connects several times.
+fn connect_repeatedly(driver: &str, address: SocketAddr, file: &Path) {
     let output = Command::new("timeout")
-        .arg(LONGEST)
+        .arg(MAX_SECONDS)
         .arg(root().join("target/drivers/bin").join(format!("again-{driver}")))
         .args([&address.ip().to_string(), &address.port().to_string(), USER, PASSWORD, DATABASE])
         .arg(file)
@@ -37,18 +38,18 @@ fn again(driver: &str, address: SocketAddr, file: &Path) {
         .output()
         .expect("timeout");
     if !output.status.success() {
-        // A driver may crash on such responses, which is its own affair.
-        let said = String::from_utf8_lossy(&output.stderr);
-        println!("{driver}: {}: {}", output.status, said.lines().last().unwrap_or_default());
+        // Only print it, because a crash of the driver is not our concern.
+        let errors = String::from_utf8_lossy(&output.stderr);
+        println!("{driver}: {}: {}", output.status, errors.lines().last().unwrap_or_default());
     }
 }
 
-/// Runs a driver: the number of its connections, and those on which the file arrived.
+/// Runs a driver. Returns the number of its connections, and those on which the file arrived.
 fn run(hostile: &Hostile, driver: &str, address: SocketAddr, file: &Path, seed: u64) -> (u64, Vec<Stolen>) {
     hostile.set_seed(seed);
-    again(driver, address, file);
-    let haul = wait_for("the end of all connections", PATIENCE, || hostile.haul());
-    (haul.connections, haul.stolen)
+    connect_repeatedly(driver, address, file);
+    let results = wait_for("the end of all connections", PATIENCE, || hostile.results());
+    (results.connections, results.stolen)
 }
 
 mod needs_drivers {
@@ -56,7 +57,7 @@ mod needs_drivers {
 
     #[test]
     #[ignore = "needs the drivers: make test-hazards"]
-    fn no_sequence_of_packets_gets_a_file_of_a_driver_behind_the_filter() {
+    fn no_sequence_of_packets_obtains_a_drivers_file_through_the_filter() {
         set_up_drivers();
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
         let seed = number("FIRSTWORD_SEED").unwrap_or_else(clock);
@@ -70,12 +71,12 @@ mod needs_drivers {
         let drivers = DRIVERS.into_iter().filter(|driver| *driver != WITHOUT && driver.starts_with(&wanted));
 
         let mut stolen = Vec::new();
-        let (mut run_drivers, mut harmed) = (0, 0);
+        let (mut run_drivers, mut affected) = (0, 0);
         for driver in drivers {
             let (connections, directly) = run(&hostile, driver, hostile.address(), &file, seed);
             assert!(connections > 0, "{driver} does not connect");
             run_drivers += 1;
-            harmed += usize::from(!directly.is_empty());
+            affected += usize::from(!directly.is_empty());
             let options = EnvoyOptions::new(root().join("envoy/hazards.yaml")).labels();
             let envoy = Envoy::start(options.upstream("mysql", hostile.address()));
             let deadline = Instant::now() + Duration::from_secs(seconds);
@@ -105,11 +106,11 @@ mod needs_drivers {
             }
         }
         assert!(stolen.is_empty(), "the file arrived on {} connections", stolen.len());
-        // Some drivers compare the name with the statement, or have a list of names.
+        // Not all drivers, because some compare the name with the statement or with a list.
         let is_all = wanted.is_empty();
         assert!(
-            !is_all || harmed * 2 >= run_drivers,
-            "without the filter {harmed} of {run_drivers} send the file"
+            !is_all || affected * 2 >= run_drivers,
+            "without the filter {affected} of {run_drivers} send the file"
         );
     }
 }

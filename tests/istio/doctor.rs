@@ -1,11 +1,12 @@
-//! `firstword doctor` says of each case what becomes of its clients, from the proxy's configuration alone.
+//! `firstword doctor` predicts the outcome of each case from the proxy's configuration alone.
 
 use std::net::SocketAddr;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::cases::{CASES, Case, Clients, Expected, MYSQL_PORT};
+use crate::case::{Case, Clients, Expected, MYSQL_PORT};
+use crate::cases::CASES;
 use crate::pilot::bootstrap::bootstrap;
 use crate::pilot::mesh::Proxy;
 use crate::pilot::{Xds, xds};
@@ -13,10 +14,10 @@ use firstword_testing::program::firstword;
 
 const PROXY: [u8; 4] = [10, 1, 0, 2];
 
-/// The program, run for one destination: what it says, as JSON.
+/// Report of `firstword doctor` about one destination, as JSON.
 pub struct Verdict(pub Value);
 
-/// Runs it by this command, to which arguments are to be added, with something on the standard input.
+/// Runs `firstword doctor` by this command, with this standard input.
 pub fn doctor(mut command: Command, input: &str, to: SocketAddr, stdin: &[u8]) -> Verdict {
     use std::io::Write;
     use std::process::Stdio;
@@ -30,18 +31,18 @@ pub fn doctor(mut command: Command, input: &str, to: SocketAddr, stdin: &[u8]) -
     child.stdin.take().expect("a pipe").write_all(stdin).expect("input");
     let output = child.wait_with_output().expect("its end");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{to}");
-    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let worst = match said["worst"].as_str() {
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let worst = match report["worst"].as_str() {
         None | Some("info") => 0,
         Some("error") => 1,
         _ => 3,
     };
-    assert_eq!(output.status.code(), Some(worst), "{said}");
-    Verdict(said)
+    assert_eq!(output.status.code(), Some(worst), "{report}");
+    Verdict(report)
 }
 
 impl Verdict {
-    /// What becomes of a kind of client; `None` where there is none of it.
+    /// Outcome for a kind of client. `None` if the case has no such clients.
     pub fn of(&self, client: &str) -> Option<String> {
         let clients = self.0["destinations"][0]["clients"].as_array().expect("clients");
         let found = clients.iter().find(|one| one["client"] == client)?;
@@ -52,7 +53,7 @@ impl Verdict {
         })
     }
 
-    /// The severities and codes of what it found.
+    /// Severity and code of each finding.
     pub fn codes(&self) -> Vec<String> {
         let findings = self.0["findings"].as_array().expect("findings").iter();
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
@@ -60,8 +61,8 @@ impl Verdict {
     }
 }
 
-/// What the program has to say of a client that fares so.
-fn said(expected: Expected) -> String {
+/// The word of the report for an outcome.
+fn in_words(expected: Expected) -> String {
     match expected {
         Expected::Greeting => "greeting".into(),
         Expected::After(millis) => format!("delayed {millis}"),
@@ -71,7 +72,7 @@ fn said(expected: Expected) -> String {
 }
 
 impl Case {
-    /// Where its clients connect to.
+    /// Destinations of the case's clients.
     pub fn destinations(&self, own: std::net::IpAddr) -> Vec<SocketAddr> {
         match &self.clients {
             Clients::Outbound(of) => {
@@ -81,24 +82,24 @@ impl Case {
         }
     }
 
-    /// What the program has to say of each kind of client.
+    /// Expected outcome for each kind of client, in the words of the report.
     pub fn verdicts(&self) -> Vec<(&'static str, Option<String>)> {
         match &self.clients {
             Clients::Outbound(of) if of.excluded => vec![("silent", Some("bypass".into()))],
-            Clients::Outbound(of) => vec![("silent", Some(said(of.expected)))],
-            Clients::Gateway(expected) => vec![("silent", Some(said(*expected)))],
+            Clients::Outbound(of) => vec![("silent", Some(in_words(of.expected)))],
+            Clients::Gateway(expected) => vec![("silent", Some(in_words(*expected)))],
             Clients::Inbound { plain, mtls } => {
-                vec![("silent", Some(said(*plain))), ("mesh", mtls.map(said))]
+                vec![("silent", Some(in_words(*plain))), ("mesh", mtls.map(in_words))]
             }
             Clients::Proxied { with, without, mtls, .. } => vec![
-                ("proxy_header", Some(said(*with))),
-                ("silent", Some(said(*without))),
-                ("mesh", mtls.map(said)),
+                ("proxy_header", Some(in_words(*with))),
+                ("silent", Some(in_words(*without))),
+                ("mesh", mtls.map(in_words)),
             ],
         }
     }
 
-    /// The program says what it has to; how often it was asked is what is returned.
+    /// Asserts that the report has the expected outcome for each kind of client.
     pub fn assert_verdicts(&self, verdict: &Verdict) {
         for (client, expected) in self.verdicts() {
             assert_eq!(verdict.of(client), expected, "{} {client}: {:#}", self.name, verdict.0);
@@ -106,7 +107,7 @@ impl Case {
     }
 }
 
-/// A configuration dump of a proxy with this configuration, as Envoy writes it.
+/// A configuration dump of a proxy with this configuration, in Envoy's format.
 pub fn dump(xds: &Xds, proxy: &Proxy, annotations: &Value) -> Value {
     let bootstrap = bootstrap(xds, proxy, annotations);
     let kind = |name: &str| format!("type.googleapis.com/envoy.admin.v3.{name}");
@@ -122,7 +123,7 @@ pub fn dump(xds: &Xds, proxy: &Proxy, annotations: &Value) -> Value {
 }
 
 #[test]
-fn it_says_of_each_case_what_becomes_of_its_clients() {
+fn it_predicts_the_outcome_of_each_case() {
     let mut wrong = Vec::new();
     for case in CASES {
         let proxy = case.proxy(PROXY.into());
@@ -143,9 +144,9 @@ fn it_says_of_each_case_what_becomes_of_its_clients() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What people read, of the cases that are told in `istio/README.md`; `FIRSTWORD_BLESS=1` writes them anew.
+/// The text output for the cases that `istio/README.md` describes. `FIRSTWORD_BLESS=1` writes it.
 #[test]
-fn it_says_so_in_words() {
+fn its_text_output_is_as_recorded() {
     for name in ["A1", "A2", "A4", "A5 filter", "D0", "F5", "G0", "I0", "I4", "I7", "I8", "P0", "P1", "X1"] {
         let case = CASES.iter().find(|case| case.name == name).expect("a case");
         let proxy = case.proxy(PROXY.into());
@@ -155,15 +156,15 @@ fn it_says_so_in_words() {
         let mut command = assert_cmd::Command::new(firstword());
         let output =
             command.args(["doctor", "-", "--dest", &to]).write_stdin(dump).output().expect("firstword");
-        let said = String::from_utf8(output.stdout).expect("text");
+        let text = String::from_utf8(output.stdout).expect("text");
         let path =
             firstword_testing::root().join(format!("tests/istio/doctor/{}.txt", name.replace(' ', "-")));
         if std::env::var_os("FIRSTWORD_BLESS").is_some() {
-            std::fs::write(&path, &said).expect("a file");
+            std::fs::write(&path, &text).expect("a file");
         }
         let expected =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(said, expected, "{name}");
+        assert_eq!(text, expected, "{name}");
         if name == "A1" {
             let readme = include_str!("../../istio/README.md");
             let shown = readme
@@ -171,7 +172,7 @@ fn it_says_so_in_words() {
                 .nth(1)
                 .and_then(|rest| rest.split("```").next())
                 .expect("an example");
-            assert!(said.starts_with(shown), "istio/README.md should show:\n{said}");
+            assert!(text.starts_with(shown), "istio/README.md should show:\n{text}");
         }
     }
 }

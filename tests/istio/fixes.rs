@@ -1,4 +1,4 @@
-//! What `firstword doctor` gives for a case that is not well makes it well: applied to the mesh, it brings the greeting.
+//! Each fix that `firstword doctor` suggests for a failing case is applied to the mesh, and brings the greeting.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -9,41 +9,42 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::cases::{CASES, Case, Clients, DATABASE, Expected, MYSQL_PORT, PORT};
+use crate::case::{Case, Clients, DATABASE, Expected, MYSQL_PORT, PORT};
+use crate::cases::CASES;
 use crate::doctor::{Verdict, doctor, dump};
 use crate::lab::pod::{Pod, start_with};
-use crate::lab::probe::{client, client_with};
+use crate::lab::probe::{client, client_with_header};
 use crate::lab::world::{World, database, pod_address};
 use crate::pilot::resource::{Resource, parse};
 use crate::pilot::{xds, xds_and_misses};
-use crate::run::{HEADER, PODS, PODS_FOR_FIXES, Watch, is_too_new, world};
+use crate::run::{HEADER, PODS, PODS_FOR_FIXES, Probe, is_too_new, world};
 use crate::schemas::Schemas;
 use firstword_testing::program::firstword;
 
-/// A case, the kind of client that is not well, the code of the finding, and which of its fixes.
-struct Cure {
+/// A fix to try: a case, the kind of client that fails, the code of the finding, and the index of the fix.
+struct Trial {
     case: &'static Case,
     client: &'static str,
     code: String,
     fix: usize,
 }
 
-const fn fares_well(expected: Expected) -> bool {
+const fn is_greeted(expected: Expected) -> bool {
     matches!(expected, Expected::Greeting)
 }
 
-/// The kinds of clients of a case that are not well, and could be.
-fn ailing(case: &Case) -> Vec<&'static str> {
+/// The kinds of clients of a case that fail and can be fixed.
+fn failing_clients(case: &Case) -> Vec<&'static str> {
     match &case.clients {
-        Clients::Outbound(of) if !of.excluded && !fares_well(of.expected) => vec!["silent"],
-        Clients::Gateway(expected) | Clients::Inbound { plain: expected, .. } if !fares_well(*expected) => {
+        Clients::Outbound(of) if !of.excluded && !is_greeted(of.expected) => vec!["silent"],
+        Clients::Gateway(expected) | Clients::Inbound { plain: expected, .. } if !is_greeted(*expected) => {
             vec!["silent"]
         }
-        // Who sends no header where one is required is to be closed.
+        // Behind a gateway that requires headers, a client without one must be closed.
         Clients::Proxied { gateway: false, with, without, .. } => {
             let all = [("proxy_header", with), ("silent", without)];
             all.into_iter()
-                .filter(|(_, expected)| !fares_well(**expected))
+                .filter(|(_, expected)| !is_greeted(**expected))
                 .map(|(client, _)| client)
                 .collect()
         }
@@ -51,7 +52,7 @@ fn ailing(case: &Case) -> Vec<&'static str> {
     }
 }
 
-fn examined(case: &Case, own: std::net::IpAddr, resources: &[Resource]) -> Verdict {
+fn diagnosed(case: &Case, own: std::net::IpAddr, resources: &[Resource]) -> Verdict {
     let proxy = case.proxy(own);
     let mesh = case.mesh(&proxy, "/etc/certs");
     let dump = dump(&xds(&mesh, &proxy, resources), &proxy, &case.annotations());
@@ -59,7 +60,7 @@ fn examined(case: &Case, own: std::net::IpAddr, resources: &[Resource]) -> Verdi
     doctor(Command::new(firstword()), "-", to, dump.to_string().as_bytes())
 }
 
-/// The finding about a kind of client: those about others have codes of their own.
+/// The finding about a kind of client. Findings about PROXY headers have their own code.
 fn finding<'v>(verdict: &'v Verdict, client: &str) -> &'v Value {
     let findings = verdict.0["findings"].as_array().expect("findings");
     let of_headers =
@@ -67,25 +68,25 @@ fn finding<'v>(verdict: &'v Verdict, client: &str) -> &'v Value {
     let about = |one: &&Value| {
         one["where"]["destination"].is_string() && of_headers(one) == (client == "proxy_header")
     };
-    findings.iter().find(about).unwrap_or_else(|| panic!("nothing about {client}: {:#}", verdict.0))
+    findings.iter().find(about).unwrap_or_else(|| panic!("no finding about {client}: {:#}", verdict.0))
 }
 
-fn cures() -> Vec<Cure> {
-    let mut cures = Vec::new();
+fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
     for case in CASES.iter().filter(|case| !is_too_new(case)) {
-        for client in ailing(case) {
-            let verdict = examined(case, [10, 1, 0, 2].into(), &case.all_resources());
+        for client in failing_clients(case) {
+            let verdict = diagnosed(case, [10, 1, 0, 2].into(), &case.all_resources());
             let found = finding(&verdict, client);
             let fixes =
                 found["fixes"].as_array().unwrap_or_else(|| panic!("{} {client}: no fix", case.name)).len();
             let code = found["code"].as_str().expect("a code").to_owned();
-            cures.extend((0..fixes).map(|fix| Cure { case, client, code: code.clone(), fix }));
+            trials.extend((0..fixes).map(|fix| Trial { case, client, code: code.clone(), fix }));
         }
     }
-    cures
+    trials
 }
 
-/// As `kubectl apply` does, and for a Service's port `kubectl patch`: what has the same name is replaced.
+/// Adds resources as `kubectl apply` does: a resource with the same name is replaced.
 fn applied(mut resources: Vec<Resource>, given: Vec<Resource>) -> Vec<Resource> {
     let schemas = Schemas::read();
     for given in given {
@@ -99,10 +100,11 @@ fn applied(mut resources: Vec<Resource>, given: Vec<Resource>) -> Vec<Resource> 
     resources
 }
 
-fn cure(world: &World, pod: &Pod, cure: &Cure) {
-    let Cure { case, client: kind, code, fix } = cure;
+/// Applies the fix and asserts that the client receives the greeting.
+fn try_fix(world: &World, pod: &Pod, trial: &Trial) {
+    let Trial { case, client: kind, code, fix } = trial;
     let own = pod_address(pod.number);
-    let verdict = examined(case, own, &case.all_resources());
+    let verdict = diagnosed(case, own, &case.all_resources());
     let fix = &finding(&verdict, kind)["fixes"][*fix];
     let mut resources = case.all_resources();
     if fix["what"].as_str().is_some_and(|what| what.contains("in place of the listener filter")) {
@@ -114,7 +116,7 @@ fn cure(world: &World, pod: &Pod, cure: &Cure) {
     let proxy = case.proxy(own);
     let mesh = case.mesh(&proxy, world.files().to_str().expect("a path"));
     let (xds, missed) = xds_and_misses(&mesh, &proxy, &resources);
-    // What users tried before may have nothing left to change; what they are given does.
+    // A patch of the case may have nothing left to change. A patch of the fix must change something.
     let names = |one: &Resource| format!("{}/{} ", one.namespace, one.name);
     let own_misses = missed.iter().filter(|missed| given.iter().any(|one| missed.starts_with(&names(one))));
     assert_eq!(own_misses.collect::<Vec<_>>(), [""; 0], "patches that change nothing");
@@ -137,22 +139,22 @@ fn cure(world: &World, pod: &Pod, cure: &Cure) {
         }
     };
     let first = if *kind == "proxy_header" { HEADER } else { b"" };
-    // The last resort has its price.
+    // The last resort delays each greeting.
     let last_resort = fix["from"][0].as_str().is_some_and(|from| from.ends_with("sniff-timeout.yaml"));
     let expected = if last_resort { Expected::After(50) } else { Expected::Greeting };
-    let mut spoke = 0;
-    Watch { client: from, pod, to, first }.expect(expected, &running, &mut spoke);
+    let mut greeted = 0;
+    Probe { client: from, pod, to, first }.expect(expected, &running, &mut greeted);
     if first.is_empty() {
         assert_eq!(client(from, to).as_deref(), Ok("42"));
     } else {
-        assert_eq!(client_with(from, to, first), "42");
+        assert_eq!(client_with_header(from, to, first), "42");
     }
     let admin = pod.namespace.enter(|| running.envoy.admin_addr()).to_string();
     let mut inside = pod.namespace.command();
     inside.arg(firstword());
     let after = doctor(inside, &admin, to, b"");
-    let well = if last_resort { "delayed 50" } else { "greeting" };
-    assert_eq!(after.of(kind).as_deref(), Some(well), "{:#}", after.0);
+    let expected = if last_resort { "delayed 50" } else { "greeting" };
+    assert_eq!(after.of(kind).as_deref(), Some(expected), "{:#}", after.0);
     println!("{} {kind}: {code}, {}", case.name, fix["from"]);
     drop(running);
     drop(server);
@@ -163,9 +165,9 @@ mod needs_netns {
 
     #[test]
     #[ignore = "needs network namespaces: make test-istio"]
-    fn what_it_gives_brings_the_greeting() {
-        let cures = cures();
-        let queue: Mutex<VecDeque<_>> = Mutex::new(cures.iter().collect());
+    fn each_suggested_fix_brings_the_greeting() {
+        let trials = trials();
+        let queue: Mutex<VecDeque<_>> = Mutex::new(trials.iter().collect());
         let world = world();
         let wrong = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -175,22 +177,22 @@ mod needs_netns {
                     let pod = Pod::new(world, PODS + 1 + number);
                     loop {
                         let Some(next) = queue.lock().expect("the queue").pop_front() else { break };
-                        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cure(world, &pod, next))) {
+                        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| try_fix(world, &pod, next))) {
                             let text = panic.downcast_ref::<String>().cloned();
                             let text =
                                 text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
                             let of = format!("{} {} fix {}", next.case.name, next.client, next.fix);
                             wrong
                                 .lock()
-                                .expect("what went wrong")
+                                .expect("the list of failures")
                                 .push(format!("{of}: {}", text.unwrap_or_default()));
                         }
                     }
                 });
             }
         });
-        let wrong = wrong.into_inner().expect("what went wrong");
-        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cures.len(), wrong.join("\n"));
-        assert!(cures.len() > 30, "{}", cures.len());
+        let wrong = wrong.into_inner().expect("the list of failures");
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), trials.len(), wrong.join("\n"));
+        assert!(trials.len() > 30, "{}", trials.len());
     }
 }

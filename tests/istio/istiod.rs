@@ -1,14 +1,14 @@
-//! `crate::pilot` makes of each case what istiod makes of it.
+//! `crate::pilot` generates the same configuration for each case as istiod.
 //!
-//! `istiod/*.json` is what the istiod of github.com/istio/istio at 86c9f01 (August 2026, 1.32-dev) made of the cases, reduced
-//! to what decides where bytes go: its own discovery server, given the Services, the mesh configuration and the resources of
-//! each case.
+//! `istiod/*.json` is the output of the discovery server of github.com/istio/istio at 86c9f01 (August 2026, 1.32-dev) for the
+//! Services, the mesh configuration and the resources of each case. It is reduced to the fields that decide where bytes go.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::cases::{CASES, Case};
+use crate::case::Case;
+use crate::cases::CASES;
 use crate::pilot::{Xds, xds};
 use firstword_testing::root;
 
@@ -24,7 +24,7 @@ fn ours(case: &Case) -> Xds {
 }
 
 #[test]
-fn istiod_makes_the_same_of_each_case() {
+fn each_case_has_the_configuration_that_istiod_generates() {
     for case in CASES {
         let text = std::fs::read_to_string(golden(case));
         let text = text.unwrap_or_else(|e| panic!("{}: {e}", golden(case).display()));
@@ -39,7 +39,7 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("JSON")
 }
 
-/// What decides where bytes go, and when.
+/// The fields that decide where and when bytes go.
 fn reduced(xds: &Value) -> Value {
     let by_name = |key: &str, reduce: fn(&Value) -> Value| {
         let mut list: Vec<_> = xds[key].as_array().expect("a list").iter().map(reduce).collect();
@@ -63,8 +63,8 @@ fn listener(listener: &Value) -> Value {
     ];
     let mut kept = pick(listener, &keys);
     if kept["listener_filters"] == json!([]) {
-        // protobuf leaves empty lists out.
-        pick_out(&mut kept, "listener_filters");
+        // protobuf omits empty lists.
+        remove(&mut kept, "listener_filters");
     }
     if let Some(seconds) = listener["listener_filters_timeout"].as_str() {
         let seconds: f64 = seconds.trim_end_matches('s').parse().expect("a duration");
@@ -72,7 +72,7 @@ fn listener(listener: &Value) -> Value {
     }
     let chains = listener["filter_chains"].as_array().into_iter().flatten();
     let mut chains: Vec<_> = chains.map(chain).collect();
-    // Envoy goes by what they match, not by their order.
+    // Sort, because Envoy selects a chain by its match and not by its order.
     chains.sort_by_key(Value::to_string);
     kept["filter_chains"] = json!(chains);
     if let Some(fallback) = listener.get("default_filter_chain") {
@@ -83,7 +83,7 @@ fn listener(listener: &Value) -> Value {
 
 fn chain(chain: &Value) -> Value {
     let mut kept = pick(chain, &["name", "filter_chain_match"]);
-    // Istio's build of Envoy alone has them, and they change no bytes.
+    // Ignore filters that only Istio's build of Envoy has. They change no bytes.
     let own = |filter: &&Value| !filter["name"].as_str().is_some_and(|name| name.starts_with("istio."));
     let filters = chain["filters"].as_array().expect("filters").iter().filter(own);
     kept["filters"] = filters
@@ -92,8 +92,8 @@ fn chain(chain: &Value) -> Value {
             match filter.get("config_discovery") {
                 Some(discovery) => {
                     kept["config_discovery"] = discovery.clone();
-                    // protobuf's JSON names the version that both mean.
-                    pick_out(&mut kept["config_discovery"]["config_source"], "resource_api_version");
+                    // protobuf's JSON adds the default version.
+                    remove(&mut kept["config_discovery"]["config_source"], "resource_api_version");
                 }
                 None => {
                     kept["cluster"] = filter["typed_config"]["cluster"].clone();
@@ -115,12 +115,12 @@ fn chain(chain: &Value) -> Value {
 
 fn cluster(cluster: &Value) -> Value {
     let mut kept = pick(cluster, &["name"]);
-    // Endpoints come by EDS in a mesh, and inside here; a cluster of another extension is that.
+    // istiod sends endpoints by EDS, but here they are inline. A cluster of another extension has `cluster_type`.
     kept["type"] = match cluster["type"].as_str() {
         Some("EDS") => json!("STATIC"),
         _ => cluster.get("type").cloned().unwrap_or_else(|| cluster["cluster_type"]["name"].clone()),
     };
-    // Where istiod chooses between mutual TLS and none, each choice is a match.
+    // If istiod chooses between mutual TLS and plain text, each choice is a match.
     let matches = cluster["transport_socket_matches"].as_array().into_iter().flatten();
     let sockets = matches.map(|one| &one["transport_socket"]).chain(cluster.get("transport_socket"));
     for socket in sockets.filter(|socket| {
@@ -137,6 +137,6 @@ fn pick(value: &Value, keys: &[&str]) -> Value {
     Value::Object(kept.collect())
 }
 
-fn pick_out(value: &mut Value, key: &str) {
+fn remove(value: &mut Value, key: &str) {
     value.as_object_mut().expect("an object").remove(key);
 }

@@ -1,7 +1,7 @@
-//! The manifests of `istio/`: what the API server would say of them, what istiod would make of them, and, in network
-//! namespaces with Istio's redirection, a real Envoy and a real MariaDB, what they do.
+//! The manifests of `istio/`: whether the API server accepts them, the configuration that istiod makes of them, and their
+//! effect in network namespaces with Istio's redirection, a real Envoy and a real MariaDB.
 
-// Helpers of tests are no tests to clippy, and a panic is how they report. The clock is the tests' own, not the core's.
+// Clippy does not know helpers of tests as tests. They report by a panic, and read the real clock.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,
@@ -12,14 +12,15 @@
     clippy::unwrap_used
 )]
 
-mod applier;
+mod case;
 mod cases;
 mod doctor;
 mod fixes;
 mod istiod;
 mod lab;
 mod manifests;
+mod patches;
 mod pilot;
+mod readme_table;
 mod run;
 mod schemas;
-mod table;

@@ -1,5 +1,4 @@
-//! Each manifest on its own: read, refused where the API server would refuse it, and held against the rules of this
-//! directory.
+//! Each manifest by itself: the API server accepts it, and it keeps the rules of the folder `istio/`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,19 +17,19 @@ pub fn directory() -> PathBuf {
     root().join("istio")
 }
 
-/// What a manifest holds; a path below `istio/`.
+/// Resources of a manifest, given as a path in `istio/`.
 pub fn resources(path: &str) -> Vec<Resource> {
     parse(&std::fs::read_to_string(directory().join(path)).unwrap_or_else(|e| panic!("istio/{path}: {e}")))
 }
 
-/// Those that the shipped component puts on pods.
+/// Annotations that the shipped component adds to pods.
 pub fn annotations() -> Value {
     let [deployment] =
         resources("components/pod-annotations/annotations.yaml").try_into().expect("one document");
     deployment.document["spec"]["template"]["metadata"]["annotations"].clone()
 }
 
-/// Every manifest, and what is in it; what only kustomize reads left out.
+/// Each manifest with its resources, except files that only kustomize reads.
 fn all() -> Vec<(String, Vec<Resource>)> {
     let mut paths = Vec::new();
     collect(&directory(), &mut paths);
@@ -56,19 +55,19 @@ fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// A document's place for messages.
-fn place(file: &str, resource: &Resource) -> String {
+/// Name of a document in messages.
+fn location(file: &str, resource: &Resource) -> String {
     format!("istio/{file}: {} {}", resource.kind, resource.name)
 }
 
 #[test]
-fn the_api_server_would_take_each() {
+fn the_api_server_accepts_each_manifest() {
     let schemas = Schemas::read();
     let mut kinds = BTreeSet::new();
     for (file, resources) in all() {
         for resource in resources {
             kinds.insert(resource.kind.clone());
-            assert_eq!(schemas.problems(&resource), [""; 0], "{}", place(&file, &resource));
+            assert_eq!(schemas.problems(&resource), [""; 0], "{}", location(&file, &resource));
         }
     }
     let expected = [
@@ -87,7 +86,7 @@ fn the_api_server_would_take_each() {
 }
 
 #[test]
-fn the_api_server_would_refuse_what_is_wrong() {
+fn the_api_server_refuses_each_mistake() {
     let schemas = Schemas::read();
     let wrong = [
         ("envoyfilter/inbound.yaml", "portNumber", "portNumbr"),
@@ -109,80 +108,93 @@ fn the_api_server_would_refuse_what_is_wrong() {
 }
 
 #[test]
-fn each_keeps_the_rules_of_this_directory() {
-    let mut stand_ins = BTreeSet::new();
+fn each_manifest_keeps_our_rules() {
+    let mut references_found = BTreeSet::new();
     for (file, resources) in all() {
         for resource in resources {
-            let place = place(&file, &resource);
+            let location = location(&file, &resource);
             match resource.kind.as_str() {
-                "EnvoyFilter" => envoy_filter(&resource, &place, &mut stand_ins),
+                "EnvoyFilter" => assert_envoy_filter(&resource, &location, &mut references_found),
                 "WasmPlugin" => {
-                    assert!(resource.spec()["selector"]["matchLabels"].is_object(), "{place}: no selector");
-                    assert_eq!(resource.spec()["failStrategy"], "FAIL_OPEN", "{place}");
-                    configured(&resource.spec()["pluginConfig"].to_string(), &place);
-                    assert_image(&resource.spec()["url"], &place);
+                    assert!(
+                        resource.spec()["selector"]["matchLabels"].is_object(),
+                        "{location}: no selector"
+                    );
+                    assert_eq!(resource.spec()["failStrategy"], "FAIL_OPEN", "{location}");
+                    assert_configuration(&resource.spec()["pluginConfig"].to_string(), &location);
+                    assert_image(&resource.spec()["url"], &location);
                 }
                 "PeerAuthentication" => {
-                    assert!(resource.spec()["selector"]["matchLabels"].is_object(), "{place}: no selector");
+                    assert!(
+                        resource.spec()["selector"]["matchLabels"].is_object(),
+                        "{location}: no selector"
+                    );
                 }
                 "Sidecar" => {
                     assert!(
                         resource.spec()["workloadSelector"]["labels"].is_object(),
-                        "{place}: no selector"
+                        "{location}: no selector"
                     );
                 }
                 _ => {}
             }
         }
     }
-    assert_eq!(stand_ins.len(), 1, "the filter's reference is not the same everywhere: {stand_ins:#?}");
+    assert_eq!(
+        references_found.len(),
+        1,
+        "the filter's reference is not the same everywhere: {references_found:#?}"
+    );
 }
 
-fn envoy_filter(resource: &Resource, place: &str, stand_ins: &mut BTreeSet<String>) {
+fn assert_envoy_filter(resource: &Resource, location: &str, references_found: &mut BTreeSet<String>) {
     let spec = resource.spec();
-    assert!(spec["priority"].is_i64(), "{place}: no priority");
+    assert!(spec["priority"].is_i64(), "{location}: no priority");
     let patches = spec["configPatches"].as_array().expect("patches");
-    // What a proxy has to ask for by name may be for all of them.
+    // An extension may be for all proxies, because a proxy requests it by name.
     let extensions = patches.iter().all(|patch| patch["applyTo"] == "EXTENSION_CONFIG");
-    assert!(extensions || spec["workloadSelector"]["labels"].is_object(), "{place}: no workloadSelector");
+    assert!(extensions || spec["workloadSelector"]["labels"].is_object(), "{location}: no workloadSelector");
     for patch in patches {
         let (of, operation) = (&patch["applyTo"], &patch["patch"]["operation"]);
-        assert!(of != "LISTENER_FILTER" || operation != "REPLACE", "{place}: istioctl analyze refuses it");
-        references(&patch["patch"]["value"], stand_ins);
+        assert!(of != "LISTENER_FILTER" || operation != "REPLACE", "{location}: istioctl analyze refuses it");
+        collect_references(&patch["patch"]["value"], references_found);
         if of == "EXTENSION_CONFIG" {
             let config = &patch["patch"]["value"]["typed_config"]["config"];
-            assert_eq!(config["fail_open"], true, "{place}");
-            assert_eq!(config.get("failure_policy"), None, "{place}: Envoy refuses both");
-            configured(config["configuration"]["value"].as_str().expect("JSON in a string"), place);
-            assert_image(&config["vm_config"]["code"]["remote"]["http_uri"]["uri"], place);
+            assert_eq!(config["fail_open"], true, "{location}");
+            assert_eq!(config.get("failure_policy"), None, "{location}: Envoy refuses both");
+            assert_configuration(
+                config["configuration"]["value"].as_str().expect("JSON in a string"),
+                location,
+            );
+            assert_image(&config["vm_config"]["code"]["remote"]["http_uri"]["uri"], location);
         }
     }
 }
 
-/// The filters that are to come by name.
-fn references(value: &Value, found: &mut BTreeSet<String>) {
+/// Collects the references to filters that Envoy discovers by name.
+fn collect_references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(entries) if entries.contains_key("config_discovery") => {
             found.insert(value.to_string());
         }
-        Value::Object(entries) => entries.values().for_each(|entry| references(entry, found)),
-        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Object(entries) => entries.values().for_each(|entry| collect_references(entry, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_references(item, found)),
         _ => {}
     }
 }
 
-/// The filter takes this configuration.
-fn configured(json: &str, place: &str) {
-    let config = Config::parse(json.as_bytes()).unwrap_or_else(|problems| panic!("{place}: {problems}"));
-    assert_ne!(config, Config::default(), "{place}");
+/// Asserts that the filter accepts this configuration.
+fn assert_configuration(json: &str, location: &str) {
+    let config = Config::parse(json.as_bytes()).unwrap_or_else(|problems| panic!("{location}: {problems}"));
+    assert_ne!(config, Config::default(), "{location}");
 }
 
-fn assert_image(url: &Value, place: &str) {
+fn assert_image(url: &Value, location: &str) {
     let image = format!("oci://ghcr.io/firstword/firstword:v{}", env!("CARGO_PKG_VERSION"));
     let own = url
         .as_str()
         .is_some_and(|url| url.starts_with("oci://registry.example.com/") && url.contains("@sha256:"));
-    assert!(own || *url == image, "{place}: {url}");
+    assert!(own || *url == image, "{location}: {url}");
 }
 
 #[test]
@@ -195,15 +207,15 @@ fn the_annotation_names_each_label() {
     let scope = ["direction", "destination", "port", "le"];
     let expected: BTreeSet<_> = labels.chain(scope).collect();
     assert_eq!(tags.iter().copied().collect::<BTreeSet<_>>(), expected);
-    assert_eq!(tags.len(), expected.len(), "one twice");
+    assert_eq!(tags.len(), expected.len(), "a label is there twice");
     for tag in &tags {
-        // Istio would find the one in the other.
+        // No label may be the end of another, because Istio would find it there.
         let inside = tags.iter().find(|other| *other != tag && other.ends_with(tag));
         assert_eq!(inside, None, "{tag}");
     }
 }
 
-/// What `kubectl kustomize` makes of a directory below `istio/`, or of a copy of it elsewhere.
+/// Output of `kubectl kustomize` for a folder in `istio/`, or for a copy of it.
 fn kustomized(directory: &Path) -> Vec<Resource> {
     let kustomize = root().join("target/tools/kustomize");
     let output = Command::new(kustomize).arg("build").arg(directory).output();
@@ -216,7 +228,7 @@ fn kustomized(directory: &Path) -> Vec<Resource> {
             schemas.problems(resource),
             [""; 0],
             "{}",
-            place(&directory.display().to_string(), resource)
+            location(&directory.display().to_string(), resource)
         );
     }
     resources
@@ -229,12 +241,12 @@ fn one<'r>(resources: &'r [Resource], kind: &str) -> &'r Value {
 }
 
 #[test]
-fn the_base_is_the_plugin() {
+fn the_base_contains_only_the_plugin() {
     let [base] = kustomized(&directory().join("base")).try_into().expect("one document");
     assert_eq!(base.document, resources("base/wasmplugin.yaml")[0].document);
 }
 
-/// So it stands where the base does, which the cases show.
+/// Both have the same place in the chain, because only their rules differ. The cases show it for the base.
 #[test]
 fn the_plugin_against_hazards_differs_from_the_base_in_its_rules() {
     let of = |file| resources(file)[0].document.clone();
@@ -246,42 +258,42 @@ fn the_plugin_against_hazards_differs_from_the_base_in_its_rules() {
     for same in ["name", "match", "protocol"] {
         assert_eq!(key(&plain, same), key(&protecting, same));
     }
-    assert_eq!(protecting[1]["match"]["addresses"], json!([crate::cases::MYSQL_SERVICE.to_string()]));
+    assert_eq!(protecting[1]["match"]["addresses"], json!([crate::case::MYSQL_SERVICE.to_string()]));
     assert_eq!(protecting[1]["mysql"]["clear_capabilities"], json!(["compress", "zstd", "ssl"]));
 }
 
 #[test]
-fn the_example_replaces_what_is_ones_own() {
-    let made = kustomized(&directory().join("overlays/example"));
-    assert_eq!(made.len(), 3);
-    assert!(made.iter().all(|resource| resource.namespace == "shop"), "{made:?}");
-    let plugin = one(&made, "WasmPlugin");
+fn the_example_overlay_replaces_names_ports_and_addresses() {
+    let output = kustomized(&directory().join("overlays/example"));
+    assert_eq!(output.len(), 3);
+    assert!(output.iter().all(|resource| resource.namespace == "shop"), "{output:?}");
+    let plugin = one(&output, "WasmPlugin");
     assert_eq!(plugin["spec"]["match"], json!([{"mode": "CLIENT", "ports": [{"number": 3307}]}]));
     let rule = &plugin["spec"]["pluginConfig"]["rules"][0];
     assert_eq!(rule["match"], json!({"ports": [3307], "addresses": ["10.20.30.40"]}));
-    assert_eq!(one(&made, "ServiceEntry")["spec"]["addresses"], json!(["10.20.30.40"]));
-    configured(&plugin["spec"]["pluginConfig"].to_string(), "overlays/example");
+    assert_eq!(one(&output, "ServiceEntry")["spec"]["addresses"], json!(["10.20.30.40"]));
+    assert_configuration(&plugin["spec"]["pluginConfig"].to_string(), "overlays/example");
     assert_image(&plugin["spec"]["url"], "overlays/example");
-    let pod = &one(&made, "Deployment")["spec"]["template"];
+    let pod = &one(&output, "Deployment")["spec"]["template"];
     assert_eq!(pod["metadata"]["annotations"], annotations());
     assert_eq!(pod["metadata"]["labels"], plugin["spec"]["selector"]["matchLabels"]);
 }
 
 #[test]
-fn the_example_of_envoy_filters_does_too() {
-    let made = kustomized(&directory().join("overlays/envoyfilter"));
-    let mut stand_ins = BTreeSet::new();
-    for resource in &made {
-        envoy_filter(resource, &place("overlays/envoyfilter", resource), &mut stand_ins);
+fn the_envoyfilter_overlay_replaces_names_ports_and_addresses() {
+    let output = kustomized(&directory().join("overlays/envoyfilter"));
+    let mut references_found = BTreeSet::new();
+    for resource in &output {
+        assert_envoy_filter(resource, &location("overlays/envoyfilter", resource), &mut references_found);
     }
-    let [extension, outbound] = made.as_slice() else { panic!("{made:?}") };
+    let [extension, outbound] = output.as_slice() else { panic!("{output:?}") };
     assert_eq!((extension.namespace.as_str(), outbound.namespace.as_str()), ("istio-system", "shop"));
     let configuration = &extension.spec()["configPatches"][0]["patch"]["value"]["typed_config"]["config"];
     let configuration = configuration["configuration"]["value"].as_str().expect("JSON in a string");
     let configuration: Value = serde_json::from_str(configuration).expect("JSON");
     let rule = &configuration["rules"][0];
     assert_eq!(rule["match"], json!({"ports": [3307], "addresses": ["10.20.30.40"]}));
-    // One patch: two that fit the same listener would put the filter there twice.
+    // Only one patch, because two for the same listener would insert the filter twice.
     let [patch] = outbound.spec()["configPatches"].as_array().expect("patches").as_slice() else {
         panic!("{outbound:?}")
     };
@@ -289,14 +301,14 @@ fn the_example_of_envoy_filters_does_too() {
 }
 
 #[test]
-fn the_config_map_holds_the_module_where_the_plugin_looks_for_it() {
+fn the_config_map_overlay_mounts_the_module_at_the_plugins_url() {
     let copy = temp_dir();
     let status = Command::new("cp").arg("-r").arg(directory()).arg(copy.path()).status().expect("cp");
     assert!(status.success());
     let overlay = copy.path().join("istio/overlays/configmap");
     std::fs::copy(wasm(), overlay.join("firstword.wasm")).expect("the module");
-    let made = kustomized(&overlay);
-    let (map, plugin) = (one(&made, "ConfigMap"), one(&made, "WasmPlugin"));
+    let output = kustomized(&overlay);
+    let (map, plugin) = (one(&output, "ConfigMap"), one(&output, "WasmPlugin"));
     assert_eq!(map["metadata"]["namespace"], plugin["metadata"]["namespace"]);
     let module = std::fs::read(wasm()).expect("the module");
     assert!(module.len() < 1 << 20, "a ConfigMap holds no more than 1 MiB");
@@ -309,7 +321,7 @@ fn the_config_map_holds_the_module_where_the_plugin_looks_for_it() {
     let json = |key: &str| -> Value {
         serde_json::from_str(annotations[key].as_str().expect("an annotation")).expect("JSON")
     };
-    // By the volume's name, as Istio's injection template reads both.
+    // Istio's injection template connects both by the volume's name.
     let (volumes, mounts) = (json("sidecar.istio.io/userVolume"), json("sidecar.istio.io/userVolumeMount"));
     assert_eq!(volumes["firstword"]["configMap"]["name"], map["metadata"]["name"]);
     let path = mounts["firstword"]["mountPath"].as_str().expect("a path");

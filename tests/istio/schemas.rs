@@ -1,4 +1,4 @@
-//! The schemas that Istio gives the API server, held as strictly as `kubectl apply` asks it to: unknown fields are refused.
+//! Istio's schemas for the API server. Unknown fields are refused, as `kubectl apply` requests.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::pilot::resource::Resource;
 use firstword_testing::root;
 
-/// By `apiVersion` and kind.
+/// Schemas by `apiVersion` and kind.
 pub struct Schemas(BTreeMap<(String, String), Validator>);
 
 impl Schemas {
@@ -37,7 +37,7 @@ impl Schemas {
         Self(schemas)
     }
 
-    /// Why a resource would be refused. Those of Kubernetes itself are not looked at.
+    /// Problems for which the API server refuses a resource. Resources of Kubernetes itself are not checked.
     pub fn problems(&self, resource: &Resource) -> Vec<String> {
         let api_version = resource.document["apiVersion"].as_str().unwrap_or_default().to_owned();
         if !api_version.contains("istio.io") {
@@ -52,7 +52,7 @@ impl Schemas {
     }
 }
 
-/// Objects have the properties that are listed, and no others.
+/// Refuses properties that the schema does not list.
 fn close(schema: &mut Value) {
     let Some(entries) = schema.as_object_mut() else { return };
     let open = entries.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
@@ -64,7 +64,7 @@ fn close(schema: &mut Value) {
     } else if let Some(additional) = entries.get_mut("additionalProperties") {
         close(additional);
     }
-    // Alternatives (`oneOf`, `not`) say which of the listed properties go together, and stay as they are.
+    // Alternatives (`oneOf`, `not`) remain, because they only combine listed properties.
     if let Some(items) = entries.get_mut("items") {
         close(items);
     }

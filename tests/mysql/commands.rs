@@ -1,22 +1,25 @@
-//! Commands and answers that few clients use, by a client that speaks the protocol itself.
+//! Commands and responses that few clients use, from our own client of the protocol.
 
-use crate::counts::{Known, QUIET, address, assert_equal, between, on_both_servers, sum};
+use crate::counts::{KnownDifferences, QUIET, address, assert_equal, on_both_servers, start_envoy, sum};
 use firstword_testing::client::{
     CLASSIC, Client, DEPRECATE_EOF, Login, OPTIONAL_METADATA, QUERY_ATTRIBUTES, SESSION_TRACK,
 };
 use firstword_testing::database::{Database, PASSWORD, USER};
 
-on_both_servers! { results_of_every_shape cursors sessions_that_change files commands_sent_ahead forty_megabytes }
+on_both_servers! {
+    results_of_every_shape_are_counted rows_of_cursors_are_counted reset_and_changed_sessions_are_counted
+    local_infile_is_counted pipelined_commands_are_counted packets_of_forty_megabytes_are_counted
+}
 
-/// Without and with what changes the grammar of results; a server takes what it knows of it.
+/// Capabilities without and with those that change the format of results. A server accepts those that it knows.
 const DIALECTS: [u32; 3] = [
     CLASSIC,
     CLASSIC | DEPRECATE_EOF | SESSION_TRACK,
     CLASSIC | DEPRECATE_EOF | SESSION_TRACK | OPTIONAL_METADATA | QUERY_ATTRIBUTES,
 ];
 
-fn results_of_every_shape(database: &Database) {
-    let envoy = between(database);
+fn results_of_every_shape_are_counted(database: &Database) {
+    let envoy = start_envoy(database);
     let before = database.oracle();
     let mut further_statements = 0;
     for capabilities in DIALECTS {
@@ -62,12 +65,12 @@ fn results_of_every_shape(database: &Database) {
         database,
         &before,
         &envoy,
-        Known { further_statements, rows_counted_twice: 12, ..Known::default() },
+        KnownDifferences { further_statements, rows_counted_twice: 12, ..KnownDifferences::default() },
     );
 }
 
-fn cursors(database: &Database) {
-    let envoy = between(database);
+fn rows_of_cursors_are_counted(database: &Database) {
+    let envoy = start_envoy(database);
     let before = database.oracle();
     for capabilities in DIALECTS {
         let mut client = Client::login(address(&envoy), &Login::new(capabilities));
@@ -83,11 +86,16 @@ fn cursors(database: &Database) {
         client.query("DROP TABLE many").expect("a drop");
         client.quit();
     }
-    assert_equal(database, &before, &envoy, Known { rows_left_out: 75, ..Known::default() });
+    assert_equal(
+        database,
+        &before,
+        &envoy,
+        KnownDifferences { rows_fetched: 75, ..KnownDifferences::default() },
+    );
 }
 
-fn sessions_that_change(database: &Database) {
-    let envoy = between(database);
+fn reset_and_changed_sessions_are_counted(database: &Database) {
+    let envoy = start_envoy(database);
     for capabilities in DIALECTS {
         let login = Login::new(capabilities);
         let mut client = Client::login(address(&envoy), &login);
@@ -106,7 +114,7 @@ fn sessions_that_change(database: &Database) {
         client.command(b"\x1b\x01\0");
         client.single().expect("multi-statements off");
         client.query("SELECT 1; SELECT 2").expect_errno(1064);
-        // MariaDB logs no COM_STMT_PREPARE that fails, so this one has no place beside its counts.
+        // Not in the comparison of counts, because MariaDB does not log a COM_STMT_PREPARE that fails.
         client.prepare("SELECT nothing FROM demo.nosuch").expect_errno(1146);
         client.change_user(&login.clone().user(USER, "wrong"), &plugin).expect_errno(1045);
     }
@@ -121,9 +129,9 @@ fn sessions_that_change(database: &Database) {
     assert_eq!(sum(&metrics, "transactions_open", &[]), 0);
 }
 
-fn files(database: &Database) {
+fn local_infile_is_counted(database: &Database) {
     database.sql("SET GLOBAL local_infile = 1");
-    let envoy = between(database);
+    let envoy = start_envoy(database);
     let before = database.oracle();
     let mut requests = 0;
     for capabilities in DIALECTS {
@@ -131,8 +139,12 @@ fn files(database: &Database) {
         client.query("CREATE TABLE filled (id INT PRIMARY KEY)").expect("a table");
         let load = "LOAD DATA LOCAL INFILE 'any' INTO TABLE filled";
         for file in [&["1\n2\n", "3\n"][..], &[], &["4\n"]] {
-            let asked = client.query(load);
-            assert_eq!(asked.0.last().and_then(|packet| packet.first()), Some(&0xfb), "a request for a file");
+            let request = client.query(load);
+            assert_eq!(
+                request.0.last().and_then(|packet| packet.first()),
+                Some(&0xfb),
+                "a request for a file"
+            );
             requests += 1;
             for piece in file {
                 client.write(piece.as_bytes());
@@ -145,13 +157,13 @@ fn files(database: &Database) {
         client.query("DROP TABLE filled").expect("a drop");
         client.quit();
     }
-    assert_equal(database, &before, &envoy, Known::default());
+    assert_equal(database, &before, &envoy, KnownDifferences::default());
     let metrics = envoy.stable(QUIET);
     assert_eq!(sum(&metrics, "local_infile_total", &[]), requests);
 }
 
-fn commands_sent_ahead(database: &Database) {
-    let envoy = between(database);
+fn pipelined_commands_are_counted(database: &Database) {
+    let envoy = start_envoy(database);
     let before = database.oracle();
     for capabilities in DIALECTS {
         let mut client = Client::login(address(&envoy), &Login::new(capabilities));
@@ -169,19 +181,19 @@ fn commands_sent_ahead(database: &Database) {
         }
         client.quit();
     }
-    assert_equal(database, &before, &envoy, Known::default());
+    assert_equal(database, &before, &envoy, KnownDifferences::default());
 }
 
-fn forty_megabytes(database: &Database) {
+fn packets_of_forty_megabytes_are_counted(database: &Database) {
     database.sql("SET GLOBAL max_allowed_packet = 128 * 1024 * 1024");
-    let envoy = between(database);
+    let envoy = start_envoy(database);
     let before = database.oracle();
     let mut client = Client::login(address(&envoy), &Login::new(CLASSIC));
-    let answer = client.query("SELECT REPEAT('x', 40000000)").expect("a long row");
-    assert_eq!(answer.0.iter().map(Vec::len).max(), Some(40_000_009));
+    let response = client.query("SELECT REPEAT('x', 40000000)").expect("a long row");
+    assert_eq!(response.0.iter().map(Vec::len).max(), Some(40_000_009));
     let text = "y".repeat(40_000_000);
-    let answer = client.query(&format!("SELECT LENGTH('{text}')")).expect("a length");
-    assert!(answer.0.contains(&b"\x0840000000".to_vec()));
+    let response = client.query(&format!("SELECT LENGTH('{text}')")).expect("a length");
+    assert!(response.0.contains(&b"\x0840000000".to_vec()));
     client.quit();
-    assert_equal(database, &before, &envoy, Known::default());
+    assert_equal(database, &before, &envoy, KnownDifferences::default());
 }

@@ -1,4 +1,4 @@
-//! The filter's counts beside the server's.
+//! Comparison of the filter's counts with the server's.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use firstword_testing::database::{DATABASE, Database, Oracle, PASSWORD, USER};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::prometheus::Metrics;
 
-/// Longer than two ticks of the filter.
+/// Time without changes after which all counts are exported: more than two ticks of the filter.
 pub const QUIET: Duration = Duration::from_millis(1500);
 
 pub fn options(database: &Database) -> EnvoyOptions {
@@ -18,7 +18,7 @@ pub fn options(database: &Database) -> EnvoyOptions {
     options.configuration(r#"{"metrics": {"profile": "full", "max_series": 5000}}"#)
 }
 
-pub fn between(database: &Database) -> Envoy {
+pub fn start_envoy(database: &Database) -> Envoy {
     Envoy::start(options(database))
 }
 
@@ -41,14 +41,14 @@ pub fn login(address: SocketAddr) -> Conn {
     Conn::new(client_options(address, USER, PASSWORD)).unwrap()
 }
 
-/// The sum of one of the filter's metrics over all labels but those given; a series that is not there counts 0.
+/// Sum of all series of a metric with these labels. A missing series counts 0.
 pub fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     let name = format!("firstword_{name}");
     metrics.select(&name, labels).map(|sample| sample.value as u64).sum()
 }
 
-/// The sums by the values of one label, without zeros.
-pub fn by(metrics: &Metrics, name: &str, label: &str) -> BTreeMap<String, u64> {
+/// Sums of a metric for each value of one label, without zeros.
+pub fn sums_by(metrics: &Metrics, name: &str, label: &str) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for sample in metrics.select(&format!("firstword_{name}"), &[]) {
         *sums.entry(sample.labels[label].clone()).or_insert(0) += sample.value as u64;
@@ -57,23 +57,23 @@ pub fn by(metrics: &Metrics, name: &str, label: &str) -> BTreeMap<String, u64> {
     sums
 }
 
-/// Where a server does not count what passed.
+/// Differences between the packets and the counts of a server.
 #[derive(Clone, Copy, Default)]
-pub struct Known {
-    /// MySQL counts a command for each of several statements in one COM_QUERY: how many more that makes.
+pub struct KnownDifferences {
+    /// Number of statements after the first of a COM_QUERY. MySQL counts a command for each.
     pub further_statements: u64,
-    /// MySQL's `SUM_ROWS_SENT` counts the rows of a statement in a procedure again for each later statement in it.
+    /// Number of rows that MySQL's `SUM_ROWS_SENT` counts again, once for each later statement in the same procedure.
     pub rows_counted_twice: u64,
-    /// MariaDB's `Rows_sent` leaves out what COM_STMT_FETCH brings.
-    pub rows_left_out: u64,
+    /// Number of rows from COM_STMT_FETCH, which MariaDB's `Rows_sent` omits.
+    pub rows_fetched: u64,
 }
 
-/// Everything the server counted since `before`, the filter counted too, to the unit.
-pub fn assert_equal(database: &Database, before: &Oracle, envoy: &Envoy, known: Known) {
+/// Asserts that the filter's counts equal the server's counts since `before` exactly.
+pub fn assert_equal(database: &Database, before: &Oracle, envoy: &Envoy, known: KnownDifferences) {
     let metrics = envoy.stable(QUIET);
     let server = database.oracle_when_alone().since(before);
     let filter = |name: &str| sum(&metrics, name, &[]);
-    assert_eq!(by(&metrics, "opaque_total", "reason"), BTreeMap::new(), "{}", envoy.log());
+    assert_eq!(sums_by(&metrics, "opaque_total", "reason"), BTreeMap::new(), "{}", envoy.log());
     assert_eq!(sum(&metrics, "bytes_total", &[("sender", "client")]), server.bytes_received);
     assert_eq!(sum(&metrics, "bytes_total", &[("sender", "server")]), server.bytes_sent);
     assert_eq!(filter("connections_total"), server.connections);
@@ -83,13 +83,13 @@ pub fn assert_equal(database: &Database, before: &Oracle, envoy: &Envoy, known: 
         *commands.get_mut("query").unwrap() -= known.further_statements;
         rows -= known.rows_counted_twice;
     } else {
-        rows += known.rows_left_out;
+        rows += known.rows_fetched;
     }
     for (label, count) in commands {
         assert_eq!(sum(&metrics, "commands_total", &[("command", &label)]), count, "command {label}");
     }
     let errors = server.counts.errors.iter().map(|(errno, count)| (errno.to_string(), *count)).collect();
-    assert_eq!(by(&metrics, "errors_total", "errno"), errors);
+    assert_eq!(sums_by(&metrics, "errors_total", "errno"), errors);
     assert_eq!(filter("rows_total"), rows, "rows");
     for (name, count) in
         [("affected_rows_total", server.counts.affected_rows), ("warnings_total", server.counts.warnings)]
@@ -104,7 +104,7 @@ pub fn assert_equal(database: &Database, before: &Oracle, envoy: &Envoy, known: 
     }
 }
 
-/// Runs each scenario on both servers, as a test of its own.
+/// Declares a test of each scenario with MariaDB, and one with MySQL.
 macro_rules! on_both_servers {
     ($($(#[$doc:meta])* $scenario:ident)*) => {
         mod mariadb {

@@ -1,4 +1,4 @@
-//! Ten thousand commands by different clients at once.
+//! Ten thousand commands from different clients at the same time.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -6,32 +6,34 @@ use std::thread;
 
 use ::mysql::prelude::Queryable;
 
-use crate::counts::{Known, QUIET, address, assert_equal, between, login, on_both_servers, sum};
+use crate::counts::{
+    KnownDifferences, QUIET, address, assert_equal, login, on_both_servers, start_envoy, sum,
+};
 use firstword_testing::client::{CLASSIC, Client, DEPRECATE_EOF, Login, SESSION_TRACK};
 use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
 
-on_both_servers! { ten_thousand_commands }
+on_both_servers! { ten_thousand_concurrent_commands_are_counted }
 
-fn ten_thousand_commands(database: &Database) {
+fn ten_thousand_concurrent_commands_are_counted(database: &Database) {
     database.sql("CREATE TABLE demo.load_of (id INT PRIMARY KEY AUTO_INCREMENT, text TEXT)");
-    let envoy = between(database);
+    let envoy = start_envoy(database);
     let address = address(&envoy);
     let before = database.oracle_when_alone();
     thread::scope(|scope| {
-        scope.spawn(move || texts(address));
-        scope.spawn(move || prepared(address));
-        scope.spawn(move || ahead(address, CLASSIC));
-        scope.spawn(move || ahead(address, CLASSIC | DEPRECATE_EOF | SESSION_TRACK));
+        scope.spawn(move || text_commands(address));
+        scope.spawn(move || prepared_statements(address));
+        scope.spawn(move || pipelined_commands(address, CLASSIC));
+        scope.spawn(move || pipelined_commands(address, CLASSIC | DEPRECATE_EOF | SESSION_TRACK));
         scope.spawn(move || short_sessions(address));
-        scope.spawn(move || command_line(address));
+        scope.spawn(move || command_line_client(address));
     });
-    assert_equal(database, &before, &envoy, Known::default());
+    assert_equal(database, &before, &envoy, KnownDifferences::default());
     let metrics = envoy.stable(QUIET);
     let commands = sum(&metrics, "commands_total", &[]);
     assert!(commands >= 10_000, "{commands} commands");
 }
 
-fn texts(address: SocketAddr) {
+fn text_commands(address: SocketAddr) {
     let mut connection = login(address);
     for n in 0..700 {
         connection.query_drop(format!("INSERT INTO load_of (text) VALUES ('{n}'), (NULL)")).unwrap();
@@ -40,7 +42,7 @@ fn texts(address: SocketAddr) {
     }
 }
 
-fn prepared(address: SocketAddr) {
+fn prepared_statements(address: SocketAddr) {
     let mut connection = login(address);
     for n in 0..700_u64 {
         let statement = connection.prep(format!("SELECT ?, {n}")).unwrap();
@@ -52,7 +54,7 @@ fn prepared(address: SocketAddr) {
     }
 }
 
-fn ahead(address: SocketAddr, capabilities: u32) {
+fn pipelined_commands(address: SocketAddr, capabilities: u32) {
     let mut client = Client::login(address, &Login::new(capabilities));
     let payloads =
         ["SELECT 1", "SELECT FROM", "SELECT 2 UNION SELECT 3"].map(|text| client.query_payload(text));
@@ -78,8 +80,8 @@ fn short_sessions(address: SocketAddr) {
     }
 }
 
-/// MariaDB's own client; MySQL's password plugin is not part of it, so there it logs in as nobody and is refused.
-fn command_line(address: SocketAddr) {
+/// MariaDB's command-line client. MySQL refuses its login, because the client lacks MySQL's password plugin.
+fn command_line_client(address: SocketAddr) {
     let statements = "SELECT 1;\nSELECT * FROM load_of LIMIT 1;\n".repeat(400);
     let mut client = Command::new("mariadb")
         .args(["--no-defaults", "--batch", "--skip-ssl", "-h127.0.0.1", DATABASE])
@@ -90,7 +92,7 @@ fn command_line(address: SocketAddr) {
         .spawn()
         .expect("the mariadb client; run: make tools");
     let mut input = client.stdin.take().unwrap();
-    // It may have been refused and gone.
+    // Ignore an error, because the server may have refused the client.
     let _ = std::io::Write::write_all(&mut input, statements.as_bytes());
     drop(input);
     client.wait().unwrap();

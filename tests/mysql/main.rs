@@ -1,7 +1,7 @@
-//! Real clients and real servers with the filter between them: the client sees no difference, and the filter counts what
-//! the server counts.
+//! Real clients and real servers with the filter between them. The client sees no difference, and the filter's counts equal
+//! the server's.
 
-// A panic is how a test reports.
+// Tests report by a panic.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,
@@ -11,12 +11,12 @@
     clippy::unwrap_used
 )]
 
-mod authentication;
 mod commands;
 mod counts;
 mod endings;
 mod hazards;
 mod load;
+mod mariadb_authentication;
 mod mysql_authentication;
 mod replication;
 mod transparency;

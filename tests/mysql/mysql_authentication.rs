@@ -1,9 +1,9 @@
-//! The same of MySQL's plugins, and a client that turns to TLS.
+//! Authentication plugins of MySQL, and a client that switches to TLS.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use crate::counts::{QUIET, address, between, by, sum};
+use crate::counts::{QUIET, address, start_envoy, sum, sums_by};
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::database::{PASSWORD, USER};
 use firstword_testing::mysqld::{MySql, NO_TLS, SHA256_USER};
@@ -13,9 +13,9 @@ mod needs_mysqld {
 
     #[test]
     #[ignore = "needs MySQL: make tools-mysql"]
-    fn mysql_caches_what_it_was_told_in_clear() {
+    fn logins_with_the_plugins_of_mysql_are_counted() {
         let database = MySql::start(&[NO_TLS]);
-        let envoy = between(&database);
+        let envoy = start_envoy(&database);
         for _ in 0..3 {
             Client::login(address(&envoy), &Login::new(CLASSIC)).quit();
         }
@@ -23,20 +23,20 @@ mod needs_mysqld {
         let refused = Client::connect(address(&envoy)).log_in(&Login::new(CLASSIC).user(USER, "x")).err();
         assert_eq!(refused, Some(1045));
         let metrics = envoy.stable(QUIET);
-        // The first login needs the password itself, encrypted with a key that anybody between could have sent.
+        // The first login needs the password itself, encrypted with a public key that a proxy could have replaced.
         assert!(sum(&metrics, "plaintext_full_auth_total", &[]) >= 1);
         assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), 4);
-        assert_eq!(by(&metrics, "auth_switches_total", "plugin").get("sha256_password"), Some(&1));
+        assert_eq!(sums_by(&metrics, "auth_switches_total", "plugin").get("sha256_password"), Some(&1));
         assert_eq!(sum(&metrics, "handshake_errors_total", &[("errno", "1045")]), 1);
         assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
     }
 
     #[test]
     #[ignore = "needs MySQL: make tools-mysql"]
-    fn what_goes_on_in_tls_is_counted_as_unseen() {
+    fn a_connection_with_tls_is_opaque_after_the_handshake() {
         let database = MySql::start(&[]);
-        let envoy = between(&database);
-        tls(address(&envoy));
+        let envoy = start_envoy(&database);
+        start_tls(address(&envoy));
         let metrics = envoy.stable(QUIET);
         assert_eq!(sum(&metrics, "opaque_total", &[("reason", "tls")]), 1);
         assert_eq!(sum(&metrics, "opaque_total", &[]), 1);
@@ -47,8 +47,8 @@ mod needs_mysqld {
     }
 }
 
-/// Shakes hands for TLS as MySQL does it, and ends.
-fn tls(address: SocketAddr) {
+/// Performs a TLS handshake in the MySQL protocol, and closes.
+fn start_tls(address: SocketAddr) {
     let output = Command::new("openssl")
         .args(["s_client", "-starttls", "mysql", "-connect", &address.to_string()])
         .stdin(Stdio::null())

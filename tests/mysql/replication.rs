@@ -1,18 +1,18 @@
-//! A real replica that reads a real primary through the filter.
+//! Replication: a real replica that reads from a real primary through the filter.
 
 use std::time::Duration;
 
-use crate::counts::{QUIET, address, between, by, sum};
+use crate::counts::{QUIET, address, start_envoy, sum, sums_by};
 use firstword_testing::database::{PASSWORD, USER};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::wait_for;
 
 #[test]
-fn a_semi_synchronous_replica_follows_its_primary() {
+fn a_semi_synchronous_replica_receives_all_rows() {
     let options = ["--server-id=1", "--log-bin=log", "--rpl-semi-sync-master-enabled=1"];
     let primary = MariaDb::start(&options);
     let replica = MariaDb::start(&["--server-id=2", "--rpl-semi-sync-slave-enabled=1"]);
-    let envoy = between(&primary);
+    let envoy = start_envoy(&primary);
     let port = address(&envoy).port();
     let [row] = primary.sql("SHOW MASTER STATUS").try_into().unwrap();
     replica.sql(&format!(
@@ -33,16 +33,19 @@ fn a_semi_synchronous_replica_follows_its_primary() {
         let there = !replica.sql(tables).is_empty();
         (there && replica.sql("SELECT COUNT(*) FROM demo.copied")[0][0] == "50").then_some(())
     });
-    assert!(primary.status("Rpl_semi_sync_master_yes_tx") >= 50, "the primary heard the replica");
+    assert!(
+        primary.status("Rpl_semi_sync_master_yes_tx") >= 50,
+        "the primary received the replica's acknowledgements"
+    );
     let metrics = envoy.stable(QUIET);
     assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
-    let commands = by(&metrics, "commands_total", "command");
+    let commands = sums_by(&metrics, "commands_total", "command");
     assert_eq!((commands["register_slave"], commands["binlog_dump"]), (1, 1));
-    assert_eq!(sum(&metrics, "commands_in_flight", &[]), 1, "the stream goes on");
+    assert_eq!(sum(&metrics, "commands_in_flight", &[]), 1, "the stream continues");
     replica.sql("STOP SLAVE");
     let metrics = envoy.stable(QUIET);
     assert_eq!(sum(&metrics, "commands_in_flight", &[]), 0);
-    // From 11.3 on a replica ends the primary's thread by a connection in TLS.
+    // Since MariaDB 11.3, a replica ends the primary's thread over another connection with TLS.
     let in_tls = sum(&metrics, "opaque_total", &[("reason", "tls")]);
     assert_eq!(sum(&metrics, "opaque_total", &[]), in_tls, "{}", envoy.log());
 }

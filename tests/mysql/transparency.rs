@@ -1,4 +1,4 @@
-//! A client sees no difference; on MariaDB, whose general log and command line client are at hand.
+//! A client sees no difference. With MariaDB, because its general log and its command-line client are available.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Row};
 
-use crate::counts::{QUIET, between, client_options as options, login, sum};
+use crate::counts::{QUIET, client_options as options, login, start_envoy, sum};
 use firstword_testing::mariadb::{GENERAL_LOG, MariaDb, PASSWORD, USER};
 use firstword_testing::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Everything a client can see of a session: rows, errors, numbers of affected rows.
+/// Everything that a client sees in a session: rows, errors, numbers of affected rows.
 fn session(address: SocketAddr, table: &str) -> Vec<String> {
     let mut connection = login(address);
     let mut seen = Vec::new();
@@ -37,20 +37,20 @@ fn session(address: SocketAddr, table: &str) -> Vec<String> {
         seen.push(format!("{rows:?}, {} affected", connection.affected_rows()));
     }
     let prepared = connection.prep("SELECT seq, ? FROM seq_1_to_10 WHERE seq <= ?").unwrap();
-    for most in 0..4 {
-        let rows: Vec<(u64, String)> = connection.exec(&prepared, ("x", most)).unwrap();
+    for limit in 0..4 {
+        let rows: Vec<(u64, String)> = connection.exec(&prepared, ("x", limit)).unwrap();
         seen.push(format!("{rows:?}"));
     }
     connection.close(prepared).unwrap();
     connection.ping().unwrap();
-    // Above 16 MiB each way: fragments, in the answer and in the statement.
+    // More than 16 MiB in each direction, which gives fragments of the response and of the statement.
     let long: String = connection.query_first("SELECT REPEAT('0123456789', 2000000)").unwrap().unwrap();
     let digest: String = connection.exec_first("SELECT MD5(?)", (long,)).unwrap().unwrap();
     seen.push(digest);
     seen
 }
 
-/// What the general log calls a command, by the label of ours.
+/// Our label of a command, and its name in the general log.
 const LOGGED: [(&str, &str); 6] = [
     ("query", "Query"),
     ("stmt_prepare", "Prepare"),
@@ -63,17 +63,17 @@ const LOGGED: [(&str, &str); 6] = [
 #[test]
 fn a_client_sees_no_difference() {
     let database = MariaDb::start(&[]);
-    let envoy = between(&database);
+    let envoy = start_envoy(&database);
     let direct = session(database.addr(), "seen");
     assert_eq!(session(envoy.listener_addr("mysql"), "seen"), direct);
     assert!(direct[5].contains("1146") && direct[6].contains("1064"), "{direct:?}");
 }
 
 #[test]
-fn the_filter_counts_what_the_server_counts() {
+fn the_filters_counts_equal_the_servers() {
     const STATUSES: [&str; 4] = ["Bytes_received", "Bytes_sent", "Rows_sent", "Connections"];
     let database = MariaDb::start(&GENERAL_LOG);
-    let envoy = between(&database);
+    let envoy = start_envoy(&database);
     let before = database.statuses(&STATUSES);
     let clients: u64 = 4;
     thread::scope(|scope| {
@@ -106,7 +106,7 @@ fn the_filter_counts_what_the_server_counts() {
     let expected: BTreeMap<_, _> =
         LOGGED.map(|(_, word)| (word, logged.get(word).copied().unwrap_or(0))).into_iter().collect();
     assert_eq!(counted, expected);
-    // The general log does not know COM_PING.
+    // The general log omits COM_PING.
     assert_eq!(sum(&metrics, "commands_total", &[("command", "ping")]), clients);
     let all: u64 = expected.values().sum();
     assert_eq!(sum(&metrics, "commands_total", &[]), all + clients);
@@ -116,9 +116,9 @@ fn the_filter_counts_what_the_server_counts() {
 }
 
 #[test]
-fn refused_clients_are_counted_as_the_server_refuses_them() {
+fn refused_clients_are_counted_by_error() {
     let database = MariaDb::start(&["--max-connections=10"]);
-    let envoy = between(&database);
+    let envoy = start_envoy(&database);
     let address = envoy.listener_addr("mysql");
     Conn::new(options(address, USER, "wrong")).unwrap_err();
     Conn::new(options(address, "nobody", "")).unwrap_err();
@@ -160,7 +160,7 @@ fn cli(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String, String)
 #[test]
 fn the_command_line_client_sees_no_difference() {
     let database = MariaDb::start(&[]);
-    let envoy = between(&database);
+    let envoy = start_envoy(&database);
     let address = envoy.listener_addr("mysql");
     let cases: [&[&str]; 4] = [
         &["-e", "SELECT 1; SHOW DATABASES; SELECT REPEAT('x', 100000)"],

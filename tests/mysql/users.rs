@@ -1,4 +1,4 @@
-//! Who connects, told by the filter to what stands behind it: Envoy's RBAC filter and its access log.
+//! Accounts in filter state, for the filters after ours: Envoy's RBAC filter and its access log.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,7 +14,7 @@ use firstword_testing::mariadb::{GENERAL_LOG, MariaDb};
 use firstword_testing::packets::packet;
 use firstword_testing::{temp_dir, wait_for};
 
-/// Accounts that the server takes: two of them are in `envoy/rbac-by-user.yaml`.
+/// Accounts of the server in addition to `app`. `envoy/rbac-by-user.yaml` allows `app` and `report`.
 const ACCOUNTS: [&str; 2] = ["report", "admin"];
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
@@ -27,12 +27,12 @@ fn database(options: &[&str]) -> MariaDb {
     database
 }
 
-fn guard(database: &Database) -> EnvoyOptions {
+fn rbac_options(database: &Database) -> EnvoyOptions {
     EnvoyOptions::new("envoy/rbac-by-user.yaml").upstream("mysql", database.addr())
 }
 
-fn guarded(database: &Database) -> Envoy {
-    Envoy::start(guard(database))
+fn start_with_rbac(database: &Database) -> Envoy {
+    Envoy::start(rbac_options(database))
 }
 
 /// The filters of the listener.
@@ -44,8 +44,8 @@ fn denied(envoy: &Envoy) -> u64 {
     envoy.stats(r"^mysql_users\.rbac\.denied$").values().sum()
 }
 
-/// How often the server has taken somebody for this account, be it by a login or a change.
-fn seen(database: &Database, account: &str) -> usize {
+/// Number of logins and changes of user to this account, as counted by the server.
+fn accepted(database: &Database, account: &str) -> usize {
     let log = database
         .sql("SELECT argument FROM mysql.general_log WHERE command_type IN ('Connect', 'Change user')");
     log.iter().filter(|row| row[0].starts_with(&format!("{account}@"))).count()
@@ -55,7 +55,7 @@ fn login(account: &str) -> Login {
     Login::new(CLASSIC).user(account, PASSWORD)
 }
 
-/// Waits until Envoy has read so many bytes of all clients.
+/// Waits until Envoy has read this number of bytes from all clients.
 fn wait_received(envoy: &Envoy, bytes: u64) {
     wait_for("bytes in Envoy", PATIENCE, || {
         let received: u64 = envoy.stats(r"^tcp\.mysql\.downstream_cx_rx_bytes_total$").values().sum();
@@ -64,9 +64,9 @@ fn wait_received(envoy: &Envoy, bytes: u64) {
 }
 
 #[test]
-fn a_login_is_decided_about_wherever_it_is_cut() {
+fn rbac_judges_a_login_cut_at_every_byte() {
     let database = database(&[]);
-    let envoy = guarded(&database);
+    let envoy = start_with_rbac(&database);
     let mut received: u64 = 0;
     for account in ["app", "admin"] {
         let mut cut = 1;
@@ -77,16 +77,16 @@ fn a_login_is_decided_about_wherever_it_is_cut() {
             if cut >= response.len() {
                 break;
             }
-            let (front, rest) = response.split_at(cut);
-            client.send(front);
-            received += front.len() as u64;
-            // Else both pieces could arrive as one.
+            let (begin, rest) = response.split_at(cut);
+            client.send(begin);
+            received += begin.len() as u64;
+            // Otherwise, both pieces could arrive together.
             wait_received(&envoy, received);
             client.send(rest);
             if account == "app" {
                 client.sequence_id = 2;
-                let answer = client.authenticate("mysql_native_password", PASSWORD);
-                assert_eq!(answer.errno(), None, "{account} cut at {cut}");
+                let response = client.authenticate("mysql_native_password", PASSWORD);
+                assert_eq!(response.errno(), None, "{account} cut at {cut}");
                 client.quit();
                 received += rest.len() as u64 + 5;
             } else {
@@ -98,14 +98,14 @@ fn a_login_is_decided_about_wherever_it_is_cut() {
         assert_eq!(denied(&envoy), expected, "{account}");
         assert!(cut > 100, "{account}: {cut}");
     }
-    assert_eq!(seen(&database, "admin"), 0, "the server has never heard of it");
-    assert!(seen(&database, "app") > 100);
+    assert_eq!(accepted(&database, "admin"), 0, "the server has seen no login of it");
+    assert!(accepted(&database, "app") > 100);
 }
 
 #[test]
-fn another_user_is_decided_about_too() {
+fn rbac_judges_a_change_of_user() {
     let database = database(&[]);
-    let envoy = guarded(&database);
+    let envoy = start_with_rbac(&database);
     let mut client = Client::login(address(&envoy), &login("app"));
     client.change_user(&login("report"), "mysql_native_password").expect("another user");
     let user = client.query("SELECT CURRENT_USER()").expect("a row");
@@ -113,10 +113,10 @@ fn another_user_is_decided_about_too() {
     assert_eq!(denied(&envoy), 0);
     client.command(b"\x11admin\0\0demo\0\x2d\0mysql_native_password\0");
     assert_eq!(client.next_packet(), None, "closed");
-    assert_eq!((denied(&envoy), seen(&database, "admin"), seen(&database, "report")), (1, 0, 1));
+    assert_eq!((denied(&envoy), accepted(&database, "admin"), accepted(&database, "report")), (1, 0, 1));
 
-    // Whom Envoy decides about once can become anybody.
-    let once = Envoy::start(guard(&database).edit(|bootstrap| {
+    // With a single decision, a client can change to any account.
+    let once = Envoy::start(rbac_options(&database).edit(|bootstrap| {
         let rbac = &mut filters(bootstrap)[1]["typed_config"];
         assert_eq!(rbac["enforcement_type"], "CONTINUOUS");
         rbac["enforcement_type"] = "ONE_TIME_ON_FIRST_BYTE".into();
@@ -124,18 +124,18 @@ fn another_user_is_decided_about_too() {
     let mut client = Client::login(address(&once), &login("app"));
     client.change_user(&login("admin"), "mysql_native_password").expect("another user");
     client.quit();
-    assert_eq!((denied(&once), seen(&database, "admin")), (0, 1));
+    assert_eq!((denied(&once), accepted(&database, "admin")), (0, 1));
 }
 
 #[test]
-fn what_cannot_be_read_is_denied() {
+fn a_connection_with_tls_or_compression_is_denied() {
     let certificate = temp_dir();
     let (cert, key) = (certificate.path().join("cert.pem"), certificate.path().join("key.pem"));
     self_signed(&cert, &key);
     let options =
         [joined("--ssl-cert=", &cert), joined("--ssl-key=", &key)].map(|o| o.into_string().unwrap());
     let database = database(&[&options[0], &options[1]]);
-    let envoy = guarded(&database);
+    let envoy = start_with_rbac(&database);
     let tls = |address: SocketAddr| {
         let output = Command::new("openssl")
             .args(["s_client", "-starttls", "mysql", "-connect", &address.to_string()])
@@ -145,10 +145,10 @@ fn what_cannot_be_read_is_denied() {
         String::from_utf8_lossy(&output.stdout).contains("BEGIN CERTIFICATE")
     };
     assert!(tls(database.addr()), "the server speaks TLS");
-    assert!(!tls(address(&envoy)), "and nobody gets that far");
+    assert!(!tls(address(&envoy)), "no client gets through with TLS");
     assert_eq!(denied(&envoy), 1);
 
-    // OpenSSL also takes a ClientHello in the framing of SSL 2, behind an SSLRequest that names an allowed account.
+    // OpenSSL also accepts a ClientHello in the framing of SSL 2, after an SSLRequest that names an allowed account.
     let mut framed = Client::connect(address(&envoy));
     let login_with_tls = Login { capabilities: CLASSIC | SSL, ..login("app") };
     let response = framed.response(&login_with_tls).expect("a greeting");
@@ -159,15 +159,15 @@ fn what_cannot_be_read_is_denied() {
     let mut compressed =
         Client::login(address(&envoy), &Login { capabilities: CLASSIC | COMPRESS, ..login("app") });
     compressed.send(&[5, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x0e]);
-    assert_eq!(compressed.next_packet(), None, "the login is allowed, and nothing unseen behind it");
+    assert_eq!(compressed.next_packet(), None, "the login is allowed, but no compressed bytes after it");
     assert_eq!(denied(&envoy), 3);
     Client::login(address(&envoy), &login("app")).quit();
     assert_eq!(denied(&envoy), 3);
 }
 
-/// Some servers take a PROXY header behind their greeting, and whatever comes with it.
+/// Some servers accept a PROXY header after their greeting, and the login that follows it.
 #[test]
-fn nobody_hides_behind_a_proxy_header() {
+fn an_account_after_a_proxy_header_is_denied() {
     let database = database(&["--proxy-protocol-networks=*"]);
     let hidden = |address: SocketAddr| {
         let mut client = Client::connect(address);
@@ -177,17 +177,17 @@ fn nobody_hides_behind_a_proxy_header() {
         client.send(&[&header[..], &response, &query].concat());
         client.next_packet()
     };
-    assert_eq!(hidden(database.addr()).expect("an OK")[0], 0, "the server takes it");
+    assert_eq!(hidden(database.addr()).expect("an OK")[0], 0, "the server accepts it");
     wait_for("the database", PATIENCE, || database.sql("SHOW DATABASES LIKE 'hidden'").pop());
     database.sql("DROP DATABASE hidden");
-    let envoy = guarded(&database);
+    let envoy = start_with_rbac(&database);
     assert_eq!(hidden(address(&envoy)), None);
-    assert_eq!((denied(&envoy), seen(&database, "admin")), (1, 1));
+    assert_eq!((denied(&envoy), accepted(&database, "admin")), (1, 1));
     assert_eq!(database.sql("SHOW DATABASES LIKE 'hidden'").len(), 0);
 }
 
-/// An account without a password, which is denied: what would run as it leaves a row.
-fn witness(database: &Database) {
+/// Creates a denied account without a password, and a table that records each account that runs [`INSERT`].
+fn create_witness(database: &Database) {
     database.sql("CREATE USER evil@'%'");
     database.sql("GRANT ALL ON *.* TO evil@'%'");
     database.sql("CREATE TABLE demo.witness (account VARCHAR(80))");
@@ -199,13 +199,13 @@ fn change_to(account: &str) -> Vec<u8> {
     packet(0, &[b"\x11", account.as_bytes(), b"\0\0demo\0\x2d\0mysql_native_password\0"].concat())
 }
 
-/// RBAC decides once for each callback: an account that a callback names before its last one must not get past it.
-fn no_account_hides_in_a_callback(database: &Database) {
-    witness(database);
+/// RBAC decides once per callback. An account that is not the last one in a callback must not avoid the decision.
+fn assert_each_account_in_a_callback_is_judged(database: &Database) {
+    create_witness(database);
     let secrets: [&[u8]; 3] = [&[], &packet(2, b""), &packet(2, b"\0")];
     let mut denials = 0;
     for observe in ["all", "requests"] {
-        let envoy = Envoy::start(guard(database).edit(|bootstrap| {
+        let envoy = Envoy::start(rbac_options(database).edit(|bootstrap| {
             let configuration =
                 &mut filters(bootstrap)[0]["typed_config"]["config"]["configuration"]["value"];
             let text = configuration.as_str().expect("a configuration").replace(
@@ -217,11 +217,11 @@ fn no_account_hides_in_a_callback(database: &Database) {
         let mut denied_here = 0;
         for secret in secrets {
             let evil = [change_to("evil"), secret.to_vec(), packet(0, INSERT)].concat();
-            // Between two accounts that are allowed.
+            // Between two allowed accounts.
             let mut client = Client::login(address(&envoy), &login("app"));
             client.send(&[evil.clone(), change_to("app")].concat());
             assert!(client.closes(), "{observe}");
-            // Behind the login.
+            // After the login.
             let mut client = Client::connect(address(&envoy));
             let response = packet(1, &client.response(&login("app")).expect("a greeting"));
             client.send(&[response, evil].concat());
@@ -235,13 +235,13 @@ fn no_account_hides_in_a_callback(database: &Database) {
     assert_eq!(
         database.sql("SELECT COUNT(*) FROM demo.witness")[0][0],
         "0",
-        "nothing ran as the denied account"
+        "no statement ran as the denied account"
     );
 }
 
 #[test]
-fn no_account_hides_in_a_callback_to_mariadb() {
-    no_account_hides_in_a_callback(&database(&[]));
+fn each_account_in_a_callback_to_mariadb_is_judged() {
+    assert_each_account_in_a_callback_is_judged(&database(&[]));
 }
 
 mod needs_mysqld {
@@ -249,9 +249,9 @@ mod needs_mysqld {
 
     #[test]
     #[ignore = "needs MySQL: make tools-mysql"]
-    fn no_account_hides_in_a_callback_to_mysql() {
+    fn each_account_in_a_callback_to_mysql_is_judged() {
         use firstword_testing::mysqld::{MySql, NO_TLS};
-        no_account_hides_in_a_callback(&MySql::start(&[NO_TLS]));
+        assert_each_account_in_a_callback_is_judged(&MySql::start(&[NO_TLS]));
     }
 }
 
@@ -262,7 +262,7 @@ fn self_signed(cert: &Path, key: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The lines of the access log of this type.
+/// Lines of the access log with this type.
 fn logged(envoy: &Envoy, kind: &str) -> Vec<Value> {
     let stdout = envoy.stdout();
     let lines = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -278,7 +278,7 @@ fn fields(line: &Value) -> [String; 6] {
 }
 
 #[test]
-fn the_access_log_tells_of_living_connections_and_of_their_end() {
+fn the_access_log_shows_open_and_closed_connections() {
     let database = database(&[]);
     database.sql("CREATE DATABASE stock");
     let options = EnvoyOptions::new("envoy/access-log.yaml").upstream("mysql", database.addr());
@@ -294,24 +294,24 @@ fn the_access_log_tells_of_living_connections_and_of_their_end() {
     );
     client.query("SELECT 1").expect("a row");
     client.query("SELECT * FROM nosuch").expect_errno(1146);
-    let alive = |expected: [&str; 6]| {
+    let wait_for_open = |expected: [&str; 6]| {
         wait_for("line of the access log", PATIENCE, || {
             let lines = logged(&envoy, "TcpPeriodic");
             lines.last().is_some_and(|line| fields(line) == expected).then_some(())
         });
     };
-    alive(["app", "demo", "2", "1", "1146", "-"]);
+    wait_for_open(["app", "demo", "2", "1", "1146", "-"]);
     client.query("USE stock").expect("OK");
-    alive(["app", "stock", "3", "1", "1146", "-"]);
+    wait_for_open(["app", "stock", "3", "1", "1146", "-"]);
     client.change_user(&login("report").database("demo"), "mysql_native_password").expect("another user");
-    alive(["report", "demo", "4", "1", "1146", "-"]);
+    wait_for_open(["report", "demo", "4", "1", "1146", "-"]);
     client.query("SELECT FROM").expect_errno(1064);
     client.quit();
     let end = wait_for("line of the access log", PATIENCE, || logged(&envoy, "TcpConnectionEnd").pop());
     assert_eq!(fields(&end), ["report", "demo", "6", "2", "1064", "-"]);
     assert_eq!((&end["protocol"], &end["client"]), (&"mysql".into(), &"firstword/1.2".into()), "{end}");
     let version = database.sql("SELECT VERSION()")[0][0].clone();
-    // MariaDB's before 11.0 greet with a prefix.
+    // MariaDB before 11.0 adds a prefix to the version in its greeting.
     let greeted = end["server_version"].as_str().unwrap();
     assert_eq!(greeted.strip_prefix("5.5.5-").unwrap_or(greeted), version);
     let thread: u64 = end["thread_id"].as_str().unwrap().parse().unwrap();
@@ -320,9 +320,9 @@ fn the_access_log_tells_of_living_connections_and_of_their_end() {
     assert!(!text.contains("nosuch") && !text.contains("SELECT"), "{text}");
 }
 
-/// Envoy's expressions compare the state with text, as it is declared to be text.
+/// Envoy's expressions can compare the state with text, because we declare it as text.
 #[test]
-fn the_access_log_can_be_of_some_users_alone() {
+fn the_access_log_can_be_limited_to_one_user() {
     let database = database(&[]);
     let options = EnvoyOptions::new("envoy/access-log.yaml").upstream("mysql", database.addr());
     let envoy = Envoy::start(options.edit(|bootstrap| {

@@ -1,4 +1,4 @@
-//! Traffic and every fault that an alert is for, at once, until each rule, alert and panel that ships gives data.
+//! Traffic and the fault for each alert, at the same time, until each rule, alert and panel has data.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -15,10 +15,10 @@ use firstword_testing::mariadb::MariaDb;
 use firstword_testing::packets;
 use firstword_testing::peer::{Peer, Server};
 
-/// One round of faults a second for as many seconds at most.
-const ROUNDS: usize = 90;
+/// Maximum number of rounds of faults. A round takes at least a second.
+const MAX_ROUNDS: usize = 90;
 
-/// The filter's configuration in all listeners but one.
+/// Configuration of the filter in all listeners except `small`.
 const CONFIGURATION: &str = r#"{
   "defaults": {"greeting_timeout_ms": 500, "protocol": "mysql"},
   "metrics": {"profile": "full", "stall_ms": 500, "flush_interval_ms": 200},
@@ -27,9 +27,15 @@ const CONFIGURATION: &str = r#"{
     {"name": "held", "match": {"ports": [HELD]}, "mysql": {"hold_split_eof": "always", "block_local_infile": true}}]
 }"#;
 
-/// Beside the listener of `envoy/mysql.yaml`: one behind which a server is silent, one with a server that does what no real
-/// one does on demand, one for slow statements, one whose filter may have few series, one that takes PROXY headers, one that
-/// holds the ends of answers and blocks requests for files, and one with an inspector.
+/// Listeners in addition to that of `envoy/mysql.yaml`:
+///
+/// - `silent` has a server that sends nothing.
+/// - `scripted` has a scripted server, for behaviour that no real server shows on demand.
+/// - `slow` has slow statements.
+/// - `small` has a filter with few series.
+/// - `proxied` accepts PROXY headers.
+/// - `held` holds the ends of responses, and blocks requests for files.
+/// - `inspected` has an inspector.
 const LISTENERS: [&str; 7] = ["silent", "scripted", "slow", "small", "proxied", "held", "inspected"];
 
 fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr) -> Envoy {
@@ -82,14 +88,14 @@ fn login() -> Login {
     Login::new(CLASSIC).database(DATABASE)
 }
 
-/// What lives through all rounds, so that it stays open, stalled or hanging.
-struct Held {
+/// Connections that remain open, stalled or hanging in all rounds.
+struct HeldOpen {
     _transactions: Vec<Client>,
     _blocked: Client,
     _hanging: Vec<Peer>,
 }
 
-fn hold(envoy: &Envoy) -> Held {
+fn hold_open(envoy: &Envoy) -> HeldOpen {
     let address = envoy.listener_addr("mysql");
     let transactions = (0..12).map(|_| {
         let mut client = Client::login(address, &login());
@@ -105,31 +111,39 @@ fn hold(envoy: &Envoy) -> Held {
     blocked.command(&waits);
     let inspected = envoy.listener_addr("inspected");
     let hanging = (0..2).map(|_| Peer::connect(inspected)).collect();
-    Held { _transactions: transactions, _blocked: blocked, _hanging: hanging }
+    HeldOpen { _transactions: transactions, _blocked: blocked, _hanging: hanging }
 }
 
-fn say(from: &mut Peer, to: &mut Peer, bytes: &[u8]) {
+fn forward(from: &mut Peer, to: &mut Peer, bytes: &[u8]) {
     from.send(bytes);
     to.expect(bytes);
 }
 
-/// A client and a server that takes no connection attributes and sends EOFs, behind the login.
+/// Logs in to a scripted server without connection attributes and with EOF packets.
 fn logged_in(listener: SocketAddr, scripted: &Server) -> (Peer, Peer) {
     const OLD: u32 = packets::MARIADB_CAPABILITIES & !(1 << 20 | packets::CLIENT_DEPRECATE_EOF) | 1;
     let mut client = Peer::connect(listener);
     let mut server = scripted.accept();
-    say(&mut server, &mut client, &packets::packet(0, &packets::handshake_v10("5.5.62", OLD)));
+    forward(&mut server, &mut client, &packets::packet(0, &packets::handshake_v10("5.5.62", OLD)));
     let response = packets::packet(1, &packets::handshake_response(packets::CLIENT_CAPABILITIES));
-    say(&mut client, &mut server, &response);
-    say(&mut server, &mut client, &packets::packet(2, &packets::ok()));
+    forward(&mut client, &mut server, &response);
+    forward(&mut server, &mut client, &packets::packet(2, &packets::ok()));
     (client, server)
 }
 
-/// Each fault once, the cheap ones more often.
-fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
+/// Causes each fault once, and cheap ones more often.
+fn cause_faults(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
+    cause_errors(envoy, server);
+    cause_refusals(envoy, server);
+    cause_silence(envoy, silent);
+    cause_protocol_faults(envoy, scripted);
+    cause_proxy_faults(envoy);
+}
+
+/// Errors, writes to a read-only server, and a slow statement.
+fn cause_errors(envoy: &Envoy, server: &MariaDb) {
     let address = |listener| envoy.listener_addr(listener);
-    let mysql = address("mysql");
-    let mut client = Client::login(mysql, &login().user("writer", "writer"));
+    let mut client = Client::login(address("mysql"), &login().user("writer", "writer"));
     for _ in 0..60 {
         client.query("SELECT * FROM nosuch").expect_errno(1146);
     }
@@ -143,8 +157,14 @@ fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
     client.quit();
 
     let mut slow = Client::login(address("slow"), &login());
-    slow.query("SELECT SLEEP(1.2)").expect("an answer");
+    slow.query("SELECT SLEEP(1.2)").expect("a response");
     slow.quit();
+}
+
+/// Refused logins, too many connections, and a login where series overflow.
+fn cause_refusals(envoy: &Envoy, server: &MariaDb) {
+    let address = |listener| envoy.listener_addr(listener);
+    let mysql = address("mysql");
     for _ in 0..3 {
         let refused = Client::connect(mysql).log_in(&login().user("app", "wrong"));
         assert_eq!(refused.err(), Some(1045));
@@ -156,9 +176,13 @@ fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
     let held: Vec<_> = (0..3).map(|_| Client::connect(mysql).log_in(&login())).collect();
     server.sql("SET GLOBAL max_connections = 100");
     assert!(held.into_iter().any(|outcome| outcome.err() == Some(1040)));
+}
 
-    // Two speak HTTP to a server that never answers, so that most of its connections are not seen into, and one says nothing; a
-    // fourth is answered with what no MySQL server says.
+/// Servers without a greeting, and a client of another protocol.
+fn cause_silence(envoy: &Envoy, silent: &Server) {
+    let address = |listener| envoy.listener_addr(listener);
+    // Two clients send HTTP to a server without a response, so that most of its connections are opaque. A third sends
+    // nothing. A fourth sends bytes of no protocol to a MySQL server.
     let mut http = [(); 2].map(|()| Peer::connect(address("silent")));
     http.iter_mut().for_each(|client| client.send(b"GET / HTTP/1.1\r\n\r\n"));
     let mute = Peer::connect(address("silent"));
@@ -168,43 +192,55 @@ fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
     thread::sleep(Duration::from_millis(800));
     servers.iter_mut().for_each(|server| server.send(b""));
     drop((http, mute, odd, servers));
+}
 
-    // A server that ends an idle session says so of its own accord.
+/// Unsolicited packets, violations of the protocol, and split or lost ends of responses.
+fn cause_protocol_faults(envoy: &Envoy, scripted: &Server) {
+    let address = |listener| envoy.listener_addr(listener);
+    // A server sends an unsolicited error before it ends an idle session.
     for _ in 0..3 {
         let (mut client, mut server) = logged_in(address("scripted"), scripted);
-        say(&mut server, &mut client, &packets::packet(0, &packets::err(4031)));
+        forward(&mut server, &mut client, &packets::packet(0, &packets::err(4031)));
     }
-    // A command that counts from 7: nothing MySQL does.
+    // A command with the sequence id 7, which is a violation of the protocol.
     let (mut client, mut server) = logged_in(address("scripted"), scripted);
-    say(&mut client, &mut server, &packets::packet(7, b"\x03SELECT 1"));
-    // The end of an answer comes late, and where it is held not at all.
+    forward(&mut client, &mut server, &packets::packet(7, b"\x03SELECT 1"));
+    // The end of a response is late. On the listener that holds it, it never arrives.
     let definitions =
         [packets::prepare_ok(1, 0), packets::column_def("a"), packets::eof(packets::AUTOCOMMIT)];
-    let answer = packets::answer(definitions);
-    let (early, late) = answer.split_at(answer.len() - 1);
+    let response = packets::answer(definitions);
+    let (early, late) = response.split_at(response.len() - 1);
     for listener in ["scripted", "held"] {
         let (mut client, mut server) = logged_in(address(listener), scripted);
-        say(&mut client, &mut server, &packets::command(packets::COM_STMT_PREPARE, b"SELECT a FROM plain"));
+        forward(
+            &mut client,
+            &mut server,
+            &packets::command(packets::COM_STMT_PREPARE, b"SELECT a FROM plain"),
+        );
         server.send(early);
         if listener == "held" {
             client.expect(&packets::answer([packets::prepare_ok(1, 0)]));
             server.reset();
         } else {
             client.expect(early);
-            say(&mut server, &mut client, late);
+            forward(&mut server, &mut client, late);
         }
     }
 
-    // A response that counts from 7 where requests for files are blocked.
+    // A response with the sequence id 7, on the listener that blocks requests for files.
     let (mut client, mut server) = logged_in(address("held"), scripted);
-    say(&mut client, &mut server, &packets::packet(0, b"\x03SELECT 1"));
+    forward(&mut client, &mut server, &packets::packet(0, b"\x03SELECT 1"));
     server.send(&packets::packet(7, b"\x01"));
     drop(client.rest());
-    // More commands at once than are kept.
+    // More commands in flight than the filter remembers.
     let (mut client, mut server) = logged_in(address("scripted"), scripted);
     let commands = [packets::packet(0, b"\x0e"), packets::packet(0, b"\x09")].concat().repeat(600);
-    say(&mut client, &mut server, &commands);
+    forward(&mut client, &mut server, &commands);
+}
 
+/// Refused PROXY headers, and clients that leave while a listener filter waits.
+fn cause_proxy_faults(envoy: &Envoy) {
+    let address = |listener| envoy.listener_addr(listener);
     let response = packets::handshake_response(packets::CLIENT_CAPABILITIES);
     for header in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..], b""] {
         let mut proxied = Peer::connect(address("proxied"));
@@ -216,8 +252,8 @@ fn round(envoy: &Envoy, server: &MariaDb, silent: &Server, scripted: &Server) {
     }
 }
 
-/// Alerts at once and not after a while.
-fn impatient(mut file: Value) -> Value {
+/// Removes the waiting times of alerts.
+fn without_waiting(mut file: Value) -> Value {
     for group in file["groups"].as_array_mut().unwrap() {
         for rule in group["rules"].as_array_mut().unwrap() {
             if rule["for"].is_string() {
@@ -228,20 +264,20 @@ fn impatient(mut file: Value) -> Value {
     file
 }
 
-/// The filter cannot be made to stop from outside; what is compared is there.
+/// Alert without a fault here, because a test cannot stop the filter. The test checks that its series exist.
 const UNPROVOKED: &str = "FirstwordFilterStopped";
 
 #[test]
-fn every_expression_gives_data_when_there_is_something_to_say() {
+fn each_rule_alert_and_panel_has_data_under_faults() {
     let server = MariaDb::start(&[]);
-    // Whoever may do everything may write to a read-only server.
+    // An account without all privileges, because one with them can write to a read-only server.
     server.sql("CREATE USER writer IDENTIFIED BY 'writer'");
     server.sql("GRANT ALL ON demo.* TO writer");
     let (silent, scripted) = (Server::start(), Server::start());
     let envoy = envoy(server.addr(), silent.address(), scripted.address());
-    let held = hold(&envoy);
+    let held = hold_open(&envoy);
     let job = yaml(&shipped("prometheus.yaml"))["scrape_configs"][0].clone();
-    let files = [yaml(&shipped("rules.yaml")), impatient(yaml(&shipped("alerts.yaml")))];
+    let files = [yaml(&shipped("rules.yaml")), without_waiting(yaml(&shipped("alerts.yaml")))];
     let prometheus = Prometheus::start(&[(job, envoy.admin_addr())], &files);
 
     let mut wanted: Vec<(String, String)> = panels();
@@ -265,14 +301,14 @@ fn every_expression_gives_data_when_there_is_something_to_say() {
         wanted.push((format!("alert {name}"), expression));
     }
 
-    for _ in 0..ROUNDS {
-        let began = Instant::now();
-        round(&envoy, &server, &silent, &scripted);
+    for _ in 0..MAX_ROUNDS {
+        let begin = Instant::now();
+        cause_faults(&envoy, &server, &silent, &scripted);
         wanted.retain(|(_, expression)| prometheus.query(expression).is_empty());
         if wanted.is_empty() {
             break;
         }
-        thread::sleep(Duration::from_millis(1100).saturating_sub(began.elapsed()));
+        thread::sleep(Duration::from_millis(1100).saturating_sub(begin.elapsed()));
     }
     drop(held);
     assert!(wanted.is_empty(), "without data: {wanted:#?}\n{}", envoy.log());

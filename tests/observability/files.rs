@@ -1,4 +1,4 @@
-//! The shipped files by themselves: valid, of metrics that exist, each alert with its place in the runbook.
+//! The shipped files by themselves: they are valid, use existing metrics, and each alert is in the runbook.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,23 +17,23 @@ fn promtool(arguments: &[&str]) {
 }
 
 #[test]
-fn prometheus_takes_them() {
+fn prometheus_accepts_the_files() {
     promtool(&["check", "config", "envoy/observability/prometheus.yaml"]);
     promtool(&["check", "config", "--syntax-only", "envoy/observability/untagged.yaml"]);
     promtool(&["check", "rules", "envoy/observability/rules.yaml", "envoy/observability/alerts.yaml"]);
 }
 
 #[test]
-fn each_alert_fires_on_what_it_is_for() {
+fn each_alert_fires_on_its_condition() {
     promtool(&["test", "rules", "tests/observability/alerts.test.yaml"]);
     let test = fs::read_to_string(root().join("tests/observability/alerts.test.yaml")).unwrap();
     for alert in alerts() {
         let name = alert["alert"].as_str().unwrap();
-        assert!(test.contains(name), "{name} is in no test");
+        assert!(test.contains(name), "{name} has no test");
     }
 }
 
-/// All rules of a file.
+/// Rules of a file.
 pub fn rules(name: &str) -> Vec<Value> {
     let file = yaml(&shipped(name));
     let groups = file["groups"].as_array().unwrap();
@@ -44,7 +44,7 @@ pub fn alerts() -> Vec<Value> {
     rules("alerts.yaml")
 }
 
-/// Every expression of the dashboard, with the name of its panel.
+/// Expressions of the dashboard, each with the title of its panel.
 pub fn panels() -> Vec<(String, String)> {
     let text = fs::read_to_string(shipped("grafana/firstword.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
@@ -57,7 +57,7 @@ pub fn panels() -> Vec<(String, String)> {
     targets.collect()
 }
 
-/// What Prometheus calls a metric.
+/// Names of a metric in Prometheus.
 fn exported(metric: Metric) -> Vec<String> {
     let definition = metric.definition();
     let name = definition.name;
@@ -75,7 +75,7 @@ fn firstword_names(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn they_speak_of_metrics_that_exist() {
+fn rules_alerts_and_panels_use_existing_metrics() {
     let recorded = rules("rules.yaml").into_iter().map(|rule| rule["record"].as_str().unwrap().to_owned());
     let known: BTreeSet<_> =
         Metric::ALL.iter().flat_map(|metric| exported(*metric)).chain(recorded).collect();
@@ -92,7 +92,7 @@ fn they_speak_of_metrics_that_exist() {
 }
 
 #[test]
-fn each_alert_has_its_place_in_the_runbook() {
+fn each_alert_is_in_the_runbook() {
     let readme = fs::read_to_string(shipped("README.md")).unwrap();
     let headings: BTreeSet<_> =
         readme.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_lowercase).collect();
@@ -106,14 +106,14 @@ fn each_alert_has_its_place_in_the_runbook() {
     }
 }
 
-/// The keys of all labels there are.
+/// Keys of all labels.
 fn keys() -> BTreeSet<String> {
     let own = Metric::ALL.iter().flat_map(|metric| metric.definition().labels).map(|label| label.key());
     own.chain(["direction", "destination", "port", "le"]).map(str::to_owned).collect()
 }
 
 #[test]
-fn names_without_tags_are_taken_apart_into_all_labels() {
+fn relabelling_extracts_each_label_from_names_without_tags() {
     let prometheus = yaml(&shipped("untagged.yaml"));
     let relabelings = prometheus["scrape_configs"][0]["metric_relabel_configs"].as_array().unwrap().clone();
     let targets: BTreeSet<_> = relabelings
@@ -123,7 +123,7 @@ fn names_without_tags_are_taken_apart_into_all_labels() {
         .collect();
     let missing: Vec<_> = keys().difference(&targets).cloned().collect();
     assert!(missing.is_empty(), "{missing:?}");
-    // The operator has the same under other names.
+    // The operator has the same settings with other names.
     let monitor = fs::read_to_string(root().join("envoy/observability/podmonitor.yaml")).unwrap();
     let monitor: Value = serde_norway::from_str(
         &monitor.replace("sourceLabels", "source_labels").replace("targetLabel", "target_label"),

@@ -1,4 +1,4 @@
-//! Three ways to labels: our `stats_tags`, Istio's `extraStatTags`, and names taken apart at scrape time.
+//! Labels by three configurations: our `stats_tags`, Istio's `extraStatTags`, and relabelling at scrape time.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn envoy(server: &MariaDb, stats_config: Option<Value>) -> Envoy {
     }))
 }
 
-/// As Istio's bootstrap makes it of the annotation `sidecar.istio.io/extraStatTags`.
+/// Tags as in Istio's bootstrap for the annotation `sidecar.istio.io/extraStatTags`.
 fn extra_stat_tags() -> Value {
     let own = Metric::ALL.iter().flat_map(|metric| metric.definition().labels).map(|label| label.key());
     let mut keys: Vec<_> = own.chain(["direction", "destination", "port", "le"]).collect();
@@ -42,57 +42,57 @@ fn session(envoy: &Envoy) {
     assert_eq!(wrong.err(), Some(1045));
 }
 
-/// All that was counted, but for what goes on by itself, and without where it was scraped.
-fn counted(prometheus: &Prometheus, job: &str) -> BTreeMap<String, f64> {
+/// Values of all series, without the target's labels. The values of series that change by themselves are zero.
+fn counts(prometheus: &Prometheus, job: &str) -> BTreeMap<String, f64> {
     let samples = prometheus.query(&format!(r#"{{__name__=~"firstword_.*", job="{job}"}}"#));
-    let counted = samples.into_iter().filter_map(|sample| {
+    let counts = samples.into_iter().filter_map(|sample| {
         let mut labels = sample.labels.as_object()?.clone();
         labels.remove("job");
         labels.remove("instance");
         let name = labels["__name__"].as_str()?;
-        // Client and server both leave when a login is refused, in either order.
+        // Ignored, because client and server close in any order when a login is refused.
         if labels.get("phase").is_some_and(|phase| phase == "authentication") {
             return None;
         }
-        let by_itself = ["_microseconds_sum", "_seconds_bucket", "heartbeat_total", "vm_memory_bytes"];
-        let value = if by_itself.iter().any(|ending| name.ends_with(ending)) { 0.0 } else { sample.value };
+        let volatile = ["_microseconds_sum", "_seconds_bucket", "heartbeat_total", "vm_memory_bytes"];
+        let value = if volatile.iter().any(|ending| name.ends_with(ending)) { 0.0 } else { sample.value };
         Some((Value::Object(labels).to_string(), value))
     });
-    counted.collect()
+    counts.collect()
 }
 
 #[test]
-fn labels_are_the_same_whichever_way_they_are_made() {
+fn labels_are_equal_with_each_configuration_of_tags() {
     let server = MariaDb::start(&[]);
-    let ways = [
+    let configurations = [
         ("stats_tags", "prometheus.yaml", envoy(&server, None)),
         ("extra_stat_tags", "prometheus.yaml", envoy(&server, Some(extra_stat_tags()))),
         ("untagged", "untagged.yaml", envoy(&server, Some(json!({})))),
     ];
-    for (.., envoy) in &ways {
+    for (.., envoy) in &configurations {
         session(envoy);
         envoy.stable(std::time::Duration::from_secs(1));
     }
-    let jobs = ways.each_ref().map(|(name, file, envoy)| {
+    let jobs = configurations.each_ref().map(|(name, file, envoy)| {
         let mut job = yaml(&shipped(file))["scrape_configs"][0].clone();
         job["job_name"] = json!(name);
         (job, envoy.admin_addr())
     });
     let prometheus = Prometheus::start(&jobs, &[]);
-    for (name, ..) in &ways {
+    for (name, ..) in &configurations {
         prometheus.wait(&format!(r#"sum(firstword_handshakes_total{{job="{name}"}})"#), 2.0);
     }
-    let expected = counted(&prometheus, "stats_tags");
+    let expected = counts(&prometheus, "stats_tags");
     assert!(expected.len() > 150, "{}", expected.len());
     let refused = r#"{"__name__":"firstword_handshake_errors_total","destination":"orders","direction":"unspecified","errno":"1045","plugin":"mysql_native_password","port":"other"}"#;
     assert_eq!(expected.get(refused), Some(&1.0), "{expected:#?}");
     for name in ["extra_stat_tags", "untagged"] {
-        let found = counted(&prometheus, name);
-        let differ: Vec<_> = expected
+        let found = counts(&prometheus, name);
+        let differences: Vec<_> = expected
             .iter()
             .chain(&found)
             .filter(|(series, _)| expected.get(*series) != found.get(*series))
             .collect();
-        assert!(differ.is_empty(), "{name}: {differ:#?}");
+        assert!(differences.is_empty(), "{name}: {differences:#?}");
     }
 }

@@ -1,7 +1,7 @@
-//! What ships for Prometheus and Grafana, with a real Prometheus: every rule, alert and panel gives data under traffic and
-//! faults, labels arrive whichever way they are made, and the numbers are the load generator's own.
+//! The files for Prometheus and Grafana, with a real Prometheus. Each rule, alert and panel has data under traffic and faults,
+//! labels are equal with each configuration of tags, and the numbers equal those of the load generator.
 
-// Helpers of tests are no tests to clippy, and a panic is how they report. The clock is the tests' own, not the core's.
+// Clippy does not know helpers of tests as tests. They report by a panic, and read the real clock.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,

@@ -1,4 +1,4 @@
-//! A real Prometheus, started with the files that ship.
+//! A real Prometheus with the shipped files.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,14 +13,14 @@ use firstword_testing::{free_port, loopback, root, temp_dir, wait_for};
 
 const START: Duration = Duration::from_secs(30);
 
-/// A program that `make test` fetches.
+/// Path of a program that `make test` fetches.
 pub fn tool(name: &str) -> PathBuf {
     let path = root().join("target/tools").join(name);
     assert!(path.exists(), "{} is missing; run: scripts/prometheus.sh", path.display());
     path
 }
 
-/// A shipped file.
+/// Path of a shipped file.
 pub fn shipped(name: &str) -> PathBuf {
     root().join("envoy/observability").join(name)
 }
@@ -30,13 +30,14 @@ pub fn yaml(path: &Path) -> Value {
     serde_norway::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// One series of an answer: its labels, its name among them, and its value.
+/// One series of a result: its labels, including its name, and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     pub labels: Value,
     pub value: f64,
 }
 
+/// A running Prometheus. Dropping it ends it.
 pub struct Prometheus {
     address: SocketAddr,
     directory: TempDir,
@@ -44,7 +45,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes once a second. `jobs` are scrape configurations, and where each scrapes.
+    /// Starts it with a scrape every second. `jobs` are scrape configurations and their targets.
     pub fn start(jobs: &[(Value, SocketAddr)], rules: &[Value]) -> Self {
         let directory = temp_dir();
         let write = |name: &str, content: &Value| {
@@ -83,7 +84,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// What an expression is now.
+    /// Current result of an expression.
     pub fn query(&self, expression: &str) -> Vec<Sample> {
         let response = ureq::get(format!("http://{}/api/v1/query", self.address))
             .query("query", expression)
@@ -91,10 +92,10 @@ impl Prometheus {
             .http_status_as_error(false)
             .build()
             .call();
-        let text = response.expect("an answer").body_mut().read_to_string().expect("text");
-        let answer: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(answer["status"], "success", "{expression}: {answer}\n{}", self.log());
-        let samples = answer["data"]["result"].as_array().expect("a vector");
+        let text = response.expect("a response").body_mut().read_to_string().expect("text");
+        let result: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(result["status"], "success", "{expression}: {result}\n{}", self.log());
+        let samples = result["data"]["result"].as_array().expect("a vector");
         let sample = |sample: &Value| Sample {
             labels: sample["metric"].clone(),
             value: sample["value"][1].as_str().and_then(|text| text.parse().ok()).expect("a number"),
@@ -102,7 +103,7 @@ impl Prometheus {
         samples.iter().map(sample).collect()
     }
 
-    /// The one value of an expression, once it has one: rules are evaluated a while after a scrape.
+    /// Value of an expression with one series. Waits for it, because rules are evaluated after a scrape.
     pub fn value(&self, expression: &str) -> f64 {
         let some = || Some(self.query(expression)).filter(|samples| !samples.is_empty());
         let samples = wait_for(expression, START, some);
@@ -110,7 +111,7 @@ impl Prometheus {
         sample.value
     }
 
-    /// Waits until an expression is this.
+    /// Waits until an expression has this value.
     pub fn wait(&self, expression: &str, value: f64) {
         let mut found = Vec::new();
         let deadline = std::time::Instant::now() + START;

@@ -1,4 +1,4 @@
-//! What Prometheus says of a load is what the load generator and the server say of it.
+//! The counts in Prometheus for a load equal those of the load generator and the server.
 
 use std::process::Command;
 
@@ -23,7 +23,7 @@ fn sysbench(port: u16, command: &str, options: &[&str]) -> String {
     text
 }
 
-/// The number behind a label of the report.
+/// Number after a label of the report.
 fn reported(report: &str, label: &str) -> f64 {
     let line =
         report.lines().find_map(|line| line.trim().strip_prefix(label)).unwrap_or_else(|| panic!("{report}"));
@@ -32,7 +32,7 @@ fn reported(report: &str, label: &str) -> f64 {
 }
 
 #[test]
-fn counts_and_percentiles_are_those_of_sysbench_and_the_server() {
+fn counts_and_percentiles_equal_those_of_sysbench_and_the_server() {
     let server = MariaDb::start(&mariadb::COUNTED);
     sysbench(server.port(), "prepare", &[]);
     let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", server.addr()).concurrency(2);
@@ -50,8 +50,8 @@ fn counts_and_percentiles_are_those_of_sysbench_and_the_server() {
     let queries = reported(&report, "total");
     assert_eq!(queries, f64::from(EVENTS));
     let counted = server.oracle_when_alone().since(&before);
-    let of_point_selects = r#"sum(firstword_statements_total{verb="select"})"#;
-    prometheus.wait(of_point_selects, f64::from(EVENTS));
+    let point_selects = r#"sum(firstword_statements_total{verb="select"})"#;
+    prometheus.wait(point_selects, f64::from(EVENTS));
     for (command, count) in counted.counts.commands.iter().filter(|(_, count)| **count > 0) {
         let ours = format!(r#"sum(firstword_commands_total{{command="{command}"}})"#);
         prometheus.wait(&ours, *count as f64);
@@ -64,7 +64,7 @@ fn counts_and_percentiles_are_those_of_sysbench_and_the_server() {
         prometheus.wait(&format!("sum(firstword_{gauge})"), 0.0);
     }
 
-    // Sums and counts are exact, so their quotient is the mean.
+    // The quotient is the exact mean, because sums and counts are exact.
     let mean = prometheus.value(
         r#"sum(firstword_command_duration_seconds_sum{command="query"})
            / sum(firstword_command_duration_seconds_count{command="query"})"#,

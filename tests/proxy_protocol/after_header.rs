@@ -1,12 +1,14 @@
-//! `connect: after_header`: nobody reaches the server without a header.
+//! `connect: after_header`: no client reaches the server without a header.
 
 use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::bootstrap::MYSQL;
-use crate::headers::{V1, V2, assert_counted, believed, envoy, metric, off, options, reads_early, refusals};
-use crate::ledger::several_ticks;
+use crate::counter_diff::wait_for_flushes;
+use crate::headers::{
+    V1, V2, assert_counted, envoy, metric, off, options, refusals, trusted_networks, with_early_data,
+};
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
@@ -14,52 +16,52 @@ use firstword_testing::packets::greeting;
 use firstword_testing::peer::{Ending, Peer, Server};
 
 fn after_header(timeout_ms: u32) -> Value {
-    json!({"mode": "required", "connect": "after_header", "trusted_networks": believed(), "timeout_ms": timeout_ms})
+    json!({"mode": "required", "connect": "after_header", "trusted_networks": trusted_networks(), "timeout_ms": timeout_ms})
 }
 
 #[test]
-fn the_server_is_connected_to_with_the_header() {
+fn envoy_connects_to_the_server_after_the_header() {
     for (header, format) in [(V1, "v1"), (V2, "v2")] {
         let server = Server::start();
-        let envoy = Envoy::start(reads_early(options(server.address(), &after_header(60_000), &off())));
-        // Whole, cut, and glued to what follows.
-        for (cut, behind) in [(0, b"".as_slice()), (9, b""), (3, b"\x03\0\0\x01abc")] {
+        let envoy = Envoy::start(with_early_data(options(server.address(), &after_header(60_000), &off())));
+        // Whole, cut, and in one piece with the bytes after it.
+        for (cut, after) in [(0, b"".as_slice()), (9, b""), (3, b"\x03\0\0\x01abc")] {
             let mut client = Peer::connect(envoy.listener_addr(MYSQL));
             client.send(&header[..cut]);
-            several_ticks(&envoy);
-            client.send(&[&header[cut..], behind].concat());
+            wait_for_flushes(&envoy);
+            client.send(&[&header[cut..], after].concat());
             let mut peer = server.accept();
             peer.send(&greeting());
             client.expect(&greeting());
             client.send(b"\0\0\0\x03");
-            peer.expect(&[behind, b"\0\0\0\x03"].concat());
+            peer.expect(&[after, b"\0\0\0\x03"].concat());
             client.finish();
             peer.assert_finished();
             peer.finish();
             client.assert_finished();
         }
         assert_counted(&envoy, &[&format!("received {format} stripped 3")]);
-        // Behind the third header came bytes that no MySQL client sends before the greeting.
+        // No third greeting, because bytes of another protocol came before it.
         assert_eq!(metric(&envoy, "greetings_total", &[]), 2.0);
         assert_eq!(refusals(&envoy), [""; 0]);
     }
 }
 
-/// Load balancers' health probes: connect, look, leave.
+/// Health probes of load balancers connect and close, in several ways.
 #[test]
 fn health_probes_never_reach_the_server() {
-    // One probe that reached it would block the host.
+    // A single probe that reached the server would block the host.
     let server = MariaDb::start(&["--max-connect-errors=1"]);
-    let envoy = Envoy::start(reads_early(options(server.addr(), &after_header(60_000), &off())));
+    let envoy = Envoy::start(with_early_data(options(server.addr(), &after_header(60_000), &off())));
     let address = envoy.listener_addr(MYSQL);
     let before = server.statuses(&["Connections", "Aborted_connects", "Aborted_clients"]);
     let login = Login::new(CLASSIC).user(USER, PASSWORD);
     thread::scope(|scope| {
-        for way in 0..4 {
+        for kind in 0..4 {
             scope.spawn(move || {
                 for _ in 0..50 {
                     let mut probe = Peer::connect(address);
-                    match way {
+                    match kind {
                         0 => drop(probe),
                         1 => probe.reset(),
                         2 => {
@@ -67,7 +69,7 @@ fn health_probes_never_reach_the_server() {
                             assert!(probe.rest().0.is_empty());
                         }
                         _ => {
-                            // Long enough for a tick or two to look at it.
+                            // Stay open for several ticks.
                             thread::sleep(std::time::Duration::from_millis(30));
                             drop(probe);
                         }
@@ -80,7 +82,7 @@ fn health_probes_never_reach_the_server() {
                 for _ in 0..10 {
                     let mut client = Client::connect(address);
                     client.send(V1);
-                    let mut client = client.log_in(&login).expect("a login beside the probes");
+                    let mut client = client.log_in(&login).expect("a login during the probes");
                     client.query("SELECT 1").expect("a result");
                     client.quit();
                 }
@@ -99,9 +101,9 @@ fn health_probes_never_reach_the_server() {
 }
 
 #[test]
-fn who_says_nothing_is_closed_in_time_and_never_reaches_the_server() {
+fn a_client_without_a_header_is_closed_and_never_reaches_the_server() {
     let server = Server::start();
-    let envoy = Envoy::start(reads_early(options(server.address(), &after_header(300), &off())));
+    let envoy = Envoy::start(with_early_data(options(server.address(), &after_header(300), &off())));
     let mut silent = Peer::connect(envoy.listener_addr(MYSQL));
     let mut partial = Peer::connect(envoy.listener_addr(MYSQL));
     partial.send(&V1[..20]);
@@ -124,9 +126,9 @@ fn who_says_nothing_is_closed_in_time_and_never_reaches_the_server() {
     }
 }
 
-/// Without `max_early_data_bytes` Envoy never reads, not even the client's end: the filter must end the connection.
+/// Without `max_early_data_bytes`, Envoy never reads, not even the client's FIN, so the filter must close the connection.
 #[test]
-fn without_early_data_connections_end_all_the_same() {
+fn connections_end_also_without_early_data() {
     let server = Server::start();
     let envoy = envoy(server.address(), &after_header(300), &off());
     let address = envoy.listener_addr(MYSQL);

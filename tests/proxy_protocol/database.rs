@@ -1,69 +1,69 @@
-//! A real MariaDB that believes headers: `proxy_protocol_networks`.
+//! A real MariaDB that accepts PROXY headers (`proxy_protocol_networks`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
 use crate::bootstrap::MYSQL;
-use crate::headers::{V1, V2, assert_counted, believed, envoy, metric, off};
-use crate::ledger::several_ticks;
+use crate::counter_diff::wait_for_flushes;
+use crate::headers::{V1, V2, assert_counted, envoy, metric, off, trusted_networks};
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
 use firstword_testing::packets::packet;
 
-/// Envoy connects from here.
-pub(crate) const BELIEVES: &str = "--proxy-protocol-networks=127.0.0.1";
+/// Server option that trusts Envoy, which connects from 127.0.0.1.
+pub(crate) const TRUSTS_ENVOY: &str = "--proxy-protocol-networks=127.0.0.1";
 
 pub(crate) fn login() -> Login {
     Login::new(CLASSIC).user(USER, PASSWORD)
 }
 
 fn optional() -> Value {
-    json!({"mode": "optional", "trusted_networks": believed()})
+    json!({"mode": "optional", "trusted_networks": trusted_networks()})
 }
 
 fn send(version: u8) -> Value {
     json!({"mode": "first_bytes", "version": version})
 }
 
-/// What the server says about a connection: the client's host in `user()` and in the process list.
-pub(crate) fn hosts(client: &mut Client) -> (String, String) {
-    let mut one = |statement: &str| {
-        let answer = client.query(statement).expect("a row");
-        String::from_utf8_lossy(&answer.0[3][1..]).into_owned()
+/// The client's host according to the server: in `user()`, and in the process list.
+pub(crate) fn client_hosts(client: &mut Client) -> (String, String) {
+    let mut query = |statement: &str| {
+        let response = client.query(statement).expect("a row");
+        String::from_utf8_lossy(&response.0[3][1..]).into_owned()
     };
-    let user = one("SELECT SUBSTRING_INDEX(USER(), '@', -1)");
-    let list = one("SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()");
+    let user = query("SELECT SUBSTRING_INDEX(USER(), '@', -1)");
+    let list = query("SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()");
     (user, list)
 }
 
 #[test]
 fn the_server_sees_the_clients_address() {
-    let server = MariaDb::start(&[BELIEVES]);
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     server.sql("CREATE USER granted@'192.0.2.%' IDENTIFIED VIA mysql_native_password USING PASSWORD('app')");
     server.sql("GRANT ALL ON *.* TO granted@'192.0.2.%'");
     for version in [1, 2] {
         let envoy = envoy(server.addr(), &optional(), &send(version));
         let address = envoy.listener_addr(MYSQL);
-        // The address of a header that is believed, and grants for it.
+        // The server sees the address in a trusted header, and uses the grants for it.
         for header in [V1, V2] {
             let mut client = Client::connect(address);
             client.send(header);
             let mut client = client.log_in(&login()).expect("a login");
-            assert_eq!(hosts(&mut client), ("192.0.2.1".into(), "192.0.2.1:1111".into()));
+            assert_eq!(client_hosts(&mut client), ("192.0.2.1".into(), "192.0.2.1:1111".into()));
             client.quit();
             let mut client = Client::connect(address);
             client.send(header);
             client.log_in(&Login::new(CLASSIC).user("granted", PASSWORD)).expect("a login by host").quit();
         }
-        // The connection's own, where there is none. The grant is for the other network.
+        // Without a header, the server sees the connection's address. The grant is for another network.
         let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
         let mut client = Client::connect_from(Some(source), address).log_in(&login()).expect("a login");
-        assert_eq!(hosts(&mut client).0, "127.0.0.7");
+        assert_eq!(client_hosts(&mut client).0, "127.0.0.7");
         client.quit();
         let refused = Client::connect(address).log_in(&Login::new(CLASSIC).user("granted", PASSWORD));
         assert_eq!(refused.err(), Some(1045));
-        // Not believed of another client, whoever it says it is.
+        // A header from an untrusted client is refused.
         let mut client = Client::connect_from(Some(source), address);
         client.send(V1);
         assert!(client.closes(), "an untrusted header");
@@ -75,23 +75,23 @@ fn the_server_sees_the_clients_address() {
     }
 }
 
-/// Without `send` the server sees Envoy, whatever the client says.
+/// Without `send`, the server sees the address of Envoy.
 #[test]
-fn a_header_is_not_handed_on_unasked() {
-    let server = MariaDb::start(&[BELIEVES]);
+fn a_header_is_not_forwarded_without_send() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     let strip = json!({"mode": "optional", "untrusted": "strip"});
     for receive in [optional(), strip] {
         let envoy = envoy(server.addr(), &receive, &off());
         let mut client = Client::connect(envoy.listener_addr(MYSQL));
         client.send(V1);
         let mut client = client.log_in(&login()).expect("a login");
-        assert_eq!(hosts(&mut client).0, "127.0.0.1");
+        assert_eq!(client_hosts(&mut client).0, "127.0.0.1");
         client.quit();
     }
 }
 
-/// What the server says to a handshake response; none: it says nothing, or Envoy did not hear it.
-fn answer(address: SocketAddr) -> Option<Vec<u8>> {
+/// The server's response to a handshake response. `None` if Envoy forwarded none.
+fn login_response(address: SocketAddr) -> Option<Vec<u8>> {
     let mut client = Client::connect(address);
     let greeting = client.packet();
     let plugin = client.read_greeting(&greeting);
@@ -101,14 +101,15 @@ fn answer(address: SocketAddr) -> Option<Vec<u8>> {
     client.next_packet()
 }
 
-/// A server that does not believe Envoy refuses its header in its own words.
+/// The client receives the error of a server that does not trust Envoy.
 #[test]
-fn refused_by_a_server_that_believes_others() {
+fn a_server_that_does_not_trust_envoy_refuses_the_header() {
     let server = MariaDb::start(&["--proxy-protocol-networks=10.0.0.0/8"]);
     let envoy = envoy(server.addr(), &off(), &send(1));
     let address = envoy.listener_addr(MYSQL);
-    // It resets the connection right behind its words, and Envoy may see that first.
-    let (tries, error) = (1..=200).find_map(|tries| Some((tries, answer(address)?))).expect("an answer");
+    // Retry, because the server resets the connection after the error, and Envoy may see the reset first.
+    let (tries, error) =
+        (1..=200).find_map(|tries| Some((tries, login_response(address)?))).expect("a response");
     let text = String::from_utf8_lossy(&error).into_owned();
     assert_eq!(error[0], 0xff, "{text}");
     assert!(text.contains("Proxy header is not accepted from 127.0.0.1"), "{text}");
@@ -116,66 +117,66 @@ fn refused_by_a_server_that_believes_others() {
     assert_eq!(metric(&envoy, "handshakes_total", &[("result", "ok")]), 0.0);
 }
 
-/// Where a further header is put.
+/// Position of a second header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    /// Behind a first one, before anything else.
+enum Position {
+    /// Directly after the first header.
     Second,
-    /// In front of the handshake response, which follows the greeting.
+    /// Before the handshake response.
     Response,
-    /// Glued between the response and what follows.
-    Glued,
-    /// In front of the answer to an AuthSwitchRequest.
+    /// After the handshake response, in the same segment.
+    AfterResponse,
+    /// Before the response to an AuthSwitchRequest.
     Authentication,
 }
 
-/// Sends a header there. The host the server then knows; none: it ended the connection or the filter did.
-fn second_header(address: SocketAddr, first: &[u8], header: &[u8], at: At) -> Option<String> {
+/// Sends a second header at a position. Returns the host that the server sees. `None` if the connection was closed.
+fn send_second_header(address: SocketAddr, first: &[u8], header: &[u8], at: Position) -> Option<String> {
     let mut client = Client::connect(address);
     client.try_send(first)?;
-    if at == At::Second {
+    if at == Position::Second {
         client.try_send(header)?;
     }
-    // The greeting may be there before the filter has seen the header.
+    // The greeting may arrive before the filter has seen the header.
     let greeting = client.next_packet()?;
     client.read_greeting(&greeting);
     client.capabilities &= CLASSIC;
-    // Another plugin than the account's: the server asks for its own.
+    // Use a plugin that is not the account's, so that the server sends an AuthSwitchRequest.
     let response = client.handshake_response(&login(), "mysql_clear_password");
     let response = packet(1, &response);
     match at {
-        At::Response => client.try_send(&[header, &response].concat())?,
-        At::Glued => client.try_send(&[&response, header].concat())?,
-        At::Second | At::Authentication => client.try_send(&response)?,
+        Position::Response => client.try_send(&[header, &response].concat())?,
+        Position::AfterResponse => client.try_send(&[&response, header].concat())?,
+        Position::Second | Position::Authentication => client.try_send(&response)?,
     }
     let switch = client.next_packet()?;
     assert_eq!(switch[0], 0xfe, "AuthSwitchRequest: {switch:02x?}");
-    if at == At::Authentication {
+    if at == Position::Authentication {
         client.try_send(header)?;
     }
-    let (_, answer) = client.read_auth_switch(&switch, PASSWORD);
-    client.try_send(&packet(3, &answer))?;
+    let (_, secret) = client.read_auth_switch(&switch, PASSWORD);
+    client.try_send(&packet(3, &secret))?;
     let end = client.next_packet()?;
     assert_eq!(end[0], 0, "OK: {}", String::from_utf8_lossy(&end));
-    let (user, _) = hosts(&mut client);
+    let (user, _) = client_hosts(&mut client);
     client.quit();
     Some(user)
 }
 
-/// MariaDB believes the last header it gets, in front of any packet until it has decided about the client. No client gets
-/// one past the filter, be headers received or only sent.
+/// Until MariaDB has decided about the login, it accepts a header before any packet, and trusts the last one. The filter lets
+/// no client send one, whether a rule receives headers or only sends them.
 #[test]
-fn no_second_header_reaches_a_server_that_would_believe_it() {
-    let server = MariaDb::start(&[BELIEVES]);
+fn no_second_header_reaches_a_server_that_would_accept_it() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     let forged = b"PROXY TCP4 203.0.113.9 192.0.2.2 9 9\r\n".as_slice();
     let forged_v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x02\0\x09\0\x09".as_slice();
     let sloppy = b"PROXYTCP4 203.0.113.9 192.0.2.2 9 9\n".as_slice();
-    let places = [At::Second, At::Response, At::Glued, At::Authentication];
-    // Shown first without the filter: the server believes it.
+    let places = [Position::Second, Position::Response, Position::AfterResponse, Position::Authentication];
+    // Without the filter, the server accepts it.
     for header in [forged, forged_v2, sloppy] {
-        for at in [At::Second, At::Response, At::Authentication] {
-            let first: &[u8] = if at == At::Second { V1 } else { b"" };
-            let host = second_header(server.addr(), first, header, at);
+        for at in [Position::Second, Position::Response, Position::Authentication] {
+            let first: &[u8] = if at == Position::Second { V1 } else { b"" };
+            let host = send_second_header(server.addr(), first, header, at);
             assert_eq!(host.as_deref(), Some("203.0.113.9"), "{} {at:?}, directly", header.escape_ascii());
         }
     }
@@ -187,31 +188,31 @@ fn no_second_header_reaches_a_server_that_would_believe_it() {
         let mut tried = 0;
         for header in [forged, forged_v2, sloppy] {
             for at in places {
-                // Without a first one, the header in front of the response is the first, and received.
+                // Without a first header, the one before the handshake response is the first, and is received.
                 let first: &[u8] = if receives { V1 } else { b"" };
-                let host = second_header(address, first, header, at);
+                let host = send_second_header(address, first, header, at);
                 assert_eq!(host, None, "{} {at:?} {receive} {send}", header.escape_ascii());
                 tried += 1;
             }
         }
         assert!(server.status("Connections") >= before);
-        // Beside them a good client.
+        // A client without a header still logs in.
         let mut client = Client::connect(address).log_in(&login()).expect("a login");
-        assert_eq!(hosts(&mut client).0, "127.0.0.1");
+        assert_eq!(client_hosts(&mut client).0, "127.0.0.1");
         client.quit();
         let malformed = |format| {
             metric(&envoy, "proxy_protocol_received_total", &[("format", format), ("result", "malformed")])
         };
-        several_ticks(&envoy);
+        wait_for_flushes(&envoy);
         assert_eq!((malformed("v1"), malformed("v2")), (8.0, 4.0), "{tried} tried: {receive} {send}");
     }
 }
 
-/// Why the guard may end with the server's decision: from then on the server takes no header, neither in front of a
-/// command nor within COM_CHANGE_USER.
+/// The guard may end with the server's decision, because the server then accepts no more headers: neither before a command
+/// nor within COM_CHANGE_USER.
 #[test]
-fn the_server_believes_no_header_once_it_has_decided() {
-    let server = MariaDb::start(&[BELIEVES]);
+fn the_server_accepts_no_header_after_the_login() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     for change_user in [false, true] {
         let mut client = Client::login(server.addr(), &login());
         if change_user {
@@ -219,13 +220,14 @@ fn the_server_believes_no_header_once_it_has_decided() {
             client.command(&user);
             let switch = client.packet();
             assert_eq!(switch[0], 0xfe, "AuthSwitchRequest: {switch:02x?}");
-            let (_, answer) = client.read_auth_switch(&switch, PASSWORD);
-            client.send(&[V1, &packet(3, &answer)].concat());
+            let (_, secret) = client.read_auth_switch(&switch, PASSWORD);
+            client.send(&[V1, &packet(3, &secret)].concat());
         } else {
             client.send(&[V1, &packet(0, b"\x03SELECT 1")].concat());
         }
-        let answer = client.next_packet();
-        assert!(answer.as_ref().is_none_or(|answer| answer[0] == 0xff), "{change_user}: {answer:02x?}");
+        let response = client.next_packet();
+        let is_refused = response.as_ref().is_none_or(|response| response[0] == 0xff);
+        assert!(is_refused, "{change_user}: {response:02x?}");
         assert!(client.closes());
     }
 }

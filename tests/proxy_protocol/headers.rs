@@ -1,4 +1,4 @@
-//! The headers that tests send, and the Envoy they send them to.
+//! PROXY headers that tests send, and the Envoy that receives them.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -7,31 +7,31 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::bootstrap::{configured, listeners, tcp_proxy};
-use crate::ledger::several_ticks;
+use crate::counter_diff::wait_for_flushes;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::packets::{CLIENT_CAPABILITIES, handshake_response, packet};
 
-/// From 192.0.2.1:1111 to 192.0.2.2:3306.
+/// Header of version 1, from 192.0.2.1:1111 to 192.0.2.2:3306.
 pub(crate) const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
-/// The same in version 2.
+/// The same header in version 2.
 pub(crate) const V2: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\x57\x0c\xea";
-/// A client's answer to a greeting.
+/// A handshake response.
 pub(crate) fn response() -> Vec<u8> {
     packet(1, &handshake_response(CLIENT_CAPABILITIES))
 }
 
-/// The one who connects in these tests.
-pub(crate) fn believed() -> Value {
+/// A list of networks with the client of these tests.
+pub(crate) fn trusted_networks() -> Value {
     json!(["127.0.0.1"])
 }
 
-/// Somebody else.
-pub(crate) fn stranger() -> Value {
+/// A list of networks without the client of these tests.
+pub(crate) fn other_networks() -> Value {
     json!(["10.0.0.0/8", "fd00::/8"])
 }
 
-/// `envoy/mysql.yaml` with one rule, of the name `orders`.
+/// `envoy/mysql.yaml` with one rule, named `orders`.
 pub(crate) fn options(server: SocketAddr, receive: &Value, send: &Value) -> EnvoyOptions {
     let rule = json!({
         "name": "orders", "protocol": "mysql", "proxy_protocol": {"receive": receive, "send": send},
@@ -39,13 +39,13 @@ pub(crate) fn options(server: SocketAddr, receive: &Value, send: &Value) -> Envo
     configured(server, json!({"rules": [rule]}))
 }
 
-/// The same, started.
+/// Envoy with [`options`].
 pub(crate) fn envoy(server: SocketAddr, receive: &Value, send: &Value) -> Envoy {
     Envoy::start(options(server, receive, send))
 }
 
-/// What `connect: after_header` needs of Envoy 1.37 and newer: to be given bytes before the server is connected to.
-pub(crate) fn reads_early(options: EnvoyOptions) -> EnvoyOptions {
+/// Lets Envoy read before it connects to the server, because `connect: after_header` needs that since Envoy 1.37.
+pub(crate) fn with_early_data(options: EnvoyOptions) -> EnvoyOptions {
     options.edit(|bootstrap| tcp_proxy(&mut listeners(bootstrap)[0])["max_early_data_bytes"] = json!(1024))
 }
 
@@ -53,10 +53,10 @@ pub(crate) fn off() -> Value {
     json!({"mode": "off"})
 }
 
-/// Waits until exactly these series of `proxy_protocol_*` are counted, as `received v1 stripped 3` and `sent v1 3`, and
-/// still are after several ticks.
+/// Waits until exactly these series of `proxy_protocol_*` are counted. Asserts the same after several ticks. The format is
+/// `received v1 stripped 3` and `sent v1 3`.
 pub(crate) fn assert_counted(envoy: &Envoy, expected: &[&str]) {
-    let counted = || {
+    let counts = || {
         let metrics = envoy.prometheus();
         let mut lines = Vec::new();
         for sample in metrics.select("firstword_proxy_protocol_received_total", &[]) {
@@ -70,22 +70,22 @@ pub(crate) fn assert_counted(envoy: &Envoy, expected: &[&str]) {
         lines
     };
     let deadline = Instant::now() + Duration::from_secs(20);
-    while counted() != expected {
-        assert!(Instant::now() < deadline, "{:?}, not {expected:?}\n{}", counted(), envoy.log());
+    while counts() != expected {
+        assert!(Instant::now() < deadline, "{:?}, not {expected:?}\n{}", counts(), envoy.log());
         sleep(Duration::from_millis(50));
     }
-    several_ticks(envoy);
-    assert_eq!(counted(), expected);
+    wait_for_flushes(envoy);
+    assert_eq!(counts(), expected);
 }
 
-/// A sum over the destination `orders`.
+/// Sum of all series of a metric with these labels.
 pub(crate) fn metric(envoy: &Envoy, name: &str, labels: &[(&str, &str)]) -> f64 {
     envoy.prometheus().select(&format!("firstword_{name}"), labels).map(|sample| sample.value).sum()
 }
 
-/// The lines of Envoy's log about refused headers.
+/// Log lines about refused headers.
 pub(crate) fn refusals(envoy: &Envoy) -> Vec<String> {
     const EVENT: &str = "event=proxy_protocol_refused";
-    let of_refusal = |line: &str| line.split_once(EVENT).map(|(_, rest)| format!("{EVENT}{rest}"));
-    envoy.log().lines().filter_map(of_refusal).collect()
+    let refusal = |line: &str| line.split_once(EVENT).map(|(_, rest)| format!("{EVENT}{rest}"));
+    envoy.log().lines().filter_map(refusal).collect()
 }

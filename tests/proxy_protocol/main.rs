@@ -1,7 +1,7 @@
-//! The PROXY protocol: headers against another author's parser, and the filter in a real Envoy between scripted peers and
-//! in front of a real MariaDB.
+//! The PROXY protocol: our parser against another author's, and the filter in a real Envoy, between scripted peers and before
+//! a real MariaDB.
 
-// A panic is how a test reports.
+// Tests report by a panic.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
@@ -12,21 +12,21 @@
 )]
 
 #[path = "../envoy/bootstrap.rs"]
-#[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
+#[allow(dead_code, unreachable_pub, reason = "only a part is used here")]
 mod bootstrap;
-#[path = "../envoy/ledger.rs"]
-#[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
-mod ledger;
+#[path = "../envoy/counter_diff.rs"]
+#[allow(dead_code, unreachable_pub, reason = "only a part is used here")]
+mod counter_diff;
 
 mod after_header;
 #[allow(unreachable_pub, reason = "the fuzz target uses it too")]
-mod beside;
+mod against_ppp;
 mod database;
 mod headers;
-mod many;
 mod oracle;
 mod proxies;
+mod random_cuts;
 mod receive;
-mod scenarios;
 mod send;
+mod shipped_files;
 mod untrusted;

@@ -1,4 +1,4 @@
-//! Our parser and encoder beside those of the package `ppp`, on valid headers, damaged ones, and arbitrary bytes.
+//! Our parser and encoder against those of the package `ppp`, with valid headers, damaged headers, and arbitrary bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,11 +6,11 @@ use firstword::proxy_protocol::{Endpoints, Format, encode};
 use ppp::v2;
 use proptest::prelude::*;
 
-use super::beside::{Said, compare, of_one_family, ours, theirs};
+use super::against_ppp::{Outcome, assert_equal, in_one_family, ours, theirs};
 
 fn endpoints() -> impl Strategy<Value = Endpoints> {
     let v4 = || any::<Ipv4Addr>().prop_map(IpAddr::V4);
-    // Many with zeroes, and IPv4-mapped ones.
+    // Addresses with many zeros, and IPv4-mapped addresses.
     let v6 = || {
         let some = any::<(u128, u128)>().prop_map(|(bits, mask)| Ipv6Addr::from_bits(bits & mask));
         let mapped = any::<Ipv4Addr>().prop_map(|address| address.to_ipv6_mapped());
@@ -27,12 +27,12 @@ fn format() -> impl Strategy<Value = Format> {
     prop_oneof![Just(Format::V1), Just(Format::V2)]
 }
 
-/// A header of another author: version 2 with vectors, of any family.
-fn built() -> impl Strategy<Value = Vec<u8>> {
+/// A header of version 2 with TLVs, of any family, built by `ppp`.
+fn ppp_header() -> impl Strategy<Value = Vec<u8>> {
     let vectors =
         proptest::collection::vec((6..=0x1f_u8, proptest::collection::vec(any::<u8>(), 0..40)), 0..4);
     (endpoints(), 0..=1_u8, 0..=2_u8, vectors).prop_map(|(endpoints, command, transport, vectors)| {
-        let Endpoints { source, destination } = of_one_family(endpoints);
+        let Endpoints { source, destination } = in_one_family(endpoints);
         let family = if source.is_ipv4() { 0x10 } else { 0x20 };
         let addresses: v2::Addresses = (source, destination).into();
         let mut builder =
@@ -48,31 +48,31 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_we_write_both_read(endpoints in endpoints(), format in format(), behind: Vec<u8>) {
+    fn both_parse_our_headers(endpoints in endpoints(), format in format(), after: Vec<u8>) {
         let header = encode(format, Some(endpoints));
         let max = if format == Format::V1 { 104 } else { 52 };
         prop_assert!(header.len() <= max);
-        let expected = Said::Header { len: header.len(), endpoints: Some(of_one_family(endpoints)) };
+        let expected = Outcome::Header { len: header.len(), endpoints: Some(in_one_family(endpoints)) };
         for cut in 1..header.len() {
-            prop_assert_eq!(ours(&header[..cut]), Said::Incomplete, "cut at {}", cut);
+            prop_assert_eq!(ours(&header[..cut]), Outcome::Incomplete, "cut at {}", cut);
         }
-        let bytes = [header, behind].concat();
+        let bytes = [header, after].concat();
         prop_assert_eq!(ours(&bytes), expected);
         prop_assert_eq!(theirs(&bytes), expected);
     }
 
     #[test]
-    fn what_they_write_both_read(header in built(), behind: Vec<u8>) {
-        let bytes = [header, behind].concat();
-        let said = ours(&bytes);
-        let is_header = matches!(said, Said::Header { .. });
+    fn both_parse_the_headers_of_ppp(header in ppp_header(), after: Vec<u8>) {
+        let bytes = [header, after].concat();
+        let outcome = ours(&bytes);
+        let is_header = matches!(outcome, Outcome::Header { .. });
         prop_assert!(is_header);
-        prop_assert_eq!(said, theirs(&bytes));
+        prop_assert_eq!(outcome, theirs(&bytes));
     }
 
     #[test]
-    fn damaged_headers(
-        header in prop_oneof![built(), (endpoints(), format()).prop_map(|(ends, format)| encode(format, Some(ends)))],
+    fn damaged_headers_have_equal_results(
+        header in prop_oneof![ppp_header(), (endpoints(), format()).prop_map(|(ends, format)| encode(format, Some(ends)))],
         at: prop::sample::Index,
         byte in prop_oneof![any::<u8>(), prop::sample::select(b" \r\n0:.PROXYTCP46UNK".to_vec())],
         kind in 0..3_u8,
@@ -84,11 +84,11 @@ proptest! {
             1 => bytes.insert(at, byte),
             _ => drop(bytes.remove(at)),
         }
-        compare(&bytes);
+        assert_equal(&bytes);
     }
 
     #[test]
-    fn arbitrary_bytes(
+    fn arbitrary_bytes_have_equal_results(
         start in prop::sample::select(vec![
             b"".as_slice(), b"PROXY ", b"PROXY TCP4 ", b"PROXY TCP6 ::", b"PROXY UNKNOWN",
             b"\r\n\r\n\0\r\nQUIT\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0",
@@ -98,6 +98,6 @@ proptest! {
             proptest::collection::vec(prop::sample::select(b" \r\n0123456789:.afF".to_vec()), 0..120),
         ],
     ) {
-        compare(&[start, &rest].concat());
+        assert_equal(&[start, &rest].concat());
     }
 }

@@ -1,4 +1,4 @@
-//! Headers that HAProxy, nginx and Envoy send, and what of the client a MariaDB behind the filter then sees.
+//! Headers from HAProxy and nginx, through the filter, and the client address that MariaDB then sees.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -10,9 +10,9 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 use serde_json::json;
 
 use crate::bootstrap::{MYSQL, listeners};
-use crate::database::{BELIEVES, hosts, login};
+use crate::database::{TRUSTS_ENVOY, client_hosts, login};
 use crate::headers::{assert_counted, refusals, response};
-use crate::scenarios::{scenario, start};
+use crate::shipped_files::{file_options, start};
 use firstword_testing::client::Client;
 use firstword_testing::envoy::Envoy;
 use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
@@ -22,13 +22,13 @@ use firstword_testing::process::in_path;
 use firstword_testing::proxies::Proxy;
 use firstword_testing::temp_dir;
 
-/// A client of this machine that no proxy is mistaken for: all of them connect from 127.0.0.1.
+/// Address of a client. It differs from that of the proxies, which connect from 127.0.0.1.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
-/// From where the client with a certificate comes.
+/// Address of the client with a certificate.
 const TLS_CLIENT: &str = "127.0.0.9";
 
-/// An authority, `server.pem` and `client.pem`, each with its key, for somebody of the name `orders`.
-fn certificates(directory: &Path) {
+/// Writes `authority.pem`, and `server.pem` and `client.pem` with their keys. Both have the common name `orders`.
+fn write_certificates(directory: &Path) {
     let authority_key = KeyPair::generate().expect("a key");
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -50,8 +50,8 @@ fn certificates(directory: &Path) {
     }
 }
 
-/// HAProxy in front of `to`: `v1` and `v2` by their ports, `six` for clients of IPv6, `tls` for a client that HAProxy gives a
-/// certificate, and whose TLS it then ends.
+/// HAProxy before `to`. `v1` and `v2` send that version of the header, `six_*` listens on IPv6. `tls` connects with a client
+/// certificate to `ended`, which terminates TLS.
 fn haproxy(to: SocketAddr, files: &Path) -> Proxy {
     let files = files.display();
     Proxy::haproxy(&format!(
@@ -79,16 +79,16 @@ listen ended
     ))
 }
 
-/// Both on the port of this name and the other loopback.
-fn six(address: SocketAddr) -> SocketAddr {
+/// The IPv6 loopback address with the same port.
+fn on_ipv6(address: SocketAddr) -> SocketAddr {
     (Ipv6Addr::LOCALHOST, address.port()).into()
 }
 
-/// The checksum and the rest are there: what the filter takes off later is what it seems.
+/// Shows that the header from HAProxy has all TLVs that we ask for, so that the other tests strip such a header.
 #[test]
-fn haproxy_sends_what_it_is_asked_for() {
+fn haproxy_sends_a_checksum_an_id_and_tls_fields() {
     let files = temp_dir();
-    certificates(files.path());
+    write_certificates(files.path());
     let server = Server::start();
     let proxy = haproxy(server.address(), files.path());
     let mut client = Peer::connect(proxy.addr("tls"));
@@ -113,24 +113,24 @@ fn haproxy_sends_what_it_is_asked_for() {
     let id = String::from_utf8(value(Type::UniqueId)).expect("text");
     assert!(id.starts_with(&format!("{TLS_CLIENT}:{}-", addresses.source_port)), "{id}");
     let tls = value(Type::SSL);
-    // PP2_CLIENT_SSL, PP2_CLIENT_CERT_CONN and PP2_CLIENT_CERT_SESS; verified; among the vectors inside the name.
+    // PP2_CLIENT_SSL, PP2_CLIENT_CERT_CONN and PP2_CLIENT_CERT_SESS, verified, and a TLV with the common name.
     assert_eq!((tls[0], &tls[1..5]), (7, [0; 4].as_slice()));
     assert!(tls.windows(9).any(|window| window == b"\x22\0\x06orders"), "{}", tls.escape_ascii());
     assert_eq!(bytes[header.len()..], response);
 }
 
-/// From there to `address`, to the end of a session; what MariaDB calls its host, and the address it came from.
+/// Runs a session. Returns the two hosts that MariaDB sees, and the client's own address.
 fn session(from: Option<IpAddr>, address: SocketAddr) -> (String, String, SocketAddr) {
     let client = Client::connect_from(from, address);
     let own = client.local_addr();
     let mut client = client.log_in(&login()).expect("a login");
-    let (user, list) = hosts(&mut client);
+    let (user, list) = client_hosts(&mut client);
     client.quit();
     (user, list, own)
 }
 
-/// Client, proxy, Envoy with `envoy/proxy-send.yaml`, MariaDB: the address and the port are the client's.
-fn assert_seen(proxy: SocketAddr) {
+/// Asserts that MariaDB sees the client's address and port, through the proxy and Envoy with `envoy/proxy-send.yaml`.
+fn assert_client_address(proxy: SocketAddr) {
     let from = proxy.is_ipv4().then_some(CLIENT);
     let (user, list, own) = session(from, proxy);
     let host = own.ip().to_string();
@@ -138,25 +138,25 @@ fn assert_seen(proxy: SocketAddr) {
 }
 
 #[test]
-fn from_haproxy() {
+fn headers_from_haproxy_reach_the_server() {
     let files = temp_dir();
-    certificates(files.path());
-    let server = MariaDb::start(&[BELIEVES]);
+    write_certificates(files.path());
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     let envoy = start("envoy/proxy-send.yaml", server.addr());
     let proxy = haproxy(envoy.listener_addr(MYSQL), files.path());
     for name in ["v1", "v2"] {
-        assert_seen(proxy.addr(name));
-        assert_seen(six(proxy.addr(&format!("six_{name}"))));
+        assert_client_address(proxy.addr(name));
+        assert_client_address(on_ipv6(proxy.addr(&format!("six_{name}"))));
     }
-    // Of this one HAProxy itself is the client.
+    // Here HAProxy itself is the client.
     assert_eq!(session(Some(CLIENT), proxy.addr("tls")).0, TLS_CLIENT);
     assert_counted(&envoy, &["received v1 stripped 2", "received v2 stripped 3", "sent v1 5"]);
     assert_eq!(refusals(&envoy), [""; 0]);
 }
 
 #[test]
-fn from_nginx() {
-    let server = MariaDb::start(&[BELIEVES]);
+fn headers_from_nginx_reach_the_server() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     let envoy = start("envoy/proxy-send.yaml", server.addr());
     let to = envoy.listener_addr(MYSQL);
     let proxy = Proxy::nginx(&format!(
@@ -164,20 +164,21 @@ fn from_nginx() {
          server {{ listen 127.0.0.1:<four>; proxy_pass {to}; }}
          server {{ listen [::1]:<six>; proxy_pass {to}; }}"
     ));
-    assert_seen(proxy.addr("four"));
-    assert_seen(six(proxy.addr("six")));
+    assert_client_address(proxy.addr("four"));
+    assert_client_address(on_ipv6(proxy.addr("six")));
     assert_counted(&envoy, &["received v1 stripped 2", "sent v1 2"]);
 }
 
-/// TLS between MariaDB's own client and the server, begun behind the headers: the proxies pass it on, and the server sees the
-/// client's address all the same.
+/// MariaDB's client starts TLS with the server after the header. The proxies forward it, and the server sees the client's
+/// address.
 #[test]
-fn with_the_clients_own_tls_to_the_server() {
+fn headers_before_tls_reach_the_server() {
     let files = temp_dir();
-    certificates(files.path());
+    write_certificates(files.path());
     let pem = files.path().join("server.pem");
     let option = |name: &str| format!("--ssl-{name}={}", pem.display());
-    let server = MariaDb::start(&[BELIEVES, &option("cert"), &option("key"), "--require-secure-transport=1"]);
+    let server =
+        MariaDb::start(&[TRUSTS_ENVOY, &option("cert"), &option("key"), "--require-secure-transport=1"]);
     let envoy = start("envoy/proxy-send.yaml", server.addr());
     let proxy = haproxy(envoy.listener_addr(MYSQL), files.path());
     for name in ["six_v1", "six_v2"] {
@@ -199,31 +200,31 @@ fn with_the_clients_own_tls_to_the_server() {
              (SELECT variable_value FROM information_schema.session_status WHERE variable_name = 'Ssl_version')",
         );
         let output = client.output().expect("MariaDB's client");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(said, "::1\t::1\tTLSv1.3\n", "{}", String::from_utf8_lossy(&output.stderr));
+        let rows = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(rows, "::1\t::1\tTLSv1.3\n", "{}", String::from_utf8_lossy(&output.stderr));
     }
-    // Without TLS this server takes nobody.
+    // The server refuses a client without TLS.
     assert_eq!(Client::connect(proxy.addr("v1")).log_in(&login()).err(), Some(1045));
     assert_counted(&envoy, &["received v1 stripped 2", "received v2 stripped 1", "sent v1 3"]);
     envoy.wait_metric("firstword_opaque_total", &[("reason", "tls"), ("destination", "orders")], 2.0);
 }
 
-/// All of the way to Envoy, with a proxy and without: the header sent is of IPv6, too.
+/// All connections to Envoy are over IPv6, with and without a proxy, so the filter sends an IPv6 header.
 #[test]
-fn over_ipv6_alone() {
-    let server = MariaDb::start(&[BELIEVES]);
-    let envoy = Envoy::start(scenario("envoy/proxy-send.yaml", server.addr()).edit(|bootstrap| {
+fn headers_over_ipv6_reach_the_server() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
+    let envoy = Envoy::start(file_options("envoy/proxy-send.yaml", server.addr()).edit(|bootstrap| {
         listeners(bootstrap)[0]["address"]["socket_address"]["address"] = json!("::1");
     }));
     let address = envoy.listener_addr(MYSQL);
     assert!(address.is_ipv6());
-    assert_seen(address);
+    assert_client_address(address);
     let files = temp_dir();
-    certificates(files.path());
+    write_certificates(files.path());
     let proxy = haproxy(address, files.path());
     for name in ["v1", "v2"] {
-        assert_seen(proxy.addr(name));
-        assert_seen(six(proxy.addr(&format!("six_{name}"))));
+        assert_client_address(proxy.addr(name));
+        assert_client_address(on_ipv6(proxy.addr(&format!("six_{name}"))));
     }
     assert_counted(&envoy, &["received v1 stripped 2", "received v2 stripped 2", "sent v1 5"]);
 }

@@ -1,10 +1,10 @@
-//! Headers from clients, between scripted peers.
+//! Receiving headers from clients, between scripted peers.
 
 use serde_json::{Value, json};
 
-use crate::bootstrap::{MYSQL, PLAIN, with_plain};
+use crate::bootstrap::{MYSQL, PLAIN, add_plain_listener};
 use crate::headers::{
-    V1, V2, assert_counted, believed, envoy, metric, off, options, refusals, response, stranger,
+    V1, V2, assert_counted, envoy, metric, off, options, other_networks, refusals, response, trusted_networks,
 };
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::envoy::Envoy;
@@ -15,45 +15,26 @@ fn receive(mode: &str, trusted: &Value, untrusted: &str) -> Value {
     json!({"mode": mode, "trusted_networks": trusted, "untrusted": untrusted, "timeout_ms": 60_000})
 }
 
-/// What the server gets of first bytes, after it has greeted; none: the connection is closed and it gets nothing.
+/// Each header is cut at several bytes. The server receives only the handshake response, or no byte if the filter closes.
 #[test]
-fn every_case_as_the_server_sees_it() {
+fn each_mode_strips_or_refuses_headers_as_documented() {
     let none: &[u8] = b"";
     let bad = b"PROXY TCP4 192.0.2.1 192.0.2.2 01 3306\r\n".as_slice();
     for (mode, trusted, untrusted, cases) in [
-        ("optional", believed(), "close", [(V1, true), (V2, true), (none, true), (bad, false)]),
-        ("required", believed(), "close", [(V1, true), (V2, true), (none, false), (bad, false)]),
-        ("optional", stranger(), "close", [(V1, false), (V2, false), (none, true), (bad, false)]),
-        ("required", stranger(), "close", [(V1, false), (V2, false), (none, false), (bad, false)]),
-        ("optional", stranger(), "strip", [(V1, true), (V2, true), (none, true), (bad, false)]),
-        ("required", stranger(), "strip", [(V1, true), (V2, true), (none, false), (bad, false)]),
+        ("optional", trusted_networks(), "close", [(V1, true), (V2, true), (none, true), (bad, false)]),
+        ("required", trusted_networks(), "close", [(V1, true), (V2, true), (none, false), (bad, false)]),
+        ("optional", other_networks(), "close", [(V1, false), (V2, false), (none, true), (bad, false)]),
+        ("required", other_networks(), "close", [(V1, false), (V2, false), (none, false), (bad, false)]),
+        ("optional", other_networks(), "strip", [(V1, true), (V2, true), (none, true), (bad, false)]),
+        ("required", other_networks(), "strip", [(V1, true), (V2, true), (none, false), (bad, false)]),
     ] {
         let server = Server::start();
         let envoy = envoy(server.address(), &receive(mode, &trusted, untrusted), &off());
-        let is_trusted = trusted == believed();
-        let mut counted = std::collections::BTreeMap::<String, u32>::new();
-        for (header, passes) in cases {
-            let response = response();
-            let all = [header, &response].concat();
+        let is_trusted = trusted == trusted_networks();
+        let mut counts = std::collections::BTreeMap::<String, u32>::new();
+        for (header, is_forwarded) in cases {
             for cut in [0, 1, 5, header.len(), header.len() + 1] {
-                let mut client = Peer::connect(envoy.listener_addr(MYSQL));
-                let mut peer = server.accept();
-                peer.send(&greeting());
-                client.expect(&greeting());
-                client.send(&all[..cut]);
-                client.send(&all[cut..]);
-                if passes {
-                    peer.expect(&response);
-                    client.finish();
-                    peer.assert_finished();
-                    peer.finish();
-                    client.assert_finished();
-                } else {
-                    let (got, _) = client.rest();
-                    assert!(got.is_empty());
-                    let (got, _) = peer.rest();
-                    assert!(got.is_empty(), "{mode} {}: the server got {got:02x?}", header.escape_ascii());
-                }
+                assert_forwarded(&envoy, &server, header, cut, is_forwarded);
             }
             let format = if header.is_empty() {
                 "none"
@@ -69,28 +50,52 @@ fn every_case_as_the_server_sees_it() {
                 (false, false) if header == bad && untrusted == "strip" => "malformed",
                 (false, false) => "untrusted",
             };
-            if !(header.is_empty() && passes) {
-                *counted.entry(format!("received {format} {result}")).or_default() += 5;
+            if !(header.is_empty() && is_forwarded) {
+                *counts.entry(format!("received {format} {result}")).or_default() += 5;
             }
         }
-        let lines: Vec<_> = counted.iter().map(|(line, count)| format!("{line} {count}")).collect();
+        let lines: Vec<_> = counts.iter().map(|(line, count)| format!("{line} {count}")).collect();
         assert_counted(&envoy, &lines.iter().map(String::as_str).collect::<Vec<_>>());
-        let passed = cases.iter().filter(|(_, passes)| *passes).count() as f64 * 5.0;
-        let bytes = response().len() as f64;
+        let forwarded = cases.iter().filter(|(_, is_forwarded)| *is_forwarded).count() as f64 * 5.0;
+        let client_bytes = metric(&envoy, "bytes_total", &[("sender", "client")]);
+        assert_eq!(client_bytes, forwarded * response().len() as f64, "bytes without headers");
         assert_eq!(
-            metric(&envoy, "bytes_total", &[("sender", "client")]),
-            passed * bytes,
-            "headers left out"
+            refusals(&envoy).len(),
+            cases.iter().filter(|(_, is_forwarded)| !is_forwarded).count() * 5
         );
-        assert_eq!(refusals(&envoy).len(), cases.iter().filter(|(_, passes)| !passes).count() * 5);
     }
 }
 
-/// What is refused is named, with the peer and where it went, and nothing else that the peer sent.
+/// Sends a header and a handshake response, cut at this byte. Asserts that only the response reaches the server, or that no
+/// byte reaches either side.
+fn assert_forwarded(envoy: &Envoy, server: &Server, header: &[u8], cut: usize, is_forwarded: bool) {
+    let response = response();
+    let all = [header, &response].concat();
+    let mut client = Peer::connect(envoy.listener_addr(MYSQL));
+    let mut peer = server.accept();
+    peer.send(&greeting());
+    client.expect(&greeting());
+    client.send(&all[..cut]);
+    client.send(&all[cut..]);
+    if is_forwarded {
+        peer.expect(&response);
+        client.finish();
+        peer.assert_finished();
+        peer.finish();
+        client.assert_finished();
+    } else {
+        let (to_client, _) = client.rest();
+        assert!(to_client.is_empty());
+        let (to_server, _) = peer.rest();
+        assert!(to_server.is_empty(), "{} cut at {cut}: {to_server:02x?}", header.escape_ascii());
+    }
+}
+
+/// The log line names the error, the peer and the destination, and contains no other byte from the peer.
 #[test]
-fn a_refusal_is_named_in_one_line() {
+fn a_refused_header_is_logged_in_one_line() {
     let server = Server::start();
-    let envoy = envoy(server.address(), &receive("optional", &believed(), "close"), &off());
+    let envoy = envoy(server.address(), &receive("optional", &trusted_networks(), "close"), &off());
     let mut client = Peer::connect(envoy.listener_addr(MYSQL));
     client.send(b"PROXY TCP4 192.0.2.1 192.0.2.256 1 2\r\nxyzzy");
     client.rest();
@@ -104,11 +109,11 @@ fn a_refusal_is_named_in_one_line() {
     assert!(!envoy.log().contains("xyzzy") && !envoy.log().contains("192.0.2.256"));
 }
 
-/// A header in front of the greeting, alone: nothing is left of it, and the session behind it is followed.
+/// A header that arrives alone before the greeting is stripped completely, and the session is inspected.
 #[test]
-fn a_header_at_once() {
+fn a_header_before_the_greeting_is_stripped() {
     let server = firstword_testing::mariadb::MariaDb::start(&[]);
-    let envoy = envoy(server.addr(), &receive("required", &believed(), "close"), &off());
+    let envoy = envoy(server.addr(), &receive("required", &trusted_networks(), "close"), &off());
     use firstword_testing::mariadb::{PASSWORD, USER};
     let login = Login::new(CLASSIC).user(USER, PASSWORD);
     for header in [V1, V2] {
@@ -124,13 +129,13 @@ fn a_header_at_once() {
     assert_eq!(metric(&envoy, "opaque_total", &[]), 0.0);
 }
 
-/// A connection without a header pays no wait on an optional port. Whatever waited would wait for a minute, and nobody
-/// here does; how long the greeting takes beside plain tcp_proxy is printed.
+/// Without a header, a connection to an optional port does not wait, because any wait would last a minute. The test prints
+/// the time to the greeting, compared with `tcp_proxy`.
 #[test]
-fn an_optional_port_waits_for_nobody() {
+fn a_client_without_a_header_does_not_wait_on_an_optional_port() {
     let server = Server::start();
-    let options = options(server.address(), &receive("optional", &believed(), "close"), &off());
-    let envoy = Envoy::start(options.edit(with_plain));
+    let options = options(server.address(), &receive("optional", &trusted_networks(), "close"), &off());
+    let envoy = Envoy::start(options.edit(add_plain_listener));
     let mut medians = Vec::new();
     for listener in [PLAIN, MYSQL] {
         let address = envoy.listener_addr(listener);

@@ -1,10 +1,10 @@
-//! Headers to servers, between scripted peers.
+//! Sending headers to servers, between scripted peers.
 
 use serde_json::{Value, json};
 
 use crate::bootstrap::MYSQL;
 use crate::headers::{
-    V1, V2, assert_counted, believed, envoy, off, options, reads_early, response, stranger,
+    V1, V2, assert_counted, envoy, off, options, other_networks, response, trusted_networks, with_early_data,
 };
 use firstword_testing::envoy::Envoy;
 use firstword_testing::packets::greeting;
@@ -18,7 +18,7 @@ fn optional(trusted: &Value) -> Value {
     json!({"mode": "optional", "trusted_networks": trusted, "untrusted": "strip"})
 }
 
-/// What the server gets in front of the client's first bytes: nothing, the received addresses, or the connection's.
+/// The header before the client's first bytes: none, with the received addresses, or with the connection's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
     Nothing,
@@ -27,21 +27,21 @@ enum Sent {
 }
 
 #[test]
-fn which_addresses_the_server_gets() {
+fn the_server_receives_the_addresses_as_documented() {
     let none: &[u8] = b"";
     let local: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
     for (receive, when, header, sent) in [
         (off(), "always", none, Sent::Connection),
-        (optional(&believed()), "always", none, Sent::Connection),
-        (optional(&believed()), "always", V1, Sent::Received),
-        (optional(&believed()), "always", V2, Sent::Received),
-        (optional(&believed()), "always", local, Sent::Connection),
-        (optional(&believed()), "not_received", V1, Sent::Nothing),
-        (optional(&believed()), "not_received", none, Sent::Connection),
-        (optional(&stranger()), "always", V1, Sent::Connection),
-        (optional(&stranger()), "not_received", V1, Sent::Connection),
+        (optional(&trusted_networks()), "always", none, Sent::Connection),
+        (optional(&trusted_networks()), "always", V1, Sent::Received),
+        (optional(&trusted_networks()), "always", V2, Sent::Received),
+        (optional(&trusted_networks()), "always", local, Sent::Connection),
+        (optional(&trusted_networks()), "not_received", V1, Sent::Nothing),
+        (optional(&trusted_networks()), "not_received", none, Sent::Connection),
+        (optional(&other_networks()), "always", V1, Sent::Connection),
+        (optional(&other_networks()), "not_received", V1, Sent::Connection),
     ] {
-        // Both formats where the addresses are the received ones or the connection's; one tells the rest.
+        // Test both versions once with received addresses and once with the connection's. For the others, one is enough.
         let both = receive == off() || header == V2;
         for version in if both { vec![1, 2] } else { vec![1] } {
             let server = Server::start();
@@ -77,26 +77,27 @@ fn which_addresses_the_server_gets() {
                 client.send(b"\0\0\0\x03");
                 peer.expect(b"\0\0\0\x03");
             }
-            let header_counted = match header {
+            let received_line = match header {
                 b"" => None,
-                _ if receive == optional(&believed()) => {
+                _ if receive == optional(&trusted_networks()) => {
                     Some(format!("received {} stripped 2", if header == V1 { "v1" } else { "v2" }))
                 }
                 _ => Some("received v1 untrusted 2".to_owned()),
             };
-            let sent_counted = (sent != Sent::Nothing).then(|| format!("sent v{version} 2"));
-            let lines: Vec<_> = header_counted.into_iter().chain(sent_counted).collect();
+            let sent_line = (sent != Sent::Nothing).then(|| format!("sent v{version} 2"));
+            let lines: Vec<_> = received_line.into_iter().chain(sent_line).collect();
             assert_counted(&envoy, &lines.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
 }
 
-/// With `after_header` and `send` the received address goes on with the client's first bytes.
+/// With `after_header` and `send`, the filter sends the received address with the client's first bytes.
 #[test]
-fn through_after_header() {
+fn after_header_and_send_work_together() {
     let server = Server::start();
-    let receive = json!({"mode": "required", "connect": "after_header", "trusted_networks": believed()});
-    let envoy = Envoy::start(reads_early(options(server.address(), &receive, &send(1, "always"))));
+    let receive =
+        json!({"mode": "required", "connect": "after_header", "trusted_networks": trusted_networks()});
+    let envoy = Envoy::start(with_early_data(options(server.address(), &receive, &send(1, "always"))));
     let mut client = Peer::connect(envoy.listener_addr(MYSQL));
     client.send(V2);
     let mut peer = server.accept();
@@ -107,9 +108,9 @@ fn through_after_header() {
     assert_counted(&envoy, &["received v2 stripped 1", "sent v1 1"]);
 }
 
-/// A server that waits for the header before it greets: nothing can be sent to it, and that is said.
+/// A server that waits for the header before its greeting: the filter cannot send to it yet, and logs this as a cause.
 #[test]
-fn a_server_that_waits_for_the_header_is_named_as_the_cause() {
+fn a_server_that_waits_for_the_header_is_logged_as_the_cause() {
     let server = Server::start();
     let rule = json!({
         "name": "orders", "protocol": "mysql", "greeting_timeout_ms": 500,

@@ -1,4 +1,4 @@
-//! A listener and an extension in files that Envoy follows, as a control plane would deliver them.
+//! A listener and an extension in files that Envoy watches, instead of a control plane.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,47 +17,47 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm";
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC";
 
-/// The files, and what they are made of.
+/// The files and their content.
 pub struct Delivery {
     directory: TempDir,
-    /// `tcp_proxy` is its only filter.
+    /// The listener, with `tcp_proxy` as its only filter.
     listener: Value,
     /// The filter of `envoy/mysql.yaml`, with the module under test.
     filter: Value,
 }
 
-/// A filter that lets everything pass, in the place of one that is not there.
+/// A filter that allows each connection, as a substitute for a missing one.
 pub fn allow_all() -> Value {
     json!({"@type": RBAC, "stat_prefix": "firstword_missing."})
 }
 
-/// One that closes every connection at its first byte.
+/// A filter that closes each connection at its first byte.
 pub fn deny_all() -> Value {
-    let anybody = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+    let all = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
     json!({
         "@type": RBAC,
         "stat_prefix": "firstword_missing.",
-        "rules": {"action": "DENY", "policies": {"all": anybody}},
+        "rules": {"action": "DENY", "policies": {"all": all}},
     })
 }
 
 impl Delivery {
-    /// Takes the listener out of `envoy/mysql.yaml`, and the filter out of the listener. What is delivered at the start is
-    /// the listener without the filter, and no extension.
+    /// Takes the listener from `envoy/mysql.yaml`, and the filter from the listener. At the start, delivers the listener
+    /// without the filter, and no extension.
     pub fn new(server: SocketAddr) -> (Self, EnvoyOptions) {
         let directory = temp_dir();
         let lds = directory.path().join("listeners.json");
-        let mut taken = None;
+        let mut extracted = None;
         let options = EnvoyOptions::new("envoy/mysql.yaml").upstream(MYSQL, server).edit(|bootstrap| {
             let listeners = bootstrap["static_resources"]["listeners"].as_array_mut();
             let mut listener = listeners.expect("listeners").remove(0);
             let filters = listener["filter_chains"][0]["filters"].as_array_mut().expect("filters");
             let filter = filters.remove(0)["typed_config"].take();
-            taken = Some((listener, filter));
+            extracted = Some((listener, filter));
             bootstrap["node"] = json!({"id": "test", "cluster": "test"});
             bootstrap["dynamic_resources"]["lds_config"]["path_config_source"]["path"] = json!(lds);
         });
-        let (mut listener, filter) = taken.expect("a listener");
+        let (mut listener, filter) = extracted.expect("a listener");
         listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
         let delivery = Self { directory, listener, filter };
         delivery.write("extension", &[]);
@@ -65,7 +65,7 @@ impl Delivery {
         (delivery, options)
     }
 
-    /// The filter with this configuration of its own, exporting often.
+    /// The filter with this configuration and frequent exports.
     pub fn filter(&self, configuration: &Value) -> Value {
         let mut configuration = configuration.clone();
         configuration["metrics"]["flush_interval_ms"] = json!(100);
@@ -74,7 +74,7 @@ impl Delivery {
         filter
     }
 
-    /// A filter that is delivered by itself, and what stands there until it has come.
+    /// A filter that is delivered by ECDS, and its default until then.
     pub fn by_ecds(&self, default: Option<Value>) -> Value {
         let mut discovery = json!({
             "config_source": {"path_config_source": {"path": self.path("extension")}, "initial_fetch_timeout": "0s"},
@@ -87,12 +87,12 @@ impl Delivery {
         json!({"name": "firstword", "config_discovery": discovery})
     }
 
-    /// The same filter in the listener itself.
+    /// A filter with its configuration in the listener.
     pub fn inline(filter: Value) -> Value {
         json!({"name": "firstword", "typed_config": filter})
     }
 
-    /// Delivers the listener with this filter in front of `tcp_proxy`, or without.
+    /// Delivers the listener, with this filter before `tcp_proxy` if there is one.
     pub fn write_listener(&self, filter: Option<Value>) {
         self.write_changed(filter, |_| {});
     }
@@ -105,18 +105,18 @@ impl Delivery {
         self.write("listeners", &[listener]);
     }
 
-    /// The same, and waits until all workers have it.
+    /// Delivers the listener, and waits until all workers use it.
     pub fn listener(&self, envoy: &Envoy, filter: Option<Value>) {
         self.changed(envoy, filter, |_| {});
     }
 
-    /// The same with another change of the listener.
+    /// Delivers the listener with another change, and waits until all workers use it.
     pub fn changed(&self, envoy: &Envoy, filter: Option<Value>, change: impl FnOnce(&mut Value)) {
         let before = envoy.stat(r"^listener_manager\.lds\.update_success$");
         self.write_changed(filter, change);
         wait_for("update of the listener", PATIENCE, || {
-            let taken = envoy.stat(r"^listener_manager\.lds\.update_success$") > before;
-            (taken && envoy.stat(r"^listener_manager\.total_listeners_warming$") == 0).then_some(())
+            let updated = envoy.stat(r"^listener_manager\.lds\.update_success$") > before;
+            (updated && envoy.stat(r"^listener_manager\.total_listeners_warming$") == 0).then_some(())
         });
     }
 
@@ -132,15 +132,15 @@ impl Delivery {
         self.write("extension", extension.as_slice());
     }
 
-    /// The same, and waits until Envoy has taken it.
+    /// Delivers the extension, and waits until Envoy uses it.
     pub fn extension(&self, envoy: &Envoy, filter: Option<Value>) {
-        let taken = r"^extension_config_discovery\.network_filter\.firstword\.config_reload$";
-        let before = envoy.stat(taken);
+        let reloads = r"^extension_config_discovery\.network_filter\.firstword\.config_reload$";
+        let before = envoy.stat(reloads);
         self.write_extension(filter);
-        wait_for("update of the extension", PATIENCE, || (envoy.stat(taken) > before).then_some(()));
+        wait_for("update of the extension", PATIENCE, || (envoy.stat(reloads) > before).then_some(()));
     }
 
-    /// Envoy looks when a file is moved to where it watches.
+    /// Writes a file and moves it, because Envoy reads a file only when it is moved to the path.
     fn write(&self, name: &str, resources: &[Value]) {
         let new = self.path("new");
         fs::write(&new, json!({"resources": resources}).to_string()).expect("a file of resources");

@@ -1,4 +1,4 @@
-//! A module that cannot be had or run: what becomes of a proxy that starts with it, and of one that runs.
+//! A module that is not available or does not run: effects on a proxy that starts, and on a running one.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,31 +11,31 @@ use serde_json::{Value, json};
 
 use crate::delivery::{Delivery, MYSQL, allow_all, deny_all};
 use crate::pool::connect;
-use crate::steps::several_ticks;
+use crate::steps::wait_for_flushes;
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::{loopback, root, table, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Who is not ready by then waits for something that does not come.
+/// Time after which a proxy is taken to be never ready.
 const READY: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// The control plane answers that there is no such extension, or none any more.
+    /// The control plane delivers no such extension, or removes it.
     Nothing,
-    /// The file is not there.
+    /// The module's file does not exist.
     Missing,
-    /// Envoy fetches it, and its digest is another.
+    /// Envoy fetches the module, and its digest differs.
     Digest,
-    /// The same, with Envoy's default instead of the file's `fail_open`.
+    /// Like `Digest`, with Envoy's default policy instead of the file's `fail_open`.
     DigestFailClosed,
-    /// It ends in the middle.
+    /// The module's file is truncated.
     Corrupt,
     /// The filter refuses its configuration.
     Configuration,
-    /// There is nothing wrong with it, but this Envoy runs no modules.
+    /// The module is correct, but this Envoy has no V8.
     NoV8,
 }
 
@@ -94,13 +94,13 @@ impl Fault {
     }
 }
 
-/// How the filter comes to the proxy.
+/// How the filter is delivered to the proxy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Listener,
-    /// As the EnvoyFilter files do.
+    /// By ECDS with a default, as in the EnvoyFilter files.
     WithDefault,
-    /// As Istio does for a WasmPlugin.
+    /// By ECDS, as Istio delivers a WasmPlugin.
     WithoutDefault,
 }
 
@@ -115,7 +115,7 @@ impl Way {
         }
     }
 
-    /// Puts it where Envoy looks.
+    /// Delivers the filter.
     fn write(self, delivery: &Delivery, filter: Option<Value>) {
         let reference = match self {
             Self::Listener => return delivery.write_listener(filter.map(Delivery::inline)),
@@ -127,8 +127,8 @@ impl Way {
     }
 }
 
-/// What a client finds.
-fn client(envoy: &Envoy) -> &'static str {
+/// Outcome for a new client.
+fn outcome(envoy: &Envoy) -> &'static str {
     let Some(address) = envoy.try_listener_addr(MYSQL) else { return "refused" };
     let Ok(mut stream) = TcpStream::connect(address) else { return "refused" };
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("an option");
@@ -139,16 +139,16 @@ fn client(envoy: &Envoy) -> &'static str {
         Err(_) => return "silence",
     }
     drop(stream);
-    let counted = || envoy.metric("firstword_handshakes_total", &[("result", "ok")]).unwrap_or_default();
-    several_ticks(envoy);
-    let before = counted();
+    let logins = || envoy.metric("firstword_handshakes_total", &[("result", "ok")]).unwrap_or_default();
+    wait_for_flushes(envoy);
+    let before = logins();
     let Ok(client) = connect(address) else { return "greeted, then closed" };
     drop(client);
-    several_ticks(envoy);
-    if counted() > before { "inspected" } else { "not seen" }
+    wait_for_flushes(envoy);
+    if logins() > before { "inspected" } else { "not seen" }
 }
 
-/// Envoy with the file's cluster, and with one that has the module.
+/// Options with an additional cluster for the server of the module.
 fn options(options: EnvoyOptions, modules: SocketAddr, fault: Option<Fault>) -> EnvoyOptions {
     let options = options.edit(|bootstrap| {
         let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
@@ -165,7 +165,7 @@ fn options(options: EnvoyOptions, modules: SocketAddr, fault: Option<Fault>) -> 
     }
 }
 
-/// A proxy that starts with it: its clients, and its readiness.
+/// Outcome of a new proxy: for its clients, and its readiness.
 fn new_proxy(
     server: &MariaDb,
     modules: SocketAddr,
@@ -182,10 +182,10 @@ fn new_proxy(
         (state == "LIVE" || begin.elapsed() > READY).then_some(state)
     });
     let ready = if state == "LIVE" { "ready" } else { "never ready" };
-    [client(&envoy), ready]
+    [outcome(&envoy), ready]
 }
 
-/// A proxy that runs with the filter, and then is told of it: its open connection, new clients, its readiness.
+/// Outcome of a running proxy after an update: for an open connection, for new clients, and its readiness.
 fn running_proxy(
     server: &MariaDb,
     modules: SocketAddr,
@@ -196,16 +196,16 @@ fn running_proxy(
     let (delivery, envoy) = Delivery::new(server.addr());
     way.write(&delivery, Some(delivery.filter(&json!({}))));
     let envoy = Envoy::start(options(envoy, modules, fault).drain_time(Duration::from_secs(1)));
-    assert_eq!(client(&envoy), "inspected");
+    assert_eq!(outcome(&envoy), "inspected");
     let mut open = Client::login(envoy.listener_addr(MYSQL), &Login::new(CLASSIC));
-    let told = || {
+    let updates = || {
         envoy.stat(r"^listener_manager\.lds\.update_(success|rejected)$")
             + envoy.stat(r"^extension_config_discovery\.network_filter\.firstword\.config_(reload|fail)$")
     };
-    let before = told();
+    let before = updates();
     way.write(&delivery, filter(&delivery));
-    wait_for("answer of Envoy", PATIENCE, || (told() > before).then_some(()));
-    // Longer than the drain time.
+    wait_for("Envoy's reaction", PATIENCE, || (updates() > before).then_some(()));
+    // Wait longer than the drain time.
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(3) && !open.has_ended() {
         thread::sleep(Duration::from_millis(20));
@@ -213,14 +213,14 @@ fn running_proxy(
     let kept = if open.has_ended() {
         "cut"
     } else {
-        open.query("SELECT 1").expect("an answer");
+        open.query("SELECT 1").expect("a response");
         "kept"
     };
-    [kept, client(&envoy), if envoy.readiness() == "LIVE" { "ready" } else { "not ready" }]
+    [kept, outcome(&envoy), if envoy.readiness() == "LIVE" { "ready" } else { "not ready" }]
 }
 
-/// Serves the module to whoever asks for anything.
-fn modules() -> SocketAddr {
+/// Serves the module in response to each HTTP request.
+fn serve_module() -> SocketAddr {
     let module = Arc::new(std::fs::read(firstword_testing::wasm()).expect("the module"));
     let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
     let address = listener.local_addr().expect("a bound address");
@@ -234,7 +234,7 @@ fn modules() -> SocketAddr {
             }
             let head =
                 format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", module.len());
-            // An Envoy that ends does not read it all.
+            // Ignore an error, because an Envoy that ends does not read everything.
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&module));
         }
     });
@@ -250,7 +250,7 @@ fn row(
     fault: Option<Fault>,
 ) -> Vec<String> {
     let [new, ready] = new_proxy(server, modules, way, filter, fault);
-    // One without V8 cannot have run with the filter before.
+    // An Envoy without V8 cannot run with the filter first.
     let running =
         if fault == Some(Fault::NoV8) { [""; 3] } else { running_proxy(server, modules, way, filter, fault) };
     let row = [&[name, way.name(), new, ready], &running[..]].concat();
@@ -259,13 +259,13 @@ fn row(
 }
 
 #[test]
-fn what_each_fault_does() {
+fn the_readme_has_the_outcome_of_each_fault() {
     let server = MariaDb::start(&[]);
-    let modules = modules();
+    let modules = serve_module();
     let (server, mut rows) = (&server, Vec::new());
     for way in Way::ALL {
         let of_way = thread::scope(|scope| {
-            // A listener without the filter is no fault.
+            // A listener without the filter is not a fault.
             let faults = Fault::ALL.iter().filter(|fault| way != Way::Listener || **fault != Fault::Nothing);
             let rows = faults.map(|fault| {
                 let fault = *fault;
@@ -279,7 +279,7 @@ fn what_each_fault_does() {
         });
         rows.extend(of_way);
     }
-    // What Istio's agent delivers instead of a module that it could not fetch.
+    // Istio's agent delivers these instead of a module that it could not fetch.
     for (name, substitute) in [
         ("deny-all RBAC instead (`FAIL_CLOSE`)", deny_all as fn() -> Value),
         ("allow-all RBAC instead (`FAIL_OPEN`)", allow_all),

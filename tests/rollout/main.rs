@@ -1,7 +1,7 @@
-//! What a change of the filter does to connections that are open, and to those that come: real Envoy with its configuration
-//! delivered by xDS in files, real MariaDB. The tables in `envoy/README.md` hold what is measured here.
+//! Effects of a change of the filter on open and new connections, with a real Envoy that reads xDS from files, and a real
+//! MariaDB. The tables in `envoy/README.md` show the outcomes.
 
-// Helpers of tests are no tests to clippy, and a panic is how they report. The clock is the tests' own, not the core's.
+// Clippy does not know helpers of tests as tests. They report by a panic, and read the real clock.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,

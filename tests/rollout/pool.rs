@@ -1,4 +1,4 @@
-//! Five hundred connections of an application: most idle, some waiting for an answer, some asking all the time.
+//! A pool of five hundred connections: most are idle, some wait for a response, and some query all the time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,11 +16,12 @@ pub const IDLE: usize = 460;
 const WAITING: usize = 20;
 const THREADS: usize = 4;
 const BUSY_PER_THREAD: usize = 5;
-/// All of them.
+/// Number of all connections.
 pub const SIZE: usize = IDLE + WAITING + THREADS * BUSY_PER_THREAD;
 
 const STATISTICS: u8 = 0x09;
 
+/// Connections in three states.
 pub struct Pool {
     idle: Vec<Client>,
     waiting: Vec<Client>,
@@ -39,8 +40,8 @@ impl Pool {
         Self { idle: clients(IDLE), waiting, busy: Busy::start(address) }
     }
 
-    /// Lets go of the connections that the other side has ended; how many those are.
-    pub fn cut(&mut self) -> usize {
+    /// Drops the connections that the other side has ended. Returns their number.
+    pub fn drop_ended(&mut self) -> usize {
         let before = self.idle.len() + self.waiting.len();
         self.idle.retain(|client| !client.has_ended());
         self.waiting.retain(|client| !client.has_ended());
@@ -48,23 +49,23 @@ impl Pool {
         before - self.idle.len() - self.waiting.len() + busy
     }
 
-    /// Every idle connection asks for something that nobody else asks for, and gets it: how many there are.
-    pub fn statistics(&mut self) -> usize {
+    /// Sends COM_STATISTICS on each idle connection, because no other connection sends it. Returns the number of them.
+    pub fn query_statistics(&mut self) -> usize {
         for client in &mut self.idle {
             client.command(&[STATISTICS]);
-            let answer = client.packet();
-            assert!(answer.starts_with(b"Uptime"), "{answer:?}");
+            let response = client.packet();
+            assert!(response.starts_with(b"Uptime"), "{response:?}");
         }
         self.idle.len()
     }
 
-    /// Answers that the busy connections got so far.
-    pub fn answers(&self) -> u64 {
-        self.busy.answers.load(Ordering::Relaxed)
+    /// Number of responses to the busy connections.
+    pub fn responses(&self) -> u64 {
+        self.busy.responses.load(Ordering::Relaxed)
     }
 }
 
-/// A real client's connection.
+/// Opens a connection of a real client.
 pub fn connect(address: SocketAddr) -> mysql::Result<Conn> {
     let options = OptsBuilder::new()
         .ip_or_hostname(Some(address.ip().to_string()))
@@ -76,30 +77,30 @@ pub fn connect(address: SocketAddr) -> mysql::Result<Conn> {
     Conn::new(options)
 }
 
-/// Threads that query all the time, each on some connections in turn.
+/// Threads that query all the time, each on several connections in turn.
 struct Busy {
     stop: Arc<AtomicBool>,
-    answers: Arc<AtomicU64>,
-    /// Connections that did not answer any more.
+    responses: Arc<AtomicU64>,
+    /// Number of connections that have failed.
     ended: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Busy {
     fn start(address: SocketAddr) -> Self {
-        let (stop, answers, ended) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicUsize>)>::default();
+        let (stop, responses, ended) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicUsize>)>::default();
         let mut threads = Vec::new();
         for _ in 0..THREADS {
             let mut connections: Vec<_> =
                 (0..BUSY_PER_THREAD).map(|_| connect(address).expect("a connection")).collect();
-            let (stop, answers, ended) = (Arc::clone(&stop), Arc::clone(&answers), Arc::clone(&ended));
+            let (stop, responses, ended) = (Arc::clone(&stop), Arc::clone(&responses), Arc::clone(&ended));
             threads.push(thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     connections.retain_mut(|connection| {
                         match connection.query_first::<u64, _>("SELECT 4711") {
-                            Ok(answer) => {
-                                assert_eq!(answer, Some(4711));
-                                answers.fetch_add(1, Ordering::Relaxed);
+                            Ok(row) => {
+                                assert_eq!(row, Some(4711));
+                                responses.fetch_add(1, Ordering::Relaxed);
                                 true
                             }
                             Err(_) => {
@@ -108,12 +109,12 @@ impl Busy {
                             }
                         }
                     });
-                    // Load, but not all that two processors can do.
+                    // Limit the load, because the machine may have only two cores.
                     thread::sleep(Duration::from_millis(10));
                 }
             }));
         }
-        Self { stop, answers, ended, threads }
+        Self { stop, responses, ended, threads }
     }
 }
 
@@ -121,7 +122,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            thread.join().expect("right answers");
+            thread.join().expect("correct responses");
         }
     }
 }

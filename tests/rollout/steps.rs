@@ -1,4 +1,4 @@
-//! A rollout under load, step by step.
+//! The steps of a rollout under load.
 
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use firstword_testing::envoy::Envoy;
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::{table, wait_for};
 
-/// What `--drain-time-s` gives connections of a filter chain that was replaced.
+/// Value of `--drain-time-s`: the time that Envoy gives connections of a replaced filter chain.
 const DRAIN: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,18 +33,18 @@ impl Rollout {
         Self { envoy, delivery, pool: None, rows: Vec::new() }
     }
 
-    /// Changes something while five hundred connections are open, all of them opened before.
+    /// Makes a change while five hundred connections are open, and adds a row with its effects.
     fn step(&mut self, name: &str, by: &str, change: impl FnOnce(&Delivery, &Envoy)) {
         let address = self.envoy.listener_addr(MYSQL);
         let mut pool = self.pool.take().unwrap_or_else(|| Pool::open(address));
-        assert_eq!(pool.cut(), 0, "before {name}");
+        assert_eq!(pool.drop_ended(), 0, "before {name}");
         let begin = Instant::now();
         change(&self.delivery, &self.envoy);
         let (mut cut, mut early, mut quiet_since) = (0, 0, Instant::now());
-        // Longer than the drain time, and until nothing is left of what was replaced.
+        // Wait longer than the drain time, and until nothing drains any more.
         loop {
-            let now_cut = pool.cut();
-            // A cut is seen a moment after it happened, so what is seen before the drain time ends happened before that.
+            let now_cut = pool.drop_ended();
+            // We see a cut a moment later, so a cut that we see before the drain time ends happened before that.
             if begin.elapsed() < DRAIN {
                 early += now_cut;
             }
@@ -75,36 +75,36 @@ impl Rollout {
         self.pool = (cut == 0).then_some(pool);
     }
 
-    /// Whether what open connections say is counted; they get their answers in any case.
+    /// Whether the filter counts commands of open connections. Asserts that they receive responses.
     fn open_connections(&self, pool: &mut Pool) -> &'static str {
-        let answers = pool.answers();
-        let counted = |envoy: &Envoy| envoy.metric("firstword_commands_total", &[("command", "statistics")]);
-        several_ticks(&self.envoy);
-        let before = counted(&self.envoy).unwrap_or_default();
-        let asked = pool.statistics();
-        several_ticks(&self.envoy);
-        let now = counted(&self.envoy).unwrap_or_default();
-        assert!(pool.answers() > answers, "the busy connections have stopped");
+        let responses = pool.responses();
+        let count = |envoy: &Envoy| envoy.metric("firstword_commands_total", &[("command", "statistics")]);
+        wait_for_flushes(&self.envoy);
+        let before = count(&self.envoy).unwrap_or_default();
+        let sent = pool.query_statistics();
+        wait_for_flushes(&self.envoy);
+        let now = count(&self.envoy).unwrap_or_default();
+        assert!(pool.responses() > responses, "the busy connections have stopped");
         #[allow(clippy::cast_precision_loss)]
         match now - before {
             0.0 => "not seen",
-            all if all == asked as f64 => "inspected",
-            some => panic!("{some} of {asked} connections are inspected"),
+            all if all == sent as f64 => "inspected",
+            some => panic!("{some} of {sent} connections are inspected"),
         }
     }
 
-    /// What the filter says of a connection that begins now. It gets its answer in any case.
+    /// Whether the filter inspects a new connection. Asserts that its client can log in.
     fn new_connection(&self) -> &'static str {
-        let counted = |protocol| {
+        let count = |protocol| {
             let labels = [("protocol", protocol)];
             self.envoy.metric("firstword_connections_total", &labels).unwrap_or_default()
         };
-        several_ticks(&self.envoy);
-        let before = (counted("mysql"), counted("opaque"));
+        wait_for_flushes(&self.envoy);
+        let before = (count("mysql"), count("opaque"));
         let client = Client::login(self.envoy.listener_addr(MYSQL), &Login::new(CLASSIC));
-        several_ticks(&self.envoy);
+        wait_for_flushes(&self.envoy);
         client.quit();
-        match (counted("mysql") - before.0, counted("opaque") - before.1) {
+        match (count("mysql") - before.0, count("opaque") - before.1) {
             (0.0, 0.0) => "not seen",
             (1.0, 0.0) => "inspected",
             (0.0, 1.0) => "passed unseen",
@@ -113,17 +113,17 @@ impl Rollout {
     }
 }
 
-/// Waits until each VM there is has told several times what it has counted.
-pub fn several_ticks(envoy: &Envoy) {
-    let beats = || envoy.metric("firstword_heartbeat_total", &[]).unwrap_or_default();
-    let begin = beats();
+/// Waits until each VM has flushed several times.
+pub fn wait_for_flushes(envoy: &Envoy) {
+    let ticks = || envoy.metric("firstword_heartbeat_total", &[]).unwrap_or_default();
+    let begin = ticks();
     wait_for("ticks", PATIENCE, || {
         let no_vm = envoy.stat(r"^wasm\.envoy\.wasm\.runtime\.v8\.active$") == 0;
-        (no_vm || beats() >= begin + 16.0).then_some(())
+        (no_vm || ticks() >= begin + 16.0).then_some(())
     });
 }
 
-/// The module with other bytes, as another release is: a custom section that nobody reads.
+/// A module with other bytes, as of another release: it has an additional custom section.
 fn another_module(delivery: &Delivery) -> PathBuf {
     let mut module = std::fs::read(firstword_testing::wasm()).expect("the module");
     module.extend(b"\0\x09\x07another1");
@@ -148,14 +148,14 @@ fn by_lds(server: &MariaDb) -> Vec<Vec<String>> {
     rollout.step("change the configuration", "LDS", |delivery, envoy| {
         delivery.listener(envoy, inline(delivery, &full));
     });
-    let before = vms(&rollout.envoy);
+    let before = vms_created(&rollout.envoy);
     rollout.step("change the module", "LDS", |delivery, envoy| {
         let filter = with_module(delivery.filter(&full), &another_module(delivery));
         delivery.listener(envoy, Some(Delivery::inline(filter)));
     });
-    assert!(vms(&rollout.envoy) > before, "the module was not loaded");
+    assert!(vms_created(&rollout.envoy) > before, "the module was not loaded");
     rollout.step("take the filter out", "LDS", |delivery, envoy| delivery.listener(envoy, None));
-    // One that no connection comes to.
+    // A chain without connections.
     let other_chain = |listener: &mut Value| {
         let mut other = listener["filter_chains"][0].clone();
         other["filter_chain_match"] = json!({"destination_port": 1});
@@ -184,14 +184,14 @@ fn by_ecds(server: &MariaDb) -> Vec<Vec<String>> {
         delivery.listener(envoy, Some(delivery.by_ecds(Some(allow_all()))));
     });
     ecds("deliver the filter", &mut rollout, &|delivery| delivery.filter(&json!({})));
-    // From here on all connections are the filter's.
+    // Open new connections, so that the filter is in all of them.
     rollout.pool = None;
     ecds("change the configuration", &mut rollout, &|delivery| delivery.filter(&full));
-    let before = vms(&rollout.envoy);
+    let before = vms_created(&rollout.envoy);
     ecds("change the module", &mut rollout, &|delivery| {
         with_module(delivery.filter(&full), &another_module(delivery))
     });
-    assert!(vms(&rollout.envoy) > before, "the module was not loaded");
+    assert!(vms_created(&rollout.envoy) > before, "the module was not loaded");
     for mode in ["observe", "off"] {
         let configuration = json!({"mode": mode});
         ecds(&format!("`mode: {mode}`"), &mut rollout, &|delivery| delivery.filter(&configuration));
@@ -200,21 +200,21 @@ fn by_ecds(server: &MariaDb) -> Vec<Vec<String>> {
     rollout.rows
 }
 
-/// VMs that Envoy has made.
-fn vms(envoy: &Envoy) -> u64 {
+/// Number of VMs that Envoy has created.
+fn vms_created(envoy: &Envoy) -> u64 {
     envoy.stat(r"^wasm\.envoy\.wasm\.runtime\.v8\.created$")
 }
 
-/// A thousand connections need more descriptors, here and in what is started from here, than a login shell gives.
+/// Raises the limit of open files here and in child processes, because a thousand connections exceed the default.
 fn allow_many_files() {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a limit of one's own");
+    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum).expect("a higher limit");
 }
 
 #[test]
-fn what_each_step_cuts() {
+fn the_readme_has_the_effect_of_each_step() {
     allow_many_files();
-    // Both rollouts together; a thread for each connection would be a thousand.
+    // A pool of threads, because both rollouts together have a thousand connections.
     let server = MariaDb::start(&[
         "--max-connections=1200",
         "--thread-handling=pool-of-threads",

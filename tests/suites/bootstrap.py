@@ -1,7 +1,7 @@
 """Prints the Envoy bootstrap of scripts/suites.sh as JSON.
 
-Arguments: the module, the filter's configuration (empty: no filter), and the listeners. A listener is LISTEN=CONNECT, where both are
-Unix sockets or HOST:PORT; CONNECT is `original_dst` for the address that the client dialled.
+Arguments: the module, the filter's configuration (empty: no filter), and the listeners. A listener is LISTEN=CONNECT. Both are
+a Unix socket or HOST:PORT. CONNECT can be `original_dst`, which means the original destination of the client.
 """
 
 import json
@@ -74,7 +74,7 @@ for number, pair in enumerate(pairs):
     listen, _, connect = pair.partition("=")
     listeners.append(listener(f"suite_{number}", listen, connect, filters))
     clusters.append(cluster(f"suite_{number}", connect))
-# The tags of envoy/mysql.yaml, which make labels of what the filter writes into the metrics' names.
+# Tags of envoy/mysql.yaml, which extract labels from the metrics' names.
 with open("envoy/mysql.yaml") as example:
     tags = re.findall(r"\{tag_name: (\w+), regex: '(.*)'\}", example.read())
 json.dump(

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Suites of drivers, for scripts/suites.sh: get_NAME fetches one, run_NAME runs it against 127.0.0.1:3306 and the Unix socket $socket as
-# root without a password. $server is mariadb or mysql, $run a directory for files.
+# Test suites of drivers, for scripts/suites.sh. get_NAME fetches a suite. run_NAME runs it against 127.0.0.1:3306 and the Unix
+# socket $socket, as root without a password. $server is mariadb or mysql, and $run is a folder for files.
 set -eu
 cd "$(dirname "$0")/../.."
 . scripts/common.sh
@@ -22,7 +22,8 @@ run_go_sql_driver() {
     MYSQL_TEST_USER=root MYSQL_TEST_PASS='' MYSQL_TEST_ADDR=127.0.0.1:3306 ./suite -test.v -test.timeout 300s
 }
 
-# $1: a package of PyPI and its version; the rest: what else its tests need. Its sources into $sources/PACKAGE, with the tests.
+# Fetches the sources and tests of a package into $sources/PACKAGE. $1 is the package on PyPI and its version. The other arguments
+# are packages that its tests need.
 python() {
     package=${1%==*}
     [ ! -d "$sources/$package" ] || return 0
@@ -35,7 +36,7 @@ python() {
     tar -xzf "$new"/*.tar.gz -C "$new" --strip-components=1
     mv -T "$new" "$sources/$package"
 }
-# What is installed is the package, not the folder of its sources.
+# Runs the tests with the installed package, not with the folder of its sources.
 pytest() {
     directory=$1
     shift
@@ -43,7 +44,7 @@ pytest() {
     "$venv/bin/python" -m pytest -q -p no:cacheprovider "$@"
 }
 
-# The last version that comes with its tests.
+# The last version with its tests.
 get_pymysql() {
     python PyMySQL==0.9.3 cryptography
     grep -rl unittest2 "$sources/PyMySQL/pymysql" | xargs -r sed -i 's/import unittest2$/import unittest/; s/unittest2/unittest/g'
@@ -83,7 +84,7 @@ run_mysql_connector_python() {
     venv/bin/python unittests.py --use-external-server --host 127.0.0.1 --port 3306 --user root --password '' --verbosity 1
 }
 
-# Perl: the tests of DBD::MariaDB, out of the sources of Debian's package.
+# Perl: the tests of DBD::MariaDB, from the sources of Debian's package.
 get_perl_mariadb() {
     perl -MDBD::MariaDB -e 1 2>/dev/null || apt_install libdbd-mariadb-perl
     [ ! -d "$sources/DBD-MariaDB" ] || return 0
@@ -103,14 +104,14 @@ run_perl_mariadb() {
     DBI_DSN='DBI:MariaDB:database=test;host=127.0.0.1;port=3306' DBI_USER=root DBI_PASS='' prove -I. -It t
 }
 
-# Rust: the crate mysql, whose tests are among its sources.
+# Rust: the crate mysql. Its sources include its tests.
 get_rust_mysql() {
     [ ! -d "$sources/rust-mysql" ] || return 0
     crate=$(find "${CARGO_HOME:-$HOME/.cargo}"/registry/src -maxdepth 2 -name 'mysql-28.*' | sort | tail -n 1)
     cp -r "$crate" "$sources/rust-mysql"
     cd "$sources/rust-mysql"
     printf '\n[workspace]\n' >>Cargo.toml
-    # A file that the crate comes without.
+    # A file that the crate lacks.
     mkdir -p tests/fixtures
     openssl genrsa 2048 2>/dev/null | openssl rsa -pubout -out tests/fixtures/server-public-key.pem 2>/dev/null
     cargo test --quiet -j1 --no-run

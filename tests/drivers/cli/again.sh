@@ -1,6 +1,6 @@
 #!/bin/sh
-# Connects several times, runs a few statements and ignores every error, because the server is a hostile one. $1 is the
-# directory with `client`, $2 its option for no TLS.
+# Connects several times, runs a few statements and ignores all errors, because the server is hostile. $1 is the
+# folder with `client`, $2 is its option for no TLS.
 client=$1/client
 export MYSQL_PWD="$6"
 login="--no-defaults $2 --host=$3 --port=$4 --user=$5"

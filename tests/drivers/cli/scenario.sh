@@ -1,5 +1,6 @@
 #!/bin/sh
-# Command-line clients: $1 is the directory with `client`, `admin` and `dump`, $2 their option for no TLS, $3 that for TLS.
+# Scenario with command-line clients. $1 is the folder with `client`, `admin` and `dump`, $2 their option for no TLS, $3 their
+# option for TLS.
 set -eu
 programs=$1
 case ${10} in tls) tls=$3 ;; *) tls=$2 ;; esac
@@ -13,7 +14,7 @@ login="--no-defaults $tls --host=$4 --port=$5 --user=$6"
 # shellcheck disable=SC2086 # several words
 client() { "$programs/client" $login --max-allowed-packet=64M --local-infile=1 --init-command='SET NAMES utf8mb4' "$@"; }
 sql() { client --batch --skip-column-names "$database" "$@"; }
-# The rows on one line.
+# Joins the rows in one line.
 rows() { tr '\t' ' ' | awk '{ printf "%s%s", separator, $0; separator = " / " } END { print NR ? "" : "-" }'; }
 say() { echo "$1 $(rows)"; }
 fails() { sql --execute="$2" 2>&1 | sed -n "s/^ERROR \([0-9]*\) .*/$1 \1/p"; }
@@ -43,7 +44,7 @@ echo "field $(wc -c <"$scratch") $(md5sum <"$scratch" | cut -d' ' -f1)"
 sql --quick --execute='SELECT n FROM numbers' | numbers rows
 { echo "SELECT SHA2('" && xs && echo "', 256)"; } | tr -d '\n' | sql | say parameter
 sql --execute="LOAD DATA LOCAL INFILE '$file' INTO TABLE loaded; SELECT COUNT(*), SUM(id) FROM loaded" | say infile
-# Through a file: loading drops the table that dumping still reads.
+# Through a file, because loading drops the table that is being dumped.
 # shellcheck disable=SC2086 # several words
 "$programs/dump" $login --no-tablespaces "$database" dumped >"$scratch"
 sql <"$scratch"
@@ -51,5 +52,5 @@ sql --execute='SELECT COUNT(*), SUM(n) FROM dumped' | say dump
 # shellcheck disable=SC2086 # several words
 "$programs/admin" $login ping | sed 's/mysqld is alive/ok/' | say ping
 
-# At a terminal it also asks for the names it could complete; its screen is not compared.
+# In a terminal, the client also queries names for completion. Its output there is not compared.
 echo 'SELECT 1; exit' | script --quiet --return --command "$programs/client $login $database" /dev/null >/dev/null

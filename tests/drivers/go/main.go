@@ -1,4 +1,4 @@
-// go-sql-driver/mysql, as database/sql uses it: pooled connections, prepared statements by default.
+// Scenario with go-sql-driver/mysql through database/sql: a pool of connections, and prepared statements by default.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 	connector, err := mysql.NewConnector(config)
 	check(err)
 	pool := sql.OpenDB(connector)
-	// One connection, reset each time database/sql takes it again.
+	// One connection, which database/sql resets before each reuse.
 	pool.SetMaxOpenConns(1)
 	run(pool, os.Args[6])
 	check(pool.Close())
@@ -100,7 +100,7 @@ func numbers(db *sql.DB) {
 	say("rows", fmt.Sprint(count, " ", sum))
 }
 
-// Every row of every result.
+// All rows of all results.
 func rows(result *sql.Rows, err error) string {
 	check(err)
 	defer result.Close()

@@ -5,7 +5,7 @@ import java.sql.ResultSet;
 import java.sql.Statement;
 import java.util.Properties;
 
-/** Connects several times, runs a few statements and ignores every error, because the server is a hostile one. */
+/** Connects several times, runs a few statements and ignores all errors, because the server is hostile. */
 class Again {
     private interface Attempt {
         void run() throws Exception;
@@ -72,7 +72,7 @@ class Again {
         }
     }
 
-    /** A driver that reads a response which makes no sense can run out of memory, too. */
+    /** Catches everything, because an invalid response can also exhaust the driver's memory. */
     private static void attempt(Attempt attempt) {
         try {
             attempt.run();

@@ -16,7 +16,7 @@ import java.util.List;
 import java.util.Properties;
 import java.util.StringJoiner;
 
-/** Any JDBC driver: the first argument is `mariadb` or `mysql`, which decides the options. */
+/** Scenario with any JDBC driver. The first argument is `mariadb` or `mysql`, and decides the options. */
 class Scenario {
     private final Connection db;
 
@@ -35,7 +35,7 @@ class Scenario {
         options.setProperty("allowPublicKeyRetrieval", "true");
         options.setProperty("allowLocalInfile", "true");
         if (kind.equals("mariadb")) {
-            // Commands are sent before earlier ones are answered, batches in bulk.
+            // Pipelines commands, and sends batches in bulk.
             options.setProperty("useBulkStmts", "true");
             options.setProperty("useResetConnection", "true");
             options.setProperty("sslMode", tls ? "trust" : "disable");
@@ -43,7 +43,7 @@ class Scenario {
             options.setProperty("useCursorFetch", "true");
             options.setProperty("allowLoadLocalInfile", "true");
             options.setProperty("sslMode", tls ? "REQUIRED" : "DISABLED");
-            // What the same is called in 5.1.
+            // The names of these options in 5.1.
             options.setProperty("useSSL", Boolean.toString(tls));
             options.setProperty("verifyServerCertificate", "false");
             options.setProperty("enabledTLSProtocols", "TLSv1.2");
@@ -129,7 +129,7 @@ class Scenario {
         }
     }
 
-    /** With a fetch size the rows come through a cursor (MySQL's driver) or are read while they come (MariaDB's). */
+    /** With a fetch size, MySQL's driver uses a cursor, and MariaDB's driver reads the rows one by one. */
     private void numbers(String step, int fetchSize) throws SQLException {
         try (PreparedStatement statement = db.prepareStatement("SELECT n FROM numbers")) {
             statement.setFetchSize(fetchSize);
@@ -142,7 +142,7 @@ class Scenario {
         }
     }
 
-    /** JDBC has no call for it; MariaDB's class has one, which does it with MariaDB only, and MySQL's another. */
+    /** Resets the session by a method of the driver's class, because JDBC has none. MariaDB's method supports only MariaDB. */
     private void renew(String kind, String user, String password) throws Exception {
         boolean reset = kind.equals("mariadb");
         if (reset && !db.getMetaData().getDatabaseProductName().equals("MariaDB")) {

@@ -1,4 +1,4 @@
-// Connects several times, runs a few statements and ignores every error, because the server is a hostile one.
+// Connects several times, runs a few statements and ignores all errors, because the server is hostile.
 'use strict';
 
 const fs = require('fs');
@@ -6,7 +6,7 @@ const fs = require('fs');
 const [driver, host, port, user, password, database, , times] = process.argv.slice(2);
 const login = { host, port, user, password, database };
 
-/** A driver can leave a promise open when a response makes no sense. */
+/** Stops waiting after a time, because an invalid response can leave a promise open. */
 const attempt = (call) =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, 2000);

@@ -1,4 +1,4 @@
-// MariaDB's connector for Node.js: it sends commands before earlier ones are answered.
+// Scenario with MariaDB's connector for Node.js, which pipelines commands.
 'use strict';
 
 const crypto = require('crypto');
@@ -15,7 +15,7 @@ async function main([host, port, user, password, database, file, transport]) {
   };
   const connection = await mariadb.createConnection(options);
 
-  // All of these are under way at once.
+  // All of these are in flight at the same time.
   const [kinds, absent, broken, numbers] = await Promise.allSettled(
     ['SELECT * FROM kinds', 'SELECT * FROM nosuch', 'SELECT FROM', 'SELECT n FROM numbers'].map((statement) =>
       connection.query(statement)
@@ -50,7 +50,7 @@ async function main([host, port, user, password, database, file, transport]) {
   say('parameter', rows(await connection.execute('SELECT SHA2(?, 256)', ['x'.repeat(17e6)])));
 
   const renewals = [['reset', () => connection.reset()]];
-  // With MySQL the connector refuses to.
+  // The connector does not support it with MySQL.
   if (connection.info.isMariaDB()) {
     renewals.push(['change-user', () => connection.changeUser({ user, password, database })]);
   }
@@ -63,7 +63,7 @@ async function main([host, port, user, password, database, file, transport]) {
   say('ping', 'ok');
   await connection.end();
 
-  // A connection that may load files does not send ahead.
+  // A separate connection, because one that may load files does not pipeline.
   const loader = await mariadb.createConnection({ ...options, permitLocalInfile: true });
   await loader.query(`LOAD DATA LOCAL INFILE '${file}' INTO TABLE loaded`);
   say('infile', rows(await loader.query('SELECT COUNT(*), SUM(id) FROM loaded')));

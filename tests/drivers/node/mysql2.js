@@ -1,4 +1,4 @@
-// mysql2, the API with promises.
+// Scenario with mysql2 and its API with promises.
 'use strict';
 
 const crypto = require('crypto');

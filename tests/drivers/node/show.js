@@ -1,4 +1,4 @@
-// How both programs write values, and the rows they insert.
+// Output of values and rows to insert, for both programs.
 'use strict';
 
 function show(value) {

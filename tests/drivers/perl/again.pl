@@ -1,4 +1,4 @@
-# Connects several times, runs a few statements and ignores every error, because the server is a hostile one.
+# Connects several times, runs a few statements and ignores all errors, because the server is hostile.
 use strict;
 use warnings;
 use DBI;

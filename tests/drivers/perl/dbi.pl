@@ -1,4 +1,4 @@
-# DBD::mysql and DBD::MariaDB, told apart by their names in DBI.
+# Scenario with DBD::mysql or DBD::MariaDB. The first argument is its name in DBI.
 use strict;
 use warnings;
 use utf8;
@@ -10,7 +10,7 @@ binmode STDOUT, ':encoding(UTF-8)';
 my $own = lc "${kind}_";
 my $tls = $transport eq 'tls';
 my $source = "DBI:$kind:host=$host;port=$port;database=$database;${own}local_infile=1";
-# Required neither can say with this client library, but it is what they then do.
+# Neither can require TLS with this client library, but both use it if it is optional.
 $source .= ";${own}ssl=1;${own}ssl_optional=1" if $tls;
 my $db = DBI->connect($source, $user, $password, { RaiseError => 1, PrintError => 0, AutoCommit => 1,
     $kind eq 'mysql' ? (mysql_enable_utf8mb4 => 1) : () });
@@ -53,7 +53,7 @@ say('out', rows($db->selectall_arrayref('SELECT @out')));
 my ($field) = $db->selectrow_array("SELECT REPEAT('0123456789abcdef', 1048577)");
 say('field', length $field, md5_hex($field));
 
-# Row by row, not stored; DBD::MariaDB 1.22 finds no rows that way.
+# Reads row by row without storing the result. Not with DBD::MariaDB 1.22, because it then finds no rows.
 my $numbers = $db->prepare('SELECT n FROM numbers', $kind eq 'mysql' ? { mysql_use_result => 1 } : {});
 $numbers->execute;
 my ($count, $sum) = (0, 0);
@@ -73,7 +73,7 @@ $db->disconnect;
 
 sub say { print join(' ', @_), "\n" }
 
-# Only the bytes of `kinds` begin with a zero.
+# A value that begins with a zero byte is the binary column of `kinds`.
 sub show {
     my ($value) = @_;
     return 'NULL' unless defined $value;

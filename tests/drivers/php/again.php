@@ -1,5 +1,5 @@
 <?php
-// Connects several times, runs a few statements and ignores every error, because the server is a hostile one.
+// Connects several times, runs a few statements and ignores all errors, because the server is hostile.
 
 [, $driver, $host, $port, $user, $password, $database, , $times] = $argv;
 error_reporting(0);

@@ -1,5 +1,5 @@
 <?php
-// mysqli on mysqlnd.
+// Scenario with mysqli on mysqlnd.
 
 require __DIR__ . '/scenario.php';
 
@@ -56,7 +56,7 @@ say('out', rows($select('SELECT @out')));
 [[$field]] = $select(FIELD);
 say('field', strlen($field) . ' ' . md5($field));
 
-/** The rows of a result that is read while it comes, or through a cursor. */
+/** Rows of a result that is read row by row. */
 function each(mysqli_result $result): iterable
 {
     while ($row = $result->fetch_row()) {
@@ -76,7 +76,7 @@ numbers('cursor', (function () use ($cursor, &$n) {
 })());
 $cursor->close();
 
-// In pieces: COM_STMT_SEND_LONG_DATA.
+// In pieces, by COM_STMT_SEND_LONG_DATA.
 $digest = $db->prepare('SELECT SHA2(?, 256)');
 $digest->bind_param('b', $nothing);
 for ($piece = 0; $piece < 17; $piece++) {

@@ -1,5 +1,5 @@
 <?php
-// PDO on mysqlnd, with the server's prepared statements.
+// Scenario with PDO on mysqlnd, with statements that the server prepares.
 
 require __DIR__ . '/scenario.php';
 
@@ -11,7 +11,7 @@ $options = [
     PDO::MYSQL_ATTR_LOCAL_INFILE => true,
 ];
 if ($transport === 'tls') {
-    // Some option of TLS must be set, or there is none.
+    // PDO uses TLS only if an option of TLS is set.
     $options[PDO::MYSQL_ATTR_SSL_CIPHER] = 'DEFAULT';
     $options[PDO::MYSQL_ATTR_SSL_VERIFY_SERVER_CERT] = false;
 }
@@ -48,7 +48,7 @@ foreach (['rolled-back' => 'rollBack', 'committed' => 'commit'] as $step => $end
 $call = $db->query('CALL two_results(5, @out)');
 $results = [];
 do {
-    // Behind the results stands the OK of the call: no rows, though PDO tells columns.
+    // The last result is the OK of the call. It has no rows, although PDO reports columns.
     if ($rows = $call->fetchAll()) {
         $results[] = rows($rows);
     }

@@ -1,5 +1,5 @@
 <?php
-// What both PHP programs share: how values are written, and the arguments.
+// Statements and output of values, for both PHP programs.
 
 function show(mixed $value, bool $binary): string
 {
@@ -10,7 +10,7 @@ function show(mixed $value, bool $binary): string
     };
 }
 
-/** Rows as lists of values; the columns in $binary hold bytes. */
+/** Formats rows. $binary has the indexes of columns with bytes. */
 function rows(array $rows, array $binary = []): string
 {
     $words = fn(array $row) => implode(' ', array_map(

@@ -1,4 +1,4 @@
-"""MySQL Connector/Python, in Python (`pure`) or with MySQL's client library in C (`c`)."""
+"""Scenario with MySQL Connector/Python, in Python (`pure`) or with MySQL's client library in C (`c`)."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""PyMySQL: text protocol only."""
+"""Scenario with PyMySQL, which supports only the text protocol."""
 
 import importlib.metadata
 import ssl

@@ -1,4 +1,4 @@
-"""What both Python programs share: how values are written, and the scenario's steps that the DB-API has."""
+"""Output of values, and the steps that the DB-API supports, for both Python programs."""
 
 import hashlib
 import sys

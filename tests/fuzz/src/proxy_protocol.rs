@@ -3,13 +3,13 @@
 
 #![no_main]
 
-#[path = "../../proxy_protocol/beside.rs"]
-mod beside;
+#[path = "../../proxy_protocol/against_ppp.rs"]
+mod against_ppp;
 mod seeds;
 
 use std::net::SocketAddr;
 
-use beside::{Said, compare, of_one_family, ours};
+use against_ppp::{Outcome, assert_equal, in_one_family, ours};
 use firstword::proxy_protocol::{Endpoints, Format, MAX_V1_LEN, MAX_V2_LEN, Probe, encode, probe};
 use libfuzzer_sys::fuzz_target;
 use ppp::v2;
@@ -60,8 +60,8 @@ fn assert_round_trip(bytes: &[u8]) {
     let Some(endpoints) = header.endpoints() else { return };
     for format in [Format::V1, Format::V2] {
         let written = encode(format, Some(endpoints));
-        let endpoints = Some(of_one_family(endpoints));
-        assert_eq!(ours(&written), Said::Header { len: written.len(), endpoints });
+        let endpoints = Some(in_one_family(endpoints));
+        assert_eq!(ours(&written), Outcome::Header { len: written.len(), endpoints });
     }
 }
 

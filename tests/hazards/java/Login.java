@@ -5,8 +5,8 @@ import java.sql.SQLException;
 import java.sql.Statement;
 
 /**
- * Logs in as one does who sets nothing but what is named: `HOST PORT USER PASSWORD DATABASE [NAME=VALUE]...`. Prints `cipher
- * NAME`, the session's, which is empty without TLS, or `failed MESSAGE`.
+ * Logs in with the default settings and those in the arguments: `HOST PORT USER PASSWORD DATABASE [NAME=VALUE]...`. Prints
+ * `cipher NAME` with the session's cipher, which is empty without TLS, or `failed MESSAGE`.
  */
 class Login {
     public static void main(String[] args) {

@@ -12,9 +12,9 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Prepares a statement on the server and runs it, again and again: `HOST PORT USER PASSWORD DATABASE CONNECTIONS TIMES
- * cursor|rows`. Each connection is a thread that stops at its first failure. Prints `done N`, the number of times that worked,
- * and `failed MESSAGE` for each connection that failed.
+ * Prepares a statement on the server and executes it, several times: `HOST PORT USER PASSWORD DATABASE CONNECTIONS TIMES
+ * cursor|rows`. Each connection is a thread that stops at its first failure. Prints `done N`, the number of successes, and
+ * `failed MESSAGE` for each connection that failed.
  */
 class Prepares {
     public static void main(String[] args) throws Exception {
@@ -29,7 +29,7 @@ class Prepares {
         options.setProperty("useSSL", "false");
         options.setProperty("allowPublicKeyRetrieval", "true");
         options.setProperty("characterEncoding", "UTF-8");
-        // Nothing of this test takes so long on the slowest machine; who waits longer waits for ever.
+        // A longer wait is a hang, because each step is faster even on a slow machine.
         options.setProperty("socketTimeout", "8000");
         List<Connection> open = new ArrayList<>();
         for (int i = 0; i < connections; i++) {

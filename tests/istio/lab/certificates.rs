@@ -1,10 +1,10 @@
-//! A mesh's certificates: one authority, one workload.
+//! Certificates of a mesh: one authority and one workload.
 
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
-/// Writes `root-cert.pem`, `cert-chain.pem` and `key.pem`, readable by all: they are worth nothing outside the test.
+/// Writes `root-cert.pem`, `cert-chain.pem` and `key.pem`, readable by all users, because they are useless outside the test.
 pub fn write(directory: &Path) {
     let root_key = KeyPair::generate().expect("a key");
     let mut root = CertificateParams::default();

@@ -1,4 +1,4 @@
-//! Pods in network namespaces, with Istio's own redirection, and around them a world with databases and an HTTP Service.
+//! Pods in network namespaces with Istio's redirection, and a world outside them with databases and an HTTP Service.
 
 pub mod certificates;
 pub mod namespace;

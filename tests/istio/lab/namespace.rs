@@ -1,4 +1,4 @@
-//! A network namespace. It lasts as long as a process that does nothing else than hold it.
+//! A network namespace. It exists as long as a process that only holds it.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, setns};
 use firstword_testing::process::{Process, in_path};
 use firstword_testing::wait_for;
 
+/// A network namespace. Dropping it ends the process that holds it.
 pub struct Namespace {
     holder: Process,
 }
@@ -35,17 +36,17 @@ impl Namespace {
         format!("/proc/{}/ns/net", self.holder.id()).into()
     }
 
-    /// The process that holds it.
+    /// Process id of the holder.
     pub fn id(&self) -> u32 {
         self.holder.id()
     }
 
-    /// Runs a command, its words apart by spaces, in it.
+    /// Runs a command in the namespace. Spaces separate its words.
     pub fn run(&self, command: &str) {
         self.run_with(command, "");
     }
 
-    /// The same with something on the standard input.
+    /// Runs a command with this standard input.
     pub fn run_with(&self, command: &str, input: &str) {
         let mut child = self.command();
         let mut child = child
@@ -59,14 +60,14 @@ impl Namespace {
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// What runs in it: a program and its arguments are to follow.
+    /// A command that runs its arguments in the namespace.
     pub fn command(&self) -> Command {
         let mut command = Command::new(program("nsenter"));
         command.arg(format!("--net={}", self.path().display())).arg("--");
         command
     }
 
-    /// Does something in it, on a thread of its own: its sockets are the namespace's, wherever they are used afterwards.
+    /// Does work in the namespace, on its own thread. Sockets that it opens remain in the namespace.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(self.path()).expect("the namespace");
         let entered = move || {
@@ -79,11 +80,11 @@ impl Namespace {
         })
     }
 
-    /// A program that starts `program` in it, as this user.
+    /// Writes a script that starts `program` in the namespace, as this user.
     pub fn launcher(&self, directory: &Path, program: &Path, user: Option<u32>) -> PathBuf {
         let name = program.file_name().expect("a program").to_string_lossy();
         let path = directory.join(format!("{name}-in-{}", self.id()));
-        // The kernel forgets whose death to follow when the user changes.
+        // Set the signal again, because the kernel clears it when the user changes.
         let user = user.map_or_else(String::new, |user| {
             format!("setpriv --reuid={user} --regid={user} --clear-groups --pdeathsig=KILL -- ")
         });
@@ -99,7 +100,7 @@ impl Namespace {
     }
 }
 
-/// Where a program is; as root, also one that only root's `PATH` has.
+/// Path of a program. Also searches the folders that only root's `PATH` has.
 fn program(name: &str) -> PathBuf {
     let sbin = ["/usr/sbin", "/sbin"].map(|directory| Path::new(directory).join(name));
     in_path(name)

@@ -1,4 +1,4 @@
-//! A pod: a namespace with one way out, and a sidecar that all its connections are led through, or a gateway.
+//! A pod: a namespace with one link, and a sidecar through which all its connections go, or a gateway.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -33,7 +33,7 @@ impl Pod {
         Self { number, namespace }
     }
 
-    /// Leads the pod's connections through its proxy, but for those to `excluded`, the annotation
+    /// Redirects the pod's connections through its proxy, except those to `excluded`, the annotation
     /// `traffic.sidecar.istio.io/excludeOutboundIPRanges`.
     pub fn redirect(&self, excluded: &[Ipv4Addr]) {
         let rules: String =
@@ -43,20 +43,20 @@ impl Pod {
         self.namespace.run_with("iptables-restore", &REDIRECT.replace(last, &format!("{rules}{last}")));
     }
 
-    /// Leaves its connections alone.
+    /// Removes the redirection.
     pub fn no_redirect(&self) {
         self.namespace.run_with("iptables-restore", "*nat\nCOMMIT\n");
     }
 }
 
-/// A proxy with what istiod and the agent make of the mesh and the resources.
+/// A running proxy with the configuration from istiod and the agent.
 pub struct Running {
     pub envoy: Envoy,
-    // What the agent delivered.
+    // Files from the agent.
     _files: TempDir,
 }
 
-/// On the pod's loopback: `tcp_proxy` and nothing else in front of a database, what the others are compared with.
+/// Listener on the pod's loopback with only `tcp_proxy` before a database, as the baseline.
 pub const PLAIN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 15_999));
 
 /// Starts the pod's proxy, and in it [`PLAIN`] for `database`.
@@ -71,7 +71,7 @@ pub fn start(
     start_with(world, pod, proxy, xds(mesh, proxy, resources), annotations, database)
 }
 
-/// The same with what the proxy is sent.
+/// Starts the pod's proxy with this configuration, and in it [`PLAIN`] for `database`.
 pub fn start_with(
     world: &World,
     pod: &Pod,

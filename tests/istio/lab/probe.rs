@@ -1,4 +1,4 @@
-//! What a client sees: when the first byte comes, and through what an HTTP request went.
+//! Clients: the time to the first byte, and whether Envoy handled an HTTP request.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,26 +9,26 @@ use super::namespace::Namespace;
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::mariadb::{PASSWORD, USER};
 
-/// A server that is silent for so long will stay so.
+/// A server that is silent for this time is taken to be silent for ever.
 pub const SILENCE: Duration = Duration::from_secs(5);
 
-/// How long a probe waits that should see the proxy give up, after Envoy's 15 seconds.
-const LONGEST: Duration = Duration::from_secs(40);
+/// Maximum wait for the proxy to close, which is longer than Envoy's 15 seconds.
+const MAX_WAIT: Duration = Duration::from_secs(40);
 
-/// What comes of a connection on which the client says nothing.
+/// First reaction on a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Seen {
     Greeting(Duration),
     Closed(Duration),
-    /// Nothing, for [`SILENCE`].
+    /// No byte and no close for [`SILENCE`].
     Nothing,
 }
 
-/// Connects, sends `first`, perhaps nothing, and listens. With `to_the_end`, until something happens.
-pub fn listen(to: SocketAddr, first: &[u8], to_the_end: bool) -> Seen {
+/// Connects, sends `first`, and reads. With `until_closed`, waits up to [`MAX_WAIT`].
+pub fn listen(to: SocketAddr, first: &[u8], until_closed: bool) -> Seen {
     let start = Instant::now();
     let mut stream = TcpStream::connect_timeout(&to, SILENCE).unwrap_or_else(|e| panic!("{to}: {e}"));
-    let patience = if to_the_end { LONGEST } else { SILENCE };
+    let patience = if until_closed { MAX_WAIT } else { SILENCE };
     stream.set_read_timeout(Some(patience)).expect("a time-out");
     stream.write_all(first).unwrap_or_else(|e| panic!("{to}: {e}"));
     match stream.read(&mut [0]) {
@@ -40,7 +40,7 @@ pub fn listen(to: SocketAddr, first: &[u8], to_the_end: bool) -> Seen {
     }
 }
 
-/// Asks MariaDB's own client for the sum of two numbers: the answer, or the error it reports.
+/// Queries a sum with MariaDB's command-line client. Returns its output, or its error.
 pub fn client(namespace: &Namespace, to: SocketAddr) -> Result<String, String> {
     let mut command = namespace.command();
     command.arg("mariadb").arg("--no-defaults").arg(format!("--host={}", to.ip()));
@@ -55,53 +55,53 @@ pub fn client(namespace: &Namespace, to: SocketAddr) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// The same of one who sends a PROXY header first, which MariaDB's own client cannot.
-pub fn client_with(namespace: &Namespace, to: SocketAddr, header: &[u8]) -> String {
+/// Queries a sum with our client after a PROXY header, because MariaDB's client cannot send one.
+pub fn client_with_header(namespace: &Namespace, to: SocketAddr, header: &[u8]) -> String {
     namespace.enter(|| {
         let mut client = Client::connect(to);
         client.send(header);
         let mut client = client.log_in(&Login::new(CLASSIC)).expect("a login");
-        let answer = client.query("SELECT 20+22").expect("a result");
+        let response = client.query("SELECT 20+22").expect("a result");
         client.quit();
-        String::from_utf8_lossy(&answer.0[3][1..]).into_owned()
+        String::from_utf8_lossy(&response.0[3][1..]).into_owned()
     })
 }
 
-/// The address and port that the server knows a connection by, and those it has.
-pub fn known_as(namespace: &Namespace, to: SocketAddr) -> (String, String) {
+/// The client address that the server sees, and the client's own.
+pub fn addresses(namespace: &Namespace, to: SocketAddr) -> (String, String) {
     namespace.enter(|| {
         let client = Client::connect(to);
         let own = client.local_addr().to_string();
         let mut client = client.log_in(&Login::new(CLASSIC)).expect("a login");
         let statement = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()";
-        let answer = client.query(statement).expect("a result");
+        let response = client.query(statement).expect("a result");
         client.quit();
-        (String::from_utf8_lossy(&answer.0[3][1..]).into_owned(), own)
+        (String::from_utf8_lossy(&response.0[3][1..]).into_owned(), own)
     })
 }
 
-/// Who handled an HTTP request on its way to the Service.
+/// How the proxy handled an HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
-    /// Envoy's HTTP connection manager: the answer is signed by it.
+    /// By Envoy's HTTP connection manager, which sets the header `server`.
     Manager,
-    /// Nobody: raw TCP.
+    /// As raw TCP.
     Raw,
 }
 
 /// Sends a request, its first byte after `pause`.
 pub fn request(to: SocketAddr, host: &str, pause: Duration) -> Http {
     let mut stream = TcpStream::connect_timeout(&to, SILENCE).unwrap_or_else(|e| panic!("{to}: {e}"));
-    stream.set_read_timeout(Some(LONGEST)).expect("a time-out");
+    stream.set_read_timeout(Some(MAX_WAIT)).expect("a time-out");
     sleep(pause);
     write!(stream, "GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap_or_else(|e| panic!("{host}: {e}"));
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("ok\n"), "{host}: {answer}");
-    if answer.contains("\r\nserver: istio-envoy\r\n") {
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap_or_else(|e| panic!("{host}: {e}"));
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.contains("ok\n"), "{host}: {response}");
+    if response.contains("\r\nserver: istio-envoy\r\n") {
         Http::Manager
     } else {
-        assert!(answer.contains("\r\nserver: backend\r\n"), "{host}: {answer}");
+        assert!(response.contains("\r\nserver: backend\r\n"), "{host}: {response}");
         Http::Raw
     }
 }

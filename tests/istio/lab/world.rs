@@ -1,5 +1,5 @@
-//! What is outside the pods: a MariaDB at several addresses, the HTTP Service with the same port number, a client with a
-//! sidecar of its own.
+//! Servers and clients outside the pods: a MariaDB at several addresses, the HTTP Service with the same port number, and a
+//! client with a sidecar.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::certificates;
 use super::namespace::Namespace;
-use crate::cases::{
+use crate::case::{
     DATABASE, HTTP_POD, HTTP_POD_PORT, HTTP_SERVICE, MYSQL_POD, MYSQL_PORT, MYSQL_SERVICE, NEIGHBOUR, PORT,
     SECOND,
 };
@@ -20,15 +20,16 @@ use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::temp_dir;
 
-/// On the world's loopback, one for each pod: a client's sidecar that connects to port 3306 of the pod by mTLS.
+/// First port of the client's sidecar, on the world's loopback. Each port connects to port 3306 of one pod with mTLS.
 pub const FIRST_CLIENT_PORT: u16 = 20_000;
 
+/// The namespace outside the pods, and its servers.
 pub struct World {
-    // What runs in the namespace ends before it.
+    // Before the namespace, so that it ends first.
     client_sidecar: Option<Envoy>,
     _database: MariaDb,
     pub namespace: Namespace,
-    /// Where any user may read.
+    /// Folder that any user can read.
     files: TempDir,
 }
 
@@ -38,12 +39,12 @@ pub fn link(pod: u8) -> (Ipv4Addr, Ipv4Addr) {
 }
 
 impl World {
-    /// With links for so many pods.
+    /// A world with links for this number of pods.
     pub fn new(pods: u8) -> Self {
         let files = temp_dir();
         std::fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755))
             .expect("a directory for all");
-        // A user who is not root may not reach where the repository is.
+        // Copy, because other users than root may have no access to the repository.
         for (name, original) in
             [("envoy", firstword_testing::envoy()), ("firstword.wasm", firstword_testing::wasm())]
         {
@@ -55,7 +56,7 @@ impl World {
         for address in [DATABASE, SECOND, NEIGHBOUR, HTTP_POD, MYSQL_POD] {
             namespace.run(&format!("ip address add {address}/32 dev lo"));
         }
-        // The Services' addresses are kube-proxy's work; MariaDB is all databases.
+        // These rules replace kube-proxy. One MariaDB is the server of all databases.
         let redirect = format!(
             "*nat\n\
              -A PREROUTING -d {HTTP_SERVICE} -p tcp --dport {PORT} -j DNAT --to-destination {HTTP_POD}:{HTTP_POD_PORT}\n\
@@ -69,8 +70,8 @@ impl World {
         thread::spawn(move || serve_http(&listener));
         let database = database(&namespace, files.path(), PORT);
         let mut world = Self { client_sidecar: None, _database: database, namespace, files };
-        let listeners: Vec<_> = (0..pods).map(|pod| world.client(pod)).collect();
-        let clusters: Vec<_> = (0..pods).map(|pod| world.mtls_to(pod)).collect();
+        let listeners: Vec<_> = (0..pods).map(|pod| world.client_listener(pod)).collect();
+        let clusters: Vec<_> = (0..pods).map(|pod| world.mtls_cluster(pod)).collect();
         let bootstrap = json!({
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
             "static_resources": {"listeners": listeners, "clusters": clusters},
@@ -87,7 +88,7 @@ impl World {
         self.files().join("firstword.wasm")
     }
 
-    /// An Envoy in this namespace, as the user whose connections Istio's redirection leaves alone.
+    /// Starts an Envoy in this namespace, as the user whose connections Istio does not redirect.
     pub fn start_envoy(&self, namespace: &Namespace, bootstrap: Value) -> Envoy {
         const ISTIO_PROXY: u32 = 1337;
         let launcher = namespace.launcher(self.files(), &self.files().join("envoy"), Some(ISTIO_PROXY));
@@ -95,7 +96,7 @@ impl World {
         namespace.enter(|| Envoy::start(options))
     }
 
-    fn client(&self, pod: u8) -> Value {
+    fn client_listener(&self, pod: u8) -> Value {
         let port = FIRST_CLIENT_PORT + u16::from(pod);
         json!({
             "name": port.to_string(),
@@ -110,7 +111,7 @@ impl World {
         })
     }
 
-    fn mtls_to(&self, pod: u8) -> Value {
+    fn mtls_cluster(&self, pod: u8) -> Value {
         let file = |name: &str| json!({"filename": self.files().join(name)});
         let address = json!({"socket_address": {"address": link(pod).1, "port_value": MYSQL_PORT}});
         json!({
@@ -136,7 +137,7 @@ impl World {
     }
 }
 
-/// A MariaDB at this port of every address of a namespace, which believes the headers of pods.
+/// A MariaDB at this port of each address of a namespace, which trusts PROXY headers from pods.
 pub fn database(namespace: &Namespace, files: &Path, port: u16) -> MariaDb {
     let launcher = namespace.launcher(files, &firstword_testing::mariadbd(), None);
     MariaDb::start_by(
@@ -145,7 +146,7 @@ pub fn database(namespace: &Namespace, files: &Path, port: u16) -> MariaDb {
     )
 }
 
-/// Answers one request on each connection, in the words of a server that is not Envoy.
+/// Responds to one request on each connection, with another `server` header than Envoy's.
 fn serve_http(listener: &TcpListener) {
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
@@ -158,10 +159,10 @@ fn serve_http(listener: &TcpListener) {
                     _ => return,
                 }
             }
-            let answer =
+            let response =
                 "HTTP/1.1 200 OK\r\nserver: backend\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n";
-            // The client may have gone.
-            let _ = stream.write_all(answer.as_bytes());
+            // Ignore an error, because the client may have closed.
+            let _ = stream.write_all(response.as_bytes());
         });
     }
 }

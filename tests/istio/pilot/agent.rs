@@ -1,5 +1,4 @@
-//! What the agent beside each proxy does with filters that istiod sends by name: it fetches the module, and the proxy gets
-//! a file of its own machine to load.
+//! The agent of each proxy. For a filter that istiod sends by name, it fetches the module, and gives the proxy a local file.
 
 use std::path::Path;
 
@@ -7,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::Xds;
 
-/// Delivers the extensions as files in `directory`, every module replaced by `module`. An extension nobody has sent is a
-/// file without one.
+/// Delivers the extensions as files in `directory`, with `module` as the module of each. An extension that istiod
+/// did not send becomes an empty file.
 pub fn deliver(xds: &mut Xds, directory: &Path, module: &Path) {
     for extension in &mut xds.extensions {
         let code = &mut extension["typed_config"]["config"]["vm_config"];

@@ -1,4 +1,4 @@
-//! What a proxy starts with: Istio's bootstrap, with what the pod's annotations add to it, and the rest inside.
+//! Bootstrap of a proxy: Istio's, with the additions from the pod's annotations, and with static listeners and clusters.
 
 use serde_json::{Value, json};
 
@@ -6,18 +6,18 @@ use super::Xds;
 use super::mesh::Proxy;
 use super::shape::shape;
 
-/// The port of a sidecar's admin interface, on loopback.
+/// Port of a sidecar's admin interface, on loopback.
 pub const ADMIN: u16 = 15000;
 
-/// A bootstrap. `annotations` are those of the pod; `sidecar.istio.io/extraStatTags` and the `proxyStatsMatcher` in
-/// `proxy.istio.io/config` count.
+/// A bootstrap. `annotations` are those of the pod. It uses `sidecar.istio.io/extraStatTags`, and `proxyStatsMatcher` in
+/// `proxy.istio.io/config`.
 pub fn bootstrap(xds: &Xds, proxy: &Proxy, annotations: &Value) -> Value {
     let mut statistics = shape("stats_config", &[]);
     let tags = statistics["stats_tags"].as_array_mut().expect("stats_tags");
     let extra = annotations["sidecar.istio.io/extraStatTags"].as_str().unwrap_or_default();
     let extra = extra.split(',').filter(|tag| !tag.is_empty());
     let extra = extra.map(|tag| json!({"tag_name": tag, "regex": format!(r"({tag}=\.=(.*?);\.;)")}));
-    // In front of Istio's own that search anywhere.
+    // Before Istio's own tags that match anywhere in a name.
     tags.splice(1..1, extra);
 
     let config = annotations["proxy.istio.io/config"].as_str().unwrap_or("{}");
@@ -35,7 +35,7 @@ pub fn bootstrap(xds: &Xds, proxy: &Proxy, annotations: &Value) -> Value {
     })
 }
 
-/// Who the proxy says it is: what the agent knows of the pod.
+/// Identity of the proxy, from the pod's metadata.
 fn node(proxy: &Proxy, annotations: &Value) -> Value {
     let Proxy { namespace, labels, address, gateway } = proxy;
     let kind = if *gateway { "router" } else { "sidecar" };

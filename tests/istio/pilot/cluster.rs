@@ -1,4 +1,4 @@
-//! Where bytes go.
+//! Clusters of a proxy.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use super::mesh::{Mesh, OutboundPolicy, Proxy, Service};
 use super::resource::{Resource, of_kind};
 use super::shape::shape;
 
-/// The address from which a sidecar connects to its own pod, so that iptables tells it from others.
+/// Source address of a sidecar's connections to its own pod, by which iptables distinguishes them.
 const INBOUND_SOURCE: &str = "127.0.0.6";
 
 pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service], resources: &[Resource]) -> Vec<Value> {
     let mut clusters = vec![shape("black_hole_cluster", &[])];
-    // By name: several addresses of a ServiceEntry are one cluster.
+    // By name, because several addresses of a ServiceEntry share a cluster.
     let mut outbound = BTreeMap::new();
     for service in services {
         for port in &service.ports {
@@ -58,11 +58,11 @@ pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service], resources: &[R
     clusters
 }
 
-/// The version of the header that a `DestinationRule` has sent to the host.
+/// Version of the PROXY header that a `DestinationRule` sends to the host. `None` if it sends none.
 fn proxy_protocol(host: &str, resources: &[Resource]) -> Option<String> {
     let rule = of_kind(resources, "DestinationRule").find(|rule| rule.spec()["host"] == host)?;
     let policy = rule.spec()["trafficPolicy"].as_object().expect("a trafficPolicy");
     assert!(policy.keys().all(|key| key == "proxyProtocol"), "{}: {policy:?}", rule.name);
-    // V1 is protobuf's zero.
+    // protobuf omits V1, because it is the default.
     Some(policy["proxyProtocol"]["version"].as_str().unwrap_or("V1").to_owned())
 }

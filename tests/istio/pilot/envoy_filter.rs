@@ -1,4 +1,4 @@
-//! `EnvoyFilter`s, applied to listeners as istiod does it: in its order, and with its gaps.
+//! `EnvoyFilter`s, applied to listeners as in istiod: in its order, and without what it ignores.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use super::mesh::{Mesh, Proxy};
 use super::resource::{ROOT_NAMESPACE, Resource, of_kind};
 use super::{Context, Xds};
 
-/// One patch of an `EnvoyFilter` that is for the proxy.
+/// One patch of an `EnvoyFilter` that selects the proxy.
 struct Patch {
-    /// For reports.
-    of: String,
+    /// Name in messages.
+    name: String,
     apply_to: String,
     operation: String,
     matching: Match,
@@ -18,11 +18,11 @@ struct Patch {
     hits: usize,
 }
 
-/// All of them, in the order in which they are applied.
+/// The patches for the proxy, in the order in which they are applied.
 pub struct Patches(Vec<Patch>);
 
-/// What istiod can patch and this cannot, so that none of it passes for patched.
-const KNOWN: [&str; 6] =
+/// Values of `applyTo` that we implement. Others are refused, because they would be ignored.
+const IMPLEMENTED: [&str; 6] =
     ["LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "EXTENSION_CONFIG", "CLUSTER"];
 
 impl Patches {
@@ -30,7 +30,7 @@ impl Patches {
         let ours =
             |filter: &&Resource| filter.selects(&proxy.namespace, &proxy.labels, "/workloadSelector/labels");
         let mut filters: Vec<_> = of_kind(resources, "EnvoyFilter").filter(ours).collect();
-        // Then by age; here, all are of the same.
+        // istiod then sorts by age, which is equal here.
         filters.sort_by_key(|filter| {
             let priority = filter.spec()["priority"].as_i64().unwrap_or(0);
             (priority, filter.namespace != ROOT_NAMESPACE, filter.name.clone())
@@ -41,11 +41,11 @@ impl Patches {
             for (index, patch) in own.iter().enumerate() {
                 let text = |value: &Value| value.as_str().expect("a word").to_owned();
                 let apply_to = text(&patch["applyTo"]);
-                assert!(KNOWN.contains(&apply_to.as_str()), "{}: applyTo {apply_to}", filter.name);
+                assert!(IMPLEMENTED.contains(&apply_to.as_str()), "{}: applyTo {apply_to}", filter.name);
                 let matching = Match::new(patch);
                 if matching.proxy_version(mesh.version) {
                     patches.push(Patch {
-                        of: format!("{}/{} configPatches[{index}]", filter.namespace, filter.name),
+                        name: format!("{}/{} configPatches[{index}]", filter.namespace, filter.name),
                         apply_to,
                         operation: text(&patch["patch"]["operation"]),
                         matching,
@@ -62,7 +62,7 @@ impl Patches {
         self.0.iter_mut().filter(move |patch| patch.apply_to == apply_to && patch.matching.context(context))
     }
 
-    /// Patches the listeners, and adds listeners where `add` says so. What is added is patched by nobody.
+    /// Patches the listeners, and with `add` also adds listeners. No patch applies to added listeners.
     pub fn apply(&mut self, context: Context, listeners: &mut Vec<Value>, add: bool) {
         listeners.retain_mut(|listener| self.listener(context, listener));
         for patch in self.of("LISTENER", context).filter(|patch| add && patch.operation == "ADD") {
@@ -70,15 +70,15 @@ impl Patches {
         }
     }
 
-    /// Adds clusters, as the one operation on clusters that is known here.
+    /// Adds clusters. No other operation on clusters is implemented.
     pub fn add_clusters(&mut self, context: Context, clusters: &mut Vec<Value>) {
         for patch in self.of("CLUSTER", context) {
-            assert_eq!(patch.operation, "ADD", "{}", patch.of);
+            assert_eq!(patch.operation, "ADD", "{}", patch.name);
             clusters.push(patch.take());
         }
     }
 
-    /// Whether the listener remains.
+    /// Patches a listener. Returns whether it remains.
     fn listener(&mut self, context: Context, listener: &mut Value) -> bool {
         for patch in self.of("LISTENER", context) {
             if patch.operation == "ADD" || !patch.matching.listener(listener, true) {
@@ -90,7 +90,7 @@ impl Patches {
                     return false;
                 }
                 "MERGE" => merge(listener, &patch.take()),
-                other => panic!("{}: {other} of a LISTENER", patch.of),
+                other => panic!("{}: {other} of a LISTENER", patch.name),
             }
         }
         self.listener_filters(context, listener);
@@ -126,7 +126,7 @@ impl Patches {
             let mut filters = listener["listener_filters"].as_array().cloned().unwrap_or_default();
             let wanted = patch.matching.listener_filter().map(str::to_owned);
             if patch.operation == "MERGE" {
-                // All filters of the same type, and of them only the typed_config: filter_disabled is dropped.
+                // Merges only `typed_config`, into all filters of the same type. istiod drops `filter_disabled`.
                 let typed_config = patch.value.get("typed_config").filter(|_| wanted.is_some());
                 for (filter, merged) in filters.iter_mut().zip(std::iter::repeat(typed_config)) {
                     let Some(merged) =
@@ -144,7 +144,7 @@ impl Patches {
         }
     }
 
-    /// Whether the chain remains.
+    /// Patches a chain. Returns whether it remains.
     fn chain(&mut self, context: Context, listener: &Value, chain: &mut Value) -> bool {
         for patch in self.of("FILTER_CHAIN", context) {
             let matches = patch.matching.listener(listener, false) && patch.matching.chain(listener, chain);
@@ -155,7 +155,7 @@ impl Patches {
                 }
                 "MERGE" if matches => merge(chain, &patch.take()),
                 "ADD" | "MERGE" | "REMOVE" => {}
-                other => panic!("{}: {other} of a FILTER_CHAIN", patch.of),
+                other => panic!("{}: {other} of a FILTER_CHAIN", patch.name),
             }
         }
         for patch in self.of("NETWORK_FILTER", context) {
@@ -168,7 +168,7 @@ impl Patches {
                 patch.insert_into(filters, wanted.as_deref());
             }
         }
-        // Whatever is merged is merged last.
+        // Merge after all other operations.
         for patch in self.of("NETWORK_FILTER", context).filter(|patch| patch.operation == "MERGE") {
             if !patch.matching.listener(listener, false) || !patch.matching.chain(listener, chain) {
                 continue;
@@ -176,7 +176,7 @@ impl Patches {
             let wanted = patch.matching.filter().map(str::to_owned);
             for filter in chain["filters"].as_array_mut().expect("filters") {
                 let named = wanted.as_ref().is_none_or(|wanted| filter["name"] == **wanted);
-                // One that is to come by name has nothing to merge with.
+                // A filter that Envoy discovers by name has no configuration to merge with.
                 if named && filter.get("typed_config").is_some() {
                     merge(filter, &patch.take());
                 }
@@ -185,21 +185,21 @@ impl Patches {
         true
     }
 
-    /// Adds the extensions that a listener asks for by their names.
+    /// Adds the extensions that a listener refers to by name.
     pub fn add_extensions(&mut self, xds: &mut Xds) {
         let mut wanted = Vec::new();
-        xds.listeners.iter().for_each(|listener| discovered(listener, &mut wanted));
+        xds.listeners.iter().for_each(|listener| collect_discovered(listener, &mut wanted));
         for patch in self.0.iter_mut().filter(|patch| patch.apply_to == "EXTENSION_CONFIG") {
-            assert_eq!(patch.operation, "ADD", "{}", patch.of);
+            assert_eq!(patch.operation, "ADD", "{}", patch.name);
             if wanted.iter().any(|name| patch.value["name"] == *name) {
                 xds.extensions.push(patch.take());
             }
         }
     }
 
-    /// Those that have changed nothing.
+    /// Names of the patches that changed nothing.
     pub fn missed(&self) -> Vec<String> {
-        self.0.iter().filter(|patch| patch.hits == 0).map(|patch| patch.of.clone()).collect()
+        self.0.iter().filter(|patch| patch.hits == 0).map(|patch| patch.name.clone()).collect()
     }
 }
 
@@ -209,8 +209,8 @@ impl Patch {
         self.value.clone()
     }
 
-    /// The operations that network filters and listener filters have in common. Relative to nothing means at the end that
-    /// the operation names; REPLACE and REMOVE of nothing in particular do nothing.
+    /// Operations that network filters and listener filters have in common. Without a filter name, INSERT_BEFORE inserts at
+    /// the beginning, INSERT_AFTER at the end, and REPLACE and REMOVE do nothing.
     fn insert_into(&mut self, filters: &mut Vec<Value>, wanted: Option<&str>) {
         let at = wanted.map(|wanted| filters.iter().position(|filter| filter["name"] == wanted));
         let at = match (self.operation.as_str(), at) {
@@ -231,7 +231,7 @@ impl Patch {
                 }
                 return;
             }
-            (other, _) => panic!("{}: {other} of a filter", self.of),
+            (other, _) => panic!("{}: {other} of a filter", self.name),
         };
         if let Some(at) = at {
             filters.insert(at, self.take());
@@ -239,23 +239,23 @@ impl Patch {
     }
 }
 
-/// The names of filters whose configuration is to come.
-fn discovered(value: &Value, names: &mut Vec<String>) {
+/// Collects the names of filters that Envoy discovers.
+fn collect_discovered(value: &Value, names: &mut Vec<String>) {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| discovered(item, names)),
+        Value::Array(items) => items.iter().for_each(|item| collect_discovered(item, names)),
         Value::Object(entries) => {
             if let (true, Some(Value::String(name))) =
                 (entries.contains_key("config_discovery"), entries.get("name"))
             {
                 names.push(name.clone());
             }
-            entries.values().for_each(|entry| discovered(entry, names));
+            entries.values().for_each(|entry| collect_discovered(entry, names));
         }
         _ => {}
     }
 }
 
-/// As protobuf merges messages: lists grow, what is there twice is the latter.
+/// Merges as protobuf does: lists are concatenated, and other values are replaced.
 fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {

@@ -1,4 +1,4 @@
-//! Listeners of a gateway: one for each port of the `Gateway`s that select it, as far as they pass bytes on.
+//! Listeners of a gateway: one for each port of the `Gateway`s that select it. Only TCP and TLS passthrough.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub fn listeners(
     resources: &[Resource],
     plugins: &[Plugin],
 ) -> Vec<Value> {
-    // The chains of each, and whether any asks for the name in a ClientHello.
+    // The chains of each port, and whether any of them needs the server name of a ClientHello.
     let mut ports: BTreeMap<u64, (Vec<Value>, bool)> = BTreeMap::new();
     for gateway in of_kind(resources, "Gateway") {
         let selector = gateway.spec()["selector"].as_object().expect("a selector");
@@ -42,7 +42,7 @@ pub fn listeners(
     ports.into_iter().map(listener).collect()
 }
 
-/// The chains of a server, by the routes of the `VirtualService`s that name its gateway.
+/// Chains of a server, from the routes of the `VirtualService`s that name its gateway.
 fn chains(
     services: &[Service],
     gateway: &Resource,

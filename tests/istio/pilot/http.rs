@@ -1,11 +1,11 @@
-//! HTTP connection managers. istiod sends their routes by RDS; here they stand inside.
+//! HTTP connection managers. istiod sends their routes by RDS. Here they are inline.
 
 use serde_json::{Value, json};
 
 use super::mesh::{OutboundPolicy, Service};
 use super::shape::shape;
 
-/// For several Services' requests on one port, by the host they name; for any other host, where unknown traffic goes.
+/// Manager for the requests of several Services on one port, by host. Other hosts have the route for unknown traffic.
 pub fn outbound(listener: &str, port: u16, services: &[&Service], policy: OutboundPolicy) -> Value {
     let mut hosts: Vec<_> = services
         .iter()
@@ -38,12 +38,12 @@ pub fn outbound(listener: &str, port: u16, services: &[&Service], policy: Outbou
     manager
 }
 
-/// For requests to the pod itself, or to any port of it.
+/// Manager for requests to the pod.
 pub fn inbound(stat_prefix: &str, cluster: &str) -> Value {
     manager(stat_prefix, cluster, vec![host("inbound|http|0", cluster, vec!["*".to_owned()])])
 }
 
-/// For requests to hosts that Istio does not know.
+/// Manager for requests to hosts that Istio does not know.
 pub fn dynamic_dns() -> Value {
     let hosts = vec![host("allow_any_dynamic_dns", "AllowAnyDynamicDNSCluster", vec!["*".to_owned()])];
     let mut manager = manager("allow_any_dynamic_dns", "allow_any_dynamic_dns", hosts);

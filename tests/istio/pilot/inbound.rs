@@ -1,4 +1,4 @@
-//! The listener for what others connect to in a pod: one for all ports, with chains for each.
+//! The listener for connections to a pod: one for all ports, with chains for each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::resource::{ROOT_NAMESPACE, Resource, of_kind};
 use super::shape::{shape, tcp_proxy};
 use super::wasm_plugin::{Direction, Plugin, before};
 
-/// The mode of mutual TLS, as a `PeerAuthentication` says it.
+/// Mode of mutual TLS in a `PeerAuthentication`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mtls {
     Disable,
@@ -35,7 +35,7 @@ const TCP_OVER_MTLS: [&str; 2] = ["istio-peer-exchange", "istio"];
 const ALL_OVER_MTLS: [&str; 5] =
     ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
 
-/// What a chain matches, and what it does.
+/// Match and action of a chain.
 struct Chain {
     alpn: &'static [&'static str],
     transport: &'static str,
@@ -52,7 +52,7 @@ const fn chain(
     Chain { alpn, transport, http, terminates_tls }
 }
 
-/// The chains of one port.
+/// Chains of one port.
 fn chains(protocol: Protocol, mtls: Mtls) -> Vec<Chain> {
     const TLS: &str = "tls";
     const RAW: &str = "raw_buffer";
@@ -87,8 +87,8 @@ fn chains(protocol: Protocol, mtls: Mtls) -> Vec<Chain> {
     }
 }
 
-/// The modes that hold for a pod: the workload's own, else the namespace's, else the mesh's, else PERMISSIVE; and those of
-/// single ports of the container, which only a `PeerAuthentication` with a selector can set.
+/// Modes of a pod: that of the workload, else of the namespace, else of the mesh, else PERMISSIVE. Single ports can have
+/// their own mode, which only a `PeerAuthentication` with a selector can set.
 struct Modes {
     workload: Mtls,
     ports: BTreeMap<u16, Mtls>,
@@ -121,7 +121,7 @@ impl Modes {
     }
 }
 
-/// Port 15006.
+/// The listener on port 15006.
 pub fn virtual_listener(
     mesh: &Mesh,
     proxy: &Proxy,
@@ -136,7 +136,7 @@ pub fn virtual_listener(
             declared.entry(port.target).or_insert(*port);
         }
     }
-    // Ports of no Service: all of them, and those that a port-level setting singles out.
+    // Ports without a Service: 0 for all of them, and those with a mode of their own.
     let undeclared = modes.ports.keys().copied().filter(|port| !declared.contains_key(port));
     let passthrough: Vec<_> = std::iter::once(0).chain(undeclared).collect();
 
@@ -191,7 +191,7 @@ fn filter_chain(
     if port.target != 0 {
         matching["destination_port"] = json!(port.target);
     }
-    // istiod compares a plugin's ports with the container's in HTTP chains, with the Service's in TCP chains.
+    // istiod compares a plugin's ports with the container's port in HTTP chains, and with the Service's in TCP chains.
     let (filter, compared) = if chain.http {
         (http::inbound(&format!("{name};"), cluster), port.target)
     } else {
@@ -209,7 +209,7 @@ fn filter_chain(
     built
 }
 
-/// Inspectors for the ports with a chain that needs them. Port 0 stands for all ports without a chain of their own.
+/// Inspectors for the ports with a chain that needs them. Port 0 means all ports without their own chain.
 fn listener_filters(chains: &[Value]) -> Vec<Value> {
     let mut tls = BTreeMap::new();
     let mut http = BTreeMap::new();
@@ -228,7 +228,7 @@ fn listener_filters(chains: &[Value]) -> Vec<Value> {
     let mut filters = vec![shape("original_dst", &[])];
     if tls.values().any(|needed| *needed) {
         let mut inspector = shape("tls_inspector", &[]);
-        // Where it is the rule, ports are excepted; where it is the exception, all others are.
+        // List the ports without the inspector, or those with it if port 0 has none.
         let everywhere = tls[&0];
         let excepted: BTreeSet<_> = with(&tls, !everywhere).into_iter().filter(|port| *port != 0).collect();
         if let Some(ports) = predicate(&excepted) {
@@ -251,7 +251,7 @@ fn predicate(ports: &BTreeSet<u64>) -> Option<Value> {
         .iter()
         .map(|port| {
             let mut range = json!({"end": port + 1});
-            // protobuf leaves zeros out.
+            // protobuf omits zeros.
             if *port != 0 {
                 range["start"] = json!(port);
             }

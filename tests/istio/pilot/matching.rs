@@ -1,10 +1,10 @@
-//! Whether a patch of an `EnvoyFilter` is for a listener, a chain, a filter.
+//! Matching of an `EnvoyFilter`'s patch with listeners, chains and filters.
 
 use serde_json::Value;
 
 use super::Context;
 
-/// istiod compares a patch's `portNumber` with the chain's port in these two, and with the listener's in all others.
+/// Listeners in which istiod compares a patch's `portNumber` with the chain's port instead of the listener's.
 const VIRTUAL: [&str; 2] = ["virtualInbound", "virtualOutbound"];
 
 /// The `match` of a patch.
@@ -26,7 +26,7 @@ impl Match {
         }
     }
 
-    /// The version a proxy must have: a regular expression, of which no more than a match somewhere is asked.
+    /// Whether the proxy's version matches. The regular expression is not anchored.
     pub fn proxy_version(&self, version: &str) -> bool {
         let wanted = self.0["proxy"]["proxyVersion"].as_str();
         wanted.is_none_or(|wanted| regex::Regex::new(wanted).expect("a regular expression").is_match(version))
@@ -65,14 +65,14 @@ impl Match {
                 .is_none_or(|wanted| wanted.split(',').all(|one| has("application_protocols", one)))
     }
 
-    /// The name of the filter in a chain; `None`: none is singled out.
+    /// Name of the filter in a chain. `None` if the patch names no filter.
     pub fn filter(&self) -> Option<&str> {
         self.0["listener"]["filterChain"]
             .get("filter")
             .map(|filter| filter["name"].as_str().unwrap_or_default())
     }
 
-    /// The same for a listener filter.
+    /// Name of the listener filter. `None` if the patch names no filter.
     pub fn listener_filter(&self) -> Option<&str> {
         self.0["listener"]["listenerFilter"].as_str()
     }

@@ -1,4 +1,4 @@
-//! What istiod knows of a mesh besides Istio's resources: Services, the proxy, the mesh's configuration.
+//! Input of istiod other than Istio's resources: Services, the proxy, and the configuration of the mesh.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,13 +9,13 @@ use super::resource::{Resource, of_kind};
 
 #[derive(Clone, Debug)]
 pub struct Mesh {
-    /// Istio's, as proxies say it.
+    /// Istio's version, as in a proxy's metadata.
     pub version: &'static str,
     pub services: Vec<Service>,
-    /// `meshConfig.protocolDetectionTimeout`, as protobuf writes it.
+    /// `meshConfig.protocolDetectionTimeout`, in protobuf's format.
     pub detection_timeout: &'static str,
     pub outbound: OutboundPolicy,
-    /// Where the certificates for mTLS are: `cert-chain.pem`, `key.pem`, `root-cert.pem`.
+    /// Folder with the certificates for mTLS: `cert-chain.pem`, `key.pem`, `root-cert.pem`.
     pub certificates: String,
 }
 
@@ -23,14 +23,14 @@ pub struct Mesh {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutboundPolicy {
     AllowAny,
-    #[allow(dead_code, reason = "no case has it; the model is complete with it")]
+    #[allow(dead_code, reason = "no case uses it, but it completes the model")]
     RegistryOnly,
     /// Since Istio 1.31.
     AllowAnyDynamicDns,
 }
 
 impl OutboundPolicy {
-    /// Where bytes go that no listener is for.
+    /// Cluster of connections without a listener.
     pub fn cluster(self) -> &'static str {
         match self {
             Self::AllowAny | Self::AllowAnyDynamicDns => "PassthroughCluster",
@@ -39,7 +39,7 @@ impl OutboundPolicy {
     }
 }
 
-/// A Service of Kubernetes, or what a `ServiceEntry` makes.
+/// A Service of Kubernetes, or one from a `ServiceEntry`.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// `mysql.db.svc.cluster.local`
@@ -49,7 +49,7 @@ pub struct Service {
     pub address: String,
     pub ports: Vec<Port>,
     pub selector: BTreeMap<String, String>,
-    /// Addresses of its pods; empty: connections go where the client wanted.
+    /// Addresses of its pods. If empty, connections go to their original destination.
     pub endpoints: Vec<IpAddr>,
 }
 
@@ -60,18 +60,18 @@ pub struct Port {
     pub protocol: Protocol,
 }
 
-/// What the name of a port, or its `appProtocol`, declares.
+/// Protocol that the name or the `appProtocol` of a port declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Http,
     Tcp,
-    /// As TCP, but joins no listener with others.
+    /// Like TCP, but does not share a listener with other protocols.
     Mysql,
-    /// Nothing declared: to be found out from the client's first bytes, but for [`SERVER_FIRST`].
+    /// No declaration. Envoy detects it from the client's first bytes, except on [`SERVER_FIRST`] ports.
     Auto,
 }
 
-/// Ports on which istiod takes what declares nothing for TCP.
+/// Ports on which istiod uses TCP without a declaration.
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27_017];
 
 impl Protocol {
@@ -90,7 +90,7 @@ impl Service {
         self.endpoints.iter().map(|address| (*address, port.target).into())
     }
 
-    /// The cluster for its port in proxies of clients.
+    /// Name of the cluster for a port, in proxies of clients.
     pub fn cluster(&self, port: &Port) -> String {
         format!("outbound|{}||{}", port.number, self.host)
     }
@@ -111,7 +111,7 @@ impl Proxy {
         Self { namespace: namespace.into(), labels, address, gateway: false }
     }
 
-    /// The Services whose pod this is.
+    /// Whether the Service selects this pod.
     pub fn is_selected_by(&self, service: &Service) -> bool {
         service.namespace == self.namespace
             && !service.selector.is_empty()
@@ -120,7 +120,7 @@ impl Proxy {
 }
 
 impl Mesh {
-    /// The Services a proxy can see: those of the mesh and those of `ServiceEntry`s, less what a `Sidecar` leaves out.
+    /// Services that a proxy can see: those of the mesh and of `ServiceEntry`s, without those that a `Sidecar` excludes.
     pub fn services_with(&self, proxy: &Proxy, resources: &[Resource]) -> Vec<Service> {
         let entries = of_kind(resources, "ServiceEntry").flat_map(service_entry);
         let mut services: Vec<_> = self.services.iter().cloned().chain(entries).collect();
@@ -151,7 +151,7 @@ impl Mesh {
     }
 }
 
-/// A Service of Kubernetes, or a patch of one that is there: ports go by their numbers.
+/// Adds a Service of Kubernetes, or patches the ports of an existing one by their numbers.
 fn declare(services: &mut Vec<Service>, given: &Resource) {
     let spec = given.spec();
     let host = format!("{}.{}.svc.cluster.local", given.name, given.namespace);
@@ -182,14 +182,15 @@ fn declare(services: &mut Vec<Service>, given: &Resource) {
     });
 }
 
-/// A host of a `Sidecar`: `namespace/host`, either `*`, and `.` for the namespace it is in.
+/// Whether a host of a `Sidecar` includes a Service. The format is `namespace/host`, with `*` for all, and `.` for the
+/// sidecar's namespace.
 fn imports(host: &str, own_namespace: &str, service: &Service) -> bool {
     let (namespace, host) = host.split_once('/').expect("namespace/host");
     let namespace = if namespace == "." { own_namespace } else { namespace };
     (namespace == "*" || namespace == service.namespace) && (host == "*" || host == service.host)
 }
 
-/// One Service for each host and address.
+/// Services of a `ServiceEntry`: one for each host and address.
 fn service_entry(entry: &Resource) -> Vec<Service> {
     let spec = entry.spec();
     let list = |key: &str| spec[key].as_array().cloned().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! What istiod makes of Services, Istio's resources and `EnvoyFilter`s: the configuration of one proxy, as far as it
-//! decides where bytes go.
+//! A model of istiod: it generates the configuration of one proxy from Services, Istio's resources and `EnvoyFilter`s, as far
+//! as the configuration decides where bytes go.
 //!
-//! Read from istiod's sources (pilot/pkg/networking/core, 1.32-dev); names are those it gives. `istiod.rs` beside this
-//! directory holds it against what istiod itself made of the same input.
+//! Written from istiod's source (pilot/pkg/networking/core, 1.32-dev), with its names. `tests/istio/istiod.rs` compares it
+//! with the output of istiod for the same input.
 
 pub mod agent;
 pub mod bootstrap;
@@ -23,16 +23,16 @@ use serde_json::Value;
 use mesh::{Mesh, Proxy};
 use resource::Resource;
 
-/// What a proxy is sent.
+/// Configuration of a proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Xds {
     pub listeners: Vec<Value>,
     pub clusters: Vec<Value>,
-    /// Filter configurations that listeners ask for by name.
+    /// Filter configurations that listeners refer to by name.
     pub extensions: Vec<Value>,
 }
 
-/// Where in the proxy a listener stands; a patch is for one of these.
+/// Kind of a listener, as in the `match` of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
     Inbound,
@@ -40,15 +40,15 @@ pub enum Context {
     Gateway,
 }
 
-/// The configuration of `proxy`. Panics where a resource is none that this knows to handle, and where a patch for this proxy
-/// changes nothing: istiod lets that pass in silence.
+/// Configuration of `proxy`. Panics on a resource that is not implemented, and on a patch that changes nothing, which istiod
+/// ignores silently.
 pub fn xds(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> Xds {
     let (xds, missed) = xds_and_misses(mesh, proxy, resources);
     assert!(missed.is_empty(), "patches that change nothing: {missed:?}");
     xds
 }
 
-/// The same, and the patches that change nothing.
+/// Configuration of `proxy`, and the patches that change nothing.
 pub fn xds_and_misses(mesh: &Mesh, proxy: &Proxy, resources: &[Resource]) -> (Xds, Vec<String>) {
     let services = mesh.services_with(proxy, resources);
     let plugins = wasm_plugin::plugins(mesh, proxy, resources);

@@ -1,4 +1,4 @@
-//! Listeners for what a pod's application connects to.
+//! Listeners for connections of a pod's application.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use super::wasm_plugin::{Direction, Plugin, before};
 
 const WILDCARD: &str = "0.0.0.0";
 
-/// What Envoy's inspector finds in plain text that is HTTP.
+/// Protocols that Envoy's inspector detects in HTTP without TLS.
 pub const PLAINTEXT_HTTP: [&str; 2] = ["http/1.1", "h2c"];
 
-/// A listener in the making.
+/// Services that share a listener.
 struct Entry<'s> {
-    /// `Auto` where HTTP and TCP are told apart by inspection.
+    /// `Auto` if inspection distinguishes HTTP and TCP.
     protocol: Protocol,
-    /// The Services behind its HTTP chain, if it has one.
+    /// Services of its HTTP chain, if it has one.
     http: Vec<&'s Service>,
-    /// Whether the client's bytes decide about that chain.
+    /// Whether the client's bytes select that chain.
     sniffed: bool,
-    /// Chains of TCP Services: the network they are for, where not all, and the cluster.
+    /// Chains of TCP Services: the destination network, `None` for all, and the cluster.
     tcp: Vec<(Option<String>, String)>,
 }
 
@@ -38,14 +38,14 @@ pub fn listeners(mesh: &Mesh, services: &[Service], plugins: &[Plugin]) -> Vec<V
 }
 
 fn add<'s>(entries: &mut BTreeMap<(String, u16), Entry<'s>>, service: &'s Service, port: &Port) {
-    // A listener cannot have a network for its address: it listens on all, and its chain matches the network.
+    // A listener cannot bind to a network, so it binds to the wildcard address, and its chain matches the network.
     let network = service.address.contains('/').then(|| service.address.clone());
     let wildcard = network.is_some() || service.address == WILDCARD || port.protocol == Protocol::Http;
     let bind = if wildcard { WILDCARD } else { &service.address };
     let chain = (network, service.cluster(port));
     let Some(entry) = entries.get_mut(&(bind.to_owned(), port.number)) else {
         let entry = match port.protocol {
-            // Anybody may use the port for something else, so even what is declared HTTP is inspected.
+            // Even a port that is declared HTTP is inspected, because other destinations can use it for other protocols.
             Protocol::Http => {
                 Entry { protocol: Protocol::Auto, http: vec![service], sniffed: true, tcp: vec![] }
             }
@@ -57,7 +57,7 @@ fn add<'s>(entries: &mut BTreeMap<(String, u16), Entry<'s>>, service: &'s Servic
         entries.insert((bind.to_owned(), port.number), entry);
         return;
     };
-    // One port cannot be MySQL's and another protocol's: who comes later is left out.
+    // A port cannot have MySQL and another protocol. istiod ignores the later Service.
     let mysql = [port.protocol, entry.protocol].contains(&Protocol::Mysql);
     if mysql && port.protocol != entry.protocol {
         return;
@@ -110,7 +110,7 @@ fn listener(mesh: &Mesh, bind: &str, port: u16, entry: &Entry, plugins: &[Plugin
     match fallback {
         Some(chain) if chains.is_empty() => chains.push(chain),
         Some(chain) => listener["default_filter_chain"] = chain,
-        // No plugin stands in a chain for what Istio does not know.
+        // istiod adds no plugin to the chain for unknown traffic.
         None => {
             let filters = [tcp_proxy(mesh.outbound.cluster())];
             listener["default_filter_chain"] =
@@ -121,7 +121,8 @@ fn listener(mesh: &Mesh, bind: &str, port: u16, entry: &Entry, plugins: &[Plugin
     listener
 }
 
-/// Takes every connection of the application's and hands it to the listener for its destination, if there is one.
+/// The listener on port 15001. It accepts each connection of the application, and hands it to the listener for its
+/// destination, if there is one.
 pub fn virtual_listener(mesh: &Mesh) -> Value {
     let mut listener =
         shape("listener", &[("name", "virtualOutbound"), ("address", WILDCARD), ("port", "15001")]);

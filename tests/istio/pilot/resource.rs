@@ -1,11 +1,11 @@
-//! Istio's resources, as manifests hold them.
+//! Istio's resources, as in manifests.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The namespace whose resources are for all of the mesh.
+/// Namespace whose resources apply to the whole mesh.
 pub const ROOT_NAMESPACE: &str = "istio-system";
 
 /// One document of a manifest.
@@ -14,7 +14,7 @@ pub struct Resource {
     pub kind: String,
     pub name: String,
     pub namespace: String,
-    /// All of it.
+    /// The whole document.
     pub document: Value,
 }
 
@@ -32,8 +32,8 @@ impl Resource {
         &self.document["spec"]
     }
 
-    /// Whether the resource is for a workload: its own namespace's or, from the root namespace, everybody's; narrowed by the
-    /// labels at `selector` in the spec, if it has any.
+    /// Whether the resource applies to a workload: in its own namespace or, for the root namespace, in all. If the spec has
+    /// labels at `selector`, the workload must have them.
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>, selector: &str) -> bool {
         let wanted = self.spec().pointer(selector).and_then(Value::as_object);
         let has = |(key, value): (&String, &Value)| labels.get(key).map(String::as_str) == value.as_str();
@@ -48,7 +48,7 @@ pub fn parse(yaml: &str) -> Vec<Resource> {
     documents.map(|document| Resource::new(Value::deserialize(document).expect("YAML"))).collect()
 }
 
-/// Those of one kind.
+/// Resources of one kind.
 pub fn of_kind<'r>(resources: &'r [Resource], kind: &str) -> impl Iterator<Item = &'r Resource> {
     resources.iter().filter(move |resource| resource.kind == kind)
 }

@@ -1,27 +1,27 @@
-//! `WasmPlugin`s of type NETWORK: where istiod puts them, and what it tells the proxy about them.
+//! `WasmPlugin`s of type NETWORK: their position in a chain, and their configuration.
 
 use serde_json::{Value, json};
 
 use super::mesh::{Mesh, Proxy};
 use super::resource::{Resource, of_kind};
 
-/// Whose connections a chain is for.
+/// Direction of the connections of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Those the workload makes, and a gateway's.
+    /// Connections from the workload, and those of a gateway.
     Client,
-    /// Those made to it.
+    /// Connections to the workload.
     Server,
 }
 
-/// One for this proxy.
+/// A plugin for this proxy.
 #[derive(Clone, Debug)]
 pub struct Plugin {
-    /// What stands in a chain: a reference by name.
+    /// The filter in a chain: a reference by name.
     filter: Value,
-    /// What the name means.
+    /// The configuration for that name.
     pub extension: Value,
-    /// `match`: for a direction or both, ports or all of them.
+    /// `match`: a direction or `None` for both, and ports or an empty list for all.
     matches: Vec<(Option<Direction>, Vec<u16>)>,
     order: (usize, i64, String),
 }
@@ -93,7 +93,7 @@ fn read(mesh: &Mesh, plugin: &Resource) -> Plugin {
     }
 }
 
-/// A chain for this port: the plugins that it gets, in front of its filter.
+/// Filters of a chain for this port: the plugins that match, before the chain's own filter.
 pub fn before(plugins: &[Plugin], direction: Direction, port: u16, filter: Value) -> Vec<Value> {
     let matches = |(wanted, ports): &(Option<Direction>, Vec<u16>)| {
         wanted.is_none_or(|wanted| wanted == direction) && (ports.is_empty() || ports.contains(&port))

@@ -1,4 +1,4 @@
-// Connects several times, runs a few statements and ignores every error, because the server is a hostile one.
+// Connects several times, runs a few statements and ignores all errors, because the server is hostile.
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 	config.Net, config.Addr = "tcp", os.Args[1]+":"+os.Args[2]
 	config.User, config.Passwd, config.DBName = os.Args[3], os.Args[4], os.Args[5]
 	config.ReadTimeout = 5 * time.Second
-	// Any file that the server asks for.
+	// Sends any file that the server requests.
 	config.AllowAllFiles = true
 	times, err := strconv.Atoi(os.Args[7])
 	if err != nil {
@@ -36,13 +36,13 @@ func main() {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			// It can also make the driver panic.
+			// The server can also make the driver panic.
 			defer func() { recover() }()
 			pool := sql.OpenDB(connector)
 			attempt(pool)
 			pool.Close()
 		}()
-		// A response that makes no sense can leave the driver waiting.
+		// Do not wait longer, because an invalid response can make the driver hang.
 		select {
 		case <-done:
 		case <-time.After(2 * time.Second):
@@ -66,7 +66,7 @@ func attempt(pool *sql.DB) {
 	read(connection.QueryContext(ctx, "SELECT 1"))
 }
 
-// Every row of every result.
+// Reads all rows of all results.
 func read(result *sql.Rows, err error) {
 	if err != nil {
 		return

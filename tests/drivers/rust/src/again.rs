@@ -1,4 +1,4 @@
-//! Connects several times, runs a few statements and ignores every error, because the server is a hostile one.
+//! Connects several times, runs a few statements and ignores all errors, because the server is hostile.
 
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use tokio::time::timeout;
 
 use crate::{Arguments, Error};
 
-const LONGEST: Duration = Duration::from_secs(5);
+/// Maximum time of a connection.
+const MAX_TIME: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(arguments: &Arguments, times: u32) -> Result<(), Error> {
     for _ in 0..times {
-        // A response that makes no sense can leave the driver waiting; its task can also panic.
+        // An invalid response can make the driver hang, or its task panic.
         let options = OptsBuilder::default()
             .ip_or_hostname(arguments.host.clone())
             .tcp_port(arguments.port)
@@ -23,7 +24,7 @@ pub(crate) async fn run(arguments: &Arguments, times: u32) -> Result<(), Error> 
             .local_infile_handler(Some(WhiteListFsHandler::new([arguments.file.clone()])));
         let attempt = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map(|runtime| runtime.block_on(async { drop(timeout(LONGEST, once(options)).await) }))
+            runtime.map(|runtime| runtime.block_on(async { drop(timeout(MAX_TIME, once(options)).await) }))
         });
         drop(attempt.await);
     }

@@ -1,4 +1,4 @@
-//! mysql_async or sqlx: the first argument says which. `again` runs mysql_async against a hostile server.
+//! Scenario with mysql_async or sqlx, by the first argument. `again` runs mysql_async against a hostile server.
 
 mod again;
 mod mysql_async_;
@@ -27,13 +27,13 @@ pub fn say(step: &str, value: impl Display) {
     println!("{step} {value}");
 }
 
-/// Rows of values that are written already.
+/// Joins rows of formatted values.
 pub fn rows(rows: &[Vec<String>]) -> String {
     let rows: Vec<_> = rows.iter().map(|row| row.join(" ")).collect();
     if rows.is_empty() { "-".into() } else { rows.join(" / ") }
 }
 
-/// What goes into `batch`.
+/// Rows for `batch`.
 pub fn names() -> impl Iterator<Item = (u32, Option<String>)> {
     (1..=100).map(|id| (id, (id % 2 == 1).then(|| format!("name {id}"))))
 }
@@ -42,7 +42,7 @@ pub fn digest(field: &str) -> String {
     format!("{} {:x}", field.len(), md5::compute(field))
 }
 
-/// The version Cargo.lock pins.
+/// Version of a package in Cargo.lock.
 pub fn version(package: &str) -> &str {
     let lock = include_str!("../Cargo.lock");
     let (_, entry) =

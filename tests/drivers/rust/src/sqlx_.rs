@@ -6,7 +6,7 @@ use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection, Row, TypeInfo,
 
 use crate::{Arguments, BATCH, Error, FIELD, LAST, STATEMENT, digest, names, rows, say};
 
-/// What sqlx is given as `&str` it sends as text; what comes from `query` it prepares.
+/// Runs the scenario. sqlx sends a `&str` as text, and prepares a statement from `query`.
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
     let options = MySqlConnectOptions::new()
         .host(&arguments.host)

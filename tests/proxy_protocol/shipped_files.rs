@@ -1,12 +1,12 @@
-//! The files `envoy/proxy-*.yaml`, as they are but for ports and addresses, each to the end: the address that MariaDB sees.
+//! The files `envoy/proxy-*.yaml`, changed only in ports and addresses, and the client address that MariaDB sees with each.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::bootstrap::{MYSQL, filters, listeners, plugin, soon, tcp_proxy};
-use crate::database::{BELIEVES, hosts, login};
+use crate::bootstrap::{MYSQL, filters, listeners, plugin, tcp_proxy, with_fast_flush};
+use crate::database::{TRUSTS_ENVOY, client_hosts, login};
 use crate::headers::{V1, V2, assert_counted, metric, refusals};
 use firstword_testing::client::Client;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
@@ -15,14 +15,14 @@ use firstword_testing::packets::{greeting, packet};
 use firstword_testing::peer::{Ending, Peer, Server};
 use firstword_testing::proxies::Proxy;
 
-/// A client that the files do not trust: they name 127.0.0.1.
-const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
+/// Address of a client that the files do not trust. They trust 127.0.0.1.
+const UNTRUSTED_CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
 
-/// One of the files, with the labels of `envoy/mysql.yaml`, as their first lines say.
-pub(crate) fn scenario(file: &str, server: SocketAddr) -> EnvoyOptions {
+/// One of the files, with the labels of `envoy/mysql.yaml`, as the first lines of the file ask for.
+pub(crate) fn file_options(file: &str, server: SocketAddr) -> EnvoyOptions {
     EnvoyOptions::new(file).labels().upstream(MYSQL, server).edit(|bootstrap| {
         for listener in listeners(bootstrap) {
-            // One within Envoy has no filter of ours.
+            // Internal listeners have no filter of ours.
             if filters(listener)[0]["name"] == "firstword" {
                 configure(listener, |_| {});
             }
@@ -31,19 +31,19 @@ pub(crate) fn scenario(file: &str, server: SocketAddr) -> EnvoyOptions {
 }
 
 pub(crate) fn start(file: &str, server: SocketAddr) -> Envoy {
-    Envoy::start(scenario(file, server))
+    Envoy::start(file_options(file, server))
 }
 
-/// Changes the filter's own configuration, in which exports are quick.
+/// Changes the filter's configuration, and lets it export often.
 fn configure(listener: &mut Value, change: impl FnOnce(&mut Value)) {
     let value = &mut plugin(listener)["configuration"]["value"];
     let mut configuration: Value = serde_json::from_str(value.as_str().expect("JSON")).expect("JSON");
     change(&mut configuration);
-    *value = json!(soon(configuration).to_string());
+    *value = json!(with_fast_flush(configuration).to_string());
 }
 
-/// Sends these bytes, perhaps none, and logs in. The client's address by MariaDB; none: the connection is closed.
-fn seen(from: Option<IpAddr>, address: SocketAddr, header: &[u8]) -> Option<String> {
+/// Sends these bytes and logs in. Returns the client address that MariaDB sees. `None` if the connection was closed.
+fn seen_address(from: Option<IpAddr>, address: SocketAddr, header: &[u8]) -> Option<String> {
     let mut client = Client::connect_from(from, address);
     client.try_send(header)?;
     let greeting = client.next_packet()?;
@@ -53,26 +53,26 @@ fn seen(from: Option<IpAddr>, address: SocketAddr, header: &[u8]) -> Option<Stri
     client.try_send(&packet(1, &response))?;
     client.sequence_id = 2;
     (client.next_packet()?[0] == 0).then_some(())?;
-    let (user, _) = hosts(&mut client);
+    let (user, _) = client_hosts(&mut client);
     client.quit();
     Some(user)
 }
 
 #[test]
-fn receive() {
-    let server = MariaDb::start(&[BELIEVES]);
+fn proxy_receive_strips_headers_of_trusted_clients() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     let envoy = start("envoy/proxy-receive.yaml", server.addr());
     let (required, optional) = (envoy.listener_addr("required"), envoy.listener_addr("optional"));
-    // The header goes no further, though this server would believe it.
+    // The filter does not forward the header, although the server would trust it.
     let envoys = Some("127.0.0.1".to_owned());
     for header in [V1, V2] {
-        assert_eq!(seen(None, required, header), envoys);
-        assert_eq!(seen(None, optional, header), envoys);
-        assert_eq!(seen(Some(STRANGER), required, header), None);
-        assert_eq!(seen(Some(STRANGER), optional, header), envoys);
+        assert_eq!(seen_address(None, required, header), envoys);
+        assert_eq!(seen_address(None, optional, header), envoys);
+        assert_eq!(seen_address(Some(UNTRUSTED_CLIENT), required, header), None);
+        assert_eq!(seen_address(Some(UNTRUSTED_CLIENT), optional, header), envoys);
     }
-    assert_eq!(seen(None, required, b""), None);
-    assert_eq!(seen(None, optional, b""), envoys);
+    assert_eq!(seen_address(None, required, b""), None);
+    assert_eq!(seen_address(None, optional, b""), envoys);
     let results = |destination| {
         let count = |result| {
             let labels = [("destination", destination), ("result", result)];
@@ -80,13 +80,13 @@ fn receive() {
         };
         ["stripped", "untrusted", "missing"].map(count)
     };
-    crate::ledger::several_ticks(&envoy);
+    crate::counter_diff::wait_for_flushes(&envoy);
     assert_eq!(results("behind-proxy"), [2.0, 2.0, 1.0]);
     assert_eq!(results("mixed"), [2.0, 2.0, 0.0]);
 }
 
 #[test]
-fn receive_after_header() {
+fn proxy_receive_after_header_hides_probes_from_the_server() {
     let server = Server::start();
     let envoy = start("envoy/proxy-receive-after-header.yaml", server.address());
     let address = envoy.listener_addr(MYSQL);
@@ -102,14 +102,14 @@ fn receive_after_header() {
     client.expect(&greeting());
     assert_counted(&envoy, &["received v2 stripped 1"]);
     let connections = "cluster.mysql.upstream_cx_total";
-    assert_eq!(envoy.stats(connections)[connections], 1, "no probe among them");
+    assert_eq!(envoy.stats(connections)[connections], 1, "only the client with a header");
 }
 
-/// Whoever needs what `after_header` needs and has it not: nobody gets through, and the log names the cause.
+/// The filter closes each connection, and logs the missing setting.
 #[test]
-fn after_header_without_early_data() {
+fn after_header_without_early_data_logs_the_cause() {
     let server = Server::start();
-    let options = scenario("envoy/proxy-receive-after-header.yaml", server.address()).edit(|bootstrap| {
+    let options = file_options("envoy/proxy-receive-after-header.yaml", server.address()).edit(|bootstrap| {
         let listener = &mut listeners(bootstrap)[0];
         let early = tcp_proxy(listener).as_object_mut().expect("tcp_proxy").remove("max_early_data_bytes");
         assert_eq!(early, Some(json!(1024)));
@@ -126,44 +126,44 @@ fn after_header_without_early_data() {
 }
 
 #[test]
-fn send() {
-    let server = MariaDb::start(&[BELIEVES]);
+fn proxy_send_sends_the_received_address() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     let envoy = start("envoy/proxy-send.yaml", server.addr());
     let address = envoy.listener_addr(MYSQL);
-    assert_eq!(seen(None, address, V1).as_deref(), Some("192.0.2.1"));
-    assert_eq!(seen(Some(STRANGER), address, b"").as_deref(), Some("127.0.0.7"));
-    assert_eq!(seen(Some(STRANGER), address, V1), None);
+    assert_eq!(seen_address(None, address, V1).as_deref(), Some("192.0.2.1"));
+    assert_eq!(seen_address(Some(UNTRUSTED_CLIENT), address, b"").as_deref(), Some("127.0.0.7"));
+    assert_eq!(seen_address(Some(UNTRUSTED_CLIENT), address, V1), None);
     assert_counted(&envoy, &["received v1 stripped 1", "received v1 untrusted 1", "sent v1 2"]);
 }
 
-/// A server that waits for the header before it greets, and MariaDB behind it that hears the same.
-fn waiting(server: SocketAddr) -> Proxy {
+/// HAProxy before MariaDB, as a server that waits for the header before its greeting, and that MariaDB trusts.
+fn start_waiting_server(server: SocketAddr) -> Proxy {
     Proxy::haproxy(&format!(
         "listen waiting\n  bind 127.0.0.1:<waiting> accept-proxy\n  server s {server} send-proxy\n"
     ))
 }
 
 #[test]
-fn send_native() {
-    let server = MariaDb::start(&[BELIEVES]);
-    let waiting = waiting(server.addr());
+fn proxy_send_native_sends_the_clients_address() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
+    let waiting = start_waiting_server(server.addr());
     let envoy = start("envoy/proxy-send-native.yaml", waiting.addr("waiting"));
     let address = envoy.listener_addr(MYSQL);
-    let mut client = Client::connect_from(Some(STRANGER), address);
+    let mut client = Client::connect_from(Some(UNTRUSTED_CLIENT), address);
     let own = client.local_addr();
     client = client.log_in(&login()).expect("a login");
-    assert_eq!(hosts(&mut client), ("127.0.0.7".into(), format!("127.0.0.7:{}", own.port())));
+    assert_eq!(client_hosts(&mut client), ("127.0.0.7".into(), format!("127.0.0.7:{}", own.port())));
     client.quit();
     envoy.wait_metric("firstword_handshakes_total", &[("result", "ok"), ("destination", "orders")], 1.0);
     assert_counted(&envoy, &[]);
 }
 
-/// The same server with the filter's header, which would come with the client's first bytes: both wait, and that is named.
+/// The server waits for a header, and the filter can only send it with the client's first bytes. The log names the cause.
 #[test]
-fn first_bytes_are_too_late_for_a_server_that_waits() {
-    let server = MariaDb::start(&[BELIEVES]);
-    let waiting = waiting(server.addr());
-    let options = scenario("envoy/proxy-send.yaml", waiting.addr("waiting")).edit(|bootstrap| {
+fn a_server_that_waits_for_the_header_hangs_with_first_bytes() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
+    let waiting = start_waiting_server(server.addr());
+    let options = file_options("envoy/proxy-send.yaml", waiting.addr("waiting")).edit(|bootstrap| {
         configure(&mut listeners(bootstrap)[0], |configuration| {
             configuration["rules"][0]["greeting_timeout_ms"] = json!(500);
         });
@@ -174,20 +174,19 @@ fn first_bytes_are_too_late_for_a_server_that_waits() {
     envoy.wait_log("causes=\"1: the server waits for the PROXY header");
 }
 
-/// Headers of Envoy's own, to the filter.
 #[test]
-fn envoy_sends_and_the_filter_receives() {
-    let server = MariaDb::start(&[BELIEVES]);
+fn the_filter_receives_headers_that_envoy_sends() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
     let receives = start("envoy/proxy-send.yaml", server.addr());
     let mut expected = Vec::new();
     for (version, line) in [("V1", "received v1 stripped 1"), ("V2", "received v2 stripped 1")] {
-        let sends = scenario("envoy/proxy-send-native.yaml", receives.listener_addr(MYSQL));
+        let sends = file_options("envoy/proxy-send-native.yaml", receives.listener_addr(MYSQL));
         let sends = Envoy::start(sends.edit(|bootstrap| {
             let cluster = &mut bootstrap["static_resources"]["clusters"][0];
             cluster["transport_socket"]["typed_config"]["config"]["version"] = json!(version);
         }));
         let address = sends.listener_addr(MYSQL);
-        assert_eq!(seen(Some(STRANGER), address, b"").as_deref(), Some("127.0.0.7"));
+        assert_eq!(seen_address(Some(UNTRUSTED_CLIENT), address, b"").as_deref(), Some("127.0.0.7"));
         expected.push(line.to_owned());
         let sent = format!("sent v1 {}", expected.len());
         let lines: Vec<_> = expected.iter().map(String::as_str).chain([sent.as_str()]).collect();
@@ -196,32 +195,32 @@ fn envoy_sends_and_the_filter_receives() {
 }
 
 #[test]
-fn forward_native() {
-    let server = MariaDb::start(&[BELIEVES]);
-    let waiting = waiting(server.addr());
+fn proxy_forward_native_forwards_all_addresses() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
+    let waiting = start_waiting_server(server.addr());
     let envoy = start("envoy/proxy-forward-native.yaml", waiting.addr("waiting"));
     let address = envoy.listener_addr(MYSQL);
     thread::scope(|scope| {
         scope.spawn(|| Peer::connect(address).assert_silent());
         for header in [V1, V2] {
-            assert_eq!(seen(None, address, header).as_deref(), Some("192.0.2.1"));
-            // What the file warns of.
-            assert_eq!(seen(Some(STRANGER), address, header).as_deref(), Some("192.0.2.1"));
+            assert_eq!(seen_address(None, address, header).as_deref(), Some("192.0.2.1"));
+            // The file warns of this: Envoy trusts every client.
+            assert_eq!(seen_address(Some(UNTRUSTED_CLIENT), address, header).as_deref(), Some("192.0.2.1"));
         }
     });
     envoy.wait_metric("firstword_handshakes_total", &[("result", "ok"), ("destination", "orders")], 4.0);
 }
 
-/// The address that this filter read, in Envoy's own header; of strangers, none.
+/// Envoy sends the address that the filter received in its own header. Headers of untrusted clients are refused.
 #[test]
-fn forward() {
-    let server = MariaDb::start(&[BELIEVES]);
-    let waiting = waiting(server.addr());
+fn proxy_forward_forwards_trusted_addresses() {
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
+    let waiting = start_waiting_server(server.addr());
     let envoy = start("envoy/proxy-forward.yaml", waiting.addr("waiting"));
     let address = envoy.listener_addr(MYSQL);
     for header in [V1, V2] {
-        assert_eq!(seen(None, address, header).as_deref(), Some("192.0.2.1"));
-        assert_eq!(seen(Some(STRANGER), address, header), None);
+        assert_eq!(seen_address(None, address, header).as_deref(), Some("192.0.2.1"));
+        assert_eq!(seen_address(Some(UNTRUSTED_CLIENT), address, header), None);
     }
     assert_counted(
         &envoy,
@@ -234,26 +233,30 @@ fn forward() {
     );
 }
 
-/// The header that Envoy's filter requires is not required of those who wait, once the listener goes on after its time-out.
+/// If the listener continues after its timeout, a client that waits needs no header, although Envoy's filter requires one.
 #[test]
 fn a_required_native_header_is_bypassed_by_waiting() {
-    let server = MariaDb::start(&[BELIEVES]);
-    let waiting = waiting(server.addr());
-    let options = scenario("envoy/proxy-forward-native.yaml", waiting.addr("waiting")).edit(|bootstrap| {
-        let listener = &mut listeners(bootstrap)[0];
-        listener["listener_filters_timeout"] = json!("0.2s");
-        listener["continue_on_listener_filters_timeout"] = json!(true);
-    });
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
+    let waiting = start_waiting_server(server.addr());
+    let options =
+        file_options("envoy/proxy-forward-native.yaml", waiting.addr("waiting")).edit(|bootstrap| {
+            let listener = &mut listeners(bootstrap)[0];
+            listener["listener_filters_timeout"] = json!("0.2s");
+            listener["continue_on_listener_filters_timeout"] = json!(true);
+        });
     let envoy = Envoy::start(options);
-    assert_eq!(seen(Some(STRANGER), envoy.listener_addr(MYSQL), b"").as_deref(), Some("127.0.0.7"));
+    assert_eq!(
+        seen_address(Some(UNTRUSTED_CLIENT), envoy.listener_addr(MYSQL), b"").as_deref(),
+        Some("127.0.0.7")
+    );
 }
 
-/// RBAC, which is what Istio's AuthorizationPolicy becomes, goes by the address in a header that Envoy's own filter read, and
-/// by the peer's where this one did, though its header says otherwise.
+/// RBAC, to which Istio translates an AuthorizationPolicy, uses the address from a header that Envoy's own filter received.
+/// If our filter received it, RBAC uses the peer's address.
 #[test]
 fn rbac_sees_the_address_of_native_headers_only() {
-    let server = MariaDb::start(&[BELIEVES]);
-    let waiting = waiting(server.addr());
+    let server = MariaDb::start(&[TRUSTS_ENVOY]);
+    let waiting = start_waiting_server(server.addr());
     let only_the_header = |bootstrap: &mut Value| {
         let rbac = json!({
             "name": "envoy.filters.network.rbac",
@@ -268,9 +271,10 @@ fn rbac_sees_the_address_of_native_headers_only() {
         });
         filters(&mut listeners(bootstrap)[0]).insert(1, rbac);
     };
-    let native = scenario("envoy/proxy-forward-native.yaml", waiting.addr("waiting")).edit(only_the_header);
+    let native =
+        file_options("envoy/proxy-forward-native.yaml", waiting.addr("waiting")).edit(only_the_header);
     let native = Envoy::start(native);
-    assert_eq!(seen(None, native.listener_addr(MYSQL), V1).as_deref(), Some("192.0.2.1"));
-    let ours = Envoy::start(scenario("envoy/proxy-send.yaml", server.addr()).edit(only_the_header));
-    assert_eq!(seen(None, ours.listener_addr(MYSQL), V1), None);
+    assert_eq!(seen_address(None, native.listener_addr(MYSQL), V1).as_deref(), Some("192.0.2.1"));
+    let ours = Envoy::start(file_options("envoy/proxy-send.yaml", server.addr()).edit(only_the_header));
+    assert_eq!(seen_address(None, ours.listener_addr(MYSQL), V1), None);
 }

@@ -1,26 +1,26 @@
-//! Six drivers at once, again and again: the counts still agree to the unit.
+//! Six drivers at the same time, in several rounds. The filter's counts equal the server's.
 
 use std::thread;
 
 use super::*;
 
-/// They log in without TLS whatever caching_sha2_password asks for.
-const TOGETHER: [&str; 6] =
+/// Drivers that log in without TLS, also if caching_sha2_password needs the full authentication.
+const CONCURRENT: [&str; 6] =
     ["connector-j-8.0.33", "go-sql-driver", "mariadb-cli", "mysql2", "mysql_async", "php-mysqli"];
 const COMMANDS: u64 = 10_000;
 
-/// What went wrong with one server. The drivers must be set up.
-pub(crate) fn together(server: &Server) -> Vec<String> {
+/// Runs the drivers with one server. Returns the problems. The drivers must be set up.
+pub(crate) fn run_concurrently(server: &Server) -> Vec<String> {
     let database = server.database;
-    let drivers: Vec<_> = DRIVERS.iter().filter(|driver| TOGETHER.contains(&driver.name)).collect();
-    let schemas: Vec<_> = drivers.iter().map(|driver| format!("`together_{}`", driver.name)).collect();
+    let drivers: Vec<_> = DRIVERS.iter().filter(|driver| CONCURRENT.contains(&driver.name)).collect();
+    let schemas: Vec<_> = drivers.iter().map(|driver| format!("`concurrent_{}`", driver.name)).collect();
     for schema in &schemas {
         each(database, &[&format!("CREATE DATABASE {schema}"), &format!("USE {schema}")]);
         each(database, &GIVEN);
     }
-    let envoy = between(database);
+    let envoy = start_envoy(database);
     let address = envoy.listener_addr("mysql");
-    let before = forget(database);
+    let before = reset_counts(database);
     let mut problems = Vec::new();
     let mut rounds = 0;
     while commands(&counted_by_filter(&envoy.stable(QUIET))) < COMMANDS {
@@ -50,12 +50,12 @@ pub(crate) fn together(server: &Server) -> Vec<String> {
     each(database, &[&format!("USE {DATABASE}")]);
     wait_until_alone(database);
     let metrics = envoy.stable(QUIET);
-    let (counted, filter) = (counted_by_server(server, &before), counted_by_filter(&metrics));
-    problems.extend(differences(&counted, &filter));
+    let (server_counts, filter) = (counted_by_server(server, &before), counted_by_filter(&metrics));
+    problems.extend(differences(&server_counts, &filter));
     let opaque = sum(&metrics, "firstword_opaque_total", &[]);
     if opaque > 0 {
         problems.push(format!("{opaque} connections became opaque\n{}", envoy.log()));
     }
-    println!("{}: {} commands of six drivers at once in {rounds} rounds", server.name, commands(&filter));
+    println!("{}: {} commands of six concurrent drivers in {rounds} rounds", server.name, commands(&filter));
     problems
 }

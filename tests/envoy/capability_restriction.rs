@@ -1,4 +1,4 @@
-//! The filter held by Envoy to the host calls that `SECURITY.md` names: nothing it does needs another one.
+//! Envoy restricts the filter to the host calls that `SECURITY.md` lists. The filter needs no other call.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bootstrap::{MYSQL, configured, listeners, plugin};
-use crate::counted::{COMMANDS, LOGIN};
-use crate::ledger::{Ledger, ours};
+use crate::counter_diff::{CounterDiff, ours};
+use crate::session_counts::{COMMANDS, LOGIN};
 use crate::traffic::{Pair, session};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::peer::Server;
@@ -16,7 +16,7 @@ use firstword_testing::{root, wait_for};
 /// The block of `SECURITY.md`, as an operator would copy it.
 fn restriction() -> Value {
     let text = std::fs::read_to_string(root().join("SECURITY.md")).expect("SECURITY.md");
-    let (_, after) = text.split_once("<!-- capabilities").expect("the mark");
+    let (_, after) = text.split_once("<!-- capabilities").expect("the marker");
     let (_, after) = after.split_once("```yaml\n").expect("a block");
     let (block, _) = after.split_once("```").expect("its end");
     let block: Value = serde_norway::from_str(block).expect("YAML");
@@ -26,18 +26,18 @@ fn restriction() -> Value {
 }
 
 fn envoy(server: &Server, restriction: &Value) -> Envoy {
-    // Access-log state takes calls that nothing else does.
+    // Access-log state needs host calls that nothing else needs.
     let configuration = json!({"defaults": {"protocol": "mysql"}, "access_log": ["user", "commands"]});
     let options = configured(server.address(), configuration);
     Envoy::start(options.edit(|bootstrap| {
         let plugin = plugin(&mut listeners(bootstrap)[0]);
-        let place = if is_of_the_vm() { &mut plugin["vm_config"] } else { plugin };
-        place["capability_restriction_config"] = restriction.clone();
+        let parent = if is_in_vm_config() { &mut plugin["vm_config"] } else { plugin };
+        parent["capability_restriction_config"] = restriction.clone();
     }))
 }
 
-/// Envoy 1.40 moved the field into `vm_config`, and calls its former place deprecated.
-fn is_of_the_vm() -> bool {
+/// Envoy 1.40 moved the field into `vm_config`, and deprecated its former place.
+fn is_in_vm_config() -> bool {
     let output = Command::new(firstword_testing::envoy()).arg("--version").output().expect("Envoy");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let minor = text.split("/1.").nth(1).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
@@ -45,26 +45,26 @@ fn is_of_the_vm() -> bool {
 }
 
 #[test]
-fn the_listed_calls_are_enough() {
+fn the_listed_host_calls_are_sufficient() {
     let server = Server::start();
     let envoy = envoy(&server, &restriction());
-    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let mut diff = CounterDiff::new(&envoy, MYSQL);
     let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
     pair.play(&session());
     pair.close();
-    ledger.expect(&format!("{LOGIN}{COMMANDS} connections_closed_total{{by=client,phase=command}} 1"));
-    ledger.finish();
+    diff.expect(&format!("{LOGIN}{COMMANDS} connections_closed_total{{by=client,phase=command}} 1"));
+    diff.finish();
 }
 
-/// The restriction is one: without a call that is in the list, what it is for is missing.
+/// The restriction is effective: without a listed call, the feature that needs it is missing.
 #[test]
-fn a_call_that_is_not_listed_is_refused() {
+fn a_host_call_that_is_not_listed_is_refused() {
     let server = Server::start();
     let mut restriction = restriction();
     let allowed = restriction["allowed_capabilities"].as_object_mut().expect("a list");
     assert!(allowed.remove("proxy_define_metric").is_some());
     let envoy = envoy(&server, &restriction);
-    wait_for("line about the refusal", Duration::from_secs(30), || {
+    wait_for("log line about the refusal", Duration::from_secs(30), || {
         envoy.log().contains("event=host_refused call=define_metric status=INTERNAL_FAILURE").then_some(())
     });
     assert_eq!(ours(&envoy.prometheus()).count(), 0);

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server: `/bytes/N` answers with N bytes, a POST with its own body. Prints its port."""
+"""An HTTP/1.1 server. It responds to `/bytes/N` with N bytes, and to a POST with the same body. Prints its port."""
 
 import http.server
 
@@ -8,12 +8,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         size = int(self.path.rsplit("/", 1)[1])
-        self.answer((b"0123456789abcdef" * (size // 16 + 1))[:size])
+        self.respond((b"0123456789abcdef" * (size // 16 + 1))[:size])
 
     def do_POST(self):
-        self.answer(self.rfile.read(int(self.headers["content-length"])))
+        self.respond(self.rfile.read(int(self.headers["content-length"])))
 
-    def answer(self, body):
+    def respond(self, body):
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

@@ -1,4 +1,4 @@
-//! What the filter has counted, series by series.
+//! Changes of the filter's metrics, series by series.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::prometheus::{Metrics, Sample};
 
-/// How long counts may take to arrive on a busy machine.
+/// Maximum time until counts arrive on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
-/// So many ticks of all VMs together are several flushes of each.
-const SEVERAL_TICKS: f64 = 16.0;
+/// Number of ticks of all VMs together in which each VM flushes several times.
+const TICKS: f64 = 16.0;
 
 /// Series, each as `name{label=value,label=value}` without the prefix `firstword_`.
 type Lines = BTreeMap<String, i64>;
 
-/// These speak of the filter and not of traffic, and change by themselves.
-const BY_ITSELF: [&str; 5] = [
+/// Series about the filter itself. They change without traffic.
+const SELF_METRICS: [&str; 5] = [
     "firstword_heartbeat_total",
     "firstword_vm_memory_bytes",
     "firstword_connection_state_bytes",
@@ -26,8 +26,8 @@ const BY_ITSELF: [&str; 5] = [
     "firstword_build_info",
 ];
 
-/// Gauges of what connections hold as long as they live.
-const LIVE: [&str; 5] = [
+/// Gauges that are zero when no connection is open.
+const LIVE_GAUGES: [&str; 5] = [
     "connections_active",
     "commands_in_flight",
     "commands_stalled",
@@ -35,29 +35,28 @@ const LIVE: [&str; 5] = [
     "transactions_open",
 ];
 
-/// Tells by how much each series has changed. Left out are [`BY_ITSELF`], and of a histogram all but the count.
-pub struct Ledger<'e> {
+/// Difference between two scrapes, per series. Ignores [`SELF_METRICS`], and the buckets and sum of a histogram.
+pub struct CounterDiff<'e> {
     envoy: &'e Envoy,
-    /// What labels nearly every series has. They are left out of the lines of those that have them all.
-    usual: Vec<(&'static str, String)>,
+    /// Labels that nearly every series has. The line of a series that has all of them omits them.
+    common_labels: Vec<(&'static str, String)>,
     before: Lines,
 }
 
-impl<'e> Ledger<'e> {
-    /// Of listeners without a direction, most of it for this destination.
+impl<'e> CounterDiff<'e> {
+    /// The difference for listeners without a direction, and mainly for this destination.
     pub fn new(envoy: &'e Envoy, destination: &str) -> Self {
         Self::with_labels(envoy, &[("direction", "unspecified"), ("destination", destination)])
     }
 
-    pub fn with_labels(envoy: &'e Envoy, usual: &[(&'static str, &str)]) -> Self {
-        let usual = usual.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        let mut ledger = Self { envoy, usual, before: Lines::new() };
-        ledger.before = ledger.read();
-        ledger
+    pub fn with_labels(envoy: &'e Envoy, common_labels: &[(&'static str, &str)]) -> Self {
+        let common_labels = common_labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        let mut diff = Self { envoy, common_labels, before: Lines::new() };
+        diff.before = diff.read();
+        diff
     }
 
-    /// Waits until each of these series has changed by so much, and no other has. What changes afterwards is the next
-    /// step's.
+    /// Waits until exactly these series have changed, by exactly these amounts. Later changes count for the next step.
     pub fn expect(&mut self, changes: &str) {
         let expected = parse(changes);
         let deadline = Instant::now() + PATIENCE;
@@ -76,18 +75,18 @@ impl<'e> Ledger<'e> {
         }
     }
 
-    /// Several ticks later nothing else has been counted, nothing is left in a gauge of what connections hold, and Envoy's
-    /// log is clean.
+    /// Asserts that nothing more is counted in several ticks, that the [`LIVE_GAUGES`] are zero, and that Envoy's log has
+    /// no complaint.
     pub fn finish(self) {
-        self.finish_having_logged(&[]);
+        self.finish_with_log_lines(&[]);
     }
 
-    /// The same, but for these lines of the filter's, each a part of one.
-    pub fn finish_having_logged(mut self, lines: &[&str]) {
-        self.rest();
+    /// The same, except that the filter has logged exactly these lines. Each is given by a part of it.
+    pub fn finish_with_log_lines(mut self, lines: &[&str]) {
+        self.expect_nothing();
         for (line, value) in &self.before {
-            let is_live = LIVE.iter().any(|gauge| line.starts_with(gauge));
-            assert!(!is_live || *value == 0, "{line} {value}, and all connections are closed");
+            let is_live = LIVE_GAUGES.iter().any(|gauge| line.starts_with(gauge));
+            assert!(!is_live || *value == 0, "{line} {value} after all connections are closed");
         }
         let log = self.envoy.log();
         let logged: Vec<_> = log.lines().filter(|line| line.contains("wasm log")).collect();
@@ -98,9 +97,9 @@ impl<'e> Ledger<'e> {
         assert_clean(&others.join("\n"));
     }
 
-    /// Waits for several ticks, in which nothing is counted.
-    pub fn rest(&mut self) {
-        several_ticks(self.envoy);
+    /// Waits for several ticks, and asserts that nothing is counted in them.
+    pub fn expect_nothing(&mut self) {
+        wait_for_flushes(self.envoy);
         self.expect("");
     }
 
@@ -116,42 +115,42 @@ impl<'e> Ledger<'e> {
         let metrics = self.envoy.prometheus();
         let counted = |sample: &&Sample| {
             let timing = sample.name.ends_with("_bucket") || sample.name.ends_with("_microseconds_sum");
-            !BY_ITSELF.contains(&sample.name.as_str()) && !timing
+            !SELF_METRICS.contains(&sample.name.as_str()) && !timing
         };
         ours(&metrics).filter(counted).map(|sample| (self.line(sample), whole(sample.value))).collect()
     }
 
     fn line(&self, sample: &Sample) -> String {
         let has = |(key, value): &(&'static str, String)| sample.labels.get(*key) == Some(value);
-        let is_usual = self.usual.iter().all(has);
+        let has_common = self.common_labels.iter().all(has);
         let shown = sample
             .labels
             .iter()
-            .filter(|(key, _)| !is_usual || self.usual.iter().all(|(usual, _)| usual != key));
+            .filter(|(key, _)| !has_common || self.common_labels.iter().all(|(common, _)| common != key));
         let labels: Vec<_> = shown.map(|(key, value)| format!("{key}={value}")).collect();
         let name = sample.name.trim_start_matches("firstword_");
         if labels.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", labels.join(",")) }
     }
 }
 
-/// Waits until each VM has flushed several times: whatever had happened before is exported.
-pub fn several_ticks(envoy: &Envoy) {
-    let beats = || envoy.metric("firstword_heartbeat_total", &[]).unwrap_or_default();
+/// Waits until each VM has flushed several times, so that everything before the call is exported.
+pub fn wait_for_flushes(envoy: &Envoy) {
+    let ticks = || envoy.metric("firstword_heartbeat_total", &[]).unwrap_or_default();
     let deadline = Instant::now() + PATIENCE;
-    let begin = beats();
-    while beats() < begin + SEVERAL_TICKS {
-        assert!(Instant::now() < deadline, "the heart has stopped:\n{}", envoy.log());
+    let begin = ticks();
+    while ticks() < begin + TICKS {
+        assert!(Instant::now() < deadline, "the VMs do not tick:\n{}", envoy.log());
         sleep(POLL);
     }
 }
 
-/// Reads lines of a series and a whole number. Several of the same series add up.
+/// Parses lines of a series and a whole number. The numbers of the same series are added.
 fn parse(text: &str) -> Lines {
     let mut lines = Lines::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let value =
             line.rsplit_once(' ').and_then(|(series, value)| Some((series, value.parse::<i64>().ok()?)));
-        let (series, value) = value.unwrap_or_else(|| panic!("no series and number: {line}"));
+        let (series, value) = value.unwrap_or_else(|| panic!("not a series and a number: {line}"));
         *lines.entry(series.to_owned()).or_default() += value;
     }
     lines.retain(|_, value| *value != 0);
@@ -165,20 +164,20 @@ fn show(lines: &Lines) -> String {
     })
 }
 
-/// A counter that wrapped, or a gauge below zero, is far beyond what a float holds exactly.
+/// Converts a count. Refuses a counter that wrapped, and a gauge below zero: both are beyond the exact range of a float.
 fn whole(value: f64) -> i64 {
-    assert!((0.0..1e15).contains(&value) && value.fract() == 0.0, "{value} is no count");
+    assert!((0.0..1e15).contains(&value) && value.fract() == 0.0, "{value} is not a count");
     #[allow(clippy::cast_possible_truncation)]
     let whole = value as i64;
     whole
 }
 
-/// The filter's samples of a scrape. Envoy's own begin with `envoy_`.
+/// The filter's samples of a scrape. Envoy's own samples begin with `envoy_`.
 pub fn ours(metrics: &Metrics) -> impl Iterator<Item = &Sample> {
     metrics.samples.iter().filter(|sample| !sample.name.starts_with("envoy_"))
 }
 
-/// Neither Envoy nor the filter has complained, but for what `envoy/mysql.yaml` says about `fail_open`.
+/// Asserts that neither Envoy nor the filter has complained. Ignores the deprecation that `envoy/mysql.yaml` explains.
 pub fn assert_clean(log: &str) {
     for line in log.lines() {
         let complains = ["[error]", "[critical]", "panicked", "wasm log", "in-VM backtrace"];

@@ -1,7 +1,11 @@
-//! What the traffic that most tests play counts, in lines for [`crate::ledger`]. Lines of the same series add up, so that
-//! these can be put together, and repeated; what a larger profile tells apart is taken off where it was told together.
+//! Expected counts of the sessions in [`crate::traffic`], as lines for [`crate::counter_diff`].
+//!
+//! The lines of several constants can be combined and repeated, because counts of the same series are added. Where a larger
+//! profile splits a series, its lines subtract the counts of the unsplit series.
 
-/// What [`crate::traffic::login`] counts in the standard profile.
+use firstword::metrics::Profile;
+
+/// Counts of [`crate::traffic::login`] in the standard profile.
 pub const LOGIN: &str = "
     connections_total{protocol=mysql} 1
     greeting_duration_seconds_count 1
@@ -13,14 +17,14 @@ pub const LOGIN: &str = "
     bytes_total{sender=server} 115
 ";
 
-/// What the full profile adds to [`LOGIN`].
-pub const LOGIN_IN_FULL: &str = "
+/// Counts that the full profile adds to [`LOGIN`].
+pub const LOGIN_FULL_PROFILE: &str = "
     clients_total{client=rust-mysql,client_series=28.0} 1
     packets_total{sender=client} 1
     packets_total{sender=server} 2
 ";
 
-/// What [`crate::traffic::commands`] count in the standard profile.
+/// Counts of [`crate::traffic::commands`] in the standard profile.
 pub const COMMANDS: &str = "
     commands_total{command=ping} 1
     commands_total{command=query} 6
@@ -39,8 +43,8 @@ pub const COMMANDS: &str = "
     bytes_total{sender=server} 382
 ";
 
-/// What the full profile adds to [`COMMANDS`].
-pub const COMMANDS_IN_FULL: &str = "
+/// Counts that the full profile adds to [`COMMANDS`].
+pub const COMMANDS_FULL_PROFILE: &str = "
     command_duration_seconds_count{command=other} -1
     command_duration_seconds_count{command=query} -6
     command_duration_seconds_count{command=ping,verb=none} 1
@@ -55,19 +59,46 @@ pub const COMMANDS_IN_FULL: &str = "
     result_sets_total 2
 ";
 
-/// Commands that no server answers.
-const UNANSWERED: [&str; 2] = ["quit", "stmt_close"];
+/// Counts of the end of a connection by the client in the command phase.
+const CLOSED: &str = "connections_closed_total{by=client,phase=command} 1
+";
 
-/// Commands whose durations are told apart by the verb of a statement; the lines have them.
+/// Counts of [`crate::traffic::session`] in the minimal profile.
+const SESSION_MINIMAL: &str = "
+    connections_total{protocol=mysql} 1
+    server_first_detected_total{protocol=mysql} 1
+    handshakes_total{result=ok} 1
+    commands_total{command=ping} 1
+    commands_total{command=query} 6
+    commands_total{command=quit} 1
+    errors_total{errno=other} 1
+    bytes_total{sender=client} 474
+    bytes_total{sender=server} 497
+";
+
+/// Counts of a connection with [`crate::traffic::session`] that the client closes.
+pub fn session(profile: Profile) -> String {
+    match profile {
+        Profile::Minimal => SESSION_MINIMAL.to_owned(),
+        Profile::Standard => [LOGIN, COMMANDS, CLOSED].concat(),
+        Profile::Full => [LOGIN, LOGIN_FULL_PROFILE, COMMANDS, COMMANDS_FULL_PROFILE, CLOSED].concat(),
+    }
+}
+
+/// Commands without a response.
+const WITHOUT_RESPONSE: [&str; 2] = ["quit", "stmt_close"];
+
+/// Commands with durations per verb. Tests state these durations themselves.
 const WITH_VERB: [&str; 3] = ["query", "stmt_execute", "stmt_prepare"];
 
-/// The lines, and what else the full profile measures of the commands that they count, each of which was answered.
-pub fn measured_in_full(lines: &str) -> String {
+/// Adds to the lines the durations that the full profile counts for their commands. All commands had a response.
+pub fn with_full_profile(lines: &str) -> String {
     let mut all = format!("{lines}\n");
     for line in lines.lines() {
         let command =
             line.trim().strip_prefix("commands_total{command=").and_then(|rest| rest.split_once("} "));
-        let Some((command, count)) = command.filter(|(command, _)| !UNANSWERED.contains(command)) else {
+        let Some((command, count)) = command.filter(|(command, _)| !WITHOUT_RESPONSE.contains(command))
+        else {
             continue;
         };
         all.push_str(&format!("command_first_byte_seconds_count{{command={command}}} {count}\n"));

@@ -1,10 +1,11 @@
-//! The tables of `istio/README.md` are those of a run: `FIRSTWORD_BLESS=1` writes them, otherwise the verdicts must be
-//! the same. The times are those of the run that wrote them.
+//! The tables of `istio/README.md` show the outcomes of a run. `FIRSTWORD_BLESS=1` writes them. Otherwise, the outcomes must
+//! be equal. The times are not compared.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::cases::{CASES, Case, Clients, Expected, HttpExpected};
+use crate::case::{Case, Clients, Expected, HttpExpected};
+use crate::cases::CASES;
 use crate::run::{Measured, OUTCOMES, Outcome, is_too_new};
 use firstword_testing::root;
 
@@ -51,7 +52,7 @@ fn tables() -> String {
         writeln!(text, "| | what is so, or was applied | {header} |\n|{}", "---|".repeat(columns + 2))
             .expect("text");
         for (case, outcome) in rows.iter().filter(|(case, _)| wanted(&case.clients)) {
-            writeln!(text, "| {} | {} | {} |", case.name, case.what, row(outcome)).expect("text");
+            writeln!(text, "| {} | {} | {} |", case.name, case.description, row(outcome)).expect("text");
         }
         text.push('\n');
     };
@@ -82,7 +83,7 @@ fn tables() -> String {
     text
 }
 
-/// The same without times.
+/// The tables without times.
 fn verdicts(tables: &str) -> String {
     regex::Regex::new(r"[0-9.]+ ms\b").expect("an expression").replace_all(tables, "… ms").into_owned()
 }
@@ -92,22 +93,22 @@ mod needs_netns {
 
     #[test]
     #[ignore = "needs network namespaces: make test-istio"]
-    fn the_readme_says_what_was_measured() {
+    fn the_readme_shows_the_measured_outcomes() {
         let path = root().join("istio/README.md");
         let readme = std::fs::read_to_string(&path).expect("istio/README.md");
-        let (before, rest) = readme.split_once(BEGIN).expect("where the tables begin");
-        let (written, after) = rest.split_once(END).expect("where the tables end");
+        let (before, rest) = readme.split_once(BEGIN).expect("the marker before the tables");
+        let (written, after) = rest.split_once(END).expect("the marker after the tables");
         let tables = format!("\n{}", tables());
-        // Rows of what this Envoy does not take stay as they are.
+        // Rows of cases that this Envoy does not support remain.
         let left_out: Vec<_> =
             CASES.iter().filter(|case| is_too_new(case)).map(|case| format!("| {} |", case.name)).collect();
         let is_left_out = |line: &&str| left_out.iter().any(|start| line.starts_with(start));
         let written: String = written.split_inclusive('\n').filter(|line| !is_left_out(line)).collect();
         if std::env::var_os("FIRSTWORD_BLESS").is_some() {
-            assert_eq!(left_out, [""; 0], "with this Envoy the table would not be whole");
+            assert_eq!(left_out, [""; 0], "with this Envoy the table would be incomplete");
             std::fs::write(&path, format!("{before}{BEGIN}{tables}{END}{after}")).expect("istio/README.md");
         } else {
-            let hint = "make test-istio FIRSTWORD_BLESS=1 writes the tables anew";
+            let hint = "make test-istio FIRSTWORD_BLESS=1 writes the tables";
             assert_eq!(verdicts(&written), verdicts(&tables), "{hint}");
         }
     }

@@ -1,5 +1,5 @@
-//! What is not MySQL is none of the filter's: in front of an HTTP connection manager, as Istio's WasmPlugin puts it there too,
-//! HTTP/1.1, HTTP/2, TLS and gRPC go as they go without it, and it counts that it saw them.
+//! HTTP/1.1, HTTP/2, TLS and gRPC through the filter, also before an HTTP connection manager, where Istio's WasmPlugin puts it.
+//! The bytes are the same as without the filter, and the filter counts the connections.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,17 +10,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bootstrap::{MYSQL, filters, listeners, plugin, shipped, soon};
-use crate::ledger::{Ledger, several_ticks};
+use crate::bootstrap::{MYSQL, filters, listeners, plugin, shipped, with_fast_flush};
+use crate::counter_diff::{CounterDiff, wait_for_flushes};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::peer::closed_address;
 use firstword_testing::process::{Process, in_path, read_log};
 use firstword_testing::{built, temp_dir, wait_for};
 
+/// Length of a large body.
 const BIG: usize = 16 << 20;
 const STREAMS: usize = 200;
 
-/// One of the servers beside this file, on the port it tells.
+/// A server in the folder `other_protocols`, on the port that it prints.
 struct Script {
     address: SocketAddr,
     _process: Process,
@@ -32,7 +33,7 @@ fn python() -> PathBuf {
 }
 
 fn script(name: &str) -> PathBuf {
-    firstword_testing::root().join("tests/envoy/inert").join(name)
+    firstword_testing::root().join("tests/envoy/other_protocols").join(name)
 }
 
 impl Script {
@@ -49,10 +50,10 @@ impl Script {
     }
 }
 
-/// Runs a program that must succeed; what it prints.
+/// Runs a program that must succeed. Returns its standard output.
 fn run(program: &Path, arguments: &[OsString]) -> Vec<u8> {
     let mut command = Command::new(program);
-    // A proxy of the environment's is not for loopback.
+    // Ignore a proxy in the environment, because it cannot connect to our loopback.
     let output = command.args(arguments).env("no_proxy", "*").output().expect("a program in PATH");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
@@ -88,7 +89,7 @@ fn tcp_proxy(name: &str) -> Value {
     })
 }
 
-/// TLS with a certificate made now.
+/// TLS with a new self-signed certificate.
 pub fn tls(directory: &Path) -> Value {
     let (key, certificate) = (directory.join("key.pem"), directory.join("certificate.pem"));
     let mut arguments: Vec<OsString> =
@@ -108,14 +109,14 @@ pub fn tls(directory: &Path) -> Value {
     })
 }
 
-/// Listeners `http`, `https` and `passthrough`, each once with the filter and once, `-plain`, without; the last goes on to
-/// an HTTPS listener that has no filter and no port.
+/// Listeners `http`, `https` and `passthrough`, each once with the filter and once without it (`-plain`). `passthrough`
+/// connects to an HTTPS listener without the filter, on a Unix socket.
 fn envoy(directory: &Path, web: SocketAddr, grpc: SocketAddr) -> Envoy {
     let tls = tls(directory);
     let socket = json!({"pipe": {"path": directory.join("tls.sock")}});
     let options = shipped(closed_address()).edit(|bootstrap| {
         let mut listener = listeners(bootstrap).remove(0);
-        plugin(&mut listener)["configuration"]["value"] = json!(soon(json!({})).to_string());
+        plugin(&mut listener)["configuration"]["value"] = json!(with_fast_flush(json!({})).to_string());
         let mut add = |name: &str, filtered: bool, last: Value, tls: Option<&Value>| {
             let mut listener = listener.clone();
             listener["name"] = json!(name);
@@ -131,7 +132,7 @@ fn envoy(directory: &Path, web: SocketAddr, grpc: SocketAddr) -> Envoy {
             add(&name("https"), filtered, connection_manager(&name("https")), Some(&tls));
             add(&name("passthrough"), filtered, tcp_proxy(&name("passthrough")), None);
         }
-        add("behind", false, connection_manager("behind"), Some(&tls));
+        add("https-upstream", false, connection_manager("https-upstream"), Some(&tls));
         listeners(bootstrap).last_mut().expect("a listener")["address"] = socket.clone();
 
         let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
@@ -155,10 +156,10 @@ fn envoy(directory: &Path, web: SocketAddr, grpc: SocketAddr) -> Envoy {
     Envoy::start(options.upstream("web", web).upstream("grpc", grpc))
 }
 
-/// What a client got: headers and bodies, without what differs from one answer to the next of the same server.
+/// Headers and bodies that a client received, without the headers that differ between two responses.
 fn curl(directory: &Path, url: &str, options: &str, paths: &[&str]) -> Vec<Vec<u8>> {
-    let got = directory.join("got");
-    std::fs::create_dir(&got).expect("a directory");
+    let received = directory.join("received");
+    std::fs::create_dir(&received).expect("a directory");
     let mut arguments: Vec<OsString> =
         ["--silent", "--show-error", "--fail", "--insecure", "--max-time", "60"].map(Into::into).into();
     arguments.extend(
@@ -170,49 +171,49 @@ fn curl(directory: &Path, url: &str, options: &str, paths: &[&str]) -> Vec<Vec<u
         arguments.extend([
             format!("{url}{path}").into(),
             "--output".into(),
-            got.join(format!("{index}-#1")).into(),
+            received.join(format!("{index}-#1")).into(),
         ]);
     }
-    arguments.extend(["--dump-header".into(), got.join("headers").into()]);
+    arguments.extend(["--dump-header".into(), received.join("headers").into()]);
     run(&in_path("curl").expect("curl in PATH"), &arguments);
     let mut files: Vec<_> =
-        std::fs::read_dir(&got).expect("files").flatten().map(|entry| entry.path()).collect();
+        std::fs::read_dir(&received).expect("files").flatten().map(|entry| entry.path()).collect();
     files.sort();
     let contents = files.iter().map(|file| {
         let bytes = std::fs::read(file).expect("a file");
-        if file.ends_with("headers") { of_content(&bytes) } else { bytes }
+        if file.ends_with("headers") { normalize_headers(&bytes) } else { bytes }
     });
     let contents = contents.collect();
-    std::fs::remove_dir_all(got).expect("a directory");
+    std::fs::remove_dir_all(received).expect("a directory");
     contents
 }
 
-/// Headers in order of their text: streams end in any order.
-fn of_content(headers: &[u8]) -> Vec<u8> {
+/// Removes headers that differ between responses. Sorts the others, because streams end in any order.
+fn normalize_headers(headers: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(headers);
-    let differs =
+    let is_volatile =
         |line: &&str| line.starts_with("date: ") || line.starts_with("x-envoy-upstream-service-time: ");
-    let mut lines: Vec<_> = text.lines().filter(|line| !differs(line)).collect();
+    let mut lines: Vec<_> = text.lines().filter(|line| !is_volatile(line)).collect();
     lines.sort_unstable();
     lines.join("\n").into_bytes()
 }
 
-struct Bench<'e> {
+struct Comparison<'e> {
     envoy: &'e Envoy,
-    ledger: Ledger<'e>,
+    diff: CounterDiff<'e>,
 }
 
-impl Bench<'_> {
-    /// `client` gets the same from both listeners, and the filter has counted what Envoy has.
+impl Comparison<'_> {
+    /// Asserts that `client` receives the same from both listeners, and that the filter's counts equal Envoy's.
     fn compare<T: PartialEq>(&mut self, listener: &str, seen: &str, client: impl Fn(SocketAddr) -> T) -> T {
         let envoy = self.envoy;
         let tunnelled = listener == "passthrough";
         let (kind, destination) = if tunnelled { ("tcp", "tls") } else { ("http", "passthrough") };
         let stat = |name: &str, what: &str| envoy.stat(&format!(r"^{kind}\.{name}\.downstream_cx_{what}$"));
-        let over = |name: &str| {
+        let wait_for_end = |name: &str| {
             let none = || (stat(name, "active") == 0).then_some(());
             wait_for("end of connections", Duration::from_secs(20), none);
-            several_ticks(envoy);
+            wait_for_flushes(envoy);
         };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let ours = |metric: &str, label| {
@@ -232,27 +233,27 @@ impl Bench<'_> {
 
         let plain_name = format!("{listener}-plain");
         let plain = client(envoy.listener_addr(&plain_name));
-        over(&plain_name);
+        wait_for_end(&plain_name);
         let before = counters();
         let filtered = client(envoy.listener_addr(listener));
-        assert!(plain == filtered, "{listener}: other bytes with the filter");
-        over(listener);
+        assert!(plain == filtered, "{listener}: different bytes with the filter");
+        wait_for_end(listener);
         let after = counters();
-        let [connections, received, mut sent, upstream, passed, by_server] =
+        let [connections, received, mut sent, upstream, counted, by_server] =
             std::array::from_fn(|index| after[index] - before[index]);
         assert!(connections > 0);
         if tunnelled {
-            // A client of TLS goes without reading the server's last words. Those that the filter saw may be fewer than
-            // the server sent, and more than the client was sent.
-            assert!((sent..=upstream).contains(&passed), "{sent} <= {passed} <= {upstream}");
-            sent = passed;
-            // And the server ends its stream as soon as the client says in TLS that it has ended: either may be first.
+            // A TLS client closes without reading the server's close_notify. The filter may see fewer bytes than the server
+            // sent, and more than the client received.
+            assert!((sent..=upstream).contains(&counted), "{sent} <= {counted} <= {upstream}");
+            sent = counted;
+            // The server closes on the client's close_notify, so either side may be the first to close.
             assert!(by_server <= connections);
         } else {
             assert_eq!(by_server, 0);
         }
         let labels = format!("destination={destination},direction=unspecified");
-        self.ledger.expect(&format!(
+        self.diff.expect(&format!(
             "connections_total{{{labels},protocol=client_first}} {connections}
              client_first_total{{{labels},seen={seen}}} {connections}
              opaque_total{{{labels},reason=not_mysql}} {connections}
@@ -267,15 +268,15 @@ impl Bench<'_> {
 }
 
 #[test]
-fn http_tls_and_grpc_go_as_without_it() {
+fn http_tls_and_grpc_are_forwarded_unchanged() {
     let directory = temp_dir();
     let directory = directory.path();
     std::fs::write(directory.join("big"), vec![7; BIG]).expect("a file");
     let (web, grpc) = (Script::start("http_server.py"), Script::start("grpc_server.py"));
     let envoy = envoy(directory, web.address, grpc.address);
-    // Labels in full: of two destinations neither is the usual one.
-    let ledger = Ledger::with_labels(&envoy, &[("destination", MYSQL)]);
-    let mut bench = Bench { envoy: &envoy, ledger };
+    // Compare all labels, because there are two destinations.
+    let diff = CounterDiff::with_labels(&envoy, &[("destination", MYSQL)]);
+    let mut comparison = Comparison { envoy: &envoy, diff };
 
     let streams = format!("/bytes/[1-{STREAMS}]");
     let in_turn = ["/bytes/0", "/bytes/1", "/bytes/100000", &format!("/bytes/{BIG}")];
@@ -292,29 +293,29 @@ fn http_tls_and_grpc_go_as_without_it() {
         let mut get = |options: &str, paths: &[&str]| {
             println!("{listener} {version} {options}");
             let options = format!("{version} {options}");
-            let files = bench.compare(listener, seen, |address| {
+            let files = comparison.compare(listener, seen, |address| {
                 curl(directory, &format!("{scheme}://{address}"), &options, paths)
             });
-            // Without the headers.
+            // The last file has the headers.
             files[..files.len() - 1].iter().map(Vec::len).sum::<usize>()
         };
         assert_eq!(get("", &["/bytes/0"]), 0);
         assert_eq!(get("--data-binary @BIG", &["/echo"]), BIG);
-        // curl 7.88 cannot use a connection again that began with HTTP/2 in the clear; gRPC does it below.
+        // curl 7.88 cannot reuse a connection with HTTP/2 in the clear. The gRPC client below can.
         if version != "--http2-prior-knowledge" {
             assert_eq!(get("", &in_turn), 1 + 100_000 + BIG);
             assert_eq!(get("--parallel --parallel-max 100", &[&streams]), STREAMS * (STREAMS + 1) / 2);
         }
     }
 
-    let told = bench.compare("http", "http", |address| {
+    let output = comparison.compare("http", "http", |address| {
         run(&python(), &[script("grpc_client.py").into(), address.to_string().into()])
     });
     assert_eq!(
-        String::from_utf8_lossy(&told),
+        String::from_utf8_lossy(&output),
         "StatusCode.FAILED_PRECONDITION as asked for [('cause', 'asked-for')]\n\
          4 messages, 1000 calls at once, 200 in a stream\n"
             .replace("[('cause', 'asked-for')]", "[_Metadatum(key='cause', value='asked-for')]")
     );
-    bench.ledger.finish();
+    comparison.diff.finish();
 }

@@ -1,4 +1,4 @@
-//! Patches do what istiod does with them, and no more. What istiod makes of whole cases is in `istiod.rs`.
+//! Single patches of EnvoyFilters have the same effect as in istiod. `istiod.rs` compares whole cases.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,12 +9,12 @@ use crate::pilot::mesh::Mesh;
 use crate::pilot::resource::{Resource, parse};
 use crate::pilot::{Xds, xds};
 
-/// The article's mesh, what its pod is sent with these resources applied.
+/// The configuration of the pod in the article's mesh, with these resources applied.
 fn applied(resources: &[Resource]) -> Xds {
-    applied_to(|_| {}, resources)
+    applied_after(|_| {}, resources)
 }
 
-fn applied_to(change: fn(&mut Mesh), resources: &[Resource]) -> Xds {
+fn applied_after(change: fn(&mut Mesh), resources: &[Resource]) -> Xds {
     let article = CASES.iter().find(|case| case.name == "A1").expect("the case");
     let proxy = article.proxy([10, 1, 0, 2].into());
     let mut mesh = article.mesh(&proxy, "/etc/certs");
@@ -22,13 +22,13 @@ fn applied_to(change: fn(&mut Mesh), resources: &[Resource]) -> Xds {
     xds(&mesh, &proxy, resources)
 }
 
-/// An EnvoyFilter of this name, with these patches.
+/// An EnvoyFilter with this name and spec.
 fn filter(name: &str, spec: &str) -> Resource {
     let yaml = format!("{{kind: EnvoyFilter, metadata: {{name: {name}, namespace: default}}, spec: {spec}}}");
     parse(&yaml).remove(0)
 }
 
-/// One patch of network filters, which inserts one called `name`.
+/// An EnvoyFilter with one patch for a network filter called `name`.
 fn insert(name: &str, priority: i32, operation: &str, listener: &str) -> Resource {
     filter(
         name,
@@ -42,7 +42,7 @@ fn insert(name: &str, priority: i32, operation: &str, listener: &str) -> Resourc
 
 const TCP_PROXY: &str = "{name: envoy.filters.network.tcp_proxy}";
 
-/// The names of the filters in the chains of a listener, in order.
+/// Names of the filters in each chain of a listener, in order.
 fn filters(xds: &Xds, listener: &str) -> Vec<String> {
     let listener = xds.listeners.iter().find(|one| one["name"] == listener).expect("the listener");
     let chains = listener["filter_chains"].as_array().into_iter().flatten();
@@ -64,7 +64,7 @@ fn assert_misses(resource: Resource) {
 }
 
 #[test]
-fn a_patch_that_changes_nothing_is_told() {
+fn a_patch_that_changes_nothing_is_reported() {
     assert_misses(insert("x", 0, "INSERT_BEFORE", "{name: 0.0.0.0_10001}"));
     assert_misses(insert("x", 0, "INSERT_BEFORE", "{portNumber: 10001}"));
     assert_misses(insert("x", 0, "INSERT_BEFORE", "{filterChain: {filter: {name: redis_proxy}}}"));
@@ -74,7 +74,7 @@ fn a_patch_that_changes_nothing_is_told() {
         "INSERT_BEFORE",
         "{name: 0.0.0.0_10000, filterChain: {transportProtocol: tls}}",
     ));
-    // Without a filter to replace or remove, istiod does neither.
+    // istiod replaces and removes nothing if the patch names no filter.
     assert_misses(insert("x", 0, "REPLACE", "{name: 0.0.0.0_10000}"));
     assert_misses(insert("x", 0, "REMOVE", "{name: 0.0.0.0_10000}"));
 }
@@ -94,7 +94,7 @@ fn filters_are_inserted_by_priority_and_then_by_name() {
 }
 
 #[test]
-fn a_port_is_the_listeners_but_in_the_virtual_ones() {
+fn a_port_number_selects_a_listener_or_a_chain_of_a_virtual_listener() {
     let xds = applied(&[insert("a", 0, "INSERT_FIRST", "{portNumber: 10000}")]);
     assert_eq!(filters(&xds, "0.0.0.0_10000"), ["a http_connection_manager", "a tcp_proxy"]);
     assert_eq!(filters(&xds, "10.96.0.20_3306"), ["tcp_proxy"]);
@@ -104,7 +104,7 @@ fn a_port_is_the_listeners_but_in_the_virtual_ones() {
 }
 
 #[test]
-fn what_is_added_is_patched_by_nobody() {
+fn an_added_chain_or_listener_is_not_patched() {
     let add = filter(
         "add",
         "{priority: -1, configPatches: [
@@ -121,7 +121,7 @@ fn what_is_added_is_patched_by_nobody() {
 }
 
 #[test]
-fn a_patch_is_for_its_version_and_its_pods() {
+fn a_patch_applies_to_its_version_and_its_pods_only() {
     let patch = |selector: &str, version: &str| {
         filter(
             "x",
@@ -140,7 +140,7 @@ fn a_patch_is_for_its_version_and_its_pods() {
 }
 
 #[test]
-fn merging_replaces_values_and_lengthens_lists() {
+fn a_merge_replaces_values_and_extends_lists() {
     let merge = filter(
         "x",
         "{configPatches: [{applyTo: LISTENER, match: {context: SIDECAR_OUTBOUND, listener: {name: 0.0.0.0_10000}},
@@ -157,7 +157,7 @@ fn merging_replaces_values_and_lengthens_lists() {
 }
 
 #[test]
-fn a_plugin_has_the_name_its_istio_gives_it() {
+fn a_plugin_has_the_name_of_its_istio_version() {
     let plugin = crate::manifests::resources("base/wasmplugin.yaml");
     let name = |version| {
         let change: fn(&mut Mesh) = match version {
@@ -166,7 +166,7 @@ fn a_plugin_has_the_name_its_istio_gives_it() {
             29 => |mesh| mesh.version = "1.29.2",
             _ => |mesh| mesh.version = "1.30.0",
         };
-        applied_to(change, &plugin).extensions[0]["name"].as_str().expect("a name").to_owned()
+        applied_after(change, &plugin).extensions[0]["name"].as_str().expect("a name").to_owned()
     };
     assert_eq!(name(20), "default.firstword");
     assert_eq!(name(25), "extenstions.istio.io/wasmplugin/default.firstword");

@@ -1,5 +1,5 @@
-//! The files of `envoy/` beside `mysql.yaml`, as they are but for ports and addresses: the greeting comes to a client that is
-//! silent, and what else the file promises of its ports holds too.
+//! The files in `envoy/` other than `mysql.yaml`, changed only in ports and addresses. A silent client receives the greeting,
+//! and the other promises of each file hold.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::bootstrap::{MYSQL, listeners};
-use crate::counted::LOGIN;
-use crate::ledger::Ledger;
+use crate::counter_diff::CounterDiff;
+use crate::session_counts::LOGIN;
 use crate::traffic::Pair;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::loopback;
 use firstword_testing::peer::{Peer, Server};
 use firstword_testing::process::in_path;
 
-/// What a login counts, and the end of its connection.
-fn counted() -> String {
+/// Counts of a login and of the end of its connection.
+fn counts() -> String {
     format!("{LOGIN}connections_closed_total{{by=client,phase=command}} 1")
 }
 
-/// A request goes through an HTTP connection manager, which says so in both directions. What comes first of the client's
-/// bytes goes to Envoy alone.
+/// Asserts that a request goes through an HTTP connection manager, which adds headers in both directions. Only Envoy receives
+/// the client's bytes in `before`.
 fn assert_http(mut client: Peer, before: &[u8], web: &Server) {
     client.send(before);
     client.send(b"GET /orders HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
@@ -46,10 +46,10 @@ fn a_port_range_without_inspectors() {
     let options = options.upstream(MYSQL, mysql.address()).upstream("web", web.address()).labels();
     let envoy = Envoy::start(options.upstream("web_tls", web_tls.address()));
     let port = |port: u16| loopback(port + distance);
-    let mut ledger = Ledger::new(&envoy, MYSQL);
+    let mut diff = CounterDiff::new(&envoy, MYSQL);
     for port in [port(10001), port(10002)] {
         Pair::logged_in(port, &mysql).close();
-        ledger.expect(&counted());
+        diff.expect(&counts());
     }
 
     assert_http(Peer::connect(port(10000)), b"", &web);
@@ -63,11 +63,11 @@ fn a_port_range_without_inspectors() {
     server.expect(b"\x16\x03\x01");
     drop(server);
     client.wait().expect("the end of openssl");
-    // None of that came to the filter.
-    ledger.finish();
+    // The filter saw none of these connections.
+    diff.finish();
 }
 
-/// The range is what does it: with inspectors on all ports a silent client waits for the greeting, and Envoy for the client.
+/// Without the range, the client waits for the greeting, and the inspectors wait for the client.
 #[test]
 fn the_same_ports_with_inspectors_hang() {
     let mysql = Server::start();
@@ -86,13 +86,13 @@ fn the_same_ports_with_inspectors_hang() {
     envoy.wait_stat(r"^listener\.\d.*\.downstream_pre_cx_active$", 1);
 }
 
-/// Redirecting takes a network of one's own; here a PROXY header, which the client sends first, names the address the client
-/// means, and Envoy hands the connection on as it does with one that iptables redirected. Then the client is silent.
+/// A PROXY header from the client names the original destination, because iptables needs a network namespace. Envoy then
+/// selects the listener as it does for a redirected connection, and the client is silent.
 #[test]
 fn an_exact_address_without_inspectors() {
     let database = Server::start();
     let port = database.address().port();
-    // Another machine with the same port.
+    // A server on another address with the same port.
     let web = Server::at((Ipv4Addr::new(127, 0, 0, 2), port).into());
     let envoy = Envoy::start(exact_address(database.address()));
     let redirected = envoy.listener_addr("redirected");
@@ -103,23 +103,23 @@ fn an_exact_address_without_inspectors() {
         client
     };
 
-    let mut ledger = Ledger::new(&envoy, "original_dst");
+    let mut diff = CounterDiff::new(&envoy, "original_dst");
     let mut pair = Pair { client: connect(database.address()), server: database.accept() };
     pair.play(&crate::traffic::login());
     pair.close();
-    ledger.expect(&counted());
+    diff.expect(&counts());
 
     assert_http(Peer::connect(redirected), header(web.address()).as_bytes(), &web);
-    ledger.finish();
-    // A client of that other machine that says nothing is what no listener can tell from a slow one.
+    diff.finish();
+    // A silent client of that server waits, because no listener can distinguish it from a slow one.
     let _silent = connect(web.address());
     envoy.wait_stat(r"^listener\.0\.0\.0\.0_\d+\.downstream_pre_cx_active$", 1);
     web.assert_not_connected();
 }
 
-/// Without the listener of the exact address the database is one more silent server behind the inspector: it hangs.
+/// Without the listener for the exact address, the inspector also waits for clients of the database.
 #[test]
-fn without_the_exact_address_it_hangs() {
+fn a_client_hangs_without_the_exact_address() {
     let database = Server::start();
     let options = exact_address(database.address());
     let envoy = Envoy::start(options.edit(|bootstrap| drop(listeners(bootstrap).remove(1))));
@@ -131,7 +131,7 @@ fn without_the_exact_address_it_hangs() {
     database.assert_not_connected();
 }
 
-/// The file with another database.
+/// The options with the address of this database.
 fn exact_address(database: SocketAddr) -> EnvoyOptions {
     let options = EnvoyOptions::new("envoy/exact-address.yaml").labels();
     options.edit(|bootstrap| {
@@ -148,28 +148,28 @@ fn exact_address(database: SocketAddr) -> EnvoyOptions {
     })
 }
 
-/// The Envoy of the compose set: a greeting from each server, and nobody but HAProxy behind HAProxy.
+/// The Envoy of Docker Compose forwards a greeting from each server, and accepts PROXY headers only from HAProxy.
 #[test]
 fn the_envoy_of_docker_compose() {
     let (mariadb, mysql) = (Server::start(), Server::start());
     let options = EnvoyOptions::new("envoy/compose/envoy.yaml").labels();
     let envoy = Envoy::start(options.upstream("mariadb", mariadb.address()).upstream(MYSQL, mysql.address()));
     for (listener, server) in [("mariadb", &mariadb), (MYSQL, &mysql)] {
-        let mut ledger = Ledger::new(&envoy, listener);
+        let mut diff = CounterDiff::new(&envoy, listener);
         Pair::logged_in(envoy.listener_addr(listener), server).close();
-        ledger.expect(&counted());
-        ledger.finish();
+        diff.expect(&counts());
+        diff.finish();
     }
-    let mut ledger = Ledger::new(&envoy, "behind-haproxy");
+    let mut diff = CounterDiff::new(&envoy, "behind-haproxy");
     let mut stranger = Peer::connect(envoy.listener_addr("behind-haproxy"));
     stranger.send(b"PROXY TCP4 127.0.0.1 127.0.0.1 50000 3306\r\n");
     stranger.rest();
-    ledger.expect(
+    diff.expect(
         "connections_total{protocol=mysql} 1
         connections_closed_total{by=proxy,phase=greeting} 1
         proxy_protocol_received_total{format=v1,result=untrusted} 1",
     );
-    ledger.finish_having_logged(&["event=proxy_protocol_refused result=untrusted"]);
+    diff.finish_with_log_lines(&["event=proxy_protocol_refused result=untrusted"]);
 }
 
 fn files() -> Vec<PathBuf> {
@@ -180,10 +180,10 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-/// Every file of `envoy/` is here, in the other tests of this directory, in `tests/compose.rs`, `tests/hazards` and
-/// `tests/proxy_protocol`, or in `tests/mysql/users.rs`.
+/// Each file in `envoy/` has a test in this folder, `tests/compose.rs`, `tests/hazards`, `tests/proxy_protocol` or
+/// `tests/mysql/users.rs`.
 #[test]
-fn no_file_is_forgotten() {
+fn each_file_has_a_test() {
     let files = files();
     let names: Vec<_> = files.iter().map(|file| Path::new(file.file_name().expect("a name"))).collect();
     let tested = [
@@ -204,11 +204,11 @@ fn no_file_is_forgotten() {
     assert_eq!(names, tested.map(Path::new));
 }
 
-/// Envoy lets 1024 connections of each cluster through unless told otherwise, and closes the others without a word.
+/// By default, Envoy forwards 1024 connections of each cluster, and closes the others without a log line.
 #[test]
-fn the_server_decides_how_many_connections_there_may_be() {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("more open files, for Envoy too");
+fn the_files_do_not_limit_the_number_of_connections() {
+    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum).expect("more open files, for Envoy too");
     let server = Server::start();
     let envoy = Envoy::start(EnvoyOptions::new("envoy/mysql.yaml").upstream(MYSQL, server.address()));
     let mut pairs: Vec<_> = (0..1100).map(|_| Pair::open(envoy.listener_addr(MYSQL), &server)).collect();

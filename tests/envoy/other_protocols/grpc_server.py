@@ -1,4 +1,4 @@
-"""A gRPC server that answers with what it gets, by message or by stream, or with an error. Prints its port."""
+"""A gRPC server that echoes messages and streams, or responds with an error. Prints its port."""
 
 from concurrent import futures
 

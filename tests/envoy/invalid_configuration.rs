@@ -1,41 +1,41 @@
-//! Configurations that Envoy must not start with, and the ones it must.
+//! Configurations with which Envoy must not start, and unusual ones with which it must.
 
 use serde_json::{Value, json};
 
 use crate::bootstrap::{MYSQL, listeners, plugin, shipped};
-use crate::counted::LOGIN;
-use crate::ledger::{Ledger, assert_clean};
+use crate::counter_diff::{CounterDiff, assert_clean};
+use crate::session_counts::LOGIN;
 use crate::traffic::Pair;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::peer::{Server, closed_address};
 
-/// `envoy/mysql.yaml` with this in the place of the filter's configuration.
-fn with_any(configuration: Value) -> EnvoyOptions {
+/// `envoy/mysql.yaml` with this value as the filter's configuration.
+fn with_raw(configuration: Value) -> EnvoyOptions {
     shipped(closed_address())
         .edit(|bootstrap| plugin(&mut listeners(bootstrap)[0])["configuration"] = configuration)
 }
 
-/// What the filter says about why, in order.
+/// The problems that the filter logs, in order.
 fn refusals(options: EnvoyOptions) -> Vec<String> {
     let (status, log) = Envoy::start_refused(options);
     assert!(!status.success(), "{status}");
     assert!(!log.contains("panicked"), "{log}");
     let ours = log.lines().filter_map(|line| line.split_once("configuration refused: "));
-    let said: Vec<_> = ours.map(|(_, problem)| problem.to_owned()).collect();
-    assert!(!said.is_empty(), "{log}");
-    said
+    let problems: Vec<_> = ours.map(|(_, problem)| problem.to_owned()).collect();
+    assert!(!problems.is_empty(), "{log}");
+    problems
 }
 
 #[test]
-fn every_problem_is_in_the_log() {
+fn every_problem_is_logged() {
     let configuration = json!({
         "mode": "Observe",
         "rules": [{"name": "orders", "match": {"port": 3306}}, {"match": {"ports": [0]}, "protocol": "postgres"}],
         "metrics": {"labels": ["direction", "user"]},
     });
-    let said = refusals(shipped(closed_address()).configuration(configuration));
+    let problems = refusals(shipped(closed_address()).configuration(configuration));
     assert_eq!(
-        said,
+        problems,
         [
             r#"$.mode: expected "active", "observe" or "off", found "Observe""#,
             r#"$.rules[0].match.port: unknown key (did you mean "ports"?), expected one of "ports", "addresses", "direction""#,
@@ -47,27 +47,27 @@ fn every_problem_is_in_the_log() {
 }
 
 #[test]
-fn text_that_is_no_json_is_refused() {
-    let said = refusals(shipped(closed_address()).configuration("mode: observe"));
-    assert_eq!(said, ["$: expected JSON, found a syntax error: expected value at line 1 column 1"]);
+fn text_that_is_not_json_is_refused() {
+    let problems = refusals(shipped(closed_address()).configuration("mode: observe"));
+    assert_eq!(problems, ["$: expected JSON, found a syntax error: expected value at line 1 column 1"]);
 }
 
-/// The mistake that looks right in YAML.
+/// A mistake that looks correct in YAML.
 #[test]
-fn a_struct_is_refused_with_what_to_do() {
+fn a_struct_is_refused_with_the_correct_type() {
     let a_struct = json!({
         "@type": "type.googleapis.com/google.protobuf.Struct",
         "value": {"defaults": {"protocol": "mysql"}, "metrics": {"profile": "full"}},
     });
-    let said = refusals(with_any(a_struct));
+    let problems = refusals(with_raw(a_struct));
     let expected = "$: expected a JSON object, found the raw bytes of a protobuf message: in Envoy put the JSON in a \
                     google.protobuf.StringValue, not in a Struct";
-    assert_eq!(said, [expected]);
+    assert_eq!(problems, [expected]);
 }
 
-/// No configuration at all is the empty one; so is an empty text, and bytes are as good as text.
+/// No configuration and an empty text mean the same as an empty JSON object. Bytes are accepted like text.
 #[test]
-fn the_empty_configuration_is_complete() {
+fn an_empty_configuration_is_valid() {
     let server = Server::start();
     let bytes = json!({"@type": "type.googleapis.com/google.protobuf.BytesValue", "value": "e30="});
     let text = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": ""});
@@ -78,9 +78,9 @@ fn the_empty_configuration_is_complete() {
             plugin.extend(configuration.map(|value| ("configuration".to_owned(), value)));
         });
         let envoy = Envoy::start(options);
-        let mut ledger = Ledger::new(&envoy, MYSQL);
+        let mut diff = CounterDiff::new(&envoy, MYSQL);
         Pair::logged_in(envoy.listener_addr(MYSQL), &server).close();
-        ledger.expect(&format!("{LOGIN}connections_closed_total{{by=client,phase=command}} 1"));
+        diff.expect(&format!("{LOGIN}connections_closed_total{{by=client,phase=command}} 1"));
         assert_clean(&envoy.log());
     }
 }

@@ -1,20 +1,19 @@
-//! How clients prove who they are, and what of it the filter sees.
+//! Authentication plugins of MariaDB.
 
-use crate::counts::{QUIET, address, between, by, sum};
+use crate::counts::{QUIET, address, start_envoy, sum, sums_by};
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::database::PASSWORD;
 use firstword_testing::mariadb::MariaDb;
 
-/// `mysql_old_password` is the answer to a lone 0xfe.
 #[test]
-fn mariadb_asks_for_its_plugins() {
+fn logins_with_the_plugins_of_mariadb_are_counted() {
     let database = MariaDb::start(&["--plugin-load-add=auth_ed25519"]);
     for (user, plugin) in [("ed", "ed25519"), ("native", "mysql_native_password")] {
         let password = format!("PASSWORD('{PASSWORD}')");
         database.sql(&format!("CREATE USER {user}@'%' IDENTIFIED VIA {plugin} USING {password}"));
         database.sql(&format!("GRANT ALL ON *.* TO {user}@'%'"));
     }
-    let envoy = between(&database);
+    let envoy = start_envoy(&database);
     for (user, password) in [("ed", PASSWORD), ("native", PASSWORD)] {
         Client::login(address(&envoy), &Login::new(CLASSIC).user(user, password)).quit();
     }
@@ -32,6 +31,6 @@ fn mariadb_asks_for_its_plugins() {
     );
     let native = [("errno", "1045"), ("plugin", "mysql_native_password")];
     assert_eq!(sum(&metrics, "handshake_errors_total", &native), 1);
-    assert_eq!(by(&metrics, "auth_switches_total", "plugin")["client_ed25519"], 2);
+    assert_eq!(sums_by(&metrics, "auth_switches_total", "plugin")["client_ed25519"], 2);
     assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
 }

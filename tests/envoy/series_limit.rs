@@ -1,19 +1,19 @@
-//! Peers that say whatever they like, all of it different.
+//! Maximum number of series, with hostile peers that send ten thousand different names and errors.
 
 use serde_json::json;
 
-use crate::bootstrap::{MYSQL, configured, soon, with_second};
-use crate::ledger::{ours, several_ticks};
+use crate::bootstrap::{MYSQL, add_second_listener, configured, with_fast_flush};
+use crate::counter_diff::{ours, wait_for_flushes};
 use crate::traffic::Pair;
 use firstword_testing::envoy::Envoy;
 use firstword_testing::packets::{COM_QUERY, answer, command, err, greeting, ok, packet};
 use firstword_testing::peer::Server;
 
 const FULL: &str = "full";
-/// What `metrics.max_series` is where nothing is said: the only limit of the full profile.
+/// Default of `metrics.max_series`, the only limit of the full profile.
 const MAX_SERIES: usize = 1000;
 
-/// `HandshakeResponse41` with this user and these attributes; PROTOCOL_41, SECURE_CONNECTION, CONNECT_ATTRS.
+/// Handshake response with this user and these attributes. Capabilities: PROTOCOL_41, SECURE_CONNECTION, CONNECT_ATTRS.
 fn response(user: &str, client: &str, version: &str) -> Vec<u8> {
     let mut attributes = Vec::new();
     for text in ["_client_name", client, "_client_version", version] {
@@ -25,52 +25,52 @@ fn response(user: &str, client: &str, version: &str) -> Vec<u8> {
     packet(1, &[&flags[..], &[0; 28], user.as_bytes(), &[0, 0, len], &attributes].concat())
 }
 
-/// A login, a command that fails with this error, and the end.
+/// Plays a login, a command that fails with this error, and the end.
 fn session(envoy: &Envoy, listener: &str, server: &Server, response: &[u8], errno: u16) {
     let mut pair = Pair::open(envoy.listener_addr(listener), server);
     let Pair { client, server } = &mut pair;
-    let mut pass = |from_client: bool, bytes: &[u8]| {
+    let mut forward = |from_client: bool, bytes: &[u8]| {
         let (from, to) =
             if from_client { (&mut *client, &mut *server) } else { (&mut *server, &mut *client) };
         from.send(bytes);
         to.expect(bytes);
     };
-    pass(false, &greeting());
-    pass(true, response);
-    pass(false, &packet(2, &ok()));
-    pass(true, &command(COM_QUERY, b"select a"));
-    pass(false, &answer([err(errno)]));
+    forward(false, &greeting());
+    forward(true, response);
+    forward(false, &packet(2, &ok()));
+    forward(true, &command(COM_QUERY, b"select a"));
+    forward(false, &answer([err(errno)]));
     pair.close();
 }
 
-/// Ten thousand clients with names, users and errors of their own change no known value, and no memory.
+/// Ten thousand clients with different names, users and errors change no known label value, and use no more memory.
 #[test]
-fn ten_thousand_names_take_nothing_from_what_is_known() {
+fn ten_thousand_unknown_names_take_no_series_from_known_ones() {
     let (server, second) = (Server::start(), Server::start());
-    let full = soon(json!({"metrics": {"profile": "full"}, "defaults": {"protocol": "mysql"}}));
+    let full = with_fast_flush(json!({"metrics": {"profile": "full"}, "defaults": {"protocol": "mysql"}}));
     let configuration =
         json!({"access_log": ["user", "client", "last_errno"], "defaults": {"protocol": "mysql"}});
     let options = configured(server.address(), configuration);
-    let options = options.edit(|bootstrap| with_second(bootstrap, FULL, &full));
+    let options = options.edit(|bootstrap| add_second_listener(bootstrap, FULL, &full));
     let envoy = Envoy::start(options.upstream(FULL, second.address()));
     let ends = [(MYSQL, &server), (FULL, &second)];
     let memory = || {
-        several_ticks(&envoy);
+        wait_for_flushes(&envoy);
         envoy.metric("firstword_vm_memory_bytes", &[]).expect("the memory")
     };
-    let mut after_some = 0.0;
+    let mut memory_at_7000 = 0.0;
     for n in 0..10_000_u16 {
         let hostile =
             response(&format!("user{n}"), &format!("client{n}"), &format!("{}.{}", n / 100, n % 100));
         for (listener, server) in ends {
             session(&envoy, listener, server, &hostile, n);
         }
-        // There is no known error beyond: all that have series of their own have them.
+        // All known errors are below 7000, so no more series come after it.
         if n == 7000 {
-            after_some = memory();
+            memory_at_7000 = memory();
         }
     }
-    assert_eq!(memory(), after_some, "bytes");
+    assert_eq!(memory(), memory_at_7000, "bytes");
 
     let known = response("app", "libmariadb", "3.3.14");
     for (listener, server) in ends {
@@ -78,7 +78,7 @@ fn ten_thousand_names_take_nothing_from_what_is_known() {
             session(&envoy, listener, server, &known, errno);
         }
     }
-    several_ticks(&envoy);
+    wait_for_flushes(&envoy);
     let metrics = envoy.prometheus();
     for (listener, _) in ends {
         let total = |name: &str, labels: &[(&str, &str)]| -> f64 {
@@ -86,7 +86,7 @@ fn ten_thousand_names_take_nothing_from_what_is_known() {
             metrics.select(&format!("firstword_{name}"), &labels).map(|sample| sample.value).sum()
         };
         assert_eq!(total("errors_total", &[]), 10_003.0, "{listener}");
-        // Once by a hostile one, once by a known one.
+        // One of a hostile client, one of a known client.
         for errno in ["1205", "1213", "1290"] {
             assert_eq!(total("errors_total", &[("errno", errno)]), 2.0, "{listener} {errno}");
         }
@@ -112,6 +112,6 @@ fn ten_thousand_names_take_nothing_from_what_is_known() {
     };
     assert_eq!((clients("other", "other"), clients("libmariadb", "3.3")), (Some(10_000.0), Some(3.0)));
     assert_eq!(metrics.get("firstword_series_overflow_total", &[]), Some(0.0));
-    let strange = ours(&metrics).filter(|sample| sample.labels.values().any(|value| value.contains("user")));
-    assert_eq!(strange.count(), 0);
+    let leaked = ours(&metrics).filter(|sample| sample.labels.values().any(|value| value.contains("user")));
+    assert_eq!(leaked.count(), 0);
 }
