@@ -1,10 +1,8 @@
-//! Room for series: which label sets of the metrics with many of them have series of their own in one
-//! scope. What has none is counted as `other`.
+//! Budgets of series: the label sets of a metric that have series of their own in one scope. All others count as `other`.
 //!
-//! Some label sets always have series, so that nothing else, be it known or made up by somebody hostile,
-//! can push them out. Beyond these, a metric has room for a few that come first. No metric takes room
-//! from another one. `full` has no such limits: there `metrics.max_series` is the only one, of which a
-//! third is kept for what `standard` always has.
+//! Some label sets always have series, so that a hostile peer cannot use up the budget with other label sets. After
+//! these, the first few label sets get a series. No metric uses the budget of another. `full` has no budgets: there only
+//! `metrics.max_series` limits the series, and a third of it is kept for the label sets that `standard` always has.
 
 use super::Profile;
 use super::catalogue::{Metric, NONE};
@@ -13,14 +11,14 @@ use crate::mysql::wire::auth_plugin::AuthPlugin;
 use crate::mysql::wire::command::Command;
 use crate::proxy_protocol::Format;
 
-/// What a metric has room for in one scope, `other` not counted.
-struct Room {
+/// The budget of one metric in one scope, without the series of `other`.
+struct SeriesBudget {
     metric: Metric,
-    /// What always has series, the most important first.
+    /// Label sets that always have series, the most important first.
     reserved: &'static [[u16; 2]],
-    /// How many label sets there are in `minimal`: as many of `reserved`.
+    /// Number of label sets in `minimal`: the first of `reserved`.
     minimal: usize,
-    /// How many there are in `standard`: all of `reserved`, and then those that come first.
+    /// Number of label sets in `standard`: all of `reserved`, then the first others.
     standard: usize,
 }
 
@@ -36,23 +34,23 @@ const CACHING_SHA2: u16 = AuthPlugin::CachingSha2Password as u16;
 /// `server_first_detected_total{protocol="mysql"}`.
 const MYSQL: [u16; 2] = [ServerFirst::Mysql as u16, 0];
 
-const ROOMS: [Room; 10] = [
-    Room { metric: Metric::ServerFirst, reserved: &[MYSQL], minimal: 1, standard: 8 },
-    // A destination's servers are of few releases.
-    Room { metric: Metric::Greetings, reserved: &[], minimal: 0, standard: 5 },
-    Room {
+const BUDGETS: [SeriesBudget; 10] = [
+    SeriesBudget { metric: Metric::ServerFirst, reserved: &[MYSQL], minimal: 1, standard: 8 },
+    // The servers of a destination have few releases.
+    SeriesBudget { metric: Metric::Greetings, reserved: &[], minimal: 0, standard: 5 },
+    SeriesBudget {
         metric: Metric::PreHandshakeErrors,
         reserved: &[[1040, 0], [1129, 0], [1130, 0]],
         minimal: 2,
         standard: 4,
     },
-    Room {
+    SeriesBudget {
         metric: Metric::HandshakeErrors,
         reserved: &[[1045, NATIVE], [1045, CACHING_SHA2], [1049, NATIVE], [1049, CACHING_SHA2]],
         minimal: 0,
         standard: 7,
     },
-    Room {
+    SeriesBudget {
         metric: Metric::Commands,
         reserved: &[
             command(Command::QUERY),
@@ -75,16 +73,16 @@ const ROOMS: [Room; 10] = [
         minimal: 5,
         standard: 18,
     },
-    Room {
+    SeriesBudget {
         metric: Metric::CommandDuration,
         reserved: &[command(Command::QUERY), command(Command::STMT_EXECUTE), command(Command::STMT_PREPARE)],
         minimal: 0,
         standard: 3,
     },
-    Room {
+    SeriesBudget {
         metric: Metric::Errors,
         reserved: &[
-            // What an operator is called for.
+            // Errors for operators.
             [1205, 0],
             [1213, 0],
             [1290, 0],
@@ -99,7 +97,7 @@ const ROOMS: [Room; 10] = [
             [1153, 0],
             [1021, 0],
             [1114, 0],
-            // What a developer is called for.
+            // Errors for developers.
             [1062, 0],
             [1064, 0],
             [1146, 0],
@@ -110,13 +108,13 @@ const ROOMS: [Room; 10] = [
         minimal: 3,
         standard: 22,
     },
-    Room {
+    SeriesBudget {
         metric: Metric::ServerNotices,
         reserved: &[[4031, 0], [1927, 0], [1053, 0]],
         minimal: 0,
         standard: 4,
     },
-    Room {
+    SeriesBudget {
         metric: Metric::ProxyProtocolReceived,
         reserved: &[
             [V1, HeaderResult::Stripped as u16],
@@ -131,14 +129,19 @@ const ROOMS: [Room; 10] = [
         minimal: 8,
         standard: 8,
     },
-    Room { metric: Metric::ProxyProtocolSent, reserved: &[[V1, 0], [V2, 0]], minimal: 2, standard: 2 },
+    SeriesBudget {
+        metric: Metric::ProxyProtocolSent,
+        reserved: &[[V1, 0], [V2, 0]],
+        minimal: 2,
+        standard: 2,
+    },
 ];
 
-fn room(metric: Metric) -> Option<&'static Room> {
-    ROOMS.iter().find(|room| room.metric == metric)
+fn budget(metric: Metric) -> Option<&'static SeriesBudget> {
+    BUDGETS.iter().find(|budget| budget.metric == metric)
 }
 
-impl Room {
+impl SeriesBudget {
     fn size(&self, profile: Profile) -> usize {
         match profile {
             Profile::Minimal => self.minimal,
@@ -152,23 +155,22 @@ impl Room {
     }
 }
 
-/// How many label sets of `metric` a scope has room for in `profile`, `other` not counted. None: for all
-/// it can have.
+/// Maximum number of label sets of `metric` in one scope, without `other`; `None` if all have series.
 #[must_use]
 pub fn size(metric: Metric, profile: Profile) -> Option<usize> {
-    room(metric).map(|room| room.size(profile)).filter(|size| *size != usize::MAX)
+    budget(metric).map(|budget| budget.size(profile)).filter(|size| *size != usize::MAX)
 }
 
-/// The label sets of `metric` that always have series of their own in `profile`, besides those of metrics
-/// that have room for all.
+/// The label sets of `metric` that always have series of their own in `profile`. Empty for metrics without a budget,
+/// because all their label sets have series.
 #[must_use]
 pub fn reserved(metric: Metric, profile: Profile) -> &'static [[u16; 2]] {
-    room(metric).map_or(&[], |room| room.reserved(profile))
+    budget(metric).map_or(&[], |budget| budget.reserved(profile))
 }
 
-/// This label set has series whatever else there is, within `metrics.max_series`.
+/// Whether this label set always has series, within `metrics.max_series`.
 pub(super) fn is_reserved(metric: Metric, labels: [u16; 2], profile: Profile) -> bool {
-    room(metric).is_none_or(|room| room.reserved(profile).contains(&labels))
+    budget(metric).is_none_or(|budget| budget.reserved(profile).contains(&labels))
 }
 
 #[cfg(test)]
@@ -179,8 +181,8 @@ mod tests {
     use crate::mysql::wire::errno;
     use std::collections::BTreeSet;
 
-    /// The most series that one destination can have, those of the VM included.
-    fn most(profile: Profile) -> usize {
+    /// Maximum number of series of one destination, with those of the VM.
+    fn max_series(profile: Profile) -> usize {
         let exported = Metric::ALL.iter().filter(|metric| metric.definition().profile <= profile);
         let series = |metric: &Metric| {
             let definition = metric.definition();
@@ -192,16 +194,16 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_destination_can_have_is_within_the_profile() {
+    fn all_series_of_a_destination_are_within_the_profile() {
         for profile in [Profile::Minimal, Profile::Standard] {
-            let most = most(profile);
+            let most = max_series(profile);
             assert!(profile.max_series().is_some_and(|max| most <= max), "{profile:?}: {most}");
         }
     }
 
     #[test]
-    fn what_is_reserved_has_room_and_is_known() {
-        for Room { metric, reserved, minimal, standard } in ROOMS {
+    fn reserved_label_sets_fit_their_budget_and_have_known_codes() {
+        for SeriesBudget { metric, reserved, minimal, standard } in BUDGETS {
             assert!(minimal <= reserved.len() && reserved.len() <= standard, "{metric:?}");
             let distinct: BTreeSet<_> = reserved.iter().collect();
             assert_eq!(distinct.len(), reserved.len(), "{metric:?}");
