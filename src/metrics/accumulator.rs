@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::catalogue::{Kind, Metric, NONE, OTHER, client_series};
+use super::catalogue::{Kind, LabelCode, Labels, Metric, NO_LABELS, client_series, label, labels};
 use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
 use super::series::{Cell, Histogram, from_response, histogram_series, signed};
@@ -48,7 +48,7 @@ const OVERFLOW: ScopeId = ScopeId(1);
 struct Key {
     scope: ScopeId,
     metric: Metric,
-    labels: [u16; 2],
+    labels: Labels,
 }
 
 impl Key {
@@ -57,8 +57,8 @@ impl Key {
         let [first, second] = self.labels;
         u64::from(self.scope.0) << 48
             | (self.metric as u64) << 32
-            | u64::from(first) << 16
-            | u64::from(second)
+            | u64::from(first.0) << 16
+            | u64::from(second.0)
     }
 }
 
@@ -130,7 +130,7 @@ impl Accumulator {
         let id = match u16::try_from(index) {
             Ok(index) if known.is_some() || usize::from(index) < self.max_series => ScopeId(index),
             _ => {
-                self.count(VM, Metric::SeriesOverflow, [0, 0]);
+                self.count(VM, Metric::SeriesOverflow, NO_LABELS);
                 return OVERFLOW;
             }
         };
@@ -159,7 +159,7 @@ impl Accumulator {
             };
             for code in 0..count.unwrap_or(0) {
                 if scope == VM || self.has_room(1) {
-                    self.cell(Key { scope, metric: *metric, labels: [code, 0] });
+                    self.cell(Key { scope, metric: *metric, labels: label(code) });
                 }
             }
         }
@@ -168,7 +168,7 @@ impl Accumulator {
     /// Counts an event of a connection of `scope`.
     pub fn record(&mut self, scope: ScopeId, event: &Event) {
         if let Some(kind) = HazardKind::of(event) {
-            self.count(scope, Metric::Hazards, [kind as u16, 0]);
+            self.count(scope, Metric::Hazards, label(kind as u16));
         }
         match *event {
             Event::Waiting(expected) => self.active(scope, expected.into(), 1),
@@ -177,95 +177,95 @@ impl Accumulator {
                     self.active(scope, before.into(), -1);
                 }
                 self.active(scope, protocol, 1);
-                self.count(scope, Metric::ConnectionsTotal, [protocol as u16, 0]);
+                self.count(scope, Metric::ConnectionsTotal, label(protocol as u16));
             }
             Event::Closed { protocol, phase, by } => {
                 self.active(scope, protocol, -1);
-                self.count(scope, Metric::ConnectionsClosed, [phase as u16, by as u16]);
+                self.count(scope, Metric::ConnectionsClosed, labels(phase as u16, by as u16));
             }
-            Event::ServerFirst(spoken) => self.count(scope, Metric::ServerFirst, [spoken as u16, 0]),
-            Event::GreetingTimeout => self.count(scope, Metric::GreetingTimeouts, [0, 0]),
+            Event::ServerFirst(spoken) => self.count(scope, Metric::ServerFirst, label(spoken as u16)),
+            Event::GreetingTimeout => self.count(scope, Metric::GreetingTimeouts, NO_LABELS),
             Event::ProxyHeader { format, result } => {
-                let format = format.map_or(NONE, |format| format as u16);
-                self.count(scope, Metric::ProxyProtocolReceived, [format, result as u16]);
+                let format = format.map_or(LabelCode::NONE.0, |format| format as u16);
+                self.count(scope, Metric::ProxyProtocolReceived, labels(format, result as u16));
             }
             Event::ProxyHeaderSent(format) => {
-                self.count(scope, Metric::ProxyProtocolSent, [format as u16, 0]);
+                self.count(scope, Metric::ProxyProtocolSent, label(format as u16));
             }
-            Event::ClientFirst(seen) => self.count(scope, Metric::ClientFirst, [seen as u16, 0]),
+            Event::ClientFirst(seen) => self.count(scope, Metric::ClientFirst, label(seen as u16)),
             Event::Greeting { flavor, release, after } => {
-                self.count(scope, Metric::Greetings, [flavor as u16, release.code()]);
-                self.observe(scope, Metric::GreetingDuration, [0, 0], after);
+                self.count(scope, Metric::Greetings, labels(flavor as u16, release.code()));
+                self.observe(scope, Metric::GreetingDuration, NO_LABELS, after);
             }
             Event::PreHandshakeError { errno } => self.error(scope, Metric::PreHandshakeErrors, errno),
             Event::Client { connector, series } => {
-                self.count(scope, Metric::Clients, [connector as u16, client_series(series)]);
+                self.count(scope, Metric::Clients, [LabelCode(connector as u16), client_series(series)]);
             }
             Event::Handshake { result, took } => {
-                self.count(scope, Metric::Handshakes, [result as u16, 0]);
+                self.count(scope, Metric::Handshakes, label(result as u16));
                 if let Some(took) = took {
-                    self.observe(scope, Metric::HandshakeDuration, [0, 0], took);
+                    self.observe(scope, Metric::HandshakeDuration, NO_LABELS, took);
                 }
             }
             Event::HandshakeError { errno, plugin } => {
-                self.count(scope, Metric::HandshakeErrors, [errno::code(errno), plugin as u16]);
+                self.count(scope, Metric::HandshakeErrors, labels(errno::code(errno), plugin as u16));
             }
-            Event::AuthSwitch(plugin) => self.count(scope, Metric::AuthSwitches, [plugin as u16, 0]),
-            Event::PlaintextFullAuth => self.count(scope, Metric::PlaintextFullAuth, [0, 0]),
+            Event::AuthSwitch(plugin) => self.count(scope, Metric::AuthSwitches, label(plugin as u16)),
+            Event::PlaintextFullAuth => self.count(scope, Metric::PlaintextFullAuth, NO_LABELS),
             Event::Bytes { sender, count } => {
-                self.add(scope, Metric::Bytes, [sender as u16, 0], signed(count));
+                self.add(scope, Metric::Bytes, label(sender as u16), signed(count));
             }
             Event::Packets { sender, count } => {
-                self.add(scope, Metric::Packets, [sender as u16, 0], signed(count));
+                self.add(scope, Metric::Packets, label(sender as u16), signed(count));
             }
             Event::CompressedBytes { sender, count } => {
-                self.add(scope, Metric::CompressedBytes, [sender as u16, 0], signed(count));
+                self.add(scope, Metric::CompressedBytes, label(sender as u16), signed(count));
             }
-            Event::CommandSent(command) => self.count(scope, Metric::Commands, [code(command), 0]),
+            Event::CommandSent(command) => self.count(scope, Metric::Commands, label(code(command))),
             Event::CommandStarted(command) => {
-                self.count(scope, Metric::Commands, [code(command), 0]);
-                self.add(scope, Metric::CommandsInFlight, [0, 0], 1);
+                self.count(scope, Metric::Commands, label(code(command)));
+                self.add(scope, Metric::CommandsInFlight, NO_LABELS, 1);
             }
             Event::CommandEnded { command, verb, answer } => {
-                self.add(scope, Metric::CommandsInFlight, [0, 0], -1);
+                self.add(scope, Metric::CommandsInFlight, NO_LABELS, -1);
                 if let Some(answer) = answer {
                     self.response(scope, command, verb, &answer);
                 }
             }
             Event::CommandsAbandoned { count, .. } => {
                 let count = i64::try_from(count).unwrap_or(i64::MAX);
-                self.add(scope, Metric::CommandsInFlight, [0, 0], count.saturating_neg());
+                self.add(scope, Metric::CommandsInFlight, NO_LABELS, count.saturating_neg());
             }
             Event::ResponseContinued(tally) => self.tally(scope, &tally),
-            Event::Stalled { change } => self.add(scope, Metric::CommandsStalled, [0, 0], change),
+            Event::Stalled { change } => self.add(scope, Metric::CommandsStalled, NO_LABELS, change),
             Event::PreparedStatements { change } => {
-                self.add(scope, Metric::PreparedStatements, [0, 0], change);
+                self.add(scope, Metric::PreparedStatements, NO_LABELS, change);
             }
             Event::Transaction { open } => {
-                self.add(scope, Metric::Transactions, [0, 0], if open { 1 } else { -1 });
+                self.add(scope, Metric::Transactions, NO_LABELS, if open { 1 } else { -1 });
             }
-            Event::LocalInfile => self.count(scope, Metric::LocalInfile, [0, 0]),
-            Event::ProtectionLost(reason) => self.count(scope, Metric::ProtectionLost, [reason as u16, 0]),
-            Event::LocalInfileBlocked => self.count(scope, Metric::LocalInfileBlocked, [0, 0]),
-            Event::EofHazardClient(_) => self.count(scope, Metric::EofHazardClients, [0, 0]),
-            Event::PrepareEofSplit { .. } => self.count(scope, Metric::PrepareEofSplits, [0, 0]),
-            Event::PrepareEofHeld => self.count(scope, Metric::PrepareEofHeld, [0, 0]),
-            Event::PrepareEofLost => self.count(scope, Metric::PrepareEofLost, [0, 0]),
+            Event::LocalInfile => self.count(scope, Metric::LocalInfile, NO_LABELS),
+            Event::ProtectionLost(reason) => self.count(scope, Metric::ProtectionLost, label(reason as u16)),
+            Event::LocalInfileBlocked => self.count(scope, Metric::LocalInfileBlocked, NO_LABELS),
+            Event::EofHazardClient(_) => self.count(scope, Metric::EofHazardClients, NO_LABELS),
+            Event::PrepareEofSplit { .. } => self.count(scope, Metric::PrepareEofSplits, NO_LABELS),
+            Event::PrepareEofHeld => self.count(scope, Metric::PrepareEofHeld, NO_LABELS),
+            Event::PrepareEofLost => self.count(scope, Metric::PrepareEofLost, NO_LABELS),
             Event::ServerNotice { errno } => self.error(scope, Metric::ServerNotices, errno),
             Event::IdleClosed { .. } | Event::Hazard(_) | Event::TlsCleared => {}
-            Event::Opaque(reason) => self.count(scope, Metric::Opaque, [reason as u16, 0]),
+            Event::Opaque(reason) => self.count(scope, Metric::Opaque, label(reason as u16)),
         }
     }
 
     /// Counts a tick, and the change of the VM's memory since the last tick.
     pub fn tick(&mut self, change: MemoryChange) {
-        self.count(VM, Metric::Heartbeat, [0, 0]);
+        self.count(VM, Metric::Heartbeat, NO_LABELS);
         self.memory(change);
     }
 
     fn memory(&mut self, change: MemoryChange) {
-        self.add(VM, Metric::VmMemory, [0, 0], change.linear);
-        self.add(VM, Metric::ConnectionState, [0, 0], change.connection_state);
+        self.add(VM, Metric::VmMemory, NO_LABELS, change.linear);
+        self.add(VM, Metric::ConnectionState, NO_LABELS, change.connection_state);
     }
 
     /// Exports all changes since the last flush to `sink`. Keeps the changes that it refuses for the next flush.
@@ -274,7 +274,7 @@ impl Accumulator {
             histogram.apply_pending(self.profile);
         }
         if !self.build_info_is_set {
-            let key = Key { scope: VM, metric: Metric::BuildInfo, labels: [0, 0] };
+            let key = Key { scope: VM, metric: Metric::BuildInfo, labels: NO_LABELS };
             let name = self.name(key, None, "");
             self.build_info_is_set = sink.define(Kind::Gauge, &name).is_some_and(|id| sink.set(id, 1));
             self.defined = self.defined.saturating_add(u64::from(self.build_info_is_set));
@@ -282,7 +282,7 @@ impl Accumulator {
         self.write(sink);
         // The gauge of series is one of them.
         let new = self.defined.saturating_sub(self.announced);
-        self.add(VM, Metric::Series, [0, 0], signed(new));
+        self.add(VM, Metric::Series, NO_LABELS, signed(new));
         self.announced = self.defined;
         self.write(sink);
     }
@@ -292,7 +292,7 @@ impl Accumulator {
     pub fn end(&mut self, change: MemoryChange, sink: &mut impl Sink) {
         self.flush(sink);
         self.memory(change);
-        self.add(VM, Metric::Series, [0, 0], signed(self.announced).saturating_neg());
+        self.add(VM, Metric::Series, NO_LABELS, signed(self.announced).saturating_neg());
         self.announced = 0;
         self.write(sink);
     }
@@ -340,17 +340,17 @@ impl Accumulator {
     }
 
     fn active(&mut self, scope: ScopeId, protocol: Protocol, change: i64) {
-        self.add(scope, Metric::ConnectionsActive, [protocol as u16, 0], change);
+        self.add(scope, Metric::ConnectionsActive, label(protocol as u16), change);
     }
 
     fn response(&mut self, scope: ScopeId, command: Command, verb: Option<Verb>, answer: &Answer) {
-        let labels = [code(command), 0];
-        let with_verb = [code(command), verb.map_or(NONE, |verb| verb as u16)];
-        let timed = if self.profile == Profile::Full { with_verb } else { labels };
+        let of_command = label(code(command));
+        let with_verb = labels(code(command), verb.map_or(LabelCode::NONE.0, |verb| verb as u16));
+        let timed = if self.profile == Profile::Full { with_verb } else { of_command };
         self.observe(scope, Metric::CommandDuration, timed, answer.took);
-        self.observe(scope, Metric::CommandFirstByte, labels, answer.first_byte);
+        self.observe(scope, Metric::CommandFirstByte, of_command, answer.first_byte);
         if let Some(verb) = verb.filter(|_| command != Command::STMT_PREPARE) {
-            self.count(scope, Metric::Statements, [verb as u16, 0]);
+            self.count(scope, Metric::Statements, label(verb as u16));
         }
         self.tally(scope, &answer.tally);
     }
@@ -366,7 +366,7 @@ impl Accumulator {
         ];
         // These series exist from the start, so that a zero needs no count.
         for (metric, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            self.add(scope, metric, [0, 0], from_response(count));
+            self.add(scope, metric, NO_LABELS, from_response(count));
         }
         if let Some(errno) = tally.errno {
             self.error(scope, Metric::Errors, errno);
@@ -374,14 +374,14 @@ impl Accumulator {
     }
 
     fn error(&mut self, scope: ScopeId, metric: Metric, number: u16) {
-        self.count(scope, metric, [errno::code(number), 0]);
+        self.count(scope, metric, label(errno::code(number)));
     }
 
-    fn count(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2]) {
+    fn count(&mut self, scope: ScopeId, metric: Metric, labels: Labels) {
         self.add(scope, metric, labels, 1);
     }
 
-    fn add(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2], change: i64) {
+    fn add(&mut self, scope: ScopeId, metric: Metric, labels: Labels, change: i64) {
         if metric.definition().profile > self.profile {
             return;
         }
@@ -400,7 +400,7 @@ impl Accumulator {
         &mut self.cells.entry(key.rank()).or_insert_with(|| (key, Cell::default())).1
     }
 
-    fn observe(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2], duration: Duration) {
+    fn observe(&mut self, scope: ScopeId, metric: Metric, labels: Labels, duration: Duration) {
         if metric.definition().profile > self.profile {
             return;
         }
@@ -436,17 +436,18 @@ impl Accumulator {
         if self.has_room(series.saturating_add(kept)) {
             return key;
         }
-        self.count(VM, Metric::SeriesOverflow, [0, 0]);
+        self.count(VM, Metric::SeriesOverflow, NO_LABELS);
         Key { scope: OVERFLOW, labels: others, ..key }
     }
 
     /// Whether a label set is reserved, or is one of the first others.
-    fn is_within_budget(&self, key: Key, limit: usize, others: [u16; 2]) -> bool {
-        let is_reserved = |labels: [u16; 2]| budget::is_reserved(key.metric, labels, self.profile);
+    fn is_within_budget(&self, key: Key, limit: usize, others: Labels) -> bool {
+        let is_reserved = |labels: Labels| budget::is_reserved(key.metric, labels, self.profile);
         if is_reserved(key.labels) {
             return true;
         }
-        let all = Key { labels: [0, 0], ..key }.rank()..=Key { labels: [u16::MAX, u16::MAX], ..key }.rank();
+        let all = Key { labels: NO_LABELS, ..key }.rank()
+            ..=Key { labels: labels(u16::MAX, u16::MAX), ..key }.rank();
         let cells = self.cells.range(all.clone()).map(|(_, (key, _))| key.labels);
         let histograms = self.histograms.range(all).map(|(_, (key, _))| key.labels);
         let early = cells.chain(histograms).filter(|labels| *labels != others && !is_reserved(*labels));
@@ -463,7 +464,7 @@ impl Accumulator {
 
 /// The code of a command's label.
 fn code(command: Command) -> u16 {
-    if command.is_known() { u16::from(command.0) } else { OTHER }
+    if command.is_known() { u16::from(command.0) } else { LabelCode::OTHER.0 }
 }
 
 #[cfg(test)]

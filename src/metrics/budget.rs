@@ -5,7 +5,7 @@
 //! `metrics.max_series` limits the series, and a third of it is kept for the label sets that `standard` always has.
 
 use super::Profile;
-use super::catalogue::{Metric, NONE};
+use super::catalogue::{LabelCode, Labels, Metric, label, labels};
 use crate::event::{HeaderResult, ServerFirst};
 use crate::mysql::wire::auth_plugin::AuthPlugin;
 use crate::mysql::wire::command::Command;
@@ -15,15 +15,15 @@ use crate::proxy_protocol::Format;
 struct SeriesBudget {
     metric: Metric,
     /// Label sets that always have series, the most important first.
-    reserved: &'static [[u16; 2]],
+    reserved: &'static [Labels],
     /// Number of label sets in `minimal`: the first of `reserved`.
     minimal: usize,
     /// Number of label sets in `standard`: all of `reserved`, then the first others.
     standard: usize,
 }
 
-const fn command(command: Command) -> [u16; 2] {
-    [command.0 as u16, 0]
+const fn command(command: Command) -> Labels {
+    label(command.0 as u16)
 }
 
 const V1: u16 = Format::V1 as u16;
@@ -32,7 +32,7 @@ const NATIVE: u16 = AuthPlugin::NativePassword as u16;
 const CACHING_SHA2: u16 = AuthPlugin::CachingSha2Password as u16;
 
 /// `server_first_detected_total{protocol="mysql"}`.
-const MYSQL: [u16; 2] = [ServerFirst::Mysql as u16, 0];
+const MYSQL: Labels = label(ServerFirst::Mysql as u16);
 
 const BUDGETS: [SeriesBudget; 10] = [
     SeriesBudget { metric: Metric::ServerFirst, reserved: &[MYSQL], minimal: 1, standard: 8 },
@@ -40,13 +40,18 @@ const BUDGETS: [SeriesBudget; 10] = [
     SeriesBudget { metric: Metric::Greetings, reserved: &[], minimal: 0, standard: 5 },
     SeriesBudget {
         metric: Metric::PreHandshakeErrors,
-        reserved: &[[1040, 0], [1129, 0], [1130, 0]],
+        reserved: &[label(1040), label(1129), label(1130)],
         minimal: 2,
         standard: 4,
     },
     SeriesBudget {
         metric: Metric::HandshakeErrors,
-        reserved: &[[1045, NATIVE], [1045, CACHING_SHA2], [1049, NATIVE], [1049, CACHING_SHA2]],
+        reserved: &[
+            labels(1045, NATIVE),
+            labels(1045, CACHING_SHA2),
+            labels(1049, NATIVE),
+            labels(1049, CACHING_SHA2),
+        ],
         minimal: 0,
         standard: 7,
     },
@@ -83,55 +88,55 @@ const BUDGETS: [SeriesBudget; 10] = [
         metric: Metric::Errors,
         reserved: &[
             // Errors for operators.
-            [1205, 0],
-            [1213, 0],
-            [1290, 0],
-            [1836, 0],
-            [1792, 0],
-            [1317, 0],
-            [3024, 0],
-            [1969, 0],
-            [1047, 0],
-            [1053, 0],
-            [1927, 0],
-            [1153, 0],
-            [1021, 0],
-            [1114, 0],
+            label(1205),
+            label(1213),
+            label(1290),
+            label(1836),
+            label(1792),
+            label(1317),
+            label(3024),
+            label(1969),
+            label(1047),
+            label(1053),
+            label(1927),
+            label(1153),
+            label(1021),
+            label(1114),
             // Errors for developers.
-            [1062, 0],
-            [1064, 0],
-            [1146, 0],
-            [1054, 0],
-            [1142, 0],
-            [1452, 0],
+            label(1062),
+            label(1064),
+            label(1146),
+            label(1054),
+            label(1142),
+            label(1452),
         ],
         minimal: 3,
         standard: 22,
     },
     SeriesBudget {
         metric: Metric::ServerNotices,
-        reserved: &[[4031, 0], [1927, 0], [1053, 0]],
+        reserved: &[label(4031), label(1927), label(1053)],
         minimal: 0,
         standard: 4,
     },
     SeriesBudget {
         metric: Metric::ProxyProtocolReceived,
         reserved: &[
-            [V1, HeaderResult::Stripped as u16],
-            [V2, HeaderResult::Stripped as u16],
-            [V1, HeaderResult::Untrusted as u16],
-            [V2, HeaderResult::Untrusted as u16],
-            [V1, HeaderResult::Malformed as u16],
-            [V2, HeaderResult::Malformed as u16],
-            [NONE, HeaderResult::Missing as u16],
-            [NONE, HeaderResult::Timeout as u16],
+            labels(V1, HeaderResult::Stripped as u16),
+            labels(V2, HeaderResult::Stripped as u16),
+            labels(V1, HeaderResult::Untrusted as u16),
+            labels(V2, HeaderResult::Untrusted as u16),
+            labels(V1, HeaderResult::Malformed as u16),
+            labels(V2, HeaderResult::Malformed as u16),
+            labels(LabelCode::NONE.0, HeaderResult::Missing as u16),
+            labels(LabelCode::NONE.0, HeaderResult::Timeout as u16),
         ],
         minimal: 8,
         standard: 8,
     },
     SeriesBudget {
         metric: Metric::ProxyProtocolSent,
-        reserved: &[[V1, 0], [V2, 0]],
+        reserved: &[label(V1), label(V2)],
         minimal: 2,
         standard: 2,
     },
@@ -150,7 +155,7 @@ impl SeriesBudget {
         }
     }
 
-    fn reserved(&self, profile: Profile) -> &'static [[u16; 2]] {
+    fn reserved(&self, profile: Profile) -> &'static [Labels] {
         self.reserved.get(..self.size(profile).min(self.reserved.len())).unwrap_or_default()
     }
 }
@@ -164,12 +169,12 @@ pub fn size(metric: Metric, profile: Profile) -> Option<usize> {
 /// The label sets of `metric` that always have series of their own in `profile`. Empty for metrics without a budget,
 /// because all their label sets have series.
 #[must_use]
-pub fn reserved(metric: Metric, profile: Profile) -> &'static [[u16; 2]] {
+pub fn reserved(metric: Metric, profile: Profile) -> &'static [Labels] {
     budget(metric).map_or(&[], |budget| budget.reserved(profile))
 }
 
 /// Whether this label set always has series, within `metrics.max_series`.
-pub(super) fn is_reserved(metric: Metric, labels: [u16; 2], profile: Profile) -> bool {
+pub(super) fn is_reserved(metric: Metric, labels: Labels, profile: Profile) -> bool {
     budget(metric).is_none_or(|budget| budget.reserved(profile).contains(&labels))
 }
 
@@ -210,7 +215,7 @@ mod tests {
             let with_errno =
                 [Metric::PreHandshakeErrors, Metric::HandshakeErrors, Metric::Errors, Metric::ServerNotices];
             if with_errno.contains(&metric) {
-                assert!(reserved.iter().all(|[errno, _]| errno::code(*errno) == *errno), "{metric:?}");
+                assert!(reserved.iter().all(|[errno, _]| errno::code(errno.0) == errno.0), "{metric:?}");
             }
         }
     }

@@ -30,11 +30,34 @@ pub enum Kind {
     Histogram,
 }
 
-/// The code of the value `other`, which stands for all values without a code of their own.
-pub const OTHER: u16 = u16::MAX;
+/// The code of a label value, by which a series is found without its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LabelCode(pub u16);
 
-/// The code of the value `none`.
-pub const NONE: u16 = u16::MAX - 1;
+impl LabelCode {
+    /// The code of the value `other`, which stands for all values without a code of their own.
+    pub const OTHER: Self = Self(u16::MAX);
+    /// The code of the value `none`.
+    pub const NONE: Self = Self(u16::MAX - 1);
+}
+
+/// The codes of a metric's own labels, in order. A metric with fewer labels has zeros.
+pub type Labels = [LabelCode; 2];
+
+/// The labels of a metric without labels of its own.
+pub const NO_LABELS: Labels = labels(0, 0);
+
+/// The labels of a metric with one label of its own.
+#[must_use]
+pub const fn label(code: u16) -> Labels {
+    labels(code, 0)
+}
+
+/// The labels of a metric with two labels of its own.
+#[must_use]
+pub const fn labels(first: u16, second: u16) -> Labels {
+    [LabelCode(first), LabelCode(second)]
+}
 
 /// A label that a metric has in addition to `metrics.labels`. Its values are codes until they are exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +111,7 @@ pub enum Label {
 /// The text at `code` in a list of label values.
 macro_rules! at {
     ($values:expr, $code:expr) => {
-        $values.get(usize::from($code)).map_or("other", |value| value.label()).into()
+        $values.get(usize::from($code.0)).map_or("other", |value| value.label()).into()
     };
 }
 
@@ -121,29 +144,29 @@ impl Label {
 
     /// The value of a code.
     #[must_use]
-    pub fn value(self, code: u16) -> Cow<'static, str> {
+    pub fn value(self, code: LabelCode) -> Cow<'static, str> {
         match self {
-            _ if code == OTHER => "other".into(),
-            _ if code == NONE => "none".into(),
+            _ if code == LabelCode::OTHER => "other".into(),
+            _ if code == LabelCode::NONE => "none".into(),
             Self::Protocol => at!(Protocol::ALL, code),
             Self::Spoken => at!(ServerFirst::ALL, code),
             Self::Phase => at!(Phase::ALL, code),
             Self::By => at!(ClosedBy::ALL, code),
             Self::Seen => at!(ClientFirst::ALL, code),
             Self::Flavor => at!(Flavor::ALL, code),
-            Self::Release => Release::from_code(code).label().into(),
-            Self::Errno => errno::label(code),
+            Self::Release => Release::from_code(code.0).label().into(),
+            Self::Errno => errno::label(code.0),
             Self::Result => at!(HandshakeResult::ALL, code),
             Self::Format => at!(Format::ALL, code),
             Self::HeaderResult => at!(HeaderResult::ALL, code),
             Self::Plugin => at!(AuthPlugin::ALL, code),
             Self::Client => at!(Connector::ALL, code),
             Self::ClientSeries => {
-                let [major, minor] = code.to_be_bytes();
+                let [major, minor] = code.0.to_be_bytes();
                 format!("{major}.{minor}").into()
             }
             Self::Verb => at!(Verb::ALL, code),
-            Self::Command => u8::try_from(code).map_or("other", |byte| Command(byte).label()).into(),
+            Self::Command => u8::try_from(code.0).map_or("other", |byte| Command(byte).label()).into(),
             Self::Sender => at!(Sender::ALL, code),
             Self::Reason => at!(OpaqueReason::ALL, code),
             Self::Lost => at!(ProtectionLost::ALL, code),
@@ -166,8 +189,8 @@ impl Label {
 
     /// The code of the value `other`. Each text has one code.
     #[must_use]
-    pub const fn other(self) -> u16 {
-        match self {
+    pub const fn other(self) -> LabelCode {
+        LabelCode(match self {
             Self::Spoken => ServerFirst::Other as u16,
             Self::Seen => ClientFirst::Other as u16,
             Self::Flavor => Flavor::Other as u16,
@@ -175,8 +198,8 @@ impl Label {
             Self::Client => Connector::Other as u16,
             Self::Verb => Verb::Other as u16,
             Self::Release => 0,
-            _ => OTHER,
-        }
+            _ => return LabelCode::OTHER,
+        })
     }
 
     /// Number of values; `None` if there are more than the number of series of a destination.
@@ -206,11 +229,11 @@ impl Label {
 }
 
 /// The code of [`Label::ClientSeries`].
-pub(super) fn client_series(series: Series) -> u16 {
+pub(super) fn client_series(series: Series) -> LabelCode {
     match series {
-        Series::None => NONE,
-        Series::Other => OTHER,
-        Series::Known(major, minor) => u16::from_be_bytes([major, minor]),
+        Series::None => LabelCode::NONE,
+        Series::Other => LabelCode::OTHER,
+        Series::Known(major, minor) => LabelCode(u16::from_be_bytes([major, minor])),
     }
 }
 
@@ -248,9 +271,9 @@ impl Definition {
 
     /// The label set that stands for all label sets without series of their own.
     #[must_use]
-    pub fn others(&self, profile: Profile) -> [u16; 2] {
+    pub fn others(&self, profile: Profile) -> Labels {
         let mut labels = self.labels(profile);
-        let mut other = || labels.next().map_or(0, Label::other);
+        let mut other = || labels.next().map_or(LabelCode(0), Label::other);
         [other(), other()]
     }
 }

@@ -27,7 +27,7 @@ fn each_label_has_one_code_for_other() {
     let other = Cow::Borrowed("other");
     for label in Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full)) {
         let values = label.values().and_then(|values| u16::try_from(values).ok()).unwrap_or(0);
-        let codes: Vec<_> = (0..values).filter(|code| label.value(*code) == other).collect();
+        let codes: Vec<_> = (0..values).map(LabelCode).filter(|code| label.value(*code) == other).collect();
         let expected = if codes.is_empty() { vec![] } else { vec![label.other()] };
         assert_eq!(codes, expected, "{label:?}");
         assert!(!matches!(label, Label::Errno | Label::Release) || label.value(label.other()) == other);
@@ -40,7 +40,7 @@ fn every_value_is_safe_in_a_metric_name() {
         Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full)).collect();
     for label in labels {
         for code in 0..=u16::MAX {
-            let value = label.value(code);
+            let value = label.value(LabelCode(code));
             let legal =
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_+./-".contains(&byte);
             assert!(!value.is_empty() && value.bytes().all(legal), "{label:?} {code}: {value}");
