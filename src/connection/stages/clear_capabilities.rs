@@ -6,13 +6,15 @@
 //! A flag is one bit of one byte, whose place is known as soon as the version has ended; so however the greeting is cut,
 //! nothing of it waits.
 
+use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
 use crate::connection::rewrite::{Flow, Rewrite};
+use crate::connection::stages::{Seen, Stage};
 use crate::event::Event;
 use crate::event::output::Output;
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::PROTOCOL_V10;
-use crate::rules::ClearCapabilities;
+use crate::rules::Rules;
 
 const HEADER_LEN: usize = 4;
 /// Where the protocol's version is; the server's follows.
@@ -23,7 +25,7 @@ const TO_UPPER: usize = 5;
 
 /// One connection's greeting.
 #[derive(Debug)]
-pub(in crate::connection) struct Stage {
+pub(in crate::connection) struct GreetingFilter {
     /// What it loses: the flags' bytes, the lowest first.
     flags: [u8; 4],
     /// So many bytes of it passed.
@@ -36,9 +38,9 @@ pub(in crate::connection) struct Stage {
     cleared_tls: bool,
 }
 
-impl Stage {
-    /// None: nothing is to be cleared.
-    pub(super) fn new(clear: ClearCapabilities) -> Option<Self> {
+impl Stage for GreetingFilter {
+    fn new(rules: &Rules, _: Timestamp) -> Option<Self> {
+        let clear = rules.clear_capabilities;
         let of = |wanted, flag| if wanted { flag } else { Capabilities::default() };
         let flags = of(clear.compress, Capabilities::COMPRESS)
             | of(clear.zstd, Capabilities::ZSTD_COMPRESSION)
@@ -49,24 +51,13 @@ impl Stage {
         some.then_some(Self { flags, seen: 0, len: 0, lower: None, is_over: false, cleared_tls: false })
     }
 
-    /// True once the flags have passed, or cannot.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over
-    }
-
-    /// Reads the server's chunk, so that one read serves the inspector and this stage.
-    pub(in crate::connection) fn read<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>) -> Flow {
+    /// Reads the chunk, so that one read serves the inspector and this stage.
+    fn server_before<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, _: &mut Output) -> Flow {
         self.is_over |= rewrite.bytes().is_none();
         Flow::Continue
     }
 
-    /// Takes a chunk of the server. `is_opaque`: the inspector did not find a greeting.
-    pub(in crate::connection) fn server<C: Chunk>(
-        &mut self,
-        rewrite: &mut Rewrite<C>,
-        is_opaque: bool,
-        out: &mut Output,
-    ) -> Flow {
+    fn server_after<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, seen: &Seen, out: &mut Output) -> Flow {
         for (at, byte) in rewrite.bytes().unwrap_or_default().iter().enumerate() {
             if self.is_over {
                 break;
@@ -79,10 +70,17 @@ impl Stage {
         if std::mem::take(&mut self.cleared_tls) {
             out.events.push(Event::TlsCleared);
         }
-        self.is_over |= is_opaque;
+        self.is_over |= seen.is_opaque;
         Flow::Continue
     }
 
+    /// True once the flags have passed, or cannot.
+    fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+impl GreetingFilter {
     /// Takes a byte; gives what it is to lose.
     fn flags_in_next(&mut self, byte: u8) -> u8 {
         let at = self.seen;

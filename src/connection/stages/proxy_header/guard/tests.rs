@@ -30,8 +30,8 @@ fn response(tls: bool) -> Vec<u8> {
 }
 
 /// What the client's bytes lead to, whole and byte by byte.
-fn client(before: impl Fn(&mut Stage), bytes: &[u8]) -> GuardState {
-    let (mut whole, mut cut) = (Stage::default(), Stage::default());
+fn client(before: impl Fn(&mut HeaderGuard), bytes: &[u8]) -> GuardState {
+    let (mut whole, mut cut) = (HeaderGuard::default(), HeaderGuard::default());
     before(&mut whole);
     before(&mut cut);
     let watch = whole.client_bytes(bytes);
@@ -43,7 +43,7 @@ fn client(before: impl Fn(&mut Stage), bytes: &[u8]) -> GuardState {
 
 #[test]
 fn a_header_in_front_of_any_packet_is_seen() {
-    let nothing = |_: &mut Stage| {};
+    let nothing = |_: &mut HeaderGuard| {};
     for (header, format) in [(V1, Format::V1), (SLOPPY, Format::V1), (V2, Format::V2)] {
         let packets = [response(false), packet(3, b""), packet(5, &[7; 300])];
         for count in 0..=packets.len() {
@@ -58,12 +58,12 @@ fn a_header_in_front_of_any_packet_is_seen() {
 #[test]
 fn a_continuation_is_a_packet_header_too() {
     let long = [vec![0xff, 0xff, 0xff, 1], vec![0; 0xff_ffff], V1.to_vec()].concat();
-    assert_eq!(Stage::default().client_bytes(&long), GuardState::Header(Format::V1));
+    assert_eq!(HeaderGuard::default().client_bytes(&long), GuardState::Header(Format::V1));
 }
 
 #[test]
 fn nothing_is_watched_from_the_final_ok_on() {
-    let mut guard = Stage::default();
+    let mut guard = HeaderGuard::default();
     assert_eq!(guard.server_bytes(&greeting(true)), GuardState::Watching);
     assert_eq!(guard.client_bytes(&response(false)), GuardState::Watching);
     for going_on in [b"\xfemysql_clear_password\0".as_slice(), b"\x01\x04", b"\x02", b"\xff\x15\x04no"] {
@@ -77,7 +77,7 @@ fn nothing_is_watched_from_the_final_ok_on() {
 
 #[test]
 fn an_ok_that_nobody_earned_ends_nothing() {
-    let mut guard = Stage::default();
+    let mut guard = HeaderGuard::default();
     guard.server_bytes(&greeting(false));
     assert_eq!(guard.server_bytes(&packet(1, b"\0\0\0\x02\0\0\0")), GuardState::Watching);
     assert_eq!(guard.client_bytes(V1), GuardState::Header(Format::V1));
@@ -90,15 +90,17 @@ fn tls_ends_it_where_both_sides_can_and_only_there() {
     for (offered, asked, over) in
         [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
     {
-        let before =
-            |guard: &mut Stage| assert_eq!(guard.server_bytes(&greeting(offered)), GuardState::Watching);
+        let before = |guard: &mut HeaderGuard| {
+            assert_eq!(guard.server_bytes(&greeting(offered)), GuardState::Watching)
+        };
         let watch = client(before, &[&response(asked), record].concat());
         assert_eq!(watch == GuardState::Over, over, "offered {offered}, asked {asked}");
         let header = [&response(asked), record, &vec![0; 66_326], V1].concat();
         let expected = if over { GuardState::Over } else { GuardState::Header(Format::V1) };
         assert_eq!(client(before, &header), expected);
     }
-    let before = |guard: &mut Stage| assert_eq!(guard.server_bytes(&greeting(true)), GuardState::Watching);
+    let before =
+        |guard: &mut HeaderGuard| assert_eq!(guard.server_bytes(&greeting(true)), GuardState::Watching);
     let plain = [response(true), V1.to_vec()].concat();
     assert_eq!(client(before, &plain), GuardState::Header(Format::V1), "TLS was asked for and does not come");
     let later = [response(true), packet(3, b"x"), record.to_vec(), vec![0; 66_326], V1.to_vec()].concat();
@@ -108,13 +110,13 @@ fn tls_ends_it_where_both_sides_can_and_only_there() {
 #[test]
 fn another_protocol_is_told_by_its_server_alone() {
     for banner in [b"220 mail".as_slice(), b"SSH-2.0", b"\x05\0\0\x01\x0a"] {
-        assert_eq!(Stage::default().server_bytes(banner), GuardState::Over);
-        let mut guard = Stage::default();
+        assert_eq!(HeaderGuard::default().server_bytes(banner), GuardState::Over);
+        let mut guard = HeaderGuard::default();
         let watches: Vec<_> = banner.chunks(1).map(|byte| guard.server_bytes(byte)).collect();
         assert!(watches.contains(&GuardState::Over));
     }
     // Whatever a client says, a MySQL server is watched: one could else hide from the guard.
-    let mut guard = Stage::default();
+    let mut guard = HeaderGuard::default();
     assert_eq!(guard.client_bytes(b"SSH-"), GuardState::Watching);
     assert_eq!(guard.server_bytes(&greeting(false)), GuardState::Watching);
 }
