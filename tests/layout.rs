@@ -1,6 +1,6 @@
 //! The layers of the library and of its shells. In `src`, a module names only modules of lower levels, and no file names a host
-//! or has unsafe code. A shell names no protocol, and has one file with unsafe code. Imports form no cycle. Tests show that each
-//! rule can fail.
+//! or has unsafe code. A shell names no protocol, and has one file with unsafe code. In no crate of the workspace do imports
+//! form a cycle. Tests show that each rule can fail.
 
 // A test reports through a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
@@ -46,23 +46,36 @@ const SHELLS: [(&str, &str); 1] = [("crates/proxy-wasm/src", "hostcalls")];
 const PROTOCOL_WORDS: [&str; 8] =
     ["auth", "command", "greeting", "handshake", "mariadb", "mysql", "packet", "query"];
 
-/// The files of a tree, by module path: `a::b` for `a/b.rs` and for `a/b/mod.rs`, the empty path for `lib.rs`.
+/// Folders whose crates the compiler does not build together with the library.
+const OTHER_CRATES: [&str; 2] = ["crates", "tools"];
+
+/// The files of a tree, by module path: `a::b` for `a/b.rs` and for `a/b/mod.rs`, the empty path for `lib.rs` and `main.rs`.
 type Tree = BTreeMap<String, String>;
 
-fn tree(src: &str) -> Tree {
+fn tree(src: impl AsRef<Path>) -> Tree {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join(src);
     let mut tree = Tree::new();
-    for file in files(&src) {
+    for file in files(&src).into_iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
         let path = file.strip_prefix(&src).unwrap().with_extension("");
         let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap()).collect();
-        tree.insert(module(&names), std::fs::read_to_string(&file).unwrap());
+        let other = tree.insert(module(&names), std::fs::read_to_string(&file).unwrap());
+        assert_eq!(other, None, "{} has a second root", src.display());
     }
     tree
 }
 
+/// The folders of all crates of the workspace but the library: those with a `lib.rs` or a `main.rs`.
+fn other_crates() -> Vec<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = OTHER_CRATES.iter().flat_map(|folder| files(&workspace.join(folder)));
+    let roots = files.filter(|file| ["lib.rs", "main.rs"].iter().any(|name| file.ends_with(name)));
+    let sources = roots.filter(|root| root.iter().any(|name| name == "src"));
+    sources.map(|root| root.parent().unwrap().strip_prefix(workspace).unwrap().to_owned()).collect()
+}
+
 fn module(names: &[&str]) -> String {
     match names {
-        ["lib"] => String::new(),
+        ["lib" | "main"] => String::new(),
         [names @ .., "mod"] | names => names.join("::"),
     }
 }
@@ -76,14 +89,21 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 /// The paths that a file names, as module paths from the root of the crate.
 struct Names<'a> {
     module: Vec<&'a str>,
+    /// The child modules whose names at the start of a path count.
+    children: BTreeSet<String>,
     paths: Vec<Vec<String>>,
 }
 
 impl Names<'_> {
-    fn of(module: &str, text: &str) -> BTreeSet<String> {
+    fn of(module: &str, text: &str, unit: Unit) -> BTreeSet<String> {
         let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{module}: {error}"));
         let module = module.split("::").filter(|name| !name.is_empty()).collect();
-        let mut names = Names { module, paths: Vec::new() };
+        let children = file.items.iter().filter_map(|item| match item {
+            syn::Item::Mod(item) if item.content.is_none() => Some(item.ident.to_string()),
+            _ => None,
+        });
+        let children = if unit == Unit::File { children.collect() } else { BTreeSet::new() };
+        let mut names = Names { module, children, paths: Vec::new() };
         names.visit_file(&file);
         names.paths.into_iter().map(|path| path.join("::")).collect()
     }
@@ -92,6 +112,9 @@ impl Names<'_> {
         let up = path.iter().take_while(|name| *name == "super").count();
         let inside = match path.first().map(String::as_str) {
             Some("crate") => path[1..].to_vec(),
+            Some("self") => self.inside(&path[1..]),
+            // A name alone is a variable.
+            Some(name) if path.len() > 1 && self.children.contains(name) => self.inside(path),
             Some("super") => {
                 let above = self.module.iter().take(self.module.len().saturating_sub(up));
                 above.map(ToString::to_string).chain(path[up..].iter().cloned()).collect()
@@ -99,6 +122,10 @@ impl Names<'_> {
             _ => return,
         };
         self.paths.push(inside);
+    }
+
+    fn inside(&self, path: &[String]) -> Vec<String> {
+        self.module.iter().map(ToString::to_string).chain(path.iter().cloned()).collect()
     }
 
     fn add_tree(&mut self, path: &mut Vec<String>, tree: &syn::UseTree) {
@@ -121,7 +148,8 @@ impl Visit<'_> for Names<'_> {
         // In a module within the file, `super` is the file itself.
         let name = item.ident.to_string();
         if item.content.is_some() {
-            let mut inner = Names { module: [&self.module[..], &[&name]].concat(), paths: Vec::new() };
+            let module = [&self.module[..], &[&name]].concat();
+            let mut inner = Names { module, children: BTreeSet::new(), paths: Vec::new() };
             syn::visit::visit_item_mod(&mut inner, item);
             self.paths.append(&mut inner.paths);
         }
@@ -140,8 +168,16 @@ impl Visit<'_> for Names<'_> {
     }
 }
 
+/// The smallest unit of which imports may form a cycle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    File,
+    /// A file with the child modules that it uses by their bare names, as in `use idle::Idle;`.
+    Module,
+}
+
 /// The other files that each file names.
-fn imports(tree: &Tree) -> BTreeMap<&str, BTreeSet<&str>> {
+fn imports(tree: &Tree, unit: Unit) -> BTreeMap<&str, BTreeSet<&str>> {
     let file_of = |path: &str| {
         let mut path = path;
         loop {
@@ -153,7 +189,7 @@ fn imports(tree: &Tree) -> BTreeMap<&str, BTreeSet<&str>> {
         }
     };
     let of = |module: &str, text: &str| {
-        let files: BTreeSet<_> = Names::of(module, text).iter().map(|path| file_of(path)).collect();
+        let files: BTreeSet<_> = Names::of(module, text, unit).iter().map(|path| file_of(path)).collect();
         files.into_iter().filter(|file| *file != module).collect()
     };
     tree.iter().map(|(module, text)| (module.as_str(), of(module, text))).collect()
@@ -181,7 +217,7 @@ enum Part {
 /// All problems of a tree.
 fn problems(part: Part, tree: &Tree) -> Vec<String> {
     let mut problems = Vec::new();
-    let imports = imports(tree);
+    let imports = imports(tree, Unit::Module);
     for (module, text) in tree {
         let lines = text.lines().count();
         if lines > MAX_LINES {
@@ -193,8 +229,12 @@ fn problems(part: Part, tree: &Tree) -> Vec<String> {
         };
         problems.extend(found.into_iter().map(|problem| format!("{module} {problem}")));
     }
-    problems.extend(cycle(&imports).map(|cycle| format!("imports form a cycle: {}", cycle.join(" -> "))));
+    problems.extend(cycle_problem(&imports));
     problems
+}
+
+fn cycle_problem(imports: &BTreeMap<&str, BTreeSet<&str>>) -> Option<String> {
+    cycle(imports).map(|cycle| format!("imports form a cycle: {}", cycle.join(" -> ")))
 }
 
 fn library_problems(module: &str, text: &str, named: &BTreeSet<&str>) -> Vec<String> {
@@ -309,12 +349,61 @@ fn the_shells_keep_to_the_layout() {
     }
 }
 
-/// The problems of a tree of these files that an empty crate does not have.
-fn problems_of(part: Part, files: &[(&str, &str)]) -> Vec<String> {
+#[test]
+fn no_crate_of_the_workspace_has_an_import_cycle() {
+    let crates = other_crates();
+    for src in ["crates/cli/src", "crates/testing/src", "tools/src/bin/record"] {
+        assert!(crates.iter().any(|found| found == Path::new(src)), "{src} is not among {crates:?}");
+    }
+    for src in crates {
+        let unit = if src.starts_with("crates") { Unit::File } else { Unit::Module };
+        let tree = tree(&src);
+        assert_eq!(cycle_problem(&imports(&tree, unit)), None, "{}", src.display());
+    }
+}
+
+/// A tree of these files and of an empty root, if it is not among them.
+fn tree_of(files: &[(&str, &str)]) -> Tree {
     let mut tree: Tree =
         files.iter().map(|(module, text)| ((*module).to_owned(), (*text).to_owned())).collect();
     tree.entry(String::new()).or_default();
-    problems(part, &tree)
+    tree
+}
+
+fn problems_of(part: Part, files: &[(&str, &str)]) -> Vec<String> {
+    problems(part, &tree_of(files))
+}
+
+#[test]
+fn the_rule_about_cycles_can_fail() {
+    let cases: [(&[(&str, &str)], &str); 5] = [
+        (
+            &[("", "mod follow; pub struct State;"), ("follow", "use crate::State;")],
+            // A declaration alone is no import.
+            "",
+        ),
+        (&[("", "mod follow; use follow::Follow;"), ("follow", "use crate::State;")], " -> follow -> "),
+        (
+            &[("", "mod follow; fn f() { follow::run(); }"), ("follow", "fn f(_: super::State) {}")],
+            " -> follow -> ",
+        ),
+        (
+            &[("inspect", "use self::follow::Follow;"), ("inspect::follow", "use super::State;")],
+            "inspect -> inspect::follow -> inspect",
+        ),
+        (
+            &[
+                ("destination", "use super::simulate::Kind;"),
+                ("plugin", "use super::destination::Destination;"),
+                ("simulate", "use super::plugin::Plugin;"),
+            ],
+            "destination -> simulate -> plugin -> destination",
+        ),
+    ];
+    for (files, cycle) in cases {
+        let expected = (!cycle.is_empty()).then(|| format!("imports form a cycle: {cycle}"));
+        assert_eq!(cycle_problem(&imports(&tree_of(files), Unit::File)), expected, "{files:?}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Sets of ports and of addresses as ranges in order, so that one can be compared with another in one pass over both.
+//! Sets of ports and of addresses as sorted ranges, so that one pass over two sets compares them.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -38,12 +38,12 @@ impl Bound for Point {
     }
 }
 
-/// A set of values: ranges in order, of which no two overlap or join.
+/// A set of values: sorted ranges, none of which overlap or join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ranges<T>(Vec<(T, T)>);
 
 impl<T: Bound> Ranges<T> {
-    /// The set of all values in `ranges`, which may overlap and be in any order.
+    /// The set of all values in `ranges`. These may overlap, in any order.
     pub(super) fn new<'r, V: Copy + Into<T> + 'r>(
         ranges: impl IntoIterator<Item = &'r RangeInclusive<V>>,
     ) -> Self {
@@ -63,7 +63,7 @@ impl<T: Bound> Ranges<T> {
         Self(merged)
     }
 
-    /// Whether all values of the other set are in this one.
+    /// Whether this set contains all values of the other set.
     pub(super) fn contains(&self, other: &Self) -> bool {
         let mut ours = self.0.iter().peekable();
         other.0.iter().all(|(first, last)| {
@@ -81,16 +81,16 @@ mod tests {
     use super::*;
 
     thread_local! {
-        static COMPARED: Cell<u64> = const { Cell::new(0) };
+        static COMPARISONS: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// A number that counts how often it is compared.
+    /// A number that counts its comparisons.
     #[derive(Clone, Copy, Debug)]
     struct Counted(u32);
 
     impl Ord for Counted {
         fn cmp(&self, other: &Self) -> Ordering {
-            COMPARED.set(COMPARED.get() + 1);
+            COMPARISONS.set(COMPARISONS.get() + 1);
             self.0.cmp(&other.0)
         }
     }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_join_cover_what_spans_them() {
+    fn ranges_that_join_contain_a_range_across_them() {
         let ranges: Ranges<Point> = Ranges::new(&[400..=u16::MAX, 201..=300, 1..=100, 90..=200]);
         let expected = [(1_u16, 300_u16), (400, u16::MAX)].map(|(first, last)| (first.into(), last.into()));
         assert_eq!(ranges.0, expected);
@@ -148,20 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_is_one_pass_over_both() {
+    fn a_comparison_takes_one_pass_over_both_sets() {
         for size in [1_000_u32, 100_000] {
             let ranges = |shift: u32| {
                 (0..size).rev().map(|n| Counted(n * 10 + shift)..=Counted(n * 10 + 5)).collect::<Vec<_>>()
             };
             let (ours, theirs) = (ranges(0), ranges(1));
-            COMPARED.set(0);
+            COMPARISONS.set(0);
             let (ours, theirs): (Ranges<Counted>, Ranges<Counted>) =
                 (Ranges::new(&ours), Ranges::new(&theirs));
-            // Sorting, and then a look at each with its neighbour.
+            // Sorting, then one comparison of each range with its neighbour.
             let budget = u64::from(size) * u64::from(size.ilog2() + 10) * 4;
-            assert!(COMPARED.replace(0) <= budget);
+            assert!(COMPARISONS.replace(0) <= budget);
             assert!(ours.contains(&theirs) && !theirs.contains(&ours));
-            assert!(COMPARED.get() <= 10 * u64::from(size), "{}", COMPARED.get());
+            assert!(COMPARISONS.get() <= 10 * u64::from(size), "{}", COMPARISONS.get());
         }
     }
 }

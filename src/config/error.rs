@@ -1,20 +1,20 @@
-//! What is wrong with a configuration: every problem, each with its place.
+//! All problems of a configuration, each with its JSON path.
 
 use std::fmt;
 
 use crate::escape;
 
-/// One problem in a configuration, fit for a log and a terminal: keys and values in it were escaped.
+/// One problem in a configuration. Its keys and values are escaped, so that it is safe in a log and in a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// JSON path of the offending value, such as `$.rules[0].match.ports[1]`; `$` is the whole configuration.
     pub at: String,
-    /// One line: what was expected and what was found.
+    /// One line: the expected value and the value found.
     pub problem: String,
 }
 
 impl ConfigError {
-    /// The only constructor, because a configuration's keys and values may hold anything: both texts are escaped.
+    /// The only constructor. It escapes both texts, because a configuration's keys and values may hold any character.
     pub(super) fn new(at: &str, problem: &str) -> Self {
         Self { at: escape::text(at), problem: escape::text(problem) }
     }
@@ -28,7 +28,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Every problem of one configuration; never empty. `Display` gives one line each, without a last line end.
+/// All problems of one configuration; never empty. `Display` writes one line for each, without a final line feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -65,7 +65,7 @@ impl std::error::Error for ConfigErrors {}
 /// Maximum number of problems that are reported, because each is a line in Envoy's log.
 const MAX_PROBLEMS: usize = 1000;
 
-/// The problems met so far: readers add to it and go on, so that all are reported in one go.
+/// The problems found so far. Readers add a problem and continue, so that all of them are reported at once.
 #[derive(Default)]
 pub(super) struct Problems {
     first: Vec<ConfigError>,
@@ -85,7 +85,7 @@ impl Problems {
         self.count
     }
 
-    /// The value, if there was no problem.
+    /// The value, if no problem was added.
     pub(super) fn or<T>(self, value: T) -> Result<T, ConfigErrors> {
         let Self { mut first, count } = self;
         if count == 0 {

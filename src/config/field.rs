@@ -1,29 +1,29 @@
-//! A JSON value together with its path: each getter expects a type and a range, and reports what it found instead.
+//! A JSON value with its path. Each getter expects a type and a range, and reports any other value as a problem.
 //!
-//! `inline(never)` where many callers would each get a copy: configuration is read once, the module's size counts.
+//! Functions with many callers are `inline(never)`, because the size of the module counts and their speed does not.
 
 use super::error::Problems;
 use super::keys::Keys;
 use super::node::Node;
 use super::text::alternatives;
 
-/// Keys longer than this are cut in paths.
-const KEY_CHARS: usize = 64;
+/// Maximum number of characters of a key that a path shows.
+const MAX_KEY_CHARS: usize = 64;
 
-/// A value and where it stands. Getters give `None` after reporting a problem.
+/// A value and its path. A getter that reports a problem returns `None`.
 pub(super) struct Field<'n> {
     pub(super) at: String,
     pub(super) node: &'n Node,
 }
 
 impl<'n> Field<'n> {
-    /// Reports that something else was expected here.
+    /// Reports that another value was expected here.
     #[inline(never)]
     pub(super) fn refuse(&self, expected: &str, problems: &mut Problems) {
         problems.add(&self.at, format!("expected {expected}, found {}", self.node));
     }
 
-    /// An object with these keys: unknown and duplicate ones are reported.
+    /// An object with these keys. Reports unknown and duplicate keys.
     #[inline(never)]
     pub(super) fn object(&self, keys: &'static Keys, problems: &mut Problems) -> Option<Object<'n>> {
         let Node::Object(entries) = self.node else {
@@ -77,7 +77,7 @@ impl<'n> Field<'n> {
         None
     }
 
-    /// The text of a string, whatever it says; reports nothing.
+    /// The text of a string. Reports nothing.
     pub(super) fn text(&self) -> Option<&'n str> {
         match self.node {
             Node::String(text) => Some(text),
@@ -95,14 +95,14 @@ impl<'n> Field<'n> {
         found
     }
 
-    /// One of a few words, as what it means.
+    /// The meaning of one of a few words.
     pub(super) fn word<T: Copy>(&self, table: &[(&'static str, T)], problems: &mut Problems) -> Option<T> {
         let words: Vec<_> = table.iter().map(|(word, _)| *word).collect();
         let found = self.one_of(&words, problems)?;
         table.iter().find(|(word, _)| *word == found).map(|(_, meaning)| *meaning)
     }
 
-    /// An array of a few words, each at most once; the ones that are right.
+    /// The valid words of an array that may hold each of a few words once.
     pub(super) fn some_of(
         &self,
         words: &[&'static str],
@@ -121,21 +121,21 @@ impl<'n> Field<'n> {
     }
 }
 
-/// An object whose keys were checked.
+/// An object with valid keys.
 pub(super) struct Object<'n> {
     pub(super) at: String,
     entries: &'n [(String, Node)],
 }
 
 impl<'n> Object<'n> {
-    /// The value of a key, if it is there.
+    /// The value of a key; `None` if the object does not have the key.
     #[inline(never)]
     pub(super) fn get(&self, key: &str) -> Option<Field<'n>> {
         let (_, node) = self.entries.iter().find(|entry| entry.0 == key)?;
         Some(Field { at: path_of_key(&self.at, key), node })
     }
 
-    /// The object under a key, if it is there and right.
+    /// The object under a key; `None` if the object does not have the key, or if the value is not valid.
     pub(super) fn object(
         &self,
         key: &str,
@@ -145,18 +145,18 @@ impl<'n> Object<'n> {
         self.get(key)?.object(keys, problems)
     }
 
-    /// Whether there is any other key than this one.
-    pub(super) fn has_more_than(&self, key: &str) -> bool {
+    /// Whether the object has another key than this one.
+    pub(super) fn has_other_than(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.0 != key)
     }
 }
 
-/// `$.rules` and `name` -> `$.rules.name`; a key which is no plain word is quoted: `$["a b"]`.
+/// `$.rules` and `name` -> `$.rules.name`. A key that is not a plain word is quoted: `$["a b"]`.
 fn path_of_key(at: &str, key: &str) -> String {
     let plain = |key: &str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if !key.is_empty() && key.len() <= KEY_CHARS && plain(key) {
+    if !key.is_empty() && key.len() <= MAX_KEY_CHARS && plain(key) {
         format!("{at}.{key}")
     } else {
-        format!("{at}[{:?}]", key.chars().take(KEY_CHARS).collect::<String>())
+        format!("{at}[{:?}]", key.chars().take(MAX_KEY_CHARS).collect::<String>())
     }
 }

@@ -1,68 +1,69 @@
-//! Which keys each object of a configuration has, and what to say about any other.
+//! The keys of each object of a configuration, and the message for an unknown key.
 
 use super::text::quoted;
 
 /// The keys of one kind of object.
 pub(super) struct Keys {
-    /// Where it stands, as a path without indices.
-    place: &'static str,
+    /// The path of the object, without indices.
+    path: &'static str,
     pub(super) names: &'static [&'static str],
 }
 
 pub(super) const ROOT: Keys =
-    Keys { place: "$", names: &["mode", "rules", "defaults", "metrics", "access_log", "log", "limits"] };
+    Keys { path: "$", names: &["mode", "rules", "defaults", "metrics", "access_log", "log", "limits"] };
 pub(super) const RULE: Keys = Keys {
-    place: "$.rules[]",
+    path: "$.rules[]",
     names: &["name", "match", "protocol", "greeting_timeout_ms", "proxy_protocol", "mysql"],
 };
-pub(super) const MATCH: Keys = Keys { place: "$.rules[].match", names: &["ports", "addresses", "direction"] };
+pub(super) const MATCH: Keys = Keys { path: "$.rules[].match", names: &["ports", "addresses", "direction"] };
 pub(super) const PROXY_PROTOCOL: Keys =
-    Keys { place: "$.rules[].proxy_protocol", names: &["receive", "send"] };
+    Keys { path: "$.rules[].proxy_protocol", names: &["receive", "send"] };
 pub(super) const RECEIVE: Keys = Keys {
-    place: "$.rules[].proxy_protocol.receive",
+    path: "$.rules[].proxy_protocol.receive",
     names: &["mode", "trusted_networks", "untrusted", "timeout_ms", "connect", "max_header_bytes"],
 };
 pub(super) const SEND: Keys =
-    Keys { place: "$.rules[].proxy_protocol.send", names: &["mode", "version", "when"] };
+    Keys { path: "$.rules[].proxy_protocol.send", names: &["mode", "version", "when"] };
 pub(super) const MYSQL: Keys = Keys {
-    place: "$.rules[].mysql",
+    path: "$.rules[].mysql",
     names: &["observe", "hold_split_eof", "clear_capabilities", "block_local_infile", "slow_command_ms"],
 };
-/// `proxy_protocol` is known here only so that it can be refused with the reason.
+/// `proxy_protocol` is a known key here, because the message that refuses it gives the reason.
 pub(super) const DEFAULTS: Keys =
-    Keys { place: "$.defaults", names: &["protocol", "greeting_timeout_ms", "mysql", "proxy_protocol"] };
+    Keys { path: "$.defaults", names: &["protocol", "greeting_timeout_ms", "mysql", "proxy_protocol"] };
 pub(super) const METRICS: Keys =
-    Keys { place: "$.metrics", names: &["profile", "labels", "flush_interval_ms", "max_series", "stall_ms"] };
-pub(super) const LIMITS: Keys = Keys { place: "$.limits", names: &["connection_state"] };
-pub(super) const LOG: Keys = Keys { place: "$.log", names: &["level", "max_per_minute"] };
+    Keys { path: "$.metrics", names: &["profile", "labels", "flush_interval_ms", "max_series", "stall_ms"] };
+pub(super) const LIMITS: Keys = Keys { path: "$.limits", names: &["connection_state"] };
+pub(super) const LOG: Keys = Keys { path: "$.log", names: &["level", "max_per_minute"] };
 
 const ALL: [&Keys; 11] =
     [&ROOT, &RULE, &MATCH, &PROXY_PROTOCOL, &RECEIVE, &SEND, &MYSQL, &METRICS, &LOG, &LIMITS, &DEFAULTS];
 
 /// The path of every setting that is not itself an object with known keys.
 pub(super) fn settings() -> impl Iterator<Item = String> {
-    let path = |keys: &Keys, name: &str| format!("{}.{name}", keys.place);
+    let path = |keys: &Keys, name: &str| format!("{}.{name}", keys.path);
     let paths = ALL.iter().flat_map(move |keys| keys.names.iter().map(move |name| path(keys, name)));
     let is_object = |path: &str| {
-        ALL.iter().any(|keys| keys.place.strip_prefix(path).is_some_and(|rest| matches!(rest, "" | "[]")))
+        ALL.iter().any(|keys| keys.path.strip_prefix(path).is_some_and(|rest| matches!(rest, "" | "[]")))
     };
     paths.filter(move |path| !is_object(path)).filter_map(|path| path.strip_prefix("$.").map(str::to_owned))
 }
 
 impl Keys {
-    /// What to say about a key that is none of these.
+    /// The message for a key that is not one of these.
     pub(super) fn unknown(&self, key: &str) -> String {
         let near = self.names.iter().find(|name| is_near(name, key));
         let hint = match (near, ALL.iter().find(|keys| keys.names.contains(&key))) {
             (Some(near), _) => format!(" (did you mean {near:?}?)"),
-            (None, Some(home)) => format!(" (it belongs in {})", home.place),
+            (None, Some(home)) => format!(" (it belongs in {})", home.path),
             (None, None) => String::new(),
         };
         format!("unknown key{hint}, expected one of {}", quoted(self.names))
     }
 }
 
-/// Whether the two are the same but for style (`maxSeries`, `max-series`) and at most two slips, fewer in a short name.
+/// Whether two names differ only in style (`maxSeries`, `max-series`) and by at most two typing errors; by one in a short
+/// name.
 fn is_near(name: &str, key: &str) -> bool {
     let bare = |text: &str| -> Vec<u8> {
         let style = |byte: &u8| matches!(byte, b'_' | b'-' | b'.' | b' ');
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distance() {
+    fn the_edit_distance_is_symmetric() {
         for (a, b, distance) in [
             ("", "", 0),
             ("", "abc", 3),
@@ -111,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn near_is_a_slip_or_another_style_and_no_other_key() {
+    fn a_name_is_near_another_style_of_it_and_never_another_key() {
         assert!(is_near("max_series", "maxSeries"));
         assert!(is_near("flush_interval_ms", "flush_interval"));
         assert!(is_near("ports", "port"));
         assert!(!is_near("log", "tag"));
         for (keys, name) in ALL.iter().flat_map(|keys| keys.names.iter().map(move |name| (keys, name))) {
             let near: Vec<_> = keys.names.iter().filter(|other| is_near(name, other)).collect();
-            assert_eq!(near, [name], "two keys of {} are too alike to suggest one", keys.place);
+            assert_eq!(near, [name], "two keys of {} are too alike to suggest one", keys.path);
         }
     }
 }

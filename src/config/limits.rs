@@ -1,4 +1,4 @@
-//! `limits`: how much memory the filter may use.
+//! `limits`: the maximum memory of the filter.
 
 use super::error::Problems;
 use super::field::{Field, Object};
@@ -46,38 +46,4 @@ fn read_size(field: &Field<'_>, problems: &mut Problems) -> Option<usize> {
         field.refuse(r#"a size from "1MiB" to "512MiB", with the unit KiB or MiB"#, problems);
     }
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::Config;
-
-    #[test]
-    fn sizes_have_a_unit_and_a_range() {
-        for (text, expected) in [
-            (r#""16MiB""#, 16 << 20),
-            (r#""1MiB""#, 1 << 20),
-            (r#""2048KiB""#, 2 << 20),
-            (r#""512MiB""#, 512 << 20),
-        ] {
-            let json = format!(r#"{{"limits": {{"connection_state": {text}}}}}"#);
-            assert_eq!(Config::parse(json.as_bytes()).unwrap().limits.connection_state, expected);
-        }
-        for wrong in [
-            r#""1023KiB""#,
-            r#""513MiB""#,
-            r#""16""#,
-            "16",
-            r#""+16MiB""#,
-            r#""16 MiB""#,
-            r#""16mb""#,
-            r#""MiB""#,
-        ] {
-            let json = format!(r#"{{"limits": {{"connection_state": {wrong}}}}}"#);
-            let problems = Config::parse(json.as_bytes()).unwrap_err().to_string();
-            let expected = r#"$.limits.connection_state: expected a size from "1MiB" to "512MiB""#;
-            assert!(problems.contains(expected), "{wrong}: {problems}");
-        }
-        assert_eq!(Config::default().limits.connection_state, 16 << 20);
-    }
 }

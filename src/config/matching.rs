@@ -1,4 +1,4 @@
-//! `match`: which connections a rule is for.
+//! `match`: the connections to which a rule applies.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -10,7 +10,8 @@ use super::keys;
 use crate::event::Direction;
 use crate::proxy_protocol::networks::Networks;
 
-/// An absent condition (`None`) matches every connection, also one whose port or address is unknown.
+/// The conditions of a rule. An absent condition (`None`) matches every connection, also one with an unknown port or
+/// address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Match {
     ports: Option<Vec<RangeInclusive<u16>>>,
@@ -19,7 +20,7 @@ pub(super) struct Match {
 }
 
 impl Match {
-    /// `None` if there was a problem.
+    /// Reads `match`. `None` if it has a problem.
     pub(super) fn read(rule: &Object<'_>, problems: &mut Problems) -> Option<Self> {
         let Some(field) = rule.get("match") else { return Some(Self::default()) };
         let before = problems.count();
@@ -50,7 +51,7 @@ impl Match {
         self.addresses.is_some()
     }
 
-    /// What it matches, in a form that can be compared.
+    /// The connections that the conditions match, in a form that can be compared.
     pub(super) fn coverage(&self) -> Coverage {
         Coverage {
             ports: self.ports.as_ref().map(Ranges::new),
@@ -60,7 +61,7 @@ impl Match {
     }
 }
 
-/// The connections that a rule matches. An absent condition (`None`) matches every one.
+/// The connections that a rule matches. An absent condition (`None`) matches every connection.
 #[derive(Debug)]
 pub(super) struct Coverage {
     ports: Option<Ranges<Point>>,
@@ -69,7 +70,7 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    /// Whether every connection the other one matches is matched by this one too.
+    /// Whether this rule matches every connection that the other rule matches.
     pub(super) fn contains(&self, other: &Self) -> bool {
         contains(&self.direction, &other.direction, PartialEq::eq)
             && contains(&self.ports, &other.ports, Ranges::contains)

@@ -1,6 +1,6 @@
-//! Configuration: JSON -> [`Config`], valid by construction, or every problem in one go.
+//! Reads JSON into a [`Config`], which is valid by construction, or reports all problems at once.
 //!
-//! The whole schema is read and checked here: nothing is accepted and then ignored.
+//! This module reads and checks the whole schema. It never accepts a setting and then ignores it.
 
 mod coverage;
 mod error;
@@ -11,136 +11,67 @@ mod matching;
 mod node;
 mod policy;
 mod proxy_protocol;
+mod rule;
 mod text;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
+pub use node::MAX_BYTES;
+pub use policy::{Observe, Policy, ProtocolRule};
 pub use proxy_protocol::{ProxyProtocol, Receive, Send};
 
 use crate::event::Direction;
 use crate::metrics::{Profile, ScopeLabel};
-use crate::rules::{ClearCapabilities, HoldSplitEof};
 use error::Problems;
 use field::{Field, Object};
-use policy::Rule;
+use rule::Rule;
 
-/// Maximum length of a configuration in bytes, because all of it is kept as a tree while it is read.
-pub const MAX_BYTES: usize = 1 << 20;
-
-/// A whole configuration. The default one, which the empty configuration gives, changes nothing on the wire.
+/// A whole configuration. The default, which is the same as an empty configuration, changes nothing on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// What the filter may do at all.
+    /// The limit of all rules.
     pub mode: Mode,
-    /// What is exported, how often, and how much of it.
+    /// The export of metrics.
     pub metrics: MetricsConfig,
-    /// What is logged, and how much of it.
+    /// The log.
     pub log: LogConfig,
-    /// How much memory the filter may use.
+    /// Maximum memory of the filter.
     pub limits: Limits,
-    /// The keys of access-log state, each once.
+    /// The keys that the access log may use, each once.
     pub access_log: Vec<&'static str>,
     rules: Vec<Rule>,
-    /// For what no rule matches.
+    /// Settings of connections that no rule matches.
     defaults: Policy,
 }
 
-/// What the filter may do, over all rules.
+/// The limit of all rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// Everything the rules say.
+    /// Rules apply in full.
     #[default]
     Active,
-    /// Look and count; no rule changes bytes.
+    /// The filter inspects and counts, but no rule changes bytes.
     Observe,
-    /// Pass through without looking.
+    /// The filter forwards everything without inspection.
     Off,
-}
-
-/// What is expected on a connection. It never delays a byte: it only says what to look for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// MySQL or MariaDB.
-    Mysql,
-    /// Any other protocol in which the server speaks first (SMTP, FTP, ...).
-    ServerFirst,
-    /// Do not look.
-    Opaque,
-    /// Decide from who speaks first, and what.
-    #[default]
-    Detect,
-}
-
-/// How much of a MySQL connection is looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Observe {
-    /// All that both sides say.
-    #[default]
-    All,
-    /// The connection phase, and what the client sends after it.
-    Requests,
-    /// The connection phase.
-    Handshake,
-}
-
-/// What holds for one connection: its rule, completed from `defaults`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// The rule's name, a valid label value of 1 to 64 characters of `[a-z0-9_+./-]`; `None` for a rule without one
-    /// and where no rule matched.
-    pub name: Option<Arc<str>>,
-    /// What is expected on the connection.
-    pub protocol: Protocol,
-    /// How long a server that should speak first may be silent, 1 ms to an hour.
-    pub greeting_timeout: Duration,
-    /// Which PROXY headers are received and sent; none where no rule matched.
-    pub proxy_protocol: ProxyProtocol,
-    /// Commands that take so long are logged, 1 ms to an hour, and those that fail; `None`: neither.
-    pub slow_command: Option<Duration>,
-    /// Whose answers to COM_STMT_PREPARE end in one piece; `Off` where no rule matched.
-    pub hold_split_eof: HoldSplitEof,
-    /// How much of a MySQL connection is looked at.
-    pub observe: Observe,
-    /// What the server's greeting loses; nothing where no rule matched.
-    pub clear_capabilities: ClearCapabilities,
-    /// The server gets no file that the client's statement does not name; false where no rule matched.
-    pub block_local_infile: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        let greeting_timeout = Duration::from_millis(5000);
-        Self {
-            name: None,
-            protocol: Protocol::default(),
-            greeting_timeout,
-            slow_command: None,
-            proxy_protocol: ProxyProtocol::default(),
-            hold_split_eof: HoldSplitEof::default(),
-            observe: Observe::default(),
-            clear_capabilities: ClearCapabilities::default(),
-            block_local_infile: false,
-        }
-    }
 }
 
 /// `metrics`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsConfig {
-    /// Which metrics are exported.
+    /// The set of exported metrics.
     pub profile: Profile,
-    /// The labels of every per-connection metric, each once, in the order of the configuration; may be empty.
+    /// Labels of every per-connection metric, each once, in the order of the configuration; may be empty.
     pub labels: Vec<ScopeLabel>,
     /// The time between two exports, 100 ms to 60 s.
     pub flush_interval: Duration,
-    /// How many label sets one VM (Envoy worker) exports, 1 to 100000; what exceeds it is counted as `other`.
+    /// Maximum number of label sets that one VM (Envoy worker) exports, 1 to 100000. Further ones count as `other`.
     pub max_series: u32,
-    /// How long a command may go without the end of its answer before it counts as stalled, 1 ms to an hour.
+    /// Time without a complete response after which a command counts as stalled, 1 ms to an hour.
     pub stall: Duration,
 }
 
@@ -161,7 +92,7 @@ impl Default for MetricsConfig {
 pub struct LogConfig {
     /// The least severe level that is logged.
     pub level: log::LevelFilter,
-    /// How many lines one VM (Envoy worker) logs in a minute at most, 1 to 60000.
+    /// Maximum number of lines that one VM (Envoy worker) logs in a minute, 1 to 60000.
     pub max_per_minute: u32,
 }
 
@@ -206,11 +137,11 @@ const ACCESS_LOG_KEYS: [&str; 11] = [
 ];
 
 impl Config {
-    /// Reads a configuration: one JSON object in UTF-8, of at most 1 MiB. Nothing but white space is the default configuration.
+    /// Reads a configuration: one JSON object in UTF-8, of at most 1 MiB. White space alone is the default configuration.
     ///
     /// # Errors
-    /// Every problem, each with its JSON path, what was expected and what was found; for text which is no JSON,
-    /// one problem with line and column.
+    /// All problems, each with its JSON path, the expected value and the value found. For text that is not JSON: one problem
+    /// with line and column.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigErrors> {
         let Some(node) = node::read(json)? else { return Ok(Self::default()) };
         let mut problems = Problems::default();
@@ -222,17 +153,17 @@ impl Config {
     fn read(root: &Object<'_>, problems: &mut Problems) -> Self {
         let mode = root.get("mode").and_then(|field| field.word(&MODES, problems));
         let access_log = read_access_log(root, problems);
-        let defaults = policy::read_defaults(root, &access_log, problems);
-        let rules = policy::read_rules(root, &defaults, &access_log, problems);
+        let defaults = rule::read_defaults(root, &access_log, problems);
+        let rules = rule::read_rules(root, &defaults, &access_log, problems);
         let metrics = MetricsConfig::read(root, problems);
         let log = LogConfig::read(root, problems);
         let limits = Limits::read(root, problems);
         Self { mode: mode.unwrap_or_default(), metrics, log, limits, access_log, rules, defaults }
     }
 
-    /// What holds for a connection to this destination: the first rule that matches decides, in whole.
+    /// The settings of a connection to this destination: those of the first rule that matches, otherwise the defaults.
     ///
-    /// What the host could not tell is `None`, and then a rule that asks for it does not match.
+    /// `None` is a value that the host does not know. A rule with a condition on it does not match.
     #[must_use]
     pub fn policy(&self, port: Option<u16>, address: Option<IpAddr>, direction: Direction) -> &Policy {
         self.rules
@@ -241,7 +172,7 @@ impl Config {
             .map_or(&self.defaults, |rule| &rule.policy)
     }
 
-    /// The destination ports that rules name, in the order of the rules; they may overlap.
+    /// The destination ports that rules name, in the order of the rules. They may overlap.
     pub fn named_ports(&self) -> impl Iterator<Item = RangeInclusive<u16>> + '_ {
         self.rules.iter().flat_map(|rule| rule.matching.ports().iter().cloned())
     }
@@ -305,9 +236,10 @@ impl LogConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::{ClearCapabilities, HoldSplitEof};
 
     #[test]
-    fn empty_is_the_default() {
+    fn an_empty_configuration_is_the_default() {
         for empty in [
             "",
             " \n\t",
@@ -327,7 +259,7 @@ mod tests {
         assert_eq!(config.named_ports().count(), 0);
         let expected = Policy {
             name: None,
-            protocol: Protocol::Detect,
+            protocol: ProtocolRule::Detect,
             greeting_timeout: Duration::from_secs(5),
             slow_command: None,
             proxy_protocol: ProxyProtocol { receive: None, send: None },
@@ -341,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_can_be_said() {
+    fn every_global_setting_is_read() {
         let config = Config::parse(
             br#"{"mode": "observe",
                  "metrics": {"profile": "full", "labels": ["port", "direction"], "flush_interval_ms": 250.0, "max_series": 5,
@@ -361,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_commands_are_a_matter_of_rules_and_defaults() {
+    fn a_rule_overrides_slow_command_ms_of_the_defaults() {
         let config = Config::parse(
             br#"{"defaults": {"mysql": {"slow_command_ms": 200}}, "rules": [
                  {"match": {"ports": [1]}, "mysql": {"slow_command_ms": 7}},
@@ -375,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn first_matching_rule_decides_and_defaults_complete_it() {
+    fn the_first_matching_rule_decides_and_defaults_complete_it() {
         let config = Config::parse(
             br#"{"defaults": {"protocol": "opaque"}, "rules": [
                  {"name": "orders", "match": {"ports": [3306.0, "10000-10099"], "addresses": ["10.1.0.0/16"]}, "protocol": "mysql"},
@@ -389,15 +321,44 @@ mod tests {
             (policy.name.as_deref().unwrap_or(""), policy.protocol)
         };
         use Direction::{Inbound, Outbound, Unspecified};
-        assert_eq!(found(Some(3306), "10.1.2.3", Outbound), ("orders", Protocol::Mysql));
-        assert_eq!(found(Some(10_099), "::ffff:10.1.2.3", Inbound), ("orders", Protocol::Mysql));
-        assert_eq!(found(Some(3306), "10.2.2.3", Inbound), ("inbound", Protocol::Opaque));
-        assert_eq!(found(Some(3306), "unknown", Inbound), ("inbound", Protocol::Opaque));
-        assert_eq!(found(Some(3306), "10.2.2.3", Unspecified), ("", Protocol::ServerFirst));
-        assert_eq!(found(Some(10_100), "10.1.2.3", Outbound), ("", Protocol::Opaque));
-        assert_eq!(found(None, "10.2.2.3", Outbound), ("", Protocol::Detect));
-        assert_eq!(found(None, "unknown", Outbound), ("", Protocol::Opaque));
+        assert_eq!(found(Some(3306), "10.1.2.3", Outbound), ("orders", ProtocolRule::Mysql));
+        assert_eq!(found(Some(10_099), "::ffff:10.1.2.3", Inbound), ("orders", ProtocolRule::Mysql));
+        assert_eq!(found(Some(3306), "10.2.2.3", Inbound), ("inbound", ProtocolRule::Opaque));
+        assert_eq!(found(Some(3306), "unknown", Inbound), ("inbound", ProtocolRule::Opaque));
+        assert_eq!(found(Some(3306), "10.2.2.3", Unspecified), ("", ProtocolRule::ServerFirst));
+        assert_eq!(found(Some(10_100), "10.1.2.3", Outbound), ("", ProtocolRule::Opaque));
+        assert_eq!(found(None, "10.2.2.3", Outbound), ("", ProtocolRule::Detect));
+        assert_eq!(found(None, "unknown", Outbound), ("", ProtocolRule::Opaque));
         let named: Vec<_> = config.named_ports().collect();
         assert_eq!(named, [3306..=3306, 10_000..=10_099, 3306..=3306, 3306..=3306, 25..=25]);
+    }
+
+    #[test]
+    fn sizes_have_a_unit_and_a_range() {
+        for (text, expected) in [
+            (r#""16MiB""#, 16 << 20),
+            (r#""1MiB""#, 1 << 20),
+            (r#""2048KiB""#, 2 << 20),
+            (r#""512MiB""#, 512 << 20),
+        ] {
+            let json = format!(r#"{{"limits": {{"connection_state": {text}}}}}"#);
+            assert_eq!(Config::parse(json.as_bytes()).unwrap().limits.connection_state, expected);
+        }
+        for wrong in [
+            r#""1023KiB""#,
+            r#""513MiB""#,
+            r#""16""#,
+            "16",
+            r#""+16MiB""#,
+            r#""16 MiB""#,
+            r#""16mb""#,
+            r#""MiB""#,
+        ] {
+            let json = format!(r#"{{"limits": {{"connection_state": {wrong}}}}}"#);
+            let problems = Config::parse(json.as_bytes()).unwrap_err().to_string();
+            let expected = r#"$.limits.connection_state: expected a size from "1MiB" to "512MiB""#;
+            assert!(problems.contains(expected), "{wrong}: {problems}");
+        }
+        assert_eq!(Config::default().limits.connection_state, 16 << 20);
     }
 }

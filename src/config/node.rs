@@ -1,23 +1,25 @@
-//! JSON text -> a tree which keeps duplicate keys (`serde_json::Value` silently keeps the last one).
+//! Reads JSON text into a tree that keeps duplicate keys. `serde_json::Value` would keep only the last of them.
 
 use std::fmt::{self, Write};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use super::MAX_BYTES;
 use super::error::ConfigError;
 
-/// How much of a value a message shows.
-const SHOWN_CHARS: usize = 60;
+/// Maximum length of a configuration in bytes, because the whole tree is in memory while it is read.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// Maximum number of characters of a value that a message shows.
+const MAX_SHOWN_CHARS: usize = 60;
 
 /// One JSON value. `serde_json` bounds the depth. `Display` is compact JSON, cut after 60 characters.
 #[derive(Debug)]
 pub(super) enum Node {
     Null,
     Bool(bool),
-    /// Integral floats are kept as integers: Istio's `pluginConfig` has been through a protobuf `Struct`, whose
-    /// numbers are all floats.
+    /// Whole floats become integers, because Istio turns `pluginConfig` into a protobuf `Struct`, in which all numbers are
+    /// floats.
     Number(Number),
     String(String),
     Array(Vec<Node>),
@@ -25,7 +27,7 @@ pub(super) enum Node {
     Object(Vec<(String, Node)>),
 }
 
-/// Reads a configuration's text; `None` if there is nothing but white space.
+/// Reads the text of a configuration; `None` if it is white space alone.
 pub(super) fn read(json: &[u8]) -> Result<Option<Node>, ConfigError> {
     let refuse = |problem: &str| Err(ConfigError::new("$", problem));
     if json.trim_ascii().is_empty() {
@@ -44,8 +46,8 @@ pub(super) fn read(json: &[u8]) -> Result<Option<Node>, ConfigError> {
     }
 }
 
-/// Envoy hands over a `google.protobuf.Struct` as its raw bytes: the tag 0x0a, a length, an entry with the tags 0x0a
-/// and 0x12. Any length may follow the first tag, which JSON takes for white space: even `{`.
+/// Whether the text is the raw bytes of a `google.protobuf.Struct`, in which form Envoy passes it on: the tag 0x0a, a
+/// length, an entry with the tags 0x0a and 0x12. JSON takes the first tag for white space, and the length may be `{`.
 fn looks_like_protobuf(bytes: &[u8]) -> bool {
     let control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
     let a_struct = bytes.starts_with(b"\x0a") && bytes.contains(&0x12);
@@ -55,7 +57,7 @@ fn looks_like_protobuf(bytes: &[u8]) -> bool {
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = Shown { text: String::new(), left: SHOWN_CHARS };
+        let mut shown = Shown { text: String::new(), left: MAX_SHOWN_CHARS };
         let whole = self.render(&mut shown).is_ok();
         f.write_str(&shown.text)?;
         if whole { Ok(()) } else { f.write_str("...") }
@@ -68,7 +70,7 @@ impl Node {
             Self::Null => out.write_str("null"),
             Self::Bool(value) => write!(out, "{value}"),
             Self::Number(value) => write!(out, "{value}"),
-            // Debug and not JSON's own escapes, because it also shows what cannot be seen.
+            // `Debug` instead of JSON's own escapes, because it also escapes invisible characters.
             Self::String(value) => write!(out, "{value:?}"),
             Self::Array(items) => {
                 out.write_str("[")?;
@@ -90,7 +92,7 @@ impl Node {
     }
 }
 
-/// Text that refuses to grow longer than a message should be, so that a large value costs no more than a small one.
+/// Text with a maximum length, so that a large value costs no more than a small one.
 struct Shown {
     text: String,
     left: usize,
@@ -138,7 +140,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        // Within 32 bits a float and its integer are the same number, and no setting is larger.
+        // Within 32 bits a float and its integer are the same number. No setting is larger.
         let integral = value.fract() == 0.0 && value.abs() <= f64::from(u32::MAX);
         #[expect(clippy::cast_possible_truncation, reason = "integral and within 33 bits")]
         let number = if integral { Some((value as i64).into()) } else { Number::from_f64(value) };
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_compact_json_with_duplicates() {
+    fn a_node_is_shown_as_compact_json_with_duplicates() {
         assert_eq!(
             shown(r#" {"a" : [1, -2, 3306.0, 0.5, null], "a": {"b": true}} "#),
             r#"{"a":[1,-2,3306,0.5,null],"a":{"b":true}}"#
@@ -183,20 +185,20 @@ mod tests {
     }
 
     #[test]
-    fn shows_a_bounded_part_of_a_large_value_and_no_control_character() {
+    fn a_large_value_is_shown_in_part_without_control_characters() {
         let large = format!("[{}\"x\"]", "\"\\u0007\\u001b\",".repeat(50_000));
-        assert_eq!(shown(&large).chars().count(), SHOWN_CHARS + 3);
+        assert_eq!(shown(&large).chars().count(), MAX_SHOWN_CHARS + 3);
         assert!(!shown(&large).contains(char::is_control));
     }
 
     #[test]
-    fn depth_is_bounded() {
+    fn the_depth_of_json_is_bounded() {
         let deep = "[".repeat(100_000);
         assert!(read(deep.as_bytes()).unwrap_err().problem.contains("recursion limit exceeded"));
     }
 
     #[test]
-    fn a_struct_is_known_by_its_bytes_whatever_its_first_length() {
+    fn a_struct_is_recognised_by_its_bytes_for_every_first_length() {
         for length in 0..=0x7f_u8 {
             let bytes = [&[0x0a, length, 0x0a, 4][..], b"mode", &[0x12, 0x05, 0x1a, 3], b"off"].concat();
             assert!(

@@ -1,277 +1,74 @@
-//! `rules` and `defaults`: what is said about connections.
+//! The settings of one connection.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::Problems;
-use super::field::{Field, Object};
-use super::matching::{Coverage, Match};
-use super::text::{MAX_MS, alternatives};
-use super::{Observe, Policy, Protocol, keys, proxy_protocol};
-use crate::metrics;
+use super::proxy_protocol::ProxyProtocol;
 use crate::rules::{ClearCapabilities, HoldSplitEof};
 
-/// Maximum number of rules, because each new connection looks at them in order, and each rule is compared with those
-/// before it.
-pub(super) const MAX_RULES: usize = 1000;
+/// The protocol that a rule expects on a connection. It never delays a byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProtocolRule {
+    /// MySQL or MariaDB.
+    Mysql,
+    /// Any other server-first protocol (SMTP, FTP, ...).
+    ServerFirst,
+    /// Any protocol; the connection is not inspected.
+    Opaque,
+    /// The first bytes decide, and which side sends them.
+    #[default]
+    Detect,
+}
 
-/// The longest name of a rule, in characters.
-const NAME_CHARS: usize = 64;
+/// The inspected part of a MySQL connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Observe {
+    /// All packets of both sides.
+    #[default]
+    All,
+    /// The connection phase and the client's packets after it.
+    Requests,
+    /// The connection phase.
+    Handshake,
+}
 
-/// What the label `destination` says where it is not the name of a rule or cluster.
-const RESERVED: [&str; 3] = ["none", "other", "passthrough"];
-
-const PROTOCOLS: [(&str, Protocol); 4] = [
-    ("mysql", Protocol::Mysql),
-    ("server_first", Protocol::ServerFirst),
-    ("opaque", Protocol::Opaque),
-    ("detect", Protocol::Detect),
-];
-
-const HOLD_SPLIT_EOF: [(&str, HoldSplitEof); 3] = [
-    ("off", HoldSplitEof::Off),
-    ("affected_clients", HoldSplitEof::AffectedClients),
-    ("always", HoldSplitEof::Always),
-];
-
-const OBSERVE: [(&str, Observe); 3] =
-    [("all", Observe::All), ("requests", Observe::Requests), ("handshake", Observe::Handshake)];
-
-/// The settings of `mysql` that change bytes.
-const BYTE_CHANGING: [&str; 3] = ["hold_split_eof", "clear_capabilities", "block_local_infile"];
-
-/// One of `rules`.
+/// The settings of one connection: those of its rule, completed from `defaults`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) matching: Match,
-    pub(super) policy: Policy,
+pub struct Policy {
+    /// The rule's name, a valid label value of 1 to 64 characters of `[a-z0-9_+./-]`; `None` for a rule without one
+    /// and if no rule matched.
+    pub name: Option<Arc<str>>,
+    /// The expected protocol.
+    pub protocol: ProtocolRule,
+    /// Maximum silence of a server that should speak first, 1 ms to an hour.
+    pub greeting_timeout: Duration,
+    /// PROXY headers that the filter receives and sends; none if no rule matched.
+    pub proxy_protocol: ProxyProtocol,
+    /// Duration from which a command is logged, 1 ms to an hour; failed commands are logged too. `None` if neither is.
+    pub slow_command: Option<Duration>,
+    /// Clients for which the end of a COM_STMT_PREPARE response is held until it is complete; `Off` if no rule matched.
+    pub hold_split_eof: HoldSplitEof,
+    /// The inspected part of a MySQL connection.
+    pub observe: Observe,
+    /// Capabilities that the filter clears in the server's greeting; none if no rule matched.
+    pub clear_capabilities: ClearCapabilities,
+    /// Whether the filter blocks requests for files that the client's statement does not name; false if no rule matched.
+    pub block_local_infile: bool,
 }
 
-/// What holds for connections that no rule is for, and what rules leave open.
-pub(super) fn read_defaults(
-    root: &Object<'_>,
-    access_log: &[&'static str],
-    problems: &mut Problems,
-) -> Policy {
-    let Some(defaults) = root.object("defaults", &keys::DEFAULTS, problems) else { return Policy::default() };
-    let protocol = read_protocol(&defaults, problems);
-    let greeting_timeout = read_greeting_timeout(&defaults, problems);
-    let mysql = read_mysql(&defaults, problems);
-    let slow_command_ms = mysql.as_ref().and_then(|mysql| mysql.slow_command_ms);
-    let observe = mysql.as_ref().and_then(|mysql| mysql.observe).unwrap_or_default();
-    if let Some(mysql) = &mysql {
-        mysql.check_against(observe, problems);
-        mysql.check_access_log(access_log, problems);
-    }
-    let mysql = mysql.map(|mysql| mysql.object);
-    let changing = BYTE_CHANGING.iter().filter_map(|key| mysql.as_ref()?.get(key));
-    for field in defaults.get("proxy_protocol").into_iter().chain(changing) {
-        field.refuse("it only in a rule, because it changes bytes", problems);
-    }
-    let unsaid = Policy::default();
-    Policy {
-        protocol: protocol.unwrap_or(unsaid.protocol),
-        greeting_timeout: greeting_timeout.unwrap_or(unsaid.greeting_timeout),
-        slow_command: slow_command_ms.and_then(slow_command),
-        observe,
-        ..unsaid
-    }
-}
-
-/// The rules, in order; they are complete if no problem was reported.
-pub(super) fn read_rules(
-    root: &Object<'_>,
-    defaults: &Policy,
-    access_log: &[&'static str],
-    problems: &mut Problems,
-) -> Vec<Rule> {
-    let Some(field) = root.get("rules") else { return Vec::new() };
-    let fields = field.array("rules", problems).unwrap_or_default();
-    if fields.len() > MAX_RULES {
-        let count = fields.len();
-        problems.add(&field.at, format!("expected at most {MAX_RULES} rules, found {count}"));
-        return Vec::new();
-    }
-    let mut rules = Vec::new();
-    let mut names: Vec<(Arc<str>, String)> = Vec::new();
-    let mut earlier: Vec<(String, Coverage)> = Vec::new();
-    for field in fields {
-        let Some(object) = field.object(&keys::RULE, problems) else { continue };
-        let (matching, policy) = read_rule(&object, defaults, access_log, problems);
-        if let (Some(field), Some(name)) = (object.get("name"), &policy.name) {
-            match names.iter().find(|(earlier, _)| earlier == name) {
-                Some((_, at)) => field.refuse(&format!("a name other than that of {at}"), problems),
-                None => names.push((name.clone(), object.at.clone())),
-            }
-        }
-        // Nothing is concluded from half of a rule.
-        let Some(matching) = matching else { continue };
-        let coverage = matching.coverage();
-        if let Some((at, _)) = earlier.iter().find(|(_, earlier)| earlier.contains(&coverage)) {
-            let problem = "expected a rule that can match, found that all it matches is matched first by";
-            problems.add(&field.at, format!("{problem} {at}"));
-        }
-        earlier.push((object.at.clone(), coverage));
-        rules.push(Rule { matching, policy });
-    }
-    rules
-}
-
-/// A rule; `None` in place of its match if there is a problem in that.
-fn read_rule(
-    rule: &Object<'_>,
-    defaults: &Policy,
-    access_log: &[&'static str],
-    problems: &mut Problems,
-) -> (Option<Match>, Policy) {
-    let name = rule.get("name").and_then(|field| read_name(&field, problems));
-    let matching = Match::read(rule, problems);
-    let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
-    let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
-    let proxy_protocol = proxy_protocol::read(rule, problems);
-    let mut slow_after = defaults.slow_command;
-    let unsaid = Policy::default();
-    let (mut hold_split_eof, mut clear_capabilities) = (unsaid.hold_split_eof, unsaid.clear_capabilities);
-    let mut block_local_infile = unsaid.block_local_infile;
-    let mut observe = defaults.observe;
-    if let Some(mysql) = read_mysql(rule, problems) {
-        hold_split_eof = mysql.hold_split_eof;
-        clear_capabilities = mysql.clear_capabilities;
-        block_local_infile = mysql.block_local_infile;
-        observe = mysql.observe.unwrap_or(observe);
-        mysql.check_against(observe, problems);
-        mysql.check_access_log(access_log, problems);
-        let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
-        if let (Some(ssl), true) = (mysql.clears_ssl, no_addresses) {
-            let why = "a server that requires TLS then refuses every client";
-            let problem = format!("expected \"match.addresses\" beside \"ssl\", because {why}; found none");
-            problems.add(&ssl, problem);
-        }
-        slow_after = mysql.slow_command_ms.map_or(slow_after, slow_command);
-        let other = match protocol {
-            Protocol::Mysql | Protocol::Detect => None,
-            Protocol::ServerFirst => Some("server_first"),
-            Protocol::Opaque => Some("opaque"),
-        };
-        if let Some(other) = other {
-            let problem = format!("expected it with the protocol \"mysql\" or \"detect\", found {other:?}");
-            problems.add(&mysql.object.at, problem);
+impl Default for Policy {
+    fn default() -> Self {
+        let greeting_timeout = Duration::from_millis(5000);
+        Self {
+            name: None,
+            protocol: ProtocolRule::default(),
+            greeting_timeout,
+            slow_command: None,
+            proxy_protocol: ProxyProtocol::default(),
+            hold_split_eof: HoldSplitEof::default(),
+            observe: Observe::default(),
+            clear_capabilities: ClearCapabilities::default(),
+            block_local_infile: false,
         }
     }
-    let slow_command = slow_after;
-    let policy = Policy {
-        name,
-        protocol,
-        greeting_timeout,
-        slow_command,
-        proxy_protocol,
-        hold_split_eof,
-        observe,
-        clear_capabilities,
-        block_local_infile,
-    };
-    (matching, policy)
-}
-
-fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_+./-".contains(&byte);
-    let bounded = |name: &&str| (1..=NAME_CHARS).contains(&name.len()) && name.bytes().all(plain);
-    let Some(name) = field.text().filter(bounded) else {
-        field.refuse("a name of 1 to 64 characters, each of a-z 0-9 _ + . / -", problems);
-        return None;
-    };
-    if let Some(torn) = metrics::RESERVED.iter().find(|torn| name.contains(*torn)) {
-        field.refuse(&format!("a name without {torn:?}, which Istio's tag rules would tear"), problems);
-    } else if RESERVED.contains(&name) {
-        let reserved = alternatives(&RESERVED);
-        field
-            .refuse(&format!("a name other than {reserved}, which mean something else as a label"), problems);
-    }
-    Some(name.into())
-}
-
-fn read_protocol(policy: &Object<'_>, problems: &mut Problems) -> Option<Protocol> {
-    policy.get("protocol")?.word(&PROTOCOLS, problems)
-}
-
-fn read_greeting_timeout(policy: &Object<'_>, problems: &mut Problems) -> Option<Duration> {
-    let millis = policy.get("greeting_timeout_ms")?.integer(1, MAX_MS, problems)?;
-    Some(Duration::from_millis(millis.into()))
-}
-
-/// The part `mysql`, and what other parts must know of it.
-struct Mysql<'n> {
-    object: Object<'n>,
-    /// The path of `clear_capabilities`, if `ssl` is in it.
-    clears_ssl: Option<String>,
-    slow_command_ms: Option<u32>,
-    hold_split_eof: HoldSplitEof,
-    observe: Option<Observe>,
-    clear_capabilities: ClearCapabilities,
-    block_local_infile: bool,
-}
-
-impl Mysql<'_> {
-    /// Reports what needs the server's answers, where this is all that is looked at.
-    fn check_against(&self, observe: Observe, problems: &mut Problems) {
-        let Some((word, _)) = OBSERVE.iter().find(|(_, value)| *value == observe && observe != Observe::All)
-        else {
-            return;
-        };
-        let needing = [
-            ("hold_split_eof", self.hold_split_eof != HoldSplitEof::Off),
-            ("block_local_infile", self.block_local_infile),
-            ("slow_command_ms", self.slow_command_ms.is_some_and(|millis| millis > 0)),
-        ];
-        for (key, is_set) in needing {
-            if let Some(field) = self.object.get(key).filter(|_| is_set) {
-                let why = "which does not look at what the server answers";
-                problems
-                    .add(&field.at, format!("expected it with \"observe\": \"all\", found {word:?}, {why}"));
-            }
-        }
-    }
-
-    /// Reports `observe: handshake` where the access log asks for what changes after the login.
-    fn check_access_log(&self, access_log: &[&'static str], problems: &mut Problems) {
-        let changing = access_log.iter().find(|key| matches!(**key, "user" | "schema"));
-        if let (Some(key), Some(Observe::Handshake)) = (changing, self.observe) {
-            let problem = format!(
-                "expected \"all\" or \"requests\" beside the access_log key {key:?}, found \"handshake\", which reads \
-                 nothing after the login, so a change of account would not be seen"
-            );
-            problems.add(&format!("{}.observe", self.object.at), problem);
-        }
-    }
-}
-
-fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<'n>> {
-    let object = policy.object("mysql", &keys::MYSQL, problems)?;
-    let observe = object.get("observe").and_then(|field| field.word(&OBSERVE, problems));
-    let hold_split_eof = object.get("hold_split_eof").and_then(|field| field.word(&HOLD_SPLIT_EOF, problems));
-    let (mut clears_ssl, mut clear_capabilities) = (None, ClearCapabilities::default());
-    if let Some(field) = object.get("clear_capabilities") {
-        let cleared = field.some_of(&["compress", "zstd", "ssl"], problems).unwrap_or_default();
-        let [compress, zstd, ssl] = ["compress", "zstd", "ssl"].map(|word| cleared.contains(&word));
-        clear_capabilities = ClearCapabilities { compress, zstd, ssl };
-        clears_ssl = ssl.then_some(field.at);
-    }
-    let block_local_infile = object.get("block_local_infile").and_then(|field| field.boolean(problems));
-    let slow_command_ms = object.get("slow_command_ms").and_then(|field| field.integer(0, MAX_MS, problems));
-    let hold_split_eof = hold_split_eof.unwrap_or_default();
-    let block_local_infile = block_local_infile.unwrap_or_default();
-    Some(Mysql {
-        object,
-        clears_ssl,
-        slow_command_ms,
-        hold_split_eof,
-        observe,
-        clear_capabilities,
-        block_local_infile,
-    })
-}
-
-/// The threshold of `slow_command_ms`; none for 0.
-fn slow_command(millis: u32) -> Option<Duration> {
-    (millis > 0).then(|| Duration::from_millis(millis.into()))
 }

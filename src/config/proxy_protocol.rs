@@ -1,4 +1,4 @@
-//! `rules[].proxy_protocol`: headers that are received, and headers that are sent.
+//! `rules[].proxy_protocol`: the PROXY headers that the filter receives and sends.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::proxy_protocol::networks::Networks;
 use crate::proxy_protocol::{Format, MAX_V1_LEN, MAX_V2_LEN};
 use crate::rules::{Need, Untrusted};
 
-/// What a rule says about PROXY headers. The default one, neither received nor sent, changes nothing.
+/// A rule's settings for PROXY headers. By default the filter neither receives nor sends headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyProtocol {
     /// `receive`; `None` for the mode `off`.
@@ -20,18 +20,18 @@ pub struct ProxyProtocol {
     pub send: Option<Send>,
 }
 
-/// `receive` in any mode but `off`.
+/// `receive` in a mode other than `off`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receive {
-    /// Whether there must be a header.
+    /// Whether a header is required.
     pub need: Need,
-    /// The peers whose headers are believed; by default nobody's.
+    /// Peers whose headers the filter believes; none by default.
     pub trusted_networks: Networks,
-    /// What becomes of a header of anybody else.
+    /// The action for a header of another peer.
     pub untrusted: Untrusted,
-    /// How long a header may take, 1 ms to an hour.
+    /// Maximum time until the header is complete, 1 ms to an hour.
     pub timeout: Duration,
-    /// How long it may be, 107 to 65551 bytes.
+    /// Maximum length of a header, 107 to 65551 bytes.
     pub max_header_bytes: usize,
 }
 
@@ -40,7 +40,7 @@ pub struct Receive {
 pub struct Send {
     /// `version`.
     pub format: Format,
-    /// `when`: only where no header was believed that has already told the address.
+    /// `when`: whether the filter sends no header on a connection on which it has believed one.
     pub only_unless_received: bool,
 }
 
@@ -64,7 +64,7 @@ fn read_receive(receive: &Object<'_>, problems: &mut Problems) -> Option<Receive
     let trusted_networks = match receive.get("trusted_networks") {
         Some(field) => read_networks(&field, problems),
         None if mode == Some("required") && untrusted == Untrusted::Close => {
-            let why = "with the mode \"required\" nobody else can connect";
+            let why = "with the mode \"required\" no other client can connect";
             let problem = format!("expected at least one address or network, because {why}; found nothing");
             problems.add(&format!("{}.trusted_networks", receive.at), problem);
             None
@@ -75,13 +75,13 @@ fn read_receive(receive: &Object<'_>, problems: &mut Problems) -> Option<Receive
     let connect = receive.get("connect").and_then(|field| {
         let connect = field.one_of(&["first", "after_header"], problems);
         if connect == Some("after_header") && mode == Some("optional") {
-            // The client may be waiting for the server's first word.
+            // The client may wait for the server's greeting.
             field
                 .refuse("\"first\" with the mode \"optional\", which must never wait for a header", problems);
         }
         connect
     });
-    // From the longest header of version 1 to the longest of version 2.
+    // From the maximum length of version 1 to that of version 2.
     let limit = |len| u32::try_from(len).unwrap_or(u32::MAX);
     let max = receive.get("max_header_bytes");
     let max = max.and_then(|field| field.integer(limit(MAX_V1_LEN), limit(MAX_V2_LEN), problems));
@@ -116,10 +116,10 @@ fn read_send(send: &Object<'_>, receives: bool, problems: &mut Problems) -> Opti
     })
 }
 
-/// The `mode` of a part that does nothing without one.
+/// Reads the `mode` of a part. Without a mode the part has no effect, so that its other keys are a problem.
 fn read_mode(part: &Object<'_>, modes: &[&'static str], problems: &mut Problems) -> Option<&'static str> {
     let mode = part.get("mode");
-    if mode.is_none() && part.has_more_than("mode") {
+    if mode.is_none() && part.has_other_than("mode") {
         let expected = alternatives(modes);
         problems.add(&format!("{}.mode", part.at), format!("expected {expected}, found nothing"));
     }

@@ -1,4 +1,4 @@
-//! Phrases and limits that several parts of the configuration share.
+//! Texts and limits that several parts of the configuration share.
 
 /// Maximum of a duration setting, in milliseconds: one hour.
 pub(super) const MAX_MS: u32 = 3_600_000;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::access_log::Keys;
 use super::destination::{Destination, Labels};
 use super::host::{ConnectionInfo, Host};
-use crate::config::{self, Config, Mode, Observe, Policy, ProxyProtocol};
+use crate::config::{Config, Mode, Observe, Policy, ProtocolRule, ProxyProtocol};
 use crate::ports;
 use crate::proxy_protocol::Endpoints;
 use crate::rules::{
@@ -43,10 +43,10 @@ impl<'c> ConnectionPolicy<'c> {
             Observe::Handshake => Inspection::Handshake,
         };
         let (inspection, expected) = match (config.mode, rule.protocol) {
-            (Mode::Off, _) | (_, config::Protocol::Opaque) => (Inspection::Nothing, Expected::Opaque),
-            (_, config::Protocol::Mysql) => (observed, Expected::Mysql),
-            (_, config::Protocol::ServerFirst) => (Inspection::FirstBytes, Expected::ServerFirst),
-            (_, config::Protocol::Detect) => (observed, hint),
+            (Mode::Off, _) | (_, ProtocolRule::Opaque) => (Inspection::Nothing, Expected::Opaque),
+            (_, ProtocolRule::Mysql) => (observed, Expected::Mysql),
+            (_, ProtocolRule::ServerFirst) => (Inspection::FirstBytes, Expected::ServerFirst),
+            (_, ProtocolRule::Detect) => (observed, hint),
         };
         Self { config, info, rule, inspection, expected }
     }

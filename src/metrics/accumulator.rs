@@ -1,32 +1,32 @@
-//! Counts in the VM's memory; the host hears of it when [`Accumulator::flush`] is called, which is on
-//! the tick and at the end, never on the data path.
+//! Counts events in the VM's memory. [`Accumulator::flush`] exports the counts to the host on the tick and at the end, never
+//! on the data path.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::catalogue::{Kind, Metric, NONE, OTHER, client_series};
+use super::catalogue::{Kind, LabelCode, Labels, Metric, NO_LABELS, client_series, label, labels};
 use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
 use super::series::{Cell, Histogram, from_response, histogram_series, signed};
-use super::{Profile, ScopeLabel, room};
+use super::{Profile, ScopeLabel, budget};
 use crate::event::{Answer, Event, HazardKind, Protocol, Tally};
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::errno;
 
-/// Where metrics go.
+/// The host's metrics.
 pub trait Sink {
-    /// Names a metric and gives its number. None: the host refused.
+    /// Defines a metric and returns its number; `None` if the host refuses it.
     fn define(&mut self, kind: Kind, name: &str) -> Option<u32>;
 
-    /// Adds to a metric; a counter's `delta` is positive. False: the host refused, nothing was added.
+    /// Adds to a metric. The `delta` of a counter is positive. False if the host refuses; then nothing was added.
     fn add(&mut self, id: u32, delta: i64) -> bool;
 
-    /// Sets a gauge that all VMs set to the same value.
+    /// Sets a gauge that all VMs set to the same value. False if the host refuses.
     fn set(&mut self, id: u32, value: u64) -> bool;
 }
 
-/// By how many bytes memory grew, or shrank where negative.
+/// Growth of memory in bytes; negative if it shrank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryChange {
     /// The VM's linear memory.
@@ -35,37 +35,37 @@ pub struct MemoryChange {
     pub connection_state: i64,
 }
 
-/// Stands for the values of `metrics.labels` that a connection's metrics carry.
+/// The values of `metrics.labels` that the metrics of a connection carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScopeId(u16);
 
-/// Metrics of the VM itself carry no `metrics.labels`.
+/// The scope of the VM's own metrics, which carry no `metrics.labels`.
 const VM: ScopeId = ScopeId(0);
-/// All of `metrics.labels` are `other`.
+/// The scope in which all of `metrics.labels` are `other`.
 const OVERFLOW: ScopeId = ScopeId(1);
 
 #[derive(Clone, Copy, Debug)]
 struct Key {
     scope: ScopeId,
     metric: Metric,
-    labels: [u16; 2],
+    labels: Labels,
 }
 
 impl Key {
-    /// All of it in one number, in the same order: every count looks one up.
+    /// The whole key in one number with the same order, because every count looks up a key.
     fn rank(self) -> u64 {
         let [first, second] = self.labels;
         u64::from(self.scope.0) << 48
             | (self.metric as u64) << 32
-            | u64::from(first) << 16
-            | u64::from(second)
+            | u64::from(first.0) << 16
+            | u64::from(second.0)
     }
 }
 
-/// The values of `metrics.labels` that a group of series shares.
+/// The values of `metrics.labels` that a group of series has in common.
 #[derive(Debug)]
 struct Scope {
-    /// The front part of their names.
+    /// The start of the names of these series.
     text: String,
     has_presets: bool,
 }
@@ -83,12 +83,12 @@ pub struct Accumulator {
     scope_labels: Vec<ScopeLabel>,
     max_series: usize,
     scopes: Vec<Scope>,
-    /// By [`Key::rank`], as the histograms are.
+    /// By [`Key::rank`], like the histograms.
     cells: BTreeMap<u64, (Key, Cell)>,
     histograms: BTreeMap<u64, (Key, Histogram)>,
-    /// Series the host knows.
+    /// Number of series that the host has defined.
     defined: u64,
-    /// As many of them as the gauge of series has been told.
+    /// Number of them that the gauge of series includes.
     announced: u64,
     build_info_is_set: bool,
 }
@@ -100,7 +100,7 @@ impl Default for ScopeId {
 }
 
 impl Accumulator {
-    /// An accumulator for at most `max_series` series; what comes beyond is counted under `other`.
+    /// An accumulator for at most `max_series` series. Further label sets count as `other`.
     #[must_use]
     pub fn new(profile: Profile, scope_labels: Vec<ScopeLabel>, max_series: u32) -> Self {
         let overflow = scope(scope_labels.iter().map(|label| (*label, "other")));
@@ -119,18 +119,18 @@ impl Accumulator {
         this
     }
 
-    /// The scope for these values of the labels; `values` gives the text of each. The series of a new
-    /// scope that are known beforehand start at zero.
+    /// The scope for these values of the labels; `values` returns the text of each. Series of a new scope with values that are
+    /// known in advance start at zero.
     pub fn scope<'a>(&mut self, values: impl Fn(ScopeLabel) -> &'a str) -> ScopeId {
         let text = scope(self.scope_labels.iter().map(|label| (*label, values(*label))));
-        // A handful of destinations. The VM's scope stands in front and is not looked for. The one of the
-        // overflow has the text of connections whose labels are all `other`, or that have none.
+        // A search, because there are few destinations. It skips the VM's scope, which is the first. The scope of the overflow
+        // also serves connections without labels, and those whose labels are all `other`.
         let known = self.scopes.iter().skip(1).position(|scope| scope.text == text);
         let index = known.map_or(self.scopes.len(), |index| index.saturating_add(1));
         let id = match u16::try_from(index) {
             Ok(index) if known.is_some() || usize::from(index) < self.max_series => ScopeId(index),
             _ => {
-                self.count(VM, Metric::SeriesOverflow, [0, 0]);
+                self.count(VM, Metric::SeriesOverflow, NO_LABELS);
                 return OVERFLOW;
             }
         };
@@ -159,16 +159,16 @@ impl Accumulator {
             };
             for code in 0..count.unwrap_or(0) {
                 if scope == VM || self.has_room(1) {
-                    self.cell(Key { scope, metric: *metric, labels: [code, 0] });
+                    self.cell(Key { scope, metric: *metric, labels: label(code) });
                 }
             }
         }
     }
 
-    /// Counts what happened on a connection of `scope`.
+    /// Counts an event of a connection of `scope`.
     pub fn record(&mut self, scope: ScopeId, event: &Event) {
         if let Some(kind) = HazardKind::of(event) {
-            self.count(scope, Metric::Hazards, [kind as u16, 0]);
+            self.count(scope, Metric::Hazards, label(kind as u16));
         }
         match *event {
             Event::Waiting(expected) => self.active(scope, expected.into(), 1),
@@ -177,104 +177,104 @@ impl Accumulator {
                     self.active(scope, before.into(), -1);
                 }
                 self.active(scope, protocol, 1);
-                self.count(scope, Metric::ConnectionsTotal, [protocol as u16, 0]);
+                self.count(scope, Metric::ConnectionsTotal, label(protocol as u16));
             }
             Event::Closed { protocol, phase, by } => {
                 self.active(scope, protocol, -1);
-                self.count(scope, Metric::ConnectionsClosed, [phase as u16, by as u16]);
+                self.count(scope, Metric::ConnectionsClosed, labels(phase as u16, by as u16));
             }
-            Event::ServerFirst(spoken) => self.count(scope, Metric::ServerFirst, [spoken as u16, 0]),
-            Event::GreetingTimeout => self.count(scope, Metric::GreetingTimeouts, [0, 0]),
+            Event::ServerFirst(spoken) => self.count(scope, Metric::ServerFirst, label(spoken as u16)),
+            Event::GreetingTimeout => self.count(scope, Metric::GreetingTimeouts, NO_LABELS),
             Event::ProxyHeader { format, result } => {
-                let format = format.map_or(NONE, |format| format as u16);
-                self.count(scope, Metric::ProxyProtocolReceived, [format, result as u16]);
+                let format = format.map_or(LabelCode::NONE.0, |format| format as u16);
+                self.count(scope, Metric::ProxyProtocolReceived, labels(format, result as u16));
             }
             Event::ProxyHeaderSent(format) => {
-                self.count(scope, Metric::ProxyProtocolSent, [format as u16, 0]);
+                self.count(scope, Metric::ProxyProtocolSent, label(format as u16));
             }
-            Event::ClientFirst(seen) => self.count(scope, Metric::ClientFirst, [seen as u16, 0]),
+            Event::ClientFirst(seen) => self.count(scope, Metric::ClientFirst, label(seen as u16)),
             Event::Greeting { flavor, release, after } => {
-                self.count(scope, Metric::Greetings, [flavor as u16, release.code()]);
-                self.observe(scope, Metric::GreetingDuration, [0, 0], after);
+                self.count(scope, Metric::Greetings, labels(flavor as u16, release.code()));
+                self.observe(scope, Metric::GreetingDuration, NO_LABELS, after);
             }
             Event::PreHandshakeError { errno } => self.error(scope, Metric::PreHandshakeErrors, errno),
             Event::Client { connector, series } => {
-                self.count(scope, Metric::Clients, [connector as u16, client_series(series)]);
+                self.count(scope, Metric::Clients, [LabelCode(connector as u16), client_series(series)]);
             }
             Event::Handshake { result, took } => {
-                self.count(scope, Metric::Handshakes, [result as u16, 0]);
+                self.count(scope, Metric::Handshakes, label(result as u16));
                 if let Some(took) = took {
-                    self.observe(scope, Metric::HandshakeDuration, [0, 0], took);
+                    self.observe(scope, Metric::HandshakeDuration, NO_LABELS, took);
                 }
             }
             Event::HandshakeError { errno, plugin } => {
-                self.count(scope, Metric::HandshakeErrors, [errno::code(errno), plugin as u16]);
+                self.count(scope, Metric::HandshakeErrors, labels(errno::code(errno), plugin as u16));
             }
-            Event::AuthSwitch(plugin) => self.count(scope, Metric::AuthSwitches, [plugin as u16, 0]),
-            Event::PlaintextFullAuth => self.count(scope, Metric::PlaintextFullAuth, [0, 0]),
+            Event::AuthSwitch(plugin) => self.count(scope, Metric::AuthSwitches, label(plugin as u16)),
+            Event::PlaintextFullAuth => self.count(scope, Metric::PlaintextFullAuth, NO_LABELS),
             Event::Bytes { sender, count } => {
-                self.add(scope, Metric::Bytes, [sender as u16, 0], signed(count));
+                self.add(scope, Metric::Bytes, label(sender as u16), signed(count));
             }
             Event::Packets { sender, count } => {
-                self.add(scope, Metric::Packets, [sender as u16, 0], signed(count));
+                self.add(scope, Metric::Packets, label(sender as u16), signed(count));
             }
             Event::CompressedBytes { sender, count } => {
-                self.add(scope, Metric::CompressedBytes, [sender as u16, 0], signed(count));
+                self.add(scope, Metric::CompressedBytes, label(sender as u16), signed(count));
             }
-            Event::CommandSent(command) => self.count(scope, Metric::Commands, [code(command), 0]),
+            Event::CommandSent(command) => self.count(scope, Metric::Commands, label(code(command))),
             Event::CommandStarted(command) => {
-                self.count(scope, Metric::Commands, [code(command), 0]);
-                self.add(scope, Metric::CommandsInFlight, [0, 0], 1);
+                self.count(scope, Metric::Commands, label(code(command)));
+                self.add(scope, Metric::CommandsInFlight, NO_LABELS, 1);
             }
             Event::CommandEnded { command, verb, answer } => {
-                self.add(scope, Metric::CommandsInFlight, [0, 0], -1);
+                self.add(scope, Metric::CommandsInFlight, NO_LABELS, -1);
                 if let Some(answer) = answer {
-                    self.answer(scope, command, verb, &answer);
+                    self.response(scope, command, verb, &answer);
                 }
             }
             Event::CommandsAbandoned { count, .. } => {
                 let count = i64::try_from(count).unwrap_or(i64::MAX);
-                self.add(scope, Metric::CommandsInFlight, [0, 0], count.saturating_neg());
+                self.add(scope, Metric::CommandsInFlight, NO_LABELS, count.saturating_neg());
             }
             Event::ResponseContinued(tally) => self.tally(scope, &tally),
-            Event::Stalled { change } => self.add(scope, Metric::CommandsStalled, [0, 0], change),
+            Event::Stalled { change } => self.add(scope, Metric::CommandsStalled, NO_LABELS, change),
             Event::PreparedStatements { change } => {
-                self.add(scope, Metric::PreparedStatements, [0, 0], change);
+                self.add(scope, Metric::PreparedStatements, NO_LABELS, change);
             }
             Event::Transaction { open } => {
-                self.add(scope, Metric::Transactions, [0, 0], if open { 1 } else { -1 });
+                self.add(scope, Metric::Transactions, NO_LABELS, if open { 1 } else { -1 });
             }
-            Event::LocalInfile => self.count(scope, Metric::LocalInfile, [0, 0]),
-            Event::ProtectionLost(reason) => self.count(scope, Metric::ProtectionLost, [reason as u16, 0]),
-            Event::LocalInfileBlocked => self.count(scope, Metric::LocalInfileBlocked, [0, 0]),
-            Event::EofHazardClient(_) => self.count(scope, Metric::EofHazardClients, [0, 0]),
-            Event::PrepareEofSplit { .. } => self.count(scope, Metric::PrepareEofSplits, [0, 0]),
-            Event::PrepareEofHeld => self.count(scope, Metric::PrepareEofHeld, [0, 0]),
-            Event::PrepareEofLost => self.count(scope, Metric::PrepareEofLost, [0, 0]),
+            Event::LocalInfile => self.count(scope, Metric::LocalInfile, NO_LABELS),
+            Event::ProtectionLost(reason) => self.count(scope, Metric::ProtectionLost, label(reason as u16)),
+            Event::LocalInfileBlocked => self.count(scope, Metric::LocalInfileBlocked, NO_LABELS),
+            Event::EofHazardClient(_) => self.count(scope, Metric::EofHazardClients, NO_LABELS),
+            Event::PrepareEofSplit { .. } => self.count(scope, Metric::PrepareEofSplits, NO_LABELS),
+            Event::PrepareEofHeld => self.count(scope, Metric::PrepareEofHeld, NO_LABELS),
+            Event::PrepareEofLost => self.count(scope, Metric::PrepareEofLost, NO_LABELS),
             Event::ServerNotice { errno } => self.error(scope, Metric::ServerNotices, errno),
             Event::IdleClosed { .. } | Event::Hazard(_) | Event::TlsCleared => {}
-            Event::Opaque(reason) => self.count(scope, Metric::Opaque, [reason as u16, 0]),
+            Event::Opaque(reason) => self.count(scope, Metric::Opaque, label(reason as u16)),
         }
     }
 
-    /// Counts a tick, and by how much the VM's memory changed since the last.
+    /// Counts a tick, and the change of the VM's memory since the last tick.
     pub fn tick(&mut self, change: MemoryChange) {
-        self.count(VM, Metric::Heartbeat, [0, 0]);
+        self.count(VM, Metric::Heartbeat, NO_LABELS);
         self.memory(change);
     }
 
     fn memory(&mut self, change: MemoryChange) {
-        self.add(VM, Metric::VmMemory, [0, 0], change.linear);
-        self.add(VM, Metric::ConnectionState, [0, 0], change.connection_state);
+        self.add(VM, Metric::VmMemory, NO_LABELS, change.linear);
+        self.add(VM, Metric::ConnectionState, NO_LABELS, change.connection_state);
     }
 
-    /// Tells `sink` all that is not told yet. What it refuses is kept for the next time.
+    /// Exports all changes since the last flush to `sink`. Keeps the changes that it refuses for the next flush.
     pub fn flush(&mut self, sink: &mut impl Sink) {
         for (_, histogram) in self.histograms.values_mut() {
-            histogram.settle(self.profile);
+            histogram.apply_pending(self.profile);
         }
         if !self.build_info_is_set {
-            let key = Key { scope: VM, metric: Metric::BuildInfo, labels: [0, 0] };
+            let key = Key { scope: VM, metric: Metric::BuildInfo, labels: NO_LABELS };
             let name = self.name(key, None, "");
             self.build_info_is_set = sink.define(Kind::Gauge, &name).is_some_and(|id| sink.set(id, 1));
             self.defined = self.defined.saturating_add(u64::from(self.build_info_is_set));
@@ -282,17 +282,17 @@ impl Accumulator {
         self.write(sink);
         // The gauge of series is one of them.
         let new = self.defined.saturating_sub(self.announced);
-        self.add(VM, Metric::Series, [0, 0], signed(new));
+        self.add(VM, Metric::Series, NO_LABELS, signed(new));
         self.announced = self.defined;
         self.write(sink);
     }
 
-    /// The plugin's last words: gauges give back what they hold of the VM itself, then all is told. What
-    /// still lives may make it speak, and end, again.
+    /// Final flush: subtracts this VM's share from the gauges of the VM, then exports everything. Connections that are still
+    /// open may cause a further flush and a further end.
     pub fn end(&mut self, change: MemoryChange, sink: &mut impl Sink) {
         self.flush(sink);
         self.memory(change);
-        self.add(VM, Metric::Series, [0, 0], signed(self.announced).saturating_neg());
+        self.add(VM, Metric::Series, NO_LABELS, signed(self.announced).saturating_neg());
         self.announced = 0;
         self.write(sink);
     }
@@ -301,7 +301,7 @@ impl Accumulator {
         let mut cells = std::mem::take(&mut self.cells);
         for (key, cell) in cells.values_mut() {
             let kind = key.metric.definition().kind;
-            self.tell(cell, kind, sink, |this| this.name(*key, None, ""));
+            self.export(cell, kind, sink, |this| this.name(*key, None, ""));
         }
         self.cells = cells;
         let mut histograms = std::mem::take(&mut self.histograms);
@@ -309,13 +309,13 @@ impl Accumulator {
             let buckets = bounds(self.profile).map(|(le, _)| (Some(le), "_seconds_bucket"));
             let parts = buckets.chain([(None, "_seconds_count"), (None, "_microseconds_sum")]);
             for (cell, (le, ending)) in histogram.cells.iter_mut().zip(parts) {
-                self.tell(cell, Kind::Counter, sink, |this| this.name(*key, le, ending));
+                self.export(cell, Kind::Counter, sink, |this| this.name(*key, le, ending));
             }
         }
         self.histograms = histograms;
     }
 
-    fn tell(&mut self, cell: &mut Cell, kind: Kind, sink: &mut impl Sink, name: impl Fn(&Self) -> String) {
+    fn export(&mut self, cell: &mut Cell, kind: Kind, sink: &mut impl Sink, name: impl Fn(&Self) -> String) {
         if cell.id.is_none() {
             cell.id = sink.define(kind, &name(self));
             self.defined = self.defined.saturating_add(u64::from(cell.id.is_some()));
@@ -340,17 +340,17 @@ impl Accumulator {
     }
 
     fn active(&mut self, scope: ScopeId, protocol: Protocol, change: i64) {
-        self.add(scope, Metric::ConnectionsActive, [protocol as u16, 0], change);
+        self.add(scope, Metric::ConnectionsActive, label(protocol as u16), change);
     }
 
-    fn answer(&mut self, scope: ScopeId, command: Command, verb: Option<Verb>, answer: &Answer) {
-        let labels = [code(command), 0];
-        let with_verb = [code(command), verb.map_or(NONE, |verb| verb as u16)];
-        let timed = if self.profile == Profile::Full { with_verb } else { labels };
+    fn response(&mut self, scope: ScopeId, command: Command, verb: Option<Verb>, answer: &Answer) {
+        let of_command = label(code(command));
+        let with_verb = labels(code(command), verb.map_or(LabelCode::NONE.0, |verb| verb as u16));
+        let timed = if self.profile == Profile::Full { with_verb } else { of_command };
         self.observe(scope, Metric::CommandDuration, timed, answer.took);
-        self.observe(scope, Metric::CommandFirstByte, labels, answer.first_byte);
+        self.observe(scope, Metric::CommandFirstByte, of_command, answer.first_byte);
         if let Some(verb) = verb.filter(|_| command != Command::STMT_PREPARE) {
-            self.count(scope, Metric::Statements, [verb as u16, 0]);
+            self.count(scope, Metric::Statements, label(verb as u16));
         }
         self.tally(scope, &answer.tally);
     }
@@ -364,9 +364,9 @@ impl Accumulator {
             (Metric::SlowFlag, tally.slow.into()),
             (Metric::ResultSets, tally.result_sets.into()),
         ];
-        // Their series are there from the start: nothing is lost by passing over a zero.
+        // These series exist from the start, so that a zero needs no count.
         for (metric, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            self.add(scope, metric, [0, 0], from_response(count));
+            self.add(scope, metric, NO_LABELS, from_response(count));
         }
         if let Some(errno) = tally.errno {
             self.error(scope, Metric::Errors, errno);
@@ -374,14 +374,14 @@ impl Accumulator {
     }
 
     fn error(&mut self, scope: ScopeId, metric: Metric, number: u16) {
-        self.count(scope, metric, [errno::code(number), 0]);
+        self.count(scope, metric, label(errno::code(number)));
     }
 
-    fn count(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2]) {
+    fn count(&mut self, scope: ScopeId, metric: Metric, labels: Labels) {
         self.add(scope, metric, labels, 1);
     }
 
-    fn add(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2], change: i64) {
+    fn add(&mut self, scope: ScopeId, metric: Metric, labels: Labels, change: i64) {
         if metric.definition().profile > self.profile {
             return;
         }
@@ -389,7 +389,7 @@ impl Accumulator {
         let cell = match self.cells.get_mut(&key.rank()) {
             Some((_, cell)) => cell,
             None => {
-                let key = self.place(key, 1);
+                let key = self.admitted(key, 1);
                 self.cell(key)
             }
         };
@@ -400,7 +400,7 @@ impl Accumulator {
         &mut self.cells.entry(key.rank()).or_insert_with(|| (key, Cell::default())).1
     }
 
-    fn observe(&mut self, scope: ScopeId, metric: Metric, labels: [u16; 2], duration: Duration) {
+    fn observe(&mut self, scope: ScopeId, metric: Metric, labels: Labels, duration: Duration) {
         if metric.definition().profile > self.profile {
             return;
         }
@@ -409,53 +409,54 @@ impl Accumulator {
             return histogram.pending.observe(duration);
         }
         let series = histogram_series(self.profile);
-        let key = self.place(key, series);
+        let key = self.admitted(key, series);
         let (_, histogram) =
             self.histograms.entry(key.rank()).or_insert_with(|| (key, Histogram::new(series)));
         histogram.pending.observe(duration);
     }
 
-    /// Where a label set that has no series yet is counted. It stays there: series are never given up.
-    fn place(&mut self, mut key: Key, series: usize) -> Key {
+    /// The key under which a label set without series is counted. It never changes, because series are never removed.
+    fn admitted(&mut self, mut key: Key, series: usize) -> Key {
         if key.scope == VM {
             return key;
         }
         let others = key.metric.definition().others(self.profile);
-        let limit = room::size(key.metric, self.profile);
-        if limit.is_some_and(|limit| key.labels != others && !self.may_be_told_apart(key, limit, others)) {
+        let limit = budget::size(key.metric, self.profile);
+        if limit.is_some_and(|limit| key.labels != others && !self.is_within_budget(key, limit, others)) {
             key.labels = others;
         }
         if self.cells.contains_key(&key.rank()) || self.histograms.contains_key(&key.rank()) {
             return key;
         }
-        // In `full` anything can use up the room; what `standard` always has keeps a third of it.
+        // In `full` any label set can use up the series. A third is kept for the label sets that `standard` always has.
         let is_standard = key.labels == others
             || key.metric.definition().profile <= Profile::Standard
-                && room::is_reserved(key.metric, key.labels, Profile::Standard);
+                && budget::is_reserved(key.metric, key.labels, Profile::Standard);
         let kept = if self.profile == Profile::Full && !is_standard { self.max_series / 3 } else { 0 };
         if self.has_room(series.saturating_add(kept)) {
             return key;
         }
-        self.count(VM, Metric::SeriesOverflow, [0, 0]);
+        self.count(VM, Metric::SeriesOverflow, NO_LABELS);
         Key { scope: OVERFLOW, labels: others, ..key }
     }
 
-    /// A label set is reserved, or comes early enough to be one of those that are not.
-    fn may_be_told_apart(&self, key: Key, limit: usize, others: [u16; 2]) -> bool {
-        let is_reserved = |labels: [u16; 2]| room::is_reserved(key.metric, labels, self.profile);
+    /// Whether a label set is reserved, or is one of the first others.
+    fn is_within_budget(&self, key: Key, limit: usize, others: Labels) -> bool {
+        let is_reserved = |labels: Labels| budget::is_reserved(key.metric, labels, self.profile);
         if is_reserved(key.labels) {
             return true;
         }
-        let all = Key { labels: [0, 0], ..key }.rank()..=Key { labels: [u16::MAX, u16::MAX], ..key }.rank();
+        let all = Key { labels: NO_LABELS, ..key }.rank()
+            ..=Key { labels: labels(u16::MAX, u16::MAX), ..key }.rank();
         let cells = self.cells.range(all.clone()).map(|(_, (key, _))| key.labels);
         let histograms = self.histograms.range(all).map(|(_, (key, _))| key.labels);
         let early = cells.chain(histograms).filter(|labels| *labels != others && !is_reserved(*labels));
-        early.count() < limit.saturating_sub(room::reserved(key.metric, self.profile).len())
+        early.count() < limit.saturating_sub(budget::reserved(key.metric, self.profile).len())
     }
 
     fn has_room(&self, more: usize) -> bool {
         let histograms = self.histograms.values().map(|(_, histogram)| histogram.cells.len());
-        // The information about the build is a series and no cell.
+        // The series `build_info` has no cell.
         let series = histograms.fold(self.cells.len().saturating_add(1), usize::saturating_add);
         series.saturating_add(more) <= self.max_series
     }
@@ -463,7 +464,7 @@ impl Accumulator {
 
 /// The code of a command's label.
 fn code(command: Command) -> u16 {
-    if command.is_known() { u16::from(command.0) } else { OTHER }
+    if command.is_known() { u16::from(command.0) } else { LabelCode::OTHER.0 }
 }
 
 #[cfg(test)]

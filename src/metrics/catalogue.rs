@@ -1,5 +1,6 @@
-//! Every metric: its name, kind, labels with their bounded values, and the profile it belongs to.
-//! The README's table, the tests and the names in Envoy all come from here.
+//! All metrics: name, kind, labels with their bounded values, profile and help text.
+//!
+//! This is the only source of the README's table, of the tests and of the names in Envoy.
 
 use std::borrow::Cow;
 
@@ -17,25 +18,48 @@ use crate::mysql::wire::errno;
 use crate::proxy_protocol::Format;
 use crate::version::{COMMIT, VERSION};
 
-/// What kind of metric it is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows.
+    /// A number that only grows.
     Counter,
-    /// Goes up and down.
+    /// A number that goes up and down.
     Gauge,
     /// Durations: cumulative counters `NAME_seconds_bucket` by `le`, `NAME_seconds_count` and
     /// `NAME_microseconds_sum`.
     Histogram,
 }
 
-/// The code of a label value that stands for all that have none of their own.
-pub const OTHER: u16 = u16::MAX;
+/// The code of a label value, by which a series is found without its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LabelCode(pub u16);
 
-/// The code of a label value that says that there is none.
-pub const NONE: u16 = u16::MAX - 1;
+impl LabelCode {
+    /// The code of the value `other`, which stands for all values without a code of their own.
+    pub const OTHER: Self = Self(u16::MAX);
+    /// The code of the value `none`.
+    pub const NONE: Self = Self(u16::MAX - 1);
+}
 
-/// A label a metric has besides `metrics.labels`. Values are numbers until they are written out.
+/// The codes of a metric's own labels, in order. A metric with fewer labels has zeros.
+pub type Labels = [LabelCode; 2];
+
+/// The labels of a metric without labels of its own.
+pub const NO_LABELS: Labels = labels(0, 0);
+
+/// The labels of a metric with one label of its own.
+#[must_use]
+pub const fn label(code: u16) -> Labels {
+    labels(code, 0)
+}
+
+/// The labels of a metric with two labels of its own.
+#[must_use]
+pub const fn labels(first: u16, second: u16) -> Labels {
+    [LabelCode(first), LabelCode(second)]
+}
+
+/// A label that a metric has in addition to `metrics.labels`. Its values are codes until they are exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Label {
     /// [`Protocol`].
@@ -80,14 +104,14 @@ pub enum Label {
     Kind,
     /// The version of this filter.
     Version,
-    /// The commit it was built from.
+    /// The commit of this build.
     Commit,
 }
 
 /// The text at `code` in a list of label values.
 macro_rules! at {
     ($values:expr, $code:expr) => {
-        $values.get(usize::from($code)).map_or("other", |value| value.label()).into()
+        $values.get(usize::from($code.0)).map_or("other", |value| value.label()).into()
     };
 }
 
@@ -118,31 +142,31 @@ impl Label {
         }
     }
 
-    /// The value a code stands for.
+    /// The value of a code.
     #[must_use]
-    pub fn value(self, code: u16) -> Cow<'static, str> {
+    pub fn value(self, code: LabelCode) -> Cow<'static, str> {
         match self {
-            _ if code == OTHER => "other".into(),
-            _ if code == NONE => "none".into(),
+            _ if code == LabelCode::OTHER => "other".into(),
+            _ if code == LabelCode::NONE => "none".into(),
             Self::Protocol => at!(Protocol::ALL, code),
             Self::Spoken => at!(ServerFirst::ALL, code),
             Self::Phase => at!(Phase::ALL, code),
             Self::By => at!(ClosedBy::ALL, code),
             Self::Seen => at!(ClientFirst::ALL, code),
             Self::Flavor => at!(Flavor::ALL, code),
-            Self::Release => Release::from_code(code).label().into(),
-            Self::Errno => errno::label(code),
+            Self::Release => Release::from_code(code.0).label().into(),
+            Self::Errno => errno::label(code.0),
             Self::Result => at!(HandshakeResult::ALL, code),
             Self::Format => at!(Format::ALL, code),
             Self::HeaderResult => at!(HeaderResult::ALL, code),
             Self::Plugin => at!(AuthPlugin::ALL, code),
             Self::Client => at!(Connector::ALL, code),
             Self::ClientSeries => {
-                let [major, minor] = code.to_be_bytes();
+                let [major, minor] = code.0.to_be_bytes();
                 format!("{major}.{minor}").into()
             }
             Self::Verb => at!(Verb::ALL, code),
-            Self::Command => u8::try_from(code).map_or("other", |byte| Command(byte).label()).into(),
+            Self::Command => u8::try_from(code.0).map_or("other", |byte| Command(byte).label()).into(),
             Self::Sender => at!(Sender::ALL, code),
             Self::Reason => at!(OpaqueReason::ALL, code),
             Self::Lost => at!(ProtectionLost::ALL, code),
@@ -152,7 +176,7 @@ impl Label {
         }
     }
 
-    /// The codes of a small fixed set, whose series are there from the start with the value zero.
+    /// Number of values whose series exist from the start with the value zero; `None` if the label has no such series.
     #[must_use]
     pub fn preset(self) -> Option<u16> {
         match self {
@@ -163,10 +187,10 @@ impl Label {
         }
     }
 
-    /// The code of the value `other`: each text has one code.
+    /// The code of the value `other`. Each text has one code.
     #[must_use]
-    pub const fn other(self) -> u16 {
-        match self {
+    pub const fn other(self) -> LabelCode {
+        LabelCode(match self {
             Self::Spoken => ServerFirst::Other as u16,
             Self::Seen => ClientFirst::Other as u16,
             Self::Flavor => Flavor::Other as u16,
@@ -174,11 +198,11 @@ impl Label {
             Self::Client => Connector::Other as u16,
             Self::Verb => Verb::Other as u16,
             Self::Release => 0,
-            _ => OTHER,
-        }
+            _ => return LabelCode::OTHER,
+        })
     }
 
-    /// How many values it has; none: more than every destination can have series for.
+    /// Number of values; `None` if there are more than the number of series of a destination.
     #[must_use]
     pub const fn values(self) -> Option<usize> {
         match self {
@@ -197,7 +221,7 @@ impl Label {
             Self::Client => Some(Connector::ALL.len()),
             Self::Verb => Some(Verb::ALL.len()),
             Self::Version | Self::Commit => Some(1),
-            // Few, but not every pair of them can be.
+            // Few values, but not every pair of them is possible.
             Self::Format | Self::HeaderResult => None,
             Self::Release | Self::Errno | Self::ClientSeries | Self::Command => None,
         }
@@ -205,51 +229,51 @@ impl Label {
 }
 
 /// The code of [`Label::ClientSeries`].
-pub(super) fn client_series(series: Series) -> u16 {
+pub(super) fn client_series(series: Series) -> LabelCode {
     match series {
-        Series::None => NONE,
-        Series::Other => OTHER,
-        Series::Known(major, minor) => u16::from_be_bytes([major, minor]),
+        Series::None => LabelCode::NONE,
+        Series::Other => LabelCode::OTHER,
+        Series::Known(major, minor) => LabelCode(u16::from_be_bytes([major, minor])),
     }
 }
 
-/// One metric.
+/// The definition of one metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Definition {
-    /// Without the prefix; a histogram's without its endings.
+    /// Name without the prefix; that of a histogram without its endings.
     pub name: &'static str,
-    /// What kind it is.
+    /// Kind of the metric.
     pub kind: Kind,
-    /// The smallest profile it belongs to.
+    /// The smallest profile that exports the metric.
     pub profile: Profile,
-    /// It speaks of connections and carries `metrics.labels`; else it speaks of the VM.
+    /// Whether the metric is about connections and carries `metrics.labels`. Otherwise it is about the VM.
     pub scoped: bool,
-    /// Its own labels.
+    /// Labels of its own.
     pub labels: &'static [Label],
-    /// One that it has besides in [`Profile::Full`].
+    /// A further label in [`Profile::Full`].
     pub in_full: Option<Label>,
-    /// What it counts.
+    /// Help text.
     pub help: &'static str,
 }
 
 impl Definition {
-    /// Its labels in a profile.
+    /// Labels in a profile.
     pub fn labels(&self, profile: Profile) -> impl Iterator<Item = Label> + use<> {
         let more = self.in_full.filter(|_| profile == Profile::Full);
         self.labels.iter().copied().chain(more)
     }
 
-    /// How many label sets it can have; none: one of its labels has too many values to say.
+    /// Number of possible label sets; `None` if one of the labels has too many values.
     #[must_use]
     pub fn label_sets(&self) -> Option<usize> {
         self.labels.iter().try_fold(1, |sets: usize, label| Some(sets.saturating_mul(label.values()?)))
     }
 
-    /// The codes of the label set that all share which have no series of their own.
+    /// The label set that stands for all label sets without series of their own.
     #[must_use]
-    pub fn others(&self, profile: Profile) -> [u16; 2] {
+    pub fn others(&self, profile: Profile) -> Labels {
         let mut labels = self.labels(profile);
-        let mut other = || labels.next().map_or(0, Label::other);
+        let mut other = || labels.next().map_or(LabelCode(0), Label::other);
         [other(), other()]
     }
 }
@@ -267,7 +291,7 @@ macro_rules! catalogue {
             /// Every metric, in the order of the documentation.
             pub const ALL: &[Self] = &[$(Self::$metric,)*];
 
-            /// What it is.
+            /// The definition of the metric.
             #[must_use]
             pub const fn definition(self) -> &'static Definition {
                 match self {
@@ -294,7 +318,7 @@ catalogue! {
     ConnectionsTotal "connections_total" Counter Minimal scoped [Protocol]
         "Connections, counted when what they carry is recognised or when they end.";
     ConnectionsActive "connections_active" Gauge Minimal scoped [Protocol]
-        "Open connections; one on which nobody has spoken yet counts as what is expected there.";
+        "Open connections; one on which no peer has spoken yet counts as what is expected there.";
     ConnectionsClosed "connections_closed_total" Counter Standard scoped [Phase By]
         "Connections that ended, by how far they had come and who ended them.";
     GreetingDuration "greeting_duration" Histogram Standard scoped []
@@ -374,7 +398,7 @@ catalogue! {
     Hazards "hazards_total" Counter Standard scoped [Kind]
         "What endangers clients' connections and secrets, by its kind.";
     ServerNotices "server_notices_total" Counter Standard scoped [Errno]
-        "Errors the server sent of its own accord, outside any command.";
+        "Unsolicited errors from the server, outside any command.";
     Opaque "opaque_total" Counter Minimal scoped [Reason]
         "Connections passed through uninspected from some point on, by the cause.";
     ProxyProtocolReceived "proxy_protocol_received_total" Counter Minimal scoped [Format HeaderResult]

@@ -1,15 +1,17 @@
-//! How labels travel in a metric's name: `label=.=value;.;label=.=value;.;name`. Envoy's wasm metrics
-//! have names only; a `stats_tags` rule (Istio: `extraStatTags`) per label makes them labels again.
+//! The encoding of labels in a metric's name: `label=.=value;.;label=.=value;.;name`.
+//!
+//! Envoy's wasm metrics have only names. One `stats_tags` rule (Istio: `extraStatTags`) for each label turns them into labels
+//! again.
 
 use super::ScopeLabel;
 
-/// In front of every metric's name.
+/// The start of every metric's name.
 const PREFIX: &str = "firstword_";
 
-/// Istio's bootstrap tears names apart at these, whatever stands around them.
+/// Texts at which Istio's bootstrap splits a name, wherever they occur.
 pub const RESERVED: [&str; 4] = ["cache.", "tag.", "component.", "wasm_filter."];
 
-/// Longer names of destinations are cut here.
+/// Maximum number of characters of the name of a destination.
 const MAX_VALUE_LEN: usize = 128;
 
 impl ScopeLabel {
@@ -22,8 +24,8 @@ impl ScopeLabel {
     }
 }
 
-/// Makes a name that Envoy or the operator chose fit for a label: lower case, `_` for anything that is
-/// not in `[a-z0-9_+./-]`, and nothing that the receiving side would take apart.
+/// Turns a name of Envoy or of the operator into a label value: lower case, `_` for every character that is not in
+/// `[a-z0-9_+./-]`, and no text of [`RESERVED`].
 #[must_use]
 pub fn label_value(name: &str) -> String {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_+./-".contains(c);
@@ -35,12 +37,12 @@ pub fn label_value(name: &str) -> String {
     value
 }
 
-/// Appends one label to the front part of a name.
+/// Appends one label to the labels of a name.
 pub(super) fn push_label(text: &mut String, key: &str, value: &str) {
     text.extend([key, "=.=", value, ";.;"]);
 }
 
-/// The front part that all metrics of one scope share.
+/// The labels that the names of all metrics of one scope begin with.
 pub(super) fn scope<'a>(labels: impl Iterator<Item = (ScopeLabel, &'a str)>) -> String {
     let mut text = String::new();
     for (label, value) in labels {
@@ -49,7 +51,7 @@ pub(super) fn scope<'a>(labels: impl Iterator<Item = (ScopeLabel, &'a str)>) -> 
     text
 }
 
-/// The end of a name.
+/// Appends the end of a name.
 pub(super) fn push_name(text: &mut String, name: &str, ending: &str) {
     text.extend([PREFIX, name, ending]);
 }

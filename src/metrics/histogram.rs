@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Profile;
 
-/// Upper bounds in the text of their label and in nanoseconds, in steps of 1, 2.5 and 5.
+/// Upper bounds as the text of their label and in nanoseconds, in steps of 1, 2.5 and 5.
 const BOUNDS: [(&str, u64); 16] = [
     ("0.0001", 100_000),
     ("0.00025", 250_000),
@@ -24,27 +24,27 @@ const BOUNDS: [(&str, u64); 16] = [
     ("10", 10_000_000_000),
 ];
 
-/// The label of the bucket that holds everything.
+/// The label of the last bucket.
 const INFINITY: &str = "+Inf";
 
-/// The bounds a profile exports: all, or every second one.
+/// The bounds that a profile exports: all, or every second one.
 pub fn bounds(profile: Profile) -> impl Iterator<Item = (&'static str, u64)> {
     let step = if profile == Profile::Full { 1 } else { 2 };
     let skip = if profile == Profile::Full { 0 } else { 1 };
     BOUNDS.into_iter().skip(skip).step_by(step).chain([(INFINITY, u64::MAX)])
 }
 
-/// Durations not exported yet.
+/// Durations that are not exported yet.
 #[derive(Debug, Default)]
 pub struct Pending {
-    /// How many fell between the bound before and this one.
+    /// Number of durations between the bound before and this one.
     counts: [u64; BOUNDS.len() + 1],
     count: u64,
     nanos: u64,
 }
 
 impl Pending {
-    /// Takes one duration.
+    /// Adds a duration.
     pub fn observe(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let index = BOUNDS.iter().position(|(_, bound)| nanos <= *bound).unwrap_or(BOUNDS.len());
@@ -55,13 +55,13 @@ impl Pending {
         self.nanos = self.nanos.saturating_add(nanos);
     }
 
-    /// How many durations there are.
+    /// Number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// How many of them are at most `bound` nanoseconds long.
+    /// Number of durations of at most `bound` nanoseconds.
     #[must_use]
     pub fn up_to(&self, bound: u64) -> u64 {
         let bounds = BOUNDS.iter().map(|(_, bound)| *bound).chain([u64::MAX]);
@@ -69,13 +69,13 @@ impl Pending {
         within.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
-    /// Their sum in whole microseconds.
+    /// Sum of the durations in whole microseconds.
     #[must_use]
     pub fn micros(&self) -> u64 {
         self.nanos / 1000
     }
 
-    /// All but the part of a microsecond that is left over is exported.
+    /// Removes the durations after their export. The remaining part of a microsecond stays.
     pub fn clear(&mut self) {
         *self = Self { nanos: self.nanos % 1000, ..Self::default() };
     }

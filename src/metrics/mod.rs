@@ -1,16 +1,16 @@
-//! The catalogue of metrics, their accumulation in the VM and the encoding of labels. No host calls here.
+//! Metrics: their catalogue, their accumulation in the VM and the encoding of labels. Only a [`Sink`] calls the host.
 
 mod accumulator;
+pub mod budget;
 pub mod catalogue;
 mod encoding;
 pub mod histogram;
-pub mod room;
 mod series;
 
 pub use accumulator::{Accumulator, MemoryChange, ScopeId, Sink};
 pub use encoding::{RESERVED, label_value};
 
-/// How much is exported: each profile contains the ones before it.
+/// The set of exported metrics. Each profile contains the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
     /// At most 64 series for one destination.
@@ -18,13 +18,12 @@ pub enum Profile {
     /// At most 280 series for one destination.
     #[default]
     Standard,
-    /// Everything.
+    /// All metrics.
     Full,
 }
 
 impl Profile {
-    /// How many series one destination may have, those of the VM included; none: only
-    /// `metrics.max_series` limits them.
+    /// Maximum number of series of one destination, with those of the VM; `None` if only `metrics.max_series` limits them.
     #[must_use]
     pub const fn max_series(self) -> Option<usize> {
         match self {
@@ -35,13 +34,13 @@ impl Profile {
     }
 }
 
-/// A label every per-connection metric can carry besides its own (`metrics.labels`).
+/// A label that every per-connection metric can carry in addition to its own (`metrics.labels`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ScopeLabel {
     /// `inbound`, `outbound`, `unspecified`.
     Direction,
-    /// The rule's name, else Envoy's cluster name, else `passthrough`.
+    /// The rule's name, otherwise Envoy's cluster name, otherwise `passthrough`.
     Destination,
-    /// The destination port, where a rule or the built-in table names it, else `other`.
+    /// The destination port if a rule or the built-in table names it, otherwise `other`.
     Port,
 }

@@ -1,36 +1,36 @@
-//! What series have to tell the host.
+//! Series that wait for their export to the host.
 
 use super::catalogue::Kind;
 use super::histogram::{Pending, bounds};
 use super::{Profile, Sink};
 
-/// The most that one response adds to a count of which the server gives the number.
+/// Maximum that one response adds to a counter whose number the server sends.
 const MAX_PER_RESPONSE: u64 = 1 << 48;
 
-/// The most that is counted in one series of a counter: 128 VMs together stay below 2^63, from where a sum could appear
-/// to go backwards.
+/// Maximum value of one series of a counter. The sum of 128 VMs stays below 2^63, so that it never appears to go backwards.
 const MAX_COUNT: i64 = 1 << 56;
 
-/// What one series has to tell.
+/// One series.
 #[derive(Debug, Default)]
 pub(super) struct Cell {
-    /// The host's number for it, once it is defined.
+    /// The host's number for the series; `None` until the host has defined it.
     pub(super) id: Option<u32>,
+    /// The change since the last export.
     pub(super) delta: i64,
-    /// Sum of a counter that the host has.
-    counted: i64,
+    /// The sum of a counter that the host has.
+    exported: i64,
 }
 
 impl Cell {
-    /// Exports the change since the last export to the host, which calls the series `id`. Keeps what the host refuses.
+    /// Exports the change since the last export to the series `id` of the host. Keeps the change if the host refuses it.
     pub(super) fn export(&mut self, id: u32, kind: Kind, sink: &mut impl Sink) {
         let is_counter = kind != Kind::Gauge;
         if is_counter {
-            self.delta = self.delta.min(MAX_COUNT.saturating_sub(self.counted));
+            self.delta = self.delta.min(MAX_COUNT.saturating_sub(self.exported));
         }
         if self.delta != 0 && sink.add(id, self.delta) {
             if is_counter {
-                self.counted = self.counted.saturating_add(self.delta);
+                self.exported = self.exported.saturating_add(self.delta);
             }
             self.delta = 0;
         }
@@ -46,14 +46,14 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// One of as many series as [`histogram_series`] says.
+    /// A histogram of [`histogram_series`] series.
     pub(super) fn new(series: usize) -> Self {
         let cells = std::iter::repeat_with(Cell::default).take(series).collect();
         Self { pending: Pending::default(), cells }
     }
 
-    /// Turns durations into what the series have to tell.
-    pub(super) fn settle(&mut self, profile: Profile) {
+    /// Adds the pending durations to the series.
+    pub(super) fn apply_pending(&mut self, profile: Profile) {
         let counts = bounds(profile).map(|(_, bound)| self.pending.up_to(bound));
         let values: Vec<_> = counts.chain([self.pending.count(), self.pending.micros()]).collect();
         for (cell, value) in self.cells.iter_mut().zip(values) {
@@ -63,12 +63,12 @@ impl Histogram {
     }
 }
 
-/// The buckets, the count and the sum.
+/// Number of series of a histogram: the buckets, the count and the sum.
 pub(super) fn histogram_series(profile: Profile) -> usize {
     bounds(profile).count().saturating_add(2)
 }
 
-/// What a response adds to a counter, if the server says `count`.
+/// The amount that a response adds to a counter, if the server sends `count`.
 pub(super) fn from_response(count: u64) -> i64 {
     signed(count.min(MAX_PER_RESPONSE))
 }
@@ -81,7 +81,7 @@ pub(super) fn signed(count: u64) -> i64 {
 mod tests {
     use super::*;
 
-    /// Refuses the first call.
+    /// A host that refuses the first call.
     #[derive(Default)]
     struct Host(Vec<i64>, bool);
 
@@ -113,12 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_ends_at_its_limit_and_a_gauge_does_not() {
-        let most = MAX_COUNT;
-        assert_eq!(exported(Kind::Counter, &[1, 2, 3]), [3, 3], "what is refused is kept");
-        assert_eq!(exported(Kind::Counter, &[0, i64::MAX, 5, i64::MAX, 1]), [most]);
-        assert_eq!(exported(Kind::Counter, &[5, most - 7, 1, 9, 9]), [most - 2, 1, 1]);
-        assert_eq!(exported(Kind::Histogram, &[1, i64::MAX, 1]), [most]);
+    fn a_counter_stops_at_its_limit_and_a_gauge_does_not() {
+        let max = MAX_COUNT;
+        assert_eq!(exported(Kind::Counter, &[1, 2, 3]), [3, 3], "a refused change is kept");
+        assert_eq!(exported(Kind::Counter, &[0, i64::MAX, 5, i64::MAX, 1]), [max]);
+        assert_eq!(exported(Kind::Counter, &[5, max - 7, 1, 9, 9]), [max - 2, 1, 1]);
+        assert_eq!(exported(Kind::Histogram, &[1, i64::MAX, 1]), [max]);
         assert_eq!(exported(Kind::Gauge, &[1, 5, -9, i64::MAX]), [6, -9, i64::MAX]);
     }
 

@@ -1,4 +1,4 @@
-//! `firstword check-config`: checks configurations where they stand, with the messages the filter itself logs.
+//! `firstword check-config`: checks configurations inside their files, with the messages that the filter itself logs.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use firstword::config::MAX_BYTES;
 use firstword::escape;
 use serde_json::json;
 
-use crate::findings::{Finding, Format, Place, Severity};
+use crate::findings::{Finding, Format, Location, Severity};
 use crate::wasm_filter::{WasmFilter, check};
 use crate::{documents, find};
 
@@ -20,7 +20,7 @@ use crate::{documents, find};
 /// or JSON.
 ///
 /// In such a file a Wasm filter is taken for Firstword if its name, root_id, vm_id, or the file name or URL of its
-/// code holds "firstword", or else if it is the only network filter of this kind in the file.
+/// code holds "firstword". Otherwise it is taken for Firstword if it is the only network filter of this kind in the file.
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Arguments {
@@ -63,7 +63,8 @@ enum Outcome {
     Unusable = 2,
 }
 
-/// What is said: results go to the standard output, problems to the standard error; as JSON, all to the standard output.
+/// The output. As text, results go to the standard output and problems to the standard error. As JSON, all goes to the
+/// standard output.
 #[derive(Default)]
 struct Report {
     results: String,
@@ -79,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         let mut report = Report::default();
         outcome = outcome.max(check_file(file, &mut report));
         if arguments.output == Format::Text {
-            // A reader that went away is no reason to fail, let alone to panic.
+            // It is not an error if the reader closes its end.
             let _ = io::stdout().write_all(report.results.as_bytes());
             let _ = io::stderr().write_all(report.problems.as_bytes());
         }
@@ -99,10 +100,10 @@ fn check_file(path: &Path, report: &mut Report) -> Outcome {
     match documents::read(path).and_then(|bytes| configurations(&bytes, report, &file)) {
         Ok(configurations) => report.add(&file, &configurations),
         Err(problem) => {
-            report.problem(&format!("{file}: {problem}"));
-            report.find(
+            report.add_problem(&format!("{file}: {problem}"));
+            report.add_finding(
                 "unusable-file",
-                Place { file: Some(file.into_owned()), ..Place::default() },
+                Location { file: Some(file.into_owned()), ..Location::default() },
                 &problem,
             );
             Outcome::Unusable
@@ -110,22 +111,22 @@ fn check_file(path: &Path, report: &mut Report) -> Outcome {
     }
 }
 
-/// A configuration in a file: where, and what is wrong with it.
+/// A configuration in a file, with its problems.
 struct Configuration {
-    place: Option<String>,
+    location: Option<String>,
     problems: Vec<String>,
 }
 
 fn configurations(bytes: &[u8], report: &mut Report, file: &str) -> Result<Vec<Configuration>, String> {
     let is_object = bytes.trim_ascii_start().starts_with(b"{");
     let problems = || check(bytes).err().unwrap_or_default();
-    let alone = || Ok(vec![Configuration { place: None, problems: problems() }]);
+    let alone = || Ok(vec![Configuration { location: None, problems: problems() }]);
     if bytes.trim_ascii().is_empty() {
         return alone();
     }
     let documents = match documents::parse(bytes) {
         Ok(documents) => documents,
-        // The filter's own message about a syntax error is the better one.
+        // The filter's own message about a syntax error is better.
         Err(_) if is_object && bytes.len() <= MAX_BYTES => return alone(),
         Err(error) => return Err(error),
     };
@@ -133,14 +134,14 @@ fn configurations(bytes: &[u8], report: &mut Report, file: &str) -> Result<Vec<C
     for (document, number) in documents.iter().zip(1..) {
         filters.extend(find::wasm_filters(document)?.into_iter().map(|filter| (number, filter)));
     }
-    if filters.is_empty() && is_object && !documents.iter().any(find::is_of_others) {
+    if filters.is_empty() && is_object && !documents.iter().any(find::is_of_another_tool) {
         return alone();
     }
     let only = filters.len() == 1;
     let (ours, others): (Vec<_>, Vec<_>) = filters.into_iter().partition(|(_, filter)| filter.named || only);
     for (document, filter) in &others {
         let why = "not named firstword, and not the only one";
-        report.result(&format!("skipped: {file}: document {document}: {}: {why}", filter.at));
+        report.add_result(&format!("skipped: {file}: document {document}: {}: {why}", filter.at));
     }
     if ours.is_empty() {
         return Err(
@@ -148,7 +149,7 @@ fn configurations(bytes: &[u8], report: &mut Report, file: &str) -> Result<Vec<C
         );
     }
     let configuration = |(document, filter): (usize, WasmFilter)| Configuration {
-        place: Some(format!("document {document}: {}", filter.at)),
+        location: Some(format!("document {document}: {}", filter.at)),
         problems: filter.problems,
     };
     Ok(ours.into_iter().map(configuration).collect())
@@ -158,46 +159,47 @@ impl Report {
     fn add(&mut self, file: &str, configurations: &[Configuration]) -> Outcome {
         let count = configurations.len();
         self.configurations = count;
-        self.result(&format!("{file}: found {count} configuration{}", plural(count)));
+        self.add_result(&format!("{file}: found {count} configuration{}", plural(count)));
         let mut outcome = Outcome::Right;
-        for Configuration { place, problems } in configurations {
+        for Configuration { location, problems } in configurations {
             for problem in problems {
                 let (path, why) = problem.split_once(": ").unwrap_or(("$", problem));
-                let at = Place {
+                let at = Location {
                     file: Some(file.to_owned()),
-                    filter: place.clone(),
+                    filter: location.clone(),
                     path: Some(path.to_owned()),
-                    ..Place::default()
+                    ..Location::default()
                 };
-                self.find("configuration", at, why);
+                self.add_finding("configuration", at, why);
             }
-            let place = place.as_ref().map_or_else(|| file.to_owned(), |place| format!("{file}: {place}"));
+            let location =
+                location.as_ref().map_or_else(|| file.to_owned(), |location| format!("{file}: {location}"));
             if problems.is_empty() {
-                self.result(&format!("ok: {place}"));
+                self.add_result(&format!("ok: {location}"));
                 continue;
             }
             outcome = Outcome::Problems;
             let count = problems.len();
-            self.problem(&format!("{place}: {count} problem{}", plural(count)));
+            self.add_problem(&format!("{location}: {count} problem{}", plural(count)));
             for problem in problems {
-                self.problem(&format!("  {problem}"));
+                self.add_problem(&format!("  {problem}"));
             }
         }
         outcome
     }
 
-    fn find(&mut self, code: &'static str, place: Place, why: &str) {
+    fn add_finding(&mut self, code: &'static str, location: Location, why: &str) {
         let (severity, fixes) = (Severity::Error, Vec::new());
-        self.findings.push(Finding { severity, code, place, why: escape::text(why), fixes });
+        self.findings.push(Finding { severity, code, location, why: escape::text(why), fixes });
     }
 
-    /// Adds a line; what others wrote in it is escaped.
-    fn result(&mut self, line: &str) {
+    /// Adds a line of results, escaped.
+    fn add_result(&mut self, line: &str) {
         let _ = writeln!(self.results, "{}", escape::text(line));
     }
 
-    /// Adds a line, as [`Report::result`] does.
-    fn problem(&mut self, line: &str) {
+    /// Adds a line of problems, escaped.
+    fn add_problem(&mut self, line: &str) {
         let _ = writeln!(self.problems, "{}", escape::text(line));
     }
 }

@@ -1,4 +1,4 @@
-//! A file -> its YAML or JSON documents.
+//! Reads the YAML or JSON documents of a file.
 
 mod budget;
 
@@ -10,10 +10,10 @@ use budget::Budget;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The largest file read, in bytes: a configuration dump of a large mesh is smaller.
+/// Maximum length of a file in bytes. A configuration dump of a large mesh is smaller.
 pub(crate) const MAX_BYTES: u64 = 64 << 20;
 
-/// How many brackets may be open. YAML's reader needs time in the square of it before it refuses it for its depth.
+/// Maximum number of open brackets, because the YAML reader needs quadratic time before it refuses a deep document.
 const MAX_OPEN_BRACKETS: usize = 10_000;
 
 /// Reads a whole file; `-` is the standard input.
@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The documents of a file. JSON is tried first: YAML readers choke on some of it.
+/// The documents of a file. Tries JSON first, because YAML readers cannot read all JSON.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Value>, String> {
     let budget = Budget::of(bytes.len());
     match budget.charge(&mut serde_json::Deserializer::from_slice(bytes)) {

@@ -1,4 +1,4 @@
-//! Finds the Wasm filters in a document, wherever they stand: bootstrap, xDS, configuration dump, `EnvoyFilter`.
+//! Finds the Wasm filters in a document of any kind: bootstrap, xDS, configuration dump, `EnvoyFilter`.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::wasm_filter::{WasmFilter, get};
 
 /// Maximum number of characters of a key that a path shows.
-const KEY_CHARS: usize = 64;
+const MAX_KEY_CHARS: usize = 64;
 
-/// Maximum number of Wasm filters in a document; a mesh has fewer.
+/// Maximum number of Wasm filters in a document. A mesh has fewer.
 const MAX_FILTERS: usize = 10_000;
 
 /// The Wasm filters in a document, in its order as far as JSON objects have one.
@@ -23,8 +23,8 @@ pub(crate) fn wasm_filters(document: &Value) -> Result<Vec<WasmFilter>, String> 
     Ok(found)
 }
 
-/// Whether the document is one that other tools read, and no configuration of ours on its own.
-pub(crate) fn is_of_others(document: &Value) -> bool {
+/// Whether the document belongs to another tool, so that it is not a configuration of Firstword.
+pub(crate) fn is_of_another_tool(document: &Value) -> bool {
     const KEYS: [&str; 9] = [
         "@type",
         "admin",
@@ -39,7 +39,7 @@ pub(crate) fn is_of_others(document: &Value) -> bool {
     KEYS.iter().any(|key| get(document, key).is_some())
 }
 
-/// A place in a document. It becomes a text only where something is found, because keys can be long.
+/// A path in a document. It becomes a text only for a filter that is found, because keys can be long.
 enum Path<'p> {
     Root,
     Key(&'p Path<'p>, &'p str),
@@ -51,7 +51,7 @@ impl fmt::Display for Path<'_> {
         match self {
             Self::Root => f.write_str("$"),
             Self::Key(parent, key) => {
-                let shown: String = key.chars().take(KEY_CHARS).collect();
+                let shown: String = key.chars().take(MAX_KEY_CHARS).collect();
                 let more = if shown.len() < key.len() { "..." } else { "" };
                 write!(f, "{parent}.{}{more}", escape::text(&shown))
             }
@@ -60,7 +60,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// `name` is that of the object the value stands in. The depth is bounded by the readers of JSON and YAML.
+/// Adds the filters in a value. `name` is the name of the object around it. The readers of JSON and YAML limit the depth.
 fn visit(value: &Value, at: &Path<'_>, name: Option<&str>, found: &mut Vec<WasmFilter>) {
     if found.len() > MAX_FILTERS {
         return;

@@ -1,54 +1,54 @@
-//! What the commands find: one shape for all of them, as text and as JSON.
+//! The findings of all commands, as text and as JSON.
 
 use std::io::{self, IsTerminal as _};
 
 use firstword::escape;
 use serde::Serialize;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
     /// Good to know; nothing is wrong.
     Info,
-    /// Something works, but at a price or only for some.
+    /// Something works, but with a cost or only for some clients.
     Warning,
     /// Something does not work.
     Error,
 }
 
-/// Something found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     pub(crate) severity: Severity,
-    /// The kind of finding; it stays the same over versions.
+    /// The kind of finding. It stays the same in later versions.
     pub(crate) code: &'static str,
     #[serde(rename = "where")]
-    pub(crate) place: Place,
+    pub(crate) location: Location,
     /// One or two sentences.
     pub(crate) why: String,
-    /// What mends it, the best first.
+    /// Fixes, the best first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) fixes: Vec<Fix>,
 }
 
-/// Where something was found; what does not apply is absent.
+/// The location of a finding. Fields that do not apply are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
-    /// `55.108.108.2:10000`; `*:10000` is any address without a listener of its own.
+    /// A text such as `55.108.108.2:10000`. `*:10000` means any address without a listener of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) destination: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) listener: Option<String>,
-    /// A filter chain's name, or its place in its listener.
+    /// The name of a filter chain, or its number in the listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chain: Option<String>,
-    /// A filter's or listener filter's name.
+    /// The name of a filter or listener filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) filter: Option<String>,
-    /// Istio's resource that it was made from.
+    /// The resource from which Istio made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resource: Option<String>,
     /// A JSON path in the file, or in the filter's configuration.
@@ -56,18 +56,18 @@ pub(crate) struct Place {
     pub(crate) path: Option<String>,
 }
 
-/// What mends something.
+/// A fix for a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Fix {
-    /// What it is, in a few words.
+    /// A description in a few words.
     pub(crate) what: String,
-    /// The files of this repository that it was made from.
+    /// The files of this repository from which the fix was made.
     pub(crate) from: Vec<&'static str>,
-    /// Ready to apply; several documents where several are needed.
+    /// YAML that is ready to apply; may hold several documents.
     pub(crate) yaml: String,
 }
 
-/// The form of what a command writes.
+/// The form of a command's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For people.
@@ -78,7 +78,7 @@ pub(crate) enum Format {
 }
 
 impl Finding {
-    /// As text, `paint` says in what colours. Ends with a line end. What others wrote is escaped.
+    /// The finding as text in the colours of `paint`, with a final line feed. Text from the input is escaped.
     pub(crate) fn text(&self, paint: Paint) -> String {
         let (colour, word) = match self.severity {
             Severity::Error => (RED, "error"),
@@ -86,9 +86,9 @@ impl Finding {
             Severity::Info => (CYAN, "info"),
         };
         let mut text =
-            format!("{}: {}\n", paint.with(colour, &format!("{word}[{}]", self.code)), self.place.text());
+            format!("{}: {}\n", paint.with(colour, &format!("{word}[{}]", self.code)), self.location.text());
         text.push_str(&indented(&wrapped(&escape::text(&self.why))));
-        if let Some(resource) = &self.place.resource {
+        if let Some(resource) = &self.location.resource {
             text.push_str(&format!("  made from {}\n", escape::text(resource)));
         }
         if let Some((first, others)) = self.fixes.split_first() {
@@ -111,8 +111,8 @@ impl Finding {
     }
 }
 
-impl Place {
-    /// In one line, the widest first.
+impl Location {
+    /// The location in one line, the widest part first.
     pub(crate) fn text(&self) -> String {
         let parts = [
             (&self.file, ""),
@@ -133,21 +133,21 @@ impl Place {
 const RED: &str = "1;31";
 const YELLOW: &str = "1;33";
 const CYAN: &str = "1;36";
-/// Also for headings.
+/// Bold, which is also the style of headings.
 pub(crate) const BOLD: &str = "1";
 
-/// Whether to colour.
+/// Whether texts are coloured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint(bool);
 
 impl Paint {
-    /// For the standard output.
+    /// The setting for the standard output.
     pub(crate) fn for_stdout() -> Self {
         let set = |name: &str| std::env::var(name).ok();
         Self::new(io::stdout().is_terminal(), set("NO_COLOR").as_deref(), set("TERM").as_deref())
     }
 
-    /// A terminal that can, unless `NO_COLOR` is set and not empty (<https://no-color.org>).
+    /// Colours for a terminal that supports them, unless `NO_COLOR` is set and not empty (<https://no-color.org>).
     fn new(is_terminal: bool, no_color: Option<&str>, term: Option<&str>) -> Self {
         let can = term.is_some_and(|term| !term.is_empty() && term != "dumb");
         Self(is_terminal && can && no_color.is_none_or(str::is_empty))
@@ -159,13 +159,13 @@ impl Paint {
     }
 }
 
-/// Every line moved to the right by two columns; empty ones stay empty.
+/// Indents every line by two columns. Empty lines stay empty.
 fn indented(text: &str) -> String {
     let line = |line: &str| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") };
     text.lines().map(line).collect()
 }
 
-/// Broken into lines of at most 100 characters where words end.
+/// Wraps a text into lines of at most 100 characters.
 fn wrapped(text: &str) -> String {
     const WIDTH: usize = 100;
     let mut lines = vec![String::new()];
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals() {
+    fn only_terminals_get_colours() {
         let coloured = |is_terminal, no_color, term| Paint::new(is_terminal, no_color, term).0;
         assert!(coloured(true, None, Some("xterm")));
         assert!(coloured(true, Some(""), Some("xterm")));

@@ -1,4 +1,4 @@
-//! One place in a file that configures a Wasm filter: whose it is, and what Envoy would hand to it.
+//! A Wasm filter in a file: its owner, and the configuration that Envoy would pass to it.
 
 use std::fmt::Display;
 
@@ -8,27 +8,27 @@ use serde_json::Value;
 
 /// A Wasm filter found in a document.
 pub(crate) struct WasmFilter {
-    /// The path of its configuration in the document, as a JSON path.
+    /// The JSON path of its configuration in the document.
     pub(crate) at: String,
     /// Whether a name, root id, VM id, or file name of its code holds `firstword`.
     pub(crate) named: bool,
-    /// What is wrong, one line each. A path from `$` is one in the configuration.
+    /// Problems, one line each. A path that begins with `$` is a path in the configuration.
     pub(crate) problems: Vec<String>,
-    /// The configuration, if it is right.
+    /// The configuration; `None` if it is not valid.
     pub(crate) config: Option<Config>,
 }
 
 const NETWORK_FILTER: &str = "envoy.extensions.filters.network.wasm.v3.Wasm";
 const HTTP_FILTER: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
-/// How a non-empty `google.protobuf.Struct` begins, which is what the filter gets instead of JSON.
+/// The start of a non-empty `google.protobuf.Struct`, which the filter receives instead of JSON.
 const STRUCT_BYTES: &[u8] = b"\x0a\x08\x0a\x04mode\x12\x00";
 
 impl WasmFilter {
-    /// A `typed_config` of Envoy; `name` is the filter's. `None` if it is not that of a Wasm filter.
+    /// Reads a `typed_config` of Envoy. `name` is the name of the filter. `None` if it is not a Wasm filter.
     pub(crate) fn of_envoy(at: &dyn Display, name: Option<&str>, typed_config: &Value) -> Option<Self> {
         let kind = type_name(get(typed_config, "@type")?)?;
-        let (kind, body, place) = match kind {
+        let (kind, body, path) = match kind {
             "udpa.type.v1.TypedStruct" | "xds.type.v3.TypedStruct" => {
                 (type_name(get(typed_config, "type_url")?)?, get(typed_config, "value")?, ".value")
             }
@@ -40,43 +40,43 @@ impl WasmFilter {
         let named =
             name.is_some_and(is_ours) || NAMES.iter().any(|path| text(body, path).is_some_and(is_ours));
         let checked = match walk(body, &["config", "configuration"]) {
-            // No other HTTP filter is of interest, and this one cannot work.
+            // Firstword cannot work as an HTTP filter.
             _ if kind == HTTP_FILTER => {
                 Err(vec![format!("expected a network filter, {NETWORK_FILTER}, found {HTTP_FILTER}")])
             }
             Some(configuration) => of_any(configuration),
             None => check(b""),
         };
-        let (config, problems) = apart(checked);
-        // An HTTP filter that is not named so is surely somebody else's, even if it is the only one.
-        let at = format!("{at}{place}.config.configuration");
+        let (config, problems) = split(checked);
+        // An HTTP filter without our name belongs to another author, even if it is the only one.
+        let at = format!("{at}{path}.config.configuration");
         (named || kind == NETWORK_FILTER).then_some(Self { at, named, problems, config })
     }
 
-    /// An Istio resource: `WasmPlugin` or `TrafficExtension`. `None` if it is another one.
+    /// Reads a `WasmPlugin` or `TrafficExtension` of Istio. `None` if the resource is another one.
     pub(crate) fn of_istio(at: &dyn Display, resource: &Value) -> Option<Self> {
-        let place: &[&str] = match get(resource, "kind")?.as_str()? {
+        let path: &[&str] = match get(resource, "kind")?.as_str()? {
             "WasmPlugin" => &["spec"],
             "TrafficExtension" => &["spec", "wasm"],
             _ => return None,
         };
-        let plugin = walk(resource, place)?;
-        let place = place.join(".");
+        let plugin = walk(resource, path)?;
+        let path = path.join(".");
         let names =
             [text(resource, &["metadata", "name"]), text(plugin, &["pluginName"]), text(plugin, &["url"])];
         let mut problems = Vec::new();
         if text(plugin, &["type"]) != Some("NETWORK") {
             let found = get(plugin, "type").map_or("nothing, which means HTTP".to_owned(), Value::to_string);
-            problems.push(format!("{place}.type: expected \"NETWORK\", found {found}"));
+            problems.push(format!("{path}.type: expected \"NETWORK\", found {found}"));
         }
-        // Istio turns the Struct it is here into JSON.
-        let (config, own_problems) = apart(match get(plugin, "pluginConfig") {
+        // Istio turns this Struct into JSON.
+        let (config, own_problems) = split(match get(plugin, "pluginConfig") {
             Some(config) => check(config.to_string().as_bytes()),
             None => check(b""),
         });
         problems.extend(own_problems);
         Some(Self {
-            at: format!("{at}.{place}.pluginConfig"),
+            at: format!("{at}.{path}.pluginConfig"),
             named: names.into_iter().flatten().any(is_ours),
             problems,
             config,
@@ -84,7 +84,7 @@ impl WasmFilter {
     }
 }
 
-/// A configuration, or what is wrong with it.
+/// A configuration, or its problems.
 type Checked = Result<Config, Vec<String>>;
 
 /// Checks a configuration as the filter does.
@@ -92,14 +92,14 @@ pub(crate) fn check(json: &[u8]) -> Checked {
     Config::parse(json).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
-fn apart(checked: Checked) -> (Option<Config>, Vec<String>) {
+fn split(checked: Checked) -> (Option<Config>, Vec<String>) {
     match checked {
         Ok(config) => (Some(config), Vec::new()),
         Err(problems) => (None, problems),
     }
 }
 
-/// Where, in the configuration of a Wasm filter, it may be named.
+/// Paths of names in the configuration of a Wasm filter.
 const NAMES: [&[&str]; 5] = [
     &["config", "name"],
     &["config", "root_id"],
@@ -112,7 +112,7 @@ fn is_ours(name: &str) -> bool {
     name.to_ascii_lowercase().contains("firstword")
 }
 
-/// Checks the `google.protobuf.Any` in which Envoy has a plugin's configuration.
+/// Checks the `google.protobuf.Any` that holds a plugin's configuration in Envoy.
 fn of_any(any: &Value) -> Checked {
     let value = get(any, "value");
     let text = value.and_then(Value::as_str);
@@ -141,7 +141,7 @@ fn type_name(url: &Value) -> Option<&str> {
     url.as_str()?.rsplit('/').next()
 }
 
-/// The value of a key, as protobuf's JSON has it: in `snake_case` or in `camelCase`.
+/// The value of a key in protobuf's JSON, in `snake_case` or in `camelCase`.
 pub(crate) fn get<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
     let object = value.as_object()?;
     object.get(key).or_else(|| object.get(&camel_case(key)))

@@ -1,10 +1,10 @@
-//! The command line, as a user types it.
+//! `firstword check-config` and the usage of the command line.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 use assert_cmd::Command;
 use std::path::Path;
 
-/// Runs `firstword check-config` on the standard input: exit status, standard output, standard error.
+/// Runs `firstword check-config` on the standard input. Returns exit status, standard output, standard error.
 fn check(input: impl Into<Vec<u8>>) -> (i32, String, String) {
     run(&["check-config", "-"], input.into(), Path::new("."))
 }
@@ -38,7 +38,7 @@ const PORTS_PROBLEM: &str =
 const STRUCT_PROBLEM: &str = "$: expected a JSON object, found the raw bytes of a protobuf message: in Envoy put the JSON in a google.protobuf.StringValue, not in a Struct";
 
 #[test]
-fn a_configuration_on_its_own() {
+fn a_configuration_without_another_file_is_checked() {
     for right in ["{}", "", r#"{"rules": [{"match": {"ports": [3306]}, "protocol": "mysql"}]}"#] {
         assert_check(right, 0, "standard input: found 1 configuration\nok: standard input\n", "");
     }
@@ -62,7 +62,7 @@ fn a_configuration_on_its_own() {
 }
 
 #[test]
-fn files_are_named() {
+fn results_and_problems_begin_with_the_name_of_the_file() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("right.json"), "{}").unwrap();
     std::fs::write(directory.path().join("wrong.json"), r#"{"mode": 1}"#).unwrap();
@@ -88,7 +88,7 @@ fn files_are_named() {
 }
 
 #[test]
-fn an_envoy_bootstrap() {
+fn the_filter_in_an_envoy_bootstrap_is_checked() {
     let bootstrap = |configuration: &str| {
         format!(
             "static_resources:
@@ -131,10 +131,10 @@ fn an_envoy_bootstrap() {
             r#"$.mode: expected "active", "observe" or "off", found 1"#,
         ),
     ] {
-        let said = format!("{place}: 1 problem\n  {problem}\n");
-        assert_check(&bootstrap(&configuration), 1, &found, &said);
+        let printed = format!("{place}: 1 problem\n  {problem}\n");
+        assert_check(&bootstrap(&configuration), 1, &found, &printed);
     }
-    // An empty Struct is no bytes at all: the defaults.
+    // The filter receives no bytes for an empty Struct, so that the defaults apply.
     assert_check(
         &bootstrap(r#"{"@type": type.googleapis.com/google.protobuf.Struct, value: {}}"#),
         0,
@@ -144,7 +144,7 @@ fn an_envoy_bootstrap() {
 }
 
 #[test]
-fn json_with_camel_case_and_a_typed_struct() {
+fn json_with_camel_case_and_a_typed_struct_is_checked() {
     let listener = r#"{"@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
         "filterChains": [{"filters": [{"name": "w", "typedConfig": {
             "@type": "type.googleapis.com/xds.type.v3.TypedStruct",
@@ -161,7 +161,7 @@ fn json_with_camel_case_and_a_typed_struct() {
 }
 
 #[test]
-fn envoy_filters_in_several_documents() {
+fn envoy_filters_in_several_documents_are_checked() {
     let envoy_filter = |apply_to: &str, value: &str| {
         format!(
             "apiVersion: networking.istio.io/v1alpha3
@@ -193,7 +193,7 @@ spec:
 }
 
 #[test]
-fn istio_resources() {
+fn istio_resources_are_checked() {
     let plugin = |kind: &str, spec: &str| format!("kind: {kind}\nmetadata: {{name: db}}\nspec: {spec}\n");
     let found = "standard input: found 1 configuration\n";
     let place = "standard input: document 1: $.spec.pluginConfig";
@@ -228,7 +228,7 @@ fn istio_resources() {
 }
 
 #[test]
-fn an_http_filter_is_none_of_ours() {
+fn an_http_filter_is_a_problem_only_with_our_name() {
     let http = |root_id| wasm(root_id, &string_value("{}")).replace("network", "http");
     let (code, results, problems) = check(format!("filter: {}", http("firstword")));
     assert_eq!((code, results.as_str()), (1, "standard input: found 1 configuration\n"));
@@ -237,7 +237,7 @@ fn an_http_filter_is_none_of_ours() {
 }
 
 #[test]
-fn nothing_to_check() {
+fn a_file_without_a_configuration_is_an_error() {
     let nothing = "found no configuration of Firstword, neither as one JSON object nor in a Wasm filter\n";
     for input in
         ["mode: off", "# nothing", "---\n---\n", "[]", "hello", r#"{"static_resources": {}}"#, "kind: Pod"]
@@ -249,25 +249,25 @@ fn nothing_to_check() {
 }
 
 #[test]
-fn problems_as_json_are_findings() {
+fn json_output_reports_problems_as_findings() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("wrong.json"), r#"{"mode": 1}"#).unwrap();
-    let (code, said, problems) =
+    let (code, printed, problems) =
         run(&["check-config", "-o", "json", "wrong.json", "none.json"], Vec::new(), directory.path());
     assert_eq!((code, problems.as_str()), (2, ""));
-    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    let why = said["findings"][1]["why"].clone();
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let why = printed["findings"][1]["why"].clone();
     assert!(why.as_str().unwrap().starts_with("cannot read it: No such file"), "{why}");
     let expected = serde_json::json!({"format": 1, "configurations": 1, "findings": [
         {"severity": "error", "code": "configuration", "where": {"file": "wrong.json", "path": "$.mode"},
          "why": "expected \"active\", \"observe\" or \"off\", found 1"},
         {"severity": "error", "code": "unusable-file", "where": {"file": "none.json"}, "why": why},
     ]});
-    assert_eq!(said, expected);
+    assert_eq!(printed, expected);
 }
 
 #[test]
-fn malformed_input_is_refused_and_ends() {
+fn malformed_input_is_refused_with_one_line() {
     let aliases: String =
         (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}, *a{0}, *a{0}]\n", n - 1)).collect();
     for input in [
@@ -293,7 +293,7 @@ fn malformed_input_is_refused_and_ends() {
     assert_eq!((code, problems.as_str()), (2, "standard input: larger than 64 MiB\n"));
 }
 
-/// A few bytes of a file can stand for a megabyte in memory, and a value for all that is above it.
+/// With aliases and merges, a few bytes of a file can take a megabyte in memory.
 #[test]
 fn a_small_file_cannot_become_a_large_document() {
     let long = "x".repeat(1_000_000);
@@ -311,12 +311,12 @@ fn a_small_file_cannot_become_a_large_document() {
             "expected values that take at most 71 MiB when all aliases are replaced, found more at line ";
         assert!(problems.contains(what), "{problems}");
     }
-    // JSON has no aliases, but brackets and numbers are values, too.
+    // JSON has no aliases, but its brackets and numbers also count as values.
     let numbers = format!("[{}0]", "0,".repeat(2_000_000));
     let (code, _, problems) = check(numbers);
     let what = "standard input: expected values that take at most 94 MiB when all aliases are replaced, found more at line 1 ";
     assert!(code == 2 && problems.starts_with(what), "{problems}");
-    // What a long key holds does not repeat it.
+    // A long key counts only once, not for each value under it.
     let (code, _, problems) =
         check(format!("{{\"{long}\": {}}}", format_args!("[{}0]", "0,".repeat(1_000_000))));
     assert_eq!(
@@ -330,9 +330,9 @@ fn a_small_file_cannot_become_a_large_document() {
     );
 }
 
-/// A real use of aliases and merges, and a file with as many values as one of its size has.
+/// A realistic use of aliases and merges, and a realistic number of values for the size of the file.
 #[test]
-fn what_is_large_for_a_reason_is_read() {
+fn a_large_realistic_file_is_read() {
     let filter = wasm("firstword", &string_value("{}"));
     let shared = format!(
         "a: &a {{x: {}}}\nb: [{}]\nc: {filter}\n",
@@ -353,7 +353,7 @@ fn what_is_large_for_a_reason_is_read() {
 }
 
 #[test]
-fn help_version_and_usage() {
+fn help_and_version_are_printed_and_wrong_usage_is_an_error() {
     let run = |arguments: &[&str]| run(arguments, Vec::new(), Path::new("."));
     let (code, help, _) = run(&["check-config", "--help"]);
     assert_eq!(code, 0);

@@ -1,5 +1,5 @@
-//! `firstword doctor`, as a user types it. What it says of Istio's configurations is held against real Envoys in
-//! `tests/istio`, of listener filters in `tests/envoy`.
+//! `firstword doctor` on configurations of every kind. `tests/istio` and `tests/envoy` compare its findings with real
+//! Envoys.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests, too")]
 
 use std::io::{Read as _, Write as _};
@@ -9,7 +9,7 @@ use std::thread;
 use assert_cmd::Command;
 use serde_json::{Value, json};
 
-/// Exit status, standard output, standard error.
+/// Runs the command. Returns exit status, standard output, standard error.
 fn run(arguments: &[&str], input: impl Into<Vec<u8>>) -> (i32, String, String) {
     let mut command = Command::cargo_bin("firstword").unwrap();
     let output = command.arg("doctor").args(arguments).write_stdin(input).output().unwrap();
@@ -18,13 +18,13 @@ fn run(arguments: &[&str], input: impl Into<Vec<u8>>) -> (i32, String, String) {
 }
 
 fn json_of(arguments: &[&str], input: &Value) -> (i32, Value) {
-    let (code, said, problems) = run(&[arguments, &["-o", "json"]].concat(), input.to_string());
+    let (code, report, problems) = run(&[arguments, &["-o", "json"]].concat(), input.to_string());
     assert_eq!(problems, "");
-    (code, serde_json::from_str(&said).unwrap())
+    (code, serde_json::from_str(&report).unwrap())
 }
 
-fn verdicts(said: &Value) -> Vec<String> {
-    let destinations = said["destinations"].as_array().unwrap().iter();
+fn verdicts(report: &Value) -> Vec<String> {
+    let destinations = report["destinations"].as_array().unwrap().iter();
     let clients = destinations.flat_map(|to| {
         to["clients"].as_array().unwrap().iter().map(move |client| (&to["destination"], client))
     });
@@ -34,9 +34,9 @@ fn verdicts(said: &Value) -> Vec<String> {
         .collect()
 }
 
-fn codes(said: &Value) -> Vec<String> {
+fn codes(report: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let findings = said["findings"].as_array().unwrap().iter();
+    let findings = report["findings"].as_array().unwrap().iter();
     findings.map(|one| format!("{} {}", text(&one["severity"]), text(&one["code"]))).collect()
 }
 
@@ -47,7 +47,7 @@ fn inspector(name: &str) -> Value {
     json!({"name": format!("envoy.filters.listener.{name}")})
 }
 
-/// Envoy on its own, with a listener on port 3306; more fields of the listener are to follow.
+/// A listener of a standalone Envoy on port 3306, with further fields.
 fn listener(more: &Value) -> Value {
     let mut listener = json!({
         "name": "mysql",
@@ -68,7 +68,7 @@ fn bootstrap(listeners: &[Value]) -> Value {
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": 3307}}}}]}]}}]}})
 }
 
-/// With these fields of a Wasm filter's `config` in front of `tcp_proxy`.
+/// A bootstrap with Wasm filters before `tcp_proxy`, with these fields in their `config`.
 fn with_filter(configs: &[Value]) -> Value {
     let filters = configs.iter().map(|config| {
         let mut all = json!({"name": "firstword", "root_id": "firstword", "fail_open": true, "vm_config": {
@@ -92,7 +92,7 @@ fn string_value(configuration: &Value) -> Value {
 }
 
 #[test]
-fn the_files_of_this_repository_hold_nothing_back() {
+fn no_file_of_this_repository_delays_a_greeting() {
     let directory = firstword_testing::root().join("envoy");
     let mut count = 0;
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -105,21 +105,21 @@ fn the_files_of_this_repository_hold_nothing_back() {
             continue;
         }
         count += 1;
-        let (code, said, problems) = run(&[path.to_str().unwrap(), "-o", "json"], "");
-        let said: Value =
-            serde_json::from_str(&said).unwrap_or_else(|_| panic!("{}: {problems}", path.display()));
-        let silent = verdicts(&said).into_iter().filter(|verdict| verdict.contains("silent"));
+        let (code, report, problems) = run(&[path.to_str().unwrap(), "-o", "json"], "");
+        let report: Value =
+            serde_json::from_str(&report).unwrap_or_else(|_| panic!("{}: {problems}", path.display()));
+        let silent = verdicts(&report).into_iter().filter(|verdict| verdict.contains("silent"));
         let wrong: Vec<_> =
             silent.filter(|verdict| !verdict.ends_with("greeting") && !verdict.ends_with("closed")).collect();
-        println!("{}: {code} {:?} {:?}", path.display(), verdicts(&said), codes(&said));
+        println!("{}: {code} {:?} {:?}", path.display(), verdicts(&report), codes(&report));
         assert_eq!(wrong, [""; 0], "{}", path.display());
-        assert!(code == 0 || code == 3, "{}: {said:#}", path.display());
+        assert!(code == 0 || code == 3, "{}: {report:#}", path.display());
     }
     assert!(count >= 9, "{count} files");
 }
 
 #[test]
-fn a_listener_filter_is_found_and_its_price_named() {
+fn a_listener_filter_that_waits_is_found_with_its_consequence() {
     for (filter, timeout, go_on, verdict, code) in [
         ("tls_inspector", "0s", false, "hang", 1),
         ("http_inspector", "0s", true, "hang", 1),
@@ -129,18 +129,18 @@ fn a_listener_filter_is_found_and_its_price_named() {
     ] {
         let input = bootstrap(&[listener(&json!({"listener_filters": [inspector(filter)],
             "listener_filters_timeout": timeout, "continue_on_listener_filters_timeout": go_on}))]);
-        let (found, said) = json_of(&["-", "--side", "inbound", "--dest", "10.0.0.1:3306"], &input);
-        assert_eq!(verdicts(&said), [format!("10.0.0.1:3306 silent: {verdict}")], "{filter} {timeout}");
-        assert_eq!(found, code, "{said:#}");
+        let (found, report) = json_of(&["-", "--side", "inbound", "--dest", "10.0.0.1:3306"], &input);
+        assert_eq!(verdicts(&report), [format!("10.0.0.1:3306 silent: {verdict}")], "{filter} {timeout}");
+        assert_eq!(found, code, "{report:#}");
         if code != 0 {
-            let fix = &said["findings"][0]["fixes"][0]["yaml"];
+            let fix = &report["findings"][0]["fixes"][0]["yaml"];
             assert!(fix.as_str().unwrap().contains("start: 3306, end: 3307"), "{fix}");
         }
     }
 }
 
 #[test]
-fn istioctl_writes_camel_case_and_a_list() {
+fn a_list_of_listeners_in_camel_case_is_read() {
     let listeners = json!([
         {"name": "virtualOutbound", "address": {"socketAddress": {"address": "0.0.0.0", "portValue": 15001}},
          "useOriginalDst": true, "trafficDirection": "OUTBOUND",
@@ -154,39 +154,39 @@ fn istioctl_writes_camel_case_and_a_list() {
          "defaultFilterChain": {"name": "PassthroughFilterChain", "filters": [{"name": "envoy.filters.network.tcp_proxy",
             "typedConfig": {"@type": TCP_PROXY, "cluster": "PassthroughCluster"}}]}},
     ]);
-    let (code, said) =
+    let (code, report) =
         json_of(&["-", "--dest", "55.108.108.2:10000", "--dest", "55.108.108.2:3306"], &listeners);
     assert_eq!(code, 1);
-    assert_eq!(verdicts(&said), ["55.108.108.2:10000 silent: hang", "55.108.108.2:3306 silent: greeting"]);
-    assert_eq!(codes(&said), ["error port-conflict"]);
-    let finding = &said["findings"][0];
+    assert_eq!(verdicts(&report), ["55.108.108.2:10000 silent: hang", "55.108.108.2:3306 silent: greeting"]);
+    assert_eq!(codes(&report), ["error port-conflict"]);
+    let finding = &report["findings"][0];
     assert_eq!(
         finding["where"],
         json!({"destination": "55.108.108.2:10000", "listener": "0.0.0.0_10000",
         "filter": "envoy.filters.listener.http_inspector"})
     );
-    // Without a destination nothing is sure: it is one of many ports of HTTP.
-    let (code, said) = json_of(&["-"], &listeners);
-    assert_eq!((code, codes(&said)), (0, vec!["info port-conflict".to_owned()]));
-    assert_eq!(verdicts(&said), ["*:3306 silent: greeting", "*:10000 silent: hang"]);
+    // Without a destination, the port may be one of many for HTTP.
+    let (code, report) = json_of(&["-"], &listeners);
+    assert_eq!((code, codes(&report)), (0, vec!["info port-conflict".to_owned()]));
+    assert_eq!(verdicts(&report), ["*:3306 silent: greeting", "*:10000 silent: hang"]);
 }
 
 #[test]
-fn who_waits_now_is_in_the_statistics() {
+fn the_statistics_show_connections_that_wait() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("stats");
     let statistics = "cluster.db.x: 1\nlistener.0.0.0.0_3306.downstream_pre_cx_active: 2\n\
                       listener.0.0.0.0_3306.downstream_pre_cx_timeout: 7\nwait: P0(nan,1)\n";
     std::fs::write(&path, statistics).unwrap();
     let input = bootstrap(&[listener(&json!({}))]);
-    let (code, said) = json_of(&["-", "--stats", path.to_str().unwrap()], &input);
-    assert_eq!((code, codes(&said)), (3, vec!["warning connections-waiting".to_owned()]));
-    let why = said["findings"][0]["why"].as_str().unwrap();
+    let (code, report) = json_of(&["-", "--stats", path.to_str().unwrap()], &input);
+    assert_eq!((code, codes(&report)), (3, vec!["warning connections-waiting".to_owned()]));
+    let why = report["findings"][0]["why"].as_str().unwrap();
     assert!(why.starts_with("2 connections wait") && why.contains("15000 ms; 7 have"), "{why}");
 }
 
 #[test]
-fn what_can_be_wrong_with_the_filter_is_said() {
+fn problems_of_the_filter_are_found() {
     let rule =
         json!({"rules": [{"match": {"ports": [3306]}, "proxy_protocol": {"send": {"mode": "first_bytes"}}}]});
     let struct_value =
@@ -203,20 +203,20 @@ fn what_can_be_wrong_with_the_filter_is_said() {
         (vec![json!({"vm_config": remote})], vec!["warning module-without-digest"]),
         (vec![json!({"configuration": string_value(&rule)})], vec!["warning proxy-header-late"]),
     ] {
-        let (_, said) = json_of(&["-"], &with_filter(&configs));
-        assert_eq!(codes(&said), expected, "{configs:?}");
+        let (_, report) = json_of(&["-"], &with_filter(&configs));
+        assert_eq!(codes(&report), expected, "{configs:?}");
     }
     let mut untagged = with_filter(&[json!({})]);
     untagged["stats_config"]["stats_tags"].as_array_mut().unwrap().pop();
-    let (code, said) = json_of(&["-"], &untagged);
-    assert_eq!((code, codes(&said)), (3, vec!["warning labels-missing".to_owned()]));
-    assert!(said["findings"][0]["why"].as_str().unwrap().contains("names (protocol)"), "{said}");
-    let mut behind = with_filter(&[json!({})]);
-    behind["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+    let (code, report) = json_of(&["-"], &untagged);
+    assert_eq!((code, codes(&report)), (3, vec!["warning labels-missing".to_owned()]));
+    assert!(report["findings"][0]["why"].as_str().unwrap().contains("names (protocol)"), "{report}");
+    let mut after = with_filter(&[json!({})]);
+    after["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
         .as_array_mut()
         .unwrap()
         .reverse();
-    assert_eq!(codes(&json_of(&["-"], &behind).1), ["error filter-behind-tcp-proxy"]);
+    assert_eq!(codes(&json_of(&["-"], &after).1), ["error filter-behind-tcp-proxy"]);
     let mut two = with_filter(&[json!({"configuration": string_value(&json!({"mode": "observe"}))})]);
     let mut second = with_filter(&[json!({})])["static_resources"]["listeners"][0].clone();
     second["address"]["socket_address"]["port_value"] = json!(3307);
@@ -225,7 +225,7 @@ fn what_can_be_wrong_with_the_filter_is_said() {
 }
 
 #[test]
-fn a_module_that_has_not_come() {
+fn a_missing_module_is_found() {
     let dump = |default: Value| {
         let mut discovery = json!({"config_source": {"ads": {}}});
         if !default.is_null() {
@@ -242,22 +242,22 @@ fn a_module_that_has_not_come() {
         ]})
     };
     let arguments = ["-", "--side", "inbound", "--dest", "127.0.0.1:3306"];
-    let (code, said) = json_of(&arguments, &dump(Value::Null));
+    let (code, report) = json_of(&arguments, &dump(Value::Null));
     assert_eq!(
-        (code, codes(&said)),
+        (code, codes(&report)),
         (1, vec!["error extension-missing".to_owned(), "error listener-refused".to_owned()])
     );
-    assert_eq!(verdicts(&said), ["127.0.0.1:3306 silent: closed"]);
-    let why = said["findings"][1]["why"].as_str().unwrap();
+    assert_eq!(verdicts(&report), ["127.0.0.1:3306 silent: closed"]);
+    let why = report["findings"][1]["why"].as_str().unwrap();
     assert!(why.ends_with("duplicate address%1B[31m"), "{why}");
     let rbac = json!({"@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"});
-    let (_, said) = json_of(&arguments, &dump(rbac));
-    assert_eq!(codes(&said), ["error listener-refused", "info extension-pending"]);
-    assert_eq!(verdicts(&said), ["127.0.0.1:3306 silent: greeting"]);
+    let (_, report) = json_of(&arguments, &dump(rbac));
+    assert_eq!(codes(&report), ["error listener-refused", "info extension-pending"]);
+    assert_eq!(verdicts(&report), ["127.0.0.1:3306 silent: greeting"]);
 }
 
 #[test]
-fn a_required_header_that_can_be_waited_out() {
+fn a_required_header_that_a_client_can_omit_is_found() {
     let proxy_protocol = |more: Value| {
         let mut config = json!({"@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"});
         for (key, value) in more.as_object().unwrap() {
@@ -265,32 +265,32 @@ fn a_required_header_that_can_be_waited_out() {
         }
         json!([{"name": "envoy.filters.listener.proxy_protocol", "typed_config": config}])
     };
-    let said = |filters: Value, go_on: bool| {
+    let report = |filters: Value, go_on: bool| {
         let input = bootstrap(&[listener(
             &json!({"listener_filters": filters, "continue_on_listener_filters_timeout": go_on}),
         )]);
-        let (_, said) = json_of(&["-"], &input);
-        (verdicts(&said), codes(&said))
+        let (_, report) = json_of(&["-"], &input);
+        (verdicts(&report), codes(&report))
     };
     let all =
         |silent: &str| vec![format!("*:3306 silent: {silent}"), "*:3306 proxy_header: greeting".to_owned()];
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     assert_eq!(
-        said(proxy_protocol(json!({})), true),
+        report(proxy_protocol(json!({})), true),
         (all("delayed"), words(&["warning proxy-protocol-bypassed", "info proxy-protocol-waits"]))
     );
     assert_eq!(
-        said(proxy_protocol(json!({})), false),
+        report(proxy_protocol(json!({})), false),
         (all("closed"), words(&["info proxy-protocol-waits"]))
     );
     assert_eq!(
-        said(proxy_protocol(json!({"allow_requests_without_proxy_protocol": true})), false),
+        report(proxy_protocol(json!({"allow_requests_without_proxy_protocol": true})), false),
         (all("closed"), words(&["warning proxy-protocol-waits"]))
     );
 }
 
 #[test]
-fn chains_that_wait_or_close() {
+fn chains_that_wait_or_close_are_found() {
     let filter = |kind: &str, more: Value| {
         let mut config =
             json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.network.{kind}")});
@@ -327,7 +327,7 @@ fn chains_that_wait_or_close() {
             "closed",
             vec!["error black-hole"],
         ),
-        // By mutual TLS, too, there is no such cluster.
+        // The cluster is also missing for a client with mutual TLS.
         (
             json!({"filters": [on_tls], "transport_socket": tls}),
             "hang",
@@ -338,23 +338,23 @@ fn chains_that_wait_or_close() {
             "closed",
             vec!["error no-chain"],
         ),
-        (json!({"filters": [{"name": "of.somebody"}]}), "unknown", vec!["info undecided"]),
+        (json!({"filters": [{"name": "of.another"}]}), "unknown", vec!["info undecided"]),
     ] {
         let mut input = bootstrap(&[listener(&json!({"filter_chains": [chain]}))]);
         let clusters = input["static_resources"]["clusters"].as_array_mut().unwrap();
         clusters.push(json!({"name": "BlackHoleCluster", "type": "STATIC"}));
-        let (_, said) = json_of(&arguments, &input);
-        assert_eq!(verdicts(&said)[0], format!("10.0.0.1:3306 silent: {verdict}"), "{chain}");
-        assert_eq!(codes(&said), found, "{chain}");
+        let (_, report) = json_of(&arguments, &input);
+        assert_eq!(verdicts(&report)[0], format!("10.0.0.1:3306 silent: {verdict}"), "{chain}");
+        assert_eq!(codes(&report), found, "{chain}");
     }
     let input = bootstrap(&[listener(&json!({}))]);
-    let (code, said) = json_of(&["-", "--dest", "10.0.0.1:3307"], &input);
-    assert_eq!((code, codes(&said)), (1, vec!["error no-listener".to_owned()]));
+    let (code, report) = json_of(&["-", "--dest", "10.0.0.1:3307"], &input);
+    assert_eq!((code, codes(&report)), (1, vec!["error no-listener".to_owned()]));
 }
 
-/// Such a listener could hold a greeting back in any way: that nothing was found would be said of what was not looked at.
+/// Such a listener could delay a greeting. A report of no findings would be wrong, because the listener is not examined.
 #[test]
-fn a_listener_on_a_unix_socket_is_not_passed_over_in_silence() {
+fn a_listener_on_a_unix_socket_is_reported_as_skipped() {
     let pipe = json!({"pipe": {"path": "/run/my\u{9b}sql.sock"}});
     let unix = listener(&json!({"address": pipe, "listener_filters": [inspector("tls_inspector")]}));
     let (code, text, _) = run(&["-"], bootstrap(std::slice::from_ref(&unix)).to_string());
@@ -363,17 +363,17 @@ fn a_listener_on_a_unix_socket_is_not_passed_over_in_silence() {
                     /run/my%C2%9Bsql.sock. doctor does not look at\n  such listeners:";
     assert!(text.trim_start().starts_with(expected), "{text}");
     assert!(!text.contains("Nothing"), "{text}");
-    // Beside another listener, and as a further address of one.
+    // Together with another listener, and as a further address of one.
     let both = bootstrap(&[listener(&json!({})), unix]);
-    let (code, said) = json_of(&["-"], &both);
-    assert_eq!((code, codes(&said)), (3, vec!["warning unix-socket-skipped".to_owned()]));
+    let (code, report) = json_of(&["-"], &both);
+    assert_eq!((code, codes(&report)), (3, vec!["warning unix-socket-skipped".to_owned()]));
     let more = bootstrap(&[listener(&json!({"additional_addresses": [{"address": pipe}]}))]);
-    let (code, said) = json_of(&["-"], &more);
-    assert_eq!((code, codes(&said)), (3, vec!["warning unix-socket-skipped".to_owned()]));
-    // Who asks for a destination gets a response about that one.
-    let (code, said) = json_of(&["-", "--dest", "10.0.0.1:3306"], &both);
-    assert_eq!((code, codes(&said)), (0, Vec::new()));
-    // HTTP is none of doctor's business.
+    let (code, report) = json_of(&["-"], &more);
+    assert_eq!((code, codes(&report)), (3, vec!["warning unix-socket-skipped".to_owned()]));
+    // With --dest, only that destination is examined.
+    let (code, report) = json_of(&["-", "--dest", "10.0.0.1:3306"], &both);
+    assert_eq!((code, codes(&report)), (0, Vec::new()));
+    // A listener for HTTP is not reported.
     let manager = json!({"name": "http", "typed_config": {"@type":
         "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"}});
     let http = listener(&json!({"address": pipe, "filter_chains": [{"filters": [manager]}]}));
@@ -381,7 +381,7 @@ fn a_listener_on_a_unix_socket_is_not_passed_over_in_silence() {
 }
 
 #[test]
-fn a_limit_that_nobody_chose_is_told_of() {
+fn a_default_connection_limit_is_reported() {
     for (limits, found) in [
         (json!({}), true),
         (json!({"thresholds": [{"priority": "HIGH", "max_connections": 9}]}), true),
@@ -390,14 +390,14 @@ fn a_limit_that_nobody_chose_is_told_of() {
     ] {
         let mut input = bootstrap(&[listener(&json!({}))]);
         input["static_resources"]["clusters"][0]["circuit_breakers"] = limits;
-        let (code, said) = json_of(&["-", "--dest", "10.0.0.1:3306"], &input);
+        let (code, report) = json_of(&["-", "--dest", "10.0.0.1:3306"], &input);
         let expected = Vec::from_iter(found.then(|| "info default-connection-limit".to_owned()));
-        assert_eq!((code, codes(&said)), (0, expected));
+        assert_eq!((code, codes(&report)), (0, expected));
     }
 }
 
 #[test]
-fn what_envoy_filters_of_others_put_into_a_sidecar() {
+fn listener_filters_of_other_envoy_filters_are_found() {
     let virtual_outbound = |filters: Value, more: Value| {
         let mut listener = listener(&json!({"name": "virtualOutbound", "use_original_dst": true,
             "traffic_direction": "OUTBOUND", "listener_filters": filters,
@@ -408,26 +408,26 @@ fn what_envoy_filters_of_others_put_into_a_sidecar() {
         json!([listener])
     };
     let arguments = ["-", "--dest", "10.0.0.1:3306"];
-    let (_, said) = json_of(&arguments, &virtual_outbound(json!([inspector("tls_inspector")]), json!({})));
+    let (_, report) = json_of(&arguments, &virtual_outbound(json!([inspector("tls_inspector")]), json!({})));
     assert_eq!(
-        (verdicts(&said)[0].as_str(), codes(&said)),
+        (verdicts(&report)[0].as_str(), codes(&report)),
         ("10.0.0.1:3306 silent: closed", vec!["error outbound-inspector".to_owned()])
     );
-    // It was not Istio, so its file does not help.
-    assert_eq!(said["findings"][0].get("fixes"), None, "{said:#}");
-    let (_, said) = json_of(&arguments, &virtual_outbound(json!([inspector("http_inspector")]), json!({})));
-    assert!(said["findings"][0]["fixes"][0]["yaml"].as_str().unwrap().contains("start: 3306, end: 3307"));
+    // Istio did not add the filter, so that our fix does not help.
+    assert_eq!(report["findings"][0].get("fixes"), None, "{report:#}");
+    let (_, report) = json_of(&arguments, &virtual_outbound(json!([inspector("http_inspector")]), json!({})));
+    assert!(report["findings"][0]["fixes"][0]["yaml"].as_str().unwrap().contains("start: 3306, end: 3307"));
     let filters = json!([inspector("original_dst"), inspector("proxy_protocol")]);
-    let (_, said) = json_of(&arguments, &virtual_outbound(filters, json!({})));
-    assert!(codes(&said).contains(&"warning proxy-protocol-after-original-dst".to_owned()), "{said:#}");
-    // What Istio made it from is said.
+    let (_, report) = json_of(&arguments, &virtual_outbound(filters, json!({})));
+    assert!(codes(&report).contains(&"warning proxy-protocol-after-original-dst".to_owned()), "{report:#}");
+    // The finding names the resource of Istio.
     let config = json!({"filter_metadata": {"istio": {"config": "/apis/networking.istio.io/v1/namespaces/db/virtual-service/x"}}});
-    let (_, said) = json_of(
+    let (_, report) = json_of(
         &arguments,
         &virtual_outbound(json!([inspector("http_inspector")]), json!({"metadata": config})),
     );
-    assert_eq!(said["findings"][0]["where"]["resource"], "networking.istio.io/v1 virtual-service db/x");
-    // Text that others wrote does not reach a terminal, or YAML, as it is.
+    assert_eq!(report["findings"][0]["where"]["resource"], "networking.istio.io/v1 virtual-service db/x");
+    // Text from the input is escaped before it reaches a terminal or YAML.
     let mut hostile =
         bootstrap(&[listener(&json!({"listener_filters": [{"name": "x\u{1b}]0;\n_inspector"}]}))]);
     hostile["static_resources"]["listeners"][0]["name"] = json!("a\u{7}b\nc");
@@ -438,7 +438,7 @@ fn what_envoy_filters_of_others_put_into_a_sidecar() {
 }
 
 #[test]
-fn inputs_that_are_none() {
+fn invalid_inputs_are_refused() {
     let one = bootstrap(&[listener(&json!({}))]).to_string();
     let half: String = one.chars().take(one.len() / 2).collect();
     let listener_with = |key: &str, value: Value| bootstrap(&[listener(&json!({key: value}))]).to_string();
@@ -479,8 +479,8 @@ fn inputs_that_are_none() {
         ("\u{0}".repeat(1 << 20), "standard input: "),
     ] {
         let start: String = input.chars().take(30).collect();
-        let (code, said, problems) = run(&["-"], input);
-        assert_eq!((code, said.as_str()), (2, ""), "{start}: {problems}");
+        let (code, report, problems) = run(&["-"], input);
+        assert_eq!((code, report.as_str()), (2, ""), "{start}: {problems}");
         assert!(problems.starts_with("firstword doctor: standard input: "), "{start}: {problems}");
         assert!(problems.contains(problem), "{start}: {problems}");
         assert_eq!(problems.lines().count(), 1, "{start}: {problems}");
@@ -502,29 +502,29 @@ fn inputs_that_are_none() {
     );
 }
 
-/// A server that gives this answer to everybody.
-fn answering(answer: &'static str) -> String {
+/// The address of a server that sends this response to every client.
+fn responding(response: &'static str) -> String {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap().to_string();
     thread::spawn(move || {
         for stream in server.incoming() {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(response.as_bytes());
         }
     });
     address
 }
 
 #[test]
-fn admin_interfaces_that_are_none() {
+fn invalid_admin_interfaces_are_refused() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let missing = answering("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    let missing = responding("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
     let elsewhere =
-        answering("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
-    let mysql = answering("J\0\0\0\n5.5.5-10.11\0");
-    let page = answering("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>");
-    let huge = answering("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n");
+        responding("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
+    let mysql = responding("J\0\0\0\n5.5.5-10.11\0");
+    let page = responding("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>");
+    let huge = responding("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n");
     for (address, problem) in [
         (&closed, "cannot be reached"),
         (&missing, "expected Envoy's admin interface, found an answer with status 404"),
@@ -537,8 +537,8 @@ fn admin_interfaces_that_are_none() {
             "expected http://HOST:PORT, as Envoy's admin interface has no https",
         ),
     ] {
-        let (code, said, problems) = run(&[address], "");
-        assert_eq!((code, said.as_str()), (2, ""), "{problems}");
+        let (code, report, problems) = run(&[address], "");
+        assert_eq!((code, report.as_str()), (2, ""), "{problems}");
         assert!(
             problems.starts_with("firstword doctor: ") && problems.contains(problem),
             "{address}: {problems}"
@@ -547,7 +547,7 @@ fn admin_interfaces_that_are_none() {
 }
 
 #[test]
-fn destinations_without_end_are_refused() {
+fn too_many_destinations_are_refused() {
     let listener_on = |number: u16| {
         let [high, low] = number.to_be_bytes();
         let address =
@@ -555,17 +555,17 @@ fn destinations_without_end_are_refused() {
         listener(&json!({"name": number.to_string(), "address": address}))
     };
     let input = bootstrap(&(0..=10_000).map(listener_on).collect::<Vec<_>>());
-    let (code, said, problems) = run(&["-"], input.to_string());
-    assert_eq!((code, said.as_str()), (2, ""));
+    let (code, report, problems) = run(&["-"], input.to_string());
+    assert_eq!((code, report.as_str()), (2, ""));
     let expected = "firstword doctor: standard input: expected at most 10000 destinations, found 10001; choose with --dest\n";
     assert_eq!(problems, expected);
-    let (code, said) = json_of(&["-", "--dest", "10.0.39.16:3306"], &input);
-    assert_eq!((code, verdicts(&said)[0].as_str()), (0, "10.0.39.16:3306 silent: greeting"));
+    let (code, report) = json_of(&["-", "--dest", "10.0.39.16:3306"], &input);
+    assert_eq!((code, verdicts(&report)[0].as_str()), (0, "10.0.39.16:3306 silent: greeting"));
 }
 
 #[test]
-fn nothing_of_an_input_makes_it_panic() {
-    // Every value of a configuration, replaced by others in turn.
+fn no_change_of_the_input_causes_a_panic() {
+    // Replaces every value of a configuration in turn.
     let mut input = with_filter(&[json!({"configuration": string_value(&json!({"mode": "observe"}))})]);
     let more = listener(&json!({"listener_filters": [{"name": "envoy.filters.listener.tls_inspector",
         "filter_disabled": {"or_match": {"rules": [{"destination_port_range": {"start": 1, "end": 2}}]}}}],
@@ -605,7 +605,7 @@ fn collect(value: &Value, path: &mut Vec<String>, found: &mut Vec<String>) {
 }
 
 #[test]
-fn help_and_usage() {
+fn help_is_printed_and_wrong_usage_is_an_error() {
     let (code, help, _) = run(&["--help"], "");
     assert_eq!(code, 0);
     for part in [
@@ -629,5 +629,5 @@ fn help_and_usage() {
         assert_eq!(run(wrong, "").0, 2, "{wrong:?}");
     }
     let (_, text, _) = run(&["-"], bootstrap(&[listener(&json!({}))]).to_string());
-    assert!(!text.contains('\u{1b}'), "colours, and no terminal: {text}");
+    assert!(!text.contains('\u{1b}'), "colours without a terminal: {text}");
 }

@@ -1,4 +1,4 @@
-//! Text that others wrote into a document cannot reach a terminal as it is, wherever in the document it stands.
+//! Text from a document is escaped before it reaches a terminal, wherever it is in the document.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test reports")]
 
 use assert_cmd::Command;
@@ -6,7 +6,7 @@ use firstword::escape::is_text;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-/// Moves the cursor, colours, turns the direction of text, breaks lines, and cannot be seen.
+/// Moves the cursor, sets colours, changes the direction of text, breaks lines, and holds invisible characters.
 const HOSTILE: &str = "\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2066}\u{2028}\u{85}\u{200b}\u{e0041}\u{e0100}\u{3164}\u{a0}\n\rok: forged";
 
 fn run(arguments: &[&str], input: &str) -> (i32, String) {
@@ -16,7 +16,7 @@ fn run(arguments: &[&str], input: &str) -> (i32, String) {
     (output.status.code().unwrap(), text(output.stdout) + &text(output.stderr))
 }
 
-/// Every way in which the commands print what is in a document.
+/// Asserts that no command prints text of the document unescaped.
 fn assert_harmless(input: &Value, what: &str) {
     let yaml = serde_norway::to_string(input).unwrap();
     for arguments in [
@@ -26,33 +26,39 @@ fn assert_harmless(input: &Value, what: &str) {
         &["doctor", "-o", "json", "-"],
     ] {
         for text in [input.to_string(), yaml.clone()] {
-            let (code, said) = run(arguments, &text);
-            assert!((0..4).contains(&code), "{arguments:?} {what}: {code} {said}");
-            let harmless = said.chars().all(|char| char == '\n' || is_text(char));
-            assert!(harmless, "{arguments:?} {what}: {said:?}");
-            assert!(!said.lines().any(|line| line.starts_with("ok: forged")), "{arguments:?} {what}: {said}");
+            let (code, printed) = run(arguments, &text);
+            assert!((0..4).contains(&code), "{arguments:?} {what}: {code} {printed}");
+            let harmless = printed.chars().all(|char| char == '\n' || is_text(char));
+            assert!(harmless, "{arguments:?} {what}: {printed:?}");
+            assert!(
+                !printed.lines().any(|line| line.starts_with("ok: forged")),
+                "{arguments:?} {what}: {printed}"
+            );
         }
     }
 }
 
-/// The places of all values in a document, as JSON pointers.
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+/// Adds JSON pointers to all values of a document.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{at}/{index}"), found));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(index, item)| pointers(item, &format!("{at}/{index}"), found));
         }
         Value::Object(entries) => entries.iter().for_each(|(key, value)| {
-            places(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+            pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
         }),
         _ => {}
     }
 }
 
-/// The document with something hostile at one place: behind a text, behind the keys of an object, or in place of a number.
-fn poisoned(document: &Value, place: &str) -> Value {
+/// The document with hostile text at one pointer: after a text, after the keys of an object, or instead of a number.
+fn poisoned(document: &Value, pointer: &str) -> Value {
     let mut changed = document.clone();
-    let value = changed.pointer_mut(place).unwrap();
+    let value = changed.pointer_mut(pointer).unwrap();
     *value = match value.take() {
         Value::String(text) => json!(text + HOSTILE),
         Value::Object(entries) => {
@@ -66,7 +72,7 @@ fn poisoned(document: &Value, place: &str) -> Value {
 }
 
 #[test]
-fn nothing_in_a_document_reaches_a_terminal() {
+fn text_of_a_document_is_escaped() {
     let root = firstword_testing::root();
     let mut count = 0;
     for file in [
@@ -80,50 +86,53 @@ fn nothing_in_a_document_reaches_a_terminal() {
         let documents = serde_norway::Deserializer::from_str(&text);
         for document in documents.map(|document| Value::deserialize(document).unwrap()) {
             let mut found = Vec::new();
-            places(&document, "", &mut found);
+            pointers(&document, "", &mut found);
             count += found.len();
-            for place in &found {
-                assert_harmless(&poisoned(&document, place), &format!("{file} {place}"));
+            for pointer in &found {
+                assert_harmless(&poisoned(&document, pointer), &format!("{file} {pointer}"));
             }
         }
     }
     assert!(count > 100, "{count}");
 }
 
-/// Each problem of a configuration of the filter's own shows the key or the value that it is about.
+/// Each problem of a configuration shows its key or value.
 #[test]
-fn a_configuration_shows_its_problems_without_harm() {
+fn text_of_a_configuration_is_escaped_in_its_problems() {
     let whole: Value = serde_json::from_str(include_str!("../../../tests/config/whole.json")).unwrap();
     let mut found = Vec::new();
-    places(&whole, "", &mut found);
-    for place in &found {
-        let (code, said) = run(&["check-config", "-"], &poisoned(&whole, place).to_string());
-        assert_eq!(code, 1, "{place}: {said}");
-        assert!(said.chars().all(|char| char == '\n' || is_text(char)), "{place}: {said:?}");
+    pointers(&whole, "", &mut found);
+    for pointer in &found {
+        let (code, printed) = run(&["check-config", "-"], &poisoned(&whole, pointer).to_string());
+        assert_eq!(code, 1, "{pointer}: {printed}");
+        assert!(printed.chars().all(|char| char == '\n' || is_text(char)), "{pointer}: {printed:?}");
     }
 }
 
-/// A resource that Istio's own reader would refuse is still shown without harm.
+/// Istio's own reader would refuse the resource.
 #[test]
 fn the_type_of_a_plugin_is_escaped() {
     let plugin =
         |kind: &str| json!({"kind": "WasmPlugin", "metadata": {"name": "firstword"}, "spec": {"type": kind}});
-    let (code, said) = run(&["check-config", "-"], &plugin("X\u{9b}31m\u{7f}\u{202e}").to_string());
+    let (code, printed) = run(&["check-config", "-"], &plugin("X\u{9b}31m\u{7f}\u{202e}").to_string());
     assert_eq!(code, 1);
-    assert!(said.contains("spec.type: expected \"NETWORK\", found \"X%C2%9B31m%7F%E2%80%AE\"\n"), "{said}");
-    let (_, said) = run(&["check-config", "-"], &plugin("订单").to_string());
-    assert!(said.contains("found \"订单\"\n"), "names stay readable: {said}");
+    assert!(
+        printed.contains("spec.type: expected \"NETWORK\", found \"X%C2%9B31m%7F%E2%80%AE\"\n"),
+        "{printed}"
+    );
+    let (_, printed) = run(&["check-config", "-"], &plugin("订单").to_string());
+    assert!(printed.contains("found \"订单\"\n"), "names stay readable: {printed}");
 }
 
 #[test]
-fn an_input_that_cannot_be_read_is_named_without_harm() {
+fn the_name_of_an_unreadable_input_is_escaped() {
     for command in ["check-config", "doctor"] {
-        let (code, said) = run(&[command, "no/\u{9b}31m\u{202e}"], "");
+        let (code, printed) = run(&[command, "no/\u{9b}31m\u{202e}"], "");
         assert_eq!(code, 2);
-        assert!(said.contains("no/%C2%9B31m%E2%80%AE: cannot read it"), "{said}");
-        // What another program printed, in place of a configuration.
-        let (code, said) = run(&[command, "-"], "a: *\u{9b}31m\u{202e}");
+        assert!(printed.contains("no/%C2%9B31m%E2%80%AE: cannot read it"), "{printed}");
+        // The output of another program instead of a configuration.
+        let (code, printed) = run(&[command, "-"], "a: *\u{9b}31m\u{202e}");
         assert_eq!(code, 2);
-        assert!(said.chars().all(|char| char == '\n' || is_text(char)), "{said:?}");
+        assert!(printed.chars().all(|char| char == '\n' || is_text(char)), "{printed:?}");
     }
 }

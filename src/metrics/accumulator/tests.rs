@@ -6,7 +6,7 @@ use crate::mysql::wire::auth_plugin::AuthPlugin;
 use crate::mysql::wire::command::Command;
 use crate::rules::Expected;
 
-/// A host that refuses as long as it is told to.
+/// A host that refuses calls while a test wants it to.
 #[derive(Default)]
 struct Host {
     names: Vec<String>,
@@ -87,7 +87,7 @@ fn linear(linear: i64) -> MemoryChange {
 }
 
 #[test]
-fn what_the_host_refuses_is_told_later() {
+fn refused_changes_are_exported_later() {
     let (mut metrics, scope) = accumulator(Profile::Standard, 1000);
     let mut host = Host { refuses_names: true, refuses_values: true, ..Host::default() };
     for round in 1..=3 {
@@ -110,11 +110,11 @@ fn what_the_host_refuses_is_told_later() {
     assert_eq!(host.get("firstword_series"), host.names.len() as i64);
     host.calls = 0;
     metrics.flush(&mut host);
-    assert_eq!(host.calls, 0, "nothing is told twice");
+    assert_eq!(host.calls, 0, "no change is exported twice");
 }
 
 #[test]
-fn gauges_give_back_what_they_took() {
+fn gauges_return_to_zero() {
     let (mut metrics, scope) = accumulator(Profile::Full, 1000);
     let mut host = Host::default();
     let active = |host: &Host, protocol: &str| {
@@ -135,14 +135,14 @@ fn gauges_give_back_what_they_took() {
     metrics.flush(&mut host);
     assert_eq!((active(&host, "unknown"), active(&host, "mysql")), (0, 0));
     assert_eq!(host.get("destination=.=db;.;firstword_commands_in_flight"), 0);
-    for of_answers in ["rows_total", "command_duration", "statements_total"] {
-        let told = host.values.keys().any(|name| name.contains(of_answers));
-        assert!(!told, "no answer was seen: {of_answers}");
+    for of_responses in ["rows_total", "command_duration", "statements_total"] {
+        let is_exported = host.values.keys().any(|name| name.contains(of_responses));
+        assert!(!is_exported, "there was no response: {of_responses}");
     }
 }
 
 #[test]
-fn what_is_open_is_a_gauge() {
+fn open_statements_and_transactions_are_gauges() {
     let (mut metrics, scope) = accumulator(Profile::Standard, 1000);
     let mut host = Host::default();
     let mut open = |events: &[Event]| {
@@ -159,7 +159,7 @@ fn what_is_open_is_a_gauge() {
 }
 
 #[test]
-fn an_answer_is_counted_by_all_it_held() {
+fn a_response_adds_to_every_metric_of_its_tally() {
     let (mut metrics, scope) = accumulator(Profile::Full, 1000);
     let mut host = Host::default();
     let tally = Tally {
@@ -203,7 +203,7 @@ fn an_answer_is_counted_by_all_it_held() {
 }
 
 #[test]
-fn what_the_connection_phase_tells() {
+fn events_of_the_connection_phase_are_counted() {
     let (mut metrics, scope) = accumulator(Profile::Full, 1000);
     let mut host = Host::default();
     let handshake = |result, took| Event::Handshake { result, took };
@@ -242,7 +242,7 @@ fn what_the_connection_phase_tells() {
 }
 
 #[test]
-fn the_end_gives_back_the_vms_gauges_however_often_it_comes() {
+fn every_end_removes_the_vm_from_its_gauges() {
     for ticks in 0..2 {
         let (mut metrics, scope) = accumulator(Profile::Standard, 1000);
         let mut host = Host::default();
@@ -260,7 +260,7 @@ fn the_end_gives_back_the_vms_gauges_however_often_it_comes() {
     }
 }
 
-/// Everything that any number of peers could do, in an order in which what matters comes last.
+/// Records every event that peers can cause. The reserved label sets come last.
 fn everything(mut record: impl FnMut(Event)) {
     use crate::event::{ClientFirst, HeaderResult, OpaqueReason, ServerFirst};
     use crate::proxy_protocol::Format;
@@ -331,15 +331,15 @@ fn everything(mut record: impl FnMut(Event)) {
     }
 }
 
-/// The series of the destination `db` whose label sets a profile promises, but for those of histograms.
-fn promised(profile: Profile) -> Vec<String> {
+/// The names of the reserved series of the destination `db`, without those of histograms.
+fn reserved(profile: Profile) -> Vec<String> {
     let mut names = Vec::new();
     for metric in Metric::ALL {
         let definition = metric.definition();
         if definition.kind == Kind::Histogram || definition.profile > profile {
             continue;
         }
-        for codes in room::reserved(*metric, profile) {
+        for codes in budget::reserved(*metric, profile) {
             let mut name = "destination=.=db;.;".to_owned();
             for (label, code) in definition.labels.iter().zip(codes) {
                 push_label(&mut name, label.key(), &label.value(*code));
@@ -352,7 +352,7 @@ fn promised(profile: Profile) -> Vec<String> {
 }
 
 #[test]
-fn series_stay_within_the_profile_and_what_is_promised_is_never_pushed_out() {
+fn series_stay_within_the_profile_and_reserved_series_always_exist() {
     for profile in [Profile::Minimal, Profile::Standard, Profile::Full] {
         let (mut metrics, scope) = accumulator(profile, 1000);
         let mut host = Host::default();
@@ -361,15 +361,11 @@ fn series_stay_within_the_profile_and_what_is_promised_is_never_pushed_out() {
         let allowed = profile.max_series().unwrap_or(1000);
         let overflow = host.names.iter().filter(|name| name.starts_with("destination=.=other")).count();
         assert!(host.names.len() - overflow <= allowed, "{profile:?}: {}", host.names.len());
-        for name in promised(profile.min(Profile::Standard)) {
+        for name in reserved(profile.min(Profile::Standard)) {
             assert!(host.get(&name) > 0, "{profile:?}: {name}");
         }
         if profile != Profile::Full {
-            assert_eq!(
-                host.get("firstword_series_overflow_total"),
-                0,
-                "{profile:?}: the profile asked for it"
-            );
+            assert_eq!(host.get("firstword_series_overflow_total"), 0, "{profile:?}: no overflow");
             assert_eq!(overflow, 0);
         }
         let total = |name: &str| -> i64 {
@@ -383,8 +379,8 @@ fn series_stay_within_the_profile_and_what_is_promised_is_never_pushed_out() {
 }
 
 #[test]
-fn every_worker_tells_the_same_apart() {
-    // What has no series of its own by right has it by coming early: in `standard` a few, in `minimal` none.
+fn the_same_errors_have_series_in_every_worker() {
+    // Label sets that are not reserved get series if they come early: a few in `standard`, none in `minimal`.
     for (profile, early) in [(Profile::Minimal, 0), (Profile::Standard, 2)] {
         let (mut metrics, scope) = accumulator(profile, 1000);
         let mut host = Host::default();
@@ -403,7 +399,7 @@ fn every_worker_tells_the_same_apart() {
 }
 
 #[test]
-fn a_histogram_moves_to_other_in_whole() {
+fn a_histogram_without_budget_counts_as_other_with_all_its_series() {
     let (mut metrics, scope) = accumulator(Profile::Standard, 32);
     let mut host = Host::default();
     metrics.record(scope, &greeted(Duration::from_millis(1)));
@@ -417,7 +413,7 @@ fn a_histogram_moves_to_other_in_whole() {
 }
 
 #[test]
-fn scopes_are_found_again_and_limited() {
+fn equal_labels_share_a_scope_and_scopes_are_limited() {
     let mut metrics = Accumulator::new(Profile::Minimal, LABELS.to_vec(), 4);
     let (a, b) = (metrics.scope(|_| "a"), metrics.scope(|_| "b"));
     assert_ne!(a, b);

@@ -2,7 +2,7 @@ use super::*;
 use std::collections::BTreeSet;
 
 #[test]
-fn names_are_distinct_and_end_as_their_kind_asks() {
+fn names_are_distinct_and_end_as_their_kind_requires() {
     let names: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.definition().name).collect();
     assert_eq!(names.len(), Metric::ALL.len());
     for definition in Metric::ALL.iter().map(|metric| metric.definition()) {
@@ -11,9 +11,9 @@ fn names_are_distinct_and_end_as_their_kind_asks() {
     }
 }
 
-/// Istio finds a label by `key=.=`, wherever it stands: in `client_version=.=` it would find `version=.=`.
+/// Istio finds a label by `key=.=` anywhere in the name: in `client_version=.=` it would find `version=.=`.
 #[test]
-fn no_label_is_the_ending_of_another() {
+fn no_label_is_the_end_of_another() {
     let own = Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full));
     let keys: BTreeSet<_> = own.map(Label::key).chain(["direction", "destination", "port", "le"]).collect();
     for key in &keys {
@@ -23,11 +23,11 @@ fn no_label_is_the_ending_of_another() {
 }
 
 #[test]
-fn each_other_has_one_code() {
+fn each_label_has_one_code_for_other() {
     let other = Cow::Borrowed("other");
     for label in Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full)) {
         let values = label.values().and_then(|values| u16::try_from(values).ok()).unwrap_or(0);
-        let codes: Vec<_> = (0..values).filter(|code| label.value(*code) == other).collect();
+        let codes: Vec<_> = (0..values).map(LabelCode).filter(|code| label.value(*code) == other).collect();
         let expected = if codes.is_empty() { vec![] } else { vec![label.other()] };
         assert_eq!(codes, expected, "{label:?}");
         assert!(!matches!(label, Label::Errno | Label::Release) || label.value(label.other()) == other);
@@ -40,7 +40,7 @@ fn every_value_is_safe_in_a_metric_name() {
         Metric::ALL.iter().flat_map(|metric| metric.definition().labels(Profile::Full)).collect();
     for label in labels {
         for code in 0..=u16::MAX {
-            let value = label.value(code);
+            let value = label.value(LabelCode(code));
             let legal =
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_+./-".contains(&byte);
             assert!(!value.is_empty() && value.bytes().all(legal), "{label:?} {code}: {value}");

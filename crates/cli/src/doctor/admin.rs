@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-/// How long one answer may take: a dump of a large mesh takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time of one response. A dump of a large mesh takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest answer, in bytes; as for files.
+/// Maximum length of a response in bytes, the same as for files.
 const MAX_BYTES: u64 = crate::documents::MAX_BYTES;
 
-/// `http://HOST:PORT`
+/// The address of an admin interface: `http://HOST:PORT`.
 pub(super) struct Address(String);
 
 impl Address {
-    /// `HOST:PORT`, or a URL; `None` if the text is neither.
+    /// Reads `HOST:PORT` or a URL; `None` if the text is neither.
     pub(super) fn parse(text: &str) -> Option<Result<Self, String>> {
         if let Some((scheme, rest)) = text.split_once("://") {
             if scheme != "http" {
@@ -37,24 +37,24 @@ impl Address {
         format!("{}{path}", self.0)
     }
 
-    /// What it answers with status 200.
+    /// The body of a response with status 200.
     pub(super) fn get(&self, path: &str) -> Result<Vec<u8>, String> {
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
-            // The admin interface of a proxy is no place for another one.
+            // The admin interface is local. Requests to it never use another proxy.
             .proxy(None)
             .max_redirects(0)
             .build();
-        let answer = ureq::Agent::new_with_config(config).get(self.url(path)).call();
-        let mut answer = answer.map_err(|error| format!("cannot be reached: {error}"))?;
-        if answer.status() != 200 {
+        let response = ureq::Agent::new_with_config(config).get(self.url(path)).call();
+        let mut response = response.map_err(|error| format!("cannot be reached: {error}"))?;
+        if response.status() != 200 {
             return Err(format!(
                 "expected Envoy's admin interface, found an answer with status {}",
-                answer.status()
+                response.status()
             ));
         }
-        let body = answer.body_mut().with_config().limit(MAX_BYTES).read_to_vec();
+        let body = response.body_mut().with_config().limit(MAX_BYTES).read_to_vec();
         body.map_err(|error| format!("cannot read it: {error}"))
     }
 }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn host_and_port_or_a_url_is_an_address() {
         let url = |text| Address::parse(text).map(|parsed| parsed.map(|address| address.url("/x")));
         for text in ["localhost:15000", "http://localhost:15000", "http://localhost:15000/config_dump?a"] {
             assert_eq!(url(text), Some(Ok("http://localhost:15000/x".to_owned())), "{text}");

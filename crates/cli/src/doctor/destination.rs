@@ -1,60 +1,60 @@
-//! Where clients connect to, and how their connections come to this Envoy.
+//! The destinations of connections, and the way of these connections to this Envoy.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::envoy::chain::Network;
 use super::envoy::dump::Dump;
 use super::envoy::listener::{Direction, Listener};
-use super::simulate::has_original_dst;
+use super::envoy::listener_filter::has_original_dst;
 
-/// A destination of connections, from inside the pod or into it.
+/// A destination of connections from the pod or into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Destination {
-    /// `None`: any address without a listener of its own.
+    /// `None` for any address without a listener of its own.
     pub(super) ip: Option<IpAddr>,
     pub(super) port: u16,
     pub(super) side: Side,
-    pub(super) because: Because,
+    pub(super) reason: Reason,
 }
 
-/// Which of a proxy's two sides a connection comes from.
+/// The side of the proxy from which a connection comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Side {
-    /// Others connect to the pod, or to a gateway, or to a proxy on its own.
+    /// A client connects to the pod, to a gateway, or to a standalone proxy.
     Inbound,
-    /// The pod's application connects to somewhere.
+    /// The pod's application is the client.
     Outbound,
 }
 
-/// Why a destination is looked at.
+/// Why a destination is examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Because {
-    /// There is a chain that passes bytes on for it, whatever they are.
-    PassedOn,
-    /// Its port, or a name, is that of a protocol whose server speaks first.
+pub(super) enum Reason {
+    /// A chain forwards any bytes to it.
+    Forwarded,
+    /// Its port or a name suggests a server-first protocol.
     Known,
-    /// It was asked for.
-    Asked,
+    /// The user named it.
+    Requested,
 }
 
-/// How a connection comes to Envoy.
+/// The way of a connection to Envoy.
 pub(super) enum Entry<'d> {
     /// To the listener's own address.
     Listener(&'d Listener),
-    /// By redirection, so that its destination has to be asked for.
+    /// To a listener by redirection, so that the listener has to restore the destination.
     Redirected(&'d Listener),
-    /// Past it.
+    /// Not through this Envoy, because of this reason.
     Bypass(&'static str),
-    Nobody,
+    NoListener,
 }
 
 impl Destination {
-    /// The address that stands for it.
+    /// The address, or an unspecified address with the port.
     pub(super) fn address(&self) -> SocketAddr {
         SocketAddr::new(self.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), self.port)
     }
 
-    /// `10.1.2.3:3306`, `*:3306`
+    /// Text such as `10.1.2.3:3306` or `*:3306`.
     pub(super) fn text(&self) -> String {
         match self.ip {
             Some(ip) => SocketAddr::new(ip, self.port).to_string(),
@@ -69,7 +69,7 @@ impl Destination {
             return Entry::Listener(listener);
         }
         if let Some(listener) = redirected(dump, self.side) {
-            return match past(dump, self) {
+            return match bypass_reason(dump, self) {
                 Some(why) => Entry::Bypass(why),
                 None => Entry::Redirected(listener),
             };
@@ -80,19 +80,19 @@ impl Destination {
         if let Some(listener) = bound().find(any) {
             return Entry::Listener(listener);
         }
-        // A port that the kernel chooses is in no configuration.
+        // The configuration does not show a port that the kernel chooses.
         let chosen = |listener: &&Listener| {
             let may = |ip: IpAddr| ip.is_unspecified() || self.ip.is_none_or(|own| own == ip);
             listener.addresses().any(|address| address.port() == 0 && may(address.ip()))
         };
         match bound().filter(chosen).collect::<Vec<_>>().as_slice() {
             [listener] => Entry::Listener(listener),
-            _ => Entry::Nobody,
+            _ => Entry::NoListener,
         }
     }
 }
 
-/// The listener that connections of a side are redirected to, if any is made for that.
+/// The listener to which the connections of a side are redirected; `None` without redirection.
 pub(super) fn redirected(dump: &Dump, side: Side) -> Option<&Listener> {
     let restores = |listener: &Listener| listener.use_original_dst || has_original_dst(listener, dump);
     let is_for = |listener: &&Listener| {
@@ -103,14 +103,14 @@ pub(super) fn redirected(dump: &Dump, side: Side) -> Option<&Listener> {
     dump.listeners.iter().find(is_for)
 }
 
-/// The side of a destination that was asked for: the pod's own addresses are what others connect to.
+/// The side of a destination that the user named. The pod's own addresses are inbound.
 pub(super) fn side(dump: &Dump, ip: IpAddr) -> Side {
     let sidecar = redirected(dump, Side::Outbound).is_some();
     if sidecar && !dump.node.addresses().contains(&ip) { Side::Outbound } else { Side::Inbound }
 }
 
-/// Why Istio's redirection leaves a connection alone, if the pod's annotations say so.
-fn past(dump: &Dump, to: &Destination) -> Option<&'static str> {
+/// Why Istio does not redirect a connection, by the pod's annotations; `None` if Istio redirects it.
+fn bypass_reason(dump: &Dump, to: &Destination) -> Option<&'static str> {
     const PREFIX: &str = "traffic.sidecar.istio.io/";
     let list = |name: &str| dump.node.annotation(&format!("{PREFIX}{name}"));
     let has_port = |list: &str| list.split(',').any(|port| port.trim().parse() == Ok(to.port));
@@ -139,7 +139,7 @@ fn past(dump: &Dump, to: &Destination) -> Option<&'static str> {
     (!included && !port_included).then_some("traffic.sidecar.istio.io/includeOutboundIPRanges leaves it out")
 }
 
-/// Whether an address is in a network in CIDR notation, as iptables reads it.
+/// Whether an address is in a network in CIDR notation, in the way of iptables.
 fn covers(network: &str, ip: Option<IpAddr>) -> bool {
     Network::parse(network).is_some_and(|network| network.covers(ip).is_some())
 }

@@ -1,19 +1,21 @@
-//! From what becomes of connections to why, and to what ends it.
+//! Turns the outcomes of connections into findings with a cause and fixes.
 
 use std::time::Duration;
 
 use firstword::escape;
 use serde_json::Value;
 
-use super::destination::{Because, Destination, Side, redirected};
+use super::destination::{Destination, Reason, Side, redirected};
 use super::envoy::dump::Dump;
 use super::envoy::filter::Filter;
+use super::envoy::filter_config::cluster;
 use super::envoy::listener::Listener;
+use super::envoy::listener_filter::Kind;
 use super::fix::{self, ServicePort, Workload};
-use super::simulate::{Cause, Client, Configured, Journey, Kind, Outcome, Wait, configured};
-use crate::findings::{Finding, Fix, Place, Severity};
+use super::simulate::{Cause, Client, Journey, Outcome, Wait};
+use crate::findings::{Finding, Fix, Location, Severity};
 
-/// Why a client fares badly: a code, one or two sentences, and what ends it.
+/// The cause of a bad outcome: a code, one or two sentences, and fixes.
 pub(super) struct Diagnosis {
     pub(super) code: &'static str,
     pub(super) why: String,
@@ -21,14 +23,14 @@ pub(super) struct Diagnosis {
     pub(super) severity: Severity,
 }
 
-/// What there is to say about the clients of one destination.
+/// The findings for the clients of one destination.
 pub(super) fn findings(dump: &Dump, to: &Destination, journeys: &[Journey]) -> Vec<Finding> {
     let case = Case { dump, to, workload: Workload::of(dump) };
     let mut found: Vec<Finding> = journeys.iter().filter_map(|journey| case.finding(journey)).collect();
     found.extend(journeys.iter().find_map(|journey| case.authorization(journey)));
     found.extend(journeys.iter().find_map(|journey| case.limit(journey)));
-    // What is so for all clients is said once.
-    found.dedup_by(|later, earlier| later.code == earlier.code && later.place == earlier.place);
+    // A finding that is the same for all clients appears once.
+    found.dedup_by(|later, earlier| later.code == earlier.code && later.location == earlier.location);
     found
 }
 
@@ -45,7 +47,7 @@ impl Case<'_> {
             (Outcome::Greeting | Outcome::Bypass(_), None) => return None,
             (Outcome::Unknown(why), _) => Diagnosis {
                 code: "undecided",
-                why: format!("What becomes of the connection cannot be told: {}.", escape::text(why)),
+                why: format!("What becomes of the connection cannot be decided: {}.", escape::text(why)),
                 fixes: Vec::new(),
                 severity: Severity::Info,
             },
@@ -53,8 +55,8 @@ impl Case<'_> {
             (Outcome::Hang(cause) | Outcome::Closed(cause), None) => self.ends(journey, cause)?,
         };
         let mut severity = diagnosis.severity;
-        if self.to.because == Because::PassedOn {
-            // Nothing says that a server speaks first there.
+        if self.to.reason == Reason::Forwarded {
+            // Nothing suggests a server-first protocol there.
             severity = Severity::Info;
         }
         let wait = journey.waits.last();
@@ -62,7 +64,7 @@ impl Case<'_> {
         let chain = journey.chain.filter(|_| wait.is_none());
         let of_cluster =
             || self.dump.cluster(journey.cluster.as_deref()?).and_then(|cluster| cluster.metadata.resource());
-        let place = Place {
+        let location = Location {
             destination: Some(self.to.text()),
             listener: listener.map(|listener| escape::text(name(listener))),
             chain: chain.map(|chain| escape::text(&chain.name)).filter(|name| !name.is_empty()),
@@ -72,13 +74,13 @@ impl Case<'_> {
                 .or_else(|| listener.and_then(|listener| listener.metadata.resource()))
                 .or_else(of_cluster)
                 .map(|resource| escape::text(&resource)),
-            ..Place::default()
+            ..Location::default()
         };
         let Diagnosis { code, why, fixes, .. } = diagnosis;
-        Some(Finding { severity, code, place, why: escape::text(&why), fixes })
+        Some(Finding { severity, code, location, why: escape::text(&why), fixes })
     }
 
-    /// An AuthorizationPolicy, which comes too late to keep the greeting from whom it refuses.
+    /// An AuthorizationPolicy. It refuses a client only after the client has received the greeting.
     fn authorization(&self, journey: &Journey) -> Option<Finding> {
         const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
         let chain = journey.chain.filter(|_| journey.outcome == Outcome::Greeting)?;
@@ -89,31 +91,31 @@ impl Case<'_> {
         let filter = chain.filters.iter().find(refuses)?;
         let why = "The filter decides by the client's first bytes, which come after the greeting: who is refused gets the greeting, \
                    and is closed when it answers.";
-        let place = Place {
+        let location = Location {
             destination: Some(self.to.text()),
             listener: journey.listeners.last().map(|listener| escape::text(name(listener))),
             chain: Some(escape::text(&chain.name)).filter(|name| !name.is_empty()),
             filter: Some(escape::text(&filter.name)),
-            ..Place::default()
+            ..Location::default()
         };
         let (severity, code) = (Severity::Info, "rbac-after-greeting");
-        Some(Finding { severity, code, place, why: why.to_owned(), fixes: Vec::new() })
+        Some(Finding { severity, code, location, why: why.to_owned(), fixes: Vec::new() })
     }
 
-    /// A limit that nobody has chosen. Istio chooses one for each of its clusters.
+    /// Envoy's default limit of connections. Istio sets another limit for each of its clusters.
     fn limit(&self, journey: &Journey) -> Option<Finding> {
         let name = journey.cluster.as_deref().filter(|_| journey.outcome == Outcome::Greeting)?;
         self.dump.cluster(name).filter(|cluster| cluster.has_default_limit())?;
         let why = format!(
-            "Envoy lets 1024 connections of the cluster {name} be open at once unless told otherwise, and closes each further \
+            "Envoy lets 1024 connections of the cluster {name} be open at once unless configured otherwise, and closes each further \
              one before the greeting; circuit_breakers.thresholds of the cluster has max_connections for another number."
         );
-        let place = Place { destination: Some(self.to.text()), ..Place::default() };
+        let location = Location { destination: Some(self.to.text()), ..Location::default() };
         let (severity, code) = (Severity::Info, "default-connection-limit");
-        Some(Finding { severity, code, place, why: escape::text(&why), fixes: Vec::new() })
+        Some(Finding { severity, code, location, why: escape::text(&why), fixes: Vec::new() })
     }
 
-    /// A listener filter waited.
+    /// The diagnosis for a listener filter that waited.
     fn waits(&self, journey: &Journey, wait: &Wait) -> Diagnosis {
         let (severity, ends) = consequence(journey, wait);
         let who = match journey.client {
@@ -123,66 +125,74 @@ impl Case<'_> {
             }
             Client::Mesh => "the client's sidecar waits too",
         };
-        let filter = short(&wait.filter);
-        let name = name(wait.listener);
-        let base = |why: String, code, fixes| Diagnosis {
-            code,
-            why: format!("{why} waits for the client's first bytes, and {who}: {ends}."),
-            fixes,
-            severity,
-        };
-        let port = self.to.port;
         if wait.kind == Kind::ProxyProtocol {
             return self.waits_for_header(journey, wait, &ends);
         }
         if self.is_istio_inbound() {
             return self.inbound(journey, wait, severity, &format!("{who}: {ends}."));
         }
-        if self.to.side == Side::Outbound && self.is_istio() {
-            if redirected(self.dump, Side::Outbound) == Some(wait.listener) {
-                let by_istio = wait.kind == Kind::HttpInspector;
-                let from = if by_istio {
-                    "Istio puts it there with outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS"
-                } else {
-                    "some EnvoyFilter has put it there: take it away"
-                };
-                let why = format!(
-                    "The listener {name}, which takes every connection of the pod's, has {filter} ({from}). It"
-                );
-                let mut diagnosis = base(
-                    why,
-                    "outbound-inspector",
-                    by_istio.then(|| self.workload.dynamic_dns(port)).into_iter().collect(),
-                );
-                if wait.listener.continue_on_listener_filters_timeout && journey.chain.is_some() {
-                    diagnosis.why.push_str(
-                        " The time-out also skips original_dst, so that the connection goes nowhere but to the listener's \
-                         own port.",
-                    );
-                }
-                return diagnosis;
-            }
-            if wait.listener.addresses().any(|address| address.ip().is_unspecified()) {
-                let services = http_services(self.dump, port);
-                let who =
-                    if services.is_empty() { "Some HTTP Service".to_owned() } else { services.join(", ") };
-                let why = format!(
-                    "{who} has port {port} as HTTP, so that the listener {name} takes connections to every address on it \
-                     that has no listener of its own. Its {filter}"
-                );
-                return base(why, "port-conflict", self.own_listener());
-            }
-            let why = format!(
-                "The listener {name} is made for a port that declares no protocol, or HTTP and TCP at once. Its {filter}"
+        let is_outbound = self.to.side == Side::Outbound && self.is_istio();
+        let takes_all = is_outbound && redirected(self.dump, Side::Outbound) == Some(wait.listener);
+        let (code, why, fixes) = if takes_all {
+            self.outbound_inspector(wait)
+        } else if is_outbound {
+            self.service_inspector(journey, wait)
+        } else {
+            self.inspector(journey, wait)
+        };
+        let mut why = format!("{why} waits for the client's first bytes, and {who}: {ends}.");
+        if takes_all && wait.listener.continue_on_listener_filters_timeout && journey.chain.is_some() {
+            why.push_str(
+                " The time-out also skips original_dst, so that the connection goes nowhere but to the listener's \
+                 own port.",
             );
-            return base(why, "undeclared-port", self.declared_tcp(journey, wait.listener));
         }
+        Diagnosis { code, why, fixes, severity }
+    }
+
+    /// Code, beginning of the sentence, and fixes for an inspector in Istio's listener of all outbound connections.
+    fn outbound_inspector(&self, wait: &Wait) -> (&'static str, String, Vec<Fix>) {
+        let by_istio = wait.kind == Kind::HttpInspector;
+        let from = if by_istio {
+            "Istio puts it there with outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS"
+        } else {
+            "some EnvoyFilter has put it there: take it away"
+        };
+        let (name, filter) = (name(wait.listener), short(&wait.filter));
+        let why = format!(
+            "The listener {name}, which takes every connection of the pod's, has {filter} ({from}). It"
+        );
+        let fix = by_istio.then(|| self.workload.dynamic_dns(self.to.port));
+        ("outbound-inspector", why, fix.into_iter().collect())
+    }
+
+    /// The same for an inspector in an outbound listener of a Service.
+    fn service_inspector(&self, journey: &Journey, wait: &Wait) -> (&'static str, String, Vec<Fix>) {
+        let (port, name, filter) = (self.to.port, name(wait.listener), short(&wait.filter));
+        if wait.listener.addresses().any(|address| address.ip().is_unspecified()) {
+            let services = http_services(self.dump, port);
+            let who = if services.is_empty() { "Some HTTP Service".to_owned() } else { services.join(", ") };
+            let why = format!(
+                "{who} has port {port} as HTTP, so that the listener {name} takes connections to every address on it \
+                 that has no listener of its own. Its {filter}"
+            );
+            return ("port-conflict", why, self.own_listener());
+        }
+        let why = format!(
+            "The listener {name} is made for a port that declares no protocol, or HTTP and TCP at once. Its {filter}"
+        );
+        ("undeclared-port", why, self.declared_tcp(journey, wait.listener))
+    }
+
+    /// The same for an inspector of a gateway or of a standalone Envoy.
+    fn inspector(&self, journey: &Journey, wait: &Wait) -> (&'static str, String, Vec<Fix>) {
+        let (port, name, filter) = (self.to.port, name(wait.listener), short(&wait.filter));
         if self.dump.node.is_gateway() {
             let why = format!(
                 "The gateway's server on port {port} is one for TLS, or has one beside it. The listener's {filter}"
             );
             let service = journey_service(wait.listener, self.dump);
-            return base(why, "gateway-inspector", vec![self.workload.gateway(port, service.as_ref())]);
+            return ("gateway-inspector", why, vec![self.workload.gateway(port, service.as_ref())]);
         }
         let other = if journey.listeners.len() > 1 {
             "A listener of the exact address and without inspectors leaves other connections to the port as they are \
@@ -191,10 +201,10 @@ impl Case<'_> {
             ""
         };
         let why = format!("{other}The listener {name} has {filter}, which");
-        base(why, "inspector", disabled(wait, port).into_iter().collect())
+        ("inspector", why, disabled(wait, port).into_iter().collect())
     }
 
-    /// Whether the proxy is one of Istio's; of listeners alone their names tell.
+    /// Whether the proxy belongs to Istio. In an input of listeners alone, the names of the listeners decide.
     fn is_istio(&self) -> bool {
         let names = ["virtualOutbound", "virtualInbound"];
         self.dump.node.is_of_istio()
@@ -205,7 +215,7 @@ impl Case<'_> {
         self.to.side == Side::Inbound && redirected(self.dump, Side::Inbound).is_some()
     }
 
-    /// What becomes of it behind the listener filters.
+    /// The diagnosis for a connection that ends after the listener filters.
     fn ends(&self, journey: &Journey, cause: &Cause) -> Option<Diagnosis> {
         let port = self.to.port;
         let (code, severity, why, fixes) = match cause {
@@ -256,7 +266,7 @@ impl Case<'_> {
             Cause::NoEarlyData => (
                 "early-data-missing",
                 Severity::Error,
-                "Firstword has been told to connect after the header (connect: after_header), but tcp_proxy, which has no \
+                "Firstword has been configured to connect after the header (connect: after_header), but tcp_proxy, which has no \
                  max_early_data_bytes, reads nothing before it has connected: every connection ends after timeout_ms."
                     .to_owned(),
                 if self.dump.node.is_gateway() { vec![self.workload.receive_at_gateway(port)] } else { Vec::new() },
@@ -297,7 +307,7 @@ impl Case<'_> {
         Some(Diagnosis { code, why, fixes, severity })
     }
 
-    /// What makes a listener for the address.
+    /// Fixes that create a listener for the address.
     fn own_listener(&self) -> Vec<Fix> {
         let port = self.to.port;
         let of_ip = self.to.ip.map(|ip| {
@@ -310,7 +320,7 @@ impl Case<'_> {
         of_ip.into_iter().flatten().chain([self.workload.sniff_timeout(port)]).collect()
     }
 
-    /// The port declared as TCP where it is one of a Service; else a listener of its own.
+    /// A fix that declares the port of a Service as TCP; without a Service, one that creates a listener for the address.
     fn declared_tcp(&self, journey: &Journey, listener: &Listener) -> Vec<Fix> {
         let of_journey = journey.cluster.as_deref().and_then(ServicePort::of_cluster);
         match of_journey.or_else(|| journey_service(listener, self.dump)) {
@@ -327,7 +337,7 @@ impl Case<'_> {
     }
 }
 
-/// How bad a wait is, and what comes of it.
+/// The severity and the consequence of a wait.
 fn consequence(journey: &Journey, wait: &Wait) -> (Severity, String) {
     let time = |timeout: Option<Duration>| {
         timeout.map_or_else(String::new, |timeout| format!("{} ms", timeout.as_millis()))
@@ -348,27 +358,24 @@ fn consequence(journey: &Journey, wait: &Wait) -> (Severity, String) {
     }
 }
 
-/// A Service's port that a listener passes bytes on to.
+/// The Service's port to which a listener forwards bytes.
 fn journey_service(listener: &Listener, dump: &Dump) -> Option<ServicePort> {
     let filters = listener.chains().flat_map(|chain| &chain.filters);
-    let clusters = filters.filter_map(|filter| match configured(dump, filter) {
-        Configured::Here(any) => any.body().get("cluster")?.as_str(),
-        Configured::Elsewhere | Configured::Missing => None,
-    });
+    let clusters = filters.filter_map(|filter| cluster(filter, dump));
     clusters.filter_map(ServicePort::of_cluster).next()
 }
 
-/// The Services with this port whose bytes are not just passed on, a few of them.
+/// The names of a few Services that declare this port as HTTP.
 fn http_services(dump: &Dump, port: u16) -> Vec<String> {
     let prefix = format!("outbound|{port}|");
     let chains = || dump.listeners.iter().flat_map(Listener::chains);
-    let is_passed_on = |cluster: &str| {
+    let is_forwarded = |cluster: &str| {
         let mut filters =
             chains().flat_map(|chain| &chain.filters).filter_map(|filter| filter.typed_config.as_ref());
         filters.any(|config| config.body().get("cluster").and_then(Value::as_str) == Some(cluster))
     };
     let names = dump.clusters.iter().flat_map(|clusters| clusters.keys());
-    let services = names.filter(|name| name.starts_with(&prefix) && !is_passed_on(name)).map(|name| {
+    let services = names.filter(|name| name.starts_with(&prefix) && !is_forwarded(name)).map(|name| {
         let host = name.rsplit('|').next().unwrap_or_default();
         ServicePort::of_cluster(name).map_or_else(
             || host.to_owned(),
@@ -378,7 +385,7 @@ fn http_services(dump: &Dump, port: u16) -> Vec<String> {
     services.take(3).collect()
 }
 
-/// The filter with the port left out of it; `None` where its name is none to write into YAML.
+/// A fix that disables the filter for the port; `None` if its name may not stand in YAML.
 fn disabled(wait: &Wait, port: u16) -> Option<Fix> {
     let Wait { filter, message, .. } = wait;
     let config = format!("  typed_config: {{\"@type\": type.googleapis.com/{message}}}\n");
@@ -393,7 +400,7 @@ fn disabled(wait: &Wait, port: u16) -> Option<Fix> {
     plain.then(|| Fix { what, from: vec!["envoy/port-range.yaml"], yaml })
 }
 
-/// A listener, for people.
+/// The name of a listener in texts.
 pub(super) fn name(listener: &Listener) -> &str {
     if listener.name.is_empty() { "without a name" } else { &listener.name }
 }

@@ -1,20 +1,22 @@
-//! All that is looked at: each destination with each kind of client, the listeners, the filter, the statistics.
+//! The whole examination: each destination with each kind of client, the listeners, the filter, the statistics.
 
 use std::collections::BTreeMap;
 
-use super::destination::{Because, Destination, Side};
+use super::destination::{Destination, Reason, Side};
 use super::diagnose;
 use super::envoy::dump::Dump;
+use super::envoy::filter_config::known;
+use super::envoy::listener_filter::{Kind, kind};
 use super::input::Input;
 use super::plugin::Plugin;
-use super::simulate::{Client, Configured, Journey, Kind, configured, is_for, journey, kind};
+use super::simulate::{Client, Journey, journey};
 use super::{listeners, wasm};
-use crate::findings::Finding;
+use crate::findings::{Finding, Location};
 
 pub(super) struct Examination<'i> {
     pub(super) input: &'i str,
     pub(super) destinations: Vec<(&'i Destination, Vec<Journey<'i>>)>,
-    /// The worst first.
+    /// Findings, the worst first.
     pub(super) findings: Vec<Finding>,
 }
 
@@ -23,18 +25,18 @@ impl<'i> Examination<'i> {
         let dump = &input.dump;
         let destinations: Vec<_> = destinations.iter().map(|to| (to, journeys(dump, to))).collect();
         let mut findings = Vec::new();
-        let mut passed_on: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
+        let mut forwarded: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
         for (to, journeys) in &destinations {
             for finding in diagnose::findings(dump, to, journeys) {
-                if to.because == Because::PassedOn {
-                    passed_on.entry(finding.code).or_default().push(finding);
+                if to.reason == Reason::Forwarded {
+                    forwarded.entry(finding.code).or_default().push(finding);
                 } else {
                     findings.push(finding);
                 }
             }
         }
-        findings.extend(passed_on.into_values().filter_map(together));
-        let all = !destinations.iter().any(|(to, _)| to.because == Because::Asked);
+        findings.extend(forwarded.into_values().filter_map(merge));
+        let all = !destinations.iter().any(|(to, _)| to.reason == Reason::Requested);
         findings.extend(listeners::findings(dump, input.statistics.as_ref(), all));
         findings.extend(wasm::findings(dump));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -42,47 +44,44 @@ impl<'i> Examination<'i> {
     }
 }
 
-/// What becomes of each kind of client that may come.
+/// The connection of each kind of client that may connect.
 fn journeys<'d>(dump: &'d Dump, to: &Destination) -> Vec<Journey<'d>> {
     let silent = journey(dump, to, Client::Silent);
     let header = expects_header(dump, to, &silent).then(|| journey(dump, to, Client::ProxyHeader));
     let inbound = to.side == Side::Inbound;
-    let mesh =
-        inbound.then(|| journey(dump, to, Client::Mesh)).filter(|mesh| is_for(mesh.client, mesh.chain));
+    let mesh = inbound.then(|| journey(dump, to, Client::Mesh)).filter(Journey::has_chain_for_client);
     [Some(silent), header, mesh].into_iter().flatten().collect()
 }
 
-/// Whether something on the way takes a PROXY header away.
+/// Whether a filter on the way removes a PROXY header.
 fn expects_header(dump: &Dump, to: &Destination, journey: &Journey) -> bool {
     let port = to.port;
     journey.listeners.iter().any(|listener| {
         let native = listener.listener_filters.iter().any(|filter| {
             let disabled = filter.filter_disabled.as_ref().is_some_and(|disabled| disabled.matches(port));
-            !disabled && kind(filter, dump).0 == Kind::ProxyProtocol
+            !disabled && kind(filter, dump) == Kind::ProxyProtocol
         });
         let for_port = listener.chains().filter(|chain| {
             chain.filter_chain_match.destination_port.is_none_or(|wanted| wanted == u32::from(port))
         });
         let mut filters = for_port.flat_map(|chain| &chain.filters);
-        native
-            || filters.any(|filter| match configured(dump, filter) {
-                Configured::Here(any) => {
-                    Plugin::of(&filter.name, any).is_some_and(|plugin| plugin.receives_header(to))
-                }
-                Configured::Elsewhere | Configured::Missing => false,
-            })
+        let receives = |filter| {
+            let plugin = known(filter, dump).and_then(|any| Plugin::of(&filter.name, any));
+            plugin.is_some_and(|plugin| plugin.receives_header(to))
+        };
+        native || filters.any(receives)
     })
 }
 
-/// Findings of destinations of which nothing says that a server speaks first there, in one.
-fn together(findings: Vec<Finding>) -> Option<Finding> {
+/// Merges findings of destinations for which nothing suggests a server-first protocol.
+fn merge(findings: Vec<Finding>) -> Option<Finding> {
     let count = findings.len();
     let destinations: Vec<_> =
-        findings.iter().filter_map(|finding| finding.place.destination.clone()).take(20).collect();
+        findings.iter().filter_map(|finding| finding.location.destination.clone()).take(20).collect();
     let more = if count > destinations.len() { ", ..." } else { "" };
     let mut first = findings.into_iter().next()?;
     if count > 1 {
-        first.place = crate::findings::Place {
+        first.location = Location {
             destination: Some(format!("{}{more}", destinations.join(", "))),
             ..Default::default()
         };
@@ -90,7 +89,7 @@ fn together(findings: Vec<Finding>) -> Option<Finding> {
     } else {
         first.why = format!("If a server speaks first there: {}", first.why);
     }
-    // For one of them: with --dest.
+    // With --dest the user gets the fixes for one destination.
     first.fixes.clear();
     Some(first)
 }

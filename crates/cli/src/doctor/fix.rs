@@ -1,11 +1,11 @@
-//! What ends a hang: the files of `istio/`, with the user's own address, port, namespace and labels in them.
+//! Fixes for hangs: the files of `istio/` with the user's own address, port, namespace and labels.
 
 use std::net::IpAddr;
 
 use super::envoy::dump::Dump;
 use crate::findings::Fix;
 
-/// A file of `istio/`, and what in it stands for something of the user's.
+/// A file of `istio/`, with example values that the user's own values replace.
 struct Template {
     path: &'static str,
     text: &'static str,
@@ -32,16 +32,16 @@ const RECEIVE: Template = template!("istio/scenarios/proxy-protocol/receive.yaml
 const RECEIVE_AT_GATEWAY: Template = template!("istio/scenarios/proxy-protocol/gateway.yaml");
 const SEND: Template = template!("istio/scenarios/proxy-protocol/send.yaml");
 
-/// The pod that the proxy is in, as far as its configuration tells.
+/// The pod of the proxy, as far as the configuration shows it.
 pub(super) struct Workload {
     namespace: Option<String>,
-    /// A label to select it by, `app: shop`.
+    /// A label that selects the pod, such as `app: shop`.
     label: Option<String>,
-    /// Of its Deployment.
+    /// The name of its Deployment.
     name: Option<String>,
 }
 
-/// A Service's port, as a cluster's name has it.
+/// A port of a Service, from the name of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServicePort {
     pub(super) host: String,
@@ -51,7 +51,7 @@ pub(super) struct ServicePort {
 }
 
 impl ServicePort {
-    /// `outbound|3306|subset|mysql.db.svc.cluster.local`; `None` if it is no Service of Kubernetes.
+    /// Reads a name such as `outbound|3306|subset|mysql.db.svc.cluster.local`; `None` if it is not a Service of Kubernetes.
     pub(super) fn of_cluster(cluster: &str) -> Option<Self> {
         let mut parts = cluster.split('|');
         let (_, port, _, host) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -69,12 +69,12 @@ impl ServicePort {
 
 impl Workload {
     pub(super) fn of(dump: &Dump) -> Self {
-        /// Those that people select by, the best first.
+        /// Keys of labels that usually select pods, the best first.
         const KEYS: [&str; 5] = ["app", "app.kubernetes.io/name", "istio", "k8s-app", "name"];
         let labels = dump.node.labels();
         let label = KEYS.iter().find_map(|key| {
             let value = labels.get(key).filter(|value| is_name(value))?;
-            // What YAML would read as something else than a text.
+            // A value that YAML reads as something else than a text needs quotes.
             let plain = value.starts_with(|first: char| first.is_ascii_alphabetic())
                 && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
                     .contains(&value.to_ascii_lowercase().as_str());
@@ -96,7 +96,7 @@ impl Workload {
         self.label.as_deref().unwrap_or(otherwise)
     }
 
-    /// What is said of a file whose selector could not be filled in.
+    /// A note for a file with a selector that could not be filled in.
     fn unknown(&self) -> &'static str {
         if self.label.is_none() || self.namespace.is_none() {
             "; put in the pod's namespace and labels, which the input does not tell"
@@ -105,7 +105,7 @@ impl Workload {
         }
     }
 
-    /// In the client's pod: namespace `default`, label `app: app` in the files.
+    /// Values for the client's pod: namespace `default`, label `app: app` in the files.
     fn client(&self) -> Vec<(&'static str, String)> {
         vec![
             ("namespace: default", format!("namespace: {}", self.namespace("default"))),
@@ -113,7 +113,7 @@ impl Workload {
         ]
     }
 
-    /// In the database's pod: namespace `db`, label `app: mysql` in the files.
+    /// Values for the database's pod: namespace `db`, label `app: mysql` in the files.
     fn server(&self) -> Vec<(&'static str, String)> {
         vec![
             ("namespace: db", format!("namespace: {}", self.namespace("db"))),
@@ -124,7 +124,7 @@ impl Workload {
     pub(super) fn service_entry(&self, ip: IpAddr, port: u16) -> Fix {
         let own = [("mysql-ip-2", name_of(ip, port))];
         let values = [self.client(), address(ip), number(10_000, port), own.to_vec()].concat();
-        made(
+        fix(
             format!("a listener of its own for {ip}:{port}, in which nothing waits"),
             &[(&SERVICE_ENTRY, &values)],
         )
@@ -133,7 +133,7 @@ impl Workload {
     pub(super) fn listener_add(&self, ip: IpAddr, port: u16) -> Fix {
         let name = ("firstword-listener-add", format!("firstword-{}", name_of(ip, port)));
         let values = [self.client(), address(ip), number(10_000, port), vec![name]].concat();
-        let mut fix = made(
+        let mut fix = fix(
             format!("the same where no ServiceEntry may be made{}", self.unknown()),
             &[(&LISTENER_ADD, &values)],
         );
@@ -145,20 +145,20 @@ impl Workload {
 
     pub(super) fn sidecar(&self) -> Fix {
         let what = format!("for pods that do not call the HTTP Service on that port{}", self.unknown());
-        made(what, &[(&SIDECAR, &self.client())])
+        fix(what, &[(&SIDECAR, &self.client())])
     }
 
     pub(super) fn sniff_timeout(&self, port: u16) -> Fix {
         let name = ("firstword-sniff-timeout", format!("firstword-sniff-timeout-{port}"));
         let values = [self.client(), number(10_000, port), vec![name]].concat();
         let what = format!("the last resort, 50 ms for each connection{}", self.unknown());
-        made(what, &[(&SNIFF_TIMEOUT, &values)])
+        fix(what, &[(&SNIFF_TIMEOUT, &values)])
     }
 
     pub(super) fn dynamic_dns(&self, port: u16) -> Fix {
         let next = u32::from(port).saturating_add(1).to_string();
         let values = [self.client(), number(10_000, port), vec![("10001", next)]].concat();
-        made(format!("port {port} left out of the inspection{}", self.unknown()), &[(&DYNAMIC_DNS, &values)])
+        fix(format!("port {port} left out of the inspection{}", self.unknown()), &[(&DYNAMIC_DNS, &values)])
     }
 
     fn peer_authentication_values(&self, port: u16) -> Vec<(&'static str, String)> {
@@ -169,10 +169,10 @@ impl Workload {
     pub(super) fn peer_authentication(&self, port: u16) -> Fix {
         let what =
             format!("no TLS of the mesh on port {port}, for clients without a sidecar{}", self.unknown());
-        made(what, &[(&PEER_AUTHENTICATION, &self.peer_authentication_values(port))])
+        fix(what, &[(&PEER_AUTHENTICATION, &self.peer_authentication_values(port))])
     }
 
-    /// The port declared as TCP, for a pod whose port no Service has; `mtls`: and without TLS of the mesh.
+    /// Declares a port as TCP that no Service has. With `mtls`, also turns off the mesh's TLS for it.
     pub(super) fn service(&self, port: u16, mtls: bool) -> Fix {
         let own_name = self.label.as_deref().and_then(|label| label.split(": ").nth(1)).unwrap_or("mysql");
         let name = ("name: mysql", format!("name: {}", own_name.trim_matches('"')));
@@ -181,7 +181,7 @@ impl Workload {
         self.perhaps_without_mtls(what, (&SERVICE, &values), port, mtls)
     }
 
-    /// The same for a port that a Service has without declaring it.
+    /// Declares a port of a Service as TCP. With `mtls`, also turns off the mesh's TLS for it.
     pub(super) fn declared(&self, service: &ServicePort, port: u16, mtls: bool) -> Fix {
         self.perhaps_without_mtls(declares(service), (&SERVICE_PORT, &service_port(service)), port, mtls)
     }
@@ -198,10 +198,10 @@ impl Workload {
         }
         let what =
             format!("protocol TCP for the Gateway's server on port {port}, in place of what it has now");
-        made(what, &[(&GATEWAY, &values)])
+        fix(what, &[(&GATEWAY, &values)])
     }
 
-    /// The filter in place of Envoy's own; `mtls`: and without TLS of the mesh, for clients who send no header.
+    /// Replaces Envoy's own filter by Firstword. With `mtls`, also turns off the mesh's TLS, for clients without a header.
     pub(super) fn receive(&self, port: u16, mtls: bool) -> Fix {
         let values = [self.server(), number(3306, port)].concat();
         let what = format!(
@@ -211,18 +211,18 @@ impl Workload {
         self.perhaps_without_mtls(what, (&RECEIVE, &values), port, mtls)
     }
 
-    /// A file, and another one besides where mutual TLS has to go too.
+    /// A fix from one file, with a second file if mutual TLS has to be turned off.
     fn perhaps_without_mtls(&self, what: String, file: (&Template, Values), port: u16, mtls: bool) -> Fix {
         let mutual = self.peer_authentication_values(port);
         let both: [(&Template, Values); 2] = [file, (&PEER_AUTHENTICATION, &mutual)];
-        made(what, both.get(..if mtls { 2 } else { 1 }).unwrap_or_default())
+        fix(what, both.get(..if mtls { 2 } else { 1 }).unwrap_or_default())
     }
 
     pub(super) fn receive_at_gateway(&self, port: u16) -> Fix {
         let mut values = number(3306, port);
         values.push(("istio: ingressgateway", self.label("istio: ingressgateway").to_owned()));
         values.push(("namespace: istio-system", format!("namespace: {}", self.namespace("istio-system"))));
-        made(
+        fix(
             "tcp_proxy reads before it has connected; put in the networks to believe".to_owned(),
             &[(&RECEIVE_AT_GATEWAY, &values)],
         )
@@ -230,29 +230,26 @@ impl Workload {
 
     pub(super) fn annotations(&self) -> Fix {
         let name = ("name: app", format!("name: {}", self.name.as_deref().unwrap_or("app")));
-        made(
-            "annotations for the pods of the Deployment; they restart".to_owned(),
-            &[(&ANNOTATIONS, &[name])],
-        )
+        fix("annotations for the pods of the Deployment; they restart".to_owned(), &[(&ANNOTATIONS, &[name])])
     }
 }
 
-/// The Service's port declared as TCP, seen from a client.
+/// Declares the port of a Service as TCP, for a client outside its pod.
 pub(super) fn service_port_tcp(service: &ServicePort) -> Fix {
-    made(declares(service), &[(&SERVICE_PORT, &service_port(service))])
+    fix(declares(service), &[(&SERVICE_PORT, &service_port(service))])
 }
 
-/// The module and its configuration, by the name that listeners ask for.
+/// The module and its configuration, by the name that listeners use.
 pub(super) fn extension(ip: Option<IpAddr>, port: u16) -> Fix {
     let mut values = number(10_000, port);
     match ip {
         Some(ip) => values.extend(address(ip)),
         None => values.push((r#", "addresses": ["55.108.108.2"]"#, String::new())),
     }
-    made("the module and its configuration".to_owned(), &[(&EXTENSION, &values)])
+    fix("the module and its configuration".to_owned(), &[(&EXTENSION, &values)])
 }
 
-/// The header sent by Envoy as soon as it has connected.
+/// Lets Envoy send the header as soon as it has connected.
 pub(super) fn send(service: Option<&ServicePort>) -> Fix {
     let mut values = Vec::new();
     if let Some(service) = service {
@@ -260,7 +257,7 @@ pub(super) fn send(service: Option<&ServicePort>) -> Fix {
         values.push(("namespace: db", format!("namespace: {}", service.namespace)));
         values.push(("mysql.db.svc.cluster.local", service.host.clone()));
     }
-    made("the header sent by Envoy itself, as soon as it has connected".to_owned(), &[(&SEND, &values)])
+    fix("the header sent by Envoy itself, as soon as it has connected".to_owned(), &[(&SEND, &values)])
 }
 
 fn declares(service: &ServicePort) -> String {
@@ -281,7 +278,7 @@ fn number(stands_for: u16, port: u16) -> Vec<(&'static str, String)> {
 }
 
 fn address(ip: IpAddr) -> Vec<(&'static str, String)> {
-    // Plain in a name; where it stands alone, YAML must not take a colon for its own.
+    // An IPv6 address alone needs quotes, because YAML gives colons a meaning.
     let alone = if ip.is_ipv6() { format!("\"{ip}\"") } else { ip.to_string() };
     vec![
         ("55.108.108.2", alone),
@@ -297,7 +294,7 @@ fn name_of(ip: IpAddr, port: u16) -> String {
     format!("mysql-{ip}-{port}")
 }
 
-/// Whether a text may stand in YAML as a name: what Kubernetes allows in names, hosts and values of labels.
+/// Whether a text may stand in YAML as a name: the characters that Kubernetes allows in names, hosts and label values.
 pub(super) fn is_name(text: &str) -> bool {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
     !text.is_empty() && text.len() <= 253 && text.chars().all(plain)
@@ -305,12 +302,12 @@ pub(super) fn is_name(text: &str) -> bool {
 
 type Values<'v> = &'v [(&'static str, String)];
 
-fn made(what: String, of: &[(&Template, Values)]) -> Fix {
+fn fix(what: String, of: &[(&Template, Values)]) -> Fix {
     let texts: Vec<_> = of.iter().map(|(template, values)| filled(template.text, values)).collect();
     Fix { what, from: of.iter().map(|(template, _)| template.path).collect(), yaml: texts.join("---\n") }
 }
 
-/// A template with its values, and without the command that applies it as it is.
+/// A template with the user's values, without the command that applies the file unchanged.
 fn filled(template: &str, values: Values) -> String {
     let lines: Vec<_> = template.lines().collect();
     let is_command = |line: &str| line.starts_with("#   ");
@@ -326,22 +323,22 @@ fn filled(template: &str, values: Values) -> String {
     replaced(&text, values)
 }
 
-/// Replaces what stands alone, the longest first, in one pass: what was put in is not replaced again.
+/// Replaces whole words in one pass, so that a new value is not replaced again. Of several matches the longest wins.
 fn replaced(text: &str, values: Values) -> String {
     let mut done = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
         let in_word = |char: Option<char>| char.is_some_and(|char| char.is_ascii_alphanumeric());
-        let stands_here = |from: &&str| {
+        let matches_here = |from: &&str| {
             let begins = !in_word(from.chars().next()) || !in_word(done.chars().last());
-            let ends = |behind: &str| !in_word(from.chars().last()) || !in_word(behind.chars().next());
+            let ends = |after: &str| !in_word(from.chars().last()) || !in_word(after.chars().next());
             begins && rest.strip_prefix(*from).is_some_and(ends)
         };
-        let found = values.iter().filter(|(from, _)| stands_here(from)).max_by_key(|(from, _)| from.len());
+        let found = values.iter().filter(|(from, _)| matches_here(from)).max_by_key(|(from, _)| from.len());
         match found.and_then(|(from, to)| Some((rest.strip_prefix(from)?, to))) {
-            Some((behind, to)) => {
+            Some((after, to)) => {
                 done.push_str(to);
-                rest = behind;
+                rest = after;
             }
             None => {
                 done.push(next);
@@ -357,13 +354,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_alone_is_replaced_once() {
+    fn whole_words_are_replaced_once() {
         let values = [("10", "20".to_owned()), ("20", "30".to_owned()), ("10_a", "x".to_owned())];
         assert_eq!(replaced("10 100 a10 {10} 20 10_a 10_b", &values), "20 100 a10 {20} 30 x 20_b");
     }
 
     #[test]
-    fn services_of_clusters() {
+    fn a_service_port_is_read_from_the_name_of_a_cluster() {
         let service = ServicePort::of_cluster("outbound|3307||mysql.db.svc.cluster.local").unwrap();
         assert_eq!((service.name.as_str(), service.namespace.as_str(), service.port), ("mysql", "db", 3307));
         for other in

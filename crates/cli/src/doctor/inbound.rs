@@ -1,26 +1,27 @@
-//! Why clients of a database's pod wait for ever, by the mode of mutual TLS and by what is declared for the port.
+//! Diagnoses for inbound clients of a database's pod, by the mode of mutual TLS and by the declaration of the port.
 
 use std::net::SocketAddr;
 
 use super::diagnose::{Case, Diagnosis, short};
 use super::envoy::dump::Dump;
 use super::envoy::listener::Listener;
+use super::envoy::listener_filter::{self, Kind, kind};
 use super::fix::ServicePort;
-use super::simulate::{Client, Journey, Kind, Wait, kind};
+use super::simulate::{Client, Journey, Wait};
 use crate::findings::Severity;
 
 const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
-/// What the chains of a port tell of it.
+/// Facts about a port, from its filter chains.
 struct Port {
-    /// A Service has it.
+    /// Whether a Service has the port.
     declared: bool,
-    /// Clients may come by the mesh's mutual TLS.
+    /// Whether clients may connect with the mesh's mutual TLS.
     mtls: bool,
-    /// And without.
+    /// Whether clients may connect without it.
     plain: bool,
-    /// Envoy takes some of it, or all, for HTTP.
+    /// Whether Envoy treats some connections as HTTP.
     http: bool,
 }
 
@@ -29,7 +30,7 @@ impl Port {
         let is = |wanted: Option<u32>| wanted == Some(port.into());
         let own: Vec<_> =
             listener.chains().filter(|chain| is(chain.filter_chain_match.destination_port)).collect();
-        // Those of a port that only a PeerAuthentication names go where those of unknown ports go.
+        // Connections to a port that only a PeerAuthentication names use the same chains as those to unknown ports.
         let names_unknown = own.iter().all(|chain| chain.name.starts_with("virtualInbound"));
         let chains = if own.is_empty() {
             listener.chains().filter(|chain| chain.filter_chain_match.destination_port.is_none()).collect()
@@ -48,7 +49,7 @@ impl Port {
 }
 
 impl Case<'_> {
-    /// An inspector waits for a client without a sidecar.
+    /// The diagnosis for an inspector that waits for a client without a sidecar.
     pub(super) fn inbound(
         &self,
         journey: &Journey,
@@ -101,7 +102,7 @@ impl Case<'_> {
         Diagnosis { code, why, fixes, severity }
     }
 
-    /// Envoy's own `proxy_protocol` waits for a header.
+    /// The diagnosis for Envoy's own `proxy_protocol` filter that waits for a header.
     pub(super) fn waits_for_header(&self, journey: &Journey, wait: &Wait, ends: &str) -> Diagnosis {
         let why = format!(
             "Envoy's proxy_protocol listener filter waits for a PROXY header, also where it allows connections without one, \
@@ -110,13 +111,13 @@ impl Case<'_> {
         );
         let receive = || self.workload.receive(self.to.port, Port::of(wait.listener, self.to.port).mtls);
         let fixes = self.is_istio_inbound().then(receive).into_iter().collect();
-        // Where a header is required, who sends none is to be refused.
+        // If a header is required, it is right to refuse a client without one.
         let allowed = allows_no_header(journey, self.dump);
         let severity = if allowed { Severity::Warning } else { Severity::Info };
         Diagnosis { code: "proxy-protocol-waits", why, fixes, severity }
     }
 
-    /// The Service whose endpoint this port of the pod is.
+    /// The Service that has this port of the pod as an endpoint.
     fn own_service(&self) -> Option<ServicePort> {
         let own = self.dump.node.addresses();
         let has = |name: &String| {
@@ -139,11 +140,9 @@ impl Case<'_> {
     }
 }
 
-/// Whether a listener on the way has a `proxy_protocol` that lets connections without a header pass.
+/// Whether a `proxy_protocol` filter on the way accepts connections without a header.
 fn allows_no_header(journey: &Journey, dump: &Dump) -> bool {
     let filters = journey.listeners.iter().flat_map(|listener| &listener.listener_filters);
-    filters.filter(|filter| kind(filter, dump).0 == Kind::ProxyProtocol).any(|filter| {
-        let field = "allow_requests_without_proxy_protocol";
-        filter.typed_config.as_ref().is_some_and(|config| config.body().get(field) == Some(&true.into()))
-    })
+    let mut headers = filters.filter(|filter| kind(filter, dump) == Kind::ProxyProtocol);
+    headers.any(listener_filter::allows_no_header)
 }

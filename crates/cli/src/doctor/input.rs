@@ -1,4 +1,4 @@
-//! Where the configuration and the statistics come from.
+//! Reads the configuration and the statistics from files or from Envoy.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use super::statistics::Statistics;
 use crate::documents;
 
 pub(super) struct Input {
-    /// For people.
+    /// The name of the input in texts.
     pub(super) name: String,
     pub(super) dump: Dump,
     pub(super) statistics: Option<Statistics>,
 }
 
-/// Reads both. A problem is told with what was being read.
+/// Reads both. An error begins with the name of the input.
 pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, String> {
     let given = input.to_string_lossy();
     let named = |what: &str, problem: String| format!("{}: {}", escape::text(what), escape::text(&problem));
@@ -51,7 +51,7 @@ pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, Str
     Ok(Input { name, dump, statistics: given_statistics.or(fetched) })
 }
 
-/// JSON or YAML. What begins like JSON and is none is more probably cut off than YAML.
+/// Reads JSON or YAML. A text that begins like JSON and is not valid is more probably incomplete JSON than YAML.
 fn parse(bytes: &[u8]) -> Result<Vec<serde_json::Value>, String> {
     let begins_like_json = bytes.trim_ascii_start().first().is_some_and(|first| b"{[".contains(first));
     documents::parse(bytes).map_err(|error| match serde_json::from_slice::<serde_json::Value>(bytes) {

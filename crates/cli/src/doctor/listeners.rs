@@ -1,24 +1,23 @@
-//! What is to be said of listeners on their own: those that Envoy refused, connections that wait now, headers that are not
-//! required after all.
+//! Findings about listeners without a destination: refused ones, connections that wait now, headers that a client can omit.
 
 use firstword::escape;
 
-use super::candidates::passes_bytes_on;
+use super::candidates::forwards_bytes;
 use super::diagnose::name;
 use super::envoy::dump::Dump;
-use super::envoy::listener::Listener;
+use super::envoy::listener::{Listener, ListenerFilter};
+use super::envoy::listener_filter::{Kind, allows_no_header, kind};
 use super::fix::Workload;
-use super::simulate::{Kind, kind};
 use super::statistics::Statistics;
-use crate::findings::{Finding, Place, Severity};
+use crate::findings::{Finding, Location, Severity};
 
-/// The code of what is said about a listener on a Unix socket.
+/// The code of the finding about a listener on a Unix socket.
 pub(super) const UNIX_SOCKET: &str = "unix-socket-skipped";
 
 /// The one statistic that shows a connection in a listener filter.
 const WAITING: &str = "downstream_pre_cx_active";
 
-/// `all`: the input is looked at as a whole, and not for certain destinations.
+/// The findings about all listeners. `all`: whether the whole input is examined, not only requested destinations.
 pub(super) fn findings(dump: &Dump, statistics: Option<&Statistics>, all: bool) -> Vec<Finding> {
     let mut found: Vec<_> = dump.refused.iter().map(|(name, why)| refused(name, why)).collect();
     if all {
@@ -33,7 +32,7 @@ pub(super) fn findings(dump: &Dump, statistics: Option<&Statistics>, all: bool) 
         found.push(Finding {
             severity: Severity::Info,
             code: "hang-not-visible",
-            place: Place::default(),
+            location: Location::default(),
             why: format!(
                 "The proxy does not export {WAITING}, the one statistic that shows connections that wait in a listener filter: \
                  Istio leaves it out unless the pod's annotations ask for it."
@@ -44,11 +43,11 @@ pub(super) fn findings(dump: &Dump, statistics: Option<&Statistics>, all: bool) 
     found
 }
 
-fn place(listener: &Listener) -> Place {
-    Place {
+fn location(listener: &Listener) -> Location {
+    Location {
         listener: Some(escape::text(name(listener))),
         resource: listener.metadata.resource().map(|resource| escape::text(&resource)),
-        ..Place::default()
+        ..Location::default()
     }
 }
 
@@ -56,7 +55,7 @@ fn refused(name: &str, why: &str) -> Finding {
     Finding {
         severity: Severity::Error,
         code: "listener-refused",
-        place: Place { listener: Some(escape::text(name)), ..Place::default() },
+        location: Location { listener: Some(escape::text(name)), ..Location::default() },
         why: format!(
             "Envoy has refused the newest configuration of this listener and keeps the one before: {}",
             escape::text(why)
@@ -65,14 +64,14 @@ fn refused(name: &str, why: &str) -> Finding {
     }
 }
 
-/// A listener whose connections have no destination that could be followed.
+/// A listener on a Unix socket. Its connections have no destination to examine.
 fn unix_socket(dump: &Dump, listener: &Listener) -> Option<Finding> {
     let path = listener.unix_sockets().next()?;
-    listener.chains().find(|chain| passes_bytes_on(dump, chain))?;
+    listener.chains().find(|chain| forwards_bytes(dump, chain))?;
     Some(Finding {
         severity: Severity::Warning,
         code: UNIX_SOCKET,
-        place: place(listener),
+        location: location(listener),
         why: format!(
             "The listener accepts connections on the Unix socket {}. doctor does not look at such listeners: it does not know \
              whether a listener filter, TLS or a missing cluster keeps the greeting back there.",
@@ -82,19 +81,16 @@ fn unix_socket(dump: &Dump, listener: &Listener) -> Option<Finding> {
     })
 }
 
-/// A header that is required can be gone without by waiting.
+/// A required header that a client can omit if it waits.
 fn bypassed(dump: &Dump, listener: &Listener) -> Option<Finding> {
-    let filter = listener.listener_filters.iter().find(|filter| {
-        let allows = filter.typed_config.as_ref().is_some_and(|config| {
-            config.body().get("allow_requests_without_proxy_protocol") == Some(&true.into())
-        });
-        kind(filter, dump).0 == Kind::ProxyProtocol && !allows
-    })?;
+    let requires_header =
+        |filter: &&ListenerFilter| kind(filter, dump) == Kind::ProxyProtocol && !allows_no_header(filter);
+    let filter = listener.listener_filters.iter().find(requires_header)?;
     let timeout = listener.timeout().filter(|_| listener.continue_on_listener_filters_timeout)?;
     Some(Finding {
         severity: Severity::Warning,
         code: "proxy-protocol-bypassed",
-        place: Place { filter: Some(escape::text(&filter.name)), ..place(listener) },
+        location: Location { filter: Some(escape::text(&filter.name)), ..location(listener) },
         why: format!(
             "The PROXY header is required, but with continue_on_listener_filters_timeout a client that sends nothing for {} ms is \
              let in without one, and takes its own address for granted.",
@@ -104,16 +100,16 @@ fn bypassed(dump: &Dump, listener: &Listener) -> Option<Finding> {
     })
 }
 
-/// A header behind `original_dst` has the last word about where the client wanted to go.
+/// A `proxy_protocol` filter after `original_dst`. The destination in the header then overrides the original one.
 fn misled(dump: &Dump, listener: &Listener) -> Option<Finding> {
-    let kinds: Vec<_> = listener.listener_filters.iter().map(|filter| kind(filter, dump).0).collect();
+    let kinds: Vec<_> = listener.listener_filters.iter().map(|filter| kind(filter, dump)).collect();
     let original = kinds.iter().position(|kind| *kind == Kind::OriginalDst)?;
     let header = kinds.iter().rposition(|kind| *kind == Kind::ProxyProtocol)?;
     let filter = listener.listener_filters.get(header).filter(|_| header > original)?;
     Some(Finding {
         severity: Severity::Warning,
         code: "proxy-protocol-after-original-dst",
-        place: Place { filter: Some(escape::text(&filter.name)), ..place(listener) },
+        location: Location { filter: Some(escape::text(&filter.name)), ..location(listener) },
         why: "The filter stands behind original_dst, so that the destination in the PROXY header, a load balancer's, decides which \
               filter chain and server a connection gets. Put it in front (INSERT_FIRST)."
             .to_owned(),
@@ -135,7 +131,7 @@ fn waiting(listener: &Listener, statistics: &Statistics) -> Option<Finding> {
     Some(Finding {
         severity: Severity::Warning,
         code: "connections-waiting",
-        place: place(listener),
+        location: location(listener),
         why: format!(
             "{count} {connections} {wait} in the listener filters at this moment, {until}. If that is more than a moment, look at \
              the destination with --dest: its clients wait for the server's greeting."

@@ -1,4 +1,4 @@
-//! `firstword doctor`: from "mysql hangs" to the cause, and to the YAML that ends it.
+//! `firstword doctor`: finds the cause of hanging MySQL connections, and the YAML that fixes it.
 
 mod admin;
 mod candidates;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use firstword::escape;
 
 use crate::findings::{Format, Paint, Severity};
-use destination::{Because, Destination, Side};
+use destination::{Destination, Reason, Side};
 use envoy::dump::Dump;
 use examination::Examination;
 
@@ -107,7 +107,7 @@ Limits, which hold whatever is in the input: 64 MiB, with the limits to values t
 10000 destinations. The time grows with the destinations times the listeners and chains: seconds for 10000 of each. With --dest it
 grows with the size of the input."#;
 
-/// Maximum number of destinations, because for each of them all listeners are looked through.
+/// Maximum number of destinations, because each of them is compared with all listeners.
 const MAX_DESTINATIONS: usize = 10_000;
 
 /// The exit status of wrong usage and unreadable input.
@@ -116,7 +116,7 @@ const UNUSABLE: u8 = 2;
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     match examine(arguments) {
         Ok((text, worst)) => {
-            // A reader that went away is no reason to fail.
+            // It is not an error if the reader closes its end.
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::from(match worst {
                 None | Some(Severity::Info) => 0,
@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// What is to be written, and how bad it is.
+/// The text to print, and the worst severity in it.
 fn examine(arguments: &Arguments) -> Result<(String, Option<Severity>), String> {
     let input = input::read(&arguments.input, arguments.stats.as_deref())?;
     let destinations = destinations(&input.dump, arguments);
@@ -160,7 +160,7 @@ fn destinations(dump: &Dump, arguments: &Arguments) -> Vec<Destination> {
             Some(SideName::Outbound) => Side::Outbound,
             None => destination::side(dump, to.ip()),
         };
-        Destination { ip: Some(to.ip()), port: to.port(), side, because: Because::Asked }
+        Destination { ip: Some(to.ip()), port: to.port(), side, reason: Reason::Requested }
     };
     arguments.dest.iter().map(asked).collect()
 }

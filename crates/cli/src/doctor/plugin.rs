@@ -1,4 +1,4 @@
-//! Firstword in a chain.
+//! Firstword as a filter of a chain.
 
 use firstword::config::{Config, Mode};
 use firstword::event::Direction;
@@ -8,43 +8,43 @@ use super::destination::{Destination, Side};
 use super::envoy::filter::Any;
 use crate::wasm_filter::{WasmFilter, get};
 
-/// A Wasm filter that is named so, and what Envoy is told about it.
+/// A Wasm filter with the name Firstword, and its configuration in Envoy.
 pub(super) struct Plugin<'d> {
     config: &'d Value,
     filter: WasmFilter,
 }
 
 impl<'d> Plugin<'d> {
-    /// `name` is that of the filter; `None` if the configuration is not Firstword's.
+    /// Reads a filter's configuration. `name` is the name of the filter. `None` if the filter is not Firstword.
     pub(super) fn of(name: &str, config: &'d Any) -> Option<Self> {
         let filter = WasmFilter::of_envoy(&"", Some(name), config.value()).filter(|filter| filter.named)?;
         Some(Self { config: config.body(), filter })
     }
 
-    /// Its own configuration, if that is right.
+    /// Firstword's own configuration; `None` if it is not valid.
     pub(super) fn config(&self) -> Option<&Config> {
         self.filter.config.as_ref()
     }
 
-    /// What is wrong with its own configuration.
+    /// The problems of Firstword's own configuration.
     pub(super) fn problems(&self) -> &[String] {
         &self.filter.problems
     }
 
-    /// A field of its `PluginConfig`, by its path.
+    /// A field of `PluginConfig`, by its path.
     pub(super) fn field(&self, path: &[&str]) -> Option<&'d Value> {
         path.iter().try_fold(self.config.get("config")?, |value, key| get(value, key))
     }
 
-    /// The same, if it is a text that is not empty.
+    /// A field of `PluginConfig`, if it is a text and not empty.
     pub(super) fn text(&self, path: &[&str]) -> Option<&'d str> {
         self.field(path)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// Whether it takes PROXY headers away on connections to this destination.
+    /// Whether it removes PROXY headers on connections to this destination.
     pub(super) fn receives_header(&self, to: &Destination) -> bool {
         let direction = if to.side == Side::Inbound { Direction::Inbound } else { Direction::Outbound };
-        // Of a gateway Envoy does not tell the direction, and what a rule asks for is then outbound.
+        // In a gateway, Envoy reports no direction. Rules that have a condition on it say outbound then.
         let sides = [direction, Direction::Outbound, Direction::Unspecified];
         self.config().is_some_and(|config| {
             let policy = |side| config.policy(Some(to.port), Some(to.address().ip()), side);
@@ -53,7 +53,7 @@ impl<'d> Plugin<'d> {
         })
     }
 
-    /// Whether a rule for this port has it send one.
+    /// Whether a rule for this port sends PROXY headers.
     pub(super) fn sends_header(&self, port: u16) -> bool {
         let sides = [Direction::Inbound, Direction::Outbound, Direction::Unspecified];
         self.config().is_some_and(|config| {

@@ -1,4 +1,4 @@
-//! What the command writes.
+//! The output of the command as text and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,30 +6,30 @@ use std::time::Duration;
 use firstword::escape;
 use serde_json::{Value, json};
 
-use super::destination::{Because, Side};
+use super::destination::{Reason, Side};
 use super::diagnose::name;
 use super::examination::Examination;
 use super::listeners::UNIX_SOCKET;
 use super::simulate::{Cause, Client, Journey, Outcome};
 use crate::findings::{BOLD, Paint, Severity};
 
-/// The number of the JSON's format.
+/// The version of the JSON format.
 const FORMAT: u32 = 1;
 
 pub(super) fn worst(of: &Examination) -> Option<Severity> {
     of.findings.iter().map(|finding| finding.severity).max()
 }
 
-/// For programs: the object that `--help` describes, in one line.
+/// The JSON object that `--help` describes, in one line.
 pub(super) fn json(of: &Examination) -> String {
     let destinations = of.destinations.iter().map(|(to, journeys)| {
         json!({
             "destination": to.text(),
             "side": side(to.side),
-            "because": match to.because {
-                Because::Asked => "asked",
-                Because::Known => "known",
-                Because::PassedOn => "passed_on",
+            "because": match to.reason {
+                Reason::Requested => "asked",
+                Reason::Known => "known",
+                Reason::Forwarded => "passed_on",
             },
             "clients": journeys.iter().map(client).collect::<Vec<_>>(),
         })
@@ -51,7 +51,7 @@ fn side(side: Side) -> &'static str {
     }
 }
 
-/// What becomes of a client, in a word, and after how long if not at once.
+/// The outcome of a client in a word, and the time until then if there is one.
 fn verdict(journey: &Journey) -> (&'static str, Option<Duration>) {
     match &journey.outcome {
         Outcome::Greeting if journey.after.is_zero() => ("greeting", None),
@@ -85,7 +85,7 @@ fn client(journey: &Journey) -> Value {
     })
 }
 
-/// In a line, and only as much as the findings do not say.
+/// The reason of an outcome in a line. The findings have the details.
 fn why(journey: &Journey) -> String {
     let cause = |cause: &Cause| match cause {
         Cause::ListenerFilter => match journey.waits.last() {
@@ -114,7 +114,7 @@ fn why(journey: &Journey) -> String {
     }
 }
 
-/// For people.
+/// The report as text.
 pub(super) fn text(of: &Examination, paint: Paint) -> String {
     let mut text = String::new();
     for (to, journeys) in &of.destinations {
@@ -155,6 +155,6 @@ fn what(journey: &Journey) -> String {
         ("closed", Some(after)) if !after.is_zero() => format!("is closed after {} ms", after.as_millis()),
         ("closed", _) => "is closed at once".to_owned(),
         ("bypass", _) => "does not pass this proxy".to_owned(),
-        _ => "cannot be told".to_owned(),
+        _ => "cannot be decided".to_owned(),
     }
 }

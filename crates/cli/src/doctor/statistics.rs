@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 pub(super) struct Statistics(BTreeMap<String, u64>);
 
 impl Statistics {
-    /// Reads the text. Lines without a whole number (histograms, texts) are passed over.
+    /// Reads the text. Ignores lines without a whole number (histograms, texts).
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let text =
             std::str::from_utf8(bytes).map_err(|error| format!("expected Envoy's /stats, found {error}"))?;
@@ -23,7 +23,7 @@ impl Statistics {
         Ok(Self(read))
     }
 
-    /// A statistic of a listener, by what its statistics are called.
+    /// A statistic of a listener, by the listener's name in statistics.
     pub(super) fn of_listener(&self, listener: &str, name: &str) -> Option<u64> {
         self.0.get(&format!("listener.{listener}.{name}")).copied()
     }

@@ -1,4 +1,4 @@
-//! Firstword itself: how Envoy loads it, and what that costs when something goes wrong.
+//! Findings about Firstword itself: its place in chains, its configuration, and the consequences of a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,15 +9,15 @@ use super::diagnose::name;
 use super::envoy::chain::FilterChain;
 use super::envoy::dump::Dump;
 use super::envoy::filter::{Any, Filter};
+use super::envoy::filter_config::{TCP_PROXY, known};
 use super::envoy::listener::Listener;
 use super::fix::{self, ServicePort, Workload};
 use super::plugin::Plugin;
-use super::simulate::{Configured, TCP_PROXY, configured};
-use crate::findings::{Finding, Fix, Place, Severity};
+use crate::findings::{Finding, Fix, Location, Severity};
 
-/// A filter of ours in a chain.
+/// Firstword in a chain.
 struct Found<'d> {
-    place: Place,
+    location: Location,
     filter: &'d Filter,
     any: &'d Any,
     plugin: Plugin<'d>,
@@ -37,7 +37,7 @@ pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
     if found.is_empty() {
         return findings;
     }
-    // One configuration stands in many chains; what is wrong with it is said once.
+    // One configuration is in many chains. Its problems appear once.
     let mut seen = BTreeSet::new();
     let distinct: Vec<_> = found
         .iter()
@@ -54,8 +54,14 @@ pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
     findings
 }
 
-fn finding(severity: Severity, code: &'static str, place: &Place, why: String, fixes: Vec<Fix>) -> Finding {
-    Finding { severity, code, place: place.clone(), why, fixes }
+fn finding(
+    severity: Severity,
+    code: &'static str,
+    location: &Location,
+    why: String,
+    fixes: Vec<Fix>,
+) -> Finding {
+    Finding { severity, code, location: location.clone(), why, fixes }
 }
 
 fn in_chain<'d>(
@@ -65,44 +71,44 @@ fn in_chain<'d>(
     chain: &'d FilterChain,
 ) -> Vec<Found<'d>> {
     let of = |filter: &'d Filter| {
-        let Configured::Here(any) = configured(dump, filter) else { return None };
+        let any = known(filter, dump)?;
         let plugin = Plugin::of(&filter.name, any)?;
         let chain = if chain.name.is_empty() {
             format!("number {}", index.saturating_add(1))
         } else {
             escape::text(&chain.name)
         };
-        let place = Place {
+        let location = Location {
             listener: Some(escape::text(name(listener))),
             chain: Some(chain),
             filter: Some(escape::text(&filter.name)),
-            ..Place::default()
+            ..Location::default()
         };
-        Some(Found { place, filter, any, plugin })
+        Some(Found { location, filter, any, plugin })
     };
     chain.filters.iter().filter_map(of).collect()
 }
 
-/// Filters of ours whose module is still to come, each once.
+/// Filters that wait for their module, each once.
 fn pending(dump: &Dump) -> Vec<Finding> {
     let Some(come) = &dump.extensions else { return Vec::new() };
     let filters = dump.listeners.iter().flat_map(Listener::chains).flat_map(|chain| &chain.filters);
-    let stands_in = |filter: &&Filter| {
+    let is_pending = |filter: &&Filter| {
         filter.name.to_ascii_lowercase().contains("firstword")
             && filter.config_discovery.is_some()
             && !come.contains_key(&filter.name)
-            && matches!(configured(dump, filter), Configured::Here(_))
+            && known(filter, dump).is_some()
     };
-    let names: BTreeSet<_> = filters.filter(stands_in).map(|filter| &filter.name).collect();
+    let names: BTreeSet<_> = filters.filter(is_pending).map(|filter| &filter.name).collect();
     let of = |name: &String| {
-        let place = Place { filter: Some(escape::text(name)), ..Place::default() };
+        let location = Location { filter: Some(escape::text(name)), ..Location::default() };
         let why = "The filter's configuration has not come; its default_config stands in, so that traffic passes unseen.";
-        finding(Severity::Info, "extension-pending", &place, why.to_owned(), Vec::new())
+        finding(Severity::Info, "extension-pending", &location, why.to_owned(), Vec::new())
     };
     names.into_iter().map(of).collect()
 }
 
-/// What is wrong with where it stands.
+/// Problems with the filter's place in the chain.
 fn arrangement(dump: &Dump, chain: &FilterChain, here: &[Found]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(first) = here.first() else { return findings };
@@ -112,23 +118,20 @@ fn arrangement(dump: &Dump, chain: &FilterChain, here: &[Found]) -> Vec<Finding>
              EnvoyFilter.",
             here.len()
         );
-        findings.push(finding(Severity::Error, "filter-twice", &first.place, why, Vec::new()));
+        findings.push(finding(Severity::Error, "filter-twice", &first.location, why, Vec::new()));
     }
-    let kind_of = |filter: &Filter| match configured(dump, filter) {
-        Configured::Here(any) => any.kind().to_owned(),
-        Configured::Elsewhere | Configured::Missing => String::new(),
-    };
-    let proxy = chain.filters.iter().position(|filter| kind_of(filter) == TCP_PROXY);
-    let behind = here.iter().find(|found| {
+    let is_proxy = |filter| known(filter, dump).is_some_and(|any| any.kind() == TCP_PROXY);
+    let proxy = chain.filters.iter().position(is_proxy);
+    let after = here.iter().find(|found| {
         let own = chain.filters.iter().position(|filter| std::ptr::eq(filter, found.filter));
         proxy.is_some_and(|proxy| own > Some(proxy))
     });
-    if let Some(behind) = behind {
+    if let Some(after) = after {
         let why = "The filter stands behind tcp_proxy, which ends the chain: Envoy refuses such a listener.";
         findings.push(finding(
             Severity::Error,
             "filter-behind-tcp-proxy",
-            &behind.place,
+            &after.location,
             why.to_owned(),
             Vec::new(),
         ));
@@ -136,17 +139,17 @@ fn arrangement(dump: &Dump, chain: &FilterChain, here: &[Found]) -> Vec<Finding>
     findings
 }
 
-/// What the filter says of its own configuration, as `check-config` does.
+/// Problems of the filter's own configuration, as `check-config` reports them.
 fn configuration(found: &Found) -> Vec<Finding> {
     let problem = |problem: &String| {
         let (path, why) = problem.split_once(": ").unwrap_or(("$", problem));
-        let place = Place { path: Some(escape::text(path)), ..found.place.clone() };
-        finding(Severity::Error, "configuration", &place, escape::text(why), Vec::new())
+        let location = Location { path: Some(escape::text(path)), ..found.location.clone() };
+        finding(Severity::Error, "configuration", &location, escape::text(why), Vec::new())
     };
     found.plugin.problems().iter().map(problem).collect()
 }
 
-/// What becomes of connections when the filter crashes.
+/// The consequence of a crash of the filter for connections.
 fn failure(found: &Found) -> Option<Finding> {
     let field = |key: &str| found.plugin.field(&[key]);
     let policy = field("failure_policy").and_then(Value::as_str);
@@ -170,10 +173,10 @@ fn failure(found: &Found) -> Option<Finding> {
              changes (failure_policy: FAIL_CLOSED, the default). fail_open: true keeps them.",
         ),
     };
-    Some(finding(severity, "failure-policy", &found.place, why.to_owned(), Vec::new()))
+    Some(finding(severity, "failure-policy", &found.location, why.to_owned(), Vec::new()))
 }
 
-/// A module from elsewhere, whatever it may be by now.
+/// A module that Envoy fetches without a digest.
 fn digest(found: &Found) -> Option<Finding> {
     let remote = ["vm_config", "code", "remote"];
     let uri = found.plugin.text(&[remote.as_slice(), &["http_uri", "uri"]].concat())?;
@@ -184,13 +187,13 @@ fn digest(found: &Found) -> Option<Finding> {
             "The module is fetched from {} without a digest: what runs need not be what was tested.",
             escape::text(uri)
         );
-        // A tag says at least what is meant.
+        // A tag shows at least the intended version.
         let severity = if uri.starts_with("oci://") { Severity::Info } else { Severity::Warning };
-        finding(severity, "module-without-digest", &found.place, why, Vec::new())
+        finding(severity, "module-without-digest", &found.location, why, Vec::new())
     })
 }
 
-/// Headers that Firstword sends: they come behind the greeting.
+/// PROXY headers that Firstword sends. They reach the server only after the greeting.
 fn sends_late(dump: &Dump, found: &Found) -> Vec<Finding> {
     let Some(config) = found.plugin.config() else { return Vec::new() };
     let Some(port) =
@@ -208,7 +211,7 @@ fn sends_late(dump: &Dump, found: &Found) -> Vec<Finding> {
     let mut findings = vec![finding(
         Severity::Warning,
         "proxy-header-late",
-        &found.place,
+        &found.location,
         why,
         vec![fix::send(service.as_ref())],
     )];
@@ -220,28 +223,28 @@ fn sends_late(dump: &Dump, found: &Found) -> Vec<Finding> {
              gets two.",
             escape::text(cluster)
         );
-        findings.push(finding(Severity::Error, "proxy-header-twice", &found.place, why, Vec::new()));
+        findings.push(finding(Severity::Error, "proxy-header-twice", &found.location, why, Vec::new()));
     }
     findings
 }
 
-/// The clusters of the chains in which this filter stands.
+/// The clusters of the chains with this filter.
 fn chain_clusters<'d>(dump: &'d Dump, found: &Found) -> Vec<&'d str> {
     let chains = dump.listeners.iter().flat_map(Listener::chains);
     let with = chains.filter(|chain| chain.filters.iter().any(|filter| filter.name == found.filter.name));
-    let cluster = |filter| match configured(dump, filter) {
-        Configured::Here(any) if any.kind() == TCP_PROXY => any.body().get("cluster")?.as_str(),
-        _ => None,
+    let cluster = |filter| {
+        let any = known(filter, dump).filter(|any| any.kind() == TCP_PROXY)?;
+        any.body().get("cluster")?.as_str()
     };
     with.flat_map(|chain| &chain.filters).filter_map(cluster).collect()
 }
 
-/// Plugins in one VM that it cannot tell apart, or that crash together.
+/// Plugins in one VM with the same name and different configurations.
 fn shared(found: &[&Found]) -> Vec<Finding> {
     let mut machines: BTreeMap<String, Vec<&&Found>> = BTreeMap::new();
     for found in found {
         let field = |path: &[&str]| found.plugin.field(path).map(Value::to_string).unwrap_or_default();
-        // Envoy's key of a VM.
+        // Envoy's key for a VM.
         let key = [
             field(&["vm_config", "vm_id"]),
             field(&["vm_config", "code"]),
@@ -265,16 +268,16 @@ fn shared(found: &[&Found]) -> Vec<Finding> {
                      both. Give the plugins different names.",
                     escape::text(name.0.unwrap_or("none"))
                 );
-                findings.push(finding(Severity::Warning, "vm-shared", &found.place, why, Vec::new()));
+                findings.push(finding(Severity::Warning, "vm-shared", &found.location, why, Vec::new()));
             }
         }
     }
     findings
 }
 
-/// Labels of the filter's metrics that Envoy leaves in their names.
+/// Labels that Envoy leaves in the names of the filter's metrics.
 fn untagged(dump: &Dump) -> Option<Finding> {
-    /// Those that almost every metric has.
+    /// Labels that almost every metric has.
     const LABELS: [&str; 3] = ["direction", "destination", "protocol"];
     let statistics = dump.statistics.as_ref()?;
     let tags = statistics.get("stats_tags").and_then(Value::as_array);
@@ -298,5 +301,5 @@ fn untagged(dump: &Dump) -> Option<Finding> {
          (envoy/observability).",
         missing.join(", ")
     );
-    Some(finding(Severity::Warning, "labels-missing", &Place::default(), why, fixes))
+    Some(finding(Severity::Warning, "labels-missing", &Location::default(), why, fixes))
 }

@@ -1,5 +1,5 @@
-//! What the values of a file take in memory, counted before any of them is made: in YAML an alias is a few bytes in the file
-//! and a copy of what it names in memory.
+//! The memory of the values of a file, counted before they are created. In YAML, an alias takes a few bytes in the file and
+//! a whole copy of a value in memory.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,15 +9,15 @@ use serde::de::{
     Visitor,
 };
 
-/// What is charged for a value and for a key, in bytes, in addition to its text.
+/// Charge for a value and for a key in bytes, in addition to its text.
 const VALUE: usize = 64;
 
-/// Maximum charge of all documents of a file, in bytes: so much, and so much more for each byte of the file. Without
-/// aliases only a file of almost nothing but numbers and brackets exceeds it.
+/// Maximum charge of all documents of a file in bytes: a constant, and an amount for each byte of the file. A file without
+/// aliases exceeds it only if it holds almost only numbers and brackets.
 const MAX: usize = 64 << 20;
 const PER_BYTE: usize = 8;
 
-/// What may still be charged.
+/// The charge that is still possible.
 pub(super) struct Budget {
     max: usize,
     left: Cell<usize>,
@@ -31,12 +31,12 @@ impl Budget {
         Self { max, left: Cell::new(max), spent: Cell::new(false) }
     }
 
-    /// Goes through a document without making a value of it. An error says where the budget ends, or what is wrong.
+    /// Reads a document without creating a value. An error is the end of the budget or a problem of the document.
     pub(super) fn charge<'de, D: Deserializer<'de>>(&self, document: D) -> Result<(), D::Error> {
         Charge(self).deserialize(document)
     }
 
-    /// The document takes too much memory, whatever else may be wrong with it.
+    /// Whether the document takes too much memory.
     pub(super) fn is_spent(&self) -> bool {
         self.spent.get()
     }

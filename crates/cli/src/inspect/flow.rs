@@ -1,4 +1,4 @@
-//! A TCP connection: its segments put in order, both directions in the order in which they can have happened.
+//! A TCP connection: puts its segments in order, and both directions into a possible order of time.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,37 +8,38 @@ use firstword::clock::Timestamp;
 use firstword::event::{OpaqueReason, Phase, Protocol, Sender};
 use firstword::rules::Expected;
 
-use super::Capture;
-use super::follow::{Ends, Follow, micros};
-use super::report::{Connection, End, Opaque, Place, Waits};
-use super::segment::Segment;
+use super::capture::{Capture, micros};
+use super::conversation::Conversation;
+use super::report::{Connection, End, Opaque, PacketLocation, Waits};
+use super::segment::{Ends, Segment};
 use super::stream::{Piece, Stream};
 
-/// What a peer has got comes into a capture this much later, in packets of the connection or in time, or never.
-const EARLY: usize = 32;
-const EARLY_FOR: Duration = Duration::from_millis(200);
-/// More of one direction is not held for what is missing in front of it, in bytes and in pieces.
-const HELD: usize = 1 << 20;
+/// Maximum delay until the capture shows a segment that its peer has acknowledged, in packets of the connection and in
+/// time. After that the segment is lost.
+const MAX_EARLY: usize = 32;
+const MAX_EARLY_TIME: Duration = Duration::from_millis(200);
+/// Maximum memory of one direction that waits for missing bytes, in bytes.
+const MAX_HELD: usize = 1 << 20;
 
-/// A connection of which packets are in the capture.
+/// A connection with packets in the capture.
 #[derive(Debug)]
 pub(super) struct Flow {
     ends: Ends,
     streams: [Stream; 2],
-    /// Segments that acknowledge what is not there yet.
+    /// Segments that acknowledge bytes that the capture has not shown yet.
     early: VecDeque<Segment>,
-    /// When the SYN came; none: the capture begins later.
+    /// Time of the SYN; `None` if the capture begins later.
     syn: Option<Timestamp>,
     syn_ack: bool,
-    /// The sequence number of the SYN, by which another connection of the same ports is told from it.
+    /// Sequence number of the SYN. Another connection of the same ports has another one.
     pub(super) isn: Option<u32>,
-    follow: Option<Box<Follow>>,
-    /// Only counted, for its beginning is not in the capture.
+    conversation: Option<Box<Conversation>>,
+    /// Whether its beginning is not in the capture, so that its bytes are only counted.
     late: bool,
     expected: Expected,
     report: Connection,
     /// The first FIN or RST.
-    end: Option<(Sender, &'static str, Place)>,
+    end: Option<(Sender, &'static str, PacketLocation)>,
     reset_by: Option<Sender>,
     fins: [bool; 2],
 }
@@ -46,7 +47,7 @@ pub(super) struct Flow {
 impl Flow {
     /// A connection whose first packet is `segment`.
     pub(super) fn new(ends: Ends, segment: &Segment, expected: Expected, capture: &Capture) -> Self {
-        let first = capture.place(segment.packet, segment.at);
+        let first = capture.location(segment.packet, segment.at);
         let report = Connection {
             client: ends.client.to_string(),
             server: ends.server.to_string(),
@@ -60,7 +61,7 @@ impl Flow {
             syn: None,
             syn_ack: false,
             isn: None,
-            follow: None,
+            conversation: None,
             late: false,
             expected,
             report,
@@ -70,37 +71,37 @@ impl Flow {
         }
     }
 
-    /// Its beginning is not in the capture.
+    /// Marks a connection without a beginning in the capture.
     pub(super) fn start_late(&mut self) {
         self.late = true;
     }
 
-    /// Nothing more is to come.
+    /// Whether no further packet of the connection is expected.
     pub(super) fn is_over(&self) -> bool {
         self.reset_by.is_some() || self.fins == [true, true]
     }
 
-    /// What it carries, once that is known.
+    /// The protocol; `None` until it is known.
     pub(super) fn protocol(&self) -> Option<&'static str> {
         let known = |protocol: &&str| *protocol != Protocol::Unknown.label();
-        self.follow.as_ref().map(|follow| follow.report.protocol).filter(known)
+        self.conversation.as_ref().map(|conversation| conversation.report.protocol).filter(known)
     }
 
-    /// A PROXY header came.
+    /// Whether the client has sent a PROXY header.
     pub(super) fn has_header(&self) -> bool {
-        self.follow.as_ref().is_some_and(|follow| !follow.report.proxy_headers.is_empty())
+        self.conversation.as_ref().is_some_and(|conversation| !conversation.report.proxy_headers.is_empty())
     }
 
-    /// How much memory takes what waits for other packets, in bytes.
+    /// Memory of segments that wait for other packets, in bytes.
     pub(super) fn held(&self) -> usize {
         let early = self.early.iter().map(|segment| segment.bytes.len().saturating_add(size_of::<Segment>()));
         self.streams.iter().map(|stream| stream.held).chain(early).fold(0, usize::saturating_add)
     }
 
-    /// How much memory it takes, about and at most, in bytes.
+    /// Approximate maximum memory in bytes.
     pub(super) fn memory(&self) -> usize {
-        let follow = self.follow.as_ref().map_or(0, |follow| follow.memory());
-        [size_of::<Self>(), self.held(), follow].into_iter().fold(0, usize::saturating_add)
+        let conversation = self.conversation.as_ref().map_or(0, |conversation| conversation.memory());
+        [size_of::<Self>(), self.held(), conversation].into_iter().fold(0, usize::saturating_add)
     }
 
     fn sender(&self, from: SocketAddr) -> Sender {
@@ -115,14 +116,14 @@ impl Flow {
         }
     }
 
-    /// Takes its next packet in the capture.
+    /// Takes the connection's next packet in the capture.
     pub(super) fn packet(&mut self, segment: Segment, capture: &Capture) {
         if self.is_ahead(&segment) {
             let oldest = self.early.front().map_or(segment.at, |oldest| oldest.at);
-            let for_long = segment.at.since(oldest) >= EARLY_FOR;
+            let is_too_old = segment.at.since(oldest) >= MAX_EARLY_TIME;
             self.early.push_back(segment);
-            if for_long || self.early.len() > EARLY {
-                self.give_up(capture);
+            if is_too_old || self.early.len() > MAX_EARLY {
+                self.skip_gaps(capture);
             }
             return;
         }
@@ -130,12 +131,12 @@ impl Flow {
         while let Some(segment) = self.ready() {
             self.accept(&segment, capture);
         }
-        if Sender::ALL.iter().any(|sender| self.stream(*sender).held > HELD) {
-            self.give_up(capture);
+        if Sender::ALL.iter().any(|sender| self.stream(*sender).held > MAX_HELD) {
+            self.skip_gaps(capture);
         }
     }
 
-    /// The first of the early segments that are not early any more.
+    /// The first of the early segments that no longer acknowledges missing bytes.
     fn ready(&mut self) -> Option<Segment> {
         for index in 0..self.early.len() {
             let segment = self.early.get(index)?.clone();
@@ -146,15 +147,15 @@ impl Flow {
         None
     }
 
-    /// It acknowledges what is not there.
+    /// Whether the segment acknowledges bytes that the capture has not shown yet.
     fn is_ahead(&mut self, segment: &Segment) -> bool {
         let other = other(self.sender(segment.from));
         let is_ahead = |ack| self.stream(other).behind(ack).is_some();
         !segment.syn && segment.ack.is_some_and(is_ahead)
     }
 
-    /// What is missing so far will not come.
-    pub(super) fn give_up(&mut self, capture: &Capture) {
+    /// Treats all missing bytes as lost.
+    pub(super) fn skip_gaps(&mut self, capture: &Capture) {
         for segment in std::mem::take(&mut self.early) {
             let other = other(self.sender(segment.from));
             while self.is_ahead(&segment) {
@@ -179,7 +180,7 @@ impl Flow {
 
     fn accept(&mut self, segment: &Segment, capture: &Capture) {
         let sender = self.sender(segment.from);
-        let place = capture.place(segment.packet, segment.at);
+        let location = capture.location(segment.packet, segment.at);
         if segment.syn {
             self.take_syn(segment, sender);
         } else {
@@ -192,13 +193,13 @@ impl Flow {
             self.open(segment, sender, capture);
         }
         if segment.rst {
-            self.reset(sender, place, capture);
+            self.reset(sender, location, capture);
             return;
         }
         self.stream(sender).push(segment);
         self.drain(sender, segment.at, capture);
         if segment.fin {
-            self.end.get_or_insert((sender, "fin", place));
+            self.end.get_or_insert((sender, "fin", location));
         }
     }
 
@@ -217,22 +218,22 @@ impl Flow {
         }
     }
 
-    /// The first packet behind the SYNs: the connection is open.
+    /// Opens the connection with the first packet after the SYNs.
     fn open(&mut self, segment: &Segment, sender: Sender, capture: &Capture) {
-        if self.follow.is_some() || segment.rst {
+        if self.conversation.is_some() || segment.rst {
             return;
         }
         if sender == Sender::Client && self.syn_ack {
             self.report.tcp_handshake_us = self.syn.map(|syn| micros(segment.at.since(syn)));
         }
-        let mut follow = Follow::new(self.ends, self.expected, segment.at, capture);
-        follow.report.first = self.report.first;
-        self.follow = Some(Box::new(follow));
+        let mut conversation = Conversation::new(self.ends, self.expected, segment.at, capture);
+        conversation.report.first = self.report.first;
+        self.conversation = Some(Box::new(conversation));
     }
 
     fn drain(&mut self, sender: Sender, now: Timestamp, capture: &Capture) {
-        // A SYN may bring data, too.
-        if self.follow.is_none() {
+        // A SYN may also carry data.
+        if self.conversation.is_none() {
             return;
         }
         while let Some(piece) = self.stream(sender).pop(now) {
@@ -242,54 +243,54 @@ impl Flow {
             if let Some(fin) = self.fins.get_mut(sender as usize) {
                 *fin = true;
             }
-            if let Some(follow) = self.follow.as_mut().filter(|_| !self.late) {
-                follow.end_of(sender, now, capture);
+            if let Some(conversation) = self.conversation.as_mut().filter(|_| !self.late) {
+                conversation.end_of(sender, now, capture);
             }
         }
     }
 
     fn deliver(&mut self, sender: Sender, piece: Piece, capture: &Capture) {
-        let Some(follow) = &mut self.follow else { return };
+        let Some(conversation) = &mut self.conversation else { return };
         if self.late {
-            let bytes = follow.report.counts.bytes.of(sender);
+            let bytes = conversation.report.counts.bytes.of(sender);
             *bytes = bytes.saturating_add(piece.len as u64);
-            follow.report.opaque.get_or_insert_with(|| Opaque {
+            conversation.report.opaque.get_or_insert_with(|| Opaque {
                 reason: OpaqueReason::LateStart.label(),
-                place: capture.place(piece.packet, piece.at),
+                location: capture.location(piece.packet, piece.at),
                 lost_bytes: false,
                 detail: None,
             });
         } else {
-            follow.data(sender, piece, capture);
+            conversation.data(sender, piece, capture);
         }
     }
 
-    fn reset(&mut self, sender: Sender, place: Place, capture: &Capture) {
-        self.give_up(capture);
-        self.end.get_or_insert((sender, "rst", place));
+    fn reset(&mut self, sender: Sender, location: PacketLocation, capture: &Capture) {
+        self.skip_gaps(capture);
+        self.end.get_or_insert((sender, "rst", location));
         self.reset_by.get_or_insert(sender);
     }
 
-    /// All that can be told of it. `replaced`: another connection of the same ports begins.
-    pub(super) fn finish(mut self, replaced: Option<Place>, capture: &Capture) -> Connection {
-        self.give_up(capture);
+    /// The report. `replaced`: location of the first packet of another connection with the same ports.
+    pub(super) fn finish(mut self, replaced: Option<PacketLocation>, capture: &Capture) -> Connection {
+        self.skip_gaps(capture);
         let now = capture.now;
         let is_open = self.end.is_none() && replaced.is_none();
         let mut unanswered = Vec::new();
         let mut phase = None;
         let mut quit = false;
         let mut report = self.report;
-        if let Some(mut follow) = self.follow {
+        if let Some(mut conversation) = self.conversation {
             if self.late {
-                follow.report.protocol = self.expected.label();
+                conversation.report.protocol = self.expected.label();
                 phase = Some(Phase::Opaque);
             } else {
-                unanswered = follow.finish(now, is_open, capture);
-                phase = follow.phase;
-                quit = follow.report.counts.commands.contains_key("quit");
+                unanswered = conversation.finish(now, is_open, capture);
+                phase = conversation.phase;
+                quit = conversation.report.counts.commands.contains_key("quit");
             }
             let Connection { client, server, tcp_handshake_us, .. } = report;
-            report = Connection { client, server, tcp_handshake_us, ..follow.report };
+            report = Connection { client, server, tcp_handshake_us, ..conversation.report };
         } else {
             report.protocol = self.expected.label();
             if is_open {
@@ -307,9 +308,10 @@ impl Flow {
         }
         let phase = phase.map_or("tcp_handshake", Phase::label);
         let reset_by = self.reset_by.map(Sender::label);
-        let end = self.end.map(|(by, how, place)| (Some(by.label()), how, place));
-        let end = end.or(replaced.map(|place| (None, "replaced", place)));
-        report.end = end.map(|(by, how, place)| End { by, how, place, quit, phase, unanswered, reset_by });
+        let end = self.end.map(|(by, how, location)| (Some(by.label()), how, location));
+        let end = end.or(replaced.map(|location| (None, "replaced", location)));
+        report.end =
+            end.map(|(by, how, location)| End { by, how, location, quit, phase, unanswered, reset_by });
         report
     }
 }

@@ -1,4 +1,4 @@
-//! The connections of a capture, told apart by their ends, and which of them are of interest.
+//! The connections of a capture, by their ends, and the choice of those that are reported.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,25 +10,24 @@ use firstword::ports;
 use firstword::proxy_protocol::looks_like_header;
 use firstword::rules::Expected;
 
-use super::Capture;
+use super::capture::Capture;
 use super::flow::Flow;
-use super::follow::Ends;
-use super::report::{Place, Report};
-use super::segment::Segment;
+use super::report::{PacketLocation, Report};
+use super::segment::{Ends, Segment};
 use super::table::{Entry, Table};
 
-/// Limits for any capture, also one that was made to exhaust the reader.
+/// Limits that hold for every capture, also for one from an attacker.
 #[derive(Clone, Copy)]
 struct Limits {
     /// Maximum number of connections that are followed at once.
     open: usize,
-    /// Maximum number of connections that are remembered after their end, so that late packets begin no other one.
+    /// Maximum number of connections that are remembered after their end, so that a late packet does not begin another one.
     ended: usize,
     /// Maximum number of connections that are listed; the others are only counted.
     listed: usize,
     /// Maximum number of bytes that are held for missing packets, in all connections.
     held: usize,
-    /// Maximum number of bytes that open connections take, about, and that listed ones take.
+    /// Approximate maximum memory of open connections, and of listed ones, in bytes.
     memory: usize,
 }
 
@@ -41,10 +40,11 @@ const HEADER_LEN: usize = 4;
 /// The two ends of a connection, the same for both directions.
 type Key = (SocketAddr, SocketAddr);
 
-/// A connection that is followed; whether it is of interest may not be known yet.
+/// A connection that is followed.
 struct Followed {
     number: u64,
     flow: Box<Flow>,
+    /// Whether it is reported. For some connections their first bytes decide.
     of_interest: bool,
 }
 
@@ -52,20 +52,20 @@ struct Followed {
 pub(super) struct Flows {
     table: Table<Key, Followed>,
     limits: Limits,
-    /// Ports that are of interest; empty: those on which MySQL is expected, and what begins like MySQL.
+    /// Ports to report. If empty: ports on which MySQL is expected, and connections that begin like MySQL.
     ports: BTreeSet<u16>,
     numbers: u64,
     held: usize,
-    /// Of open connections, in bytes.
+    /// Memory of open connections in bytes.
     memory: usize,
-    /// Of listed connections, in bytes.
+    /// Memory of listed connections in bytes.
     listed: usize,
 }
 
-/// What the first packet of a connection says.
+/// Facts from the first packet of a connection.
 struct Start {
     ends: Ends,
-    /// Its beginning is not in the capture.
+    /// Whether its beginning is not in the capture.
     is_late: bool,
 }
 
@@ -87,7 +87,7 @@ impl Flows {
         }
     }
 
-    /// What a server of this port may be expected to speak.
+    /// The expected protocol of a server on this port.
     fn expected(&self, port: u16) -> Expected {
         match ports::expected(port) {
             _ if self.ports.contains(&port) => Expected::Mysql,
@@ -100,7 +100,7 @@ impl Flows {
     pub(super) fn segment(&mut self, segment: Segment, capture: &Capture, report: &mut Report) {
         let key = key(&segment);
         if self.is_new(&segment, key) {
-            self.end(key, Some(capture.place(segment.packet, segment.at)), capture, report);
+            self.end(key, Some(capture.location(segment.packet, segment.at)), capture, report);
             if !self.start(&segment, key, capture, report) {
                 return;
             }
@@ -110,20 +110,20 @@ impl Flows {
         flow.packet(segment, capture);
         let others = self.held.saturating_sub(held);
         if others.saturating_add(flow.held()) > self.limits.held {
-            flow.give_up(capture);
+            flow.skip_gaps(capture);
         }
         self.held = others.saturating_add(flow.held());
         self.memory = self.memory.saturating_sub(memory).saturating_add(flow.memory());
         *of_interest |= flow.has_header() || flow.protocol() == Some(Protocol::Mysql.label());
-        let is_dull = !*of_interest && flow.protocol().is_some();
-        if flow.is_over() || is_dull {
+        let is_other = !*of_interest && flow.protocol().is_some();
+        if flow.is_over() || is_other {
             self.end(key, None, capture, report);
         } else if self.memory > self.limits.memory {
-            self.give_up(key, report);
+            self.stop_following(key, report);
         }
     }
 
-    /// No connection between these ends is known, or this segment begins another one.
+    /// Whether the segment begins a connection.
     fn is_new(&mut self, segment: &Segment, key: Key) -> bool {
         let isn = match self.table.get(key) {
             Entry::Unknown => return true,
@@ -141,7 +141,7 @@ impl Flows {
             return false;
         }
         if is_late && expected != Expected::Mysql {
-            // Nothing behind this is a beginning.
+            // No later packet is the beginning of this connection.
             self.table.remember(key, None);
             return false;
         }
@@ -161,7 +161,7 @@ impl Flows {
         true
     }
 
-    /// Who is the client, and whether all of what it says is there. None: it cannot be told, or nothing begins.
+    /// The ends of the connection that a segment begins, and whether its beginning is missing. `None` if no connection begins.
     fn start_of(&self, segment: &Segment) -> Option<Start> {
         let from_client = Ends { client: segment.from, server: segment.to };
         let from_server = Ends { client: segment.to, server: segment.from };
@@ -169,7 +169,7 @@ impl Flows {
             let ends = if segment.ack.is_some() { from_server } else { from_client };
             return Some(Start { ends, is_late: false });
         }
-        // Nothing, or a late word of a connection that has ended.
+        // No data, or a late packet of an ended connection.
         if segment.bytes.is_empty() || segment.rst {
             return None;
         }
@@ -185,7 +185,7 @@ impl Flows {
         Some(Start { ends, is_late: true })
     }
 
-    /// Takes an open connection out, and gives back what it holds.
+    /// Removes an open connection and its memory.
     fn close(&mut self, key: Key) -> Option<Followed> {
         let followed = self.table.close(key)?;
         self.table.remember(key, followed.flow.isn);
@@ -194,19 +194,25 @@ impl Flows {
         Some(followed)
     }
 
-    fn end(&mut self, key: Key, replaced: Option<Place>, capture: &Capture, report: &mut Report) {
+    fn end(&mut self, key: Key, replaced: Option<PacketLocation>, capture: &Capture, report: &mut Report) {
         let Some(followed) = self.close(key) else { return };
-        self.tell(followed, replaced, capture, report);
+        self.report(followed, replaced, capture, report);
     }
 
-    /// The memory is used up: this connection is followed no further, and only counted.
-    fn give_up(&mut self, key: Key, report: &mut Report) {
+    /// Drops a connection because the memory is used up. It is only counted.
+    fn stop_following(&mut self, key: Key, report: &mut Report) {
         if self.close(key).is_some() {
             report.not_followed = report.not_followed.saturating_add(1);
         }
     }
 
-    fn tell(&mut self, followed: Followed, replaced: Option<Place>, capture: &Capture, report: &mut Report) {
+    fn report(
+        &mut self,
+        followed: Followed,
+        replaced: Option<PacketLocation>,
+        capture: &Capture,
+        report: &mut Report,
+    ) {
         let Followed { number, flow, of_interest } = followed;
         if !of_interest {
             return;
@@ -222,13 +228,13 @@ impl Flows {
         }
     }
 
-    /// The capture has ended.
+    /// Ends the capture.
     pub(super) fn finish(mut self, capture: &Capture, report: &mut Report) {
         let table = std::mem::replace(&mut self.table, Table::new(0, 0));
         let mut open: Vec<_> = table.into_open().collect();
         open.sort_by_key(|followed| followed.number);
         for followed in open {
-            self.tell(followed, None, capture, report);
+            self.report(followed, None, capture, report);
         }
         report.connections.sort_by_key(|connection| connection.number);
         for (connection, number) in report.connections.iter_mut().zip(1..) {
@@ -237,14 +243,14 @@ impl Flows {
     }
 }
 
-/// A whole greeting, so that a packet in the middle of a connection is not taken for one.
+/// Whether the bytes are a whole greeting. A part is not enough, because other packets can begin in the same way.
 fn begins_with_greeting(bytes: &[u8]) -> bool {
     let payload = bytes.get(HEADER_LEN..).unwrap_or_default();
     let greeting = || HandshakeV10::parse(payload).is_ok_and(|greeting| !greeting.server_version.is_empty());
     Detector::default().server_bytes(bytes) == Detection::Mysql && greeting()
 }
 
-/// The same for both directions.
+/// The key of a connection, the same for both directions.
 fn key(segment: &Segment) -> Key {
     (segment.from.min(segment.to), segment.from.max(segment.to))
 }
@@ -254,32 +260,32 @@ mod tests {
     use bytes::Bytes;
     use firstword::clock::Timestamp;
 
-    use super::super::{Arguments, Output};
     use super::*;
 
     const SMALL: Limits = Limits { open: 50, ended: 60, listed: 20, held: 1 << 16, memory: 1 << 20 };
 
-    fn arguments() -> Arguments {
-        Arguments { file: "-".into(), port: Vec::new(), limit: 50, user: false, output: Output::Text }
+    fn capture(packets: u64) -> Capture {
+        let at = Timestamp::default();
+        Capture { max_commands: 50, shows_user: false, packets, began: Some(at), now: at }
     }
 
     struct Reader {
         flows: Flows,
         report: Report,
         packets: u64,
-        most: usize,
+        max_memory: usize,
     }
 
     impl Reader {
         fn new(limits: Limits) -> Self {
-            Self { flows: Flows::limited(&[], limits), report: Report::default(), packets: 0, most: 0 }
+            Self { flows: Flows::limited(&[], limits), report: Report::default(), packets: 0, max_memory: 0 }
         }
 
         /// A segment of the client `number` to a server, or back.
         fn segment(&mut self, number: u16, back: bool, syn: bool, seq: u32, ack: Option<u32>, bytes: &[u8]) {
-            let (arguments, at) = (arguments(), Timestamp::default());
+            let at = Timestamp::default();
             self.packets += 1;
-            let capture = Capture { arguments: &arguments, packets: self.packets, began: Some(at), now: at };
+            let capture = capture(self.packets);
             let ends = [SocketAddr::from(([10, 0, 0, 1], number)), SocketAddr::from(([10, 0, 0, 2], 3306))];
             let [from, to] = if back { [ends[1], ends[0]] } else { ends };
             let bytes = Bytes::copy_from_slice(bytes);
@@ -298,7 +304,7 @@ mod tests {
                 len,
             };
             self.flows.segment(segment, &capture, &mut self.report);
-            self.most = self.most.max(self.flows.memory);
+            self.max_memory = self.max_memory.max(self.flows.memory);
         }
 
         fn open(&mut self, number: u16) {
@@ -308,20 +314,18 @@ mod tests {
         }
 
         fn finish(mut self) -> Report {
-            let (arguments, at) = (arguments(), Timestamp::default());
-            let capture = Capture { arguments: &arguments, packets: self.packets, began: Some(at), now: at };
-            self.flows.finish(&capture, &mut self.report);
+            self.flows.finish(&capture(self.packets), &mut self.report);
             self.report
         }
     }
 
     #[test]
-    fn more_connections_than_are_followed_are_counted_once_each() {
+    fn connections_over_the_limit_are_counted_once_each() {
         let mut reader = Reader::new(SMALL);
         for number in 1..=200 {
             reader.segment(number, false, true, 5, None, b"");
         }
-        // The same again, and what follows of them: nothing new.
+        // The same packets again, and later packets: no further connection.
         for number in 1..=50 {
             reader.segment(number, false, true, 5, None, b"");
         }
@@ -333,9 +337,9 @@ mod tests {
         assert_eq!((report.connections.len(), report.not_listed), (20, 30));
     }
 
-    /// Headers that never end are held, and nothing else says how much that is.
+    /// A PROXY header without an end is held, so that its memory counts.
     #[test]
-    fn connections_that_take_too_much_memory_are_given_up() {
+    fn connections_with_too_much_memory_are_not_followed() {
         let limits = Limits { open: 1000, ..SMALL };
         let mut reader = Reader::new(limits);
         let header = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &[0; 30_000]].concat();
@@ -343,21 +347,21 @@ mod tests {
             reader.open(number);
             reader.segment(number, false, false, 1, Some(1), &header);
         }
-        let most = reader.most;
+        let max = reader.max_memory;
         let report = reader.finish();
-        // What one connection adds before it is given up.
-        assert!(most <= limits.memory + 70_000, "{most}");
+        // One connection exceeds the limit before it is dropped.
+        assert!(max <= limits.memory + 70_000, "{max}");
         assert!(report.not_followed > 70, "{}", report.not_followed);
         assert_eq!(report.totals.connections + report.not_followed, 100);
     }
 
     #[test]
-    fn listed_connections_count_as_memory_too() {
+    fn the_memory_of_listed_connections_is_limited() {
         let limits = Limits { open: 1000, ended: 1000, listed: 1000, memory: 300_000, ..SMALL };
         let mut reader = Reader::new(limits);
         for number in 1..=200 {
             reader.segment(number, false, true, 0, None, b"");
-            // The same ports begin another connection, so that this one has ended.
+            // Another connection of the same ports ends the first one.
             reader.segment(number, false, true, 9, None, b"");
         }
         let report = reader.finish();

@@ -1,17 +1,18 @@
-//! `firstword inspect`: runs a capture through the core of the filter and tells what it sees of each connection.
+//! `firstword inspect`: runs a capture through the core of the filter and reports each connection.
 //!
 //! ```text
-//! file --capture--> packets --segment--> TCP segments --flows--> connections --flow, stream--> pieces in order
-//!      --follow, intro, hello, hazard--> report --text--> what is printed
+//! file --pcap--> packets --segment--> TCP segments --flows--> connections --flow, stream--> pieces in order
+//!      --conversation, proxy_headers, greeting, hazard--> report --text--> output
 //! ```
 
 mod capture;
+mod conversation;
 mod flow;
 mod flows;
-mod follow;
+mod greeting;
 mod hazard;
-mod hello;
-mod intro;
+mod pcap;
+mod proxy_headers;
 mod report;
 mod segment;
 mod stream;
@@ -27,17 +28,18 @@ use clap::ValueEnum;
 use firstword::clock::Timestamp;
 use firstword::escape;
 
+use capture::Capture;
 use flows::Flows;
-use report::{Place, Report, Severity};
+use report::{Report, Severity};
 
 /// Tell from a capture what happened on its MySQL connections
 ///
 /// Reads a pcap or pcapng file, as tcpdump, dumpcap, tshark and Wireshark write it, and runs each TCP connection
 /// through the same code as the filter: who spoke first and when, the handshake, each command with its timings, rows
-/// and errors, hazards such as an EOF split between two packets (with the place of the cut), PROXY headers, why a
+/// and errors, hazards such as an EOF split between two packets (with the place of the cut), PROXY headers. Also why a
 /// connection could not be followed, how it ended, and who waits for whom where it did not.
 ///
-/// Without --port, connections to ports of MySQL and what speaks its protocol are told of, and all others that begin
+/// Without --port, connections to ports of MySQL and what speaks its protocol are reported, and all others that begin
 /// with a MySQL greeting or a PROXY header.
 ///
 /// Never shown: statements, their parameters and results, passwords and scrambles; the account's name only with --user.
@@ -56,12 +58,12 @@ pub(crate) struct Arguments {
     /// Show the accounts' names
     #[arg(long)]
     user: bool,
-    /// How it is told
+    /// How it is reported
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
-/// How a report is written.
+/// The form of a report.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For people
@@ -96,7 +98,7 @@ Limits:
 Exit status:
   0  nothing found, or only what is good to know (info)
   1  a connection hung or failed by a hazard (error)
-  2  wrong usage, or the file could not be read, or not to its end (what stands in front of that place is told)
+  2  wrong usage, or the file could not be read, or not to its end (what stands in front of that place is reported)
   3  a hazard that connections or secrets are exposed to (warning), and there is no error
 
 Examples:
@@ -108,27 +110,6 @@ Examples:
   firstword inspect -o json mysql.pcap | jq '.totals.counts.errors'
   firstword inspect -o json-schema - </dev/null"#;
 
-/// What is known of a capture while it is read.
-pub(super) struct Capture<'a> {
-    arguments: &'a Arguments,
-    /// How many packets have been read: the number of the newest.
-    packets: u64,
-    began: Option<Timestamp>,
-    /// The time of the newest packet.
-    now: Timestamp,
-}
-
-impl Capture<'_> {
-    /// Microseconds since its first packet.
-    fn at_us(&self, at: Timestamp) -> u64 {
-        follow::micros(at.since(self.began.unwrap_or(at)))
-    }
-
-    fn place(&self, packet: u64, at: Timestamp) -> Place {
-        Place { packet, at_us: self.at_us(at) }
-    }
-}
-
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let out = &mut io::BufWriter::new(io::stdout().lock());
     if arguments.output == Output::JsonSchema {
@@ -136,8 +117,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let report = inspect(arguments);
-    // A reader that went away is no reason to fail, let alone to panic. Nothing is put together before it is written,
-    // because a report can be large.
+    // It is not an error if the reader closes its end. The report is written in parts, because it can be large.
     let _ = match arguments.output {
         Output::Json => write_json(&report, out),
         _ => text::write(&report, out),
@@ -159,12 +139,12 @@ fn write_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Escapes JSON on its way, see [`escape::json`].
+/// Writer that escapes JSON, see [`escape::json`].
 struct EscapedJson<W>(W);
 
 impl<W: Write> Write for EscapedJson<W> {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        // The serialiser never writes a part of a character.
+        // The serialiser writes only whole characters.
         let text = std::str::from_utf8(part).map_err(io::Error::other)?;
         self.0.write_all(escape::json(text).as_bytes())?;
         Ok(part.len())
@@ -193,8 +173,14 @@ fn inspect(arguments: &Arguments) -> Report {
 
 fn report_on(input: impl Read + Send, arguments: &Arguments, report: &mut Report) {
     let mut flows = Flows::new(&arguments.port);
-    let mut capture = Capture { arguments, packets: 0, began: None, now: Timestamp::default() };
-    let read = capture::read(input, |packet| {
+    let mut capture = Capture {
+        max_commands: arguments.limit,
+        shows_user: arguments.user,
+        packets: 0,
+        began: None,
+        now: Timestamp::default(),
+    };
+    let read = pcap::read(input, |packet| {
         capture.packets = packet.number;
         capture.began.get_or_insert(packet.at);
         capture.now = packet.at.max(capture.now);

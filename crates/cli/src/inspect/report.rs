@@ -1,4 +1,4 @@
-//! What `inspect` tells: the shape of its JSON, which `report.schema.json` describes, and the source of its text.
+//! The report of `inspect`: its JSON has this shape, which `report.schema.json` describes. Its text is made from it.
 //!
 //! Times are in microseconds. `at_us` counts from the first packet of the capture.
 
@@ -13,14 +13,15 @@ pub(super) type Counts<K = String> = BTreeMap<K, u64>;
 pub(super) struct Report {
     pub(super) file: String,
     pub(super) packets: u64,
-    /// Packets that are not looked at, by the reason.
+    /// Packets that are not read, by the reason.
     pub(super) left_out: Counts,
     pub(super) connections: Vec<Connection>,
-    /// Connections that are only counted in `totals`, and those that are not looked at, because there are too many.
+    /// Connections that are only counted in `totals`, because there are too many.
     pub(super) not_listed: u64,
+    /// Connections that are not followed, because there are too many.
     pub(super) not_followed: u64,
     pub(super) totals: Totals,
-    /// What is wrong with the file; what stands in front of that place is told.
+    /// The problem of the file. The report covers the packets before it.
     pub(super) problem: Option<String>,
 }
 
@@ -31,12 +32,12 @@ pub(super) struct Totals {
     pub(super) handshakes: Counts<&'static str>,
     pub(super) opaque: Counts<&'static str>,
     pub(super) hazards: Counts<&'static str>,
-    /// Of all hazards.
+    /// The worst severity of all hazards.
     pub(super) worst: Option<Severity>,
     pub(super) counts: Traffic,
 }
 
-/// What is counted of a connection, and of all.
+/// Counts of a connection, and of all connections.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Traffic {
     /// By the name of the command.
@@ -47,14 +48,14 @@ pub(super) struct Traffic {
     pub(super) affected_rows: u64,
     pub(super) warnings: u64,
     pub(super) result_sets: u64,
-    /// PROXY headers left out.
+    /// Bytes without PROXY headers.
     pub(super) bytes: Both,
     /// MySQL packets.
     pub(super) packets: Both,
     pub(super) compressed_bytes: Both,
-    /// Segments that had come before.
+    /// Segments with bytes that had arrived before.
     pub(super) retransmitted: Both,
-    /// Bytes that passed and are not in the capture.
+    /// Bytes that are not in the capture.
     pub(super) lost_bytes: Both,
 }
 
@@ -67,7 +68,7 @@ pub(super) struct Both {
 
 /// A packet of the capture and its time.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Place {
+pub(super) struct PacketLocation {
     pub(super) packet: u64,
     pub(super) at_us: u64,
 }
@@ -77,9 +78,9 @@ pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) client: String,
     pub(super) server: String,
-    /// Its first packet.
-    pub(super) first: Place,
-    /// From the SYN to the client's ACK; none where the capture does not have both.
+    /// The first packet.
+    pub(super) first: PacketLocation,
+    /// Time from the SYN to the client's ACK; `None` if the capture does not have both.
     pub(super) tcp_handshake_us: Option<u64>,
     pub(super) protocol: &'static str,
     pub(super) first_word: Option<FirstWord>,
@@ -90,40 +91,40 @@ pub(super) struct Connection {
     pub(super) commands_not_listed: u64,
     pub(super) counts: Traffic,
     pub(super) hazards: Vec<Hazard>,
-    /// All of them, by their code; the list ends where it is long.
+    /// Number of all hazards, by their code. The list is shorter if there are many.
     pub(super) hazard_counts: Counts<&'static str>,
-    /// Of all of them.
+    /// The worst severity of all of them.
     pub(super) worst: Option<Severity>,
     pub(super) end: Option<End>,
-    /// Who waits for whom where the capture ends and the connection does not.
+    /// The peer that waits when the capture ends before the connection.
     pub(super) waits: Option<Waits>,
 }
 
-/// Who spoke first, PROXY headers aside.
+/// The first bytes of a connection after PROXY headers.
 #[derive(Debug, Serialize)]
 pub(super) struct FirstWord {
     pub(super) by: &'static str,
-    /// What it looks like.
+    /// The protocol that they look like.
     pub(super) seen: &'static str,
     pub(super) packet: u64,
-    /// Since the TCP handshake.
+    /// Time since the TCP handshake.
     pub(super) after_us: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct ProxyHeader {
     pub(super) format: &'static str,
-    /// complete or malformed.
+    /// `complete` or `malformed`.
     pub(super) result: &'static str,
-    /// Of its first byte.
+    /// Location of the first byte.
     #[serde(flatten)]
-    pub(super) place: Place,
-    /// Where it begins in what the client sent.
+    pub(super) location: PacketLocation,
+    /// Offset in the client's bytes.
     pub(super) at_byte: u64,
     pub(super) length: u64,
-    /// `LOCAL`: the sender speaks for itself.
+    /// `LOCAL`: the connection is the sender's own.
     pub(super) local: bool,
-    /// `proxy`: it names other ends than those of this connection; `client`: these, or none.
+    /// `proxy` if the header names other ends than those of this connection, otherwise `client`.
     pub(super) sender: &'static str,
     pub(super) source: Option<String>,
     pub(super) destination: Option<String>,
@@ -134,13 +135,13 @@ pub(super) struct ProxyHeader {
 pub(super) struct Handshake {
     pub(super) server: Option<Server>,
     pub(super) client: Option<Client>,
-    /// Capabilities that both have, of those that matter.
+    /// Shown capabilities that both sides have.
     pub(super) agreed: Vec<&'static str>,
-    /// The plugin by which the client authenticated at last.
+    /// The plugin of the last authentication.
     pub(super) auth_plugin: Option<String>,
-    /// ok, error, aborted, tls, refused (an error instead of a greeting), undecided (the capture ends before).
+    /// `ok`, `error`, `aborted`, `tls`, `refused` (an error instead of a greeting) or `undecided` (the capture ends before).
     pub(super) result: &'static str,
-    /// Since the TCP handshake.
+    /// Time since the TCP handshake.
     pub(super) took_us: Option<u64>,
     pub(super) errno: Option<u16>,
 }
@@ -161,7 +162,7 @@ pub(super) struct Client {
     pub(super) version: String,
     pub(super) capabilities: Vec<&'static str>,
     pub(super) auth_plugin: String,
-    /// Only where it is asked for.
+    /// The name of the account; `None` without `--user`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<String>,
 }
@@ -170,10 +171,10 @@ pub(super) struct Client {
 pub(super) struct Opaque {
     pub(super) reason: &'static str,
     #[serde(flatten)]
-    pub(super) place: Place,
-    /// Bytes are missing in the capture, which is why the connection cannot be followed on.
+    pub(super) location: PacketLocation,
+    /// Whether bytes are missing in the capture, so that the connection cannot be followed.
     pub(super) lost_bytes: bool,
-    /// Of a desync: who talked, and what the last packets looked like from outside.
+    /// Of a desync: the sender, and the types and lengths of the last packets.
     pub(super) detail: Option<String>,
 }
 
@@ -182,10 +183,10 @@ pub(super) struct Command {
     pub(super) command: &'static str,
     pub(super) verb: Option<&'static str>,
     #[serde(flatten)]
-    pub(super) place: Place,
-    /// What became of it: none for a command that has no answer.
+    pub(super) location: PacketLocation,
+    /// The response; `None` for a command without one.
     pub(super) answer: Option<Answer>,
-    /// It has an answer, which is not in the capture.
+    /// Whether its response is not in the capture.
     pub(super) unanswered: bool,
 }
 
@@ -200,82 +201,83 @@ pub(super) struct Answer {
     pub(super) errno: Option<u16>,
 }
 
-/// How bad a hazard is.
+/// The severity of a hazard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
     /// Good to know.
     Info,
-    /// It endangers connections or secrets.
+    /// A danger for connections or secrets.
     Warning,
-    /// A connection hung, or failed.
+    /// A connection hung or failed.
     Error,
 }
 
-/// What makes connections hang or fail, or may.
+/// A cause that makes connections hang or fail, or that can do so.
 #[derive(Debug, Serialize)]
 pub(super) struct Hazard {
     pub(super) severity: Severity,
     pub(super) code: &'static str,
     #[serde(flatten)]
-    pub(super) place: Place,
+    pub(super) location: PacketLocation,
     pub(super) why: String,
     pub(super) fix: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) split: Option<Split>,
 }
 
-/// Where the last EOF of an answer to COM_STMT_PREPARE is cut.
+/// The split of the last EOF of a COM_STMT_PREPARE response.
 #[derive(Debug, Serialize)]
 pub(super) struct Split {
-    /// So many of its 9 bytes came with what is in front of it, in the hazard's packet.
+    /// Number of its 9 bytes that came with the bytes before it, in the hazard's packet.
     pub(super) eof_bytes: u8,
-    /// The packet of its last byte; none: it never came.
+    /// The packet of its last byte; `None` if the byte did not arrive.
     pub(super) rest_packet: Option<u64>,
-    /// How much later that came.
+    /// Time from the first part to the last byte.
     pub(super) rest_after_us: Option<u64>,
-    /// The client sent its next command in this packet, before the rest had come.
+    /// The packet of the client's next command, if the client sent it before the rest had arrived.
     pub(super) client_went_on_packet: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct End {
-    /// client or server; none: by nobody in the capture, the same ports begin another connection.
+    /// `client` or `server`; `None` if the capture does not show it and the same ports begin another connection.
     pub(super) by: Option<&'static str>,
-    /// fin, rst or replaced.
+    /// `fin`, `rst` or `replaced`.
     pub(super) how: &'static str,
     #[serde(flatten)]
-    pub(super) place: Place,
-    /// The client had sent COM_QUIT.
+    pub(super) location: PacketLocation,
+    /// Whether the client had sent COM_QUIT.
     pub(super) quit: bool,
     pub(super) phase: &'static str,
-    /// Commands that were not answered.
+    /// Commands without a response.
     pub(super) unanswered: Vec<&'static str>,
-    /// Who reset the connection, before or after its end.
+    /// The peer that reset the connection, before or after its end.
     pub(super) reset_by: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Waits {
-    /// client or server; none: nobody owes anything.
+    /// `client` or `server`; `None` if neither waits for the other.
     pub(super) who: Option<&'static str>,
-    /// For what: tcp_handshake, greeting, handshake_response, authentication, answer, command.
+    /// The awaited message: `tcp_handshake`, `greeting`, `handshake_response`, `authentication`, `answer`, `rest_of_split_eof`
+    /// or `command`.
     pub(super) what: &'static str,
-    /// Commands without an answer, the oldest first.
+    /// Commands without a response, the oldest first.
     pub(super) commands: Vec<&'static str>,
-    /// Since this packet.
+    /// The packet at which the wait begins.
     #[serde(flatten)]
-    pub(super) since: Place,
-    /// Until the capture ends.
+    pub(super) since: PacketLocation,
+    /// Time until the capture ends.
     pub(super) for_us: u64,
 }
 
-/// What an entry of a map and a text take, about, in bytes.
-const ENTRY: usize = 64;
-const TEXT: usize = 256;
+/// Approximate memory of an entry of a map and of a text, in bytes.
+const ENTRY_SIZE: usize = 64;
+const TEXT_SIZE: usize = 256;
 
 impl Connection {
-    /// How much memory it takes, about, in bytes.
+    /// Approximate memory in bytes.
     pub(super) fn memory(&self) -> usize {
         let each = |count: usize, size: usize| count.saturating_mul(size);
         let counts = [self.counts.commands.len(), self.counts.errors.len(), self.hazard_counts.len()];
@@ -284,12 +286,12 @@ impl Connection {
         [
             size_of::<Self>(),
             each(self.commands.len(), size_of::<Command>()),
-            each(self.hazards.len(), size_of::<Hazard>().saturating_add(TEXT)),
-            each(self.proxy_headers.len(), size_of::<ProxyHeader>().saturating_add(TEXT)),
-            each(counts.into_iter().fold(0, usize::saturating_add), ENTRY),
+            each(self.hazards.len(), size_of::<Hazard>().saturating_add(TEXT_SIZE)),
+            each(self.proxy_headers.len(), size_of::<ProxyHeader>().saturating_add(TEXT_SIZE)),
+            each(counts.into_iter().fold(0, usize::saturating_add), ENTRY_SIZE),
             each(unanswered.saturating_add(waiting), size_of::<&str>()),
-            // Addresses, and what the peers say of themselves.
-            each(10, TEXT),
+            // Addresses, and the identities of the peers.
+            each(10, TEXT_SIZE),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -297,7 +299,7 @@ impl Connection {
 }
 
 impl Traffic {
-    /// Adds another's counts.
+    /// Adds the counts of another connection.
     pub(super) fn add(&mut self, other: &Self) {
         for (command, count) in &other.commands {
             add(&mut self.commands, command, *count);
@@ -327,7 +329,7 @@ impl Traffic {
 }
 
 impl Totals {
-    /// Adds a connection's.
+    /// Adds a connection.
     pub(super) fn add(&mut self, connection: &Connection) {
         self.connections = self.connections.saturating_add(1);
         add(&mut self.protocols, connection.protocol, 1);
@@ -345,7 +347,7 @@ impl Totals {
     }
 }
 
-/// Counts `more` of `key`.
+/// Adds `more` to the count of `key`.
 pub(super) fn add<K: Ord>(counts: &mut Counts<K>, key: K, more: u64) {
     let count = counts.entry(key).or_default();
     *count = count.saturating_add(more);

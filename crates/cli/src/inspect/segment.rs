@@ -1,4 +1,4 @@
-//! A captured packet -> its TCP segment.
+//! Reads the TCP segment of a captured packet.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,12 +6,12 @@ use bytes::Bytes;
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use firstword::clock::Timestamp;
 
-use super::capture::Packet;
+use super::pcap::Packet;
 
 /// A TCP segment.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
-    /// The number of its packet in the capture.
+    /// Number of the packet in the capture.
     pub(super) packet: u64,
     pub(super) at: Timestamp,
     pub(super) from: SocketAddr,
@@ -21,27 +21,34 @@ pub(super) struct Segment {
     pub(super) syn: bool,
     pub(super) fin: bool,
     pub(super) rst: bool,
-    /// Its payload, as far as it was captured.
+    /// The captured part of the payload.
     pub(super) bytes: Bytes,
-    /// The length of its payload.
+    /// Length of the whole payload.
     pub(super) len: usize,
+}
+
+/// The ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
 }
 
 /// Why a packet is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LeftOut {
-    /// It is not TCP over IP.
+    /// Not TCP over IP.
     NotTcp,
-    /// It is a fragment of an IP packet.
+    /// A fragment of an IP packet.
     Fragment,
-    /// So little of it was captured that the TCP header is not there whole.
+    /// Captured without its complete TCP header.
     Short,
-    /// Packets of this link type cannot be read.
+    /// A link type that the command cannot read.
     LinkType(i32),
 }
 
 impl LeftOut {
-    /// In the words of a report.
+    /// The reason in a report.
     pub(super) fn reason(self) -> String {
         match self {
             Self::NotTcp => "not TCP".to_owned(),
@@ -66,9 +73,9 @@ mod link_type {
     pub(super) const LINUX_SLL2: i32 = 276;
 }
 
-/// The length of the header in front of IP on a loopback of BSD: an address family.
+/// Length of the header before IP on a BSD loopback, which is an address family.
 const NULL_LEN: usize = 4;
-/// Linux cooked captures: where the protocol stands, and the header's length.
+/// Linux cooked captures: the offset of the protocol and the length of the header.
 const SLL: (usize, usize) = (14, 16);
 const SLL2: (usize, usize) = (0, 20);
 
@@ -111,8 +118,8 @@ pub(super) fn segment(packet: &Packet) -> Result<Segment, LeftOut> {
         _ => return Err(LeftOut::NotTcp),
     };
     let bytes = Bytes::copy_from_slice(tcp.payload());
-    // A network card that cuts segments itself is handed a length of 0.
-    let missing = missing.unwrap_or(packet.cut);
+    // The length is 0 if the network card splits the segments itself.
+    let missing = missing.unwrap_or(packet.missing);
     Ok(Segment {
         packet: packet.number,
         at: packet.at,

@@ -1,7 +1,7 @@
-//! One direction of a TCP connection: segments in any order in, pieces in the order of their bytes out.
+//! One direction of a TCP connection: takes segments in any order, and returns pieces in the order of their bytes.
 //!
-//! A piece is what came in one segment and had not come before: borders of segments stay what they are. What the capture
-//! lacks is a piece without bytes.
+//! A piece holds the new bytes of one segment, so that the borders of segments stay. Bytes that the capture lacks are a piece
+//! without bytes.
 
 use std::collections::BTreeMap;
 
@@ -11,34 +11,34 @@ use firstword::connection::chunk::Chunk;
 
 use super::segment::Segment;
 
-/// No window is larger (RFC 7323, section 2.2): what lies farther away is not of this connection.
+/// Maximum size of a window (RFC 7323, section 2.2). Bytes farther away do not belong to this connection.
 const MAX_WINDOW: u32 = 1 << 30;
 
 /// Bytes in the order in which they were sent.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// The number of the packet they came in; of lost ones, of that in which it was noticed.
+    /// Number of the packet that carried them; for lost bytes, of the packet that showed the loss.
     pub(super) packet: u64,
-    /// When they came, or when those in front of them did, if that was later.
+    /// Time of their arrival, or of the bytes before them if these arrived later.
     pub(super) at: Timestamp,
-    /// The first of them; those behind were not captured.
+    /// The first bytes. Further ones were not captured.
     pub(super) bytes: Bytes,
-    /// How many they are.
+    /// Number of bytes.
     pub(super) len: usize,
 }
 
 impl Piece {
-    /// All its bytes were captured.
+    /// Whether all bytes were captured.
     pub(super) fn is_whole(&self) -> bool {
         self.bytes.len() == self.len
     }
 
-    /// How much memory it takes, about.
+    /// Approximate memory in bytes.
     fn cost(&self) -> usize {
         self.bytes.len().saturating_add(size_of::<Self>())
     }
 
-    /// Without its first `n` bytes.
+    /// The piece without its first `n` bytes.
     pub(super) fn skip(&self, n: usize) -> Self {
         let rest = self.bytes.get(n.min(self.bytes.len())..).unwrap_or_default();
         // A slice would keep all of the segment in memory.
@@ -47,7 +47,7 @@ impl Piece {
     }
 }
 
-/// Bytes that were not captured cannot be read, like those a host does not give.
+/// Bytes that were not captured cannot be read, like those that a host does not provide.
 impl Chunk for Piece {
     fn len(&self) -> usize {
         self.len
@@ -59,46 +59,46 @@ impl Chunk for Piece {
     }
 }
 
-/// One direction. Positions count its bytes from the first.
+/// One direction. A position is the number of bytes before it.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// The sequence number of the next byte; none: nothing is known yet.
+    /// Sequence number of the next byte; `None` until it is known.
     next_seq: Option<u32>,
-    /// The position of the next byte.
+    /// Position of the next byte.
     next: u64,
-    /// What came ahead of its turn, by its position.
+    /// Pieces that arrived before earlier ones, by their position.
     ahead: BTreeMap<u64, Piece>,
-    /// How much memory that takes, in bytes.
+    /// Memory of these pieces in bytes.
     pub(super) held: usize,
-    /// Where the stream ends, by a FIN.
+    /// Position of the FIN.
     end: Option<u64>,
     ended: bool,
-    /// The peer has got one byte more than the capture has: a FIN, or a byte if others follow it.
+    /// The peer has acknowledged one byte that is not in the capture: a FIN, or a byte if others follow it.
     one_more: Option<Piece>,
-    /// Segments all of whose bytes had come before.
+    /// Number of segments with no new bytes.
     pub(super) retransmitted: u64,
-    /// Bytes the capture lacks.
+    /// Number of bytes that the capture lacks.
     pub(super) lost: u64,
 }
 
 impl Stream {
-    /// The sequence number of the next byte is known.
+    /// Whether the sequence number of the next byte is known.
     pub(super) fn is_known(&self) -> bool {
         self.next_seq.is_some()
     }
 
-    /// The next byte has this sequence number.
+    /// Sets the sequence number of the next byte.
     pub(super) fn begin(&mut self, seq: u32) {
         self.next_seq = Some(seq);
     }
 
-    /// The peer has got bytes in front of `ack` that have not come here: how many.
+    /// Number of bytes before `ack` that the peer has acknowledged and the capture has not shown.
     pub(super) fn behind(&self, ack: u32) -> Option<u32> {
         let behind = ack.wrapping_sub(self.next_seq?);
         (1..MAX_WINDOW).contains(&behind).then_some(behind)
     }
 
-    /// The FIN and all in front of it has come; told once.
+    /// Whether the FIN and all bytes before it have arrived. True only once.
     pub(super) fn take_end(&mut self) -> bool {
         let ends = !self.ended && self.end == Some(self.next);
         if ends {
@@ -137,7 +137,7 @@ impl Stream {
         let piece =
             Piece { packet: segment.packet, at: segment.at, bytes: segment.bytes.clone(), len: segment.len };
         let piece = piece.skip(skip);
-        // Of two that begin at the same place the longer one, and of equal ones the first.
+        // Of two pieces at the same position the longer one wins, and of equal ones the first.
         match self.ahead.get_mut(&start) {
             Some(known) if known.len >= piece.len => {
                 self.retransmitted = self.retransmitted.saturating_add(1);
@@ -153,7 +153,7 @@ impl Stream {
         }
     }
 
-    /// The next piece, if it is its turn. `now`: of the packet that made it so.
+    /// The next piece; `None` if bytes before it are missing. `now`: time of the packet that completed them.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Piece> {
         while let Some(first) = self.ahead.first_entry().filter(|first| *first.key() <= self.next) {
             let (start, piece) = first.remove_entry();
@@ -177,8 +177,8 @@ impl Stream {
         None
     }
 
-    /// What is not there will not come: a piece for the bytes between here and what came ahead, or up to `ack`, which the
-    /// peer has got. None: nothing is known to be missing.
+    /// A piece for missing bytes, which count as lost: those before the next piece, or before `ack`, which the peer has
+    /// acknowledged. `None` if no bytes are known to be missing.
     pub(super) fn lose(&mut self, ack: Option<u32>, packet: u64, at: Timestamp) -> Option<Piece> {
         let to_ahead = self.ahead.first_key_value().map(|(start, _)| start.saturating_sub(self.next));
         let to_end = self.end.map(|end| end.saturating_sub(self.next));

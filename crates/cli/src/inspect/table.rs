@@ -1,35 +1,35 @@
-//! The connections of a capture that are known, by their ends. No operation looks at more than two entries, so that the
-//! time grows with the packets of a capture and not with the connections in it.
+//! The known connections of a capture, by their ends. No operation touches more than two entries, so that the time grows with
+//! the packets of a capture and not with its connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// What is known of the connection between two ends.
+/// The connection between two ends.
 pub(super) enum Entry<'t, F> {
     Unknown,
-    /// It is followed.
+    /// A connection that is followed.
     Open(&'t mut F),
-    /// It has ended, or is not followed. The sequence number of its SYN tells it from the next one.
+    /// A connection that has ended or is not followed, with the sequence number of its SYN.
     Ended(Option<u32>),
 }
 
 /// Open connections, and the newest of those that have ended.
 pub(super) struct Table<K, F> {
     open: HashMap<K, F>,
-    /// With a number by which an entry of `order` is known to be the newest of its key.
+    /// Ended connections. The number is that of the newest entry of `order` with this key.
     ended: HashMap<K, (u64, Option<u32>)>,
-    /// The oldest first. It also has entries of connections that have begun again.
+    /// Ended connections, the oldest first, with entries of connections that have begun again.
     order: VecDeque<(u64, K)>,
     ends: u64,
     max_open: usize,
     max_ended: usize,
-    /// Entries that were looked at.
+    /// Number of entries that operations touched.
     #[cfg(test)]
     pub(super) touched: u64,
 }
 
 impl<K: Copy + Eq + Hash, F> Table<K, F> {
-    /// An empty table with maximum numbers of open connections and of ended ones.
+    /// An empty table with a maximum number of open connections and of ended ones.
     pub(super) fn new(max_open: usize, max_ended: usize) -> Self {
         Self {
             open: HashMap::new(),
@@ -58,7 +58,7 @@ impl<K: Copy + Eq + Hash, F> Table<K, F> {
         }
     }
 
-    /// Whether one more can be opened.
+    /// Whether another connection can be opened.
     pub(super) fn has_room(&self) -> bool {
         self.open.len() < self.max_open
     }
@@ -70,13 +70,13 @@ impl<K: Copy + Eq + Hash, F> Table<K, F> {
         self.open.insert(key, flow);
     }
 
-    /// Takes an open connection out.
+    /// Removes an open connection.
     pub(super) fn close(&mut self, key: K) -> Option<F> {
         self.touch();
         self.open.remove(&key)
     }
 
-    /// Remembers a connection that has ended or is not followed; forgets the oldest one if there are too many.
+    /// Remembers a connection that has ended or is not followed. Forgets the oldest one if there are too many.
     pub(super) fn remember(&mut self, key: K, isn: Option<u32>) {
         self.touch();
         self.ends = self.ends.saturating_add(1);

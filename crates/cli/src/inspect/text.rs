@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use firstword::escape;
 
 use super::report::{
-    Both, Client, Command, Connection, Counts, End, Handshake, Hazard, Place, ProxyHeader, Report, Server,
-    Severity, Traffic,
+    Both, Client, Command, Connection, Counts, End, Handshake, Hazard, PacketLocation, ProxyHeader, Report,
+    Server, Severity, Traffic,
 };
 
 /// Writes the report, with a line feed at the end.
@@ -18,14 +18,14 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     out.write_all(escape::lines(&of_totals(report)).as_bytes())
 }
 
-/// Milliseconds.
+/// Microseconds as a text in milliseconds.
 fn ms(us: u64) -> String {
     let (whole, rest) = (us.checked_div(1000).unwrap_or_default(), us.checked_rem(1000).unwrap_or_default());
     format!("{whole}.{rest:03} ms")
 }
 
-fn place(place: Place) -> String {
-    format!("packet {}, at {}", place.packet, ms(place.at_us))
+fn location(location: PacketLocation) -> String {
+    format!("packet {}, at {}", location.packet, ms(location.at_us))
 }
 
 fn plural(count: u64, what: &str) -> String {
@@ -41,7 +41,7 @@ fn counts<K: std::fmt::Display>(counts: &Counts<K>) -> String {
     counts.join(", ")
 }
 
-/// Lines of a name and what is said of it.
+/// Lines of a name and a text.
 #[derive(Default)]
 struct Lines(String);
 
@@ -68,7 +68,7 @@ fn of_connection(connection: &Connection) -> String {
     let mut lines = Lines(format!("connection {number}: {client} -> {server}, {}\n", connection.protocol));
     let handshake = connection.tcp_handshake_us;
     let handshake = handshake.map_or("not in the capture".to_owned(), |us| format!("took {}", ms(us)));
-    lines.add("began", &format!("{}; TCP handshake {handshake}", place(connection.first)));
+    lines.add("began", &format!("{}; TCP handshake {handshake}", location(connection.first)));
     for header in &connection.proxy_headers {
         lines.add("proxy", &of_header(header));
     }
@@ -84,7 +84,7 @@ fn of_connection(connection: &Connection) -> String {
     if let Some(opaque) = &connection.opaque {
         let why = if opaque.lost_bytes { " (bytes are missing in the capture; see MISSING)" } else { "" };
         let detail = opaque.detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
-        lines.add("opaque", &format!("{}{why} since {}{detail}", opaque.reason, place(opaque.place)));
+        lines.add("opaque", &format!("{}{why} since {}{detail}", opaque.reason, location(opaque.location)));
     }
     let mut fix = None;
     for hazard in &connection.hazards {
@@ -114,8 +114,8 @@ fn of_connection(connection: &Connection) -> String {
                 "answer" => format!("the answer to {}", list(&waits.commands)),
                 _ => "a command".to_owned(),
             };
-            let who = waits.who.unwrap_or("nobody");
-            let (since, waited) = (place(waits.since), ms(waits.for_us));
+            let who = waits.who.unwrap_or("neither side");
+            let (since, waited) = (location(waits.since), ms(waits.for_us));
             lines.add("open", &format!("{who} waits since {since}, for {waited}, for {for_what}"));
         }
         (None, None) => lines.add("open", "where the capture ends"),
@@ -124,8 +124,8 @@ fn of_connection(connection: &Connection) -> String {
 }
 
 fn of_header(header: &ProxyHeader) -> String {
-    let ProxyHeader { format, place: at, length, at_byte, .. } = header;
-    let mut text = format!("{format} header, {}", place(*at));
+    let ProxyHeader { format, location: at, length, at_byte, .. } = header;
+    let mut text = format!("{format} header, {}", location(*at));
     if *at_byte > 0 {
         let _ = write!(text, ", behind {}", plural(*at_byte, "byte"));
     }
@@ -181,7 +181,7 @@ fn of_commands(connection: &Connection, lines: &mut Lines) {
     };
     lines.add("commands", &row(head));
     for command in &connection.commands {
-        let Command { command: name, verb, place, answer, unanswered } = command;
+        let Command { command: name, verb, location, answer, unanswered } = command;
         let number = |us: u64| ms(us).trim_end_matches(" ms").to_owned();
         let mut text = verb.map_or((*name).to_owned(), |verb| format!("{name} {verb}"));
         let (mut first, mut total, mut rows) = (String::new(), String::new(), String::new());
@@ -201,8 +201,8 @@ fn of_commands(connection: &Connection, lines: &mut Lines) {
         if *unanswered {
             text.push_str(", unanswered");
         }
-        let packet = place.packet.to_string();
-        lines.add("", &row([&packet, &number(place.at_us), &first, &total, &rows, &text]));
+        let packet = location.packet.to_string();
+        lines.add("", &row([&packet, &number(location.at_us), &first, &total, &rows, &text]));
     }
     if connection.commands_not_listed > 0 {
         let more = plural(connection.commands_not_listed, "command");
@@ -211,13 +211,13 @@ fn of_commands(connection: &Connection, lines: &mut Lines) {
 }
 
 fn of_hazard(hazard: &Hazard, lines: &mut Lines) {
-    let Hazard { severity, code, place: at, why, split, .. } = hazard;
+    let Hazard { severity, code, location: at, why, split, .. } = hazard;
     let severity = match severity {
         Severity::Error => "ERROR",
         Severity::Warning => "WARNING",
         Severity::Info => "info",
     };
-    lines.add(severity, &format!("{code}, {}: {why}", place(*at)));
+    lines.add(severity, &format!("{code}, {}: {why}", location(*at)));
     if let Some(split) = split {
         let rest = match (split.rest_packet, split.rest_after_us) {
             (Some(packet), Some(after)) => format!("the rest came with packet {packet}, {} later", ms(after)),
@@ -258,7 +258,7 @@ fn of_end(end: &End) -> String {
         (Some(by), how) => format!("by the {by} ({how})"),
         (None, _) => "unseen: the same ports begin another connection".to_owned(),
     };
-    let mut text = format!("{how}, {}, in phase {}", place(end.place), end.phase);
+    let mut text = format!("{how}, {}, in phase {}", location(end.location), end.phase);
     if !end.unanswered.is_empty() {
         let _ = write!(text, ", without an answer to {}", list(&end.unanswered));
     }

@@ -10,12 +10,12 @@ use crate::{report, run};
 use firstword_testing::capture::Chunks;
 use firstword_testing::replay::{Captured, Replayed, captures, replay, whole};
 
-/// What the counts of a connection are by what the core tells of its bytes.
-pub fn counts(told: &Replayed) -> Value {
+/// The counts of a connection by the events of the core.
+pub fn counts(emitted: &Replayed) -> Value {
     let mut commands = BTreeMap::<_, u64>::new();
     let mut errors = BTreeMap::<_, u64>::new();
     let (mut rows, mut affected, mut warnings, mut sets) = (0, 0, 0, 0);
-    for event in &told.events {
+    for event in &emitted.events {
         match event {
             Event::CommandSent(command) | Event::CommandStarted(command) => {
                 *commands.entry(command.label()).or_default() += 1;
@@ -35,12 +35,12 @@ pub fn counts(told: &Replayed) -> Value {
     let both = |counts: [u64; 2]| json!({"client": counts[0], "server": counts[1]});
     json!({
         "commands": commands, "errors": errors, "rows": rows, "affected_rows": affected, "warnings": warnings,
-        "result_sets": sets, "bytes": both(told.bytes), "packets": both(told.packets),
-        "compressed_bytes": both(told.compressed), "retransmitted": both([0, 0]), "lost_bytes": both([0, 0]),
+        "result_sets": sets, "bytes": both(emitted.bytes), "packets": both(emitted.packets),
+        "compressed_bytes": both(emitted.compressed), "retransmitted": both([0, 0]), "lost_bytes": both([0, 0]),
     })
 }
 
-/// Recorded connections that begin neither with a PROXY header nor with anything else of the client's.
+/// Recorded connections on which the server speaks first.
 pub fn recorded() -> Vec<Captured> {
     let server_first =
         |captured: &Captured| captured.chunks.first().is_some_and(|(by, _)| *by == Sender::Server);
@@ -49,20 +49,20 @@ pub fn recorded() -> Vec<Captured> {
     captures
 }
 
-/// One of them.
+/// A recorded connection by its name.
 pub fn recorded_as(name: &str) -> Chunks {
     captures().into_iter().find(|captured| captured.name == name).unwrap().chunks
 }
 
 #[test]
-fn every_recorded_connection_is_counted_as_the_core_counts_it() {
+fn the_counts_of_every_recorded_connection_equal_those_of_the_core() {
     for Captured { name, chunks, .. } in recorded() {
-        let told = replay(whole(&chunks));
+        let emitted = replay(whole(&chunks));
         let report = report(&pcap(&Talk::whole(&chunks).frames), &[]);
         assert_eq!(report["totals"]["connections"], 1, "{name}");
-        assert_eq!(report["connections"][0]["counts"], counts(&told), "{name}");
-        assert_eq!(report["totals"]["counts"], counts(&told), "{name}");
-        let opaque = told.events.iter().find_map(|event| match event {
+        assert_eq!(report["connections"][0]["counts"], counts(&emitted), "{name}");
+        assert_eq!(report["totals"]["counts"], counts(&emitted), "{name}");
+        let opaque = emitted.events.iter().find_map(|event| match event {
             Event::Opaque(reason) => Some(reason.label()),
             _ => None,
         });
@@ -72,8 +72,8 @@ fn every_recorded_connection_is_counted_as_the_core_counts_it() {
     }
 }
 
-/// All that is told of a connection, its addresses and the file's name left out.
-fn told(report: &Value) -> Value {
+/// The report of a connection without its addresses and the name of the file.
+fn without_addresses(report: &Value) -> Value {
     let mut connection = report["connections"][0].clone();
     connection["client"] = Value::Null;
     connection["server"] = Value::Null;
@@ -81,7 +81,7 @@ fn told(report: &Value) -> Value {
 }
 
 #[test]
-fn every_link_and_file_says_the_same() {
+fn the_report_is_the_same_for_every_link_and_file_format() {
     let chunks = recorded_as("mariadb-auth-native");
     let frames = Talk::whole(&chunks).frames;
     let expected = report(&pcap(&frames), &[]);
@@ -90,22 +90,22 @@ fn every_link_and_file_says_the_same() {
     for link in Link::ALL {
         for ipv6 in [false, true] {
             let found = report(&pcap_of(&frames, link, ipv6), &[]);
-            assert_eq!(told(&found), told(&expected), "{link:?}");
+            assert_eq!(without_addresses(&found), without_addresses(&expected), "{link:?}");
             let [client, server] = [(Sender::Client, CLIENT), (Sender::Server, SERVER)]
                 .map(|(sender, port)| std::net::SocketAddr::new(address(sender, ipv6), port).to_string());
             assert_eq!(found["connections"][0]["client"], client);
             assert_eq!(found["connections"][0]["server"], server);
         }
     }
-    assert_eq!(told(&report(&pcap_nanos(&frames), &[])), told(&expected));
-    assert_eq!(told(&report(&pcapng(&frames), &[])), told(&expected));
-    // Two sections behind each other.
+    assert_eq!(without_addresses(&report(&pcap_nanos(&frames), &[])), without_addresses(&expected));
+    assert_eq!(without_addresses(&report(&pcapng(&frames), &[])), without_addresses(&expected));
+    // A file with two sections.
     let twice = [pcapng(&frames), pcapng(&frames)].concat();
     assert_eq!(report(&twice, &[])["packets"], 2 * frames.len());
 }
 
 #[test]
-fn what_is_not_tcp_is_counted_and_left_out() {
+fn packets_other_than_tcp_are_counted_and_skipped() {
     let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
     let mut file = pcap_of(&frames, Link::Ethernet, false);
     let arp = [&[0xff; 12][..], &[0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1], &[0; 20]].concat();
@@ -133,13 +133,13 @@ fn what_is_not_tcp_is_counted_and_left_out() {
     );
     let mut usb = pcap(&frames);
     usb[20] = 189;
-    let said = run(&["-"], &usb);
+    let printed = run(&["-"], &usb);
     let line = format!("  left out   {} packets of link type 189, which is not read\n", frames.len());
-    assert!(said.output.contains(&line), "{}", said.output);
+    assert!(printed.output.contains(&line), "{}", printed.output);
 }
 
 #[test]
-fn ports_and_beginnings_choose_connections() {
+fn ports_and_first_bytes_select_connections() {
     let chunks = recorded_as("mariadb-auth-native");
     let on = |port: u16| {
         let mut talk = Talk::new([CLIENT, port], 0);
@@ -148,7 +148,7 @@ fn ports_and_beginnings_choose_connections() {
     };
     let count =
         |capture: &[u8], arguments: &[&str]| report(capture, arguments)["totals"]["connections"].clone();
-    // A greeting is enough, on any port.
+    // A greeting selects a connection on any port.
     assert_eq!(count(&pcap(&on(10_000)), &[]), 1);
     assert_eq!(count(&pcap(&on(10_000)), &["--port", "10000", "--port", "1"]), 1);
     assert_eq!(count(&pcap(&on(10_000)), &["--port", "1"]), 0);
@@ -165,7 +165,7 @@ fn ports_and_beginnings_choose_connections() {
     assert_eq!(at_mysql["connections"][0]["first_word"]["by"], "client");
     assert_eq!(at_mysql["totals"]["hazards"], json!({"client_first": 1}));
     assert_eq!(count(&pcap(&http(8080)), &["--port", "8080"]), 1);
-    // A header is enough, too, and what it says is told.
+    // A PROXY header selects a connection too, and the report shows it.
     let mut talk = Talk::new([CLIENT, 8080], 0);
     talk.push(Sender::Client, b"PROXY TCP4 198.51.100.7 192.0.2.2 5555 8080\r\nGET / HTTP/1.1\r\n\r\n");
     let header = report(&pcap(&talk.frames), &[]);

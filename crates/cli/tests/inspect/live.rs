@@ -1,5 +1,5 @@
-//! Real traffic through a real Envoy, recorded by Wireshark's `dumpcap`: what `inspect` tells of the capture is what the
-//! filter counted, to the unit. As root, who may capture.
+//! Real traffic through a real Envoy, recorded by Wireshark's `dumpcap`: the report of `inspect` equals the filter's metrics
+//! exactly. Recording needs root.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ fn between(server: SocketAddr) -> Envoy {
     Envoy::start(options.configuration(r#"{"metrics": {"profile": "full", "max_series": 5000}}"#))
 }
 
-/// The sum of one of the filter's metrics over all labels but those given; a series that is not there counts 0.
+/// The sum of one of the filter's metrics over all series with these labels; 0 without a series.
 fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.get(&format!("firstword_{name}"), labels).unwrap_or(0.0) as u64
 }
@@ -39,8 +39,8 @@ fn by(metrics: &Metrics, name: &str, label: &str) -> BTreeMap<String, u64> {
     sums
 }
 
-/// Nothing of this is in the report that is not in the metrics, and nothing else.
-fn assert_agrees(report: &Value, metrics: &Metrics) {
+/// Asserts that the report and the metrics have the same counts.
+fn assert_equal(report: &Value, metrics: &Metrics) {
     let totals = &report["totals"];
     let counts = &totals["counts"];
     let all = |name: &str| json!(sum(metrics, name, &[]));
@@ -122,24 +122,25 @@ fn every_kind_of_command(address: SocketAddr) {
 }
 
 fn every_ending(address: SocketAddr) {
-    // Refused. Whoever does not wait for the server's end may be seen to end first on one side of Envoy, and last on the other.
+    // Refused. The client waits for the server's end, because otherwise the order of the ends may differ on the two sides of
+    // Envoy.
     let mut client = Client::connect(address);
     let response = client.response(&Login::new(CLASSIC).user(USER, "wrong")).expect("a greeting");
     client.write(&response);
     let plugin = client.plugin.clone();
     client.authenticate(&plugin, "wrong").expect_errno(1045);
     assert!(client.closes(), "the server's end");
-    // Gone after the greeting, and in the middle of a session.
+    // Closed by the client after the greeting, and in the middle of a session.
     Client::connect(address).packet();
     let mut client = Client::login(address, &Login::new(CLASSIC));
     client.query("SELECT 1").expect("a row");
     drop(client);
-    // Ended by the server in the middle of a command.
+    // Closed by the server in the middle of a command.
     let mut client = Client::login(address, &Login::new(CLASSIC));
     client.query("SELECT 1").expect("a row");
     client.command(&packet_of_kill(client.thread_id));
     while client.next_packet().is_some() {}
-    // Compressed, of which nothing but the login is seen. COM_QUIT in a compressed packet that is not compressed.
+    // Compressed, so that only the login is inspected. COM_QUIT is in a compressed packet without compression.
     let mut client = Client::login(address, &Login::new(CLASSIC | COMPRESS));
     client.send(b"\x05\0\0\0\0\0\0\x01\0\0\0\x01");
     assert!(client.closes(), "the server's end");
@@ -159,11 +160,11 @@ fn metrics_and_a_capture_say_the_same(database: &Database) {
     let metrics = envoy.stable(QUIET);
     let port = address.port().to_string();
     let report = report_on(dump.stop(), &["--port", &port, "--limit", "1000"]);
-    assert_agrees(&report, &metrics);
+    assert_equal(&report, &metrics);
     assert_eq!(report["totals"]["connections"], 7, "{report:#}");
     assert_eq!(report["totals"]["opaque"], json!({"compressed": 1}));
     assert_eq!(report["totals"]["handshakes"], json!({"aborted": 1, "error": 1, "ok": 5}));
-    // The times are those of the capture, and the command with its answer of 300,000 bytes has one.
+    // Times come from the capture. A command with a response has both.
     for connection in report["connections"].as_array().unwrap() {
         assert_eq!(connection["first_word"]["by"], "server");
         assert!(connection["first_word"]["after_us"].as_u64().unwrap() < 60_000_000);
@@ -173,7 +174,7 @@ fn metrics_and_a_capture_say_the_same(database: &Database) {
             assert!(answer.is_null() || first <= answer["took_us"].as_u64().unwrap(), "{command}");
         }
     }
-    // Everything is found without saying which port it is, too.
+    // Without --port, the command finds the same connections.
     assert_eq!(report_on(&dump.file, &[])["totals"], report["totals"]);
 }
 
@@ -200,11 +201,11 @@ mod needs_root {
         }
     }
 
-    /// A server without `DEPRECATE_EOF`, and a network that cuts the last EOF of each answer to COM_STMT_PREPARE in front of its
-    /// byte `n`, from 0 to 8, in the connection number `n`.
+    /// A server without `DEPRECATE_EOF`, and a network that splits the last EOF of each COM_STMT_PREPARE response. In the
+    /// connection number `n`, from 0 to 8, the split is before byte `n`.
     #[test]
     #[ignore = "needs root, and the servers of make tools-servers"]
-    fn the_byte_at_which_a_network_cuts_an_eof_is_found() {
+    fn the_byte_at_which_a_network_splits_an_eof_is_reported() {
         let server = MariaDb::start(&[]);
         let relay = Relay::start(server.addr());
         let envoy = between(relay.address());
@@ -220,13 +221,13 @@ mod needs_root {
         assert_eq!(relay.take_cut(), [2; CUTS]);
         let metrics = envoy.stable(QUIET);
         let port = |address: SocketAddr| address.port().to_string();
-        // As the client got it, from Envoy.
-        let behind = report_on(dump.stop(), &["--port", &port(address)]);
-        assert_agrees(&behind, &metrics);
+        // Between Envoy and the client.
+        let after = report_on(dump.stop(), &["--port", &port(address)]);
+        assert_equal(&after, &metrics);
         assert_eq!(sum(&metrics, "prepare_eof_splits_total", &[]), 2 * CUTS as u64);
-        // As Envoy got it, from the network.
+        // Between the network and Envoy.
         let before = report_on(&dump.file, &["--port", &port(relay.address())]);
-        for report in [&before, &behind] {
+        for report in [&before, &after] {
             let connections = report["connections"].as_array().unwrap();
             let mut found: Vec<_> = Vec::new();
             for connection in connections {
@@ -246,10 +247,10 @@ mod needs_root {
         assert!(text.contains("cut in front of byte 5 of 0 to 8; the rest came with packet "), "{text}");
     }
 
-    /// A client that does not wait for the EOF, as Connector/J 8.0.27 does not, and takes the rest of it for an answer.
+    /// Like Connector/J 8.0.27, the client does not wait for the EOF, and takes the rest of it for a response.
     #[test]
     #[ignore = "needs root, and the servers of make tools-servers"]
-    fn a_client_that_goes_on_and_hangs_is_seen_to_wait() {
+    fn a_client_that_hangs_after_a_split_eof_is_reported_to_wait() {
         let server = MariaDb::start(&[]);
         let relay = Relay::start(server.addr());
         let mut dump = Dump::start("lo", &[relay.address().port()], &[]);
@@ -262,7 +263,7 @@ mod needs_root {
         let head = client.packet();
         assert_eq!(head[0], 0);
         client.packet();
-        // COM_STMT_EXECUTE while 4 bytes of the EOF are still to come.
+        // COM_STMT_EXECUTE while 4 bytes of the EOF are missing.
         client.command(&[&[0x17], &head[1..5], &[0, 1, 0, 0, 0]].concat());
         // The EOF, the column count, a definition, an EOF, the row, an EOF.
         for _ in 0..6 {

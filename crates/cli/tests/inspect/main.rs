@@ -1,5 +1,5 @@
-//! `firstword inspect`, as a user types it: on captures of real traffic beside what the filter counted of it, on the same
-//! traffic lost, reordered and cut in every way a network or a capture does, and on files that are none.
+//! `firstword inspect`: on real traffic, compared with the filter's metrics; on the same traffic lost, reordered and cut as
+//! networks and captures do; and on invalid files.
 
 // A panic is how a test reports.
 #![allow(
@@ -27,18 +27,18 @@ use std::time::Duration;
 use assert_cmd::Command;
 use serde_json::Value;
 
-/// Far longer than any of these takes.
-const LONGEST: Duration = Duration::from_secs(100);
+/// Time limit of one command, far longer than any of these takes.
+const MAX_TIME: Duration = Duration::from_secs(100);
 
-/// What the command said.
-struct Said {
+/// The output of the command.
+struct Printed {
     code: i32,
     output: String,
     problem: String,
 }
 
-impl Said {
-    /// Its JSON, which has the shape that is written down.
+impl Printed {
+    /// The output as JSON, which matches the schema.
     fn json(&self) -> Value {
         let report = serde_json::from_str(&self.output).unwrap_or_else(|e| panic!("{e}: {}", self.output));
         assert_shape(&report);
@@ -46,34 +46,34 @@ impl Said {
     }
 }
 
-fn run(arguments: &[&str], input: &[u8]) -> Said {
+fn run(arguments: &[&str], input: &[u8]) -> Printed {
     let mut command = Command::cargo_bin("firstword").unwrap();
-    command.arg("inspect").args(arguments).current_dir(firstword_testing::root()).timeout(LONGEST);
+    command.arg("inspect").args(arguments).current_dir(firstword_testing::root()).timeout(MAX_TIME);
     let output = command.write_stdin(input).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let code = output.status.code().expect("it ends by itself");
-    Said { code, output: text(output.stdout), problem: text(output.stderr) }
+    Printed { code, output: text(output.stdout), problem: text(output.stderr) }
 }
 
-/// The report on a capture from the standard input, which is a good one.
+/// The report on a valid capture from the standard input.
 fn report(capture: &[u8], arguments: &[&str]) -> Value {
-    let said = run(&[&["-o", "json", "-"], arguments].concat(), capture);
-    assert_eq!(said.problem, "");
-    let report = said.json();
+    let printed = run(&[&["-o", "json", "-"], arguments].concat(), capture);
+    assert_eq!(printed.problem, "");
+    let report = printed.json();
     let code = match report["totals"]["worst"].as_str() {
         None | Some("info") => 0,
         Some("warning") => 3,
         _ => 1,
     };
-    assert_eq!(said.code, code);
+    assert_eq!(printed.code, code);
     report
 }
 
-/// The report on a capture file, which is a good one.
+/// The report on a valid capture file.
 fn report_on(file: &Path, arguments: &[&str]) -> Value {
-    let said = run(&[&["-o", "json", file.to_str().unwrap()], arguments].concat(), b"");
-    assert_eq!(said.problem, "");
-    said.json()
+    let printed = run(&[&["-o", "json", file.to_str().unwrap()], arguments].concat(), b"");
+    assert_eq!(printed.problem, "");
+    printed.json()
 }
 
 fn assert_shape(report: &Value) {
@@ -86,7 +86,7 @@ fn assert_shape(report: &Value) {
 }
 
 #[test]
-fn help_and_usage() {
+fn help_is_printed_and_wrong_usage_is_an_error() {
     let help = run(&["--help"], b"");
     assert_eq!(help.code, 0);
     for part in [

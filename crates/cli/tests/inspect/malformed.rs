@@ -1,4 +1,4 @@
-//! Files that are no captures, or not whole ones: a message that says where and what, and an end in good time.
+//! Invalid and incomplete captures: the command ends in time with a message that names the problem and its position.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -10,13 +10,13 @@ use crate::run;
 use crate::wire::{Talk, pcap, pcapng};
 
 fn assert_refused(input: &[u8], problem: &str) {
-    let said = run(&["-"], input);
-    assert_eq!(said.problem, format!("standard input: {problem}\n"));
-    assert_eq!(said.code, 2, "{problem}");
+    let printed = run(&["-"], input);
+    assert_eq!(printed.problem, format!("standard input: {problem}\n"));
+    assert_eq!(printed.code, 2, "{problem}");
 }
 
 #[test]
-fn what_is_no_capture_is_refused() {
+fn a_file_that_is_not_a_capture_is_refused() {
     let foreign = |found: &str| format!("byte 0: expected a pcap or pcapng file, found {found}");
     assert_refused(b"", &foreign("an empty one"));
     assert_refused(b"hello, world", &foreign("one that begins with the bytes 68 65 6c 6c 6f 2c 20 77"));
@@ -38,49 +38,49 @@ fn what_is_no_capture_is_refused() {
             }),
         );
     }
-    let said = run(&["no/such/file"], b"");
-    assert_eq!(said.code, 2);
-    assert_eq!(said.problem, "no/such/file: cannot read it: No such file or directory (os error 2)\n");
-    let said = run(&["src"], b"");
+    let printed = run(&["no/such/file"], b"");
+    assert_eq!(printed.code, 2);
+    assert_eq!(printed.problem, "no/such/file: cannot read it: No such file or directory (os error 2)\n");
+    let printed = run(&["src"], b"");
     assert_eq!(
-        (said.code, said.problem.as_str()),
+        (printed.code, printed.problem.as_str()),
         (2, "src: cannot read it: Is a directory (os error 21)\n")
     );
 }
 
 #[test]
-fn what_is_cut_short_is_told_up_to_there() {
+fn an_incomplete_capture_is_reported_up_to_its_end() {
     let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
     let file = pcap(&frames);
-    let said = run(&["-"], &file[..file.len() - 3]);
+    let printed = run(&["-"], &file[..file.len() - 3]);
     let last = 16 + crate::wire::bytes(&frames[0], crate::wire::Link::Ethernet, false).len();
     let at = file.len() - last;
     let packets = frames.len() - 1;
     assert_eq!(
-        said.problem,
+        printed.problem,
         format!(
             "standard input: byte {at}, behind packet {packets}: expected a whole record, found {} bytes and the end of \
              the file\n",
             last - 3
         )
     );
-    assert_eq!(said.code, 2);
+    assert_eq!(printed.code, 2);
     assert!(
-        said.output.contains(&format!("standard input: {packets} packets, 1 connection\n")),
+        printed.output.contains(&format!("standard input: {packets} packets, 1 connection\n")),
         "{}",
-        said.output
+        printed.output
     );
-    // What JSON has of it.
-    let said = run(&["-o", "json", "-"], &file[..file.len() - 3]);
-    assert!(said.json()["problem"].as_str().unwrap().starts_with(&format!("byte {at}, behind packet")));
+    // The same in JSON.
+    let printed = run(&["-o", "json", "-"], &file[..file.len() - 3]);
+    assert!(printed.json()["problem"].as_str().unwrap().starts_with(&format!("byte {at}, behind packet")));
     let ng = pcapng(&frames);
     let mut wild = ng.clone();
-    // The second packet is of an interface that nobody described.
+    // The second packet names an interface without a description.
     let packet = ng.windows(4).position(|bytes| bytes == 6_u32.to_le_bytes()).unwrap();
     wild[packet + 8] = 9;
-    let said = run(&["-"], &wild);
+    let printed = run(&["-"], &wild);
     assert_eq!(
-        said.problem,
+        printed.problem,
         format!(
             "standard input: byte {packet}, behind packet 0: expected a packet of one of 2 interfaces, found one of number \
              9\n"
@@ -89,7 +89,7 @@ fn what_is_cut_short_is_told_up_to_there() {
 }
 
 #[test]
-fn a_record_longer_than_memory_should_be_is_refused() {
+fn a_record_longer_than_the_limit_is_refused() {
     let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
     let mut file = pcap(&frames[..1]);
     let at = file.len();
@@ -101,14 +101,19 @@ fn a_record_longer_than_memory_should_be_is_refused() {
     assert_refused(&file, &format!("byte {at}, behind packet 1: {problem}"));
 }
 
-/// It ends by itself, with one of its exit statuses and at most one line about what is wrong.
+/// Asserts that the command ends with one of its exit statuses and at most one line about a problem.
 fn assert_ends(input: &[u8]) -> Result<(), TestCaseError> {
     for arguments in [&["-"][..], &["-o", "json", "--port", "3306", "--limit", "1", "-"]] {
-        let said = run(arguments, input);
-        prop_assert!((0..=3).contains(&said.code), "{}: {}", said.code, said.problem);
-        prop_assert_eq!(said.problem.lines().count(), usize::from(said.code == 2), "{}", said.problem);
+        let printed = run(arguments, input);
+        prop_assert!((0..=3).contains(&printed.code), "{}: {}", printed.code, printed.problem);
+        prop_assert_eq!(
+            printed.problem.lines().count(),
+            usize::from(printed.code == 2),
+            "{}",
+            printed.problem
+        );
         if arguments.len() > 1 {
-            said.json();
+            printed.json();
         }
     }
     Ok(())
@@ -119,7 +124,7 @@ fn runner(cases: u32) -> TestRunner {
 }
 
 #[test]
-fn any_bytes_end_in_good_time() {
+fn inspect_ends_in_time_on_random_bytes() {
     let starts = prop::sample::select(vec![
         Vec::new(),
         pcap(&[]),
@@ -132,7 +137,7 @@ fn any_bytes_end_in_good_time() {
 }
 
 #[test]
-fn a_changed_capture_ends_in_good_time() {
+fn inspect_ends_in_time_on_a_changed_capture() {
     let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
     let files = prop::sample::select(vec![pcap(&frames), pcapng(&frames)]);
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20);
@@ -151,9 +156,9 @@ fn a_changed_capture_ends_in_good_time() {
         .unwrap();
 }
 
-/// Connections whose first byte of data is missing, and far more behind it than may be held: 150 MB in 160 MB.
+/// The first byte of data of each connection is missing, and far more bytes follow than may be held: 150 MB within 160 MB.
 #[test]
-fn what_waits_for_missing_packets_is_bounded() {
+fn memory_for_missing_packets_is_limited() {
     let mut frames = Vec::new();
     for port in 0..500 {
         let mut talk = Talk::new([10_000 + port, 3306], u64::from(port));
@@ -169,7 +174,7 @@ fn what_waits_for_missing_packets_is_bounded() {
     let program = assert_cmd::cargo::cargo_bin("firstword");
     let mut limited = assert_cmd::Command::new("sh");
     limited.args(["-c", "ulimit -v 160000; exec \"$0\" inspect -o json -"]).arg(program).write_stdin(file);
-    let output = limited.timeout(crate::LONGEST).output().unwrap();
+    let output = limited.timeout(crate::MAX_TIME).output().unwrap();
     let problem = String::from_utf8_lossy(&output.stderr);
     let report: serde_json::Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {problem}"));

@@ -1,4 +1,4 @@
-//! What a network and a capture do to segments: late, twice, over each other, lost, cut, from the middle on.
+//! Segments as networks and captures deliver them: late, twice, overlapping, lost, cut, or from the middle on.
 
 use firstword::event::Sender;
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ fn login() -> Chunks {
     chunks
 }
 
-/// Everything that is told, without where packets are, what came twice and when.
+/// The counts of the connection without retransmissions.
 fn essence(report: &Value) -> Value {
     let mut essence = report["connections"][0]["counts"].clone();
     essence["retransmitted"] = Value::Null;
@@ -46,7 +46,7 @@ fn cut(frame: &Frame, range: std::ops::Range<usize>) -> Frame {
 }
 
 #[test]
-fn a_recorded_connection_comes_out_of_any_disorder() {
+fn disorder_does_not_change_the_counts_of_a_recorded_connection() {
     let chunks = recorded_as("mariadb-prepared-classic");
     let expected = expected(&chunks);
     let frames = Talk::whole(&chunks).frames;
@@ -70,12 +70,12 @@ fn a_recorded_connection_comes_out_of_any_disorder() {
                         let parts = if early { parts } else { [parts[1].clone(), parts[0].clone()] };
                         frames.splice(index..=index, parts);
                     }
-                    // A keep-alive: the byte before the next, which may be anything.
+                    // A keep-alive: any byte before the next one.
                     2 if index > 3 => frames
                         .insert(index, Frame { seq: frame.seq.wrapping_sub(1), payload: vec![0], ..frame }),
-                    // Captured behind the one after it.
+                    // Captured after the next segment.
                     3 if index > 3 && index + 1 < frames.len() => frames.swap(index, index + 1),
-                    // Data, and what it follows, as one segment.
+                    // A part of the data, then all of it.
                     4 if at > 0 => {
                         frames.splice(index..=index, [cut(&frame, 0..at), frame]);
                     }
@@ -90,7 +90,7 @@ fn a_recorded_connection_comes_out_of_any_disorder() {
         .unwrap();
 }
 
-/// A session that runs `SELECT` of rows of 100,000 bytes: what it sends behind the login, and where rows pass.
+/// A session with a `SELECT` of a row of 100,000 bytes.
 fn long_rows() -> Talk {
     let mut talk = Talk::new([CLIENT, SERVER], 0);
     talk.chunks(&login());
@@ -110,18 +110,18 @@ fn long_rows() -> Talk {
     talk
 }
 
-/// The frames with so much of `from`'s payload.
-fn of(frames: &[Frame], from: Sender, len: usize) -> Vec<usize> {
+/// The indices of the frames of `from` with a payload of this length.
+fn indices(frames: &[Frame], from: Sender, len: usize) -> Vec<usize> {
     let is = |frame: &Frame| frame.from == from && frame.payload.len() == len;
     frames.iter().enumerate().filter(|(_, frame)| is(frame)).map(|(index, _)| index).collect()
 }
 
 #[test]
-fn what_is_missing_inside_a_row_is_passed_over_and_elsewhere_ends_inspection() {
+fn bytes_missing_inside_a_row_are_skipped_and_elsewhere_end_inspection() {
     let all = long_rows().frames;
     let complete = report(&pcap(&all), &[]);
     assert_eq!(complete["totals"]["counts"]["rows"], 1);
-    let inside = of(&all, Sender::Server, 20_000)[2];
+    let inside = indices(&all, Sender::Server, 20_000)[2];
     for cut_only in [false, true] {
         let mut frames = all.clone();
         if cut_only {
@@ -137,7 +137,7 @@ fn what_is_missing_inside_a_row_is_passed_over_and_elsewhere_ends_inspection() {
         counts["lost_bytes"] = complete["totals"]["counts"]["lost_bytes"].clone();
         assert_eq!(counts, complete["totals"]["counts"]);
     }
-    // The end of the answer is missing: the server's direction cannot be read on.
+    // Without the end of the response, the server's direction cannot be inspected further.
     let end =
         all.iter().rposition(|frame| frame.from == Sender::Server && !frame.payload.is_empty()).unwrap();
     let mut frames = all.clone();
@@ -150,18 +150,18 @@ fn what_is_missing_inside_a_row_is_passed_over_and_elsewhere_ends_inspection() {
 }
 
 #[test]
-fn what_comes_late_is_waited_for_and_what_never_comes_is_not() {
+fn late_segments_are_awaited_and_lost_segments_are_not() {
     let all = long_rows().frames;
-    let part = of(&all, Sender::Server, 20_000)[0];
-    // The client acknowledges what is captured later: packets that overtake each other on their way into the capture.
+    let part = indices(&all, Sender::Server, 20_000)[0];
+    // The capture shows a segment only after its acknowledgement, because packets were captured in another order.
     let mut late = all.clone();
     let frame = late.remove(part);
     late.insert(all.len() - 5, frame);
     let report_of_late = report(&pcap(&late), &[]);
     assert_eq!(report_of_late["totals"]["counts"]["rows"], 1);
     assert_eq!(report_of_late["totals"]["counts"]["lost_bytes"], json!({"client": 0, "server": 0}));
-    // The command is not in the capture, but its answer is.
-    let command = of(&all, Sender::Client, 31)[0];
+    // The command is not in the capture, but its response is.
+    let command = indices(&all, Sender::Client, 31)[0];
     assert!(all[command].payload.ends_with(b"long_rows"));
     let mut frames = all;
     frames.remove(command);
@@ -171,7 +171,7 @@ fn what_comes_late_is_waited_for_and_what_never_comes_is_not() {
 }
 
 #[test]
-fn a_fin_that_is_not_captured_is_no_lost_byte_and_a_byte_is() {
+fn a_missing_fin_is_not_a_lost_byte_and_a_missing_byte_is() {
     let chunks = chunks();
     let mut frames = Talk::whole(&chunks).frames;
     let fin = frames.iter().position(|frame| frame.fin).unwrap();
@@ -179,7 +179,7 @@ fn a_fin_that_is_not_captured_is_no_lost_byte_and_a_byte_is() {
     let report_without_fin = report(&pcap(&frames), &[]);
     assert_eq!(report_without_fin["connections"][0]["counts"], counts(&replay(whole(&chunks))));
     assert_eq!(report_without_fin["connections"][0]["end"]["by"], "server");
-    // A command byte by byte, of which one is missing; that it is missing is known before the next one comes.
+    // A command in segments of one byte. One is missing, which an acknowledgement shows before the next byte arrives.
     let mut talk = Talk::new([CLIENT, SERVER], 0);
     talk.chunks(&login());
     for byte in packet(0, b"\x0e") {
@@ -190,7 +190,7 @@ fn a_fin_that_is_not_captured_is_no_lost_byte_and_a_byte_is() {
     }
     talk.push(Sender::Server, b"\x07\0\0\x01\0\0\0\x02\0\0\0");
     let mut frames = talk.frames;
-    let byte = of(&frames, Sender::Client, 1)[2];
+    let byte = indices(&frames, Sender::Client, 1)[2];
     frames.remove(byte);
     let report = report(&pcap(&frames), &[]);
     assert_eq!(report["totals"]["counts"]["lost_bytes"], json!({"client": 1, "server": 0}));
@@ -199,7 +199,7 @@ fn a_fin_that_is_not_captured_is_no_lost_byte_and_a_byte_is() {
 }
 
 #[test]
-fn a_capture_from_the_middle_on_is_opaque_and_one_from_the_greeting_on_is_not() {
+fn a_capture_from_the_middle_is_opaque_and_one_from_the_greeting_is_not() {
     let chunks = chunks();
     let frames = Talk::whole(&chunks).frames;
     let middle = report(&pcap(&frames[6..]), &[]);
@@ -209,11 +209,11 @@ fn a_capture_from_the_middle_on_is_opaque_and_one_from_the_greeting_on_is_not() 
     let (client, server): (usize, usize) = (bytes(Sender::Client), bytes(Sender::Server));
     assert_eq!(middle["totals"]["counts"]["bytes"], json!({"client": client, "server": server}));
     assert_eq!(middle["totals"]["counts"]["commands"], json!({}));
-    // Nothing tells that it is MySQL on another port.
+    // On another port, the capture does not show that it is MySQL.
     let elsewhere: Vec<_> =
         frames[6..].iter().map(|frame| Frame { ports: [CLIENT, 10_000], ..frame.clone() }).collect();
     assert_eq!(report(&pcap(&elsewhere), &[])["totals"]["connections"], 0);
-    // A command in the middle that is no greeting, though it begins like one: COM_PROCESS_INFO.
+    // COM_PROCESS_INFO begins like a greeting, but is not one.
     let mut talk = Talk::new([CLIENT, 10_000], 0);
     talk.push(Sender::Client, &packet(0, b"\x0a"));
     assert_eq!(report(&pcap(&talk.frames[3..]), &[])["totals"]["connections"], 0);
@@ -224,7 +224,7 @@ fn a_capture_from_the_middle_on_is_opaque_and_one_from_the_greeting_on_is_not() 
 }
 
 #[test]
-fn nothing_of_any_payload_is_captured() {
+fn a_capture_without_payload_counts_all_bytes_as_lost() {
     let mut frames = Talk::whole(&chunks()).frames;
     for frame in &mut frames {
         frame.cut = frame.payload.len();
@@ -241,7 +241,7 @@ fn nothing_of_any_payload_is_captured() {
 }
 
 #[test]
-fn data_that_comes_with_the_syn() {
+fn data_in_the_syn_is_inspected() {
     let mut talk = Talk::new([CLIENT, SERVER], 0);
     let [syn, syn_ack] = [0, 1].map(|index: usize| talk.frames[index].clone());
     talk.frames.clear();
@@ -256,7 +256,7 @@ fn data_that_comes_with_the_syn() {
 }
 
 #[test]
-fn ports_that_are_used_again_are_another_connection() {
+fn reused_ports_are_another_connection() {
     let chunks = chunks();
     let first = Talk::whole(&chunks).frames;
     let again = |frames: &[Frame]| -> Vec<Frame> {
@@ -279,14 +279,14 @@ fn ports_that_are_used_again_are_another_connection() {
 }
 
 #[test]
-fn endings() {
+fn open_and_closed_connections_are_reported() {
     let login = login();
     let mut talk = Talk::new([CLIENT, SERVER], 0);
     talk.chunks(&login);
     talk.push(Sender::Client, &packet(0, b"\x03SELECT SLEEP(9)"));
     let waiting = talk.frames.clone();
     let sent = waiting.len() as u64;
-    // Nothing more: the client waits. The time is that of the last packet of the capture, of another connection.
+    // The client waits. The time is that of the last packet of the capture, which belongs to another connection.
     let mut other = Talk::new([CLIENT + 1, 9], 7_000_000);
     other.push(Sender::Client, b"x");
     let open = report(&pcap(&[waiting.clone(), other.frames].concat()), &[]);
@@ -331,7 +331,7 @@ fn endings() {
         (&end["by"], &end["how"], &end["phase"]),
         (&json!("server"), &json!("rst"), &json!("tcp_handshake"))
     );
-    // Nobody answers.
+    // No response at all.
     let mut alone = Talk::new([CLIENT, SERVER], 0);
     alone.frames.truncate(1);
     let alone = report(&pcap(&alone.frames), &[]);
@@ -340,7 +340,7 @@ fn endings() {
 }
 
 #[test]
-fn a_server_that_never_greets() {
+fn a_server_without_a_greeting_is_a_hazard() {
     let mut silent = Talk::new([CLIENT, SERVER], 0);
     let mut last = silent.push(Sender::Client, b"").clone();
     last.at_us = 5_000_000;
@@ -357,7 +357,7 @@ fn a_server_that_never_greets() {
 }
 
 #[test]
-fn every_cut_of_the_last_eof_of_a_prepared_statement() {
+fn every_split_of_the_last_eof_of_a_prepared_statement_is_reported() {
     let column = b"\x03def\0\0\0\x01a\0\x0c\x3f\0\x01\0\0\0\x08\x81\0\0\0\0";
     let login = login();
     let answer =

@@ -1,4 +1,4 @@
-//! Captures made of recorded connections: TCP segments in the frames of any link, in pcap and pcapng.
+//! Captures that are made from recorded connections: TCP segments on every kind of link, in pcap and pcapng.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,9 +7,9 @@ use firstword::event::Sender;
 
 use firstword_testing::capture::Chunks;
 
-/// The largest payload, so that its packet has a length that IP can write.
+/// Maximum length of a payload, because the length of an IP packet is limited.
 const MAX_PAYLOAD: usize = 60_000;
-/// Between two packets, in microseconds.
+/// Time between two packets in microseconds.
 pub const STEP: u64 = 1000;
 /// The first packet's time in seconds.
 const EPOCH: u64 = 1_700_000_000;
@@ -23,19 +23,19 @@ pub struct Frame {
     pub at_us: u64,
     pub from: Sender,
     pub seq: u32,
-    /// None: no ACK.
+    /// `None` without an ACK.
     pub ack: Option<u32>,
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
     pub payload: Vec<u8>,
-    /// Client and server.
+    /// Ports of the client and the server.
     pub ports: [u16; 2],
-    /// So many of the packet's last bytes are not captured.
+    /// Number of bytes at the end of the packet that are not captured.
     pub cut: usize,
 }
 
-/// The segments of one connection, from the SYN on; sequence numbers are about to wrap.
+/// The segments of one connection from the SYN on. Sequence numbers soon wrap around.
 pub struct Talk {
     pub frames: Vec<Frame>,
     seqs: [u32; 2],
@@ -55,7 +55,7 @@ impl Talk {
         talk
     }
 
-    /// The next segment.
+    /// Adds the next segment.
     pub fn push(&mut self, from: Sender, payload: &[u8]) -> &mut Frame {
         let [seq, ack] = [from as usize, 1 - from as usize].map(|side| self.seqs[side]);
         self.seqs[from as usize] = seq.wrapping_add(payload.len() as u32);
@@ -75,7 +75,7 @@ impl Talk {
         self.frames.last_mut().unwrap()
     }
 
-    /// All of a recorded connection, each chunk in as few segments as there can be.
+    /// Adds a recorded connection, each chunk in the fewest possible segments.
     pub fn chunks(&mut self, chunks: &Chunks) {
         for (sender, bytes) in chunks {
             for payload in bytes.chunks(MAX_PAYLOAD) {
@@ -100,11 +100,11 @@ impl Talk {
     }
 }
 
-/// What frames are captured on.
+/// The link of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     Ethernet,
-    /// Two tags.
+    /// Ethernet with two VLAN tags.
     Vlan,
     Sll,
     Sll2,
@@ -138,7 +138,7 @@ impl Link {
     }
 }
 
-/// The frame as it is on the link.
+/// The bytes of a frame on the link.
 pub fn bytes(frame: &Frame, link: Link, ipv6: bool) -> Vec<u8> {
     let sides = [frame.from as usize, 1 - frame.from as usize];
     let [source, destination] = sides.map(|side| frame.ports[side]);
@@ -167,7 +167,7 @@ pub fn bytes(frame: &Frame, link: Link, ipv6: bool) -> Vec<u8> {
     bytes
 }
 
-/// Where the client and the server of [`bytes`] are.
+/// The address of the client or the server in [`bytes`].
 pub fn address(sender: Sender, ipv6: bool) -> IpAddr {
     let last = 1 + sender as u8;
     match ipv6 {
@@ -199,7 +199,7 @@ pub fn pcap_of(frames: &[Frame], link: Link, ipv6: bool) -> Vec<u8> {
     file
 }
 
-/// The same in big endian, with nanoseconds.
+/// A pcap file in big endian, with nanoseconds.
 pub fn pcap_nanos(frames: &[Frame]) -> Vec<u8> {
     let mut file = Vec::new();
     file.extend(0xa1b2_3c4d_u32.to_be_bytes());
@@ -223,8 +223,8 @@ fn block(kind: u32, body: &[u8]) -> Vec<u8> {
     [&kind.to_le_bytes()[..], &length.to_le_bytes(), body, &[0; 3][..padding], &length.to_le_bytes()].concat()
 }
 
-/// A pcapng file of two interfaces, of which each has every second packet: one in nanoseconds of raw IP, one in units of
-/// 2^-20 s of Linux cooked frames. Between them are blocks that nobody reads.
+/// A pcapng file with two interfaces, which alternate: one with raw IP and nanoseconds, one with Linux cooked frames and units
+/// of 2^-20 s. Blocks of an unknown kind are between the packets.
 pub fn pcapng(frames: &[Frame]) -> Vec<u8> {
     let section = [&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
     let mut file = block(0x0a0d_0d0a, &section);
@@ -246,7 +246,7 @@ pub fn pcapng(frames: &[Frame]) -> Vec<u8> {
             6,
             &[&interface.to_le_bytes()[..], &high, &low, &length, &length, &bytes].concat(),
         ));
-        file.extend(block(0xbad, b"somebody's own"));
+        file.extend(block(0xbad, b"unknown"));
     }
     file
 }

@@ -24,7 +24,7 @@ pub(in super::super) struct FilterChain {
     pub(in super::super) metadata: Metadata,
 }
 
-/// `FilterChainMatch`. What is empty or absent matches everything.
+/// `FilterChainMatch`. An empty or absent condition matches every connection.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(in super::super) struct Match {
     pub(in super::super) destination_port: Option<u32>,
@@ -60,7 +60,7 @@ struct TransportSocket {
 }
 
 impl FilterChain {
-    /// Whether the client has to begin TLS before anything is sent to it.
+    /// Whether the client has to begin TLS before it receives anything.
     pub(in super::super) fn terminates_tls(&self) -> bool {
         let Some(socket) = &self.transport_socket else { return false };
         match &socket.typed_config {
@@ -71,8 +71,8 @@ impl FilterChain {
 }
 
 impl Match {
-    /// Whether it depends on who the client is.
-    pub(in super::super) fn asks_for_the_client(&self) -> bool {
+    /// Whether it depends on the client's address or port.
+    pub(in super::super) fn depends_on_client(&self) -> bool {
         !self.direct_source_prefix_ranges.is_empty()
             || !self.source_prefix_ranges.is_empty()
             || !self.source_ports.is_empty()
@@ -81,14 +81,14 @@ impl Match {
 }
 
 impl Network {
-    /// `10.0.0.0/8`, or an address alone.
+    /// Reads a network such as `10.0.0.0/8`, or an address alone.
     pub(in super::super) fn parse(text: &str) -> Option<Self> {
         let (prefix, length) = text.split_once('/').unwrap_or((text, "128"));
         prefix.parse::<IpAddr>().ok()?;
         Some(Self { address_prefix: prefix.to_owned(), prefix_len: length.parse().ok()? })
     }
 
-    /// How many bits it fixes, if the address is in it. No address in particular is in none but the widest.
+    /// The prefix length if the address is in the network. Without an address, only the network of all addresses matches.
     pub(in super::super) fn covers(&self, address: Option<IpAddr>) -> Option<u8> {
         if self.prefix_len == 0 {
             return Some(0);
@@ -108,7 +108,7 @@ impl Network {
         within.then_some(self.prefix_len)
     }
 
-    /// Its first address.
+    /// The first address of the network.
     pub(in super::super) fn first(&self) -> Option<IpAddr> {
         self.address_prefix.parse().ok()
     }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks() {
+    fn a_network_covers_the_addresses_with_its_prefix() {
         let network = |prefix: &str, length| Network { address_prefix: prefix.into(), prefix_len: length };
         let ip = |text: &str| Some(text.parse().unwrap());
         assert_eq!(network("10.1.0.0", 16).covers(ip("10.1.2.3")), Some(16));

@@ -34,7 +34,7 @@ struct CircuitBreakers {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Thresholds {
-    /// `DEFAULT` where it is not there.
+    /// `DEFAULT` if absent.
     priority: Option<String>,
     max_connections: Option<u32>,
 }
@@ -94,7 +94,7 @@ impl Assignment {
         self.endpoints().next().is_none()
     }
 
-    /// Whether one of its endpoints has this address.
+    /// Whether an endpoint has this address.
     pub(in super::super) fn has(&self, address: SocketAddr) -> bool {
         self.endpoints().any(|endpoint| {
             let socket = || endpoint.endpoint.as_ref()?.address.as_ref()?.socket_address.as_ref()?.ip();
@@ -104,21 +104,21 @@ impl Assignment {
 }
 
 impl Cluster {
-    /// Nobody has said how many connections it may have at once: they are 1024 (`CircuitBreakers.Thresholds`).
+    /// Whether the cluster has Envoy's default limit of 1024 connections (`CircuitBreakers.Thresholds`).
     pub(in super::super) fn has_default_limit(&self) -> bool {
         let of_tcp = |threshold: &&Thresholds| threshold.priority.as_deref().is_none_or(|it| it == "DEFAULT");
         let threshold = self.circuit_breakers.thresholds.iter().find(of_tcp);
         threshold.is_none_or(|threshold| threshold.max_connections.is_none())
     }
 
-    /// Whether it has no endpoint and gets none from elsewhere, as far as its own configuration says.
+    /// Whether the cluster has no endpoint, and its own configuration provides no other source of endpoints.
     pub(in super::super) fn is_empty(&self) -> bool {
         let fixed = self.cluster_type.is_none()
             && ["", "STATIC", "STRICT_DNS", "LOGICAL_DNS"].contains(&self.kind.as_str());
         fixed && self.load_assignment.as_ref().is_none_or(Assignment::is_empty)
     }
 
-    /// Whether its endpoints come by EDS.
+    /// Whether EDS provides the endpoints.
     pub(in super::super) fn is_discovered(&self) -> bool {
         self.kind == "EDS"
     }
@@ -127,13 +127,13 @@ impl Cluster {
         self.load_assignment.as_ref()
     }
 
-    /// The listener inside Envoy that it connects to.
+    /// The listener inside Envoy to which the cluster connects.
     pub(in super::super) fn internal_listener(&self) -> Option<&str> {
         let endpoint = self.load_assignment.as_ref()?.endpoints().next()?.endpoint.as_ref()?;
         endpoint.address.as_ref()?.envoy_internal_address.as_ref()?.server_listener_name.as_deref()
     }
 
-    /// Whether connections to its endpoints begin with a PROXY header of Envoy's.
+    /// Whether Envoy sends a PROXY header to the endpoints.
     pub(in super::super) fn sends_proxy_header(&self) -> bool {
         const KIND: &str =
             "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";

@@ -1,4 +1,4 @@
-//! All that was found in the input: a configuration dump, a bootstrap, or listeners alone.
+//! The content of the input: a configuration dump, a bootstrap, or listeners alone.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,19 @@ use super::node::Node;
 pub(in super::super) struct Dump {
     pub(in super::super) node: Node,
     pub(in super::super) listeners: Vec<Listener>,
-    /// `None` where the input says nothing of clusters.
+    /// `None` if the input has no list of clusters.
     pub(in super::super) clusters: Option<BTreeMap<String, Cluster>>,
-    /// Of clusters whose endpoints come by EDS; `None` where the input says nothing of endpoints.
+    /// Endpoints that EDS provides, by cluster; `None` if the input has no list of endpoints.
     pub(in super::super) endpoints: Option<BTreeMap<String, Assignment>>,
-    /// Filter configurations that came by name; `None` where the input says nothing of them.
+    /// Filter configurations that Envoy discovered by name; `None` if the input has no list of them.
     pub(in super::super) extensions: Option<BTreeMap<String, Any>>,
-    /// `stats_config`; `None` where there is no bootstrap.
+    /// `stats_config`; `None` if the input has no bootstrap.
     pub(in super::super) statistics: Option<Value>,
-    /// Listeners that Envoy refused: name and reason.
+    /// Listeners that Envoy refused, each with its name and the reason.
     pub(in super::super) refused: Vec<(String, String)>,
 }
 
-/// What is read, in words for who gave something else.
+/// The expected input, for the message about any other input.
 const EXPECTED: &str = "a /config_dump, the output of \"istioctl proxy-config all -o json\" or \"istioctl proxy-config \
                         listeners -o json\", or an Envoy bootstrap";
 
@@ -93,12 +93,12 @@ impl Dump {
     fn add_static(&mut self, bootstrap: &Value, at: &str) -> Result<(), String> {
         let at = format!("{at}.static_resources");
         let resources = bootstrap.get("static_resources").unwrap_or(&Value::Null);
-        for (listener, place) in elements(resources, "listeners", &at)? {
-            self.add_listener(listener, &place)?;
+        for (listener, path) in elements(resources, "listeners", &at)? {
+            self.add_listener(listener, &path)?;
         }
         self.clusters = Some(BTreeMap::new());
-        for (cluster, place) in elements(resources, "clusters", &at)? {
-            self.add_cluster(cluster, &place)?;
+        for (cluster, path) in elements(resources, "clusters", &at)? {
+            self.add_cluster(cluster, &path)?;
         }
         Ok(())
     }
@@ -122,23 +122,23 @@ impl Dump {
     }
 
     fn add_listeners(&mut self, config: &Value, at: &str) -> Result<(), String> {
-        for (entry, place) in elements(config, "static_listeners", at)? {
+        for (entry, path) in elements(config, "static_listeners", at)? {
             if let Some(listener) = entry.get("listener") {
-                self.add_listener(listener, &format!("{place}.listener"))?;
+                self.add_listener(listener, &format!("{path}.listener"))?;
             }
         }
-        for (entry, place) in elements(config, "dynamic_listeners", at)? {
+        for (entry, path) in elements(config, "dynamic_listeners", at)? {
             if let Some(error) = entry.get("error_state") {
                 let text =
                     |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
                 self.refused.push((text(entry.get("name")), text(error.get("details"))));
             }
-            // One that waits for its configuration takes no connections yet, and is what will.
+            // A warming listener accepts no connections yet, but will replace the active one.
             let state = ["active_state", "warming_state"].iter().find(|state| entry.get(state).is_some());
             if let Some(state) = state {
                 let listener =
                     entry.get(state).and_then(|state| state.get("listener")).unwrap_or(&Value::Null);
-                self.add_listener(listener, &format!("{place}.{state}.listener"))?;
+                self.add_listener(listener, &format!("{path}.{state}.listener"))?;
             }
         }
         Ok(())
@@ -147,9 +147,9 @@ impl Dump {
     fn add_clusters(&mut self, config: &Value, at: &str) -> Result<(), String> {
         self.clusters.get_or_insert_default();
         for kind in ["static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters"] {
-            for (entry, place) in elements(config, kind, at)? {
+            for (entry, path) in elements(config, kind, at)? {
                 if let Some(cluster) = entry.get("cluster") {
-                    self.add_cluster(cluster, &format!("{place}.cluster"))?;
+                    self.add_cluster(cluster, &format!("{path}.cluster"))?;
                 }
             }
         }
@@ -159,9 +159,9 @@ impl Dump {
     fn add_endpoints(&mut self, config: &Value, at: &str) -> Result<(), String> {
         let endpoints = self.endpoints.get_or_insert_default();
         for kind in ["static_endpoint_configs", "dynamic_endpoint_configs"] {
-            for (entry, place) in elements(config, kind, at)? {
+            for (entry, path) in elements(config, kind, at)? {
                 if let Some(assignment) = entry.get("endpoint_config") {
-                    let assignment: Assignment = typed(assignment, &format!("{place}.endpoint_config"))?;
+                    let assignment: Assignment = typed(assignment, &format!("{path}.endpoint_config"))?;
                     endpoints.insert(assignment.cluster_name.clone(), assignment);
                 }
             }
@@ -171,11 +171,11 @@ impl Dump {
 
     fn add_extensions(&mut self, config: &Value, at: &str) -> Result<(), String> {
         let extensions = self.extensions.get_or_insert_default();
-        for (entry, place) in elements(config, "ecds_filters", at)? {
+        for (entry, path) in elements(config, "ecds_filters", at)? {
             let Some(filter) = entry.get("ecds_filter") else { continue };
             let name = filter.get("name").and_then(Value::as_str).unwrap_or_default();
             if let Some(config) = filter.get("typed_config") {
-                let config = typed(config, &format!("{place}.ecds_filter.typed_config"))?;
+                let config = typed(config, &format!("{path}.ecds_filter.typed_config"))?;
                 extensions.insert(name.to_owned(), config);
             }
         }
@@ -198,7 +198,7 @@ fn elements<'v>(value: &'v Value, key: &str, at: &str) -> Result<Vec<(&'v Value,
     }
 }
 
-/// Reads a message; a problem is told with its path.
+/// Reads a message. An error begins with the path of the problem.
 fn typed<T: DeserializeOwned>(value: &Value, at: &str) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
@@ -207,7 +207,7 @@ fn typed<T: DeserializeOwned>(value: &Value, at: &str) -> Result<T, String> {
     })
 }
 
-/// What a value is, in a few words.
+/// A description of a value in a few words.
 fn in_words(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
@@ -224,7 +224,7 @@ fn in_words(value: &Value) -> String {
     }
 }
 
-/// The beginning of a text that others wrote.
+/// The beginning of a text from the input.
 fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
 }

@@ -1,4 +1,4 @@
-//! Network filters, and what they are configured with.
+//! Network filters and their configurations.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(in super::super) struct Any(Value);
 
 impl Any {
-    /// The name of the message: `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`; empty where there is none.
+    /// The name of the message, such as `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`; empty without one.
     pub(in super::super) fn kind(&self) -> &str {
         let name = |key: &str| self.0.get(key).and_then(Value::as_str).and_then(|url| url.rsplit('/').next());
         match name("@type") {
@@ -28,7 +28,7 @@ impl Any {
         }
     }
 
-    /// As it was given.
+    /// The value as it is in the input.
     pub(in super::super) fn value(&self) -> &Value {
         &self.0
     }
@@ -43,7 +43,7 @@ pub(in super::super) struct Filter {
     pub(in super::super) config_discovery: Option<Discovery>,
 }
 
-/// `config_discovery`: a filter whose configuration comes by name.
+/// `config_discovery`: a filter with a configuration that Envoy discovers by name.
 #[derive(Clone, Debug, Deserialize)]
 pub(in super::super) struct Discovery {
     pub(in super::super) default_config: Option<Any>,

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-/// Puts all keys into `snake_case`, and leaves out what is `null`, which is protobuf's "not set".
+/// Changes all keys to `snake_case` and removes keys with the value `null`, which is protobuf's "not set".
 ///
-/// Objects whose keys are data and no fields are left as they are.
+/// Objects with keys that are data and not fields stay unchanged.
 pub(in super::super) fn snake_case(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().map(snake_case).collect(),
@@ -25,7 +25,7 @@ pub(in super::super) fn snake_case(value: Value) -> Value {
 }
 
 fn snake(key: &str) -> String {
-    // `@type`, and whatever is no field's name.
+    // `@type`, and other keys that are not names of fields.
     if !key.starts_with(|first: char| first.is_ascii_lowercase()) {
         return key.to_owned();
     }
@@ -45,7 +45,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn fields_are_renamed_and_data_is_not() {
+    fn names_of_fields_change_and_data_does_not() {
         let given = json!({
             "filterChains": [{"typedConfig": {"@type": "T", "statPrefix": "aB", "x": null}}],
             "metadata": {"filterMetadata": {"istio": {"aB": 1}}},

@@ -10,7 +10,7 @@ use super::chain::FilterChain;
 use super::filter::Any;
 use super::{Metadata, duration};
 
-/// How long listener filters may take where a listener does not say.
+/// Maximum time of the listener filters if a listener sets none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -69,7 +69,7 @@ struct Pipe {
 pub(super) struct SocketAddress {
     #[serde(default)]
     protocol: Transport,
-    /// `None` for what is no address of IP.
+    /// `None` if the text is not an IP address.
     #[serde(default, deserialize_with = "ip")]
     address: Option<IpAddr>,
     #[serde(default)]
@@ -105,7 +105,7 @@ pub(in super::super) struct ListenerFilter {
     pub(in super::super) filter_disabled: Option<Predicate>,
 }
 
-/// `ListenerFilterChainMatchPredicate`: of what Envoy knows of a connection, the port alone can be asked for.
+/// `ListenerFilterChainMatchPredicate`: a condition on the destination port.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Predicate {
@@ -122,7 +122,7 @@ pub(in super::super) struct Set {
     rules: Vec<Predicate>,
 }
 
-/// `start` included, `end` not.
+/// A range with `start` and without `end`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(in super::super) struct PortRange {
     #[serde(default)]
@@ -131,13 +131,13 @@ pub(in super::super) struct PortRange {
     end: u32,
 }
 
-/// Once, as listeners are searched by their addresses over and over.
+/// Reads an address once, because many searches compare the addresses of listeners.
 fn ip<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpAddr>, D::Error> {
     Ok(String::deserialize(from)?.parse().ok())
 }
 
 impl SocketAddress {
-    /// The address, if it is one of TCP over IP.
+    /// The address; `None` if it is not for TCP over IP.
     pub(super) fn ip(&self) -> Option<SocketAddr> {
         self.address
             .filter(|_| self.protocol == Transport::Tcp)
@@ -158,36 +158,36 @@ impl Predicate {
 }
 
 impl Listener {
-    /// Where it listens for TCP: its addresses that are addresses of IP.
+    /// The IP addresses on which the listener accepts TCP connections.
     pub(in super::super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let more = self.additional_addresses.iter().filter_map(|more| more.address.as_ref());
         self.address.iter().chain(more).filter_map(|address| address.socket_address.as_ref()?.ip())
     }
 
-    /// The Unix sockets on which it listens, by their paths.
+    /// The paths of the Unix sockets on which the listener accepts connections.
     pub(in super::super) fn unix_sockets(&self) -> impl Iterator<Item = &str> {
         let more = self.additional_addresses.iter().filter_map(|more| more.address.as_ref());
         self.address.iter().chain(more).filter_map(|address| Some(address.pipe.as_ref()?.path.as_str()))
     }
 
-    /// Whether the kernel hands connections to it, and not only another listener.
+    /// Whether the listener has a socket of its own. Otherwise it accepts connections only from another listener.
     pub(in super::super) fn is_bound(&self) -> bool {
         let old = self.deprecated_v1.as_ref().and_then(|old| old.bind_to_port);
         self.bind_to_port.or(old).unwrap_or(true)
     }
 
-    /// How long its listener filters may wait; `None`: for ever.
+    /// Maximum time of the listener filters; `None` without a maximum.
     pub(in super::super) fn timeout(&self) -> Option<Duration> {
         let timeout = self.listener_filters_timeout.unwrap_or(DEFAULT_TIMEOUT);
         (!timeout.is_zero()).then_some(timeout)
     }
 
-    /// Its chains, the default one last.
+    /// The chains, with the default chain last.
     pub(in super::super) fn chains(&self) -> impl Iterator<Item = &FilterChain> {
         self.filter_chains.iter().chain(&self.default_filter_chain)
     }
 
-    /// What its statistics are called: `listener.NAME.`.
+    /// The name of the listener in its statistics: `listener.NAME.`.
     pub(in super::super) fn statistics(&self) -> String {
         if !self.stat_prefix.is_empty() {
             return self.stat_prefix.clone();
@@ -197,13 +197,22 @@ impl Listener {
     }
 }
 
+/// Listeners of one dump are the same if they are one entry of it.
+impl PartialEq for Listener {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Listener {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
     #[test]
-    fn ports_are_left_out_as_envoy_leaves_them_out() {
+    fn a_predicate_matches_ports_as_in_envoy() {
         let predicate = |value| serde_json::from_value::<Predicate>(value).unwrap();
         let range = |start: u16, end: u32| json!({"destination_port_range": {"start": start, "end": end}});
         assert!(predicate(range(3306, 3307)).matches(3306));

@@ -1,12 +1,14 @@
-//! What Envoy is configured with, as far as it decides where bytes go and when. Unknown fields are passed over: Envoy's
+//! The part of Envoy's configuration that decides where bytes go and when. Unknown fields are ignored, because Envoy's
 //! configuration is large and grows.
 
 pub(super) mod chain;
 pub(super) mod cluster;
 pub(super) mod dump;
 pub(super) mod filter;
+pub(super) mod filter_config;
 pub(super) mod keys;
 pub(super) mod listener;
+pub(super) mod listener_filter;
 pub(super) mod node;
 
 use std::time::Duration;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-/// A `google.protobuf.Duration` in JSON: `"0.050s"`.
+/// Reads a `google.protobuf.Duration` in JSON, such as `"0.050s"`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
     let seconds = text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok());
@@ -24,7 +26,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Dura
     }
 }
 
-/// `metadata`, of which Istio's part says what made something.
+/// `metadata`. Istio's part of it names the resource from which Istio made a listener, chain or cluster.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Metadata {
     #[serde(default)]
@@ -32,7 +34,7 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    /// Istio's resource that something was made from: `networking.istio.io/v1 gateway db/mysql`.
+    /// The resource of Istio, such as `networking.istio.io/v1 gateway db/mysql`.
     pub(super) fn resource(&self) -> Option<String> {
         // /apis/GROUP/VERSION/namespaces/NAMESPACE/KIND/NAME
         let path = self.istio("config")?.as_str()?.trim_start_matches("/apis/");
@@ -44,7 +46,7 @@ impl Metadata {
         }
     }
 
-    /// The Service that a cluster is for: name and namespace.
+    /// The Service of a cluster: name and namespace.
     pub(super) fn service(&self) -> Option<(&str, &str)> {
         let service = self.istio("services")?.as_array()?.first()?;
         Some((service.get("name")?.as_str()?, service.get("namespace")?.as_str()?))

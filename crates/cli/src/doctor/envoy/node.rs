@@ -1,4 +1,4 @@
-//! `envoy.config.core.v3.Node`, and what Istio's agent writes into it about the pod.
+//! `envoy.config.core.v3.Node`, with the facts about the pod that Istio's agent writes into it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -51,7 +51,7 @@ impl Node {
             .collect()
     }
 
-    /// A text that the agent wrote.
+    /// A text from the agent.
     pub(in super::super) fn metadata_text(&self, key: &str) -> Option<&str> {
         self.metadata.get(key)?.as_str()
     }

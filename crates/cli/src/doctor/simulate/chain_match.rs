@@ -1,11 +1,11 @@
-//! Which filter chain a connection gets: Envoy's search, criterion by criterion, the most specific value first. What a
-//! criterion has found is not revised when a later one finds nothing.
+//! Envoy's search for the filter chain of a connection: criterion by criterion, the most specific value first. The result of
+//! a criterion stays, even if a later criterion matches nothing.
 
 use super::super::envoy::chain::FilterChain;
 use super::super::envoy::listener::Listener;
-use super::Socket;
+use super::socket::Socket;
 
-/// The chain, the default one where no other is for the connection.
+/// The chain that matches the connection, otherwise the default chain.
 pub(super) fn find<'d>(listener: &'d Listener, socket: &Socket) -> Option<&'d FilterChain> {
     search(listener, socket).or(listener.default_filter_chain.as_ref())
 }
@@ -24,8 +24,8 @@ fn search<'d>(listener: &'d Listener, socket: &Socket) -> Option<&'d FilterChain
         }
         networks.iter().filter_map(|network| network.covers(socket.ip())).max()
     });
-    // No client that waits for a greeting has named a server; one that comes by mTLS has, and of such names only the
-    // mesh knows.
+    // A client that waits for a greeting has not named a server. A client with mTLS has, but only the mesh knows the
+    // name.
     choose(&mut chains, |chain| chain.filter_chain_match.server_names.is_empty().then_some(0));
     choose(&mut chains, |chain| match chain.filter_chain_match.transport_protocol.as_str() {
         "" => Some(0),
@@ -38,15 +38,15 @@ fn search<'d>(listener: &'d Listener, socket: &Socket) -> Option<&'d FilterChain
             return Some(0);
         }
         let first = offered.iter().position(|name| wanted.iter().any(|wanted| wanted == name))?;
-        // The client's first choice is the best.
+        // The client's first protocol is the best match.
         u8::try_from(first).ok().and_then(|first| u8::MAX.checked_sub(first))
     });
-    // Of the client's address nothing is known: what asks for one comes second.
-    choose(&mut chains, |chain| Some(u8::from(!chain.filter_chain_match.asks_for_the_client())));
+    // The client's address is not known: chains that require one come second.
+    choose(&mut chains, |chain| Some(u8::from(!chain.filter_chain_match.depends_on_client())));
     chains.first().copied()
 }
 
-/// Keeps the chains that match best; those with `None` do not match.
+/// Keeps the chains that match best. A rank of `None` means no match.
 fn choose(chains: &mut Vec<&FilterChain>, rank: impl Fn(&FilterChain) -> Option<u8>) {
     let best = chains.iter().filter_map(|chain| rank(chain)).max();
     chains.retain(|chain| best.is_some() && rank(chain) == best);
@@ -54,7 +54,7 @@ fn choose(chains: &mut Vec<&FilterChain>, rank: impl Fn(&FilterChain) -> Option<
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MESH_ALPN, Socket, Unread};
+    use super::super::socket::{MESH_ALPN, Unread};
     use super::*;
     use serde_json::json;
 
@@ -82,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_wins_and_nothing_is_revised() {
+    fn the_most_specific_chain_wins_at_each_criterion() {
         let named = |name: &str| Some(name.to_owned());
-        // The port has chains, so no other is looked at.
+        // A chain names the port, so no other chain is a candidate.
         assert_eq!(found("10.1.0.1:3306", "tls", &[]), named("port"));
         assert_eq!(found("10.1.0.1:3306", "", &[]), named("default"));
         assert_eq!(found("192.0.2.1:80", "raw_buffer", &["http/1.1"]), named("http"));
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(found("10.2.0.1:80", "", &[]), named("wide"));
         assert_eq!(found("10.1.0.1:80", "", &[]), named("narrow"));
         assert_eq!(found("10.1.0.1:80", "tls", MESH_ALPN), named("narrow tls"));
-        // TLS has a chain there, if not with this protocol.
+        // The only chain for TLS does not have this protocol.
         assert_eq!(found("10.1.0.1:80", "tls", &["h2"]), named("default"));
     }
 }

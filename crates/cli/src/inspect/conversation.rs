@@ -1,59 +1,54 @@
-//! A connection's bytes through the core, and what it tells of them.
+//! Runs the bytes of one connection through the core and collects the report.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use firstword::clock::Timestamp;
 use firstword::connection::inspector::Inspector;
+use firstword::event;
 use firstword::event::output::Output;
 use firstword::event::runner::Runner;
 use firstword::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Protocol, Sender};
+use firstword::mysql::sql::verb::Verb;
 use firstword::mysql::wire::command::Command;
 use firstword::rules::{Expected, Rules};
 
-use super::Capture;
-use super::hello::Hello;
-use super::intro::Intro;
-use super::report::{self, Answer, Both, Connection, FirstWord, Handshake, Opaque, Place, Waits};
+use super::capture::{Capture, micros};
+use super::greeting::Greeting;
+use super::proxy_headers::ProxyHeaders;
+use super::report::{self, Answer, Both, Connection, FirstWord, Handshake, Opaque, PacketLocation, Waits};
+use super::segment::Ends;
 use super::stream::Piece;
 
-/// What the core of the filter keeps, in bytes: of any connection, of a prepared statement, of a command without a response.
-const CORE: usize = 4096;
-const STATEMENT: usize = 32;
-const QUEUED: usize = 64;
+/// Memory that the core of the filter uses, in bytes: for a connection, a prepared statement, a command without a response.
+const CORE_SIZE: usize = 4096;
+const STATEMENT_SIZE: usize = 32;
+const COMMAND_SIZE: usize = 64;
 
-/// The ends of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
-    pub(super) client: SocketAddr,
-    pub(super) server: SocketAddr,
-}
-
-/// A command that is being answered.
+/// A command without a complete response.
 #[derive(Debug)]
 struct InFlight {
     command: Command,
-    /// Where it is listed, if it is.
+    /// Index in the list of commands; `None` if it is not listed.
     listed: Option<usize>,
-    place: Place,
+    location: PacketLocation,
 }
 
-/// A connection that is followed.
+/// The MySQL conversation of a connection.
 #[derive(Debug)]
-pub(super) struct Follow {
+pub(super) struct Conversation {
     inspector: Inspector,
     runner: Runner,
     ends: Ends,
     pub(super) opened: Timestamp,
-    intro: Intro,
-    hello: Hello,
+    headers: ProxyHeaders,
+    greeting: Greeting,
     in_flight: VecDeque<InFlight>,
-    /// What it may be expected to carry.
+    /// The expected protocol.
     pub(super) expected: Expected,
-    /// The last bytes of either side.
-    pub(super) last: [Option<(Place, Timestamp)>; 2],
-    /// See [`super::hazard`].
+    /// Location and time of the last bytes of each side.
+    pub(super) last: [Option<(PacketLocation, Timestamp)>; 2],
+    /// The newest split EOF: its index in the list of hazards, and its time. See [`super::hazard`].
     pub(super) split: Option<(Option<usize>, Timestamp)>,
     pub(super) phase: Option<Phase>,
     pub(super) report: Connection,
@@ -74,13 +69,8 @@ impl Both {
     }
 }
 
-/// Microseconds.
-pub(super) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-impl Follow {
-    /// A connection on which bytes can pass from `opened` on.
+impl Conversation {
+    /// A conversation that begins at the time `opened`.
     pub(super) fn new(ends: Ends, expected: Expected, opened: Timestamp, capture: &Capture) -> Self {
         let rules = Rules { expected, ..Rules::observe_only() };
         Self {
@@ -88,8 +78,8 @@ impl Follow {
             runner: Runner::default(),
             ends,
             opened,
-            intro: Intro::default(),
-            hello: Hello::new(capture.arguments.user),
+            headers: ProxyHeaders::default(),
+            greeting: Greeting::new(capture.shows_user),
             in_flight: VecDeque::new(),
             expected,
             last: [None; 2],
@@ -99,24 +89,26 @@ impl Follow {
         }
     }
 
-    /// How much memory it takes, about and at most, in bytes.
+    /// Approximate maximum memory in bytes.
     pub(super) fn memory(&self) -> usize {
         let prepared = self.report.counts.commands.get("stmt_prepare").copied().unwrap_or_default();
-        let statements = usize::try_from(prepared).unwrap_or(usize::MAX).saturating_mul(STATEMENT);
-        let in_flight = self.in_flight.len().saturating_mul(size_of::<InFlight>().saturating_add(QUEUED));
-        let parts = [self.intro.memory(), self.hello.memory(), self.report.memory(), statements, in_flight];
-        parts.into_iter().fold(size_of::<Self>().saturating_add(CORE), usize::saturating_add)
+        let statements = usize::try_from(prepared).unwrap_or(usize::MAX).saturating_mul(STATEMENT_SIZE);
+        let in_flight =
+            self.in_flight.len().saturating_mul(size_of::<InFlight>().saturating_add(COMMAND_SIZE));
+        let parts =
+            [self.headers.memory(), self.greeting.memory(), self.report.memory(), statements, in_flight];
+        parts.into_iter().fold(size_of::<Self>().saturating_add(CORE_SIZE), usize::saturating_add)
     }
 
     /// Takes bytes of `sender`.
     pub(super) fn data(&mut self, sender: Sender, piece: Piece, capture: &Capture) {
         if let Some(last) = self.last.get_mut(sender as usize) {
-            *last = Some((capture.place(piece.packet, piece.at), piece.at));
+            *last = Some((capture.location(piece.packet, piece.at), piece.at));
         }
         let pieces = match sender {
             Sender::Client => {
                 let headers = self.report.proxy_headers.len();
-                let rest = self.intro.take(piece, self.ends, capture, &mut self.report.proxy_headers);
+                let rest = self.headers.take(piece, self.ends, capture, &mut self.report.proxy_headers);
                 self.headers_found(headers);
                 rest
             }
@@ -127,7 +119,7 @@ impl Follow {
         }
     }
 
-    /// `sender` sends no more.
+    /// Ends the bytes of `sender`.
     pub(super) fn end_of(&mut self, sender: Sender, at: Timestamp, capture: &Capture) {
         if sender == Sender::Client {
             self.flush(capture);
@@ -136,9 +128,9 @@ impl Follow {
         self.hand_over(sender, &piece, true, capture);
     }
 
-    /// What may have been a header's beginning is none.
+    /// Inspects bytes that were held because they could be the start of a PROXY header.
     fn flush(&mut self, capture: &Capture) {
-        for piece in self.intro.flush() {
+        for piece in self.headers.flush() {
             self.pass(Sender::Client, &piece, capture);
         }
     }
@@ -150,7 +142,7 @@ impl Follow {
             packet: piece.packet,
             after_us: micros(piece.at.since(self.opened)),
         });
-        self.hello.take(sender, piece);
+        self.greeting.take(sender, piece);
         self.hand_over(sender, piece, false, capture);
     }
 
@@ -195,7 +187,7 @@ impl Follow {
     }
 
     fn event(&mut self, event: &Event, sender: Sender, piece: &Piece, capture: &Capture) {
-        let place = capture.place(piece.packet, piece.at);
+        let location = capture.location(piece.packet, piece.at);
         let counts = &mut self.report.counts;
         match *event {
             Event::Recognised { protocol, .. } => self.report.protocol = protocol.label(),
@@ -209,44 +201,15 @@ impl Follow {
             Event::AuthSwitch(plugin) => self.handshake().auth_plugin = Some(plugin.label().to_owned()),
             Event::Handshake { result, took } => self.decided(result.label(), took, None),
             Event::CommandSent(command) => {
-                self.went_on(sender, place);
-                self.list(command, place, capture);
+                self.went_on(sender, location);
+                self.list(command, location, capture);
             }
             Event::CommandStarted(command) => {
-                self.went_on(sender, place);
-                let listed = self.list(command, place, capture);
-                self.in_flight.push_back(InFlight { command, listed, place });
+                self.went_on(sender, location);
+                let listed = self.list(command, location, capture);
+                self.in_flight.push_back(InFlight { command, listed, location });
             }
-            Event::CommandEnded { command, verb, answer } => {
-                let ended = self.in_flight.pop_front();
-                let listed = ended.and_then(|ended| self.report.commands.get_mut(ended.listed?));
-                let told = answer.map(|answer| Answer {
-                    first_byte_us: micros(answer.first_byte),
-                    took_us: micros(answer.took),
-                    rows: answer.tally.rows,
-                    affected_rows: answer.tally.affected_rows,
-                    warnings: answer.tally.warnings,
-                    result_sets: answer.tally.result_sets,
-                    errno: answer.tally.errno,
-                });
-                if let Some(listed) = listed {
-                    listed.verb = verb.map(firstword::mysql::sql::verb::Verb::label);
-                    listed.unanswered = told.is_none();
-                    listed.answer = told;
-                }
-                if let Some(answer) = answer {
-                    let counts = &mut self.report.counts;
-                    let tally = answer.tally;
-                    counts.rows = counts.rows.saturating_add(tally.rows);
-                    counts.affected_rows = counts.affected_rows.saturating_add(tally.affected_rows);
-                    counts.warnings = counts.warnings.saturating_add(u64::from(tally.warnings));
-                    counts.result_sets = counts.result_sets.saturating_add(u64::from(tally.result_sets));
-                    if let Some(errno) = tally.errno {
-                        report::add(&mut counts.errors, errno, 1);
-                    }
-                    self.prepared(command, piece);
-                }
-            }
+            Event::CommandEnded { command, verb, answer } => self.end_command(command, verb, answer, piece),
             Event::CommandsAbandoned { count, .. } => {
                 let abandoned = self.in_flight.drain(..count.min(self.in_flight.len()));
                 for index in abandoned.filter_map(|ended| ended.listed) {
@@ -257,7 +220,8 @@ impl Follow {
             }
             Event::Opaque(reason) => {
                 let lost_bytes = reason == OpaqueReason::Desync && !piece.is_whole();
-                self.report.opaque = Some(Opaque { reason: reason.label(), place, lost_bytes, detail: None });
+                self.report.opaque =
+                    Some(Opaque { reason: reason.label(), location, lost_bytes, detail: None });
             }
             Event::Closed { protocol, phase, .. } => {
                 self.report.protocol = protocol.label();
@@ -265,7 +229,45 @@ impl Follow {
             }
             _ => {}
         }
-        self.hazard(event, place, piece.at);
+        self.hazard(event, location, piece.at);
+    }
+
+    /// Ends the oldest command in flight. `answer`: its response, `None` if it did not get one.
+    fn end_command(
+        &mut self,
+        command: Command,
+        verb: Option<Verb>,
+        answer: Option<event::Answer>,
+        piece: &Piece,
+    ) {
+        let ended = self.in_flight.pop_front();
+        let listed = ended.and_then(|ended| self.report.commands.get_mut(ended.listed?));
+        let response = answer.map(|answer| Answer {
+            first_byte_us: micros(answer.first_byte),
+            took_us: micros(answer.took),
+            rows: answer.tally.rows,
+            affected_rows: answer.tally.affected_rows,
+            warnings: answer.tally.warnings,
+            result_sets: answer.tally.result_sets,
+            errno: answer.tally.errno,
+        });
+        if let Some(listed) = listed {
+            listed.verb = verb.map(Verb::label);
+            listed.unanswered = response.is_none();
+            listed.answer = response;
+        }
+        if let Some(answer) = answer {
+            let counts = &mut self.report.counts;
+            let tally = answer.tally;
+            counts.rows = counts.rows.saturating_add(tally.rows);
+            counts.affected_rows = counts.affected_rows.saturating_add(tally.affected_rows);
+            counts.warnings = counts.warnings.saturating_add(u64::from(tally.warnings));
+            counts.result_sets = counts.result_sets.saturating_add(u64::from(tally.result_sets));
+            if let Some(errno) = tally.errno {
+                report::add(&mut counts.errors, errno, 1);
+            }
+            self.prepared(command, piece);
+        }
     }
 
     fn spoken(&mut self, seen: &'static str) {
@@ -285,43 +287,43 @@ impl Follow {
         handshake.errno = handshake.errno.or(errno);
     }
 
-    fn list(&mut self, command: Command, place: Place, capture: &Capture) -> Option<usize> {
+    fn list(&mut self, command: Command, location: PacketLocation, capture: &Capture) -> Option<usize> {
         report::add(&mut self.report.counts.commands, command.label(), 1);
         let index = self.report.commands.len();
-        if index >= capture.arguments.limit {
+        if index >= capture.max_commands {
             self.report.commands_not_listed = self.report.commands_not_listed.saturating_add(1);
             return None;
         }
         let command = command.label();
-        let listed = report::Command { command, verb: None, place, answer: None, unanswered: false };
+        let listed = report::Command { command, verb: None, location, answer: None, unanswered: false };
         self.report.commands.push(listed);
         Some(index)
     }
 
-    /// The connection, or the capture, is at its end: what is still to tell, and the commands without an answer.
+    /// Ends the connection, or the capture. Returns the commands without a response.
     pub(super) fn finish(&mut self, at: Timestamp, is_open: bool, capture: &Capture) -> Vec<&'static str> {
         self.flush(capture);
         let waiting: Vec<_> = self.in_flight.iter().map(|waiting| waiting.command.label()).collect();
-        let since = self.in_flight.front().map(|oldest| oldest.place);
+        let since = self.in_flight.front().map(|oldest| oldest.location);
         let (events, _) = self.run(at, |inspector, out| {
             let by = inspector.closed_by(|| ClosedBy::Proxy);
             inspector.close(by, out);
         });
         let piece = Piece { packet: capture.packets, at, bytes: bytes::Bytes::new(), len: 0 };
         for event in &events {
-            let of_the_end = matches!(
+            let is_about_end = matches!(
                 event,
                 Event::Handshake { result: HandshakeResult::Aborted, .. }
                     | Event::IdleClosed { .. }
                     | Event::Hazard(HazardKind::UnansweredGreeting)
             );
-            if !(is_open && of_the_end) {
+            if !(is_open && is_about_end) {
                 self.event(event, Sender::Client, &piece, capture);
             }
         }
-        let (server, client) = (self.hello.server.take(), self.hello.client.take());
+        let (server, client) = (self.greeting.server.take(), self.greeting.client.take());
         if self.report.handshake.is_some() || server.is_some() && self.phase != Some(Phase::Opaque) {
-            let agreed = std::mem::take(&mut self.hello.agreed);
+            let agreed = std::mem::take(&mut self.greeting.agreed);
             let named =
                 [client.as_ref().map(|it| &it.auth_plugin), server.as_ref().map(|it| &it.auth_plugin)];
             let named = named.into_iter().flatten().find(|plugin| !plugin.is_empty()).cloned();
@@ -342,7 +344,7 @@ impl Follow {
     fn waits(
         &self,
         commands: &[&'static str],
-        oldest: Option<Place>,
+        oldest: Option<PacketLocation>,
         at: Timestamp,
         capture: &Capture,
     ) -> Option<Waits> {
@@ -361,16 +363,16 @@ impl Follow {
             Phase::Command => (None, "command"),
             Phase::Opaque => return None,
         };
-        let opened = (Place { at_us: capture.at_us(self.opened), ..self.report.first }, self.opened);
-        let (place, since) = match what {
+        let opened = (PacketLocation { at_us: capture.at_us(self.opened), ..self.report.first }, self.opened);
+        let (location, since) = match what {
             "greeting" => opened,
-            _ => [client, server].into_iter().flatten().max_by_key(|(place, _)| place.packet)?,
+            _ => [client, server].into_iter().flatten().max_by_key(|(location, _)| location.packet)?,
         };
-        let place = oldest.unwrap_or(place);
+        let location = oldest.unwrap_or(location);
         let for_us = match oldest {
             Some(oldest) => capture.at_us(at).saturating_sub(oldest.at_us),
             None => micros(at.since(since)),
         };
-        Some(Waits { who, what, commands: commands.to_vec(), since: place, for_us })
+        Some(Waits { who, what, commands: commands.to_vec(), since: location, for_us })
     }
 }

@@ -1,27 +1,28 @@
-//! PROXY headers in front of what a client sends.
+//! PROXY headers before the client's own bytes.
 
 use firstword::proxy_protocol::{Header, MAX_V2_LEN, Probe, probe};
 
+use super::capture::Capture;
 use super::report::ProxyHeader;
+use super::segment::Ends;
 use super::stream::Piece;
-use super::{Capture, follow::Ends};
 
-/// Maximum number of headers that are looked for on a connection, because each costs a look at all that is held.
+/// Maximum number of headers that are read on a connection, because each of them costs a pass over all held bytes.
 const MAX_HEADERS: usize = 16;
 
-/// What a client has sent while its beginning can be a header.
+/// The client's bytes while they can be a PROXY header.
 #[derive(Debug, Default)]
-pub(super) struct Intro {
+pub(super) struct ProxyHeaders {
     held: Vec<Piece>,
-    /// The same as bytes.
+    /// The bytes of `held`.
     bytes: Vec<u8>,
-    /// So many bytes were headers.
+    /// Number of bytes that were headers.
     passed: u64,
     is_over: bool,
 }
 
-impl Intro {
-    /// Takes the client's next bytes; gives back those that are no header's, and adds headers to `found`.
+impl ProxyHeaders {
+    /// Takes the client's next bytes. Adds headers to `found`, and returns the bytes after them.
     pub(super) fn take(
         &mut self,
         piece: Piece,
@@ -52,7 +53,7 @@ impl Intro {
                 }
             };
             if let Some(first) = self.held.first() {
-                header.place = capture.place(first.packet, first.at);
+                header.location = capture.location(first.packet, first.at);
             }
             found.push(header);
             self.is_over = len == 0 || found.len() >= MAX_HEADERS;
@@ -61,7 +62,7 @@ impl Intro {
         self.flush()
     }
 
-    /// Memory that it takes in addition to its own size, in bytes.
+    /// Memory in addition to the size of the type, in bytes.
     pub(super) fn memory(&self) -> usize {
         let pieces = self.held.len().saturating_mul(size_of::<Piece>());
         self.bytes.len().saturating_mul(2).saturating_add(pieces)
@@ -79,7 +80,7 @@ impl Intro {
         });
     }
 
-    /// No header can follow: what is held.
+    /// Returns the held bytes, because no header can follow.
     pub(super) fn flush(&mut self) -> Vec<Piece> {
         self.is_over = true;
         self.bytes = Vec::new();

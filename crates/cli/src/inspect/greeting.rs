@@ -1,4 +1,4 @@
-//! What server and client say of themselves in their first packets.
+//! Identity and capabilities of server and client, from the greeting and the handshake response.
 
 use firstword::escape::name;
 use firstword::event::Sender;
@@ -10,10 +10,10 @@ use firstword::mysql::wire::packet::{Framed, Framer};
 use super::report::{Client, Server};
 use super::stream::Piece;
 
-/// A greeting fits, and nearly every handshake response.
-const KEEP: usize = 4096;
+/// Maximum length of a packet that is read. A greeting is shorter, and so are nearly all handshake responses.
+const MAX_LEN: usize = 4096;
 
-/// The capabilities that matter to whoever reads a capture.
+/// The capabilities that a report shows.
 const NAMES: [(Capabilities, &str); 12] = [
     (Capabilities::SSL, "ssl"),
     (Capabilities::COMPRESS, "compress"),
@@ -33,10 +33,10 @@ fn names(capabilities: Capabilities) -> Vec<&'static str> {
     NAMES.iter().filter(|(flag, _)| capabilities.contains(*flag)).map(|(_, name)| *name).collect()
 }
 
-/// The first packet of each side.
+/// The greeting of the server and the client's response to it.
 #[derive(Debug)]
-pub(super) struct Hello {
-    /// None: it has been read, or cannot be.
+pub(super) struct Greeting {
+    /// `None` after the first packet, or if it cannot be read.
     framers: [Option<Framer>; 2],
     offered: Capabilities,
     shows_user: bool,
@@ -45,16 +45,16 @@ pub(super) struct Hello {
     pub(super) agreed: Vec<&'static str>,
 }
 
-impl Hello {
+impl Greeting {
     pub(super) fn new(shows_user: bool) -> Self {
-        let framers = [Some(Framer::new(KEEP)), Some(Framer::new(KEEP))];
+        let framers = [Some(Framer::new(MAX_LEN)), Some(Framer::new(MAX_LEN))];
         let offered = Capabilities::default();
         Self { framers, offered, shows_user, server: None, client: None, agreed: Vec::new() }
     }
 
     /// Maximum memory that it takes in addition to its own size, in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.framers.iter().flatten().count().saturating_mul(KEEP)
+        self.framers.iter().flatten().count().saturating_mul(MAX_LEN)
     }
 
     pub(super) fn take(&mut self, sender: Sender, piece: &Piece) {

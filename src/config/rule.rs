@@ -1,0 +1,265 @@
+//! `rules` and `defaults`: the settings of connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::Problems;
+use super::field::{Field, Object};
+use super::matching::{Coverage, Match};
+use super::policy::{Observe, Policy, ProtocolRule};
+use super::text::{MAX_MS, alternatives};
+use super::{keys, proxy_protocol};
+use crate::metrics;
+use crate::rules::{ClearCapabilities, HoldSplitEof};
+
+/// Maximum number of rules, because each new connection tries them in order, and each rule is compared with all rules
+/// before it.
+pub(super) const MAX_RULES: usize = 1000;
+
+/// Maximum length of the name of a rule, in characters.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Values of the label `destination` that are not names of rules or clusters.
+const RESERVED: [&str; 3] = ["none", "other", "passthrough"];
+
+const PROTOCOLS: [(&str, ProtocolRule); 4] = [
+    ("mysql", ProtocolRule::Mysql),
+    ("server_first", ProtocolRule::ServerFirst),
+    ("opaque", ProtocolRule::Opaque),
+    ("detect", ProtocolRule::Detect),
+];
+
+const HOLD_SPLIT_EOF: [(&str, HoldSplitEof); 3] = [
+    ("off", HoldSplitEof::Off),
+    ("affected_clients", HoldSplitEof::AffectedClients),
+    ("always", HoldSplitEof::Always),
+];
+
+const OBSERVE: [(&str, Observe); 3] =
+    [("all", Observe::All), ("requests", Observe::Requests), ("handshake", Observe::Handshake)];
+
+/// The settings of `mysql` that change bytes.
+const BYTE_CHANGING: [&str; 3] = ["hold_split_eof", "clear_capabilities", "block_local_infile"];
+
+/// One of `rules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) matching: Match,
+    pub(super) policy: Policy,
+}
+
+/// Reads `defaults`: the settings of connections that no rule matches, and those that a rule omits.
+pub(super) fn read_defaults(
+    root: &Object<'_>,
+    access_log: &[&'static str],
+    problems: &mut Problems,
+) -> Policy {
+    let Some(defaults) = root.object("defaults", &keys::DEFAULTS, problems) else { return Policy::default() };
+    let protocol = read_protocol(&defaults, problems);
+    let greeting_timeout = read_greeting_timeout(&defaults, problems);
+    let mysql = read_mysql(&defaults, problems);
+    let slow_command_ms = mysql.as_ref().and_then(|mysql| mysql.slow_command_ms);
+    let observe = mysql.as_ref().and_then(|mysql| mysql.observe).unwrap_or_default();
+    if let Some(mysql) = &mysql {
+        mysql.check_against(observe, problems);
+        mysql.check_access_log(access_log, problems);
+    }
+    let mysql = mysql.map(|mysql| mysql.object);
+    let changing = BYTE_CHANGING.iter().filter_map(|key| mysql.as_ref()?.get(key));
+    for field in defaults.get("proxy_protocol").into_iter().chain(changing) {
+        field.refuse("it only in a rule, because it changes bytes", problems);
+    }
+    let built_in = Policy::default();
+    Policy {
+        protocol: protocol.unwrap_or(built_in.protocol),
+        greeting_timeout: greeting_timeout.unwrap_or(built_in.greeting_timeout),
+        slow_command: slow_command_ms.and_then(slow_command),
+        observe,
+        ..built_in
+    }
+}
+
+/// Reads `rules`, in order. They are complete if no problem was added.
+pub(super) fn read_rules(
+    root: &Object<'_>,
+    defaults: &Policy,
+    access_log: &[&'static str],
+    problems: &mut Problems,
+) -> Vec<Rule> {
+    let Some(field) = root.get("rules") else { return Vec::new() };
+    let fields = field.array("rules", problems).unwrap_or_default();
+    if fields.len() > MAX_RULES {
+        let count = fields.len();
+        problems.add(&field.at, format!("expected at most {MAX_RULES} rules, found {count}"));
+        return Vec::new();
+    }
+    let mut rules = Vec::new();
+    let mut names: Vec<(Arc<str>, String)> = Vec::new();
+    let mut earlier: Vec<(String, Coverage)> = Vec::new();
+    for field in fields {
+        let Some(object) = field.object(&keys::RULE, problems) else { continue };
+        let (matching, policy) = read_rule(&object, defaults, access_log, problems);
+        if let (Some(field), Some(name)) = (object.get("name"), &policy.name) {
+            match names.iter().find(|(earlier, _)| earlier == name) {
+                Some((_, at)) => field.refuse(&format!("a name other than that of {at}"), problems),
+                None => names.push((name.clone(), object.at.clone())),
+            }
+        }
+        // A rule without valid conditions cannot hide another rule.
+        let Some(matching) = matching else { continue };
+        let coverage = matching.coverage();
+        if let Some((at, _)) = earlier.iter().find(|(_, earlier)| earlier.contains(&coverage)) {
+            let problem = "expected a rule that can match, found that all it matches is matched first by";
+            problems.add(&field.at, format!("{problem} {at}"));
+        }
+        earlier.push((object.at.clone(), coverage));
+        rules.push(Rule { matching, policy });
+    }
+    rules
+}
+
+/// Reads a rule. `None` in place of its conditions if these have a problem.
+fn read_rule(
+    rule: &Object<'_>,
+    defaults: &Policy,
+    access_log: &[&'static str],
+    problems: &mut Problems,
+) -> (Option<Match>, Policy) {
+    let name = rule.get("name").and_then(|field| read_name(&field, problems));
+    let matching = Match::read(rule, problems);
+    let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
+    let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
+    let proxy_protocol = proxy_protocol::read(rule, problems);
+    let mut policy = Policy { name, protocol, greeting_timeout, proxy_protocol, ..defaults.clone() };
+    if let Some(mysql) = read_mysql(rule, problems) {
+        policy.hold_split_eof = mysql.hold_split_eof;
+        policy.clear_capabilities = mysql.clear_capabilities;
+        policy.block_local_infile = mysql.block_local_infile;
+        policy.observe = mysql.observe.unwrap_or(policy.observe);
+        policy.slow_command = mysql.slow_command_ms.map_or(policy.slow_command, slow_command);
+        mysql.check_against(policy.observe, problems);
+        mysql.check_access_log(access_log, problems);
+        let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
+        if let (Some(ssl), true) = (&mysql.clears_ssl, no_addresses) {
+            let why = "a server that requires TLS then refuses every client";
+            let problem = format!("expected \"match.addresses\" beside \"ssl\", because {why}; found none");
+            problems.add(ssl, problem);
+        }
+        mysql.check_protocol(protocol, problems);
+    }
+    (matching, policy)
+}
+
+fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_+./-".contains(&byte);
+    let bounded = |name: &&str| (1..=MAX_NAME_CHARS).contains(&name.len()) && name.bytes().all(plain);
+    let Some(name) = field.text().filter(bounded) else {
+        field.refuse("a name of 1 to 64 characters, each of a-z 0-9 _ + . / -", problems);
+        return None;
+    };
+    if let Some(torn) = metrics::RESERVED.iter().find(|torn| name.contains(*torn)) {
+        field.refuse(&format!("a name without {torn:?}, which Istio's tag rules would tear"), problems);
+    } else if RESERVED.contains(&name) {
+        let reserved = alternatives(&RESERVED);
+        field
+            .refuse(&format!("a name other than {reserved}, which mean something else as a label"), problems);
+    }
+    Some(name.into())
+}
+
+fn read_protocol(policy: &Object<'_>, problems: &mut Problems) -> Option<ProtocolRule> {
+    policy.get("protocol")?.word(&PROTOCOLS, problems)
+}
+
+fn read_greeting_timeout(policy: &Object<'_>, problems: &mut Problems) -> Option<Duration> {
+    let millis = policy.get("greeting_timeout_ms")?.integer(1, MAX_MS, problems)?;
+    Some(Duration::from_millis(millis.into()))
+}
+
+/// The part `mysql`, with the facts that checks of other parts need.
+struct Mysql<'n> {
+    object: Object<'n>,
+    /// The path of `clear_capabilities`, if `ssl` is in it.
+    clears_ssl: Option<String>,
+    slow_command_ms: Option<u32>,
+    hold_split_eof: HoldSplitEof,
+    observe: Option<Observe>,
+    clear_capabilities: ClearCapabilities,
+    block_local_infile: bool,
+}
+
+impl Mysql<'_> {
+    /// Reports settings that need the server's responses, if `observe` leaves these out.
+    fn check_against(&self, observe: Observe, problems: &mut Problems) {
+        let Some((word, _)) = OBSERVE.iter().find(|(_, value)| *value == observe && observe != Observe::All)
+        else {
+            return;
+        };
+        let needing = [
+            ("hold_split_eof", self.hold_split_eof != HoldSplitEof::Off),
+            ("block_local_infile", self.block_local_infile),
+            ("slow_command_ms", self.slow_command_ms.is_some_and(|millis| millis > 0)),
+        ];
+        for (key, is_set) in needing {
+            if let Some(field) = self.object.get(key).filter(|_| is_set) {
+                let why = "which does not look at what the server answers";
+                problems
+                    .add(&field.at, format!("expected it with \"observe\": \"all\", found {word:?}, {why}"));
+            }
+        }
+    }
+
+    /// Reports settings of `mysql` in a rule for another protocol.
+    fn check_protocol(&self, protocol: ProtocolRule, problems: &mut Problems) {
+        let other = match protocol {
+            ProtocolRule::Mysql | ProtocolRule::Detect => return,
+            ProtocolRule::ServerFirst => "server_first",
+            ProtocolRule::Opaque => "opaque",
+        };
+        let problem = format!("expected it with the protocol \"mysql\" or \"detect\", found {other:?}");
+        problems.add(&self.object.at, problem);
+    }
+
+    /// Reports `observe: handshake` if the access log uses a key that can change after the login.
+    fn check_access_log(&self, access_log: &[&'static str], problems: &mut Problems) {
+        let changing = access_log.iter().find(|key| matches!(**key, "user" | "schema"));
+        if let (Some(key), Some(Observe::Handshake)) = (changing, self.observe) {
+            let problem = format!(
+                "expected \"all\" or \"requests\" beside the access_log key {key:?}, found \"handshake\", which reads \
+                 nothing after the login, so a change of account would not be seen"
+            );
+            problems.add(&format!("{}.observe", self.object.at), problem);
+        }
+    }
+}
+
+fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<'n>> {
+    let object = policy.object("mysql", &keys::MYSQL, problems)?;
+    let observe = object.get("observe").and_then(|field| field.word(&OBSERVE, problems));
+    let hold_split_eof = object.get("hold_split_eof").and_then(|field| field.word(&HOLD_SPLIT_EOF, problems));
+    let (mut clears_ssl, mut clear_capabilities) = (None, ClearCapabilities::default());
+    if let Some(field) = object.get("clear_capabilities") {
+        let cleared = field.some_of(&["compress", "zstd", "ssl"], problems).unwrap_or_default();
+        let [compress, zstd, ssl] = ["compress", "zstd", "ssl"].map(|word| cleared.contains(&word));
+        clear_capabilities = ClearCapabilities { compress, zstd, ssl };
+        clears_ssl = ssl.then_some(field.at);
+    }
+    let block_local_infile = object.get("block_local_infile").and_then(|field| field.boolean(problems));
+    let slow_command_ms = object.get("slow_command_ms").and_then(|field| field.integer(0, MAX_MS, problems));
+    let hold_split_eof = hold_split_eof.unwrap_or_default();
+    let block_local_infile = block_local_infile.unwrap_or_default();
+    Some(Mysql {
+        object,
+        clears_ssl,
+        slow_command_ms,
+        hold_split_eof,
+        observe,
+        clear_capabilities,
+        block_local_infile,
+    })
+}
+
+/// The threshold of `slow_command_ms`; `None` for 0.
+fn slow_command(millis: u32) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis.into()))
+}
