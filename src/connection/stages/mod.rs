@@ -1,4 +1,5 @@
-//! Stages: each changes, holds or drops bytes for one feature. A stage that is not needed is absent and costs a comparison.
+//! Stages: each changes, holds or drops bytes for one feature. A stage that is not needed is absent, and its absence costs
+//! one comparison.
 
 pub(super) mod block_local_infile;
 pub(super) mod clear_capabilities;
@@ -14,7 +15,7 @@ use crate::connection::stages::proxy_header::{guard, receive, send};
 use crate::event::output::Output;
 use crate::rules::Rules;
 
-/// The stages of one connection.
+/// Stages of one connection.
 #[derive(Debug)]
 pub(super) struct Stages {
     pub(super) proxy_receive: Option<Box<receive::Stage>>,
@@ -23,17 +24,17 @@ pub(super) struct Stages {
     pub(super) clear_capabilities: Option<Box<clear_capabilities::Stage>>,
     pub(super) block_local_infile: Option<Box<block_local_infile::Stage>>,
     pub(super) hold_split_eof: Option<Box<hold_split_eof::Stage>>,
-    /// Heap memory in bytes. It is kept here because every callback asks for it, and it changes only with the stages.
+    /// Heap memory in bytes. It is stored because every callback needs it, and it changes only when a stage is removed.
     memory: usize,
 }
 
-/// Runs a stage, if it is present.
+/// Runs a stage if it is present.
 pub(super) fn run<S>(stage: &mut Option<Box<S>>, call: impl FnOnce(&mut S) -> Flow) -> Flow {
     stage.as_mut().map_or(Flow::Continue, |stage| call(stage))
 }
 
 impl Stages {
-    /// The stages that `rules` ask for.
+    /// Creates the stages that `rules` require.
     pub(super) fn new(rules: &Rules, opened: Timestamp) -> Self {
         let headers = rules.proxy_header;
         let server_first = rules.expected.is_server_first();
@@ -52,7 +53,7 @@ impl Stages {
         stages
     }
 
-    /// Frees the stages that have nothing left to do.
+    /// Frees the stages that have finished.
     pub(super) fn drop_finished(&mut self) {
         let is_over = self.proxy_guard.as_ref().is_some_and(|stage| stage.is_over())
             || self.proxy_send.as_ref().is_some_and(|stage| stage.has_sent())
@@ -69,12 +70,12 @@ impl Stages {
         self.memory = self.count_memory();
     }
 
-    /// True if the server must not be connected to before a chunk of the client gets another verdict than hold.
+    /// True if the host must not connect to the server before a chunk of the client gets a verdict other than hold.
     pub(super) fn holds_connection(&self) -> bool {
         self.proxy_receive.as_ref().is_some_and(|stage| stage.holds_connection())
     }
 
-    /// True if a stage looks at the landmarks of the server's chunks.
+    /// True if a stage reads the landmarks of the server's chunks.
     pub(super) fn need_landmarks(&self) -> bool {
         self.block_local_infile.is_some() || self.hold_split_eof.is_some()
     }
@@ -84,7 +85,7 @@ impl Stages {
         self.proxy_receive.as_ref().is_some_and(|stage| stage.is_overdue(now)) || self.is_blocked()
     }
 
-    /// Closes a connection whose PROXY header does not arrive in time, or on which nothing passes any more.
+    /// Closes the connection if its PROXY header has not arrived in time, or if it forwards nothing any more.
     pub(super) fn tick(&mut self, now: Timestamp, out: &mut Output) -> TickVerdict {
         if let Some(stage) = self.proxy_receive.as_mut().filter(|stage| stage.is_overdue(now)) {
             stage.time_out(out);
@@ -93,7 +94,7 @@ impl Stages {
         if self.is_blocked() { TickVerdict::Close } else { TickVerdict::Continue }
     }
 
-    /// True once nothing passes any more.
+    /// True once the connection forwards nothing any more.
     pub(super) fn is_blocked(&self) -> bool {
         self.block_local_infile.as_ref().is_some_and(|stage| stage.gate() == Flow::Drop)
     }
@@ -103,7 +104,8 @@ impl Stages {
         self.memory
     }
 
-    /// Counts what the guard can need from the start, because a guard cannot give memory back before the connection ends.
+    /// Sums the memory of all stages. The maximum of the guard counts from the start, because a guard cannot give memory
+    /// back before the connection ends.
     fn count_memory(&self) -> usize {
         fn of<S>(stage: &Option<Box<S>>) -> usize {
             stage.as_ref().map_or(0, |_| size_of::<S>())
@@ -131,10 +133,11 @@ impl Stages {
         .fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
-    /// Removes every stage, except one that has already refused the connection: nothing may pass until it is closed. Returns
-    /// the number of the client's bytes that are held, or `None` if neither these nor the connection to the server are held.
+    /// Removes every stage, except one that has already refused the connection, because such a connection must forward
+    /// nothing until it is closed. Returns the number of held bytes of the client. `None` if neither bytes nor the connection
+    /// to the server are held.
     pub(super) fn disable(&mut self) -> Option<usize> {
-        // Without `..`, so that the compiler finds a stage that is missing here.
+        // Without `..`, so that the compiler reports a stage that is missing here.
         let Self {
             proxy_receive,
             proxy_guard,

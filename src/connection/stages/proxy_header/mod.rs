@@ -1,4 +1,4 @@
-//! PROXY headers: received, refused where they do not belong, and sent.
+//! PROXY headers: receives the first, refuses later ones, and sends one to the server.
 
 pub(in crate::connection) mod guard;
 pub(in crate::connection) mod receive;
@@ -13,7 +13,7 @@ use crate::proxy_protocol::Format;
 /// Refuses the connection.
 fn refuse(result: HeaderResult, format: Option<Format>, why: RefusalReason, out: &mut Output) -> Flow {
     out.details.refusal = Some(Refusal { result, format, why });
-    // A header that never arrived completely is counted without its version, which is for the log alone.
+    // A header that did not arrive completely is counted without its version. Only the log shows the version.
     let format = format.filter(|_| result != HeaderResult::Timeout);
     out.events.push(Event::ProxyHeader { format, result });
     Flow::Close

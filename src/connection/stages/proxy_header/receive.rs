@@ -2,13 +2,13 @@
 //!
 //! | bytes so far               | `receive` off | trusted           | not trusted, `close` | not trusted, `strip` |
 //! |----------------------------|---------------|-------------------|----------------------|----------------------|
-//! | a signature's beginning    | held          | held              | held                 | held                 |
-//! | a header's beginning       | closed        | held              | closed: untrusted    | held                 |
-//! | a header                   | closed        | removed, believed | closed: untrusted    | removed              |
-//! | a malformed header         | closed        | closed: malformed | closed: untrusted    | closed: malformed    |
-//! | none, `optional`           | pass          | pass              | pass                 | pass                 |
-//! | none, `required`           |               | closed: missing   | closed: missing      | closed: missing      |
-//! | held, or none, for too long|               | closed: timeout   | closed: timeout      | closed: timeout      |
+//! | start of a signature       | held          | held              | held                 | held                 |
+//! | start of a header          | closed        | held              | closed: untrusted    | held                 |
+//! | header                     | closed        | removed, believed | closed: untrusted    | removed              |
+//! | malformed header           | closed        | closed: malformed | closed: untrusted    | closed: malformed    |
+//! | no header, `optional`      | forwarded     | forwarded         | forwarded            | forwarded            |
+//! | no header, `required`      |               | closed: missing   | closed: missing      | closed: missing      |
+//! | no decision in time        |               | closed: timeout   | closed: timeout      | closed: timeout      |
 //!
 //! Held bytes stay in the host's buffer and are delivered again with the next ones. They are parsed from the start each
 //! time, so no copy can get out of step.
@@ -25,32 +25,32 @@ use crate::event::{Event, HeaderResult};
 use crate::proxy_protocol::{Endpoints, Format, Header, MAX_V2_LEN, Probe, probe};
 use crate::rules::{Need, ReceiveRules, Untrusted};
 
-/// Maximum time for which bytes are held where no rule sets one: the minimum that the specification allows (section 2).
+/// Maximum time for which bytes are held if no rule sets one: the minimum that the specification allows (section 2).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A header that is believed.
+/// Header that is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) struct Believed {
-    /// Addresses in it; `None` if it names none.
+    /// Addresses in it. `None` if it names no addresses.
     pub(in crate::connection) endpoints: Option<Endpoints>,
 }
 
-/// The first bytes of one client.
+/// First bytes of one client.
 #[derive(Debug)]
 pub(in crate::connection) struct Stage {
-    /// `None` if no header may be received. One that arrives is then refused.
+    /// `None` if no header may be received. A header that arrives is then refused.
     rules: Option<ReceiveRules>,
     state: State,
-    /// Time from which on a header is missed; `None` if none is.
+    /// Time from which on the stage waits for a header. `None` if it does not wait.
     waits_since: Option<Timestamp>,
     believed: Option<Believed>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It is not known if there is a header. Once its format is known, `needs` bytes can show it.
+    /// It is not known if there is a header. Once the format is known, a decision needs `needs` bytes.
     Start { needs: usize, held: usize, format: Option<Format> },
-    /// The header has passed, or there is none.
+    /// The header was received, or there is no header.
     Decided,
     /// The connection is refused.
     Refused,
@@ -65,7 +65,7 @@ impl Stage {
     ) -> Self {
         let state = State::Start { needs: 0, held: 0, format: None };
         let mut stage = Self { rules, state, waits_since: None, believed: None };
-        // Some senders put the header before the client's first bytes, and those follow the greeting.
+        // Some senders send the header directly before the client's first bytes, which follow the greeting.
         let after_greeting = server_first && !stage.connects_late();
         stage.waits_since = (stage.is_required() && !after_greeting).then_some(opened);
         stage
@@ -83,7 +83,7 @@ impl Stage {
         self.rules.is_some_and(|rules| !rules.trusted && rules.untrusted == Untrusted::Close)
     }
 
-    /// True if the server must not be connected to before [`Stage::client`] returns anything but [`Flow::Hold`].
+    /// True if the host must not connect to the server before [`Stage::client`] returns anything but [`Flow::Hold`].
     pub(in crate::connection) fn holds_connection(&self) -> bool {
         self.connects_late() && matches!(self.state, State::Start { .. })
     }
@@ -96,7 +96,7 @@ impl Stage {
         }
     }
 
-    /// True once there is nothing left to do.
+    /// True once the stage has finished.
     pub(in crate::connection) fn is_over(&self) -> bool {
         self.state == State::Decided
     }
@@ -106,7 +106,7 @@ impl Stage {
         self.state == State::Refused
     }
 
-    /// The header that the client sent, if it is believed.
+    /// Header of the client. `None` if the client sent no header, or if it is not believed.
     pub(in crate::connection) fn believed(&self) -> Option<Believed> {
         self.believed
     }
@@ -127,7 +127,7 @@ impl Stage {
         self.refuse(HeaderResult::Timeout, format, why, out);
     }
 
-    /// The server speaks.
+    /// Takes a chunk of the server. The time for the client's header begins with it.
     pub(in crate::connection) fn server(&mut self, out: &mut Output) -> Flow {
         if self.is_required() && matches!(self.state, State::Start { .. }) {
             self.waits_since.get_or_insert_with(|| out.clock.now());
@@ -145,8 +145,8 @@ impl Stage {
         match self.state {
             State::Decided => Flow::Continue,
             State::Refused => Flow::Close,
-            // Too few bytes to show more than before. Where not even the signature is complete, the next byte can show
-            // that there is none.
+            // There are too few bytes to decide. Before the signature is complete, each byte can show that there is no
+            // header.
             State::Start { needs, format: Some(_), .. } if rewrite.len() < needs && !end_stream => {
                 self.hold(rewrite.len(), out)
             }
@@ -173,7 +173,7 @@ impl Stage {
             Probe::Incomplete { format, .. } => *format,
             Probe::NoHeader => None,
         };
-        // Whatever follows such a signature, and however much of it has arrived.
+        // The bytes after the signature do not matter.
         if format.is_some() && self.rules.is_none() {
             return Err(self.refuse(HeaderResult::Malformed, format, RefusalReason::Unasked, out));
         }
@@ -213,7 +213,7 @@ impl Stage {
 
     fn no_header(&mut self, bytes: &[u8], end_stream: bool, out: &mut Output) -> Result<(), Flow> {
         match (bytes.is_empty(), end_stream) {
-            // A client that leaves without sending a byte is a health check, and is not reported.
+            // A client that closes without a byte is a health check, and is not reported.
             (true, true) if self.is_required() => {
                 self.state = State::Refused;
                 Err(Flow::Close)

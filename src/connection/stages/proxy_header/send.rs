@@ -8,7 +8,7 @@ use crate::event::output::Output;
 use crate::proxy_protocol::encode;
 use crate::rules::SendRules;
 
-/// The header that the server gets.
+/// Header that the server gets.
 #[derive(Debug)]
 pub(in crate::connection) struct Stage {
     rules: SendRules,
