@@ -149,7 +149,7 @@ pub struct ReceiveRules {
     pub need: Need,
     /// True if the peer's address is in a trusted network.
     pub trusted: bool,
-    /// What happens to a header from an untrusted peer.
+    /// Treatment of a header from an untrusted peer.
     pub untrusted: Untrusted,
     /// Maximum time until the header is complete.
     pub timeout: Duration,
@@ -169,7 +169,7 @@ pub enum Need {
     BeforeConnect,
 }
 
-/// What happens to a header from an untrusted peer.
+/// Treatment of a header from an untrusted peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Untrusted {
     /// The connection is closed.

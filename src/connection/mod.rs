@@ -1,11 +1,11 @@
 //! One connection, sans-IO.
 //!
 //! The host calls [`Connection::client`] and [`Connection::server`] with the bytes of its callbacks, [`Connection::tick`]
-//! when [`Connection::is_due`] says so, and [`Connection::close`] at the end. Each call writes what happened to an
-//! [`Output`] and returns what the host must do.
+//! when [`Connection::is_due`] returns true, and [`Connection::close`] at the end. Each call writes events to an [`Output`]
+//! and returns a verdict for the host.
 //!
 //! The inspector reads bytes and cannot change one. Stages change, hold or drop bytes. Each direction is one list that runs
-//! from top to bottom. The inspector sees what each peer sent, without PROXY headers.
+//! from top to bottom. The inspector gets the bytes as each peer sent them, without PROXY headers.
 
 pub mod chunk;
 pub mod inspector;

@@ -163,7 +163,8 @@ impl Stage {
         }
     }
 
-    /// Returns the length of the header at the start of `bytes`, or what happens to them instead.
+    /// Returns the length of the header at the start of `bytes`, which is 0 without a header, or the decision that ends the
+    /// list.
     fn start(&mut self, bytes: &[u8], end_stream: bool, out: &mut Output) -> Result<usize, Flow> {
         let max = self.rules.map_or(MAX_V2_LEN, |rules| rules.max_header_bytes);
         let probe = probe(bytes, max);
