@@ -1,10 +1,10 @@
-# Every target builds or installs what it needs. `make` alone lists them.
+# Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
 	test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image reproduce deny \
 	release clean
 
-# What tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
+# Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
 	ENVOY=$(CURDIR)/target/tools/envoy$(addprefix -,$(ENVOY_VERSION)) MARIADBD=$(CURDIR)/target/tools/mariadbd \
 	MYSQLD=$(CURDIR)/target/tools/mysqld
@@ -12,7 +12,7 @@ peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
 
-# The module and the command need what Cargo.toml says; mysql_common, which tests and the demo are built with, needs more.
+# The module and the command need the Rust of Cargo.toml. mysql_common, for tests and the demo, needs a newer one.
 rust:
 	@sh -euc '. scripts/common.sh; need_rust 1.88' make
 
@@ -41,12 +41,12 @@ tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP ser
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
 	@$(peers) cargo run --package firstword-tools --bin demo
 
-# What needs root, or network namespaces, is left out where there is none, and named.
+# Without root or network namespaces the tests that need them are left out, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
 	@$(peers) scripts/test.sh
 
-# The newest is the one that `make tools` links.
+# `make tools` links the newest.
 envoy_versions := $(if $(filter all,$(ENVOY_VERSIONS)),1.36.3 1.37.0 1.38.2 1.39.3 1.40.0,$(ENVOY_VERSIONS))
 test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as root (ENVOY_VERSIONS=all: on five Envoys)
 	@unshare --net true || { echo "make test-istio: needs root, and to make network namespaces" >&2; exit 1; }
@@ -64,7 +64,7 @@ test-hazards: rust tools tools-mysql wasm ## show what breaks real drivers, and 
 search: rust ## look for holes with random hostile peers, TIME seconds for each kind of attack (default 600)
 	SEARCH_SECONDS=$(or $(TIME),600) cargo test --quiet --test search -- --nocapture
 
-# What it leaves is in target/suites; a suite may have failures of its own, a session that is lost may not be.
+# Results are in target/suites. A suite may have failures of its own, but no session may be lost.
 test-suites: tools tools-mysql wasm ## run the own suites of servers and drivers through the filter, as root (SUITES="mariadb pymysql": those)
 	@$(peers) scripts/suites.sh all $(SUITES)
 
@@ -74,7 +74,7 @@ fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer
 compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root it needs neither Docker nor a registry
 	@scripts/compose.sh
 
-# The numbers are Envoy's; how the harness itself is compiled changes none of them.
+# Envoy measures the numbers, so the profile of the benchmark itself does not change them.
 bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in two minutes; ROUNDS=400: more exactly)
 	@scripts/wasm.sh benches/floor
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
@@ -93,7 +93,7 @@ test-small: rust tools wasm ## run Envoy with the filter in 128 MiB and a tenth 
 
 record: rust tools tools-mysql ## record the captures that tests/replay.rs replays
 	@$(peers) cargo run --quiet --package firstword-tools --bin record
-	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_tell
+	FIRSTWORD_BLESS=1 cargo test --quiet --test replay captures_emit
 
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
 	@cargo run --quiet --locked --package firstword-tools --bin image
@@ -102,7 +102,7 @@ reproduce: rust ## build the module in two clean clones: both must be the same, 
 	@scripts/reproduce.sh
 
 not_handed_on := firstword-testing firstword-tools
-# Licences and sources need no network, advisories do: RustSec's database comes from GitHub.
+# Only advisories need a network, because RustSec's database comes from GitHub.
 deny: rust ## check licences, sources and advisories of all packages (OFFLINE=1: without the advisories)
 	@scripts/cargo-tool.sh cargo-deny 0.20.2
 	target/tools/cargo-deny --locked $(if $(OFFLINE),--offline) $(not_handed_on:%=--exclude %) check licenses
@@ -123,7 +123,7 @@ lint: rust ## formatting, clippy, documentation
 lint-workflows: ## check .github/workflows with actionlint
 	@scripts/actionlint.sh
 
-# rustup's component llvm-tools reads what the instrumented tests write.
+# rustup's component llvm-tools reads the output of the instrumented tests.
 coverage: rust ## report which lines the unit and replay tests run, into target/coverage
 	@scripts/cargo-tool.sh cargo-llvm-cov 0.6.21
 	mkdir -p target/coverage

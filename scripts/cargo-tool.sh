@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds a program from Cargo's registry as target/tools/NAME, unless it is there: cargo-tool.sh NAME VERSION
+# Builds a program from Cargo's registry as target/tools/NAME, unless it exists: cargo-tool.sh NAME VERSION
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh

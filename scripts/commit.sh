@@ -1,11 +1,11 @@
 #!/bin/sh
-# Prints the commit of this source tree, for the metric build_info: 12 digits, followed by -dirty where a tracked file
-# differs from it; `unknown` where the tree is no repository's, as in a source archive.
+# Prints the commit of this source tree, for the metric build_info: 12 digits, with -dirty if a tracked file differs from it.
+# Prints `unknown` if the tree is not a repository, as in a source archive.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-# Not the commit of a repository that this directory merely lies in.
+# Not the commit of another repository around this directory.
 [ -e .git ] || {
     echo unknown
     exit
@@ -15,5 +15,5 @@ cd "$(dirname "$0")/.."
     echo unknown
     exit
 }
-# Cut here: git's own abbreviations are longer where a repository holds more.
+# Cut here, because git abbreviates to more digits in large repositories.
 echo "$(echo "$commit" | cut -c1-12)${changes:+-dirty}"

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: messages, Debian packages, the check for Rust, Go.
+# Functions for the other scripts: messages, Debian packages, the check for Rust, Go.
 
 say() { echo "${0##*/}: $*"; }
 
@@ -7,8 +7,8 @@ fail() {
     exit 1
 }
 
-# Installs Debian packages, all in one go. Package lists are fetched only when they turn out to be missing or stale.
-# Never removes a package to make room: this is somebody's machine.
+# Installs Debian packages, all at once. Fetches the package lists only if they are missing or stale.
+# Never removes a package, because the machine has other users.
 apt_install() {
     command -v apt-get >/dev/null || fail "this system has no apt-get; install by other means: $*"
     [ "$(id -u)" = 0 ] || fail "missing packages; run: sudo apt-get install --no-install-recommends $*"
@@ -25,15 +25,15 @@ apt_quiet() {
         -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold "$@" >/dev/null
 }
 
-# $1: where, $2: release of Debian, $3: packages, the rest: options. Makes a root file system, and tries a second time, because a
-# mirror or a package's own set-up can fail once.
+# $1: directory, $2: release of Debian, $3: packages, the rest: options. Makes a root file system. Tries twice, because a mirror
+# or the set-up of a package can fail once.
 root_file_system() {
     where=$1
     release=$2
     packages=$3
     shift 3
     for attempt in 1 2; do
-        # Renamed only when complete: an interrupted run leaves nothing that looks like a file system.
+        # Renamed only when complete, so that an interrupted run leaves no incomplete file system.
         new=$(mktemp -d "$where.XXXXXX")
         if mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Retries "3"' "$@" --include="$packages" "$release" "$new"; then
             chmod 755 "$new"
@@ -56,7 +56,7 @@ in_go() {
     return $status
 }
 
-# Cargo, not older than $1 or else than Cargo.toml says, and the C linker that rustc calls for everything native.
+# Requires Cargo of version $1, or of the version in Cargo.toml, or newer; and the C linker that rustc calls for native programs.
 need_rust() {
     command -v cargo >/dev/null && command -v "${RUSTC:-rustc}" >/dev/null ||
         fail "Rust is missing; run: curl -sSf https://sh.rustup.rs | sh   (https://rustup.rs)"

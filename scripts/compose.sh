@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs the tests of envoy/docker-compose.yaml in a set of its own and takes everything down again. Ends with 1 when a test fails.
+# Runs the tests of envoy/docker-compose.yaml in a set of its own, and removes everything after them. Exits with 1 if a test
+# fails.
 #
-# An engine that answers is used. Where none does, one is started, as root, in network and mount namespaces of its own: nothing
-# of it stays. Images that are there or can be pulled are used; for others stand-ins are made (scripts/standins.sh).
+# Uses a running engine. If there is none, starts one, as root, in its own network and mount namespaces, and removes it too.
+# Uses images that exist or can be pulled, and makes stand-ins for others (scripts/standins.sh).
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -16,14 +17,14 @@ engine=
 
 # Built from its Dockerfile, and removed with the rest.
 export CLIENT_IMAGE="firstword-client:$$"
-# Nobody needs them from outside; those of the file may be taken.
+# The tests run inside the set. Other programs may use the ports of the file.
 export MARIADB_PORT=0 MYSQL_PORT=0 HAPROXY_PORT=0 ADMIN_PORT=0 PROMETHEUS_PORT=0 GRAFANA_PORT=0
 
 compose() { "$tools/compose" --file "$file" --project-name "$project" "$@"; }
 
-# Arguments: what starts the engine, options among them.
+# Arguments: the command that starts the engine, with options.
 start_engine() {
-    # A session of its own: Ctrl-C is not for it, as it is needed to take everything down.
+    # In a session of its own, because Ctrl-C must not end the engine before everything is removed.
     setsid "$@" --data-root "$data" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" >"$run/log" 2>&1 &
     engine=$!
     for _ in $(seq 300); do
@@ -35,7 +36,7 @@ start_engine() {
     fail "the Docker engine does not start"
 }
 
-# It ends containers and containerd first.
+# The engine ends containers and containerd first.
 stop_engine() {
     kill "$engine" 2>/dev/null || :
     wait "$engine" || :
@@ -67,11 +68,11 @@ trap 'exit 130' INT TERM
 docker info >/dev/null 2>&1 || {
     say "starting a Docker engine"
     export DOCKER_HOST="unix://$run/socket" PATH="$tools/docker-rootfs/usr/sbin:$tools/docker-rootfs/usr/bin:$PATH"
-    # To pull and to build by this machine's network; nothing runs yet.
+    # Uses this machine's network to pull and to build. No container runs yet.
     start_engine unshare --mount dockerd --bridge=none --iptables=false
 }
 
-# Without anybody's variables the file is valid and names the images as they are written.
+# Without variables the file is valid, and names the images that are written in it.
 images() { sed -n 's/^ *\(image\|PYTHON_IMAGE\): //p' | sort -u; }
 plain=$(env -i PATH="$PATH" HOME="${HOME:-/}" "$tools/compose" --file "$file" --profile '*' config) ||
     fail "docker compose refuses $file"
@@ -87,7 +88,7 @@ for image in $(compose --profile '*' config | images | grep -Fvx "$CLIENT_IMAGE"
         official="$official $image"
         continue
     fi
-    # A registry answers, and has no such image.
+    # A registry responds, and does not have the image.
     ! grep -q 'manifest unknown\|access denied\|does not exist' "$run/pull" || fail "$(cat "$run/pull")"
     case $image in
     */grafana:*) COMPOSE_PROFILES= ;;

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Gets what runs envoy/docker-compose.yaml where it is missing: a Docker engine and Docker Compose, Debian's, unpacked and not
-# installed, for the packages would start services. What is there is used as it is.
+# Gets a Docker engine and Docker Compose, if they are missing, for envoy/docker-compose.yaml. Debian's packages are unpacked and
+# not installed, because they would start services. Existing programs are used.
 #
-#   target/tools/docker-rootfs   the engine's packages, unpacked; only where there is neither an engine nor a dockerd
-#   target/tools/compose-rootfs  Compose, from Debian 13; only where there is none, or the first one, which was in Python
+#   target/tools/docker-rootfs   the engine's packages, unpacked; only if there is neither an engine nor a dockerd
+#   target/tools/compose-rootfs  Compose, from Debian 13; only if there is none, or only version 1, which was in Python
 #   target/tools/compose         starts Compose
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 tools=target/tools
 mkdir -p "$tools"
 
-# $1: the directory, the rest: fills the directory that is its last argument.
+# $1: the directory, the rest: the command that fills the directory in its last argument.
 unpack() {
     directory=$1
     shift
@@ -22,7 +22,7 @@ unpack() {
         return 1
     }
     chmod 755 "$new"
-    # Somebody else may have finished first.
+    # Another process may have finished first.
     mv -T "$new" "$directory" 2>/dev/null || rm -rf "$new"
     [ -d "$directory" ] || fail "cannot keep $directory"
 }
@@ -30,7 +30,7 @@ unpack() {
 # The client is a package of its own since Debian 13.
 wanted() { apt-cache show docker-cli >/dev/null 2>&1 && echo docker.io docker-cli || echo docker.io; }
 
-# All that installing them would bring; the engine calls iptables by the system's name.
+# All packages that an installation would add, except iptables, which the engine calls by its name in PATH.
 engine_packages() {
     # shellcheck disable=SC2046 # a list
     apt-get install --simulate --no-install-recommends $(wanted) 2>/dev/null |

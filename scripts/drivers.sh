@@ -1,7 +1,9 @@
 #!/bin/sh
-# Gets drivers of tests/drivers ready, those named as arguments: their packages into target/drivers, in the versions that
-# tests/drivers pins (Debian's packages: the release's), and a program for each, target/drivers/bin/NAME; and for each that
-# can send files, target/drivers/bin/again-NAME, which connects several times and ignores errors.
+# Installs the drivers of tests/drivers that the arguments name. Their packages go into target/drivers, in the versions that
+# tests/drivers pins (Debian's packages: the release's version).
+#
+#   target/drivers/bin/NAME        the program of a driver
+#   target/drivers/bin/again-NAME  for a driver that can send files: connects several times and ignores errors
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -11,7 +13,7 @@ sources=$root/tests/drivers
 built=$root/target/drivers
 mkdir -p "$built/bin"
 
-# $1: driver; the rest: the command it is, which gets the program's arguments.
+# $1: driver; the rest: its command, which gets the program's arguments.
 program() {
     name=$1
     shift
@@ -20,10 +22,10 @@ program() {
     mv "$built/bin/$name.new" "$built/bin/$name"
 }
 
-# $1: a program; the rest: Debian's packages that bring it.
+# $1: a program; the rest: Debian's packages that contain it.
 need() { command -v "$1" >/dev/null || { shift && apt_install "$@"; }; }
 
-# Was $1 made from these files, as they are now? Where not, it is gone.
+# Succeeds if $1 was made from these files. Else empties it and fails.
 made_from() {
     directory=$1
     shift
@@ -45,7 +47,7 @@ for_python() {
             --require-hashes --requirement "$sources/python/requirements.txt"
         made
     }
-    # The C library comes with its own OpenSSL, and Python must load none before it.
+    # The C library has its own OpenSSL. Python must not load another one before it.
     vendor=$(echo "$venv"/lib/python3*/site-packages/mysql/vendor)
     python="PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=$vendor $venv/bin/python $sources/python"
     program "$1" "$python/$2"
@@ -93,8 +95,8 @@ for_perl() {
     program "again-$1" "$(command -v perl) $sources/perl/again.pl $2"
 }
 
-# Brings the artifacts that the pom $2 names into $1. Maven compares them with what their server says of them; SHA256SUMS
-# beside the pom says what they are.
+# Fetches the artifacts that the pom $2 names into $1. Maven checks the checksums of its server. SHA256SUMS next to the pom has
+# the expected ones.
 maven() {
     need java default-jdk-headless
     need mvn maven
@@ -126,7 +128,7 @@ for_hazards() {
     done
 }
 
-# Command-line clients: $2 is how they say no TLS, $3 how they ask for it.
+# Command-line clients. $2: the option for no TLS, $3: the option for TLS.
 cli() {
     need script bsdutils
     program "$1" "$sources/cli/scenario.sh $built/$1 $2 $3"
@@ -142,7 +144,7 @@ for_mariadb() {
     cli "$1" --skip-ssl --ssl
 }
 
-# Out of MySQL's root file system, by its own dynamic loader. $2: the program, $3: what it is there, the rest: its options.
+# A program of MySQL's root file system, run by its dynamic loader. $2: the program, $3: its name there, the rest: its options.
 mysql_program() {
     directory=$built/$1
     started="$(echo "$rootfs"/usr/lib*/ld-linux-*.so.*) --library-path $(echo "$rootfs"/usr/lib/*-linux-gnu) $rootfs/usr/bin/$3"
@@ -164,7 +166,7 @@ for_mysql() {
     mkdir -p "$built/$1"
     mysql_program "$1" client mysql
     mysql_program "$1" admin mysqladmin
-    # MariaDB has neither.
+    # MariaDB has neither option.
     mysql_program "$1" dump mysqldump --column-statistics=0 --set-gtid-purged=OFF
     cli "$1" --ssl-mode=DISABLED --ssl-mode=REQUIRED
 }

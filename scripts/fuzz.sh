@@ -1,8 +1,8 @@
 #!/bin/sh
-# Fuzzes each target of tests/fuzz with libFuzzer, for so many seconds: fuzz.sh [SECONDS [TARGET...]]
+# Fuzzes each target of tests/fuzz with libFuzzer, for a number of seconds each: fuzz.sh [SECONDS [TARGET...]]
 #
-# What libFuzzer found before is kept in target/fuzz/corpus/TARGET and begun with, besides the seeds, which each target
-# writes there itself. Fails where a target crashes, hangs or leaves its memory, and says how to repeat that.
+# A run begins with the inputs of earlier runs in target/fuzz/corpus/TARGET, and with the seeds that each target writes there.
+# Fails if a target crashes, hangs or exceeds its memory, and prints the command that repeats it.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -13,13 +13,13 @@ case $seconds in '' | *[!0-9]* | 0) fail "seconds is a number above 0, not '$sec
 [ $# != 0 ] || set -- connection proxy_protocol config
 
 need_rust
-# libFuzzer is compiled from its source, C++.
+# libFuzzer is compiled from its C++ source.
 command -v "${CXX:-c++}" >/dev/null || apt_install g++
 
 root=$(pwd -P)
 host=$("${RUSTC:-rustc}" -vV | sed -n 's/^host: //p')
-# What cargo-fuzz passes for `--sanitizer none`: LLVM's coverage needs no nightly Rust. With --target, build scripts and
-# procedural macros are compiled without it.
+# The flags of cargo-fuzz for `--sanitizer none`. LLVM's coverage needs no nightly Rust. With --target, build scripts and
+# procedural macros are compiled without these flags.
 CARGO_ENCODED_RUSTFLAGS=$(printf '%s\037' -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -37,10 +37,10 @@ for target in "$@"; do
     found=target/fuzz/crashes/$target
     mkdir -p "$corpus" "$found"
     say "$target, for $seconds seconds"
-    # 16 KiB: more is the same again, only slower.
+    # Inputs of more than 16 KiB are slower and find nothing new.
     if FUZZ_SEEDS=$root/$corpus "$program" -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 \
         -print_final_stats=1 -artifact_prefix="$found/" "$corpus" >"$log" 2>&1; then
-        # Its dictionary is for who writes one.
+        # The rest of the output is libFuzzer's proposal for a dictionary.
         grep -E '^(Done|stat::)|DONE' "$log"
     else
         cat "$log"

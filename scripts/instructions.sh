@@ -1,10 +1,10 @@
 #!/bin/sh
-# Counts the instructions that the filter takes for a query, and compares them with the committed baseline.
+# Counts the instructions of the filter for a query, and compares them with the committed baseline.
 #
 #   BLESS=1   write a new baseline
 #
-# Callgrind counts the same for the same binary, whatever else the machine does. Another compiler makes another binary, so the
-# baseline names its compiler; with another one the comparison is printed and not judged.
+# Callgrind counts the same for the same binary on any machine. Another compiler makes another binary, so the baseline names its
+# compiler. With another compiler the comparison is printed and not judged.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Gets what the tests of istio/ need. What is there is used as it is.
+# Gets the programs and files that the tests of istio/ need. Existing ones are used.
 #
-#   target/tools/kustomize       what `kubectl apply -k` does, in an old version: what it can, all can
-#   target/tools/crane           a registry, and what pushes to it, for the tests of images
+#   target/tools/kustomize       an old version, so that every version of `kubectl apply -k` can do the same
+#   target/tools/crane           a registry, and a tool to push to it, for the tests of images
 #   target/tools/istio-crds.yaml the schemas of Istio's resources, from the Go module istio.io/api
 #   ip, iptables                 by apt, for the tests in network namespaces; as root only
 set -eu

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Gets a real MySQL 9.7 for tests, out of Debian's unstable release. What is there is used as it is.
+# Gets a real MySQL 9.7 for tests, from Debian's unstable release. An existing one is used.
 #
 #   target/tools/mysql-rootfs  a small Debian with mysql-server in it (about 730 MB); nothing on this system depends on it
 #   target/tools/mysqld        starts its server
 #   target/tools/mysql         starts its command-line client
 #
-# Making it needs root. Using it does not: the programs run by their own dynamic loader, so there is no chroot.
+# Making it needs root. Using it does not, because the programs run by their own dynamic loader, without chroot.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -19,10 +19,10 @@ fetch_rootfs() {
     [ "$(id -u)" = 0 ] || fail "making MySQL's root file system needs root; run: sudo make tools-mysql"
     command -v mmdebstrap >/dev/null || apt_install mmdebstrap
     say "fetching MySQL into $rootfs (about 40 seconds)"
-    # The package lists of sid are valid for a week only, and many mirrors have older ones. apt checks their signature all
-    # the same; what an old list can do is to bring an older package into this root file system, which only tests run.
+    # The package lists of sid are valid for one week, and many mirrors have older ones. apt still checks their signature. An
+    # old list can only bring an older package into this root file system, which only tests run.
     root_file_system "$rootfs" sid mysql-server --aptopt='Acquire::Check-Valid-Until "false"'
-    # Somebody else may have finished first.
+    # Another process may have finished first.
     mv -T "$new" "$rootfs" 2>/dev/null || rm -rf "$new"
     [ -d "$rootfs" ] || fail "cannot keep $rootfs"
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Gets Debian's Prometheus and promtool into target/tools, unpacked and not installed: the package would start a service.
+# Gets Debian's Prometheus and promtool into target/tools, unpacked and not installed, because the package would start a service.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh

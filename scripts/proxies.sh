@@ -1,8 +1,8 @@
 #!/bin/sh
-# Gets the proxies whose PROXY headers tests receive and send: Debian's HAProxy and nginx, unpacked and not installed, for
-# the packages would start services. What is there is used as it is.
+# Gets the proxies that exchange PROXY headers with the filter in tests: Debian's HAProxy and nginx. They are unpacked and not
+# installed, because the packages would start services. Existing ones are used.
 #
-#   target/tools/proxies  their packages, and the libraries this system has not, unpacked
+#   target/tools/proxies  their packages, and the libraries that this system lacks, unpacked
 #   target/tools/haproxy  starts HAProxy
 #   target/tools/nginx    starts nginx with its stream module loaded
 set -eu
@@ -13,13 +13,13 @@ tools=target/tools
 root=$tools/proxies
 mkdir -p "$tools"
 
-# All that installing them would bring.
+# All packages that an installation would add.
 packages() {
     apt-get install --simulate --no-install-recommends haproxy nginx libnginx-mod-stream 2>/dev/null |
         sed -n 's/^Inst \([^ ]*\) .*/\1/p'
 }
 
-# The three by name too: where they are installed there is nothing left to install.
+# The three also by name, because an installation adds nothing if they are installed.
 fetch() {
     command -v apt-get >/dev/null || fail "no apt-get to fetch haproxy and nginx with"
     apt-cache show haproxy >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || apt-get update -qq
@@ -35,7 +35,7 @@ fetch() {
         rm "$package"
     done
     chmod 755 "$new"
-    # Somebody else may have finished first.
+    # Another process may have finished first.
     mv -T "$new" "$root" 2>/dev/null || rm -rf "$new"
     [ -d "$root" ] || fail "cannot keep $root"
 }

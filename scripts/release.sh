@@ -1,12 +1,12 @@
 #!/bin/sh
-# Puts what a release consists of into target/dist, from a tree without changes:
+# Puts the files of a release into target/dist, from a tree without changes:
 #
 #   firstword.wasm            the module
 #   oci/image, oci/artifact   the images that Istio's agent can fetch, as image layouts
-#   sbom.cdx.json             what is in the module (CycloneDX 1.5)
-#   LICENSES.txt              under which licences, in full
+#   sbom.cdx.json             the packages in the module (CycloneDX 1.5)
+#   LICENSES.txt              the full text of their licences
 #   BUILD.txt                 version, commit, toolchain, digests
-#   SHA256SUMS                of all of them
+#   SHA256SUMS                the hashes of these files
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -26,13 +26,14 @@ cp target/firstword.wasm "$files"
 images=$(cargo run --quiet --locked --package firstword-tools --bin image) || fail "no images"
 cp -r target/oci "$files"
 
-# Written beside the Cargo.toml of each package, with this directory's name in it; the time is the commit's.
+# cargo-cyclonedx writes a file next to the Cargo.toml of each package, with this directory's name in it. The time is the
+# commit's.
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) target/tools/cargo-cyclonedx cyclonedx --quiet --format json \
     --spec-version 1.5 --target wasm32-unknown-unknown --override-filename sbom.cdx || fail "no list of packages"
 sed "s|path+file://$root|path+file:///firstword|g" crates/proxy-wasm/sbom.cdx.json >"$files/sbom.cdx.json"
 rm -f sbom.cdx.json ./*/sbom.cdx.json ./*/*/sbom.cdx.json
 
-# The texts that each package brings.
+# The licence texts of each package.
 cargo tree --locked --offline --package firstword-proxy-wasm --edges no-dev,no-proc-macro --target wasm32-unknown-unknown --prefix none --no-dedupe \
     --format '{p}' | sort -u | sed -n 's/^\([^ ]*\) v\([^ ]*\)$/\1-\2/p' >"$files/packages"
 cp LICENSE "$files/LICENSES.txt"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the module twice, in two clean clones of the commit at hand that lie in directories of different names and depths,
-# and fails unless both are the same, byte for byte.
+# Builds the module twice, in two clean clones of the current commit in directories of different names and depths. Fails unless
+# both are the same, byte for byte.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh

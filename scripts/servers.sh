@@ -1,14 +1,14 @@
 #!/bin/sh
-# Gets what only some tests run, beside what scripts/tools.sh gets. What is there is used as it is.
+# Gets further servers and programs for some tests. Existing ones are used.
 #
 #   target/tools/servers-rootfs  a small Debian with OpenSSH, OpenSMTPD and vsftpd in it (about 200 MB). Nothing on this
 #                                system depends on it, and no service is started.
 #   target/tools/envoy-1.38.3    an Envoy that was built without V8
 #   target/tools/venv            Python with gRPC (grpcio)
 #   curl, openssl                in PATH
-#   dumpcap (tshark)             in PATH, as root, who may capture
+#   dumpcap (tshark)             in PATH; only as root, because captures need root
 #
-# Making the root file system needs root, and so does running its servers, by chroot: without root they are left out.
+# Making the root file system and running its servers, by chroot, needs root. Without root they are left out.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -20,9 +20,9 @@ fetch_rootfs() {
     command -v mmdebstrap >/dev/null || apt_install mmdebstrap
     say "fetching SSH, SMTP and FTP servers into $rootfs (about 20 seconds)"
     root_file_system "$rootfs" bookworm openssh-server,opensmtpd,vsftpd
-    # Where the servers lock themselves in; their services would make them.
+    # Directories for the servers' chroot. Their services would make them.
     mkdir -p "$new/run/sshd" "$new/run/vsftpd/empty"
-    # The SMTP server looks up its clients' names before it greets; a resolver that does not answer is not what tests need.
+    # The SMTP server looks up its clients' names before it greets, and must not wait for a resolver.
     echo "lookup file" >"$new/etc/resolv.conf"
     printf '%s\n' listen=YES listen_address=127.0.0.1 background=NO >"$new/etc/vsftpd-test.conf"
     cat >"$new/etc/smtpd-test.conf" <<'END'
@@ -30,7 +30,7 @@ listen on 127.0.0.1 port $port hostname mail.test
 action "deliver" maildir
 match from local for local action "deliver"
 END
-    # Somebody else may have finished first.
+    # Another process may have finished first.
     mv -T "$new" "$rootfs" 2>/dev/null || rm -rf "$new"
     [ -d "$rootfs" ] || fail "cannot keep $rootfs"
 }

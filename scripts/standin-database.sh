@@ -1,7 +1,7 @@
 #!/bin/sh
-# The entry point of the images that stand in for those of MariaDB and MySQL (scripts/standins.sh): does what theirs do, as far
-# as envoy/docker-compose.yaml asks for it. On an empty data directory a server without a network runs
-# /docker-entrypoint-initdb.d, and root gets its password. Arguments are the server's.
+# The entry point of the stand-ins for the images of MariaDB and MySQL (scripts/standins.sh). It supports the features that
+# envoy/docker-compose.yaml uses. On an empty data directory a server without a network runs /docker-entrypoint-initdb.d, and
+# root gets its password. Arguments are the server's.
 set -eu
 
 data=/data

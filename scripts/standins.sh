@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes images that stand in for official ones where no registry is in reach: Debian's programs, with as much around them as
-# envoy/docker-compose.yaml asks for. Arguments: official names; each image gets its own, and the label firstword.standin.
-# Root file systems are kept in target/tools/images. Needs root, and an engine.
+# Makes stand-ins for official images if no registry can be reached: Debian's programs, with the features that
+# envoy/docker-compose.yaml uses. Arguments: official names. Each image gets its official name, and the label firstword.standin.
+# Keeps root file systems in target/tools/images. Needs root, and an engine.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -10,8 +10,8 @@ tools=target/tools
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# $1: the name of a root file system, $2: its release of Debian, $3: packages, the rest: further options of mmdebstrap's.
-# Several images have one in common.
+# $1: the name of a root file system, $2: its release of Debian, $3: packages, the rest: further options of mmdebstrap.
+# Several images share one.
 debian() {
     tar=$tools/images/$1.tar
     name=$1 release=$2 packages=$3
@@ -20,7 +20,7 @@ debian() {
         command -v mmdebstrap >/dev/null || apt_install mmdebstrap
         say "making a root file system of Debian $release"
         mkdir -p "$tools/images"
-        # Only the package lists of sid: scripts/mysql.sh says why.
+        # Only for sid, because its package lists are often expired (scripts/mysql.sh).
         [ "$release" != sid ] || set -- --aptopt='Acquire::Check-Valid-Until "false"' "$@"
         mmdebstrap --quiet --variant=minbase \
             --dpkgopt=force-unsafe-io --include="$packages" "$@" "$release" "$tar.$$.tar" || {
@@ -41,15 +41,15 @@ import() { docker import --change "LABEL firstword.standin=true" - "firstword-st
 # $1: the image, $2: the directory that COPY is from. The Dockerfile is on the standard input.
 image() { docker build --quiet --tag "$1" --file - "$2" >"$log" 2>&1 || fail "$1: $(cat "$log")"; }
 
-# MariaDB as old as the official image, and a C library as old as Envoy's may be.
+# MariaDB of the official image's version, and a C library that is old enough for Envoy.
 stable() {
     # shellcheck disable=SC2016 # mmdebstrap's shell expands it
     debian stable bookworm mariadb-server-core,mariadb-client-core \
         --customize-hook='chroot "$1" useradd --system mysql'
 }
 
-# Versions near those of the official images. pip installs where Debian's own would not, and believes the certificates that
-# this machine believes.
+# Versions near those of the official images. pip may install packages for the whole system, and trusts the certificates that
+# this machine trusts.
 unstable() {
     # shellcheck disable=SC2016 # mmdebstrap's shell expands it
     debian unstable sid haproxy,prometheus,python3,python3-pip,python-is-python3,ca-certificates \
@@ -58,7 +58,7 @@ unstable() {
         --customize-hook='mkdir -m 1777 "$1/prometheus"'
 }
 
-# The very version that the name says.
+# The exact version in the name.
 envoy() {
     stable
     version=${1##*:v}

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs test suites of servers and drivers through the filter, in a network namespace, and counts what the filter could not follow.
+# Runs test suites of servers and drivers through the filter, in a network namespace, and counts lost connections (desync).
 #
 #   scripts/suites.sh mariadb [FILTER] [OPTIONS OF mariadb-test-run]
 #   scripts/suites.sh mysql [FILTER] [OPTIONS OF mysql-test-run]
@@ -16,10 +16,10 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 suites=$(pwd -P)/target/suites
-# Short, because MySQL does not take long ones for sockets.
+# Short, because MySQL refuses long paths of sockets.
 shared=/run/fw
-# Where mariadb-test-run has its servers listen as this "build thread", and the port to which what connects there is redirected.
-# Not the numbers of SQL states, which tests write about, among the ports.
+# The ports of the servers of mariadb-test-run with this "build thread", and the port to which connections to them are redirected.
+# They are not numbers of SQL states, because tests print those.
 build_thread=610
 first_port=16000
 last_port=28999
@@ -38,7 +38,7 @@ configuration() {
         '"metrics": {"profile": "full", "labels": [], "max_series": 20000}}'
 }
 
-# What differs between the products.
+# Differences between the products.
 product() {
     case $1 in
     mariadb)
@@ -79,22 +79,21 @@ fetch() {
     }
     chmod 755 "$new"
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$new/etc/hosts"
-    # MySQL's main program looks for its own programs where the server is.
+    # MySQL's main program expects its own programs in the server's directory.
     for own in "$new"/usr/lib/mysql-test/bin/*; do
         [ ! -e "$own" ] || [ -e "$new/usr/bin/${own##*/}" ] || ln -s "../lib/mysql-test/bin/${own##*/}" "$new/usr/bin"
     done
     mv -T "$new" "$rootfs"
 }
 
-# Clients take a server's socket from the configuration that the suite's main program writes. That is Envoy's; the server has one of
-# its own.
+# Puts Envoy's socket into the configuration that the suite's main program writes for clients. The server listens on another one.
 put_envoy_before_sockets() {
     sed -i "/^sub fix_socket/,/^}/s|\"\$dir/\$group_name.sock\"|\"$shared/\$group_name.sock\"|" \
         "$rootfs$tests/lib/My/ConfigFactory.pm"
-    # Envoy makes all ports look taken.
+    # Skips a check, because Envoy makes all ports appear to be in use.
     perl -0pi -e 's/^sub check_ports_free \(\$\)\s*\{\K(?! return)/ return 1;/m' "$rootfs$tests/$main"
     server=/usr/sbin/$program
-    # Where it finds its files, because it looks for them next to its own directory.
+    # A directory next to which the server finds its files.
     real=/usr/sbin-real/$program
     [ -e "$rootfs$real" ] || { mkdir -p "$rootfs${real%/*}" && mv "$rootfs$server" "$rootfs$real"; }
     cat >"$rootfs$server" <<END
@@ -131,10 +130,10 @@ start_envoy() {
 
 metrics() { curl --silent 'http://127.0.0.1:9901/stats/prometheus?filter=wasmcustom' | grep '^firstword_'; }
 
-# The sum of a metric over the labels that match $2.
+# Prints the sum of a metric over the labels that match $2.
 sum() { grep "^$1{.*${2:-}" "$run/metrics" | awk '{ n += $NF } END { printf "%d\n", n }'; }
 
-# The filter writes its metrics once a second. What it cannot follow is in the log, too.
+# The filter exports its metrics once a second. Connections that it lost are also in the log.
 summary() {
     [ "$setting" != none ] || return 0
     sleep 3
@@ -145,7 +144,7 @@ summary() {
     [ "$desyncs" = 0 ] && ! grep -q 'event=opaque reason=desync' "$run/envoy.log"
 }
 
-# In the namespaces. $1: the server's product; $2: the filter's setting; the rest: options of the suite's main program.
+# Runs in the namespaces. $1: the server's product; $2: the filter's setting; the rest: options of the suite's main program.
 inside_server() {
     product "$1"
     setting=$2
@@ -163,19 +162,19 @@ inside_server() {
     chmod 777 "$rootfs$shared" "$rootfs$shared/server" "$rootfs/tmp"
     user=$(chroot "$rootfs" id -u mysql)
     group=$(chroot "$rootfs" getent group daemon | cut -d: -f3)
-    # Not ::1, where no server listens: a client that is not refused there does not try 127.0.0.1.
+    # Not ::1, because no server listens there, and a client tries 127.0.0.1 only after a refusal.
     iptables -t nat -A OUTPUT -p tcp -o lo -m owner --uid-owner "$user" ! --gid-owner "$group" \
         --dport $first_port:$last_port -j REDIRECT --to-ports $redirected
     listeners="0.0.0.0:$redirected=original_dst"
     for number in $(seq $most_servers); do
         listeners="$listeners $shared/mysqld.$number.sock=$shared/server/mysqld.$number.sock"
     done
-    # As the user of the suite, because a server asks a Unix socket for its peer; of another group, because only what comes from
-    # elsewhere is redirected.
+    # Envoy runs as the user of the suite, because a server checks the peer of a Unix socket. It has another group, because
+    # connections of that group are not redirected.
     # shellcheck disable=SC2086 # a list
     bootstrap $shared/firstword.wasm "$setting" $listeners >"$rootfs$shared/envoy.json"
     start_envoy chroot --userspec=mysql:daemon "$rootfs" $shared/envoy --config-path $shared/envoy.json
-    # A server that a test starts by itself does not take the place of Envoy's sockets.
+    # A server that a test starts itself must not replace Envoy's sockets.
     chown root "$rootfs$shared"/*.sock
     chmod 1777 "$rootfs$shared"
     # shellcheck disable=SC2086 # a list
@@ -188,7 +187,7 @@ inside_server() {
     summary
 }
 
-# A server whose own port only Envoy and its setting-up know. Accounts: root without a password, and what tests/suites/drivers.sh needs.
+# Starts a server on a port that only Envoy uses. Accounts: root without a password, and those that tests/suites/drivers.sh needs.
 start_server() {
     data=$(mktemp -d)
     trap 'rm -rf "$data"' EXIT
@@ -213,7 +212,7 @@ start_server() {
     fail "the server does not start: $run/server.log"
 }
 
-# In the namespaces. $1: the server's product; $2: the filter's setting; $3: the driver.
+# Runs in the namespaces. $1: the server's product; $2: the filter's setting; $3: the driver.
 inside_driver() {
     setting=$2
     ip link set lo up
@@ -227,7 +226,7 @@ inside_driver() {
     summary
 }
 
-# $1: the name of the run; the rest: what runs in the namespaces.
+# $1: the name of the run; the rest: the command for the namespaces.
 isolated() {
     run=$suites/$1
     rm -rf "$run"
@@ -253,7 +252,7 @@ driver)
     isolated "${RUN:-$2-$1-${3:-full}}" inside_driver "$1" "${3:-full}" "$2"
     ;;
 all)
-    # A suite that fails goes on with the next; what fails in the end is a run that lost a session.
+    # Continues after a suite with failures. Fails at the end if a run lost a session.
     lost=
     for suite in ${*:-mariadb mysql $(sh tests/suites/drivers.sh names)}; do
         case $suite in

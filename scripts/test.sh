@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs the tests that this machine has everything for, and prints the sums of all targets. What is left out is named.
+# Runs all tests that can run on this machine. Prints the sums of all targets, and the names of the tests that are left out.
 #
-# Tests stand in modules named after what they need: needs_mysqld, needs_netns, needs_root, needs_drivers. Cargo ignores them
-# unless it is asked to include them. Those that need drivers are run by make test-drivers and make test-hazards.
+# Modules with tests have the name of their requirement: needs_mysqld, needs_netns, needs_root, needs_drivers. Cargo ignores them
+# by default. `make test-drivers` and `make test-hazards` run those that need drivers.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh

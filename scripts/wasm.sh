@@ -1,11 +1,11 @@
 #!/bin/sh
-# Builds the module Envoy loads: target/firstword.wasm. With an argument, the directory of another crate of this
-# repository, that crate's module instead, into target/ under the crate's name.
+# Builds the module that Envoy loads: target/firstword.wasm. An argument is the directory of another crate of this repository.
+# Then builds that crate's module, into target/ under the crate's name.
 #
-# Rust's standard library for wasm32 comes from the first of these that can be had:
+# Rust's standard library for wasm32 comes from the first of these that is available:
 #   rustup   the target is installed, or `rustup target add` brings it;
 #   debian   the packages rustc-web and rust-web-src: cargo compiles the library from its sources (build-std).
-# WASM_TOOLCHAIN=rustup or =debian insists on one of them.
+# WASM_TOOLCHAIN=rustup or =debian allows only that one.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -13,11 +13,11 @@ cd "$(dirname "$0")/.."
 root=$(pwd -P)
 manifest=${1:-crates/proxy-wasm}/Cargo.toml
 package=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
-# The file is named after the project, whatever the name of its package.
+# The file has the name of the project, not of the package.
 name=$package
 [ $# != 0 ] || name=firstword
 target=wasm32-unknown-unknown
-# A target directory of its own: neither native builds nor another rustc make cargo build everything anew.
+# A target directory of its own, so that native builds and another rustc do not make cargo build everything again.
 target_dir=$root/target/wasm
 
 has_target() {
@@ -25,7 +25,7 @@ has_target() {
     [ -n "$(find "$libdir" -name 'libstd-*.rlib' 2>/dev/null)" ]
 }
 
-# Tried once for each version of Rust: without a network it costs time and cannot succeed.
+# Tried once for each version of Rust, because it takes time and cannot succeed without a network.
 add_target() {
     command -v rustup >/dev/null || return 1
     sysroot=$("${RUSTC:-rustc}" --print sysroot)
@@ -41,7 +41,7 @@ add_target() {
     return 1
 }
 
-# The standard library's sources must belong to the compiler exactly.
+# The standard library's sources must have the version of the compiler.
 has_debian() {
     command -v wasm-ld >/dev/null || return 1
     versions=$(dpkg-query -W -f='${db:Status-Status} ${Version}\n' rustc-web rust-web-src 2>/dev/null) || return 1
@@ -60,7 +60,7 @@ debian) way=debian ;;
 esac
 
 set -- --manifest-path "$manifest" --release --locked --lib --crate-type cdylib --target "$target" --target-dir "$target_dir"
-# No path of this machine ends up in the module: the same source gives the same bytes anywhere.
+# The module contains no path of this machine, so that the same source makes the same bytes everywhere.
 flags=$(printf '%s\037' \
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
     "--remap-path-prefix=$root=/firstword")
@@ -73,7 +73,7 @@ if [ "$way" = debian ]; then
         "--remap-path-prefix=/usr/lib/rustlib/src/rust=/rust" \
         "-Clinker=wasm-ld")
     export RUSTC=/usr/bin/rustc
-    # build-std is an unstable option, also of the cargo that runs here.
+    # build-std is an unstable option of every cargo.
     export RUSTC_BOOTSTRAP=1
     set -- "$@" -Zbuild-std=std,panic_abort
     say "building with Debian's $($RUSTC --version | cut -d' ' -f1-2) and build-std"
@@ -82,18 +82,18 @@ else
 fi
 export CARGO_ENCODED_RUSTFLAGS="${flags%?}"
 
-# For the metric build_info. Who builds from an archive of the source may say which commit it is of.
+# For the metric build_info. Set FIRSTWORD_COMMIT when you build from a source archive.
 : "${FIRSTWORD_COMMIT:=$(scripts/commit.sh)}"
 case $FIRSTWORD_COMMIT in
 *[!a-z0-9_+./-]*) fail "FIRSTWORD_COMMIT becomes a label's value, of [a-z0-9_+./-] only: '$FIRSTWORD_COMMIT'" ;;
 esac
 export FIRSTWORD_COMMIT
 
-# `cargo rustc` with one crate type: with two, Cargo skips link-time optimisation without a word.
+# `cargo rustc` with one crate type, because with two Cargo silently skips link-time optimisation.
 cargo rustc "$@"
 
 built=$target_dir/$target/release/$(echo "$package" | tr - _).wasm
 module=$root/target/$name.wasm
-# Left alone when nothing changed, and never seen half written by an Envoy that starts just now.
+# Not replaced if nothing changed, and renamed, so that an Envoy that starts now does not read half a file.
 cmp -s "$built" "$module" || { cp "$built" "$module.new" && mv "$module.new" "$module"; }
 say "target/$name.wasm: $(wc -c <"$module") bytes, sha256 $(sha256sum "$module" | cut -d' ' -f1)"

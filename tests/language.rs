@@ -9,10 +9,10 @@
 use std::fs::{read, read_dir};
 use std::path::Path;
 
-/// The maximum number of words in one sentence of a comment.
+/// Maximum number of words in one sentence of a comment.
 const MAX_WORDS: usize = 35;
 
-/// Files and folders whose language is checked.
+/// Files and folders in which the language is checked.
 const CHECKED: &[&str] = &[
     ".ci",
     ".github",
@@ -107,7 +107,7 @@ fn words(text: &str) -> Vec<(String, usize, usize)> {
     words
 }
 
-/// Whether two words with `gap` between them can belong to one phrase: in a name, on one line, or on two lines of a comment.
+/// True if two words with `gap` between them can belong to one phrase: in a name, on one line, or on two lines of a comment.
 fn is_within_phrase(gap: &str) -> bool {
     gap.chars().all(|c| c.is_whitespace() || "_/!#*\\".contains(c))
 }
@@ -128,7 +128,7 @@ fn comment<'a>(extension: &str, line: &'a str) -> Option<(&'a str, &'a str)> {
     (!text.starts_with('!')).then_some((marker, text))
 }
 
-/// The extension that says how comments look in the file `path` with content `text`.
+/// The extension that determines the syntax of comments in the file `path` with content `text`.
 fn extension<'a>(path: &'a str, text: &str) -> &'a str {
     let name = path.rsplit('/').next().unwrap_or(path);
     match name.rsplit_once('.') {
@@ -232,7 +232,7 @@ fn the_tree_keeps_to_the_language() {
 }
 
 #[test]
-fn findings_of_the_paths_asked_for() {
+fn findings_of_the_given_paths_are_printed() {
     let paths = std::env::var("FIRSTWORD_LANGUAGE").unwrap_or_default();
     for path in paths.split_whitespace() {
         let found = findings(&vocabulary(), path).unwrap_or_else(|| panic!("no file or folder {path}"));
@@ -322,7 +322,7 @@ fn a_sentence_in_a_comment_has_a_limit() {
 }
 
 #[test]
-fn a_name_says_how_comments_look() {
+fn the_name_of_a_file_determines_its_comments() {
     assert_eq!(extension("src/lib.rs", ""), "rs");
     assert_eq!(extension("Makefile", ""), "sh");
     assert_eq!(extension(".ci/run", "#!/bin/sh\n"), "sh");

@@ -1,8 +1,8 @@
-//! The layers of the library and of its shells. In `src`, a module names only modules of lower levels; nothing there names a
-//! host or holds unsafe code. A shell names no protocol, and has one file with unsafe code. No imports form a cycle. Each rule
-//! is shown to be able to fail.
+//! The layers of the library and of its shells. In `src`, a module names only modules of lower levels, and no file names a host
+//! or has unsafe code. A shell names no protocol, and has one file with unsafe code. Imports form no cycle. Tests show that each
+//! rule can fail.
 
-// A panic is how a test reports.
+// A test reports through a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,7 +178,7 @@ enum Part {
     },
 }
 
-/// Everything wrong with a tree.
+/// All problems of a tree.
 fn problems(part: Part, tree: &Tree) -> Vec<String> {
     let mut problems = Vec::new();
     let imports = imports(tree);
@@ -234,7 +234,7 @@ fn identifiers(text: &str) -> BTreeSet<String> {
     found.0
 }
 
-/// A cycle of imports. Takes away the files that name no others left, until none can be taken.
+/// The files in a cycle of imports. Removes files that name no remaining file, until none can be removed.
 fn cycle<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
     let mut left = imports.clone();
     let names_none = |left: &BTreeMap<_, BTreeSet<&'a str>>| {
@@ -254,10 +254,10 @@ fn cycle<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a s
     }
 }
 
-/// What a file has of unsafe code.
+/// The unsafe code of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Unsafe {
-    /// By an attribute.
+    /// True if an attribute allows it.
     is_allowed: bool,
     is_used: bool,
 }
@@ -309,7 +309,7 @@ fn the_shells_keep_to_the_layout() {
     }
 }
 
-/// The problems of a tree of these files, beside those of an empty crate.
+/// The problems of a tree of these files that an empty crate does not have.
 fn problems_of(part: Part, files: &[(&str, &str)]) -> Vec<String> {
     let mut tree: Tree =
         files.iter().map(|(module, text)| ((*module).to_owned(), (*text).to_owned())).collect();

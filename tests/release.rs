@@ -1,7 +1,7 @@
-//! What a release promises besides its code: one version, its commit, licences that may be handed on, metrics that do not
-//! change under anybody's dashboard.
+//! Promises of a release: one version everywhere, the right commit, licences that allow distribution, and metrics that stay as
+//! they are.
 
-// Helpers of tests are no tests to clippy, and a panic is how they report.
+// A test and its helpers report through a panic.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -33,7 +33,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// The files below a directory that people read or apply.
+/// Documents and YAML files in a directory and its subdirectories.
 fn documents(directory: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join(directory)).expect(directory);
     let mut found = Vec::new();
@@ -50,9 +50,9 @@ fn documents(directory: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The image's tag wherever it is named is the version in Cargo.toml.
+/// Each tag of the image is the version in Cargo.toml.
 #[test]
-fn every_image_is_of_this_version() {
+fn every_image_has_this_version() {
     let tagged = Regex::new(r"firstword/firstword:v([0-9][0-9A-Za-z.+-]*[0-9A-Za-z])").unwrap();
     let mut places = 0;
     for path in ["", "istio", "envoy", ".github"].iter().flat_map(|directory| documents(directory)) {
@@ -64,9 +64,9 @@ fn every_image_is_of_this_version() {
     assert!(places >= 4, "{places}");
 }
 
-/// As keepachangelog.com has it: the versions from the newest on, each with its date, what is not released yet above them.
+/// The changelog has the form of keepachangelog.com: unreleased changes first, then each version with its date, the newest first.
 #[test]
-fn the_changelog_is_of_this_version() {
+fn the_changelog_has_this_version() {
     let changelog = text("CHANGELOG.md");
     let released = Regex::new(r"^## \[([0-9]+)\.([0-9]+)\.([0-9]+)\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$").unwrap();
     let headings: Vec<_> = changelog.lines().filter(|line| line.starts_with("## ")).collect();
@@ -79,7 +79,7 @@ fn the_changelog_is_of_this_version() {
         })
         .collect();
     assert!(versions.is_sorted_by(|newer, older| newer > older), "{versions:?}");
-    // Cargo.toml has the version that was released last, or the one that is coming.
+    // Cargo.toml has the last released version or the next one.
     let ours: Vec<u32> = VERSION.split('.').map(|number| number.parse().unwrap()).collect();
     assert!(versions.first().is_none_or(|newest| newest.as_slice() <= ours.as_slice()), "{versions:?}");
 
@@ -89,7 +89,7 @@ fn the_changelog_is_of_this_version() {
     }
 }
 
-/// A source tree with nothing but what tells the commit.
+/// A source tree with only the scripts that print the commit.
 fn tree(parent: &Path) -> PathBuf {
     let tree = parent.join("tree");
     std::fs::create_dir_all(tree.join("scripts")).unwrap();
@@ -105,22 +105,22 @@ fn git(directory: &Path, arguments: &[&str]) -> String {
     stdout(&git.output().expect("git"))
 }
 
-/// What the build takes for the commit, and what it says besides.
+/// The commit that `commit.sh` prints, and its standard error.
 fn commit(tree: &Path) -> (String, String) {
     let output = Command::new(tree.join("scripts/commit.sh")).output().expect("commit.sh");
     (stdout(&output), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[test]
-fn the_commit_is_the_trees_own() {
+fn the_commit_is_that_of_the_source_tree() {
     let parent = tempfile::tempdir().unwrap();
     let tree = tree(parent.path());
-    // An archive unpacked in somebody else's repository.
+    // A source archive, unpacked within another repository.
     git(parent.path(), &["init", "--quiet"]);
     assert_eq!(commit(&tree), ("unknown".into(), String::new()));
 
     git(&tree, &["init", "--quiet"]);
-    // A repository that cannot tell its commit, as it has none yet.
+    // A repository without a commit.
     let (unknown, why) = commit(&tree);
     assert_eq!(unknown, "unknown");
     assert!(why.contains("commit.sh: git does not tell the commit"), "{why}");
@@ -136,9 +136,9 @@ fn the_commit_is_the_trees_own() {
     assert_eq!(commit(&tree), (format!("{}-dirty", clean.0), String::new()));
 }
 
-/// It becomes the value of a label.
+/// The commit becomes the value of a label.
 #[test]
-fn a_commit_that_is_no_label_is_refused() {
+fn a_commit_that_is_no_valid_label_value_is_refused() {
     let output = Command::new(root().join("scripts/wasm.sh")).env("FIRSTWORD_COMMIT", "a;.;b").output();
     let output = output.expect("wasm.sh");
     assert!(!output.status.success());
@@ -146,7 +146,7 @@ fn a_commit_that_is_no_label_is_refused() {
     assert!(message.contains("FIRSTWORD_COMMIT becomes a label's value"), "{message}");
 }
 
-/// Lines of `cargo tree`, one for each package of a build without the packages of tests.
+/// Lines of `cargo tree`, one for each package that is not only used by tests.
 fn packages(format: &str, arguments: &[&str]) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(["tree", "--locked", "--offline", "--edges", "normal,build"]);
@@ -154,9 +154,9 @@ fn packages(format: &str, arguments: &[&str]) -> BTreeSet<String> {
     stdout(&cargo.output().expect("cargo")).lines().map(str::to_owned).collect()
 }
 
-/// The list of deny.toml, which `make deny` goes by, for what is handed on: the module and the command line.
+/// deny.toml lists the licences of all packages of the module and the command. `make deny` checks them with that list too.
 #[test]
-fn the_licences_may_be_handed_on() {
+fn the_licences_allow_distribution() {
     let deny = text("deny.toml");
     let list = deny.lines().find_map(|line| line.strip_prefix("allow = ")).expect("a list in one line");
     let allowed: BTreeSet<String> = serde_json::from_str(list).expect("a list of texts");
@@ -167,7 +167,7 @@ fn the_licences_may_be_handed_on() {
     let mut needed = BTreeSet::new();
     for package in module.union(&program) {
         let (name, licence) = package.split_once('\t').unwrap();
-        // Before SPDX, Cargo had a slash for the choice.
+        // Older packages separate licences by a slash.
         let licence = spdx::Expression::parse(&licence.replace('/', " OR ")).expect(name);
         let mut found = |requirement: &spdx::LicenseReq| {
             let licence = requirement.to_string();
@@ -177,10 +177,10 @@ fn the_licences_may_be_handed_on() {
         };
         assert!(licence.evaluate(&mut found), "{name}: {licence} is not on the list of deny.toml");
     }
-    assert_eq!(needed, allowed, "on the list of deny.toml, and no package's licence");
+    assert_eq!(needed, allowed, "deny.toml lists a licence that no package has");
 }
 
-/// Each further package is code that runs in front of everybody's database.
+/// Each further package is code that every connection to a database passes through.
 #[test]
 fn the_module_uses_six_packages() {
     let direct = ["firstword", "firstword-proxy-wasm"].map(|package| {
@@ -192,7 +192,7 @@ fn the_module_uses_six_packages() {
     assert_eq!(names, BTreeSet::from(six));
 }
 
-/// A line for each metric that is stable: its name, its kind, its labels.
+/// A line for each stable metric: its name, its kind, and its labels.
 fn stable_metrics() -> Vec<String> {
     let stable = Metric::ALL.iter().map(|metric| metric.definition());
     let stable = stable.filter(|definition| !matches!(definition.profile, Profile::Full));
@@ -208,15 +208,18 @@ fn stable_metrics() -> Vec<String> {
     lines.collect()
 }
 
-/// Those of `minimal` and `standard` are stable: dashboards and alerts go by them.
+/// The metrics of `minimal` and `standard` are stable, because dashboards and alerts use them.
 #[test]
 fn no_stable_metric_changes_by_accident() {
     let list = text("tests/stable_metrics.txt");
     let (listed, ours) = (list.lines().filter(|line| !line.starts_with('#')), stable_metrics());
     let listed: BTreeSet<_> = listed.map(str::to_owned).collect();
     let ours: BTreeSet<_> = ours.into_iter().collect();
-    let gone: Vec<_> = listed.difference(&ours).collect();
-    assert!(gone.is_empty(), "stable metrics changed or went, which only a major version may do: {gone:#?}");
+    let removed: Vec<_> = listed.difference(&ours).collect();
+    assert!(removed.is_empty(), "only a major version may change or remove stable metrics: {removed:#?}");
     let new: Vec<_> = ours.difference(&listed).collect();
-    assert!(new.is_empty(), "stable from now on, if you add them to tests/stable_metrics.txt: {new:#?}");
+    assert!(
+        new.is_empty(),
+        "add these metrics to tests/stable_metrics.txt; they are stable from then on: {new:#?}"
+    );
 }

@@ -12,15 +12,39 @@ pub mod inspector;
 mod rewrite;
 mod stages;
 
+use bytes::Bytes;
+
 use crate::clock::Timestamp;
 use crate::connection::chunk::{Chunk, ClientVerdict, ServerVerdict, TickVerdict};
 use crate::connection::inspector::Inspector;
-use crate::connection::inspector::landmarks::Landmarks;
+use crate::connection::inspector::landmarks::{InspectionEnd, Landmarks};
 use crate::connection::rewrite::{Flow, Rewrite, Withheld};
-use crate::connection::stages::{Stages, run};
+use crate::connection::stages::block_local_infile::FileRequestBlocker;
+use crate::connection::stages::clear_capabilities::GreetingFilter;
+use crate::connection::stages::hold_split_eof::PrepareHolder;
+use crate::connection::stages::proxy_header::guard::HeaderGuard;
+use crate::connection::stages::proxy_header::receive::HeaderReceiver;
+use crate::connection::stages::proxy_header::send::HeaderSender;
+use crate::connection::stages::{Seen, Stage, stages};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, OpaqueReason, Sender};
 use crate::rules::Rules;
+
+// All features that change bytes. Each direction runs the list from top to bottom: once before the inspector, once after it.
+stages! {
+    // server: before, reads the greeting; after, clears flags in it
+    clear_capabilities: GreetingFilter,
+    // both: before, drops everything once blocked; after the server's bytes, blocks a request
+    block_local_infile: FileRequestBlocker,
+    // client: before, strips, holds or refuses a header; server: before, starts the time-out
+    proxy_receive: HeaderReceiver,
+    // client: before, refuses a second header; server: before, waits for the end of the connection phase
+    proxy_guard: HeaderGuard,
+    // client: after, puts a header before the first bytes
+    proxy_send: HeaderSender,
+    // server: after, holds the end of a response
+    hold_split_eof: PrepareHolder,
+}
 
 /// State of one connection.
 #[derive(Debug)]
@@ -44,13 +68,17 @@ impl Connection {
         if end_stream {
             self.inspector.end_of_stream(Sender::Client);
         }
+        if self.stages.are_absent() {
+            self.inspector.inspect(Sender::Client, chunk, out);
+            return ClientVerdict::Pass;
+        }
         let mut rewrite = Rewrite::of_client(chunk);
         let flow = self.client_list(&mut rewrite, end_stream, out);
         self.stages.drop_finished();
         rewrite.client_verdict(flow)
     }
 
-    /// Passes the client's bytes through the list, stage by stage.
+    /// Passes the client's bytes through the list and the inspector.
     fn client_list<C: Chunk>(
         &mut self,
         rewrite: &mut Rewrite<C>,
@@ -59,9 +87,7 @@ impl Connection {
     ) -> Flow {
         let Self { inspector, stages, .. } = self;
         let held_connection = stages.holds_connection();
-        let flow = run(&mut stages.block_local_infile, |stage| stage.gate())
-            .and_then(|| run(&mut stages.proxy_receive, |stage| stage.client(rewrite, end_stream, out)))
-            .and_then(|| run(&mut stages.proxy_guard, |stage| stage.client(rewrite, out)));
+        let flow = stages.client_before(rewrite, end_stream, out);
         if flow != Flow::Continue {
             return flow;
         }
@@ -70,8 +96,10 @@ impl Connection {
         }
         let end = inspector.inspect(Sender::Client, &rewrite.rest(), out);
         let believed = stages.proxy_receive.as_ref().and_then(|stage| stage.believed());
-        run(&mut stages.proxy_send, |stage| stage.client(rewrite, believed, out))
-            .and_then(|| run(&mut stages.block_local_infile, |stage| stage.client(end, out)))
+        let seen = Seen { is_opaque: inspector.is_opaque(), end_stream, believed, ..Seen::default() };
+        stages
+            .client_after(rewrite, &seen, out)
+            .and_then(|| end.map_or(Flow::Continue, |end| stages.end_of_inspection(rewrite, &end, out)))
     }
 
     /// Takes bytes of the server. `end_stream`: no bytes follow.
@@ -79,18 +107,23 @@ impl Connection {
         if end_stream {
             self.inspector.end_of_stream(Sender::Server);
         }
+        if self.stages.are_absent() && self.withheld.is_empty() {
+            self.inspector.inspect(Sender::Server, chunk, out);
+            return ServerVerdict::Pass;
+        }
         let mut rewrite = Rewrite::of_server(chunk, &self.withheld, out.room);
         let flow = self.server_list(&mut rewrite, end_stream, out);
         if rewrite.lacks_memory() {
             rewrite.withhold_nothing();
-            let end = self.inspector.end(Sender::Server, OpaqueReason::Memory, out);
-            run(&mut self.stages.block_local_infile, |stage| stage.end_of_inspection(&mut rewrite, end, out));
+            if let Some(end) = self.inspector.end(Sender::Server, OpaqueReason::Memory, out) {
+                self.stages.end_of_inspection(&mut rewrite, &end, out);
+            }
         }
         self.stages.drop_finished();
         rewrite.server_verdict(flow, &mut self.withheld)
     }
 
-    /// Passes the server's bytes through the list, stage by stage.
+    /// Passes the server's bytes through the list and the inspector.
     fn server_list<C: Chunk>(
         &mut self,
         rewrite: &mut Rewrite<C>,
@@ -98,26 +131,16 @@ impl Connection {
         out: &mut Output,
     ) -> Flow {
         let Self { inspector, stages, .. } = self;
-        let flow = run(&mut stages.block_local_infile, |stage| stage.gate())
-            .and_then(|| run(&mut stages.proxy_receive, |stage| stage.server(out)))
-            .and_then(|| run(&mut stages.proxy_guard, |stage| stage.server(rewrite)))
-            .and_then(|| run(&mut stages.clear_capabilities, |stage| stage.read(rewrite)));
+        let flow = stages.server_before(rewrite, out);
         if flow != Flow::Continue {
             return flow;
         }
         let end = inspector.inspect(Sender::Server, &rewrite.rest(), out);
-        let is_opaque = inspector.is_opaque();
-        let marks = if stages.need_landmarks() { inspector.landmarks() } else { Landmarks::default() };
-        run(&mut stages.clear_capabilities, |stage| stage.server(rewrite, is_opaque, out))
-            .and_then(|| {
-                run(&mut stages.block_local_infile, |stage| stage.end_of_inspection(rewrite, end, out))
-            })
-            .and_then(|| {
-                run(&mut stages.block_local_infile, |stage| stage.server(rewrite, &marks, end_stream))
-            })
-            .and_then(|| {
-                run(&mut stages.hold_split_eof, |stage| stage.server(rewrite, &marks, end_stream, out))
-            })
+        let marks = if stages.uses_landmarks() { inspector.landmarks() } else { Landmarks::default() };
+        let seen = Seen { marks, is_opaque: inspector.is_opaque(), end_stream, believed: None };
+        stages
+            .server_after(rewrite, &seen, out)
+            .and_then(|| end.map_or(Flow::Continue, |end| stages.end_of_inspection(rewrite, &end, out)))
     }
 
     /// True if [`Connection::tick`] has something to do. Cheap, because it is called for every connection on every tick.
@@ -150,8 +173,9 @@ impl Connection {
 
     /// Ends inspection before or after a chunk, because the connection may use no more memory.
     pub fn end_for_memory(&mut self, out: &mut Output) {
-        let end = self.inspector.end(Sender::Client, OpaqueReason::Memory, out);
-        run(&mut self.stages.block_local_infile, |stage| stage.client(end, out));
+        if let Some(end) = self.inspector.end(Sender::Client, OpaqueReason::Memory, out) {
+            self.stages.end_of_inspection(&mut Rewrite::of_client(&Bytes::new()), &end, out);
+        }
         if self.stages.is_blocked() {
             // Held bytes must not reach the client any more.
             self.withheld = Withheld::default();
@@ -161,9 +185,7 @@ impl Connection {
     /// Takes the end of the connection. Calls `unless_known` for the peer that ended it if the traffic does not show that.
     pub fn close(&mut self, unless_known: impl FnOnce() -> ClosedBy, out: &mut Output) {
         let by = self.inspector.closed_by(unless_known);
-        if let Some(stage) = &self.stages.hold_split_eof {
-            stage.close(by, !self.withheld.is_empty(), out);
-        }
+        self.stages.close(by, !self.withheld.is_empty(), out);
         self.withheld = Withheld::default();
         self.inspector.close(by, out);
     }
@@ -184,7 +206,7 @@ impl Connection {
     /// Heap memory in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.inspector.memory().saturating_add(self.stages.memory()).saturating_add(self.withheld.memory())
+        self.inspector.memory().saturating_add(self.stages.memory).saturating_add(self.withheld.memory())
     }
 }
 

@@ -1,9 +1,9 @@
-//! What is said about hazards to the people who run a mesh.
+//! Advice about hazards, for the operators of a mesh.
 
 use super::HazardKind;
 
 impl HazardKind {
-    /// The cause and what to do, each as one phrase. None: what there is to say depends on the client.
+    /// The cause and the remedy, each as one phrase; `None` if they depend on the client.
     #[must_use]
     pub const fn advice(self) -> Option<(&'static str, &'static str)> {
         Some(match self {
@@ -63,7 +63,7 @@ impl HazardKind {
             ),
             Self::LocalInfileUnsolicited => (
                 "the server asked for a file of the client's that no LOAD DATA LOCAL of the client names: it is not the server \
-                 it should be, or somebody changes what it says",
+                 it should be, or a third party changes what it says",
                 "find out who answers at this address; block_local_infile in the rule of this destination, and no local_infile \
                  in the client",
             ),

@@ -1,6 +1,6 @@
-//! What the core tells the outside: the only input of metrics and access-log state.
+//! Events: the output of the core, from which metrics and access-log state are made.
 //!
-//! No event carries bytes a peer sent: every word in them comes from a fixed set.
+//! No event contains bytes that a peer sent: every word in it comes from a fixed set.
 
 mod advice;
 pub mod details;
@@ -24,7 +24,7 @@ use crate::rules::Expected;
 pub use hazard::HazardKind;
 
 labels! {
-    /// Which peer sent the bytes.
+    /// The peer that sent the bytes.
     Sender {
         /// The MySQL client: Envoy's downstream.
         Client = "client",
@@ -46,7 +46,7 @@ labels! {
 }
 
 labels! {
-    /// What a connection carries: what was observed or, before that, what is expected.
+    /// The protocol of a connection: the observed one or, until one is observed, the expected one.
     Protocol {
         /// MySQL or MariaDB.
         Mysql = "mysql",
@@ -54,14 +54,14 @@ labels! {
         ServerFirst = "server_first",
         /// A protocol in which the client speaks first.
         ClientFirst = "client_first",
-        /// Not looked at, by configuration.
+        /// Not inspected, because of the configuration.
         Opaque = "opaque",
-        /// Nobody has said anything yet, or nobody ever did.
+        /// No peer has sent a byte.
         Unknown = "unknown",
     }
 }
 
-/// What a connection counts as while nothing is observed.
+/// The protocol that a connection counts as until one is observed.
 impl From<Expected> for Protocol {
     fn from(expected: Expected) -> Self {
         match expected {
@@ -74,7 +74,7 @@ impl From<Expected> for Protocol {
 }
 
 labels! {
-    /// What a client that spoke before the server began with.
+    /// The first bytes of a client that sent before the server.
     ClientFirst {
         /// PROXY protocol, human-readable header.
         ProxyV1 = "proxy_v1",
@@ -92,9 +92,9 @@ labels! {
 }
 
 labels! {
-    /// What a server that spoke before the client spoke.
+    /// The protocol of a server that sent before the client.
     ServerFirst {
-        /// MySQL's protocol, be it an error instead of a greeting.
+        /// MySQL's protocol: a greeting, or an error instead of it.
         Mysql = "mysql",
         /// SMTP or LMTP.
         Smtp = "smtp",
@@ -116,29 +116,29 @@ labels! {
 }
 
 labels! {
-    /// What became of a PROXY header, or of a connection without one.
+    /// Result of a PROXY header, or of a connection without one.
     HeaderResult {
-        /// Removed and believed.
+        /// Removed and trusted.
         Stripped = "stripped",
-        /// Its sender is not believed: removed, or the connection closed.
+        /// Its sender is not trusted: removed, or the connection closed.
         Untrusted = "untrusted",
-        /// It breaks a rule of the specification, or is not where it belongs: closed.
+        /// It breaks a rule of the specification, or is at the wrong place: closed.
         Malformed = "malformed",
-        /// There is none where there must be one: closed.
+        /// A required header is missing: closed.
         Missing = "missing",
-        /// It did not come in time, or not all of it: closed.
+        /// It did not arrive in time, or not completely: closed.
         Timeout = "timeout",
     }
 }
 
 labels! {
-    /// Why a connection is passed through uninspected.
+    /// The reason for which a connection is not inspected.
     OpaqueReason {
-        /// The MySQL session went on in TLS.
+        /// The MySQL session continued in TLS.
         Tls = "tls",
-        /// The MySQL session went on compressed.
+        /// The MySQL session continued compressed.
         Compressed = "compressed",
-        /// The packets contradict the protocol as this filter knows it.
+        /// The packets are not valid in the protocol as this filter knows it.
         Desync = "desync",
         /// It is another protocol.
         NotMysql = "not_mysql",
@@ -150,25 +150,25 @@ labels! {
         LateStart = "late_start",
         /// The connection would need more memory than one is given.
         Memory = "memory",
-        /// Configuration says not to look.
+        /// The configuration disables inspection.
         Configured = "configured",
     }
 }
 
 labels! {
-    /// Why `block_local_infile` can no longer be enforced on a connection.
+    /// The reason for which `block_local_infile` can no longer be enforced on a connection.
     ProtectionLost {
-        /// The packets cannot be followed.
+        /// The packets are not valid in the protocol.
         Desync = "desync",
         /// The server does not speak MySQL.
         NotMysql = "not_mysql",
-        /// Following them needs more memory than the connection is given.
+        /// Inspection needs more memory than the connection is given.
         Memory = "memory",
     }
 }
 
 labels! {
-    /// How the connection phase ended.
+    /// Result of the connection phase.
     HandshakeResult {
         /// The server accepted the client.
         Ok = "ok",
@@ -176,29 +176,29 @@ labels! {
         Error = "error",
         /// The connection ended before the server decided.
         Aborted = "aborted",
-        /// It went on in TLS, unseen.
+        /// It continued in TLS, where it is not visible.
         Tls = "tls",
     }
 }
 
 labels! {
-    /// How far a connection had come when it ended.
+    /// The phase that a connection had reached when it ended.
     Phase {
         /// The server had not greeted.
         Greeting = "greeting",
-        /// The client had not answered the greeting.
+        /// The client had not responded to the greeting.
         Handshake = "handshake",
-        /// The server had not decided about the client.
+        /// The server had not accepted or refused the client.
         Authentication = "authentication",
-        /// The server took commands.
+        /// The server accepted commands.
         Command = "command",
-        /// The connection was not inspected any more.
+        /// The connection was no longer inspected.
         Opaque = "opaque",
     }
 }
 
 labels! {
-    /// Who ended a connection.
+    /// The peer that ended a connection.
     ClosedBy {
         /// The client: by COM_QUIT, the end of its stream, or a reset.
         Client = "client",
@@ -209,27 +209,27 @@ labels! {
     }
 }
 
-/// What the answer to a command held.
+/// Content of the response to a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Rows of all its result sets.
+    /// Number of rows of all its result sets.
     pub rows: u64,
-    /// Rows changed, deleted or inserted, as the server says.
+    /// Number of rows changed, deleted or inserted, according to the server.
     pub affected_rows: u64,
-    /// Warnings, as the server says.
+    /// Number of warnings, according to the server.
     pub warnings: u32,
-    /// Its result sets.
+    /// Number of result sets.
     pub result_sets: u32,
-    /// How many of its parts used no index (`SERVER_QUERY_NO_INDEX_USED`).
+    /// Number of its parts that used no index (`SERVER_QUERY_NO_INDEX_USED`).
     pub no_index_used: u32,
-    /// How many of its parts the server calls slow (`SERVER_QUERY_WAS_SLOW`).
+    /// Number of its parts that the server reports as slow (`SERVER_QUERY_WAS_SLOW`).
     pub slow: u32,
-    /// The error that ended it.
+    /// The error that ended it; `None` if it did not fail.
     pub errno: Option<u16>,
 }
 
 impl Tally {
-    /// What this one holds beyond an earlier one of the same response.
+    /// The difference to an earlier tally of the same response.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -244,184 +244,185 @@ impl Tally {
     }
 }
 
-/// The complete answer to a command.
+/// The complete response to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What it held.
+    /// Its content.
     pub tally: Tally,
-    /// From the command's first packet to the answer's last.
+    /// Time from the command's first packet to the response's last.
     pub took: Duration,
-    /// From the command's first packet to the answer's first.
+    /// Time from the command's first packet to the response's first.
     pub first_byte: Duration,
 }
 
 /// One thing that happened on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A connection has been open for a while and nobody has said anything: what is expected there.
+    /// A connection has been open for a while and no peer has sent a byte. Contains the expected protocol.
     Waiting(Expected),
-    /// What a connection carries is known, or will never be. Told once for each connection.
+    /// The protocol of a connection is known, or will never be known. Emitted once for each connection.
     Recognised {
-        /// What it carries.
+        /// The protocol.
         protocol: Protocol,
-        /// What [`Event::Waiting`] took it for.
+        /// The expected protocol in [`Event::Waiting`]; `None` if that event was not emitted.
         waited_as: Option<Expected>,
     },
-    /// The client spoke before the server.
+    /// The client sent before the server.
     ClientFirst(ClientFirst),
-    /// The server spoke before the client.
+    /// The server sent before the client.
     ServerFirst(ServerFirst),
-    /// The server has said nothing for as long as it may.
+    /// The server has sent nothing before the greeting timeout.
     GreetingTimeout,
-    /// A PROXY header came from the client, or did not where it must.
+    /// A PROXY header arrived from the client, or a required one did not.
     ProxyHeader {
-        /// Which; none where no header came.
+        /// Format of the header; `None` if no header arrived.
         format: Option<Format>,
-        /// What became of it.
+        /// Its result.
         result: HeaderResult,
     },
-    /// The server gets a PROXY header.
+    /// A PROXY header was sent to the server.
     ProxyHeaderSent(Format),
     /// The server greeted.
     Greeting {
-        /// Which server it says it is.
+        /// Kind of server, according to its version text.
         flavor: Flavor,
         /// Its release.
         release: Release,
-        /// Since the connection began.
+        /// Time since the connection began.
         after: Duration,
     },
-    /// The greeting offered TLS, and the client is not told so.
+    /// The greeting offered TLS, and the offer was removed for the client.
     TlsCleared,
     /// The server sent an error instead of a greeting.
     PreHandshakeError {
         /// MySQL's error number.
         errno: u16,
     },
-    /// The client answered the greeting, not in TLS.
+    /// The client responded to the greeting, without TLS.
     Client {
-        /// Which library it says it is.
+        /// Client library, according to its attributes.
         connector: Connector,
         /// The library's release series.
         series: Series,
     },
     /// The connection phase ended.
     Handshake {
-        /// How.
+        /// The result.
         result: HandshakeResult,
-        /// Since the connection began; none where the server did not decide.
+        /// Time since the connection began; `None` if the server did not decide.
         took: Option<Duration>,
     },
     /// The server refused the client after greeting it.
     HandshakeError {
         /// MySQL's error number.
         errno: u16,
-        /// What the client was to authenticate by.
+        /// The plugin by which the client had to authenticate.
         plugin: AuthPlugin,
     },
-    /// The server asked the client to authenticate by another plugin, or by a further one.
+    /// The server requested authentication by another plugin, or by a further one.
     AuthSwitch(AuthPlugin),
     /// caching_sha2_password needed the password itself on a connection without TLS.
     PlaintextFullAuth,
-    /// Bytes passed, PROXY headers left out.
+    /// Bytes were forwarded. PROXY headers do not count.
     Bytes {
-        /// Who sent them.
+        /// The peer that sent them.
         sender: Sender,
-        /// How many.
+        /// Number of bytes.
         count: u64,
     },
-    /// Packet headers passed.
+    /// Packet headers were forwarded.
     Packets {
-        /// Who sent them.
+        /// The peer that sent them.
         sender: Sender,
-        /// How many.
+        /// Number of packet headers.
         count: u64,
     },
-    /// The client sent a command that is not answered.
+    /// The client sent a command that gets no response.
     CommandSent(Command),
     /// The client sent a command; [`Event::CommandEnded`] follows.
     CommandStarted(Command),
-    /// The answer to a command ended, or will not come any more.
+    /// The response to a command ended, or will not arrive.
     CommandEnded {
-        /// Which command.
+        /// The command.
         command: Command,
-        /// Of the statement it executes or prepares.
+        /// Verb of the statement that it executes or prepares; `None` for other commands.
         verb: Option<Verb>,
-        /// None when it did not come or could not be seen.
+        /// The response; `None` if it did not arrive or could not be inspected.
         answer: Option<Answer>,
     },
-    /// The responses to further commands will not come any more. They equal the command of the [`Event::CommandEnded`] that
-    /// this follows, and arrived together with it.
+    /// The responses to further commands will not arrive. The commands equal the one in the preceding
+    /// [`Event::CommandEnded`], and arrived together with it.
     CommandsAbandoned {
-        /// Which command.
+        /// The command.
         command: Command,
         /// Number of commands, at least 1. One event stands for all of them because a client can pipeline millions.
         count: usize,
     },
-    /// A response that [`Event::CommandEnded`] has counted went on: what came after that.
+    /// A response continued after [`Event::CommandEnded`]. Contains only the part after that event.
     ResponseContinued(Tally),
-    /// Commands have become, or are not any more, older than an answer may take.
+    /// The number of stalled commands changed. A command is stalled if its response takes longer than the stall time.
     Stalled {
-        /// How many.
+        /// Change of the number.
         change: i64,
     },
-    /// Prepared statements were opened, or closed where negative.
+    /// The number of open prepared statements changed.
     PreparedStatements {
-        /// How many.
+        /// Change of the number.
         change: i64,
     },
-    /// A transaction began or ended, by the server's status flags.
+    /// A transaction began or ended, according to the server's status flags.
     Transaction {
-        /// It began.
+        /// True if it began.
         open: bool,
     },
-    /// The server asked for a file of the client's.
+    /// The server requested a file of the client.
     LocalInfile,
-    /// The client's statement does not name that file, and the client gets an error instead; then the connection ends.
+    /// A file request was blocked, because the client's statement does not name that file. The client gets an error instead,
+    /// and the connection ends.
     LocalInfileBlocked,
-    /// A rule blocks requests for files, and that can no longer be enforced: the connection ends.
+    /// A rule blocks file requests, and can no longer be enforced. The connection ends.
     ProtectionLost(ProtectionLost),
-    /// The server accepted a client that hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
+    /// The server accepted a client that hangs when the final EOF of a COM_STMT_PREPARE response arrives late.
     EofHazardClient(AffectedClient),
-    /// Such an EOF came later than the column definitions in front of it.
+    /// Such an EOF arrived later than the column definitions before it.
     PrepareEofSplit {
-        /// How many of its 9 bytes came with them.
+        /// Number of its 9 bytes that arrived together with the definitions.
         passed: u8,
     },
-    /// The end of such an answer is held until it is complete.
+    /// The end of such a response is held until it is complete.
     PrepareEofHeld,
-    /// The server ended the connection where bytes were held, which are lost.
+    /// The server ended the connection while bytes were held. These bytes are lost.
     PrepareEofLost,
-    /// Bytes of [`Event::Bytes`] passed in a compressed session.
+    /// Bytes of [`Event::Bytes`] were forwarded in a compressed session.
     CompressedBytes {
-        /// Who sent them.
+        /// The peer that sent them.
         sender: Sender,
-        /// How many.
+        /// Number of bytes.
         count: u64,
     },
-    /// The server sent an error that answers no command.
+    /// The server sent an unsolicited error.
     ServerNotice {
         /// MySQL's error number.
         errno: u16,
     },
-    /// A connection that asked nothing of the server was ended by somebody else than its client.
+    /// The server or Envoy ended a connection without a pending command.
     IdleClosed {
-        /// Who ended it.
+        /// The peer that ended it.
         by: ClosedBy,
-        /// Since the server accepted the client, or answered its last command.
+        /// Time since the server accepted the client, or ended the response to its last command.
         idle: Duration,
     },
-    /// A hazard that no other event tells of; see [`HazardKind::of`].
+    /// A hazard that no other event shows; see [`HazardKind::of`].
     Hazard(HazardKind),
-    /// Inspection ended; the connection goes on.
+    /// Inspection ended. The bytes are still forwarded.
     Opaque(OpaqueReason),
     /// The connection ended.
     Closed {
-        /// As it was recognised.
+        /// Its protocol.
         protocol: Protocol,
-        /// How far it had come.
+        /// The phase that it had reached.
         phase: Phase,
-        /// Who ended it.
+        /// The peer that ended it.
         by: ClosedBy,
     },
 }

@@ -1,4 +1,4 @@
-//! Where the events, the details and the clock of one callback meet.
+//! The output of one callback: its events and details. Also the clock of that callback.
 
 use super::details::Details;
 use super::violation::{Rule, Violation};
@@ -6,7 +6,7 @@ use super::{Event, OpaqueReason};
 use crate::clock::Clock;
 use crate::mysql::wire::types::ParseError;
 
-/// Number of events from which on they are handed over before the callback ends.
+/// Maximum number of events before they are handed over during a callback.
 const MAX_EVENTS: usize = 1024;
 /// Takes the events and details so far, and leaves both lists empty.
 pub(crate) type Drain<'a> = &'a mut dyn FnMut(&mut Vec<Event>, &mut Details);
@@ -19,7 +19,7 @@ pub struct Output<'a, 'c> {
     pub(crate) clock: &'a mut Clock<'c>,
     /// Details that accompany the events.
     pub(crate) details: &'a mut Details,
-    /// `None` if the lists may grow as long as a callback makes them.
+    /// `None` if the lists may grow until the callback ends.
     drain: Option<Drain<'a>>,
     /// Maximum number of the server's bytes that the connection may withhold from now on.
     pub(crate) room: usize,
@@ -28,7 +28,7 @@ pub struct Output<'a, 'c> {
 }
 
 impl<'a, 'c> Output<'a, 'c> {
-    /// An output that collects everything of one callback.
+    /// An output that collects all events and details of one callback.
     pub(crate) fn new(
         events: &'a mut Vec<Event>,
         clock: &'a mut Clock<'c>,
@@ -54,7 +54,7 @@ impl<'a, 'c> Output<'a, 'c> {
         OpaqueReason::Desync
     }
 
-    /// The same for a field of the packet.
+    /// Remembers the rule that a peer broke and the field that shows it. Returns the reason for which inspection ends.
     pub(crate) fn malformed(&mut self, rule: Rule, error: ParseError) -> OpaqueReason {
         self.desync(Violation { rule, error: Some(error) })
     }

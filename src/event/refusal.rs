@@ -1,4 +1,4 @@
-//! Why a connection is closed because of a PROXY header, for the log.
+//! The reason for closing a connection because of a PROXY header, for the log.
 
 use std::fmt;
 
@@ -23,22 +23,22 @@ pub enum RefusalReason {
     Malformed(HeaderError),
     /// The stream ends within the header.
     Truncated,
-    /// It is not at the very start of the connection.
+    /// The header is not at the start of the connection.
     Late,
-    /// No rule says to receive one, and one is sent.
-    Unasked,
-    /// Its sender is none of those that are believed.
+    /// A header arrived, and no rule enables receive.
+    Unexpected,
+    /// The sender of the header is not trusted.
     Untrusted,
-    /// There is none, and there must be.
+    /// A required header is missing.
     Missing,
-    /// It did not come, or not all of it, in time.
+    /// The header did not arrive in time, or not completely.
     Timeout {
-        /// How many bytes of it came.
+        /// Number of bytes of it that arrived.
         held: usize,
-        /// The server was connected to meanwhile.
+        /// True if the server was connected meanwhile.
         connected: bool,
     },
-    /// The host does not give the bytes.
+    /// The host does not provide the bytes.
     Unreadable,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for RefusalReason {
             Self::Late => {
                 "a header that is not at the start of the connection, which the server could believe"
             }
-            Self::Unasked => "a header, and no rule says to receive one on this port",
+            Self::Unexpected => "a header, and no rule says to receive one on this port",
             Self::Untrusted => "its sender is not in receive.trusted_networks",
             Self::Missing => "the first bytes are no header",
             Self::Timeout { held, connected: true } => {

@@ -38,14 +38,14 @@ impl Runner {
             details.clear();
         };
         let mut out = Output::new(events, &mut clock, details).with_drain(&mut drain).with_room(room);
-        let answer = call(&mut out);
+        let result = call(&mut out);
         drain(events, details);
-        // The memory that one large callback needed is not kept.
+        // Release the memory that one large callback needed.
         if events.capacity() > MAX_KEPT || details.capacity() > MAX_KEPT {
             events.shrink_to(MAX_KEPT);
             details.shrink_to(MAX_KEPT);
         }
-        answer
+        result
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
     fn output_is_received_in_order_and_in_parts() {
         let mut runner = Runner::default();
         let mut received = Vec::new();
-        let answer = runner.run(
+        let result = runner.run(
             &Timestamp::default,
             7,
             &mut |events, details| received.push((events.len(), details.desync.take())),
@@ -72,7 +72,7 @@ mod tests {
                 out.room
             },
         );
-        assert_eq!(answer, 7);
+        assert_eq!(result, 7);
         assert_eq!(received, [(1024, None), (477, Some("report".to_owned()))]);
         runner.run(&Timestamp::default, 0, &mut |events, _| assert!(events.is_empty()), |_| ());
     }

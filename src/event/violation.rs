@@ -8,13 +8,13 @@ use crate::mysql::wire::types::ParseError;
 /// A rule that a peer broke, and the field of the packet that shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which rule.
+    /// The broken rule.
     pub rule: Rule,
     /// `None` if the packet as a whole breaks the rule.
     pub error: Option<ParseError>,
 }
 
-/// Declares the rules: who has to keep each, what it is called in a log, and what it says.
+/// Declares the rules, each with the peer that has to keep it, its name in a log, and its text.
 macro_rules! rules {
     ($($name:ident, $peer:ident, $label:literal, $text:literal;)*) => {
         /// A rule of the protocol, as far as the filter relies on it.
@@ -43,7 +43,7 @@ macro_rules! rules {
                 }
             }
 
-            /// What it says.
+            /// Its text in a log.
             #[must_use]
             pub const fn text(self) -> &'static str {
                 match self {
@@ -81,7 +81,7 @@ impl From<Rule> for Violation {
     }
 }
 
-/// `key=value` for a log. Nothing in it comes from a peer but the number of a field.
+/// Writes `key=value` for a log. Only the value of an integer field comes from a peer.
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rule, error } = self;
@@ -100,7 +100,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn names_are_distinct_and_lines_are_plain() {
+    fn labels_are_distinct_and_texts_need_no_escapes() {
         let labels: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.label()).collect();
         assert_eq!(labels.len(), Rule::ALL.len());
         for rule in Rule::ALL {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_violation_says_who_what_and_where() {
+    fn a_violation_names_peer_rule_and_field() {
         let text = Violation::from(Rule::Unsolicited).to_string();
         assert_eq!(text, r#"peer=server rule=unsolicited expected="a packet outside a response is an ERR""#);
         let error = Some(ParseError::Invalid { field: "column_count", value: 0 });

@@ -2,9 +2,9 @@
 //!
 //! - [`wire`]: packets and messages.
 //! - [`sql`]: statement text.
-//! - [`peer`]: what server and client say about themselves.
+//! - [`peer`]: software of server and client, as they name it.
 //!
-//! The state machines that follow a connection are in [`crate::session`].
+//! The state machines of a connection are in [`crate::session`].
 //!
 //! Sources: the MySQL internals manual ("Client/Server Protocol") and the MariaDB knowledge base ("Client/Server
 //! Protocol"). Where they differ from the servers, the code follows the servers and a comment says so.

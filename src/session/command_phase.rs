@@ -1,16 +1,16 @@
-//! The command phase: commands of the client wait in a queue, for they can be sent before earlier ones
-//! are answered; the queue's head owns the packets of the server.
+//! The command phase. Commands wait in a queue, because a client can send them before the responses to earlier ones. The
+//! server's packets belong to the oldest command.
 //!
 //! | sender | sequence id         | meaning                                                        |
 //! |--------|---------------------|----------------------------------------------------------------|
 //! | client | 0                   | a command                                                      |
-//! | client | 0, first byte 0xef  | a replica's acknowledgement, while a COM_BINLOG_DUMP is answered |
-//! | client | that of the upload  | a piece of a file the server asked for; an empty one ends it   |
-//! | client | any other           | authentication, while a COM_CHANGE_USER is answered            |
-//! | server | that of the head    | the head's answer, see [`super::reply`]                        |
-//! | server | 1                   | an event for a semi-synchronous replica, counted anew          |
-//! | server | 0 or 1, an ERR      | an error of the server's own accord: 4031, 1927, 1053          |
-//! | server | that of the tail    | what follows an answer that looked complete                    |
+//! | client | 0, first byte 0xef  | a replica's acknowledgement, during a COM_BINLOG_DUMP          |
+//! | client | that of the upload  | a part of a requested file; an empty packet ends the file      |
+//! | client | any other           | authentication, during a COM_CHANGE_USER                       |
+//! | server | that of the oldest  | its response, see [`super::response`]                          |
+//! | server | 1                   | an event for a semi-synchronous replica: ids start again at 1  |
+//! | server | 0 or 1, an ERR      | an unsolicited error: 4031, 1927, 1053                         |
+//! | server | that of the tail    | a packet after a response that looked complete                 |
 //!
 //! Everything else is a desync.
 
@@ -18,6 +18,7 @@ mod file_requests;
 mod late_rows;
 mod queue;
 mod relogin;
+mod sequence;
 mod slow_commands;
 
 use std::rc::Rc;
@@ -27,7 +28,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::details::word;
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
-use crate::event::{Answer, ClosedBy, Event, HazardKind, OpaqueReason, Sender, Tally};
+use crate::event::{Answer, ClosedBy, Event, OpaqueReason, Sender, Tally};
 use crate::mysql::sql::verb::{Verb, verb};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::{Command, Grammar};
@@ -37,65 +38,43 @@ use crate::mysql::wire::response::{ERR, StatusFlags, error_code, tracked_schema}
 use crate::rules::Field;
 use crate::session::idle::Idle;
 use crate::session::options::Options;
-use crate::session::pending::{Context, Kept, keep_command};
-use crate::session::reply::{Reply, Step};
+use crate::session::pending::{Context, PendingCommand, command_prefix_len};
+use crate::session::response::{ResponseState, Step};
 use crate::session::statements::{Statements, statement_id};
 use late_rows::LateRows;
 use queue::{Queue, Queued};
 use relogin::Relogin;
+use sequence::{Sequence, SequenceOwner};
 
-/// Maximum memory of statements, digests, accounts and file names that one connection keeps, in bytes.
+/// Maximum memory of the statements, digests, accounts and file names of one connection, in bytes.
 const MAX_OWNED: usize = 64 << 10;
 /// First byte of a semi-synchronous replica's acknowledgement.
 pub(super) const SEMI_SYNC_ACK: u8 = 0xef;
-
-/// Who carries on the sequence ids of a packet that is still passing: they follow its last fragment, not
-/// its first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum CarriesOn {
-    #[default]
-    Nobody,
-    /// The head of the queue.
-    Oldest,
-    /// The command that the client is sending.
-    Newest,
-    /// The client, which is sending a file.
-    Upload,
-    /// What may come behind a complete answer.
-    Tail,
-}
 
 /// The command phase of one connection. Its memory is bounded by [`Queue`], [`Statements`] and [`MAX_OWNED`].
 #[derive(Debug)]
 pub(super) struct CommandPhase {
     pub(super) options: Options,
-    /// What both sides can do.
+    /// Capabilities of both peers.
     capabilities: Capabilities,
     queue: Queue,
     idle: Idle,
-    /// How many commands at the head of the queue have been told to be stalled.
+    /// Number of commands, from the oldest on, that are counted as stalled.
     stalled: usize,
-    /// The answer to the queue's head.
-    reply: Reply,
-    /// When its first packet came.
+    /// The response to the oldest command.
+    response: ResponseState,
+    /// Time of its first packet; `None` if none has arrived.
     first_byte: Option<Timestamp>,
-    /// The sequence id of the next packet of a file the client sends.
-    upload: Option<u8>,
-    /// The last answer can have a tail: its command's grammar and the next sequence id.
-    tail: Option<(Grammar, u8)>,
+    sequence: Sequence,
     /// `None` if the last response left no rows to COM_STMT_FETCH.
     late_rows: Option<Box<LateRows>>,
     relogin: Relogin,
-    /// The head is a COM_CHANGE_USER, and the server waits for the client's next authentication packet.
+    /// The oldest command is a COM_CHANGE_USER, and the server waits for the client's next authentication packet.
     awaits_client: bool,
-    /// Of the client's packet whose head came and whose end did not.
-    client_passing: CarriesOn,
-    /// Of the server's.
-    server_passing: CarriesOn,
     statements: Statements,
-    /// The account the server accepted last, where somebody wants to be told of it.
+    /// The account that the server accepted last; `None` if it is not of interest.
     user: Option<String>,
-    /// A backslash is an escape character in strings; none: nothing is known of the SQL mode.
+    /// True if a backslash is an escape character in strings; `None` if the SQL mode is not known.
     escapes: Option<bool>,
     in_transaction: bool,
     quit: bool,
@@ -103,15 +82,15 @@ pub(super) struct CommandPhase {
     quit_out_of_order: bool,
     /// A COM_QUERY may hold several statements.
     multi_statements: bool,
-    /// See [`CommandPhase::refused_file`].
-    refused_file: Option<u8>,
+    /// Sequence id of the file request that is blocked; see [`CommandPhase::blocked_request`].
+    blocked_request: Option<u8>,
     /// The server has sent an unsolicited error.
     broke_off: bool,
-    /// See [`CommandPhase::note_row`].
-    may_get_file: bool,
+    /// The client may send a file that the filter sees no request for, see [`CommandPhase::note_row`].
+    may_send_file: bool,
     /// The client has sent a command within the response to an earlier one.
     interrupted: bool,
-    /// The client has not taken the server's offer of LOCAL INFILE.
+    /// The server offers LOCAL INFILE, and the client does not.
     declines_files: bool,
 }
 
@@ -128,15 +107,12 @@ impl CommandPhase {
             queue: Queue::default(),
             idle: Idle::since(now),
             stalled: 0,
-            reply: Reply::new(Grammar::Nothing),
+            response: ResponseState::new(Grammar::Nothing),
             first_byte: None,
-            upload: None,
-            tail: None,
+            sequence: Sequence::default(),
             late_rows: None,
             relogin: Relogin::No,
             awaits_client: false,
-            client_passing: CarriesOn::Nobody,
-            server_passing: CarriesOn::Nobody,
             statements: Statements::default(),
             user,
             escapes: None,
@@ -144,9 +120,9 @@ impl CommandPhase {
             quit: false,
             quit_out_of_order: false,
             multi_statements: capabilities.contains(Capabilities::MULTI_STATEMENTS),
-            refused_file: None,
+            blocked_request: None,
             broke_off: false,
-            may_get_file: false,
+            may_send_file: false,
             interrupted: false,
             declines_files: false,
         }
@@ -156,13 +132,13 @@ impl CommandPhase {
         self.capabilities
     }
 
-    /// The client has sent COM_QUIT behind its login, before the server decided.
-    pub(super) fn quit(&mut self, events: &mut Vec<Event>) {
+    /// Takes the COM_QUIT that the client sent after its login, before the server decided.
+    pub(super) fn on_early_quit(&mut self, events: &mut Vec<Event>) {
         events.push(Event::CommandSent(Command::QUIT));
         self.quit = true;
     }
 
-    /// Heap memory in bytes, its own included.
+    /// Heap memory in bytes, including that of `self`.
     pub(super) fn memory(&self) -> usize {
         let user = self.user.as_ref().map_or(0, String::capacity);
         let late = self.late_rows.as_ref().map_or(0, |_| size_of::<LateRows>());
@@ -170,25 +146,27 @@ impl CommandPhase {
         lists.saturating_add(user).saturating_add(late).saturating_add(size_of::<Self>())
     }
 
-    /// The client sent COM_QUIT: it is the one that ends the connection.
+    /// True if the client sent COM_QUIT: then the client is the peer that ends the connection.
     pub(super) fn has_quit(&self) -> bool {
         self.quit
     }
 
-    /// The connection was ended by `by`: tells so where nothing was asked of the server.
+    /// The event of a connection that `by` ended while no command waited for its response; `None` if one did.
     pub(super) fn idle_closed(&self, by: ClosedBy, clock: &mut Clock) -> Option<Event> {
-        if self.queue.is_empty() { self.idle.closed(by, clock) } else { None }
+        if self.queue.is_empty() { self.idle.on_close(by, clock) } else { None }
     }
 
+    /// Takes the beginning of a packet of the client.
     pub(super) fn client_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
-        let carries_on = self.sent(packet, out)?;
-        self.client_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+        let owner = self.on_command(packet, out)?;
+        self.sequence.set_owner(Sender::Client, packet, owner);
         Ok(())
     }
 
+    /// Takes the beginning of a packet of the server.
     pub(super) fn server_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         if self.options.judge_files {
-            if self.refuses(packet, out.events) {
+            if self.judge_file_request(packet, out.events) {
                 return Ok(());
             }
             if self.is_too_long(packet) {
@@ -196,52 +174,48 @@ impl CommandPhase {
             }
             self.note_row(packet);
         }
-        let carries_on = self.answered(packet, out)?;
-        self.server_passing = if packet.complete { CarriesOn::Nobody } else { carries_on };
+        let owner = self.on_response(packet, out)?;
+        self.sequence.set_owner(Sender::Server, packet, owner);
         Ok(())
     }
 
-    /// How many column definitions are still to come in front of the final EOF of an answer to COM_STMT_PREPARE; none:
-    /// no such answer passes.
+    /// Number of column definitions still expected before the final EOF of a COM_STMT_PREPARE response; `None` if no such
+    /// response is in progress.
     pub(super) fn definitions_left(&self) -> Option<u16> {
-        self.reply.columns_left().filter(|_| !self.capabilities.contains(Capabilities::DEPRECATE_EOF))
+        self.response.columns_left().filter(|_| !self.capabilities.contains(Capabilities::DEPRECATE_EOF))
     }
 
-    /// The last byte of a long packet passed; its last fragment had `sequence_id`.
+    /// Takes the end of a long packet, whose last fragment has `sequence_id`.
     pub(super) fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
         let next = sequence_id.wrapping_add(1);
-        let passing = match sender {
-            Sender::Client => &mut self.client_passing,
-            Sender::Server => &mut self.server_passing,
-        };
-        let queued = match std::mem::take(passing) {
-            CarriesOn::Oldest => self.queue.front_mut(),
-            CarriesOn::Newest => self.queue.back_mut(),
-            CarriesOn::Upload => return self.upload = Some(next),
-            CarriesOn::Tail => return self.tail = self.tail.map(|(grammar, _)| (grammar, next)),
-            CarriesOn::Nobody => None,
+        let queued = match self.sequence.take_owner(sender) {
+            SequenceOwner::Oldest => self.queue.front_mut(),
+            SequenceOwner::Newest => self.queue.back_mut(),
+            SequenceOwner::Upload => return self.sequence.upload = Some(next),
+            SequenceOwner::Tail => return self.sequence.advance_tail(next),
+            SequenceOwner::None => None,
         };
         if let Some(queued) = queued {
             queued.sequence_id = next;
         }
     }
 
-    /// How many commands have waited for the end of their answer for so long. They wait in the order in
-    /// which they were sent. Streams of a binary log have no end.
-    fn waiting(&self, now: Timestamp, stall: Duration) -> usize {
+    /// Number of commands that have waited at least `stall` for the end of their response. Responses come in the order of
+    /// the commands. A COM_BINLOG_DUMP never counts, because its response does not end.
+    fn count_stalled(&self, now: Timestamp, stall: Duration) -> usize {
         let old = self.queue.iter().take_while(|(queued, _)| now.since(queued.started) >= stall);
         let ends = old.filter(|(queued, _)| queued.command.grammar() != Grammar::BinlogDump);
         ends.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
-    /// [`CommandPhase::stall`] has something to tell.
+    /// True if [`CommandPhase::stall`] would emit an event.
     pub(super) fn is_stall_due(&self, now: Timestamp, stall: Duration) -> bool {
-        self.waiting(now, stall) != self.stalled
+        self.count_stalled(now, stall) != self.stalled
     }
 
-    /// Tells how many commands more, or fewer, have waited for so long.
+    /// Emits the change of the number of stalled commands.
     pub(super) fn stall(&mut self, now: Timestamp, stall: Duration, events: &mut Vec<Event>) {
-        self.set_stalled(self.waiting(now, stall), events);
+        self.set_stalled(self.count_stalled(now, stall), events);
     }
 
     fn set_stalled(&mut self, stalled: usize, events: &mut Vec<Event>) {
@@ -252,7 +226,7 @@ impl CommandPhase {
         }
     }
 
-    /// Nothing waits for an answer any more, and what was open is gone.
+    /// Ends the session: no command gets a response any more, and no statement or transaction is open.
     pub(super) fn end(&mut self, events: &mut Vec<Event>) {
         self.set_stalled(0, events);
         self.end_late_rows(events);
@@ -263,72 +237,72 @@ impl CommandPhase {
             }
         }
         self.forget_statements(events);
-        self.transaction(false, events);
+        self.set_transaction(false, events);
     }
 
-    fn sent(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+    fn on_command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let next = packet.sequence_id.wrapping_add(1);
-        if self.upload.is_some_and(|expected| expected == packet.sequence_id) {
+        if self.sequence.is_upload(packet.sequence_id) {
             if may_hide_account(packet) && self.options.interests.has_identity() {
                 return Err(out.desync(Rule::AccountInFile));
             }
-            self.upload = (packet.length > 0).then_some(next);
-            // A server that refused the file has answered already, and the head is another command.
-            if let Some(head) = self.queue.front_mut().filter(|_| self.reply.awaits_file()) {
+            self.sequence.upload = (packet.length > 0).then_some(next);
+            // After a server has refused the file, the oldest command is another one.
+            if let Some(head) = self.queue.front_mut().filter(|_| self.response.awaits_file()) {
                 head.sequence_id = next;
             }
-            return Ok(CarriesOn::Upload);
+            return Ok(SequenceOwner::Upload);
         }
         let head = self.queue.front().map(|queued| queued.command.grammar());
         match (packet.sequence_id, head) {
-            // The server has closed the connection, if it keeps to its rules: a policy about accounts must not rely on that.
+            // A server should have closed the connection. A policy about accounts must not rely on that.
             _ if self.quit_out_of_order && self.options.interests.has_identity() => {
                 Err(out.desync(Rule::NothingAfterQuit))
             }
-            // The server reads nothing behind COM_QUIT.
-            _ if self.quit => Ok(CarriesOn::Nobody),
-            (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => Ok(CarriesOn::Nobody),
-            (0, _) => self.command(packet, out),
-            (_, Some(Grammar::ChangeUser)) => self.authenticates(packet, out),
-            // Connector/Python's asyncio numbers it behind the last response. The server does not count it, and ends.
+            // The server reads nothing after COM_QUIT.
+            _ if self.quit => Ok(SequenceOwner::None),
+            (0, Some(Grammar::BinlogDump)) if packet.first() == Some(SEMI_SYNC_ACK) => {
+                Ok(SequenceOwner::None)
+            }
+            (0, _) => self.start_command(packet, out),
+            (_, Some(Grammar::ChangeUser)) => self.on_authentication(packet, out),
+            // The asyncio part of Connector/Python continues the ids of the last response. The server does not count this
+            // COM_QUIT, and closes.
             (_, None) if packet.length == 1 && packet.first() == Some(Command::QUIT.0) => {
                 (self.quit, self.quit_out_of_order) = (true, true);
-                Ok(CarriesOn::Nobody)
+                Ok(SequenceOwner::None)
             }
             _ => Err(out.desync(Rule::CommandId)),
         }
     }
 
-    /// The client goes on with the authentication that its COM_CHANGE_USER began: once for each packet of the server.
-    fn authenticates(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+    /// Takes a packet of the authentication that a COM_CHANGE_USER began. One follows each packet of the server.
+    fn on_authentication(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let expected = self.queue.front().map(|head| head.sequence_id);
         if !std::mem::take(&mut self.awaits_client) || expected != Some(packet.sequence_id) {
             return Err(out.desync(Rule::AuthenticationTurn));
         }
-        self.logs_in_again(packet, out)?;
+        self.take_second_login(packet, out)?;
         if let Some(head) = self.queue.front_mut() {
             head.sequence_id = packet.sequence_id.wrapping_add(1);
         }
-        Ok(CarriesOn::Oldest)
+        Ok(SequenceOwner::Oldest)
     }
 
-    fn command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
-        if self.options.judge_files && self.is_file(packet) {
+    /// Takes the first packet of a command.
+    fn start_command(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
+        if self.options.judge_files && self.looks_like_file(packet) {
             return Err(out.desync(Rule::KnownCommand));
         }
-        self.upload = None;
+        self.sequence.upload = None;
         if self.late_rows.is_none() {
-            self.tail = None;
+            self.sequence.tail = None;
         }
         let command = packet.first().map_or(Command::SLEEP, Command);
         let grammar = command.grammar();
         if grammar == Grammar::Nothing {
-            out.events.push(Event::CommandSent(command));
-            self.quit |= command == Command::QUIT;
-            if command == Command::STMT_CLOSE && self.statements.closed(statement_id(packet)) {
-                out.events.push(Event::PreparedStatements { change: -1 });
-            }
-            return Ok(CarriesOn::Nobody);
+            self.on_command_without_response(command, packet, out);
+            return Ok(SequenceOwner::None);
         }
         if self.queue.is_full() {
             return Err(OpaqueReason::Memory);
@@ -336,51 +310,64 @@ impl CommandPhase {
         out.events.push(Event::CommandStarted(command));
         let asks_for_cursor = command == Command::STMT_EXECUTE && asks_for_cursor(packet);
         self.interrupted = !self.queue.is_empty() && (self.interrupted || self.first_byte.is_some());
-        self.may_get_file |= self.interrupted;
+        self.may_send_file |= self.interrupted;
         if self.queue.is_empty() {
-            self.reply = Reply::new(grammar).with_cursor(asks_for_cursor);
+            self.response = ResponseState::new(grammar).with_cursor(asks_for_cursor);
         }
         if command == Command::CHANGE_USER {
             self.relogin = Relogin::of(packet);
         }
-        let whole = packet;
-        let packet = &whole.shortened(keep_command(&self.options.interests));
+        self.multi_statements |= command == Command::SET_OPTION;
+        let fits = self.enqueue(command, asks_for_cursor, packet, out);
+        match command {
+            _ if !fits => Err(OpaqueReason::Memory),
+            Command::CLONE => Err(OpaqueReason::Clone),
+            Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
+            _ => Ok(SequenceOwner::Newest),
+        }
+    }
+
+    fn on_command_without_response(&mut self, command: Command, packet: &Packet, out: &mut Output) {
+        out.events.push(Event::CommandSent(command));
+        self.quit |= command == Command::QUIT;
+        if command == Command::STMT_CLOSE && self.statements.remove(statement_id(packet)) {
+            out.events.push(Event::PreparedStatements { change: -1 });
+        }
+    }
+
+    /// Appends a command to the queue. False if what has to be remembered of it exceeds [`MAX_OWNED`].
+    fn enqueue(&mut self, command: Command, asks_for_cursor: bool, whole: &Packet, out: &mut Output) -> bool {
+        let packet = &whole.shortened(command_prefix_len(&self.options.interests));
         let verb = self.verb(command, packet);
         let started = out.clock.now();
-        // A command in front can still change the SQL mode.
+        // An earlier command can still change the SQL mode.
         let escapes = self.escapes.filter(|_| self.queue.is_empty());
-        self.multi_statements |= command == Command::SET_OPTION;
-        let names_none = self.names_none(command, verb, whole);
-        let judged = self.options.judge_files && !names_none;
-        let files = judged.then(|| self.files(command, whole, escapes)).flatten();
+        let names_no_file = self.names_no_file(command, verb, whole);
+        let judged = self.options.judge_files && !names_no_file;
+        let files = judged.then(|| self.named_files(command, whole, escapes)).flatten();
         let context = Context {
             capabilities: self.capabilities,
             escapes,
             interests: self.options.interests,
             statements: &mut self.statements,
         };
-        let mut kept = Kept::of(command, verb, packet, context, out.details);
-        let new = kept.as_ref().map_or(0, |kept| kept.memory());
+        let mut pending = PendingCommand::of(command, verb, packet, context, out.details);
+        let new = pending.as_ref().map_or(0, |pending| pending.memory());
         let new = new.saturating_add(files.as_ref().map_or(0, |files| files.memory()));
         let owned = self.queue.owned().saturating_add(self.statements.owned());
         let is_too_much = owned.saturating_add(new) > MAX_OWNED;
-        // A line in the log can do without its digest; an account and a judgement cannot be done without.
-        let is_needed = files.is_some() || kept.as_ref().is_some_and(|kept| kept.is_asked());
+        // A log line can omit the digest. Accounts and judgements need the rest.
+        let is_needed = files.is_some() || pending.as_ref().is_some_and(|pending| pending.is_identity());
         if is_too_much && !is_needed {
-            kept = None;
+            pending = None;
         }
         let queued =
-            Queued { command, verb, sequence_id: 1, started, kept, files, names_none, asks_for_cursor };
+            Queued { command, verb, sequence_id: 1, started, pending, files, names_no_file, asks_for_cursor };
         self.queue.push(queued, packet.complete);
-        match command {
-            _ if is_too_much && is_needed => Err(OpaqueReason::Memory),
-            Command::CLONE => Err(OpaqueReason::Clone),
-            Command::SUBSCRIBE_GROUP_REPLICATION_STREAM => Err(OpaqueReason::Replication),
-            _ => Ok(CarriesOn::Newest),
-        }
+        !(is_too_much && is_needed)
     }
 
-    /// The verb of the statement that a command executes or prepares.
+    /// Verb of the statement that a command executes or prepares; `None` for other commands.
     fn verb(&mut self, command: Command, packet: &Packet) -> Option<Verb> {
         match command {
             Command::QUERY => Some(verb(statement(packet.prefix, self.capabilities))),
@@ -396,29 +383,29 @@ impl CommandPhase {
         }
     }
 
-    fn answered(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
+    /// Takes a packet that belongs to the oldest command, unless its sequence id says otherwise.
+    fn on_response(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
         let next = packet.sequence_id.wrapping_add(1);
         let is_alone = self.queue.len() == 1;
-        let Some(head) = self.queue.front() else { return self.unasked(packet, out) };
-        // Behind an event that a replica has to acknowledge, the server counts from 1 again.
-        let anew = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
-        // A refused file is answered before all of it has come.
-        if packet.sequence_id != head.sequence_id && !self.reply.awaits_file() && !anew {
-            // Servers number an error that answers nothing 0 or 1 (MySQL 4031, MariaDB 1927).
-            let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
-            if packet.sequence_id <= 1 || follows {
-                return self.unasked(packet, out);
+        let Some(head) = self.queue.front() else { return self.on_unsolicited(packet, out) };
+        // After an event that a replica has to acknowledge, the ids start again at 1.
+        let starts_again = head.command.grammar() == Grammar::BinlogDump && packet.sequence_id == 1;
+        // A server can refuse a file before all of it has arrived.
+        if packet.sequence_id != head.sequence_id && !self.response.awaits_file() && !starts_again {
+            // An unsolicited error has the id 0 or 1 (MySQL 4031, MariaDB 1927).
+            if packet.sequence_id <= 1 || self.sequence.is_tail(packet.sequence_id) {
+                return self.on_unsolicited(packet, out);
             }
-            // So is a command too long for the server (1153), at whichever fragment it noticed.
-            let sending = is_alone && self.client_passing == CarriesOn::Newest;
-            if !(sending && self.reply.awaits_first() && packet.first() == Some(ERR)) {
+            // A server can refuse a command that is too long (1153) at any of its fragments.
+            let sending = is_alone && self.sequence.is_command_open();
+            if !(sending && self.response.awaits_first() && packet.first() == Some(ERR)) {
                 return Err(out.desync(Rule::SequenceId));
             }
         }
         if self.late_rows.is_some() {
             self.end_late_rows(out.events);
         }
-        self.tail = None;
+        self.sequence.tail = None;
         let Some(head) = self.queue.front_mut() else { return Err(out.desync(Rule::Unsolicited)) };
         head.sequence_id = next;
         let is_change_user = head.command == Command::CHANGE_USER;
@@ -427,47 +414,46 @@ impl CommandPhase {
             self.first_byte = Some(out.clock.now());
         }
         self.awaits_client = is_change_user;
-        if is_change_user && self.greets_again(packet, out)? {
-            return Ok(CarriesOn::Oldest);
+        if is_change_user && self.take_second_greeting(packet, out)? {
+            return Ok(SequenceOwner::Oldest);
         }
-        let asked_before = self.reply.awaits_file();
-        let step = self.reply.packet(packet, self.capabilities);
-        // The client can use it before its definitions have passed.
-        if let Some(id) = self.reply.take_statement_id().filter(|id| self.statements.opened(*id, verb)) {
-            out.events.push(Event::PreparedStatements { change: 1 });
-            self.keep_of_statement(id);
-        }
-        if self.reply.take_state_changed() && self.options.interests.has(Field::Schema) {
-            if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
-                out.details.record(self.options.interests, Field::Schema, || word(schema));
-            }
-        }
+        let awaited_file = self.response.awaits_file();
+        let step = self.response.packet(packet, self.capabilities);
+        self.on_state_change(verb, packet, out);
         match step {
             Step::More => {
-                if self.reply.awaits_file() && !asked_before {
-                    self.upload = Some(next);
-                    out.events.push(Event::LocalInfile);
-                    let judged = self.options.judge_files;
-                    if self.queue.front().is_some_and(|head| head.names_none && !judged) {
-                        out.events.push(Event::Hazard(HazardKind::LocalInfileUnsolicited));
-                    }
+                if self.response.awaits_file() && !awaited_file {
+                    self.on_file_request(next, out.events);
                 }
-                Ok(CarriesOn::Oldest)
+                Ok(SequenceOwner::Oldest)
             }
             Step::Done => {
                 self.awaits_client = false;
-                self.done(next, out);
-                Ok(CarriesOn::Tail)
+                self.complete(next, out);
+                Ok(SequenceOwner::Tail)
             }
             Step::Unexpected => Err(out.desync(Rule::Response)),
             Step::Malformed(error) => Err(out.malformed(Rule::Response, error)),
         }
     }
 
-    /// The statement that the head prepared goes by this id from now on.
-    fn keep_of_statement(&mut self, id: u32) {
+    /// Records a prepared statement, which the client can use before its definitions have arrived, and the current schema.
+    fn on_state_change(&mut self, verb: Verb, packet: &Packet, out: &mut Output) {
+        if let Some(id) = self.response.take_statement_id().filter(|id| self.statements.add(*id, verb)) {
+            out.events.push(Event::PreparedStatements { change: 1 });
+            self.remember_statement(id);
+        }
+        if self.response.take_state_changed() && self.options.interests.has(Field::Schema) {
+            if let Some(schema) = tracked_schema(packet.prefix, self.capabilities) {
+                out.details.record(self.options.interests, Field::Schema, || word(schema));
+            }
+        }
+    }
+
+    /// Remembers the digest and the files of the statement that the oldest command prepared.
+    fn remember_statement(&mut self, id: u32) {
         let Some(head) = self.queue.front() else { return };
-        if let Some(digest) = head.kept.as_ref().and_then(|kept| kept.prepared()) {
+        if let Some(digest) = head.pending.as_ref().and_then(|pending| pending.prepared_digest()) {
             self.statements.set_digest(id, digest);
         }
         if let Some(files) = &head.files {
@@ -475,42 +461,42 @@ impl CommandPhase {
         }
     }
 
-    /// The head's answer is complete; what follows it would have the sequence id `next`.
-    fn done(&mut self, next: u8, out: &mut Output) {
+    /// Takes the end of the response to the oldest command. A packet that continues it would have the sequence id `next`.
+    fn complete(&mut self, next: u8, out: &mut Output) {
         let Some(queued) = self.queue.pop() else { return };
         let Queued { command, verb, started, .. } = queued;
-        let tally = self.reply.tally();
+        let tally = self.response.tally();
         let now = out.clock.now();
         let first_byte = self.first_byte.take().unwrap_or(now).since(started);
         let answer = Answer { tally, took: now.since(started), first_byte };
         self.idle = Idle::since(now);
         out.events.push(Event::CommandEnded { command, verb, answer: Some(answer) });
-        self.note(&queued, answer.took, 1, Some(&tally), out.details);
+        self.record_slow(&queued, answer.took, 1, Some(&tally), out.details);
         if command.grammar() != Grammar::BinlogDump {
             self.set_stalled(self.stalled.saturating_sub(1), out.events);
         }
         self.apply(command, &tally, out.events);
-        if let Some(Kept::Asked(asked)) = queued.kept.map(|kept| *kept) {
-            self.settle(command, asked, tally.errno, out.details);
+        if let Some(PendingCommand::Identity(identity)) = queued.pending.map(|pending| *pending) {
+            self.apply_identity(command, identity, tally.errno, out.details);
         }
-        self.tail = Some((command.grammar(), next));
-        self.late_rows = LateRows::of(&self.reply);
+        self.sequence.tail = Some((command.grammar(), next));
+        self.late_rows = LateRows::of(&self.response);
         if let Some(head) = self.queue.front() {
-            self.reply = Reply::new(head.command.grammar()).with_cursor(head.asks_for_cursor);
+            self.response = ResponseState::new(head.command.grammar()).with_cursor(head.asks_for_cursor);
         }
     }
 
-    /// What the answer says of the session's state.
+    /// Applies the session state that a response reports.
     fn apply(&mut self, command: Command, tally: &Tally, events: &mut Vec<Event>) {
-        if let Some(status) = self.reply.status() {
-            self.transaction(status.contains(StatusFlags::IN_TRANS), events);
+        if let Some(status) = self.response.status() {
+            self.set_transaction(status.contains(StatusFlags::IN_TRANS), events);
             self.escapes = Some(!status.contains(StatusFlags::NO_BACKSLASH_ESCAPES));
         }
-        let anew = matches!(command, Command::CHANGE_USER | Command::RESET_CONNECTION);
-        if anew {
+        let resets = matches!(command, Command::CHANGE_USER | Command::RESET_CONNECTION);
+        if resets {
             self.escapes = None;
         }
-        if anew && tally.errno.is_none() {
+        if resets && tally.errno.is_none() {
             self.forget_statements(events);
         }
     }
@@ -522,47 +508,48 @@ impl CommandPhase {
         }
     }
 
-    fn transaction(&mut self, open: bool, events: &mut Vec<Event>) {
+    fn set_transaction(&mut self, open: bool, events: &mut Vec<Event>) {
         if self.in_transaction != open {
             self.in_transaction = open;
             events.push(Event::Transaction { open });
         }
     }
 
-    /// A packet of the server that belongs to no command: an error of the server's own accord, or what
-    /// some servers send behind an answer that looked complete: the OK after OUT parameters, and
-    /// definitions beyond the 16 bits of their count.
-    fn unasked(&mut self, packet: &Packet, out: &mut Output) -> Outcome<CarriesOn> {
-        let follows = self.tail.is_some_and(|(_, expected)| expected == packet.sequence_id);
+    /// Takes a packet of the server that belongs to no command. It is an unsolicited error, or it follows a response that
+    /// looked complete: the OK after OUT parameters, or definitions beyond the 16 bits of their count.
+    fn on_unsolicited(&mut self, packet: &Packet, out: &mut Output) -> Outcome<SequenceOwner> {
+        let next = packet.sequence_id.wrapping_add(1);
+        let follows = self.sequence.is_tail(packet.sequence_id);
         if follows && self.late_rows.is_some() {
-            self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
+            self.sequence.advance_tail(next);
             self.late_row(packet, out)?;
-            return Ok(CarriesOn::Tail);
+            return Ok(SequenceOwner::Tail);
         }
         if packet.first() == Some(ERR) {
             let errno = error_code(packet.prefix).map_err(|error| out.malformed(Rule::Error, error))?;
             out.events.push(Event::ServerNotice { errno });
-            self.idle.ends(errno, out.clock, out.events);
-            self.reply.lose_count();
+            self.idle.on_unsolicited_error(errno, out.clock, out.events);
+            self.response.lose_count();
             self.broke_off = true;
-            return Ok(CarriesOn::Nobody);
+            return Ok(SequenceOwner::None);
         }
-        match self.tail {
-            Some((Grammar::ResultSet | Grammar::Prepare, expected)) if expected == packet.sequence_id => {
-                self.tail = self.tail.map(|(grammar, id)| (grammar, id.wrapping_add(1)));
-                Ok(CarriesOn::Tail)
+        match self.sequence.tail {
+            Some((Grammar::ResultSet | Grammar::Prepare, _)) if follows => {
+                self.sequence.advance_tail(next);
+                Ok(SequenceOwner::Tail)
             }
             _ => Err(out.desync(Rule::Unsolicited)),
         }
     }
 }
 
-/// In an upload, a packet that would be a COM_CHANGE_USER if the server had stopped reading the file.
+/// True if a packet of an upload would be a COM_CHANGE_USER for a server that has stopped reading the file.
 pub(super) fn may_hide_account(packet: &Packet) -> bool {
     packet.sequence_id == 0 && packet.first() == Some(Command::CHANGE_USER.0)
 }
 
-/// A COM_STMT_EXECUTE has one of the flags `CURSOR_TYPE_READ_ONLY`, `CURSOR_TYPE_FOR_UPDATE`, `CURSOR_TYPE_SCROLLABLE`.
+/// True if a COM_STMT_EXECUTE has one of the flags `CURSOR_TYPE_READ_ONLY`, `CURSOR_TYPE_FOR_UPDATE`,
+/// `CURSOR_TYPE_SCROLLABLE`.
 fn asks_for_cursor(packet: &Packet) -> bool {
     const FLAGS_AT: usize = 5;
     const CURSOR_TYPES: u8 = 7;

@@ -17,8 +17,8 @@
 //! | Refused        | server | anything, if files are judged   | opaque(desync)              |
 //! | Refused        | both   | anything                        | Refused                     |
 //!
-//! After the handshake response the client sends one packet for each packet of the server. A server reads what else
-//! comes as commands, so nothing else can be passed over: it could be a COM_CHANGE_USER.
+//! After the handshake response the client sends one packet for each packet of the server. The server reads further packets
+//! as commands. Therefore no packet can be ignored: it could be a COM_CHANGE_USER.
 
 use crate::clock::Timestamp;
 use crate::event::details::{UNREADABLE, word};
@@ -37,7 +37,7 @@ use crate::mysql::wire::response::{EOF, ERR, OK, error_code};
 use crate::mysql::wire::types::Reader;
 use crate::rules::Field;
 use crate::session::options::Options;
-use crate::session::pending::Asked;
+use crate::session::pending::RequestedIdentity;
 
 /// `Protocol::AuthMoreData`.
 const AUTH_MORE_DATA: u8 = 0x01;
@@ -45,8 +45,8 @@ const AUTH_MORE_DATA: u8 = 0x01;
 const AUTH_NEXT_FACTOR: u8 = 0x02;
 /// caching_sha2_password's `perform_full_authentication`.
 const FULL_AUTHENTICATION: u8 = 0x04;
-/// As much of a version text as a report shows.
-const SHOWN: usize = 40;
+/// Maximum length of a version text in a report.
+const MAX_SHOWN: usize = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -58,17 +58,17 @@ enum State {
     Refused(Phase),
 }
 
-/// What a packet of the server did.
+/// Effect of a packet of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// The connection phase goes on.
-    Stays,
+    /// The connection phase continues.
+    Continues,
     /// The server takes commands.
     Accepted {
-        /// What both sides can do.
+        /// Capabilities of both peers.
         capabilities: Capabilities,
-        /// The client can hang on a split EOF.
-        suspect: Option<AffectedClient>,
+        /// The client, if it can hang on a split EOF.
+        affected_client: Option<AffectedClient>,
     },
 }
 
@@ -78,28 +78,28 @@ pub(super) struct ConnectionPhase {
     pub(super) options: Options,
     state: State,
     opened: Timestamp,
-    /// What the server offers, and from the handshake response on what both sides can do.
+    /// Capabilities of the server, and after the handshake response those of both peers.
     capabilities: Capabilities,
     plugin: AuthPlugin,
-    /// The server asked for more than a hash it has cached, by caching_sha2_password.
+    /// With caching_sha2_password, the server has requested a full authentication.
     full_authentication: bool,
-    /// What it was last told that the client gives away.
+    /// The last hazard that was emitted because of the client's authentication data.
     exposed: Option<HazardKind>,
-    /// Whom and what the client asks for, where somebody wants to be told of it.
-    asked: Asked,
+    /// The account and the schema that the client requests; empty if they are not of interest.
+    identity: RequestedIdentity,
     /// Sequence id of the client's next packet; `None` if the server has to send one first.
-    expected: Option<u8>,
+    expected_id: Option<u8>,
     /// The client has sent COM_QUIT.
     quit: bool,
-    suspect: Option<AffectedClient>,
-    /// The client has not taken the server's offer of LOCAL INFILE.
+    affected_client: Option<AffectedClient>,
+    /// The server offers LOCAL INFILE, and the client does not.
     declines_files: bool,
 }
 
 impl ConnectionPhase {
     pub(super) fn new(opened: Timestamp, options: Options) -> Self {
         let capabilities = Capabilities::default();
-        let (plugin, asked) = (AuthPlugin::None, Asked::default());
+        let (plugin, identity) = (AuthPlugin::None, RequestedIdentity::default());
         Self {
             options,
             state: State::Greeting,
@@ -108,10 +108,10 @@ impl ConnectionPhase {
             plugin,
             full_authentication: false,
             exposed: None,
-            asked,
-            expected: None,
+            identity,
+            expected_id: None,
             quit: false,
-            suspect: None,
+            affected_client: None,
             declines_files: false,
         }
     }
@@ -129,41 +129,42 @@ impl ConnectionPhase {
         self.capabilities
     }
 
-    /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.
+    /// True if both peers have agreed on TLS: every further byte is TLS, except in an ERR of the server.
     pub(super) fn awaits_tls(&self) -> bool {
         self.state == State::TlsRequested
     }
 
-    /// The client has not taken the server's offer of LOCAL INFILE.
+    /// True if the server offers LOCAL INFILE and the client does not.
     pub(super) fn declines_files(&self) -> bool {
         self.declines_files
     }
 
-    /// The client has sent COM_QUIT.
+    /// True if the client has sent COM_QUIT.
     pub(super) fn has_quit(&self) -> bool {
         self.quit
     }
 
     /// Heap memory in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.asked.memory()
+        self.identity.memory()
     }
 
-    /// Whom and what the client asked for.
-    pub(super) fn take_asked(&mut self) -> Asked {
-        std::mem::take(&mut self.asked)
+    /// Returns the account and the schema that the client requested.
+    pub(super) fn take_identity(&mut self) -> RequestedIdentity {
+        std::mem::take(&mut self.identity)
     }
 
-    /// The client has been greeted and the server has not decided about it.
+    /// True if the server has greeted the client and not yet accepted or refused it.
     pub(super) fn is_undecided(&self) -> bool {
         matches!(self.state, State::Handshake | State::TlsRequested | State::Authentication)
     }
 
-    /// The client has been greeted and has said nothing.
+    /// True if the client has sent nothing since the greeting.
     pub(super) fn is_unanswered(&self) -> bool {
         self.state == State::Handshake
     }
 
+    /// Takes the beginning of a packet of the client.
     pub(super) fn client_packet(&mut self, packet: &Packet, peers: &mut String, out: &mut Output) -> Outcome {
         match self.state {
             State::Greeting => Err(OpaqueReason::NotMysql),
@@ -173,58 +174,60 @@ impl ConnectionPhase {
             State::Handshake => {
                 let response = HandshakeResponse::parse(packet.prefix, self.capabilities);
                 let response = response.map_err(|error| out.malformed(Rule::HandshakeResponse, error))?;
-                let both = self.capabilities & response.capabilities;
-                self.declines_files = self.capabilities.contains(Capabilities::LOCAL_FILES)
-                    && !both.contains(Capabilities::LOCAL_FILES);
-                let HandshakeResponse { client_name, client_version, .. } = response;
-                self.suspect = AffectedClient::of(client_name, client_version, self.capabilities, both);
-                self.capabilities = both;
-                if !response.auth_plugin.is_empty() {
-                    self.plugin = AuthPlugin::from_name(response.auth_plugin);
-                }
-                show(peers, " client=", response.client_name);
-                show(peers, "/", response.client_version);
-                let tls = self.capabilities.contains(Capabilities::SSL);
-                if self.options.interests.has_identity() {
-                    let user = response.user.map_or(UNREADABLE.to_owned(), word);
-                    self.asked = Asked { user: Some(user), schema: response.schema.map(word) };
-                }
-                if !tls {
-                    out.details.record(self.options.interests, Field::User, || {
-                        self.asked.user.clone().unwrap_or_default()
-                    });
-                    if !response.client_name.is_empty() {
-                        let HandshakeResponse { client_name, client_version, .. } = response;
-                        let slash: &[u8] = if client_version.is_empty() { b"" } else { b"/" };
-                        let client = || word(&[client_name, slash, client_version].concat());
-                        out.details.record(self.options.interests, Field::Client, client);
-                    }
-                    let (connector, series) = client::identify(response.client_name, response.client_version);
-                    out.events.push(Event::Client { connector, series });
-                    self.exposes(response.auth_response_len, out.events);
-                }
-                self.state = if tls { State::TlsRequested } else { State::Authentication };
+                self.on_handshake_response(&response, peers, out);
                 Ok(())
             }
             State::Authentication if is_quit(packet) => {
                 self.quit = true;
                 Ok(())
             }
-            State::Authentication if self.expected != Some(packet.sequence_id) => {
+            State::Authentication if self.expected_id != Some(packet.sequence_id) => {
                 Err(out.desync(Rule::AuthenticationTurn))
             }
             State::Authentication => {
-                self.expected = None;
-                self.exposes(usize::try_from(packet.length).unwrap_or(usize::MAX), out.events);
+                self.expected_id = None;
+                self.check_exposure(usize::try_from(packet.length).unwrap_or(usize::MAX), out.events);
                 Ok(())
             }
             State::TlsRequested | State::Refused(_) => Ok(()),
         }
     }
 
-    /// The client authenticates without TLS, in `len` bytes: tells what it gives away with them, once for all of the same
-    /// kind.
-    fn exposes(&mut self, len: usize, events: &mut Vec<Event>) {
+    fn on_handshake_response(&mut self, response: &HandshakeResponse, peers: &mut String, out: &mut Output) {
+        let HandshakeResponse { client_name, client_version, .. } = *response;
+        let both = self.capabilities & response.capabilities;
+        self.declines_files = self.capabilities.contains(Capabilities::LOCAL_FILES)
+            && !both.contains(Capabilities::LOCAL_FILES);
+        self.affected_client = AffectedClient::of(client_name, client_version, self.capabilities, both);
+        self.capabilities = both;
+        if !response.auth_plugin.is_empty() {
+            self.plugin = AuthPlugin::from_name(response.auth_plugin);
+        }
+        show(peers, " client=", client_name);
+        show(peers, "/", client_version);
+        let interests = self.options.interests;
+        if interests.has_identity() {
+            let user = response.user.map_or(UNREADABLE.to_owned(), word);
+            self.identity = RequestedIdentity { user: Some(user), schema: response.schema.map(word) };
+        }
+        if self.capabilities.contains(Capabilities::SSL) {
+            self.state = State::TlsRequested;
+            return;
+        }
+        self.state = State::Authentication;
+        out.details.record(interests, Field::User, || self.identity.user.clone().unwrap_or_default());
+        if !client_name.is_empty() {
+            let slash: &[u8] = if client_version.is_empty() { b"" } else { b"/" };
+            let client = || word(&[client_name, slash, client_version].concat());
+            out.details.record(interests, Field::Client, client);
+        }
+        let (connector, series) = client::identify(client_name, client_version);
+        out.events.push(Event::Client { connector, series });
+        self.check_exposure(response.auth_response_len, out.events);
+    }
+
+    /// Emits a hazard if authentication data of `len` bytes, sent without TLS, exposes the password. Emits each kind once.
+    fn check_exposure(&mut self, len: usize, events: &mut Vec<Event>) {
         let kind = match self.plugin {
             // The NUL of an empty password, or a request for the server's key.
             _ if len <= 1 => return,
@@ -240,22 +243,23 @@ impl ConnectionPhase {
         }
     }
 
+    /// Takes the beginning of a packet of the server.
     pub(super) fn server_packet(
         &mut self,
         packet: &Packet,
         peers: &mut String,
         out: &mut Output,
     ) -> Outcome<Progress> {
-        self.expected = Some(packet.sequence_id.wrapping_add(1));
+        self.expected_id = Some(packet.sequence_id.wrapping_add(1));
         match (self.state, packet.first()) {
-            // A client may pass over the error and log in: MariaDB's passes over progress reports everywhere.
+            // A client may ignore the error and log in, because MariaDB's client ignores progress reports everywhere.
             (State::Refused(_), _) if self.options.judge_files => {
                 return Err(out.desync(Rule::NothingAfterRefusal));
             }
             (State::Refused(_), _) => {}
             (State::Greeting, _) => self.greeting(packet, peers, out)?,
-            // Not about the client, which has not said who it is: MySQL's 1158 where the client goes
-            // away, 1159 where it never answers.
+            // Not about this client, which has not sent its account: MySQL's 1158 if the client leaves, 1159 if it never
+            // responds.
             (State::Handshake, Some(ERR)) => {
                 let errno = error_code(packet.prefix).map_err(|error| out.malformed(Rule::Error, error))?;
                 out.events.push(Event::ServerNotice { errno });
@@ -264,21 +268,24 @@ impl ConnectionPhase {
                 let errno = error_code(packet.prefix).map_err(|error| out.malformed(Rule::Error, error))?;
                 out.events.push(Event::HandshakeError { errno, plugin: self.plugin });
                 self.state = State::Refused(self.phase());
-                self.decided(HandshakeResult::Error, out);
+                self.emit_decision(HandshakeResult::Error, out);
             }
             (State::Handshake, _) => return Err(out.desync(Rule::GreetingThenClient)),
             (State::TlsRequested, _) => return Err(OpaqueReason::Tls),
             (State::Authentication, Some(OK)) => {
-                self.decided(HandshakeResult::Ok, out);
-                return Ok(Progress::Accepted { capabilities: self.capabilities, suspect: self.suspect });
+                self.emit_decision(HandshakeResult::Ok, out);
+                return Ok(Progress::Accepted {
+                    capabilities: self.capabilities,
+                    affected_client: self.affected_client,
+                });
             }
             (State::Authentication, Some(first)) => self.authentication(first, packet, out)?,
             (State::Authentication, None) => return Err(out.desync(Rule::AuthenticationPacket)),
         }
-        Ok(Progress::Stays)
+        Ok(Progress::Continues)
     }
 
-    fn decided(&self, result: HandshakeResult, out: &mut Output) {
+    fn emit_decision(&self, result: HandshakeResult, out: &mut Output) {
         let took = Some(out.clock.now().since(self.opened));
         out.events.push(Event::Handshake { result, took });
     }
@@ -287,7 +294,7 @@ impl ConnectionPhase {
         match packet.first() {
             Some(handshake::PROTOCOL_V10) => {
                 let greeting = HandshakeV10::parse(packet.prefix).map_err(|_| OpaqueReason::NotMysql)?;
-                self.greeted(greeting.server_version, peers, out);
+                self.emit_greeting(greeting.server_version, peers, out);
                 out.details
                     .record(self.options.interests, Field::ThreadId, || greeting.thread_id.to_string());
                 self.capabilities = greeting.capabilities;
@@ -298,7 +305,7 @@ impl ConnectionPhase {
             Some(handshake::PROTOCOL_V9) => {
                 let mut reader = Reader::new(packet.prefix);
                 let version = reader.u8("protocol_version").and_then(|_| reader.nul_bytes("server_version"));
-                self.greeted(version.map_err(|_| OpaqueReason::NotMysql)?, peers, out);
+                self.emit_greeting(version.map_err(|_| OpaqueReason::NotMysql)?, peers, out);
                 Err(OpaqueReason::NotMysql)
             }
             Some(handshake::ERR) => {
@@ -311,7 +318,7 @@ impl ConnectionPhase {
         }
     }
 
-    fn greeted(&self, version: &[u8], peers: &mut String, out: &mut Output) {
+    fn emit_greeting(&self, version: &[u8], peers: &mut String, out: &mut Output) {
         let (flavor, release) = identify(version);
         let after = out.clock.now().since(self.opened);
         out.events.push(Event::Greeting { flavor, release, after });
@@ -324,7 +331,7 @@ impl ConnectionPhase {
         match first {
             EOF | AUTH_NEXT_FACTOR => {
                 let name = data.split(|byte| *byte == 0).next().unwrap_or_default();
-                // A lone 0xfe is the request for the hash of MySQL before 4.1.
+                // 0xfe alone requests the hash of MySQL before 4.1.
                 let old = first == EOF && packet.length == 1;
                 self.plugin = if old { AuthPlugin::OldPassword } else { AuthPlugin::from_name(name) };
                 self.full_authentication = false;
@@ -343,20 +350,20 @@ impl ConnectionPhase {
     }
 }
 
-/// Clients that give up a login say so. Its id is that of a command.
+/// True for the COM_QUIT of a client that gives up the login. It has the sequence id of a command.
 fn is_quit(packet: &Packet) -> bool {
     packet.sequence_id == 0 && packet.length == 1 && packet.first() == Some(Command::QUIT.0)
 }
 
-/// A password encrypted by RSA has the length of the key: 1024 bits or a multiple.
+/// True if a password of this length can be encrypted with RSA: then it is as long as the key, 1024 bits or a multiple.
 fn is_encrypted(len: usize) -> bool {
     len % 128 == 0
 }
 
-/// Appends a version text, as far as it is fit for a log.
+/// Appends a version text. Bytes that are not safe in a log become `_`.
 fn show(peers: &mut String, key: &str, text: &[u8]) {
     let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
-    let shown = text.iter().take(SHOWN).map(|byte| if fit(byte) { char::from(*byte) } else { '_' });
+    let shown = text.iter().take(MAX_SHOWN).map(|byte| if fit(byte) { char::from(*byte) } else { '_' });
     if !text.is_empty() {
         peers.push_str(key);
         peers.extend(shown);

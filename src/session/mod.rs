@@ -3,13 +3,13 @@
 //! ```text
 //!                +------------------- connection phase -------------------+
 //! server greets  |  Greeting --> Handshake --> Authentication --OK-->     |  --> command phase
-//!                |      |            |                |                   |        queue of commands,
-//!                |      +---ERR------+-----ERR--------+--> Refused        |        each with its Reply
+//!                |      |            |                |                   |        queue of commands, and the
+//!                |      +---ERR------+-----ERR--------+--> Refused        |        ResponseState of the oldest
 //!                |                   +--SSL--> opaque(tls)                |
 //!                +--------------------------------------------------------+  --> opaque(compressed)
 //! ```
-//! Anything that cannot stand where it stands ends the session with an [`OpaqueReason`]; the bytes go
-//! on. The transition tables are in `connection_phase.rs` and `command_phase.rs`.
+//! A packet that is not valid in the current state stops inspection with an [`OpaqueReason`]. The bytes are still forwarded.
+//! The transition tables are in `connection_phase.rs` and `command_phase.rs`.
 
 mod command_phase;
 mod connection_phase;
@@ -17,8 +17,8 @@ mod idle;
 pub mod options;
 mod pending;
 pub mod recent_packets;
-pub mod reply;
 mod requests_only;
+pub mod response;
 pub mod statements;
 
 use std::time::Duration;
@@ -32,203 +32,209 @@ use crate::rules::Field;
 use crate::session::command_phase::CommandPhase;
 use crate::session::connection_phase::{ConnectionPhase, Progress};
 use crate::session::options::Options;
-use crate::session::pending::{KEEP_COMMAND, keep_command};
-use crate::session::recent_packets::Trail;
-use crate::session::requests_only::Requests;
+use crate::session::pending::{MAX_COMMAND_PREFIX, RequestedIdentity, command_prefix_len};
+use crate::session::recent_packets::RecentPackets;
+use crate::session::requests_only::RequestsOnly;
 
-/// The greeting fits; so do handshake responses with their attributes, nearly always.
-const KEEP_CONNECTION_PHASE: usize = 4096;
-/// The fields that are read of an answer's packets.
-const KEEP_ANSWER: usize = 64;
-/// The statements by which requests for files are judged: of what is longer, only this is known.
-const KEEP_STATEMENTS: usize = 16 << 10;
-/// A request for a file: no path is longer (`PATH_MAX`).
-const KEEP_REQUEST: usize = 4096;
-/// The session state in an OK packet, if the schema is wanted.
-const KEEP_SESSION_STATE: usize = 512;
+/// Number of bytes of a packet that are inspected in the connection phase. Greetings fit, and nearly all handshake responses
+/// with their attributes.
+const MAX_CONNECTION_PHASE_PREFIX: usize = 4096;
+/// Number of bytes of a response's packet that are inspected: they contain the fields that the session reads.
+const MAX_RESPONSE_PREFIX: usize = 64;
+/// Number of bytes of a command that are inspected if file requests are judged. Of longer statements only this part is known.
+const MAX_JUDGED_PREFIX: usize = 16 << 10;
+/// Number of bytes of a server's packet that are inspected if it can be a file request: no path is longer (`PATH_MAX`).
+const MAX_FILE_REQUEST_PREFIX: usize = 4096;
+/// Number of bytes of a response's packet that are inspected if the schema is of interest: the session state of an OK packet.
+const MAX_SESSION_STATE_PREFIX: usize = 512;
 
+/// The phase, as far as the session inspects it.
 #[derive(Debug)]
-enum Part {
+enum State {
     Connection(ConnectionPhase),
     Command(Box<CommandPhase>),
-    Requests(Requests),
+    Requests(RequestsOnly),
 }
 
 /// The protocol's state for one connection.
 #[derive(Debug)]
 pub struct Session {
-    part: Part,
-    /// For the report of a desync: what server and client say they are.
+    state: State,
+    /// Software of server and client as they name it, for the report of a desync.
     peers: String,
-    trail: Trail,
-    suspect: bool,
+    recent_packets: RecentPackets,
+    /// The client hangs on a split EOF.
+    is_affected: bool,
 }
 
 impl Session {
     /// A session on a connection that began at `opened`.
     #[must_use]
     pub fn new(opened: Timestamp, options: Options) -> Self {
-        let part = Part::Connection(ConnectionPhase::new(opened, options));
-        Self { part, peers: String::new(), trail: Trail::default(), suspect: false }
+        let state = State::Connection(ConnectionPhase::new(opened, options));
+        Self { state, peers: String::new(), recent_packets: RecentPackets::default(), is_affected: false }
     }
 
-    /// How much of each coming packet of `sender` this session looks at, in bytes.
+    /// Maximum number of bytes of the next packet of `sender` that the session inspects.
     #[must_use]
-    pub fn keep(&self, sender: Sender) -> usize {
-        match (&self.part, sender) {
-            (Part::Connection(_), _) => KEEP_CONNECTION_PHASE,
-            (Part::Command(commands), Sender::Client) if commands.options.judge_files => KEEP_STATEMENTS,
-            (Part::Command(commands), Sender::Client) => keep_command(&commands.options.interests),
-            (Part::Command(commands), Sender::Server) => {
+    pub fn prefix_len(&self, sender: Sender) -> usize {
+        match (&self.state, sender) {
+            (State::Connection(_), _) => MAX_CONNECTION_PHASE_PREFIX,
+            (State::Command(commands), Sender::Client) if commands.options.judge_files => MAX_JUDGED_PREFIX,
+            (State::Command(commands), Sender::Client) => command_prefix_len(&commands.options.interests),
+            (State::Command(commands), Sender::Server) => {
                 let Options { interests, judge_files } = &commands.options;
-                if *judge_files && commands.can_be_asked() {
-                    KEEP_REQUEST
-                } else if commands.may_be_greeted() {
-                    KEEP_CONNECTION_PHASE
+                if *judge_files && commands.may_request_file() {
+                    MAX_FILE_REQUEST_PREFIX
+                } else if commands.may_greet_again() {
+                    MAX_CONNECTION_PHASE_PREFIX
                 } else if interests.has(Field::Schema) {
-                    KEEP_SESSION_STATE
+                    MAX_SESSION_STATE_PREFIX
                 } else {
-                    KEEP_ANSWER
+                    MAX_RESPONSE_PREFIX
                 }
             }
-            (Part::Requests(_), Sender::Client) => KEEP_COMMAND,
-            (Part::Requests(_), Sender::Server) => 0,
+            (State::Requests(_), Sender::Client) => MAX_COMMAND_PREFIX,
+            (State::Requests(_), Sender::Server) => 0,
         }
     }
 
     fn options(&self) -> Options {
-        match &self.part {
-            Part::Connection(connection) => connection.options,
-            Part::Command(commands) => commands.options,
-            Part::Requests(requests) => requests.options,
+        match &self.state {
+            State::Connection(connection) => connection.options,
+            State::Command(commands) => commands.options,
+            State::Requests(requests) => requests.options,
         }
     }
 
-    /// File requests pass unjudged from here on.
+    /// Stops judging file requests.
     pub fn stop_judging_files(&mut self) {
-        let options = match &mut self.part {
-            Part::Connection(connection) => &mut connection.options,
-            Part::Command(commands) => &mut commands.options,
-            Part::Requests(requests) => &mut requests.options,
+        let options = match &mut self.state {
+            State::Connection(connection) => &mut connection.options,
+            State::Command(commands) => &mut commands.options,
+            State::Requests(requests) => &mut requests.options,
         };
         options.judge_files = false;
     }
 
-    /// How far the connection has come.
+    /// The phase that the connection has reached.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        match &self.part {
-            Part::Connection(connection) => connection.phase(),
-            Part::Command(_) | Part::Requests(_) => Phase::Command,
+        match &self.state {
+            State::Connection(connection) => connection.phase(),
+            State::Command(_) | State::Requests(_) => Phase::Command,
         }
     }
 
-    /// The server takes commands, and its responses are looked at.
+    /// True in the command phase if responses are inspected.
     #[must_use]
     pub fn is_command_phase(&self) -> bool {
-        matches!(self.part, Part::Command(_))
+        matches!(self.state, State::Command(_))
     }
 
-    /// Both sides have agreed on TLS: every further byte is TLS, except in an ERR of the server.
+    /// True if both peers have agreed on TLS: every further byte is TLS, except in an ERR of the server.
     #[must_use]
     pub fn awaits_tls(&self) -> bool {
-        matches!(&self.part, Part::Connection(connection) if connection.awaits_tls())
+        matches!(&self.state, State::Connection(connection) if connection.awaits_tls())
     }
 
     /// Heap memory in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let part = match &self.part {
-            Part::Connection(connection) => connection.memory(),
-            Part::Command(commands) => commands.memory(),
-            Part::Requests(_) => 0,
+        let state = match &self.state {
+            State::Connection(connection) => connection.memory(),
+            State::Command(commands) => commands.memory(),
+            State::Requests(_) => 0,
         };
-        part.saturating_add(self.peers.capacity())
+        state.saturating_add(self.peers.capacity())
     }
 
-    /// The client sent COM_QUIT: it is the one that ends the connection.
+    /// True if the client sent COM_QUIT: then the client is the peer that ends the connection.
     #[must_use]
     pub fn has_quit(&self) -> bool {
-        match &self.part {
-            Part::Connection(connection) => connection.has_quit(),
-            Part::Command(commands) => commands.has_quit(),
-            Part::Requests(requests) => requests.has_quit(),
+        match &self.state {
+            State::Connection(connection) => connection.has_quit(),
+            State::Command(commands) => commands.has_quit(),
+            State::Requests(requests) => requests.has_quit(),
         }
     }
 
-    /// Looks at the client's packets only from here on, if the server has accepted the client.
-    pub fn hear_client_only(&mut self) {
-        if let Part::Command(commands) = &self.part {
-            self.part =
-                Part::Requests(Requests::new(commands.capabilities(), commands.has_quit(), commands.options));
+    /// Stops inspecting the server's packets, if the server has accepted the client.
+    pub fn observe_requests_only(&mut self) {
+        if let State::Command(commands) = &self.state {
+            self.state = State::Requests(RequestsOnly::new(
+                commands.capabilities(),
+                commands.has_quit(),
+                commands.options,
+            ));
         }
     }
 
-    /// The server's packets are not looked at.
+    /// True if the server's packets are not inspected.
     #[must_use]
-    pub fn hears_client_only(&self) -> bool {
-        matches!(self.part, Part::Requests(_))
+    pub fn observes_requests_only(&self) -> bool {
+        matches!(self.state, State::Requests(_))
     }
 
-    /// The client hangs where the final EOF of an answer to COM_STMT_PREPARE comes late.
+    /// True if the client hangs when the final EOF of a COM_STMT_PREPARE response arrives late.
     #[must_use]
     pub fn is_affected(&self) -> bool {
-        self.suspect
+        self.is_affected
     }
 
-    /// How many column definitions are still to come in front of such an EOF; none: no such answer passes.
+    /// Number of column definitions still expected before that EOF; `None` if no such response is in progress.
     #[must_use]
     pub fn definitions_left(&self) -> Option<u16> {
-        match &self.part {
-            Part::Connection(_) | Part::Requests(_) => None,
-            Part::Command(commands) => commands.definitions_left(),
+        match &self.state {
+            State::Connection(_) | State::Requests(_) => None,
+            State::Command(commands) => commands.definitions_left(),
         }
     }
 
-    /// The server's next packet stands where one that asks for a file could.
+    /// True if a client could accept a file request as the server's next packet.
     #[must_use]
-    pub fn can_be_asked(&self) -> bool {
-        matches!(&self.part, Part::Command(commands) if commands.can_be_asked())
+    pub fn may_request_file(&self) -> bool {
+        matches!(&self.state, State::Command(commands) if commands.may_request_file())
     }
 
-    /// No part of the server's next packet may reach the client without the rest, where requests for files are judged.
+    /// True if no part of the server's next packet may reach the client without the rest, if file requests are judged.
     #[must_use]
     pub fn can_be_dropped(&self) -> bool {
-        matches!(&self.part, Part::Command(commands) if commands.can_be_dropped())
+        matches!(&self.state, State::Command(commands) if commands.can_be_dropped())
     }
 
-    /// The server's last packet asks for a file that the client's statement does not name: the packet's sequence id, and
-    /// what both sides can do. It is the last that was taken.
+    /// Sequence id of a file request that must be blocked, and the capabilities of both peers. It is always the last packet
+    /// inspected.
     #[must_use]
-    pub fn refused_file(&self) -> Option<(u8, Capabilities)> {
-        match &self.part {
-            Part::Connection(_) | Part::Requests(_) => None,
-            Part::Command(commands) => commands.refused_file().map(|id| (id, commands.capabilities())),
+    pub fn blocked_request(&self) -> Option<(u8, Capabilities)> {
+        match &self.state {
+            State::Connection(_) | State::Requests(_) => None,
+            State::Command(commands) => commands.blocked_request().map(|id| (id, commands.capabilities())),
         }
     }
 
-    /// Takes the head of a packet.
+    /// Takes the beginning of a packet.
     pub fn packet(&mut self, sender: Sender, packet: &Packet, out: &mut Output) -> Outcome {
-        self.trail.push(sender, packet.length, packet.sequence_id, self.phase());
-        match (&mut self.part, sender) {
-            (Part::Connection(connection), Sender::Client) => {
+        self.recent_packets.push(sender, packet.length, packet.sequence_id, self.phase());
+        match (&mut self.state, sender) {
+            (State::Connection(connection), Sender::Client) => {
                 connection.client_packet(packet, &mut self.peers, out)
             }
-            (Part::Connection(connection), Sender::Server) => {
+            (State::Connection(connection), Sender::Server) => {
                 match connection.server_packet(packet, &mut self.peers, out)? {
-                    Progress::Stays => Ok(()),
-                    Progress::Accepted { capabilities, suspect } => {
-                        self.suspect = suspect.is_some();
-                        out.events.extend(suspect.map(Event::EofHazardClient));
-                        let asked = connection.take_asked();
+                    Progress::Continues => Ok(()),
+                    Progress::Accepted { capabilities, affected_client } => {
+                        self.is_affected = affected_client.is_some();
+                        out.events.extend(affected_client.map(Event::EofHazardClient));
+                        let RequestedIdentity { user, schema } = connection.take_identity();
                         let has_quit = connection.has_quit();
-                        if let Some(schema) = asked.schema {
+                        if let Some(schema) = schema {
                             out.details.record(connection.options.interests, Field::Schema, || schema);
                         }
                         let mut commands =
-                            CommandPhase::new(capabilities, asked.user, out.clock.now(), connection.options);
+                            CommandPhase::new(capabilities, user, out.clock.now(), connection.options);
                         if has_quit {
-                            commands.quit(out.events);
+                            commands.on_early_quit(out.events);
                         }
                         if connection.declines_files() {
                             commands.decline_files();
@@ -237,93 +243,91 @@ impl Session {
                     }
                 }
             }
-            (Part::Command(commands), Sender::Client) => commands.client_packet(packet, out),
-            (Part::Command(commands), Sender::Server) => commands.server_packet(packet, out),
-            (Part::Requests(requests), Sender::Client) => requests.packet(packet, out),
-            (Part::Requests(_), Sender::Server) => Ok(()),
+            (State::Command(commands), Sender::Client) => commands.client_packet(packet, out),
+            (State::Command(commands), Sender::Server) => commands.server_packet(packet, out),
+            (State::Requests(requests), Sender::Client) => requests.packet(packet, out),
+            (State::Requests(_), Sender::Server) => Ok(()),
         }
     }
 
-    /// The last byte of a long packet passed; its last fragment had `sequence_id`.
+    /// Takes the end of a long packet, whose last fragment has `sequence_id`.
     pub fn packet_end(&mut self, sender: Sender, sequence_id: u8) {
-        match (&mut self.part, sender) {
-            (Part::Command(commands), _) => commands.packet_end(sender, sequence_id),
-            (Part::Requests(requests), Sender::Client) => requests.packet_end(sequence_id),
-            (Part::Connection(_), _) | (Part::Requests(_), Sender::Server) => {}
+        match (&mut self.state, sender) {
+            (State::Command(commands), _) => commands.packet_end(sender, sequence_id),
+            (State::Requests(requests), Sender::Client) => requests.packet_end(sequence_id),
+            (State::Connection(_), _) | (State::Requests(_), Sender::Server) => {}
         }
     }
 
-    /// [`Session::stall`] has something to tell.
+    /// True if [`Session::stall`] would emit an event.
     #[must_use]
     pub fn is_stall_due(&self, now: Timestamp, stall: Duration) -> bool {
-        matches!(&self.part, Part::Command(commands) if commands.is_stall_due(now, stall))
+        matches!(&self.state, State::Command(commands) if commands.is_stall_due(now, stall))
     }
 
-    /// Tells how many commands more, or fewer, have waited for the end of their answers for so long.
+    /// Emits the change of the number of commands that have waited at least `stall` for the end of their responses.
     pub fn stall(&mut self, now: Timestamp, stall: Duration, events: &mut Vec<Event>) {
-        if let Part::Command(commands) = &mut self.part {
+        if let State::Command(commands) = &mut self.state {
             commands.stall(now, stall, events);
         }
     }
 
     /// Records the commands without a response as slow ones, because the connection ends.
     pub fn record_unanswered(&self, out: &mut Output) {
-        if let (Part::Command(commands), Some(_)) = (&self.part, self.options().interests.slow_after) {
+        if let (State::Command(commands), Some(_)) = (&self.state, self.options().interests.slow_after) {
             commands.record_unanswered(out.clock.now(), out.details);
         }
     }
 
-    /// The connection was ended by `by`: what that endangers.
+    /// The hazard of a connection that `by` ended; `None` if there is none.
     #[must_use]
     pub fn hazard_of_close(&self, by: ClosedBy, clock: &mut Clock) -> Option<Event> {
-        match &self.part {
-            Part::Connection(connection) if by == ClosedBy::Client && connection.is_unanswered() => {
+        match &self.state {
+            State::Connection(connection) if by == ClosedBy::Client && connection.is_unanswered() => {
                 Some(Event::Hazard(HazardKind::UnansweredGreeting))
             }
-            Part::Connection(_) | Part::Requests(_) => None,
-            Part::Command(commands) => commands.idle_closed(by, clock),
+            State::Connection(_) | State::Requests(_) => None,
+            State::Command(commands) => commands.idle_closed(by, clock),
         }
     }
 
-    /// The connection ended, or inspection did for `reason`: nothing waits for an answer any more.
+    /// Ends the session, because the connection ended or inspection stopped for `reason`. No command gets a response any more.
     pub fn end(&mut self, reason: Option<OpaqueReason>, events: &mut Vec<Event>) {
-        let result = match (&mut self.part, reason) {
-            (Part::Command(commands), _) => return commands.end(events),
-            (Part::Requests(_), _) => return,
-            (Part::Connection(_), Some(OpaqueReason::Tls)) => HandshakeResult::Tls,
-            (Part::Connection(connection), None) if connection.is_undecided() => HandshakeResult::Aborted,
-            (Part::Connection(_), _) => return,
+        let result = match (&mut self.state, reason) {
+            (State::Command(commands), _) => return commands.end(events),
+            (State::Requests(_), _) => return,
+            (State::Connection(_), Some(OpaqueReason::Tls)) => HandshakeResult::Tls,
+            (State::Connection(connection), None) if connection.is_undecided() => HandshakeResult::Aborted,
+            (State::Connection(_), _) => return,
         };
         events.push(Event::Handshake { result, took: None });
     }
 
-    /// What both sides can do, as far as it is known.
+    /// Capabilities of both peers, as far as they are known.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        match &self.part {
-            Part::Connection(connection) => connection.capabilities(),
-            Part::Command(commands) => commands.capabilities(),
-            Part::Requests(requests) => requests.capabilities(),
+        match &self.state {
+            State::Connection(connection) => connection.capabilities(),
+            State::Command(commands) => commands.capabilities(),
+            State::Requests(requests) => requests.capabilities(),
         }
     }
 
-    /// What a report of a desync needs: who talked, what they agreed on, and the last packets' outsides.
+    /// Data for the report of a desync: the peers, their capabilities, and the sizes and numbers of the last packets.
     #[must_use]
     pub fn report(&self) -> String {
         let (base, extended) = self.capabilities().split();
-        format!("{} capabilities={base:#x}/{extended:#x} packets=\"{}\"", self.peers, self.trail)
+        format!("{} capabilities={base:#x}/{extended:#x} packets=\"{}\"", self.peers, self.recent_packets)
     }
 
-    /// Compression begins right behind the OK, which is not compressed.
+    /// Enters the command phase. Compression begins after the OK, which is not compressed.
     fn accepted(&mut self, commands: CommandPhase) -> Outcome {
         let capabilities = commands.capabilities();
-        self.part = Part::Command(Box::new(commands));
+        self.state = State::Command(Box::new(commands));
         let compression = Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
         if capabilities.intersects(compression) { Err(OpaqueReason::Compressed) } else { Ok(()) }
     }
 }
 
-#[cfg(test)]
-mod details_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! What a session records and judges besides emitting events.
+//! Settings of a session: the details to record, and whether to judge file requests.
 
 use crate::rules::Interests;
 
@@ -7,6 +7,6 @@ use crate::rules::Interests;
 pub struct Options {
     /// Details to record.
     pub interests: Interests,
-    /// Judges each file request of the server by the client's statement, and stops at one that must not pass.
+    /// Judges each file request of the server by the client's statement, and stops at a request that must be blocked.
     pub judge_files: bool,
 }

@@ -1,38 +1,33 @@
-//! What is kept of a command until it is answered, where somebody wants to be told of it: whom or what it
-//! asks for, or its statement.
+//! Data of a command that is needed when its response ends: the account and the schema that it requests, or its statement.
+//! If no detail is requested, nothing is stored.
 
 use std::rc::Rc;
 
-use crate::event::details::{UNREADABLE, word};
-
-use crate::event::details::Details;
-
-use crate::rules::Field;
-
+use crate::event::details::{Details, UNREADABLE, word};
 use crate::mysql::sql::digest::{digest, traceparent};
-use crate::mysql::sql::verb::{Verb, used};
+use crate::mysql::sql::verb::{Verb, schema_of_use};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::handshake::ChangeUser;
 use crate::mysql::wire::packet::Packet;
-use crate::mysql::wire::query::{of_execute, of_query, statement};
-use crate::rules::Interests;
+use crate::mysql::wire::query::{statement, traceparent_of_execute, traceparent_of_query};
+use crate::rules::{Field, Interests};
 use crate::session::statements::Statements;
 
-/// The front of a statement, with comments and attributes.
-pub(super) const KEEP_COMMAND: usize = 512;
-/// The front of a statement of which a digest is wanted.
-const KEEP_STATEMENT: usize = 1024;
+/// Maximum number of bytes of a command that are inspected: the beginning of a statement, after comments and attributes.
+pub(super) const MAX_COMMAND_PREFIX: usize = 512;
+/// Maximum number of bytes of a command that are inspected if a digest of its statement is needed.
+const MAX_DIGESTED_PREFIX: usize = 1024;
 
-/// An account and a schema that a client asks for.
+/// An account and a schema that a client requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct RequestedIdentity {
     pub(super) user: Option<String>,
-    /// Empty: for none.
+    /// Empty if the client requests to have no schema.
     pub(super) schema: Option<String>,
 }
 
-impl Asked {
+impl RequestedIdentity {
     /// Heap memory in bytes.
     pub(super) fn memory(&self) -> usize {
         capacity(&self.user).saturating_add(capacity(&self.schema))
@@ -43,18 +38,18 @@ fn capacity(text: &Option<String>) -> usize {
     text.as_ref().map_or(0, String::capacity)
 }
 
-/// What is kept of a command.
+/// The stored data of one command.
 #[derive(Debug)]
-pub(super) enum Kept {
-    /// Whom or what it asks for, which is so if the server agrees.
-    Asked(Asked),
+pub(super) enum PendingCommand {
+    /// The account and the schema that it requests. They are in force once the server agrees.
+    Identity(RequestedIdentity),
     /// The beginning of a COM_QUERY.
     Query(Box<[u8]>),
-    /// The digest of the statement it prepares or executes, and the `traceparent` it came with.
+    /// The digest of the statement that it prepares or executes, and the `traceparent` of the command.
     Statement { digest: Option<Rc<str>>, traceparent: Option<String> },
 }
 
-/// What can be said of a session when it sends a command.
+/// State of a session when the client sends a command.
 pub(super) struct Context<'a> {
     pub(super) capabilities: Capabilities,
     /// See [`digest`].
@@ -63,8 +58,8 @@ pub(super) struct Context<'a> {
     pub(super) statements: &'a mut Statements,
 }
 
-impl Kept {
-    /// Of this command, which has this verb.
+impl PendingCommand {
+    /// The data of a command; `None` if nothing is needed. `verb`: verb of its statement.
     pub(super) fn of(
         command: Command,
         verb: Option<Verb>,
@@ -74,20 +69,20 @@ impl Kept {
     ) -> Option<Box<Self>> {
         let Context { capabilities, escapes, interests, statements } = context;
         let rest = || packet.prefix.get(1..).unwrap_or_default();
-        let kept = match command {
+        let pending = match command {
             Command::INIT_DB if interests.has(Field::Schema) => {
-                Self::Asked(Asked { user: None, schema: Some(word(rest())) })
+                Self::Identity(RequestedIdentity { user: None, schema: Some(word(rest())) })
             }
             Command::CHANGE_USER if interests.has_identity() => {
-                let asked = change_user(packet, capabilities);
-                details.record(interests, Field::User, || asked.user.clone().unwrap_or_default());
-                Self::Asked(asked)
+                let identity = change_user(packet, capabilities);
+                details.record(interests, Field::User, || identity.user.clone().unwrap_or_default());
+                Self::Identity(identity)
             }
-            // Where session tracking is known to both sides, the answer tells the schema.
+            // With session tracking, the response has the schema.
             Command::QUERY if verb == Some(Verb::Use) && is_untracked(&interests, capabilities) => {
-                let schema = used(statement(packet.prefix, capabilities));
+                let schema = schema_of_use(statement(packet.prefix, capabilities));
                 let schema = schema.map_or(UNREADABLE.to_owned(), word);
-                Self::Asked(Asked { user: None, schema: Some(schema) })
+                Self::Identity(RequestedIdentity { user: None, schema: Some(schema) })
             }
             _ if interests.slow_after.is_none() => return None,
             Command::QUERY => Self::Query(packet.prefix.into()),
@@ -99,22 +94,22 @@ impl Kept {
             }
             Command::STMT_EXECUTE | Command::STMT_BULK_EXECUTE => Self::Statement {
                 digest: statements.digest(crate::session::statements::statement_id(packet)),
-                traceparent: of_execute(packet.prefix, capabilities).and_then(traceparent),
+                traceparent: traceparent_of_execute(packet.prefix, capabilities).and_then(traceparent),
             },
             _ => return None,
         };
-        Some(Box::new(kept))
+        Some(Box::new(pending))
     }
 
-    /// It is an account or a schema.
-    pub(super) fn is_asked(&self) -> bool {
-        matches!(self, Self::Asked(_))
+    /// True for an account or a schema.
+    pub(super) fn is_identity(&self) -> bool {
+        matches!(self, Self::Identity(_))
     }
 
-    /// Memory of a boxed one, in bytes. A digest that is shared with the statements counts in both places.
+    /// Memory of a boxed value, in bytes. A digest that is shared with the statements counts in both places.
     pub(super) fn memory(&self) -> usize {
         let owned = match self {
-            Self::Asked(asked) => asked.memory(),
+            Self::Identity(identity) => identity.memory(),
             Self::Query(prefix) => prefix.len(),
             Self::Statement { digest, traceparent } => {
                 digest.as_ref().map_or(0, |digest| digest.len()).saturating_add(capacity(traceparent))
@@ -130,10 +125,10 @@ impl Kept {
         escapes: Option<bool>,
     ) -> (String, Option<String>) {
         match self {
-            Self::Asked(_) => Default::default(),
+            Self::Identity(_) => Default::default(),
             Self::Query(prefix) => {
                 let (digest, in_comment) = digest(statement(prefix, capabilities), escapes);
-                (digest, of_query(prefix, capabilities).and_then(traceparent).or(in_comment))
+                (digest, traceparent_of_query(prefix, capabilities).and_then(traceparent).or(in_comment))
             }
             Self::Statement { digest, traceparent } => {
                 (digest.as_deref().unwrap_or_default().to_owned(), traceparent.clone())
@@ -141,11 +136,11 @@ impl Kept {
         }
     }
 
-    /// The digest of a statement that has been prepared.
-    pub(super) fn prepared(&self) -> Option<Rc<str>> {
+    /// The digest of the statement that a COM_STMT_PREPARE prepared.
+    pub(super) fn prepared_digest(&self) -> Option<Rc<str>> {
         match self {
             Self::Statement { digest, .. } => digest.clone(),
-            Self::Asked(_) | Self::Query(_) => None,
+            Self::Identity(_) | Self::Query(_) => None,
         }
     }
 }
@@ -154,15 +149,15 @@ fn is_untracked(interests: &Interests, capabilities: Capabilities) -> bool {
     interests.has(Field::Schema) && !capabilities.contains(Capabilities::SESSION_TRACK)
 }
 
-/// Whom and what a COM_CHANGE_USER asks for.
-pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> Asked {
+/// The account and the schema that a COM_CHANGE_USER requests.
+pub(super) fn change_user(packet: &Packet, capabilities: Capabilities) -> RequestedIdentity {
     let read = ChangeUser::parse(packet.prefix, capabilities).ok();
     let user = read.map_or(UNREADABLE.to_owned(), |read| word(read.user));
     let schema = read.and_then(|read| read.schema).map_or(UNREADABLE.to_owned(), word);
-    Asked { user: Some(user), schema: Some(schema) }
+    RequestedIdentity { user: Some(user), schema: Some(schema) }
 }
 
-/// How much is kept of a command for all but the judgement of requests for files.
-pub(super) fn keep_command(interests: &Interests) -> usize {
-    if interests.slow_after.is_some() { KEEP_STATEMENT } else { KEEP_COMMAND }
+/// Number of bytes of a command that are inspected, except for the judgement of file requests.
+pub(super) fn command_prefix_len(interests: &Interests) -> usize {
+    if interests.slow_after.is_some() { MAX_DIGESTED_PREFIX } else { MAX_COMMAND_PREFIX }
 }

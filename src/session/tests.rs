@@ -1,3 +1,7 @@
+//! Sessions from the greeting on.
+
+mod details;
+
 use std::time::Duration;
 
 use super::*;
@@ -12,14 +16,14 @@ const OK_PACKET: &[u8] = b"\0\0\0\x02\0\0\0";
 const ERR_PACKET: &[u8] = b"\xff\x15\x04#28000";
 const CLIENT: u32 = 1 | 1 << 9 | 1 << 15 | 1 << 19 | 1 << 20;
 
-/// A session and what it told.
-struct Watched {
+/// A session and its output.
+struct Conversation {
     session: Session,
     events: Vec<Event>,
     details: Details,
 }
 
-impl Watched {
+impl Conversation {
     fn new() -> Self {
         Self {
             session: Session::new(Timestamp::from_nanos(1), Options::default()),
@@ -28,8 +32,8 @@ impl Watched {
         }
     }
 
-    /// A session whose client has these capabilities, at the server's decision.
-    fn answered(capabilities: u32) -> Self {
+    /// A session after the handshake response of a client with these capabilities.
+    fn responded(capabilities: u32) -> Self {
         let mut this = Self::new();
         this.pass(S, 0, &greeting());
         this.pass(C, 1, &response(capabilities));
@@ -38,7 +42,7 @@ impl Watched {
     }
 
     fn accepted() -> Self {
-        let mut this = Self::answered(CLIENT);
+        let mut this = Self::responded(CLIENT);
         this.pass(S, 2, OK_PACKET);
         this.events.clear();
         this
@@ -82,43 +86,43 @@ fn undecided(result: HandshakeResult) -> Event {
 }
 
 #[test]
-fn less_is_looked_at_in_the_command_phase() {
-    let kept = |session: &Session| (session.keep(C), session.keep(S));
-    assert_eq!(kept(&Session::new(Timestamp::default(), Options::default())), (4096, 4096));
-    let watched = Watched::accepted();
-    assert_eq!((watched.session.phase(), kept(&watched.session)), (Phase::Command, (512, 64)));
+fn prefixes_are_shorter_in_the_command_phase() {
+    let prefixes = |session: &Session| (session.prefix_len(C), session.prefix_len(S));
+    assert_eq!(prefixes(&Session::new(Timestamp::default(), Options::default())), (4096, 4096));
+    let conversation = Conversation::accepted();
+    assert_eq!((conversation.session.phase(), prefixes(&conversation.session)), (Phase::Command, (512, 64)));
 }
 
 #[test]
-fn how_the_connection_phase_ends() {
-    let mut accepted = Watched::answered(CLIENT);
+fn the_end_of_the_connection_phase_has_a_result() {
+    let mut accepted = Conversation::responded(CLIENT);
     accepted.pass(S, 2, OK_PACKET);
     assert_eq!(accepted.end(None), [handshake(HandshakeResult::Ok)]);
 
-    let mut refused = Watched::answered(CLIENT);
+    let mut refused = Conversation::responded(CLIENT);
     refused.pass(S, 2, ERR_PACKET);
     refused.events.remove(0);
     assert_eq!(refused.end(None), [handshake(HandshakeResult::Error)]);
     assert_eq!(refused.session.phase(), Phase::Authentication);
 
-    assert_eq!(Watched::answered(CLIENT).end(None), [undecided(HandshakeResult::Aborted)]);
-    let mut greeted = Watched::new();
+    assert_eq!(Conversation::responded(CLIENT).end(None), [undecided(HandshakeResult::Aborted)]);
+    let mut greeted = Conversation::new();
     greeted.pass(S, 0, &greeting());
     greeted.events.clear();
     assert_eq!(greeted.end(None), [undecided(HandshakeResult::Aborted)]);
 
-    let mut tls = Watched::answered(CLIENT | 1 << 11);
+    let mut tls = Conversation::responded(CLIENT | 1 << 11);
     assert!(tls.session.awaits_tls());
     assert_eq!(tls.end(Some(OpaqueReason::Tls)), [undecided(HandshakeResult::Tls)]);
 
-    assert_eq!(Watched::new().end(None), [], "nobody was greeted");
-    assert_eq!(Watched::answered(CLIENT).end(Some(OpaqueReason::Desync)), [], "nobody knows");
+    assert_eq!(Conversation::new().end(None), [], "no greeting");
+    assert_eq!(Conversation::responded(CLIENT).end(Some(OpaqueReason::Desync)), [], "not known");
 }
 
 #[test]
-fn compression_begins_behind_the_ok() {
+fn compression_begins_after_the_ok() {
     for compression in [1 << 5, 1 << 26, 1 << 5 | 1 << 26] {
-        let mut compressed = Watched::answered(CLIENT | compression);
+        let mut compressed = Conversation::responded(CLIENT | compression);
         assert_eq!(compressed.take(S, 2, OK_PACKET), Err(OpaqueReason::Compressed));
         assert_eq!(compressed.session.phase(), Phase::Command);
         assert_eq!(compressed.end(Some(OpaqueReason::Compressed)), [handshake(HandshakeResult::Ok)]);
@@ -126,37 +130,37 @@ fn compression_begins_behind_the_ok() {
 }
 
 #[test]
-fn a_command_is_owed_no_answer_when_the_session_ends() {
+fn a_command_ends_without_a_response_when_the_session_ends() {
     for reason in [None, Some(OpaqueReason::Desync)] {
-        let mut watched = Watched::accepted();
-        watched.pass(C, 0, b"\x03SELECT 1");
-        watched.events.clear();
+        let mut conversation = Conversation::accepted();
+        conversation.pass(C, 0, b"\x03SELECT 1");
+        conversation.events.clear();
         let (command, verb) = (Command::QUERY, Some(Verb::Select));
-        assert_eq!(watched.end(reason), [Event::CommandEnded { command, verb, answer: None }]);
-        assert_eq!(watched.end(None), []);
+        assert_eq!(conversation.end(reason), [Event::CommandEnded { command, verb, answer: None }]);
+        assert_eq!(conversation.end(None), []);
     }
 }
 
 #[test]
-fn the_report_tells_who_talked_and_nothing_of_what_was_said() {
-    let mut watched = Watched::accepted();
-    watched.pass(C, 0, b"\x03SELECT 'secret'");
-    watched.pass(S, 1, b"\xff\x28\x04#42000secret");
-    assert_eq!(watched.take(C, 7, b"\x03SELECT 'secret'"), Err(OpaqueReason::Desync));
+fn the_report_names_the_peers_and_contains_no_content() {
+    let mut conversation = Conversation::accepted();
+    conversation.pass(C, 0, b"\x03SELECT 'secret'");
+    conversation.pass(S, 1, b"\xff\x28\x04#42000secret");
+    assert_eq!(conversation.take(C, 7, b"\x03SELECT 'secret'"), Err(OpaqueReason::Desync));
     let expected = "server=8.0.41 client=libmysql/8.0.41 capabilities=0x188201/0x0 \
                     packets=\"S:74:0:greeting C:111:1:handshake S:7:2:authentication \
                     C:16:0:command S:15:1:command C:16:7:command\"";
-    assert_eq!(watched.session.report(), expected);
+    assert_eq!(conversation.session.report(), expected);
 }
 
 #[test]
 fn the_report_has_the_last_eight_packets() {
-    let mut watched = Watched::accepted();
+    let mut conversation = Conversation::accepted();
     for _ in 0..5 {
-        watched.pass(C, 0, b"\x0e");
-        watched.pass(S, 1, OK_PACKET);
+        conversation.pass(C, 0, b"\x0e");
+        conversation.pass(S, 1, OK_PACKET);
     }
     let packets = ["C:1:0:command S:7:1:command"; 4].join(" ");
-    let report = watched.session.report();
+    let report = conversation.session.report();
     assert!(report.ends_with(&format!(" packets=\"{packets}\"")), "{report}");
 }

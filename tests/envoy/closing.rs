@@ -8,7 +8,7 @@ use crate::counted::LOGIN;
 use crate::ledger::{Ledger, assert_clean};
 use crate::traffic::{Chunks, Pair, captured, login, session};
 use firstword_testing::envoy::Envoy;
-use firstword_testing::peer::{Ending, Peer, Server, nobody};
+use firstword_testing::peer::{Ending, Peer, Server, closed_address};
 
 /// What a side received behind what the case is sure of, and how the other side's stream ended for it.
 type Seen = (Vec<u8>, Ending);
@@ -226,8 +226,9 @@ fn endings_are_those_of_tcp_proxy_and_counted_exactly() {
 
 #[test]
 fn nobody_listens_upstream() {
-    let envoy =
-        Envoy::start(configured(nobody(), json!({"defaults": {"protocol": "mysql"}})).edit(with_plain));
+    let envoy = Envoy::start(
+        configured(closed_address(), json!({"defaults": {"protocol": "mysql"}})).edit(with_plain),
+    );
     let mut ledger = Ledger::new(&envoy, MYSQL);
     let expected = Peer::connect(envoy.listener_addr(PLAIN)).rest();
     assert_eq!(Peer::connect(envoy.listener_addr(MYSQL)).rest(), expected);

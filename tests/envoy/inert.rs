@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::bootstrap::{MYSQL, filters, listeners, plugin, shipped, soon};
 use crate::ledger::{Ledger, several_ticks};
 use firstword_testing::envoy::Envoy;
-use firstword_testing::peer::nobody;
+use firstword_testing::peer::closed_address;
 use firstword_testing::process::{Process, in_path, read_log};
 use firstword_testing::{built, temp_dir, wait_for};
 
@@ -41,7 +41,7 @@ impl Script {
         let (out, log) = (files.path().join("out"), files.path().join("log"));
         let mut process = Process::start(&python(), &[script(name).into()], &out, &log);
         let port = wait_for("port of a server", Duration::from_secs(30), || {
-            assert!(process.exited().is_none(), "{name}: {}", read_log(&log));
+            assert!(process.exit_status().is_none(), "{name}: {}", read_log(&log));
             let text = read_log(&out);
             text.ends_with('\n').then(|| text.trim().parse().expect("a port"))
         });
@@ -113,7 +113,7 @@ pub fn tls(directory: &Path) -> Value {
 fn envoy(directory: &Path, web: SocketAddr, grpc: SocketAddr) -> Envoy {
     let tls = tls(directory);
     let socket = json!({"pipe": {"path": directory.join("tls.sock")}});
-    let options = shipped(nobody()).edit(|bootstrap| {
+    let options = shipped(closed_address()).edit(|bootstrap| {
         let mut listener = listeners(bootstrap).remove(0);
         plugin(&mut listener)["configuration"]["value"] = json!(soon(json!({})).to_string());
         let mut add = |name: &str, filtered: bool, last: Value, tls: Option<&Value>| {

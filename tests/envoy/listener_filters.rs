@@ -91,11 +91,11 @@ fn watch(server: &Server, envoy: &Envoy, timeout: Duration) -> &'static str {
     }
     if client.has_ended() {
         assert_eq!(timed_out, 1);
-        server.assert_nobody();
+        server.assert_not_connected();
         return "closed when the timeout ends";
     }
     client.assert_silent();
-    server.assert_nobody();
+    server.assert_not_connected();
     // Nothing else tells of it: to Envoy there is no connection yet.
     assert_eq!((envoy.stat(WAITING), envoy.stat(r"^listener\.\d.*\.downstream_cx_total$")), (1, 0));
     "hangs for ever"

@@ -42,7 +42,7 @@ fn assert_http(mut client: Peer, before: &[u8], web: &Server) {
 #[test]
 fn a_port_range_without_inspectors() {
     let (mysql, web, web_tls) = (Server::start(), Server::start(), Server::start());
-    let (options, distance) = EnvoyOptions::moved("envoy/port-range.yaml");
+    let (options, distance) = EnvoyOptions::with_moved_ports("envoy/port-range.yaml");
     let options = options.upstream(MYSQL, mysql.address()).upstream("web", web.address()).labels();
     let envoy = Envoy::start(options.upstream("web_tls", web_tls.address()));
     let port = |port: u16| loopback(port + distance);
@@ -71,7 +71,7 @@ fn a_port_range_without_inspectors() {
 #[test]
 fn the_same_ports_with_inspectors_hang() {
     let mysql = Server::start();
-    let (options, distance) = EnvoyOptions::moved("envoy/port-range.yaml");
+    let (options, distance) = EnvoyOptions::with_moved_ports("envoy/port-range.yaml");
     let options = options.upstream(MYSQL, mysql.address()).upstream("web", mysql.address());
     let options = options.upstream("web_tls", mysql.address()).edit(|bootstrap| {
         for filter in listeners(bootstrap)[0]["listener_filters"].as_array_mut().expect("listener filters") {
@@ -82,7 +82,7 @@ fn the_same_ports_with_inspectors_hang() {
     let mut client = Peer::connect(loopback(10001 + distance));
     envoy.wait_stat(r"^listener\.\d.*\.downstream_pre_cx_active$", 1);
     client.assert_silent();
-    mysql.assert_nobody();
+    mysql.assert_not_connected();
     envoy.wait_stat(r"^listener\.\d.*\.downstream_pre_cx_active$", 1);
 }
 
@@ -114,7 +114,7 @@ fn an_exact_address_without_inspectors() {
     // A client of that other machine that says nothing is what no listener can tell from a slow one.
     let _silent = connect(web.address());
     envoy.wait_stat(r"^listener\.0\.0\.0\.0_\d+\.downstream_pre_cx_active$", 1);
-    web.assert_nobody();
+    web.assert_not_connected();
 }
 
 /// Without the listener of the exact address the database is one more silent server behind the inspector: it hangs.
@@ -128,7 +128,7 @@ fn without_the_exact_address_it_hangs() {
     client.send(format!("PROXY TCP4 127.0.0.1 127.0.0.1 50000 {port}\r\n").as_bytes());
     envoy.wait_stat(r"^listener\.0\.0\.0\.0_\d+\.downstream_pre_cx_active$", 1);
     client.assert_silent();
-    database.assert_nobody();
+    database.assert_not_connected();
 }
 
 /// The file with another database.

@@ -7,16 +7,17 @@ use crate::counted::LOGIN;
 use crate::ledger::{Ledger, assert_clean};
 use crate::traffic::Pair;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
-use firstword_testing::peer::{Server, nobody};
+use firstword_testing::peer::{Server, closed_address};
 
 /// `envoy/mysql.yaml` with this in the place of the filter's configuration.
 fn with_any(configuration: Value) -> EnvoyOptions {
-    shipped(nobody()).edit(|bootstrap| plugin(&mut listeners(bootstrap)[0])["configuration"] = configuration)
+    shipped(closed_address())
+        .edit(|bootstrap| plugin(&mut listeners(bootstrap)[0])["configuration"] = configuration)
 }
 
 /// What the filter says about why, in order.
 fn refusals(options: EnvoyOptions) -> Vec<String> {
-    let (status, log) = Envoy::fails_to_start(options);
+    let (status, log) = Envoy::start_refused(options);
     assert!(!status.success(), "{status}");
     assert!(!log.contains("panicked"), "{log}");
     let ours = log.lines().filter_map(|line| line.split_once("configuration refused: "));
@@ -32,7 +33,7 @@ fn every_problem_is_in_the_log() {
         "rules": [{"name": "orders", "match": {"port": 3306}}, {"match": {"ports": [0]}, "protocol": "postgres"}],
         "metrics": {"labels": ["direction", "user"]},
     });
-    let said = refusals(shipped(nobody()).configuration(configuration));
+    let said = refusals(shipped(closed_address()).configuration(configuration));
     assert_eq!(
         said,
         [
@@ -47,7 +48,7 @@ fn every_problem_is_in_the_log() {
 
 #[test]
 fn text_that_is_no_json_is_refused() {
-    let said = refusals(shipped(nobody()).configuration("mode: observe"));
+    let said = refusals(shipped(closed_address()).configuration("mode: observe"));
     assert_eq!(said, ["$: expected JSON, found a syntax error: expected value at line 1 column 1"]);
 }
 

@@ -46,7 +46,7 @@ impl Daemon {
         all.extend(arguments(port).into_iter().map(Into::into));
         let mut process = Process::start(&in_path("flock").expect("flock in PATH"), &all, &log, &log);
         let listens = wait_for("server that listens", Duration::from_secs(60), || {
-            let ended = process.exited().map(|_| false);
+            let ended = process.exit_status().map(|_| false);
             ended.or_else(|| TcpStream::connect(loopback(port)).is_ok().then_some(true))
         });
         if !listens {

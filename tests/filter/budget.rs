@@ -60,7 +60,7 @@ fn a_connection_beyond_the_budget_is_counted_as_opaque_and_logged() {
 }
 
 #[test]
-fn a_protected_connection_beyond_the_budget_is_refused_and_nothing_of_it_is_forwarded() {
+fn a_protected_connection_beyond_the_budget_is_refused_and_no_byte_of_it_is_forwarded() {
     let worker = Worker::start(
         r#"{"limits": {"connection_state": "1MiB"}, "rules": [{"mysql": {"block_local_infile": true}}]}"#,
     );
@@ -85,7 +85,7 @@ fn a_tick_ends_the_inspection_of_a_connection_above_its_share() {
         r#"{"limits": {"connection_state": "1MiB"}, "defaults": {"mysql": {"slow_command_ms": 1}}}"#,
     );
     let (mut streams, _) = fill(&worker);
-    // The first needs more than the minimum of a share, for statements in flight.
+    // The first connection needs more than the minimum share, because its statements are in flight.
     streams.truncate(streams.len() - 20);
     worker.play(&mut streams[0], &login());
     for n in 0..4 {

@@ -29,7 +29,7 @@ fn the_start_is_logged_at_level_info() {
         assert_eq!(
             worker.log(),
             [""; 0],
-            "nothing before the shell says that the configuration is effective"
+            "no line before the shell reports that the configuration is effective"
         );
         worker.filter.log_start(&worker.host);
         let line = format!("event=configured version={} commit={}", firstword::VERSION, firstword::COMMIT);
@@ -67,7 +67,7 @@ fn keys_of_filter_state_are_declared_and_refusals_logged_at_level_info() {
     assert_eq!(declared.take(), ["firstword.user", "firstword.commands"]);
     let line = "event=host_refused call=declare key=user status=REFUSED".to_owned();
     assert_eq!(worker.host.take_log(), [(Level::Info, line)]);
-    Worker::start("{}").filter.declare_filter_state(&worker.host, |key| panic!("{key} is not configured"));
+    Worker::start("{}").filter.declare_filter_state(&worker.host, |key| panic!("{key} is declared"));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn the_end_subtracts_the_gauges_of_the_worker() {
     let is_zero = |gauge: &&str| worker.sum(gauge, &[]) == 0;
     let gauges = ["vm_memory_bytes", "connection_state_bytes", "series"];
     assert_eq!(gauges.iter().filter(|gauge| is_zero(gauge)).count(), 3);
-    // A connection outlives it.
+    // A connection that ends later is still counted.
     worker.tick(&mut streams, None);
     streams.into_iter().for_each(|stream| worker.close(stream));
     worker.filter.end(None, &mut *worker.metrics.borrow_mut());

@@ -61,7 +61,7 @@ fn a_session_is_counted_exactly() {
 }
 
 #[test]
-fn the_host_says_who_closed_only_if_the_traffic_does_not() {
+fn the_host_call_for_the_closing_side_is_made_only_if_the_traffic_does_not_show_it() {
     for by in [ClosedBy::Client, ClosedBy::Server, ClosedBy::Proxy] {
         let mut worker = Worker::start("{}");
         worker.host.closed_by = by;
@@ -82,7 +82,7 @@ fn the_host_says_who_closed_only_if_the_traffic_does_not() {
 }
 
 #[test]
-fn a_named_rule_saves_the_question_for_the_cluster() {
+fn a_named_rule_saves_the_host_call_for_the_cluster() {
     let worker = Worker::start(r#"{"rules": [{"name": "db"}]}"#);
     let mut stream = worker.connect();
     worker.play(&mut stream, &login());
@@ -93,7 +93,7 @@ fn a_named_rule_saves_the_question_for_the_cluster() {
 }
 
 #[test]
-fn a_connection_without_cluster_goes_to_passthrough() {
+fn a_connection_without_a_cluster_has_the_destination_passthrough() {
     let mut worker = Worker::start(r#"{"metrics": {"labels": ["destination", "port"]}}"#);
     worker.host.cluster = None;
     let unnamed = ConnectionInfo { destination: "10.0.0.5:10000".parse().ok(), ..orders() };
@@ -107,7 +107,7 @@ fn a_connection_without_cluster_goes_to_passthrough() {
 }
 
 #[test]
-fn the_address_of_the_peer_is_read_only_where_rules_handle_proxy_headers() {
+fn the_address_of_the_peer_is_read_only_if_rules_handle_proxy_headers() {
     const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 3306\r\n";
     let rules = r#"{"rules": [{"match": {"ports": [3306]}, "proxy_protocol":
         {"receive": {"mode": "optional", "trusted_networks": ["10.0.0.0/8"]}}}]}"#;

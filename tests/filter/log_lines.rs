@@ -48,7 +48,7 @@ fn the_level_decides_what_is_logged_and_counted() {
 }
 
 #[test]
-fn a_port_where_a_server_speaks_first_is_logged_once() {
+fn a_server_first_port_is_logged_once() {
     let worker = Worker::start("{}");
     let mut info = orders();
     let mut logged = Vec::new();
@@ -64,7 +64,7 @@ fn a_port_where_a_server_speaks_first_is_logged_once() {
 }
 
 #[test]
-fn a_silent_server_is_logged_with_what_the_host_knows_of_it() {
+fn a_silent_server_is_logged_with_its_address() {
     for (upstream, field) in [(None, "upstream=none"), (Some("10.0.0.5:3306"), "upstream=10.0.0.5:3306")] {
         let mut worker = Worker::start("{}");
         worker.host.upstream = upstream;

@@ -1,4 +1,4 @@
-//! The filter without a proxy: a configuration on a worker, and its connections, with a host that only records.
+//! The filter without a proxy: a configuration on a worker, and its connections, with a host that records calls.
 
 // A test reports through a panic.
 #![allow(

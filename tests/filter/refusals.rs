@@ -1,4 +1,4 @@
-//! A host that refuses calls: the filter logs it, and traffic goes on.
+//! A host that refuses calls. The filter logs it, and traffic continues.
 
 use std::time::Duration;
 

@@ -94,7 +94,7 @@ fn a_header_is_not_handed_on_unasked() {
 fn answer(address: SocketAddr) -> Option<Vec<u8>> {
     let mut client = Client::connect(address);
     let greeting = client.packet();
-    let plugin = client.greeted(&greeting);
+    let plugin = client.read_greeting(&greeting);
     client.capabilities &= CLASSIC;
     let response = client.handshake_response(&login(), &plugin);
     client.write(&response);
@@ -138,7 +138,7 @@ fn second_header(address: SocketAddr, first: &[u8], header: &[u8], at: At) -> Op
     }
     // The greeting may be there before the filter has seen the header.
     let greeting = client.next_packet()?;
-    client.greeted(&greeting);
+    client.read_greeting(&greeting);
     client.capabilities &= CLASSIC;
     // Another plugin than the account's: the server asks for its own.
     let response = client.handshake_response(&login(), "mysql_clear_password");
@@ -153,7 +153,7 @@ fn second_header(address: SocketAddr, first: &[u8], header: &[u8], at: At) -> Op
     if at == At::Authentication {
         client.try_send(header)?;
     }
-    let (_, answer) = client.switched(&switch, PASSWORD);
+    let (_, answer) = client.read_auth_switch(&switch, PASSWORD);
     client.try_send(&packet(3, &answer))?;
     let end = client.next_packet()?;
     assert_eq!(end[0], 0, "OK: {}", String::from_utf8_lossy(&end));
@@ -219,7 +219,7 @@ fn the_server_believes_no_header_once_it_has_decided() {
             client.command(&user);
             let switch = client.packet();
             assert_eq!(switch[0], 0xfe, "AuthSwitchRequest: {switch:02x?}");
-            let (_, answer) = client.switched(&switch, PASSWORD);
+            let (_, answer) = client.read_auth_switch(&switch, PASSWORD);
             client.send(&[V1, &packet(3, &answer)].concat());
         } else {
             client.send(&[V1, &packet(0, b"\x03SELECT 1")].concat());

@@ -47,7 +47,7 @@ fn seen(from: Option<IpAddr>, address: SocketAddr, header: &[u8]) -> Option<Stri
     let mut client = Client::connect_from(from, address);
     client.try_send(header)?;
     let greeting = client.next_packet()?;
-    let plugin = client.greeted(&greeting);
+    let plugin = client.read_greeting(&greeting);
     client.capabilities &= login().capabilities;
     let response = client.handshake_response(&login(), &plugin);
     client.try_send(&packet(1, &response))?;

@@ -33,7 +33,7 @@ fn host(address: SocketAddr, header: &[u8], when: When) -> Option<String> {
         client.try_send(header)?;
     }
     let greeting = client.next_packet()?;
-    let plugin = client.greeted(&greeting);
+    let plugin = client.read_greeting(&greeting);
     client.capabilities &= login().capabilities;
     let response = packet(1, &client.handshake_response(&login(), &plugin));
     match when {

@@ -1,10 +1,10 @@
-//! Captures of real connections, replayed: every capture tells the same however it is cut and in whatever legal order its
-//! two directions pass, and what it tells is what the server counted.
+//! Replays of captures of real connections. Neither the cuts of a capture nor a legal order of its two directions changes the
+//! events, and the counts equal the server's.
 //!
-//! `FIRSTWORD_BLESS=1 cargo test --test replay captures_tell` writes the events down anew; read the difference before
-//! committing it.
+//! `FIRSTWORD_BLESS=1 cargo test --test replay captures_emit` writes the expected events again. Read the difference before
+//! you commit it.
 
-// A panic is how a test reports.
+// A test reports through a panic.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -13,51 +13,51 @@
     clippy::unwrap_used
 )]
 
-mod changed;
-mod counted;
-mod front;
-mod held;
-mod observe;
-mod orders;
+mod against_mysql_common;
+mod all_stages;
+mod clear_and_block;
+mod hold_split_eof;
+mod inspection;
+mod interleavings;
 mod packets;
-mod peer_review;
-mod together;
+mod proxy_headers;
+mod server_counters;
 
 use std::fs;
 
 use bytes::Bytes;
 use firstword::event::Sender;
 use firstword_testing::capture::{self, Chunks};
-use firstword_testing::replay::{Captured, captures, parts, replay, whole};
+use firstword_testing::replay::{Captured, byte_by_byte, captures, cut_once, replay, whole};
 
 #[test]
-fn captures_tell_what_is_written_down() {
+fn captures_emit_the_expected_events() {
     let mut wrong = Vec::new();
     for Captured { name, chunks, .. } in captures() {
-        let told = replay(whole(&chunks)).text();
+        let emitted = replay(whole(&chunks)).text();
         let path = capture::directory().join(format!("{name}.events"));
         if std::env::var_os("FIRSTWORD_BLESS").is_some() {
-            fs::write(&path, &told).unwrap();
+            fs::write(&path, &emitted).unwrap();
         }
-        if told != fs::read_to_string(&path).unwrap_or_default() {
-            wrong.push(format!("{name} tells:\n{told}"));
+        if emitted != fs::read_to_string(&path).unwrap_or_default() {
+            wrong.push(format!("{name} emits:\n{emitted}"));
         }
     }
-    assert!(wrong.is_empty(), "not what is written down:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "not the expected events:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn every_cut_tells_the_same() {
+fn cuts_do_not_change_the_events() {
     for Captured { name, chunks, .. } in captures() {
         let uncut = replay(whole(&chunks));
-        assert_eq!(replay(parts(&chunks, |_, len| (0..len).map(|at| at..at + 1).collect())), uncut, "{name}");
+        assert_eq!(replay(byte_by_byte(&chunks)), uncut, "{name}");
         for (index, (_, bytes)) in chunks.iter().enumerate() {
             for cut in 1..bytes.len() {
-                let cut_here = |at, len| {
-                    let cut = if at == index { cut } else { len };
-                    vec![0..cut, cut..len]
-                };
-                assert_eq!(replay(parts(&chunks, cut_here)), uncut, "{name}: chunk {index} cut at {cut}");
+                assert_eq!(
+                    replay(cut_once(&chunks, index, cut)),
+                    uncut,
+                    "{name}: chunk {index} cut at {cut}"
+                );
             }
         }
     }

@@ -1,23 +1,23 @@
-//! The packets of a capture, cut by this test's own hand: not the core's framing.
+//! The packets of a capture. This parser is independent of the framer under test.
 
 use firstword::event::Sender;
 
 use firstword_testing::capture::Chunks;
 use firstword_testing::client::{COMPRESS, SSL, ZSTD};
 
-/// A packet, header left out. No capture holds one of more than one fragment.
+/// A packet without its header. No capture holds a packet of more than one fragment.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) sender: Sender,
     pub(crate) sequence_id: u8,
     pub(crate) payload: Vec<u8>,
-    /// Where it ends in all that its sender sent.
+    /// Offset of its end in the stream of its sender.
     pub(crate) end: usize,
-    /// How much the other side had sent when it had passed.
+    /// Number of bytes of the other side that had passed when its last byte did.
     pub(crate) other: usize,
 }
 
-/// The packets of both directions, in the order in which their last bytes passed; none where they cannot be read.
+/// The packets of both directions, in the order in which their last bytes passed. Empty if TLS or compression hides them.
 pub(crate) fn packets(chunks: &Chunks) -> Vec<Packet> {
     let mut packets: Vec<Packet> = Vec::new();
     let mut unread: [Vec<u8>; 2] = Default::default();
@@ -41,28 +41,28 @@ pub(crate) fn packets(chunks: &Chunks) -> Vec<Packet> {
             });
             unread[this].drain(..4 + length);
         }
-        if turns_unreadable(&packets) {
+        if is_opaque(&packets) {
             return Vec::new();
         }
     }
     packets
 }
 
-/// Both sides agreed on TLS or compression.
-fn turns_unreadable(packets: &[Packet]) -> bool {
-    let Some(client) = agreed(packets) else { return false };
-    client & (SSL | COMPRESS | ZSTD) != 0
+/// True if both sides agreed on TLS or compression.
+fn is_opaque(packets: &[Packet]) -> bool {
+    let Some(agreed) = agreed_capabilities(packets) else { return false };
+    agreed & (SSL | COMPRESS | ZSTD) != 0
 }
 
-/// The capabilities both sides have, once both have said so.
-pub(crate) fn agreed(packets: &[Packet]) -> Option<u32> {
+/// The capabilities that both sides sent. `None` until both have sent them.
+pub(crate) fn agreed_capabilities(packets: &[Packet]) -> Option<u32> {
     let greeting = packets.iter().find(|packet| packet.sender == Sender::Server)?;
     let response = packets.iter().find(|packet| packet.sender == Sender::Client)?;
     let name = greeting.payload.iter().position(|byte| *byte == 0)?;
-    // Behind the version's NUL: thread id, scramble, filler, lower half, character set, status, upper half.
+    // After the NUL of the version: thread id, scramble, filler, lower half, character set, status, upper half.
     let half = |at: usize| greeting.payload.get(name + at..name + at + 2);
     let (lower, upper) = (half(14)?, half(19).unwrap_or(&[0, 0]));
     let offered = u32::from_le_bytes([lower[0], lower[1], upper[0], upper[1]]);
-    let asked = response.payload.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))?;
-    Some(offered & asked)
+    let requested = response.payload.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))?;
+    Some(offered & requested)
 }

@@ -178,7 +178,7 @@ fn new_proxy(
     let envoy = Envoy::launch(options(envoy, modules, fault));
     let begin = Instant::now();
     let state = wait_for("state", PATIENCE, || {
-        let state = envoy.ready();
+        let state = envoy.readiness();
         (state == "LIVE" || begin.elapsed() > READY).then_some(state)
     });
     let ready = if state == "LIVE" { "ready" } else { "never ready" };
@@ -216,7 +216,7 @@ fn running_proxy(
         open.query("SELECT 1").expect("an answer");
         "kept"
     };
-    [kept, client(&envoy), if envoy.ready() == "LIVE" { "ready" } else { "not ready" }]
+    [kept, client(&envoy), if envoy.readiness() == "LIVE" { "ready" } else { "not ready" }]
 }
 
 /// Serves the module to whoever asks for anything.

@@ -1,4 +1,4 @@
-//! Captures of real connections: `tests/captures/NAME.cap`, with what the core should say in `NAME.events`.
+//! Captures of real connections: `tests/captures/NAME.cap`, and the events that the core should emit in `NAME.events`.
 
 mod text;
 
@@ -21,18 +21,18 @@ pub fn directory() -> PathBuf {
     root().join("tests/captures")
 }
 
-/// The comment that says what the server counted of the connection.
+/// The comment that holds the server's counts for the connection.
 pub fn counted_comment(oracle: &Oracle) -> String {
     format!("{COUNTED}{}", serde_json::to_string(oracle).expect("JSON"))
 }
 
-/// What such a comment says.
+/// The server's counts in the comments of a capture. `None` if no comment has them.
 pub fn counted(text: &str) -> Option<Oracle> {
     let json = text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(COUNTED))?;
-    Some(serde_json::from_str(json).expect("what the server counted"))
+    Some(serde_json::from_str(json).expect("the server's counts"))
 }
 
-/// A relay for one connection that writes down what passes.
+/// A relay for one connection that records its chunks.
 pub struct Recorder {
     address: SocketAddr,
     relay: JoinHandle<()>,
@@ -44,7 +44,7 @@ impl Recorder {
         Self::start_from(None, server)
     }
 
-    /// The server sees the client come from this address.
+    /// Starts a recorder that connects to the server from this address.
     pub fn start_from(source: Option<IpAddr>, server: SocketAddr) -> Self {
         let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
         let address = listener.local_addr().expect("a bound address");
@@ -54,10 +54,10 @@ impl Recorder {
             let (client, _) = listener.accept().expect("a client");
             let server = connect_from(source, server);
             let back = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
-            let there_log = log.clone();
-            let there = thread::spawn(move || pass(client, server, Sender::Client, &there_log));
+            let client_log = log.clone();
+            let to_server = thread::spawn(move || pass(client, server, Sender::Client, &client_log));
             pass(back.0, back.1, Sender::Server, &log);
-            there.join().expect("the relay");
+            to_server.join().expect("the relay");
         });
         Self { address, relay, chunks }
     }
@@ -66,7 +66,7 @@ impl Recorder {
         self.address
     }
 
-    /// What passed, once both sides have ended.
+    /// Waits until both sides have ended, and returns the chunks.
     pub fn finish(self) -> Chunks {
         self.relay.join().expect("the relay");
         self.chunks.lock().expect("the log").clone()
@@ -76,12 +76,12 @@ impl Recorder {
 fn pass(mut from: TcpStream, mut to: TcpStream, sender: Sender, log: &Mutex<Chunks>) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(size @ 1..) = from.read(&mut buffer) {
-        // Written down before it goes on: what answers it comes behind it.
+        // Recorded before it is forwarded, so that the response comes after it.
         log.lock().expect("the log").push((sender, Bytes::copy_from_slice(&buffer[..size])));
         if to.write_all(&buffer[..size]).is_err() {
             break;
         }
     }
-    // The other side has gone already, or is told that nothing more comes.
+    // Ends the stream of the other side, unless that side has closed.
     let _ = to.shutdown(Shutdown::Write);
 }

@@ -1,5 +1,5 @@
-//! A client that speaks the protocol itself: any capabilities, any packets, in any order and any cut. What it makes of
-//! answers is its own reading of the protocol, not the core's.
+//! A client that implements the protocol itself. It can have any capabilities, and send any packets in any order and with any
+//! cuts. It reads responses with its own code, independent of the core.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use super::connect_from;
 use super::database::{DATABASE, PASSWORD, USER};
 use super::packets::packet;
 
-/// A server that says nothing for this long says nothing any more.
+/// Maximum time to wait for a packet of the server.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const CONNECT_WITH_DB: u32 = 1 << 3;
@@ -33,37 +33,37 @@ pub const OPTIONAL_METADATA: u32 = 1 << 25;
 pub const ZSTD: u32 = 1 << 26;
 pub const QUERY_ATTRIBUTES: u32 = 1 << 27;
 
-/// MariaDB's extended flags.
+/// An extended capability of MariaDB. So are the next ones.
 pub const MARIADB_PROGRESS: u32 = 1 << 0;
 pub const MARIADB_BULK: u32 = 1 << 2;
 pub const MARIADB_CACHE_METADATA: u32 = 1 << 4;
 pub const MARIADB_UNIT_RESULTS: u32 = 1 << 5;
 
-/// LONG_PASSWORD, CONNECT_WITH_DB, LOCAL_FILES, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, MULTI_STATEMENTS,
-/// MULTI_RESULTS, PS_MULTI_RESULTS, PLUGIN_AUTH, CONNECT_ATTRS, PLUGIN_AUTH_LENENC: no more than result sets with EOF.
+/// Capabilities for result sets with EOF packets: LONG_PASSWORD, CONNECT_WITH_DB, LOCAL_FILES, PROTOCOL_41, TRANSACTIONS,
+/// SECURE_CONNECTION, MULTI_STATEMENTS, MULTI_RESULTS, PS_MULTI_RESULTS, PLUGIN_AUTH, CONNECT_ATTRS, PLUGIN_AUTH_LENENC.
 pub const CLASSIC: u32 = 0x003f_a289;
 
 const CURSOR_EXISTS: u16 = 0x0040;
 const MORE_RESULTS: u16 = 0x0008;
 const PS_OUT_PARAMS: u16 = 0x1000;
 
-/// How to log in.
+/// Parameters of a login.
 #[derive(Clone, Debug)]
 pub struct Login {
     pub user: String,
     pub password: String,
     pub database: String,
-    /// What of this the server offers is asked for.
+    /// Capabilities that the client requests if the server offers them.
     pub capabilities: u32,
-    /// MariaDB's; with any of them LONG_PASSWORD is left out, as MariaDB's clients do.
+    /// Extended capabilities of MariaDB. With any of them the client leaves out LONG_PASSWORD, as MariaDB's clients do.
     pub extended: u32,
-    /// Answers the greeting with this plugin instead of the one it names.
+    /// Authentication plugin for the handshake response. `None` for the one that the greeting names.
     pub plugin: Option<String>,
     pub attributes: Vec<(String, String)>,
 }
 
 impl Login {
-    /// The user every server has, with these capabilities.
+    /// Returns a login of the user that every server has, with these capabilities.
     pub fn new(capabilities: u32) -> Self {
         Self {
             user: USER.into(),
@@ -102,30 +102,30 @@ impl Login {
     }
 }
 
-/// The packets that answer a command, payloads only, fragments joined.
+/// The payloads of the packets that respond to a command, with fragments joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer(pub Vec<Vec<u8>>);
+pub struct Response(pub Vec<Vec<u8>>);
 
-impl Answer {
-    /// The number of the error that ended it.
+impl Response {
+    /// Number of the error that ended it. `None` if no error did.
     pub fn errno(&self) -> Option<u16> {
         let last = self.0.last().filter(|packet| packet.first() == Some(&0xff))?;
         Some(u16::from_le_bytes([last[1], last[2]]))
     }
 
-    /// Itself, if no error ended it.
+    /// Asserts that no error ended it.
     pub fn expect(self, what: &str) -> Self {
         assert_eq!(self.errno(), None, "{what}: {}", self.message());
         self
     }
 
-    /// Itself, if this error ended it.
+    /// Asserts that this error ended it.
     pub fn expect_errno(self, errno: u16) -> Self {
         assert_eq!(self.errno(), Some(errno), "{}", self.message());
         self
     }
 
-    /// The id in a COM_STMT_PREPARE_OK.
+    /// The statement id in a COM_STMT_PREPARE_OK.
     pub fn statement_id(&self) -> u32 {
         let first = &self.0[0];
         assert_eq!(first[0], 0, "a statement: {}", self.message());
@@ -137,29 +137,29 @@ impl Answer {
     }
 }
 
-/// A connection to a server, or to whatever stands in front of one.
+/// A connection to a server, or to a proxy before it.
 pub struct Client {
     stream: TcpStream,
-    /// What was read and not yet taken.
+    /// Bytes from the socket that no packet has used yet.
     unread: Vec<u8>,
-    /// Of the next packet of the current exchange.
+    /// Sequence id of the next packet of the current command.
     pub sequence_id: u8,
-    /// What both sides agreed on.
+    /// Capabilities that both sides agreed on.
     pub capabilities: u32,
     pub extended: u32,
     pub thread_id: u32,
-    /// The plugin the connection phase began with.
+    /// First authentication plugin of the connection phase.
     pub plugin: String,
     nonce: Vec<u8>,
 }
 
 impl Client {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub fn connect(address: SocketAddr) -> Self {
         Self::connect_from(None, address)
     }
 
-    /// The same from another address of this machine, `127.0.0.2`.
+    /// Connects from another address of this machine, such as `127.0.0.2`.
     pub fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> Self {
         let stream = connect_from(source, address);
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
@@ -185,7 +185,7 @@ impl Client {
         Self::connect(address).log_in(login).unwrap_or_else(|errno| panic!("refused: {errno} for {login:?}"))
     }
 
-    /// The rest of [`Client::login`]. The number of the server's error where it refuses.
+    /// Logs in on an open connection. `Err` holds the number of the error with which the server refuses.
     pub fn log_in(mut self, login: &Login) -> Result<Self, u16> {
         let payload = self.response(login)?;
         self.write(&payload);
@@ -194,13 +194,13 @@ impl Client {
         Ok(self)
     }
 
-    /// Reads the greeting; gives the payload that answers it.
+    /// Reads the greeting, and returns the payload of the handshake response.
     pub fn response(&mut self, login: &Login) -> Result<Vec<u8>, u16> {
         let greeting = self.packet();
         if greeting[0] == 0xff {
             return Err(u16::from_le_bytes([greeting[1], greeting[2]]));
         }
-        let plugin = self.greeted(&greeting);
+        let plugin = self.read_greeting(&greeting);
         self.capabilities &= login.capabilities;
         self.extended &= login.extended;
         if self.extended != 0 {
@@ -211,8 +211,8 @@ impl Client {
         Ok(self.handshake_response(login, &plugin))
     }
 
-    /// Takes from a greeting what the answer needs; the plugin it names.
-    pub fn greeted(&mut self, greeting: &[u8]) -> String {
+    /// Stores the fields of a greeting that the handshake response needs. Returns the plugin that it names.
+    pub fn read_greeting(&mut self, greeting: &[u8]) -> String {
         let greeting: HandshakePacket = ParseBuf(greeting).parse(()).expect("a greeting");
         self.capabilities = greeting.capabilities().bits();
         self.extended = greeting.mariadb_ext_capabilities().bits();
@@ -246,8 +246,8 @@ impl Client {
         payload
     }
 
-    /// COM_CHANGE_USER, to the end of its authentication.
-    pub fn change_user(&mut self, login: &Login, plugin: &str) -> Answer {
+    /// Sends COM_CHANGE_USER, and authenticates.
+    pub fn change_user(&mut self, login: &Login, plugin: &str) -> Response {
         let scramble = self.scramble(plugin, &login.password);
         let mut payload = vec![0x11];
         payload.extend(login.user.bytes().chain([0, u8::try_from(scramble.len()).expect("short")]));
@@ -261,10 +261,10 @@ impl Client {
         self.authenticate(plugin, &login.password)
     }
 
-    /// What a plugin puts into the first packet that carries any of it.
+    /// The first authentication data of a plugin.
     pub fn scramble(&self, plugin: &str, password: &str) -> Vec<u8> {
         if plugin == "sha256_password" && !password.is_empty() {
-            // Asks for the public key.
+            // Requests the public key.
             return vec![1];
         }
         let data = AuthPlugin::from_bytes(plugin.as_bytes());
@@ -276,40 +276,40 @@ impl Client {
         data
     }
 
-    /// The plugin that an AuthSwitchRequest names, and the answer to it.
-    pub fn switched(&mut self, packet: &[u8], password: &str) -> (String, Vec<u8>) {
+    /// Reads an AuthSwitchRequest. Returns the plugin that it names, and the payload of the response.
+    pub fn read_auth_switch(&mut self, packet: &[u8], password: &str) -> (String, Vec<u8>) {
         let rest = &packet[1..];
         let end = rest.iter().position(|byte| *byte == 0).expect("a plugin's name");
         let plugin = String::from_utf8_lossy(&rest[..end]).into_owned();
         let nonce = &rest[end + 1..];
-        // Servers end it with a NUL that is not part of it; ed25519's has none.
+        // Servers end the nonce with a NUL that is not part of it, except for ed25519.
         self.nonce = nonce.strip_suffix(&[0]).unwrap_or(nonce).to_vec();
         let scramble = self.scramble(&plugin, password);
         (plugin, scramble)
     }
 
-    /// Answers the server until it decides.
-    pub fn authenticate(&mut self, plugin: &str, password: &str) -> Answer {
+    /// Sends authentication data until the server accepts or refuses.
+    pub fn authenticate(&mut self, plugin: &str, password: &str) -> Response {
         let mut plugin = plugin.to_owned();
-        let mut answer = Answer(Vec::new());
+        let mut response = Response(Vec::new());
         loop {
             let packet = self.packet();
-            answer.0.push(packet.clone());
+            response.0.push(packet.clone());
             match packet.as_slice() {
-                [0x00 | 0xff, ..] => return answer,
+                [0x00 | 0xff, ..] => return response,
                 [0xfe] => {
                     plugin = "mysql_old_password".into();
                     let scramble = self.scramble(&plugin, password);
                     self.write(&scramble);
                 }
                 [0xfe, ..] => {
-                    let (asked_for, scramble) = self.switched(&packet, password);
-                    plugin = asked_for;
+                    let (requested, scramble) = self.read_auth_switch(&packet, password);
+                    plugin = requested;
                     self.write(&scramble);
                 }
-                // caching_sha2_password: known here already.
+                // caching_sha2_password: the server has this password in its cache.
                 [0x01, 0x03] => {}
-                // And not known: the whole password, so first the key for it.
+                // The cache misses. The server needs the whole password, so request the key to encrypt it.
                 [0x01, 0x04] => self.write(&[2]),
                 [0x01, pem @ ..] if pem.starts_with(b"-----BEGIN") => {
                     let mut secret = [password.as_bytes(), &[0]].concat();
@@ -317,46 +317,46 @@ impl Client {
                     let encrypted = encrypt(&secret, pem);
                     self.write(&encrypted);
                 }
-                other => panic!("{plugin} asks for something unknown: {other:02x?}"),
+                other => panic!("{plugin}: unknown request: {other:02x?}"),
             }
         }
     }
 
-    /// Writes these bytes as they are.
+    /// Sends these bytes unchanged.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("a server that takes bytes");
+        self.stream.write_all(bytes).expect("a server that reads");
     }
 
-    /// The same to one who may have closed the connection.
+    /// Sends these bytes unchanged. `None` if the server has closed the connection.
     pub fn try_send(&mut self, bytes: &[u8]) -> Option<()> {
         self.stream.write_all(bytes).ok()
     }
 
-    /// The next packet of the current exchange.
+    /// Sends the next packet of the current command.
     pub fn write(&mut self, payload: &[u8]) {
         let bytes = packet(self.sequence_id, payload);
         self.sequence_id = self.sequence_id.wrapping_add((bytes.len() - payload.len()).div_euclid(4) as u8);
         self.send(&bytes);
     }
 
-    /// The first packet of an exchange.
+    /// Sends the first packet of a command.
     pub fn command(&mut self, payload: &[u8]) {
         self.sequence_id = 0;
         self.write(payload);
     }
 
-    /// Several commands in one write; the answers are for the caller to read.
+    /// Sends several commands in one write. The caller reads the responses.
     pub fn pipeline(&mut self, payloads: &[&[u8]]) {
         let bytes: Vec<u8> = payloads.iter().flat_map(|payload| packet(0, payload)).collect();
         self.send(&bytes);
     }
 
-    /// The server's next packet; panics where it has ended.
+    /// Reads the server's next packet. Panics if the server has ended its stream.
     pub fn packet(&mut self) -> Vec<u8> {
         self.next_packet().expect("a packet of the server")
     }
 
-    /// The server's next packet, unless it has ended.
+    /// Reads the server's next packet. `None` if the server has ended its stream.
     pub fn next_packet(&mut self) -> Option<Vec<u8>> {
         let mut payload = Vec::new();
         loop {
@@ -370,13 +370,13 @@ impl Client {
         }
     }
 
-    /// The server sends what it still has, and ends its stream.
+    /// Reads packets until the server ends its stream, and returns true.
     pub fn closes(&mut self) -> bool {
         while self.next_packet().is_some() {}
         true
     }
 
-    /// The server has ended its stream, now or within a moment.
+    /// True if the server has ended its stream, or does so within 200 ms.
     pub fn is_closed(&self) -> bool {
         self.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
         let closed = matches!(self.stream.peek(&mut [0]), Ok(0));
@@ -384,7 +384,7 @@ impl Client {
         closed
     }
 
-    /// The server has ended its stream by now; answers that nobody has read hide it.
+    /// True if the server has ended its stream. False if responses before the end have not been read.
     pub fn has_ended(&self) -> bool {
         self.stream.set_nonblocking(true).expect("an option");
         let ended = match self.stream.peek(&mut [0]) {
@@ -408,103 +408,103 @@ impl Client {
         Some(self.unread.drain(..length).collect())
     }
 
-    /// One packet, whatever it is: OK, ERR, EOF, text.
-    pub fn single(&mut self) -> Answer {
-        Answer(vec![self.packet()])
+    /// Reads a response of one packet: OK, ERR, EOF or text.
+    pub fn single(&mut self) -> Response {
+        Response(vec![self.packet()])
     }
 
-    /// Packets up to an EOF, or an OK in its place, or an error: COM_FIELD_LIST, COM_STMT_FETCH, COM_BINLOG_DUMP.
-    pub fn until_eof(&mut self) -> Answer {
-        let mut answer = Answer(Vec::new());
-        while !self.ends(&mut answer) {}
-        answer
+    /// Reads a response up to an EOF, an OK in its place, or an error: COM_FIELD_LIST, COM_STMT_FETCH, COM_BINLOG_DUMP.
+    pub fn until_eof(&mut self) -> Response {
+        let mut response = Response(Vec::new());
+        while !self.ends(&mut response) {}
+        response
     }
 
-    /// A COM_STMT_PREPARE's answer. The counts must not have overflowed.
-    pub fn prepared(&mut self) -> Answer {
-        let mut answer = self.single();
-        let first = answer.0[0].clone();
+    /// Reads a response to COM_STMT_PREPARE. Its counts must not have overflowed.
+    pub fn prepare_response(&mut self) -> Response {
+        let mut response = self.single();
+        let first = response.0[0].clone();
         if first[0] == 0xff {
-            return answer;
+            return response;
         }
-        // Where the definitions are left out, their EOFs are not.
+        // A server that leaves out the definitions still sends their EOFs.
         let left_out = self.has(OPTIONAL_METADATA) && first.get(12) == Some(&0);
         let count = |at: usize| u16::from_le_bytes([first[at], first[at + 1]]);
         for definitions in [count(7), count(5)].into_iter().filter(|definitions| *definitions > 0) {
             let definitions = if left_out { 0 } else { definitions };
             for _ in 0..definitions + u16::from(!self.has(DEPRECATE_EOF)) {
-                answer.0.push(self.packet());
+                response.0.push(self.packet());
             }
         }
-        answer
+        response
     }
 
-    /// The answer to a statement, all its results; up to the request where the server asks for a file.
-    pub fn results(&mut self) -> Answer {
+    /// Reads all results of a statement, or the response up to a file request.
+    pub fn results(&mut self) -> Response {
         self.results_of(false)
     }
 
-    /// The same; `cursor`: the client asked for a cursor, so the rows may wait for COM_STMT_FETCH. To a client that did not,
-    /// the status flag says nothing, because MariaDB sets it also where a routine has a cursor open.
-    fn results_of(&mut self, cursor: bool) -> Answer {
-        let mut answer = Answer(Vec::new());
+    /// Reads all results of a statement. `cursor` is true if the client requested a cursor, whose rows wait for COM_STMT_FETCH.
+    /// Without it the status flag is ignored, because MariaDB also sets it if a routine has an open cursor.
+    fn results_of(&mut self, cursor: bool) -> Response {
+        let mut response = Response(Vec::new());
         loop {
             let first = self.packet();
-            answer.0.push(first.clone());
+            response.0.push(first.clone());
             let status = match first[0] {
                 0x00 => ok_status(&first),
                 0xff if first[1..3] == [0xff, 0xff] => MORE_RESULTS,
-                0xff | 0xfb => return answer,
-                _ => match self.result_set(&first, cursor, &mut answer) {
+                0xff | 0xfb => return response,
+                _ => match self.result_set(&first, cursor, &mut response) {
                     Some(status) => status,
-                    None => return answer,
+                    None => return response,
                 },
             };
             if status & MORE_RESULTS == 0 {
-                return answer;
+                return response;
             }
         }
     }
 
-    /// What follows a column count; the status it ends with, if it does not end with an error.
-    fn result_set(&mut self, first: &[u8], cursor: bool, answer: &mut Answer) -> Option<u16> {
+    /// Reads the rest of a result set after its column count. Returns its status, or `None` if it ends with an error.
+    fn result_set(&mut self, first: &[u8], cursor: bool, response: &mut Response) -> Option<u16> {
         let (columns, rest) = lenenc(first);
         let optional = self.has(OPTIONAL_METADATA) || self.extended & MARIADB_CACHE_METADATA != 0;
         if !optional || rest != [0] {
             for _ in 0..columns {
-                answer.0.push(self.packet());
+                response.0.push(self.packet());
             }
         }
         let mut follows = 0;
         if !self.has(DEPRECATE_EOF) {
             let eof = self.packet();
-            assert_eq!((eof[0], eof.len()), (0xfe, 5), "an EOF behind the definitions");
-            answer.0.push(eof.clone());
+            assert_eq!((eof[0], eof.len()), (0xfe, 5), "an EOF after the definitions");
+            response.0.push(eof.clone());
             let status = u16::from_le_bytes([eof[3], eof[4]]);
             if cursor && status & CURSOR_EXISTS != 0 {
                 return Some(status);
             }
-            // MySQL forgets to say so in the EOF behind OUT parameters: an OK always follows them.
+            // MySQL does not set MORE_RESULTS in the EOF after OUT parameters, but an OK always follows.
             if status & PS_OUT_PARAMS != 0 {
                 follows = MORE_RESULTS;
             }
         }
-        while !self.ends(answer) {}
-        let last = answer.0.last()?;
+        while !self.ends(response) {}
+        let last = response.0.last()?;
         match (last[0], self.has(DEPRECATE_EOF)) {
             (0xff, _) => None,
-            // MySQL sends an EOF nevertheless where a routine handles the error that ended a result set.
+            // MySQL sends an EOF nevertheless if a routine handles the error that ended a result set.
             (_, true) if last.len() > 5 => Some(ok_status(last)),
             _ => Some(u16::from_le_bytes([last[3], last[4]]) | follows),
         }
     }
 
-    /// Takes a packet; it is the last of the current group.
-    fn ends(&mut self, answer: &mut Answer) -> bool {
+    /// Reads a packet, and returns true if it is the last one of its group.
+    fn ends(&mut self, response: &mut Response) -> bool {
         let packet = self.packet();
         let longest = if self.has(DEPRECATE_EOF) { 0xff_ffff } else { 9 };
         let ends = packet[0] == 0xff || (packet[0] == 0xfe && packet.len() < longest);
-        answer.0.push(packet);
+        response.0.push(packet);
         ends
     }
 
@@ -512,8 +512,8 @@ impl Client {
         self.capabilities & flag != 0
     }
 
-    /// COM_QUERY. Has no attributes, but says so where they were agreed on.
-    pub fn query(&mut self, statement: &str) -> Answer {
+    /// Sends COM_QUERY without attributes, and reads the results.
+    pub fn query(&mut self, statement: &str) -> Response {
         let payload = self.query_payload(statement);
         self.command(&payload);
         self.results()
@@ -525,27 +525,28 @@ impl Client {
         [&[3], none, statement.as_bytes()].concat()
     }
 
-    /// COM_STMT_PREPARE.
-    pub fn prepare(&mut self, statement: &str) -> Answer {
+    /// Sends COM_STMT_PREPARE, and reads the response.
+    pub fn prepare(&mut self, statement: &str) -> Response {
         self.command(&[&[0x16], statement.as_bytes()].concat());
-        self.prepared()
+        self.prepare_response()
     }
 
-    /// COM_STMT_EXECUTE with texts for parameters; `flags` 1 asks for a cursor.
-    pub fn execute(&mut self, statement: u32, flags: u8, parameters: &[&str]) -> Answer {
+    /// Sends COM_STMT_EXECUTE with texts as parameters, and reads the results. The value 1 of `flags` requests a cursor.
+    pub fn execute(&mut self, statement: u32, flags: u8, parameters: &[&str]) -> Response {
         let payload = self.execute_payload(statement, flags, parameters, &[]);
         self.command(&payload);
         self.results_of(flags & 1 != 0)
     }
 
-    /// COM_STMT_EXECUTE of a CALL. Where a routine has the cursor, its rows do not wait, whatever `flags` ask for.
-    pub fn execute_call(&mut self, statement: u32, flags: u8) -> Answer {
+    /// Sends COM_STMT_EXECUTE of a CALL, and reads the results. The rows of a routine's cursor do not wait, whatever `flags`
+    /// request.
+    pub fn execute_call(&mut self, statement: u32, flags: u8) -> Response {
         let payload = self.execute_payload(statement, flags, &[], &[]);
         self.command(&payload);
         self.results_of(false)
     }
 
-    /// The payload of [`Client::execute`], with query attributes (name, value) behind the parameters.
+    /// The payload of [`Client::execute`], with query attributes (name, value) after the parameters.
     pub fn execute_payload(
         &self,
         statement: u32,
@@ -573,7 +574,7 @@ impl Client {
         [&[3, count, 1], self.parameters(attributes).as_slice(), statement.as_bytes()].concat()
     }
 
-    /// NULL bitmap, types, names, values: none NULL, all texts shorter than 251 bytes.
+    /// NULL bitmap, types, names and values of texts shorter than 251 bytes.
     fn parameters(&self, values: &[(&str, &str)]) -> Vec<u8> {
         let mut payload = vec![0; values.len().div_ceil(8)];
         payload.push(1);
@@ -588,20 +589,20 @@ impl Client {
         payload
     }
 
-    /// COM_QUIT, and the server's end.
+    /// Sends COM_QUIT, and waits until the server closes the connection.
     pub fn quit(mut self) {
         self.command(&[1]);
-        assert_eq!(self.next_packet(), None, "the end");
+        assert_eq!(self.next_packet(), None, "the server closes");
     }
 }
 
-impl Answer {
+impl Response {
     fn expect_ok(&self) -> Result<(), u16> {
         self.errno().map_or(Ok(()), Err)
     }
 }
 
-/// A length-encoded integer at the front, and what follows it.
+/// Reads a length-encoded integer. Returns its value, and the bytes after it.
 fn lenenc(payload: &[u8]) -> (u64, &[u8]) {
     let width = match payload[0] {
         0xfc => 2,
@@ -621,7 +622,7 @@ fn ok_status(payload: &[u8]) -> u16 {
     u16::from_le_bytes([rest[0], rest[1]])
 }
 
-/// `length, (key, value)*`, all of it short.
+/// `length, (key, value)*`, with texts shorter than 251 bytes.
 fn attributes(attributes: &[(String, String)]) -> Vec<u8> {
     let texts = attributes.iter().flat_map(|(name, value)| [name, value]);
     let block: Vec<u8> = texts.flat_map(|text| [&[text.len() as u8], text.as_bytes()].concat()).collect();

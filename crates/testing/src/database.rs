@@ -1,5 +1,5 @@
-//! What a private MariaDB and a private MySQL have in common: a data directory copied from a template, a port and a
-//! socket of its own, a monitor that asks the server what it counted.
+//! The common parts of a private MariaDB and a private MySQL: a copied data directory, a port, a socket, and a monitor
+//! connection that reads the server's counters.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -18,57 +18,57 @@ use tempfile::TempDir;
 use super::process::{Process, read_log};
 use super::{free_port, loopback, temp_dir, wait_for};
 
-/// Who may log in over TCP, and with which password.
+/// The user that may log in over TCP.
 pub const USER: &str = "app";
 pub const PASSWORD: &str = "app";
-/// The database there is.
+/// The only database for tests.
 pub const DATABASE: &str = "demo";
 
-/// Makes the server look up the names of its clients' hosts, and remember the hosts. That is what both do unless told
-/// otherwise; MySQL takes even `=0` for being told so.
+/// Option that makes the server look up and remember the names of its clients' hosts. That is the default of both servers, and
+/// [`Recipe::launch`] omits the option, because MySQL takes even `=0` for `=1`.
 pub const RESOLVE: &str = "--skip-name-resolve=0";
 
 const START: Duration = Duration::from_secs(60);
 
-/// How to make and start servers of one kind.
+/// Instructions to create and start servers of one kind.
 pub struct Recipe {
     pub name: &'static str,
     pub program: PathBuf,
-    /// Options of every run, `--datadir` left out.
+    /// Options of every run, without `--datadir`.
     pub common: &'static [&'static str],
-    /// Options of every run but the one that makes the template.
+    /// Options of every run except the one that makes the template.
     pub serving: Vec<OsString>,
-    /// What the error log says when somebody else has the port.
+    /// Text in the error log if another process has the port.
     pub port_taken: &'static str,
-    /// What the template is made of besides the program and `common`.
+    /// Statements that set up the template.
     pub setup: &'static str,
     /// Makes the template's data directory.
     pub initialise: fn(&Recipe, &Path),
-    /// Where the tables of status variables are.
+    /// Schema of the tables of status variables.
     pub status_schema: &'static str,
-    /// What the monitor says first.
+    /// First statements of the monitor.
     pub monitor: &'static [&'static str],
-    /// The part of an [`Oracle`] that is asked for differently.
+    /// Reads the part of an [`Oracle`] that differs between the servers.
     pub count: fn(&Database) -> Counts,
 }
 
 impl Recipe {
-    /// The options that any start of the program needs.
+    /// Options that every start of the program needs.
     pub fn arguments(&self, data: &Path) -> Vec<OsString> {
         let mut arguments = vec!["--no-defaults".into(), joined("--datadir=", data)];
         arguments.extend(self.common.iter().map(OsString::from));
         if nix::unistd::geteuid().is_root() {
-            // Else it refuses to run as root.
+            // Without it the server refuses to run as root.
             arguments.push("--user=root".into());
         }
         arguments
     }
 
-    /// A data directory to copy, made by the first who needs it: making one takes seconds, a copy a fraction.
+    /// A data directory to copy. The first caller creates it, because that takes seconds and a copy takes a fraction.
     fn template(&self) -> PathBuf {
         let version = Command::new(&self.program).args(["--no-defaults", "--version"]).output();
         let version = version.unwrap_or_else(|e| panic!("{}'s version: {e}", self.name)).stdout;
-        // Another server or another set-up, another template.
+        // Another server or set-up needs another template.
         let mut made_of = DefaultHasher::new();
         (version, self.setup, self.common).hash(&mut made_of);
         let tools = super::root().join("target/tools");
@@ -77,7 +77,7 @@ impl Recipe {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !template.exists() {
-            // Other processes may do the same now: all finish apart, the first one's name stays.
+            // Other processes may do the same now. Each has its own directory, and the first rename wins.
             let dir = tempfile::tempdir_in(tools).expect("a directory below target/tools");
             let data = dir.path().join("data");
             (self.initialise)(self, &data);
@@ -88,7 +88,7 @@ impl Recipe {
         template
     }
 
-    /// `None`: somebody else took the port.
+    /// Starts a server. `None` if another process took the port.
     fn launch(&self, dir: &Path, options: &[&str]) -> Option<(Process, u16, Conn)> {
         let (socket, log) = (dir.join("mysql.sock"), dir.join("error.log"));
         let port = free_port();
@@ -98,19 +98,19 @@ impl Recipe {
             joined("--pid-file=", &dir.join("mysql.pid")),
             format!("--port={port}").into(),
             "--bind-address=127.0.0.1".into(),
-            // A test may abort as many logins as it likes.
+            // Tests may abort any number of logins.
             "--max-connect-errors=1000000".into(),
             "--max-allowed-packet=64M".into(),
         ]);
         if !options.contains(&RESOLVE) {
-            // Everybody is an address.
+            // Hosts of accounts are addresses.
             arguments.push("--skip-name-resolve".into());
         }
         arguments.extend(self.serving.iter().cloned());
         arguments.extend(options.iter().filter(|option| **option != RESOLVE).map(OsString::from));
         let mut process = Process::start(&self.program, &arguments, &log, &log);
-        let monitor = wait_for(&format!("{} that answers", self.name), START, || {
-            if let Some(status) = process.exited() {
+        let monitor = wait_for(&format!("{} that accepts connections", self.name), START, || {
+            if let Some(status) = process.exit_status() {
                 let log = read_log(&log);
                 assert!(log.contains(self.port_taken), "{} ended: {status}\n{log}", self.name);
                 return Some(None);
@@ -123,7 +123,7 @@ impl Recipe {
     }
 }
 
-/// What a server itself counted, the monitor left out.
+/// Counts of a server, without its monitor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Oracle {
     pub bytes_received: u64,
@@ -132,24 +132,24 @@ pub struct Oracle {
     pub counts: Counts,
 }
 
-/// The part of it that each kind of server tells in its own way.
+/// The part of an [`Oracle`] that each kind of server reports in its own way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// By the filter's label: each one this kind of server can tell about, zeros included. MySQL counts a `query` for each
-    /// of its statements.
+    /// Number of commands by the filter's label, with zeros, for each command that this kind of server counts. MySQL counts a
+    /// `query` for each of its statements.
     pub commands: BTreeMap<String, u64>,
-    /// Errors by their numbers, none with a zero. MySQL counts warnings among them.
+    /// Number of errors by errno, without zeros. MySQL counts warnings among them.
     pub errors: BTreeMap<u16, u64>,
     pub rows: u64,
-    /// `None`: this kind of server does not count it.
+    /// `None` if this kind of server does not count them. So with `warnings` and `failed`.
     pub affected_rows: Option<u64>,
     pub warnings: Option<u64>,
-    /// Statements and other commands that ended with an error.
+    /// Number of statements and other commands that ended with an error.
     pub failed: Option<u64>,
 }
 
 impl Oracle {
-    /// What was counted after `earlier`.
+    /// The counts since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         let (now, then) = (&self.counts, &earlier.counts);
         let both = |now: Option<u64>, then: Option<u64>| Some(now? - then?);
@@ -178,9 +178,9 @@ impl Oracle {
     }
 }
 
-/// A running server; dropped, it ends and its data is gone.
+/// A running server. When it is dropped, the server ends and its data is removed.
 pub struct Database {
-    // Before the process: it says QUIT while there is a server.
+    // Declared, and so dropped, before the process, because it sends COM_QUIT.
     monitor: Mutex<Conn>,
     process: Process,
     port: u16,
@@ -189,11 +189,11 @@ pub struct Database {
 }
 
 impl Database {
-    /// Starts one with these further options and waits until it answers.
+    /// Starts a server with further options, and waits until it accepts connections.
     pub fn start(recipe: Recipe, options: &[&str]) -> Self {
         let dir = temp_dir();
         copy(&recipe.template(), &dir.path().join("data"));
-        // The port was free a moment ago. Who loses the race for it starts again with another one.
+        // Another process may have taken a port that was free. Then the server starts again with another port.
         for _ in 0..5 {
             if let Some((process, port, monitor)) = recipe.launch(dir.path(), options) {
                 let server = Self { monitor: Mutex::new(monitor), process, port, dir, recipe };
@@ -206,7 +206,7 @@ impl Database {
         panic!("{} found no port to listen on:\n{}", recipe.name, read_log(&dir.path().join("error.log")));
     }
 
-    /// It is MySQL, not MariaDB.
+    /// True for MySQL, false for MariaDB.
     pub fn is_mysql(&self) -> bool {
         self.recipe.name == "MySQL"
     }
@@ -219,7 +219,7 @@ impl Database {
         loopback(self.port)
     }
 
-    /// The Unix socket, where root logs in without a password.
+    /// The Unix socket. On it root logs in without a password.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("mysql.sock")
     }
@@ -229,31 +229,30 @@ impl Database {
         self.dir.path().join("data").join(name)
     }
 
-    /// Runs one statement as root, on the monitor's connection; NULL comes as `NULL`.
+    /// Runs one statement as root, on the monitor's connection. NULL becomes the text `NULL`.
     pub fn sql(&self, statement: &str) -> Vec<Vec<String>> {
         let mut monitor = self.monitor.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let rows: Vec<Row> = monitor.query(statement).unwrap_or_else(|e| panic!("{statement}: {e}"));
         rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect()
     }
 
-    /// The rows of a statement that gives a name and a number.
+    /// The result of a statement whose rows are a name and a number.
     pub fn counts(&self, statement: &str) -> BTreeMap<String, u64> {
         let rows = self.sql(statement).into_iter();
         rows.map(|row| (row[0].clone(), row[1].parse().expect("a count"))).collect()
     }
 
-    /// One of [`Database::statuses`].
+    /// One value of [`Database::statuses`].
     pub fn status(&self, name: &str) -> u64 {
         self.statuses(&[name])[name]
     }
 
-    /// `SHOW GLOBAL STATUS` without what the monitor, the one connection that asks, has itself caused: its session's values
-    /// are taken off in the same statement. Its logging in stays in counters that sessions do not have (`Connections`,
-    /// once, before anybody can ask).
+    /// Values of `SHOW GLOBAL STATUS` without the monitor's own share: the same statement subtracts the values of its session.
+    /// Counters that sessions do not have, as `Connections`, include the monitor's login.
     pub fn statuses(&self, names: &[&str]) -> BTreeMap<String, u64> {
         let list =
             names.iter().map(|name| format!("'{}'", name.to_uppercase())).collect::<Vec<_>>().join(",");
-        // The session's value of what only the server has is the server's: nothing would be left.
+        // Subtract only counters that sessions have. For others the session's value is the server's, and the result would be 0.
         let rows = self.sql(&format!(
             "SELECT g.variable_name, g.variable_value - IF(g.variable_name REGEXP \
              '^(BYTES_|COM_|ROWS_|QUESTIONS$|EMPTY_QUERIES$|FEATURE_)', s.variable_value, 0) \
@@ -273,7 +272,7 @@ impl Database {
             .collect()
     }
 
-    /// What it counted so far. Take one before and one after: [`Oracle::since`].
+    /// The counts so far. Compare two of them with [`Oracle::since`].
     pub fn oracle(&self) -> Oracle {
         let statuses = self.statuses(&["Bytes_received", "Bytes_sent", "Connections"]);
         Oracle {
@@ -284,7 +283,7 @@ impl Database {
         }
     }
 
-    /// The same once all others have gone: a server counts a session's end a moment after the client sees it.
+    /// The counts when no other session is left. A server counts the end of a session shortly after the client sees it.
     pub fn oracle_when_alone(&self) -> Oracle {
         wait_for("server without other sessions", Duration::from_secs(20), || {
             (self.status("Threads_connected") == 1).then_some(())
@@ -292,7 +291,7 @@ impl Database {
         self.oracle()
     }
 
-    /// The server's own log.
+    /// The server's error log.
     pub fn error_log(&self) -> String {
         read_log(&self.dir.path().join("error.log"))
     }
@@ -320,12 +319,12 @@ pub fn joined(option: &str, path: &Path) -> OsString {
     argument
 }
 
-/// Runs a program that makes data and ends; panics with what it said when it fails.
+/// Runs a program to its end. Panics with its output if it fails.
 pub fn run<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) {
     let output = Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|e| panic!("{}: {e}", program.display()));
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&said));
+    let text = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&text));
 }
 
 fn copy(from: &Path, to: &Path) {

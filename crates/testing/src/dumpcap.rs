@@ -1,4 +1,4 @@
-//! Captures of the packets on an interface, recorded by Wireshark's `dumpcap`. As root, who may capture.
+//! Captures of the packets on an interface, by Wireshark's `dumpcap`. Needs root.
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use super::{temp_dir, wait_for};
 
 const START: Duration = Duration::from_secs(30);
 
-/// After so long `dumpcap` has written what it has, or lost it.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Time after which `dumpcap` has written a packet or lost it.
+const WRITE_TIME: Duration = Duration::from_secs(2);
 
 /// The last packet of a capture.
 const LAST: &[u8] = b"the last packet of a capture of Firstword's tests";
@@ -18,15 +18,15 @@ const LAST: &[u8] = b"the last packet of a capture of Firstword's tests";
 /// A running `dumpcap`.
 pub struct Dump {
     process: Process,
-    /// What it writes.
+    /// The file that it writes.
     pub file: PathBuf,
-    /// Takes the last packet.
+    /// Sends and receives the last packet.
     last: UdpSocket,
     _directory: tempfile::TempDir,
 }
 
 impl Dump {
-    /// Captures what passes to and from these TCP ports of loopback.
+    /// Starts to capture the packets from and to these TCP ports.
     pub fn start(interface: &str, ports: &[u16], more: &[&str]) -> Self {
         let program = in_path("dumpcap").expect("dumpcap; run: make tools-servers");
         let directory = temp_dir();
@@ -41,18 +41,18 @@ impl Dump {
         let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
         let mut process = Process::start(&program, &arguments, &log, &log);
         wait_for("running dumpcap", START, || {
-            assert_eq!(process.exited(), None, "dumpcap: {}", read_log(&log));
+            assert_eq!(process.exit_status(), None, "dumpcap: {}", read_log(&log));
             read_log(&log).contains("File: ").then_some(())
         });
         Self { process, file, last, _directory: directory }
     }
 
-    /// The file, once all that passed until now is in it.
+    /// Stops the capture, and returns the file when it contains all packets until now.
     pub fn stop(&mut self) -> &Path {
         let to = self.last.local_addr().unwrap();
         let mut sent = None::<Instant>;
         wait_for("last packet in the capture", START, || {
-            if sent.is_none_or(|sent| sent.elapsed() >= AGAIN) {
+            if sent.is_none_or(|sent| sent.elapsed() >= WRITE_TIME) {
                 self.last.send_to(LAST, to).unwrap();
                 sent = Some(Instant::now());
             }

@@ -1,4 +1,4 @@
-//! A real Envoy, started with one of the files users start, other ports put in.
+//! A real Envoy, with a bootstrap of `envoy/` on other ports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -16,53 +16,54 @@ use super::process::{Process, read_log};
 use super::prometheus::Metrics;
 use super::{temp_dir, wait_for};
 
-/// How long Envoy may take to start, or to refuse to. On two busy cores compiling the module takes a second or two.
+/// Maximum time in which Envoy starts or refuses to start. On two busy cores compiling the module takes a second or two.
 const START: Duration = Duration::from_secs(30);
-/// How long anything else may take that is polled for.
+/// Maximum time of everything else that is polled for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What to start: a bootstrap, and what differs from it.
+/// A bootstrap, and changes to it.
 #[derive(Clone)]
 pub struct EnvoyOptions {
     bootstrap: Value,
-    /// The clusters whose endpoints were replaced.
+    /// Clusters with replaced endpoints.
     upstreams: BTreeSet<String>,
     concurrency: u32,
     log_level: String,
     drain_time: Duration,
     program: PathBuf,
-    /// More arguments of Envoy's.
+    /// Further arguments for Envoy.
     arguments: Vec<OsString>,
-    /// Starts it in another namespace or as another user, to whom its files then belong.
+    /// Program that starts Envoy in another namespace or as another user, and the user that then owns Envoy's files.
     launcher: Option<(PathBuf, u32)>,
 }
 
 impl EnvoyOptions {
-    /// Reads a bootstrap (a path in the repository, `envoy/mysql.yaml`) and moves its listeners and the admin interface to
-    /// ephemeral loopback ports, and `*.wasm` to the module under test. All else stays as users have it.
+    /// Reads a bootstrap (a path in the repository, `envoy/mysql.yaml`). Moves its listeners and the admin interface to
+    /// ephemeral loopback ports, and replaces `*.wasm` by the module under test. Nothing else changes.
     pub fn new(bootstrap: impl AsRef<Path>) -> Self {
         Self::from_value(read(bootstrap.as_ref()))
     }
 
-    /// The same for a bootstrap that is in no file. A listener that is not bound keeps its address.
+    /// Does the same as [`EnvoyOptions::new`] to a bootstrap that is not in a file. Listeners that are not bound keep their
+    /// addresses.
     pub fn from_value(mut bootstrap: Value) -> Self {
-        let anywhere = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+        let ephemeral = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
         for listener in elements(&mut bootstrap["static_resources"]["listeners"]) {
             let bound = listener.get("bind_to_port") != Some(&json!(false));
             if bound && listener.get("address").is_some_and(|address| address.get("socket_address").is_some())
             {
-                listener["address"] = anywhere.clone();
+                listener["address"] = ephemeral.clone();
             }
             for address in listener.get_mut("additional_addresses").into_iter().flat_map(elements) {
-                address["address"] = anywhere.clone();
+                address["address"] = ephemeral.clone();
             }
         }
         Self::with_addresses(bootstrap)
     }
 
-    /// Reads a bootstrap as [`EnvoyOptions::new`] does but for its listeners: ports, port ranges and matches of ports all move
-    /// by the same distance, to where nobody listens, and keep their order. Returns the distance too.
-    pub fn moved(bootstrap: impl AsRef<Path>) -> (Self, u16) {
+    /// Reads a bootstrap as [`EnvoyOptions::new`] does, but keeps the order of its ports: ports, port ranges and matches of
+    /// ports move by the same distance, to free ports. Also returns the distance.
+    pub fn with_moved_ports(bootstrap: impl AsRef<Path>) -> (Self, u16) {
         let mut bootstrap = read(bootstrap.as_ref());
         let listeners = &mut bootstrap["static_resources"]["listeners"];
         let mut ports = Vec::new();
@@ -71,8 +72,8 @@ impl EnvoyOptions {
             port.clone()
         });
         let is_free = |port: &u16, by: u16| TcpListener::bind(super::loopback(port + by)).is_ok();
-        // Below what the kernel gives out by itself. Envoys can share a port without knowing: processes that look at the
-        // same time begin elsewhere, and threads too.
+        // Below the kernel's ephemeral ports. Two Envoys can share a port without an error, so processes and threads that search
+        // at the same time begin at different ports.
         static CALLS: AtomicU32 = AtomicU32::new(0);
         let call = std::process::id().wrapping_mul(31).wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed));
         let first = u16::try_from(call % 800 * 10).expect("less than 8000");
@@ -86,11 +87,11 @@ impl EnvoyOptions {
 
     fn with_addresses(mut bootstrap: Value) -> Self {
         bootstrap["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-        Self::exactly(bootstrap).wasm(&super::wasm())
+        Self::unchanged(bootstrap).wasm(&super::wasm())
     }
 
-    /// A bootstrap in which everything is where it should be.
-    pub fn exactly(bootstrap: Value) -> Self {
+    /// Takes a bootstrap in which nothing needs to be replaced.
+    pub fn unchanged(bootstrap: Value) -> Self {
         Self {
             bootstrap,
             upstreams: BTreeSet::new(),
@@ -103,7 +104,7 @@ impl EnvoyOptions {
         }
     }
 
-    /// The labels that `envoy/mysql.yaml` ends with, put in by the option that the other files' first lines name.
+    /// Adds the labels at the end of `envoy/mysql.yaml`, with the option that the first lines of the other files name.
     pub fn labels(mut self) -> Self {
         let text = text(Path::new("envoy/mysql.yaml"));
         let (_, labels) = text.split_once("\nstats_config:\n").expect("stats_config in envoy/mysql.yaml");
@@ -111,8 +112,8 @@ impl EnvoyOptions {
         self
     }
 
-    /// Where the cluster's endpoints really are. Each cluster needs one: no test may reach the file's own addresses, where
-    /// somebody's database may listen.
+    /// Replaces the endpoints of a cluster. Each cluster needs this, because a real database may listen on the addresses of the
+    /// file.
     pub fn upstream(mut self, cluster: &str, address: SocketAddr) -> Self {
         let mut clusters = elements(&mut self.bootstrap["static_resources"]["clusters"]);
         let Some(found) = clusters.find(|candidate| candidate["name"] == cluster) else {
@@ -128,7 +129,7 @@ impl EnvoyOptions {
         self
     }
 
-    /// The filter's own configuration, JSON, for every plugin of the bootstrap.
+    /// Sets the JSON configuration of every plugin of the bootstrap.
     pub fn configuration(self, configuration: impl ToString) -> Self {
         let value = json!({
             "@type": "type.googleapis.com/google.protobuf.StringValue",
@@ -145,7 +146,7 @@ impl EnvoyOptions {
         })
     }
 
-    /// Another module than the one under test.
+    /// Sets another module than the one under test.
     pub fn wasm(self, module: &Path) -> Self {
         self.edit(|bootstrap| {
             set_each(bootstrap, "filename", &mut |filename| match filename.as_str() {
@@ -155,38 +156,37 @@ impl EnvoyOptions {
         })
     }
 
-    /// Worker threads; each has a VM of its own. One, if nothing is said.
+    /// Sets the number of worker threads, each with its own VM. The default is 1.
     pub fn concurrency(mut self, workers: u32) -> Self {
         self.concurrency = workers;
         self
     }
 
-    /// `info`, if nothing is said.
+    /// Sets the log level. The default is `info`.
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.log_level);
         self
     }
 
-    /// For how long connections of a listener that was replaced may go on, in whole seconds. Ten minutes, if nothing is said.
+    /// Sets the time, in whole seconds, after which connections of a replaced listener are closed. The default is ten minutes.
     pub fn drain_time(mut self, time: Duration) -> Self {
         self.drain_time = time;
         self
     }
 
-    /// Another Envoy than the one under test.
+    /// Sets another Envoy than the one under test.
     pub fn program(mut self, program: PathBuf) -> Self {
         self.program = program;
         self
     }
 
-    /// Started by a program that becomes the Envoy under test and that user. Its bootstrap is its own affair: no upstreams
-    /// are asked for.
+    /// Sets a program that becomes the Envoy under test, as this user. Such a bootstrap needs no [`EnvoyOptions::upstream`].
     pub fn run_by(mut self, launcher: &Path, user: u32) -> Self {
         self.launcher = Some((launcher.to_owned(), user));
         self
     }
 
-    /// Any other change; indexing creates what is not there.
+    /// Makes any other change. Indexing creates missing objects.
     pub fn edit(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.bootstrap);
         self
@@ -234,7 +234,7 @@ fn set_each(value: &mut Value, key: &str, replacement: &mut dyn FnMut(&Value) ->
     }
 }
 
-/// The files one Envoy writes.
+/// The files that one Envoy writes.
 struct Files {
     dir: TempDir,
 }
@@ -244,7 +244,7 @@ impl Files {
         self.dir.path().join(name)
     }
 
-    /// Without the pages of indented lines that list what is linked in.
+    /// The log, without the pages of indented lines that list the extensions.
     fn log(&self) -> String {
         let log = read_log(&self.path("envoy.log"));
         let noise =
@@ -253,7 +253,7 @@ impl Files {
     }
 }
 
-/// A running Envoy; dropped, it ends.
+/// A running Envoy. When it is dropped, it ends.
 pub struct Envoy {
     process: Process,
     files: Files,
@@ -262,26 +262,26 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts it and waits until it serves.
+    /// Starts an Envoy, and waits until it is ready.
     pub fn start(options: EnvoyOptions) -> Self {
         let mut envoy = Self::launch(options);
         wait_for("ready Envoy", START, || {
             envoy.assert_alive("listeners");
-            (envoy.ready() == "LIVE").then_some(())
+            (envoy.readiness() == "LIVE").then_some(())
         });
         envoy
     }
 
-    /// Starts it and waits for the admin interface only.
+    /// Starts an Envoy, and waits for its admin interface only.
     pub fn launch(options: EnvoyOptions) -> Self {
         let (process, files) = launch(&options);
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
-            // An environment's HTTP proxy is not for loopback.
+            // The HTTP proxy of the environment is not for loopback.
             .proxy(None);
-        let nowhere = super::loopback(0);
-        let mut envoy = Self { process, files, admin: nowhere, agent: config.build().into() };
+        let unknown = super::loopback(0);
+        let mut envoy = Self { process, files, admin: unknown, agent: config.build().into() };
         envoy.admin = wait_for("address of Envoy's admin interface", START, || {
             envoy.assert_alive("admin interface");
             std::fs::read_to_string(envoy.files.path("admin.address")).ok()?.trim().parse().ok()
@@ -290,29 +290,29 @@ impl Envoy {
     }
 
     fn assert_alive(&mut self, what: &str) {
-        if let Some(status) = self.process.exited() {
+        if let Some(status) = self.process.exit_status() {
             panic!("Envoy ended ({status}) before its {what}:\n{}", self.files.log());
         }
     }
 
-    /// What a readiness probe is told: `LIVE`, or what there is still to do; nothing while nobody answers.
-    pub fn ready(&self) -> String {
+    /// The response to a readiness probe: `LIVE` or a state before it. Empty if there is no response.
+    pub fn readiness(&self) -> String {
         let response = self.agent.get(self.url("/ready")).call();
         let text = response.ok().and_then(|mut response| response.body_mut().read_to_string().ok());
         text.unwrap_or_default().trim().to_owned()
     }
 
-    /// Starts one that must refuse its configuration: how it ended and what it logged.
-    pub fn fails_to_start(options: EnvoyOptions) -> (ExitStatus, String) {
+    /// Starts an Envoy that must refuse its configuration. Returns its exit status and its log.
+    pub fn start_refused(options: EnvoyOptions) -> (ExitStatus, String) {
         let (mut process, files) = launch(&options);
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            if let Some(status) = process.exited() {
+            if let Some(status) = process.exit_status() {
                 return (status, files.log());
             }
             assert!(
                 !files.log().contains("starting main dispatch loop"),
-                "Envoy accepted what it should refuse:\n{}",
+                "Envoy accepted a configuration that it must refuse:\n{}",
                 files.log()
             );
             sleep(Duration::from_millis(20));
@@ -320,12 +320,12 @@ impl Envoy {
         panic!("Envoy neither started nor ended within {START:?}:\n{}", files.log());
     }
 
-    /// Where the listener of this name really listens.
+    /// The real address of the listener with this name.
     pub fn listener_addr(&self, name: &str) -> SocketAddr {
         self.try_listener_addr(name).unwrap_or_else(|| panic!("no listener {name:?}:\n{}", self.log()))
     }
 
-    /// The same; none if there is no such listener.
+    /// The real address of the listener with this name. `None` if there is no such listener.
     pub fn try_listener_addr(&self, name: &str) -> Option<SocketAddr> {
         let listeners: Value =
             serde_json::from_str(&self.admin_get("/listeners?format=json")).expect("JSON of /listeners");
@@ -341,12 +341,12 @@ impl Envoy {
         self.admin
     }
 
-    /// The body of a GET; anything but 200 panics. `path` may hold a query, encoded.
+    /// The body of the response to a GET. Panics if its status is not 200. `path` may hold an encoded query.
     pub fn admin_get(&self, path: &str) -> String {
         self.body(path, self.agent.get(self.url(path)).call())
     }
 
-    /// The body of a POST without one, as Envoy's admin interface wants for what changes something.
+    /// The body of the response to a POST without a body. Envoy's admin interface requires POST for changes.
     pub fn admin_post(&self, path: &str) -> String {
         self.body(path, self.agent.post(self.url(path)).send_empty())
     }
@@ -363,7 +363,7 @@ impl Envoy {
         body
     }
 
-    /// Counters and gauges by Envoy's own names, those that the regular expression matches.
+    /// Counters and gauges by Envoy's own names, if the regular expression matches the name.
     pub fn stats(&self, filter: &str) -> BTreeMap<String, u64> {
         let response = self.agent.get(self.url("/stats")).query("filter", filter).call();
         let text = self.body("/stats", response);
@@ -373,28 +373,28 @@ impl Envoy {
             .collect()
     }
 
-    /// The sum of those of [`Envoy::stats`].
+    /// The sum of [`Envoy::stats`].
     pub fn stat(&self, filter: &str) -> u64 {
         self.stats(filter).values().sum()
     }
 
-    /// Waits until [`Envoy::stat`] is this.
+    /// Waits until [`Envoy::stat`] has this value.
     pub fn wait_stat(&self, filter: &str, value: u64) {
         wait_for(&format!("{filter} of {value}"), PATIENCE, || (self.stat(filter) == value).then_some(()));
     }
 
-    /// One scrape.
+    /// Scrapes Envoy once.
     pub fn prometheus(&self) -> Metrics {
         let text = self.admin_get("/stats/prometheus");
         Metrics::parse(&text).unwrap_or_else(|line| panic!("not a sample: {line}"))
     }
 
-    /// As [`Metrics::get`], of a scrape made now.
+    /// Scrapes Envoy, and returns the result of [`Metrics::get`].
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.prometheus().get(name, labels)
     }
 
-    /// Scrapes until the metric has this value, and panics with the one it has when that takes too long.
+    /// Scrapes until the metric has this value. Panics with its value after a time limit.
     pub fn wait_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -411,9 +411,8 @@ impl Envoy {
         }
     }
 
-    /// Scrapes until nothing of the filter's has changed for `quiet`, and returns that scrape. With `quiet` longer than two
-    /// ticks of the filter, everything that had happened is counted. What runs by itself (the heart beat, the VM's
-    /// memory) does not count as change.
+    /// Scrapes until no metric of the filter has changed for `quiet`, and returns the last scrape. If `quiet` is longer than two
+    /// ticks of the filter, the scrape includes everything that has happened. The heartbeat and the VM's memory are ignored.
     pub fn stable(&self, quiet: Duration) -> Metrics {
         let deadline = Instant::now() + PATIENCE + quiet;
         let mut last = self.prometheus();
@@ -430,12 +429,12 @@ impl Envoy {
         last
     }
 
-    /// What Envoy and the filter have logged so far.
+    /// The log of Envoy and the filter so far.
     pub fn log(&self) -> String {
         self.files.log()
     }
 
-    /// What went to standard output: access logs of a bootstrap that writes them to `/dev/stdout`.
+    /// The standard output: access logs of a bootstrap that writes them to `/dev/stdout`.
     pub fn stdout(&self) -> String {
         read_log(&self.files.path("envoy.out"))
     }
@@ -453,15 +452,15 @@ impl Envoy {
         &mut self.process
     }
 
-    /// SIGTERM: how it ended and everything it logged.
+    /// Sends SIGTERM. Returns the exit status and the whole log.
     pub fn shutdown(mut self) -> (ExitStatus, String) {
         (self.process.stop(), self.log())
     }
 }
 
 fn of_traffic(metrics: &Metrics) -> Vec<&super::prometheus::Sample> {
-    let by_itself = ["firstword_heartbeat_total", "firstword_vm_memory_bytes"];
-    let ours = |name: &str| name.starts_with("firstword_") && !by_itself.contains(&name);
+    let ignored = ["firstword_heartbeat_total", "firstword_vm_memory_bytes"];
+    let ours = |name: &str| name.starts_with("firstword_") && !ignored.contains(&name);
     metrics.samples.iter().filter(|sample| ours(&sample.name)).collect()
 }
 
@@ -477,14 +476,14 @@ fn launch(options: &EnvoyOptions) -> (Process, Files) {
             options.program.clone()
         }
     };
-    // YAML is read, JSON written: Envoy takes both.
+    // Envoy reads JSON as well as YAML.
     std::fs::write(files.path("bootstrap.json"), options.bootstrap.to_string()).expect("a bootstrap file");
     let mut arguments: Vec<OsString> = vec![
         "--config-path".into(),
         files.path("bootstrap.json").into(),
         "--admin-address-path".into(),
         files.path("admin.address").into(),
-        // Several Envoys run at once: no shared memory between them.
+        // Several Envoys run at once, and must not share memory.
         "--disable-hot-restart".into(),
         "--concurrency".into(),
         options.concurrency.to_string().into(),
@@ -492,7 +491,7 @@ fn launch(options: &EnvoyOptions) -> (Process, Files) {
         options.log_level.clone().into(),
         "--drain-time-s".into(),
         options.drain_time.as_secs().to_string().into(),
-        // Access logs would reach their file after ten seconds.
+        // By default access logs reach their file after ten seconds.
         "--file-flush-interval-msec".into(),
         "50".into(),
     ];

@@ -27,7 +27,7 @@ pub struct FakeHost {
 }
 
 impl Default for FakeHost {
-    /// The cluster is `orders`. The clock shows 1000 s and stands still.
+    /// Returns a host with the cluster `orders` and a clock that stays at 1000 s until a test advances it.
     fn default() -> Self {
         Self {
             time: Cell::new(Duration::from_secs(1000)),
@@ -48,17 +48,17 @@ impl FakeHost {
         self.time.set(self.time.get() + by);
     }
 
-    /// The lines since the last call.
+    /// Returns the lines since the last call.
     pub fn take_log(&self) -> Vec<(Level, String)> {
         self.lines.take()
     }
 
-    /// The names of the calls since the last call of this, in order. Lines and the clock are not among them.
+    /// Returns the names of the host calls since the last time, in order. Calls for lines and for the clock are left out.
     pub fn take_calls(&self) -> Vec<&'static str> {
         self.calls.take()
     }
 
-    /// Filter state by its key, which is without the prefix `firstword.` here.
+    /// The filter state of a key, given without its prefix `firstword.`.
     pub fn state(&self, key: &str) -> Option<String> {
         self.state.borrow().get(&format!("firstword.{key}")).cloned()
     }
@@ -115,7 +115,7 @@ impl Host for FakeHost {
 pub struct FakeMetrics {
     ids: BTreeMap<String, u32>,
     values: BTreeMap<u32, i64>,
-    /// Whether it refuses all calls.
+    /// True if it refuses all calls.
     pub is_refusing: bool,
 }
 
@@ -139,9 +139,9 @@ impl FakeMetrics {
     pub fn sum(&self, name: &str, labels: &[&str]) -> i64 {
         let name = format!("firstword_{name}");
         let matches = |metric: &str| {
-            let (front, metric) = metric.rsplit_once(";.;").unwrap_or(("", metric));
-            let front = front.replace("=.=", "=");
-            metric == name && labels.iter().all(|label| front.split(";.;").any(|part| part == *label))
+            let (own, metric) = metric.rsplit_once(";.;").unwrap_or(("", metric));
+            let own = own.replace("=.=", "=");
+            metric == name && labels.iter().all(|label| own.split(";.;").any(|part| part == *label))
         };
         self.ids.iter().filter(|(metric, _)| matches(metric)).map(|(_, id)| self.values[id]).sum()
     }

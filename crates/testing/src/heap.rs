@@ -1,4 +1,4 @@
-//! Counts what this thread holds on the heap, in programs whose global allocator is [`Counting`].
+//! Counts the bytes that this thread holds on the heap, in programs with the global allocator [`Counting`].
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -22,37 +22,37 @@ fn add(bytes: isize) {
     });
 }
 
-// SAFETY: every call goes on to the system's allocator unchanged.
+// SAFETY: forwards every call to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size() as isize);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of this function, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         add(-(layout.size() as isize));
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of this function, which is the same.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-/// So many bytes.
+/// Number of bytes that are held now.
 pub fn held() -> isize {
     HELD.get()
 }
 
-/// The most that was held since the last call of [`reset_peak`], in bytes.
+/// Maximum number of bytes that were held since the last call of [`reset_peak`].
 pub fn peak() -> isize {
     PEAK.get()
 }
 
-/// Begins a new measurement of [`peak`].
+/// Starts a new measurement of [`peak`].
 pub fn reset_peak() {
     PEAK.set(held());
 }
 
-/// While it lives, this thread's allocations do not count: a host does its own work in the middle of a callback.
+/// Stops counting on this thread until it is dropped. Use it for the work of a test host within a callback.
 pub struct Outside(());
 
 impl Outside {
@@ -68,7 +68,7 @@ impl Drop for Outside {
     }
 }
 
-/// Memory that is allocated while an [`Outside`] lives, and that belongs to the other side.
+/// Counts the memory that `allocate` returns although an [`Outside`] exists, because the code under test owns it.
 pub fn hand_over<T>(allocate: impl FnOnce() -> T) -> T {
     let was_outside = IS_OUTSIDE.replace(false);
     let memory = allocate();

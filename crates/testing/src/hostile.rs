@@ -1,5 +1,5 @@
-//! Responses of a hostile server: those of an honest one with changes, packets that no honest server sends, and requests
-//! for a file among them.
+//! Responses of a hostile server: responses of an honest server with changes, packets that no honest server sends, and file
+//! requests between them.
 
 use std::fmt;
 
@@ -22,13 +22,13 @@ pub enum Id {
     Fixed(u8),
 }
 
-/// A part of what a hostile server sends.
+/// A part of a hostile response.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
     Packet(Id, Vec<u8>),
     /// The same packet several times, until the next sequence id is this one.
     Until(u8, Vec<u8>),
-    /// Bytes as they are.
+    /// Bytes that need not be packets.
     Raw(Vec<u8>),
 }
 
@@ -47,7 +47,7 @@ impl fmt::Debug for Piece {
     }
 }
 
-/// Puts sequence ids into the packets of a server.
+/// The sequence ids of a server's packets.
 #[derive(Debug, Default)]
 pub struct Numbers {
     pub next: u8,
@@ -78,23 +78,23 @@ impl Numbers {
     }
 }
 
-/// What decides how responses look.
+/// Parameters of hostile responses.
 #[derive(Clone, Debug)]
 pub struct Style {
     pub deprecate_eof: bool,
-    /// A byte behind the column count says whether definitions follow.
+    /// True if a byte after the column count shows whether definitions follow.
     pub optional_metadata: bool,
-    /// The file that is asked for.
+    /// The file that is requested.
     pub file: String,
-    /// A part of the responses has packets of 16 MiB.
+    /// True if some responses have packets of 16 MiB.
     pub has_long: bool,
 }
 
 impl Style {
-    /// What a hostile server sends to a command.
+    /// A hostile response to a command.
     pub fn response(&self, command: u8, random: &mut Random) -> Vec<Piece> {
         if random.below(8) == 0 {
-            // Strict clients can be harmed only so.
+            // Strict clients accept a file request only as the whole response.
             return vec![Piece::Packet(Id::Next, local_infile(&self.file))];
         }
         let honest = self.honest(command, random);
@@ -107,7 +107,7 @@ impl Style {
             let id = self.id(random);
             let mut request = vec![Piece::Packet(id, local_infile(&self.file))];
             if random.below(4) == 0 {
-                // Clients that check sequence ids take a request only with the id 1.
+                // Clients that check sequence ids accept a request only with the id 1.
                 let before = *pick(random, &[1, 1, 1, 0, 2, 255]);
                 request.insert(0, Piece::Until(before, self.row(random)));
                 if random.below(2) == 0 {
@@ -120,7 +120,7 @@ impl Style {
         pieces
     }
 
-    /// What a hostile server sends without a command.
+    /// Hostile packets without a command.
     pub fn unsolicited(&self, random: &mut Random) -> Vec<Piece> {
         let count = 1 + random.below(2);
         (0..count).map(|_| Piece::Packet(self.id(random), self.any(random))).collect()
@@ -175,7 +175,7 @@ impl Style {
         if self.deprecate_eof { ok_as_eof(status) } else { eof(status) }
     }
 
-    /// The packets of an honest response.
+    /// The payloads of an honest response.
     fn honest(&self, command: u8, random: &mut Random) -> Vec<Vec<u8>> {
         let mut payloads = Vec::new();
         match command {
@@ -259,7 +259,7 @@ impl Style {
         payload
     }
 
-    /// Bytes in the place of a packet: a header alone, a length that is a lie, fragments out of sequence.
+    /// Bytes in the place of a packet: a header alone, a wrong length, fragments out of sequence.
     pub fn broken(&self, random: &mut Random) -> Piece {
         let request = packet(1, &local_infile(&self.file));
         let bytes = match random.below(4) {
@@ -272,7 +272,7 @@ impl Style {
     }
 }
 
-/// A column count that clients read differently.
+/// A column count that different clients read differently.
 fn odd_count(random: &mut Random) -> Vec<u8> {
     const COUNTS: [&[u8]; 12] = [
         &[0xfc, 0, 0],
@@ -289,11 +289,11 @@ fn odd_count(random: &mut Random) -> Vec<u8> {
         &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
     ];
     let count = pick(random, &COUNTS).to_vec();
-    // Behind a count of 0 some clients read the rest of an OK.
+    // After a count of 0 some clients read the rest of an OK.
     if random.below(2) == 0 { count } else { [&count[..], &[0, 0, 2, 0, 0, 0]].concat() }
 }
 
-/// A progress report of MariaDB, often one that is not well-formed.
+/// A progress report of MariaDB. Many are malformed.
 pub fn progress(random: &mut Random) -> Vec<u8> {
     let [low, high] = PROGRESS.to_le_bytes();
     const REPORTS: [&[u8]; 4] =
@@ -315,7 +315,7 @@ fn damage(payload: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// One of these.
+/// Returns a random element.
 pub fn pick<'a, T>(random: &mut Random, of: &'a [T]) -> &'a T {
     &of[random.below(of.len())]
 }

@@ -1,9 +1,9 @@
-//! Real peers for tests and the demo: Envoy with one of the bootstraps of `envoy/`, a private MariaDB or MySQL.
+//! Support for tests and the demo: Envoy with a bootstrap of `envoy/`, private MariaDB and MySQL servers, captures, test hosts.
 //!
-//! Everything listens on an ephemeral loopback port and lives in a temporary directory; no
-//! server outlives the process that started it. What goes wrong here panics, with the server's own log.
+//! Each server listens on an ephemeral loopback port, has a temporary directory, and ends with the process that started it. A
+//! failure panics and prints the server's log.
 
-// A panic is how a test reports. The clock is the tests' own, not the core's.
+// A test reports through a panic. Tests may read the clock; the core may not.
 #![allow(
     missing_docs,
     clippy::arithmetic_side_effects,
@@ -16,7 +16,6 @@
     clippy::unwrap_used
 )]
 
-pub mod balance;
 pub mod capture;
 pub mod client;
 pub mod database;
@@ -26,6 +25,7 @@ pub mod fake_host;
 #[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
 pub mod heap;
 pub mod hostile;
+pub mod invariants;
 pub mod link;
 pub mod mariadb;
 pub mod mysqld;
@@ -64,7 +64,7 @@ pub fn envoy() -> PathBuf {
 
 /// The MariaDB server: `MARIADBD`, else the one `make tools` found or installed.
 pub fn mariadbd() -> PathBuf {
-    // A link followed: the server looks for its files beside itself.
+    // Resolves links, because the server looks for its files in its own directory.
     built("MARIADBD", "target/tools/mariadbd", "make tools").canonicalize().expect("the path of the server")
 }
 
@@ -79,13 +79,13 @@ pub fn built(variable: &str, default: &str, made_by: &str) -> PathBuf {
     path
 }
 
-/// A directory that goes when its owner goes. Below `/tmp`, for the paths of Unix sockets are short.
+/// A directory that is removed when the value is dropped. It is in `/tmp`, because paths of Unix sockets must be short.
 pub fn temp_dir() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("firstword-").tempdir().expect("a temporary directory")
 }
 
-/// A loopback port that nobody listens on. Another process may take it before its user does: whoever can, binds port 0
-/// instead, and a server that cannot is started again with another one.
+/// A free loopback port. Another process may take it first: bind port 0 instead if possible, and start a server that cannot do
+/// so again with another port.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
     listener.local_addr().expect("a bound address").port()
@@ -95,7 +95,7 @@ pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// A connection to `address`, from the machine's address `source` if one is given.
+/// Connects to `address`, from the address `source` of this machine if one is given.
 pub fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
     if let Some(source) = source {
@@ -105,12 +105,12 @@ pub fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// Asks again and again until there is an answer; panics, naming `what` was waited for, when there is none in time.
+/// Polls until `probe` returns a value. Panics with the name `what` after the time `within`.
 pub fn wait_for<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {
-        if let Some(answer) = probe() {
-            return answer;
+        if let Some(value) = probe() {
+            return value;
         }
         assert!(Instant::now() < deadline, "no {what} within {within:?}");
         sleep(Duration::from_millis(20));

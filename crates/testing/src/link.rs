@@ -1,5 +1,7 @@
 //! A host for tests: passes bytes to a connection, applies its verdicts, and keeps the bytes that are held.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use firstword::clock::Timestamp;
 use firstword::connection::Connection;
@@ -10,7 +12,32 @@ use firstword::event::runner::Runner;
 use firstword::event::{ClosedBy, Event, Sender};
 use firstword::rules::Rules;
 
-/// What happens to the bytes of a callback, for either direction.
+/// A chunk that records whether it was read.
+pub struct WatchedChunk {
+    pub bytes: Bytes,
+    /// False if the host refuses to return the bytes.
+    pub is_readable: bool,
+    pub was_read: Cell<bool>,
+}
+
+impl WatchedChunk {
+    pub fn new(bytes: Bytes, is_readable: bool) -> Self {
+        Self { bytes, is_readable, was_read: Cell::new(false) }
+    }
+}
+
+impl Chunk for WatchedChunk {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn read(&self, start: usize, max: usize) -> Option<Bytes> {
+        self.was_read.set(true);
+        self.bytes.read(start, max).filter(|_| self.is_readable)
+    }
+}
+
+/// Decision about the bytes of a callback, for either direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
@@ -39,7 +66,7 @@ impl From<ServerVerdict> for Verdict {
     }
 }
 
-/// One connection and what it emitted.
+/// One connection, and its events.
 pub struct Link {
     pub connection: Connection,
     pub now: Timestamp,
@@ -47,7 +74,7 @@ pub struct Link {
     pub room: usize,
     pub events: Vec<Event>,
     pub refusal: Option<Refusal>,
-    /// Bytes of the client that are held.
+    /// The client's bytes that are held.
     held: Vec<u8>,
     pub is_closed: bool,
 }
@@ -81,7 +108,7 @@ impl Link {
         )
     }
 
-    /// The verdict about a chunk, as the host gets it.
+    /// The connection's verdict about a chunk.
     pub fn chunk(&mut self, sender: Sender, chunk: &impl Chunk, end_stream: bool) -> Verdict {
         self.call(|connection, out| match sender {
             Sender::Client => connection.client(chunk, end_stream, out).into(),

@@ -11,7 +11,7 @@ use super::database::{Counts, Database, Recipe, joined, run};
 pub use super::database::{DATABASE, PASSWORD, USER};
 use super::process::{in_path, read_log};
 
-/// Run once, into the template. Anonymous users would be asked for before `app` is.
+/// Statements that set up the template. They remove anonymous users, whose accounts would match before `app`.
 const SETUP: &str = "
 FLUSH PRIVILEGES;
 DELETE FROM mysql.global_priv WHERE User = '';
@@ -21,7 +21,7 @@ CREATE USER app@'%' IDENTIFIED VIA mysql_native_password USING PASSWORD('app');
 GRANT ALL ON *.* TO app@'%';
 ";
 
-/// Small and without durability: the data dies with the test.
+/// Options for a small server without durability, because the data is removed after the test.
 const COMMON: [&str; 4] = [
     "--innodb-log-file-size=8M",
     "--innodb-buffer-pool-size=32M",
@@ -32,11 +32,11 @@ const COMMON: [&str; 4] = [
 /// Options for [`MariaDb::start`] that keep the general log in a table, where [`MariaDb::logged`] reads it.
 pub const GENERAL_LOG: [&str; 2] = ["--general-log=1", "--log-output=TABLE"];
 
-/// Options for [`MariaDb::start`] without which [`Database::oracle`] has nobody to ask.
+/// Options for [`MariaDb::start`] that [`Database::oracle`] needs.
 pub const COUNTED: [&str; 3] = ["--general-log=1", "--log-output=TABLE", "--plugin-load-add=sql_errlog"];
 
-/// What the general log calls a command, by the label of ours. It holds neither COM_PING nor what cannot be run: a bad
-/// statement id, a statement that cannot be prepared, a schema that is not there.
+/// Names of commands in the general log, by our label. The log omits COM_PING and commands that cannot run: with a bad statement
+/// id, a statement that cannot be prepared, or an unknown schema.
 const LOGGED: [(&str, &str); 17] = [
     ("quit", "Quit"),
     ("init_db", "Init DB"),
@@ -57,16 +57,16 @@ const LOGGED: [(&str, &str); 17] = [
     ("stmt_reset", "Reset stmt"),
 ];
 
-/// A running server; dropped, it ends and its data is gone.
+/// A running server. When it is dropped, the server ends and its data is removed.
 pub struct MariaDb(Database);
 
 impl MariaDb {
-    /// Starts one with these further options (`--wait-timeout=3`) and waits until it answers.
+    /// Starts a server with further options (`--wait-timeout=3`), and waits until it accepts connections.
     pub fn start(options: &[&str]) -> Self {
         Self::start_by(super::mariadbd(), options)
     }
 
-    /// The same by a program that becomes the server, in another namespace. Only the monitor need reach it.
+    /// Starts a server by a program that becomes the server, in another namespace. Only the monitor must be able to reach it.
     pub fn start_by(program: PathBuf, options: &[&str]) -> Self {
         // Plug-ins are installed with the package of the service, or unpacked by `make tools`.
         let plugins = super::root().join("target/tools/mariadb-plugins");
@@ -85,8 +85,8 @@ impl MariaDb {
         Self(Database::start(recipe, options))
     }
 
-    /// What others than the monitor did, by the general log's words (`Connect`, `Query`, `Prepare`, `Execute`,
-    /// `Close stmt`, `Quit`, ...), since the start or the last [`MariaDb::clear_log`]. Needs [`GENERAL_LOG`] at the start.
+    /// Number of commands of other connections than the monitor's, by their name in the general log (`Connect`, `Query`,
+    /// `Prepare`, `Close stmt`, ...), since the start or the last [`MariaDb::clear_log`]. Needs [`GENERAL_LOG`] at the start.
     pub fn logged(&self) -> BTreeMap<String, u64> {
         logged(&self.0)
     }
@@ -123,7 +123,7 @@ fn count(server: &Database) -> Counts {
     assert!(counted, "an oracle needs MariaDb::start(&COUNTED)");
     let logged = logged(server);
     let mut errors = BTreeMap::new();
-    // `2026-01-31 12:00:00 app[app] @ localhost [127.0.0.1] ERROR 1064: You have ... : SELECT`; statements can span lines.
+    // `2026-01-31 12:00:00 app[app] @ localhost [127.0.0.1] ERROR 1064: You have ... : SELECT`. Statements can span lines.
     for line in read_log(&server.data_file("sql_errors.log")).lines() {
         let errno = line.split_once("] ERROR ").and_then(|(_, rest)| rest.split_once(':')?.0.parse().ok());
         if let Some(errno) = errno {
@@ -143,7 +143,7 @@ fn count(server: &Database) -> Counts {
 fn initialise(recipe: &Recipe, data: &Path) {
     let install = in_path("mariadb-install-db").expect("mariadb-install-db in PATH; run: make tools");
     let mut arguments = recipe.arguments(data);
-    // Unless forced it gives up where the machine's own name does not resolve, as in a bare container.
+    // Without --force it fails if the machine's own name does not resolve, as in a bare container.
     let options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--force"];
     arguments.extend(options.map(Into::into));
     run(&install, arguments);

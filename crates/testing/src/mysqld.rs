@@ -8,14 +8,14 @@ use super::database::{Counts, Database, Recipe, joined, run};
 #[allow(unused_imports, reason = "each test uses a part of this")]
 pub use super::database::{DATABASE, PASSWORD, USER};
 
-/// A user with the same password as `USER` and the other authentication plugin this server has for TCP; `USER`'s is
-/// caching_sha2_password.
+/// A user with the password of `USER`, and with sha256_password. `USER` has caching_sha2_password. The server has no other
+/// authentication plugin for TCP.
 pub const SHA256_USER: &str = "sha256";
 
-/// An option for [`MySql::start`] that turns TLS off: clients that would use it stay visible.
+/// Option for [`MySql::start`] that turns TLS off, so that the filter can inspect clients that prefer it.
 pub const NO_TLS: &str = "--tls-version=";
 
-/// Small and without durability: the data dies with the test.
+/// Options for a small server without durability, because the data is removed after the test.
 const COMMON: [&str; 7] = [
     "--innodb-redo-log-capacity=16M",
     "--innodb-buffer-pool-size=32M",
@@ -26,7 +26,7 @@ const COMMON: [&str; 7] = [
     "--secure-file-priv=",
 ];
 
-/// Run once, into the template; a line for each statement.
+/// Statements that set up the template, one on each line.
 const SETUP: &str = "\
 CREATE DATABASE demo;
 CREATE USER app@'%' IDENTIFIED WITH caching_sha2_password BY 'app';
@@ -34,8 +34,7 @@ CREATE USER sha256@'%' IDENTIFIED WITH sha256_password BY 'app';
 GRANT ALL ON *.* TO app@'%', sha256@'%';
 ";
 
-/// What `performance_schema` calls a command, by the label of ours. It calls COM_QUERY after what its statements turn out
-/// to be.
+/// Names of commands in `performance_schema`, by our label. It counts COM_QUERY by the kinds of its statements.
 const EVENTS: [(&str, &str); 25] = [
     ("sleep", "Sleep"),
     ("quit", "Quit"),
@@ -64,11 +63,11 @@ const EVENTS: [(&str, &str); 25] = [
     ("reset_connection", "Reset Connection"),
 ];
 
-/// A running server; dropped, it ends and its data is gone.
+/// A running server. When it is dropped, the server ends and its data is removed.
 pub struct MySql(Database);
 
 impl MySql {
-    /// Starts one with these further options (`--wait-timeout=3`) and waits until it answers.
+    /// Starts a server with further options (`--wait-timeout=3`), and waits until it accepts connections.
     pub fn start(options: &[&str]) -> Self {
         let recipe = Recipe {
             name: "MySQL",
@@ -79,7 +78,7 @@ impl MySql {
             setup: SETUP,
             initialise,
             status_schema: "performance_schema",
-            // What it does from now on is not counted.
+            // The server stops counting the monitor's statements.
             monitor: &[
                 "UPDATE performance_schema.threads SET INSTRUMENTED = 'NO' WHERE PROCESSLIST_ID = CONNECTION_ID()",
             ],
@@ -112,7 +111,7 @@ fn count(server: &Database) -> Counts {
     let mut commands: BTreeMap<_, _> = EVENTS.map(|(label, event)| (label.into(), named(event))).into();
     let statements = events.iter().filter(|(event, _)| event.starts_with("statement/sql/"));
     commands.insert("query".into(), statements.map(|(_, count)| count).sum());
-    // Warnings and notes are in the table too; their numbers say nothing about their kind.
+    // The table also has warnings and notes. Their numbers do not show their kind.
     let errors = server.counts(
         "SELECT ERROR_NUMBER, SUM_ERROR_RAISED - SUM_ERROR_HANDLED \
          FROM performance_schema.events_errors_summary_global_by_error \
@@ -139,6 +138,6 @@ fn initialise(recipe: &Recipe, data: &Path) {
     let mut arguments = recipe.arguments(data);
     arguments.extend(["--initialize-insecure".into(), joined("--init-file=", setup.path())]);
     run(&recipe.program, arguments);
-    // The server's identity. Each copy of the template makes one of its own.
+    // The server's identity. A server that runs on a copy of the template creates its own.
     std::fs::remove_file(data.join("auto.cnf")).expect("the server's identity");
 }

@@ -1,5 +1,5 @@
-//! MySQL and MariaDB packets by hand. Functions named after a message give its payload; [`packet`], [`answer`] and
-//! [`command`] put payloads into packets, ready for the wire.
+//! Writers of MySQL and MariaDB packets. A function with the name of a message returns its payload. [`packet`], [`answer`] and
+//! [`command`] return whole packets.
 
 pub const COM_QUIT: u8 = 0x01;
 pub const COM_QUERY: u8 = 0x03;
@@ -14,9 +14,9 @@ pub const COM_STMT_CLOSE: u8 = 0x19;
 pub const CLIENT_COMPRESS: u32 = 1 << 5;
 pub const CLIENT_SSL: u32 = 1 << 11;
 pub const CLIENT_DEPRECATE_EOF: u32 = 1 << 24;
-/// What MariaDB 10.11 offers without TLS.
+/// Capabilities that MariaDB 10.11 offers without TLS.
 pub const MARIADB_CAPABILITIES: u32 = 0x81ff_f7fe;
-/// What a plain client asks for: LONG_PASSWORD, LOCAL_FILES, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION,
+/// Capabilities of a plain client: LONG_PASSWORD, LOCAL_FILES, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION,
 /// MULTI_STATEMENTS, MULTI_RESULTS, PS_MULTI_RESULTS, PLUGIN_AUTH. Its result sets have EOF packets.
 pub const CLIENT_CAPABILITIES: u32 = 0x000f_a281;
 
@@ -33,10 +33,10 @@ pub const CURSOR_EXISTS: u16 = 0x0040;
 /// `SERVER_QUERY_WAS_SLOW`.
 pub const QUERY_WAS_SLOW: u16 = 0x0800;
 
-/// The longest payload of one fragment.
+/// Maximum length of the payload of one fragment.
 pub const MAX_FRAGMENT: usize = 0xff_ffff;
 
-/// A payload as one packet, or as fragments where it is long.
+/// A payload as one packet, or as several fragments if it is long.
 pub fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
     let fragments = payload.len() / MAX_FRAGMENT + 1;
     let mut wire = Vec::with_capacity(payload.len() + 4 * fragments);
@@ -50,7 +50,7 @@ pub fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// Payloads as packets that follow one another.
+/// Payloads as consecutive packets.
 pub fn packets(first_id: u8, payloads: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut sequence_id = first_id;
     let mut wire = Vec::new();
@@ -61,22 +61,22 @@ pub fn packets(first_id: u8, payloads: impl IntoIterator<Item = Vec<u8>>) -> Vec
     wire
 }
 
-/// The packets that answer a command of one fragment.
+/// The packets of a response to a command of one fragment.
 pub fn answer(payloads: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     packets(1, payloads)
 }
 
-/// A command's packet.
+/// The packet of a command.
 pub fn command(byte: u8, arguments: &[u8]) -> Vec<u8> {
     packet(0, &[&[byte], arguments].concat())
 }
 
-/// The packet with which MariaDB 10.11 greets.
+/// The greeting of MariaDB 10.11, as a packet.
 pub fn greeting() -> Vec<u8> {
     packet(0, &handshake_v10("5.5.5-10.11.19-MariaDB-0+deb12u1", MARIADB_CAPABILITIES))
 }
 
-/// `Protocol::HandshakeV10`; without LONG_PASSWORD it is MariaDB's, with the extended capabilities 0x1f.
+/// `Protocol::HandshakeV10`. Without LONG_PASSWORD it is MariaDB's, with the extended capabilities 0x1f.
 pub fn handshake_v10(version: &str, capabilities: u32) -> Vec<u8> {
     let [c0, c1, c2, c3] = capabilities.to_le_bytes();
     let extended: u32 = if capabilities & 1 == 0 { 0x1f } else { 0 };
@@ -93,7 +93,7 @@ pub fn handshake_response(capabilities: u32) -> Vec<u8> {
     [&ssl_request(capabilities)[..], b"app\0\x14", &[0x5a; 20], b"mysql_native_password\0"].concat()
 }
 
-/// `Protocol::SSLRequest`: the front part of a handshake response.
+/// `Protocol::SSLRequest`: the first part of a handshake response.
 pub fn ssl_request(capabilities: u32) -> Vec<u8> {
     [&capabilities.to_le_bytes()[..], &(1_u32 << 24).to_le_bytes(), &[45], &[0; 23]].concat()
 }
@@ -108,13 +108,13 @@ pub fn ok() -> Vec<u8> {
     ok_with(0, AUTOCOMMIT)
 }
 
-/// `OK_Packet`; `affected_rows` below 251.
+/// `OK_Packet`. `affected_rows` is less than 251.
 pub fn ok_with(affected_rows: u8, status: u16) -> Vec<u8> {
     let [s0, s1] = status.to_le_bytes();
     vec![0x00, affected_rows, 0, s0, s1, 0, 0]
 }
 
-/// An OK or an EOF packet with warnings, of which there are below 256.
+/// An OK or an EOF packet with this number of warnings.
 pub fn with_warnings(mut packet: Vec<u8>, warnings: u8) -> Vec<u8> {
     let at = if packet[0] == 0xfe && packet.len() == 5 { 1 } else { 5 };
     packet[at] = warnings;
@@ -133,14 +133,14 @@ pub fn eof(status: u16) -> Vec<u8> {
     vec![0xfe, 0, 0, s0, s1]
 }
 
-/// `ERR_Packet` with a message as long as they usually are.
+/// `ERR_Packet` with a message of usual length.
 pub fn err(errno: u16) -> Vec<u8> {
     let message =
         b"#42000You have an error in your SQL syntax; check the manual that corresponds to your server";
     [&[0xff][..], &errno.to_le_bytes(), message].concat()
 }
 
-/// Opens a result set.
+/// The column count that starts a result set.
 pub fn column_count(columns: u8) -> Vec<u8> {
     vec![columns]
 }
@@ -180,13 +180,13 @@ pub fn local_infile(name: &str) -> Vec<u8> {
     [b"\xfb", name.as_bytes()].concat()
 }
 
-/// The packets of a text result set with one column, as a server answers with EOF packets.
+/// The payloads of a text result set with one column and EOF packets.
 pub fn result_set(rows: &[&str]) -> Vec<Vec<u8>> {
     let head = [column_count(1), column_def("a"), eof(AUTOCOMMIT)];
     head.into_iter().chain(rows.iter().map(|value| row(&[value]))).chain([eof(AUTOCOMMIT)]).collect()
 }
 
-/// The same under `CLIENT_DEPRECATE_EOF`.
+/// The payloads of a text result set with one column under `CLIENT_DEPRECATE_EOF`.
 pub fn result_set_without_eof(rows: &[&str]) -> Vec<Vec<u8>> {
     let head = [column_count(1), column_def("a")];
     head.into_iter().chain(rows.iter().map(|value| row(&[value]))).chain([ok_as_eof(AUTOCOMMIT)]).collect()

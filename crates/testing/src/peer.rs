@@ -1,6 +1,6 @@
-//! Scripted TCP peers on loopback: a client and a server that do what a test says, step by step, in the test's own thread.
+//! Scripted TCP peers on loopback: a client and a server whose steps a test runs in its own thread.
 //!
-//! A step that another side must answer waits for it, and panics when that takes too long; nothing sleeps.
+//! A step that depends on the other side waits for it, and panics after a time limit. No step sleeps.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,15 +12,15 @@ use socket2::SockRef;
 
 use super::{free_port, loopback};
 
-/// How long any one step may take on a busy machine.
+/// Maximum time of one step on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Silence that long is a hang.
+/// Time after which silence is a hang.
 const HANG: Duration = Duration::from_secs(5);
 
-/// A server's port. Who connects waits in line until the test takes it with [`Server::accept`].
+/// A listening server. Connections wait in a queue until the test takes them with [`Server::accept`].
 pub struct Server {
     address: SocketAddr,
-    line: Receiver<TcpStream>,
+    queue: Receiver<TcpStream>,
 }
 
 impl Server {
@@ -28,41 +28,41 @@ impl Server {
         Self::at(loopback(0))
     }
 
-    /// Listens on this address.
+    /// Starts a server on this address.
     pub fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("an address to listen on");
         let address = listener.local_addr().expect("a bound address");
-        let (door, line) = mpsc::channel();
-        // Ends with the test's process, or with the first connection nobody waits for any more.
-        thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| door.send(stream)));
-        Self { address, line }
+        let (connections, queue) = mpsc::channel();
+        // Ends with the test's process, or with the first connection after the server is dropped.
+        thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| connections.send(stream)));
+        Self { address, queue }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The next connection.
+    /// Waits for the next connection.
     pub fn accept(&self) -> Peer {
-        Peer::new("server", self.line.recv_timeout(PATIENCE).expect("a connection to the server"))
+        Peer::new("server", self.queue.recv_timeout(PATIENCE).expect("a connection to the server"))
     }
 
-    /// The next connection, if it is there.
+    /// The next connection. `None` if there is none yet.
     pub fn try_accept(&self) -> Option<Peer> {
-        self.line.try_recv().ok().map(|stream| Peer::new("server", stream))
+        self.queue.try_recv().ok().map(|stream| Peer::new("server", stream))
     }
 
-    pub fn assert_nobody(&self) {
-        assert!(self.line.try_recv().is_err(), "somebody connected to the server");
+    pub fn assert_not_connected(&self) {
+        assert!(self.queue.try_recv().is_err(), "a client connected to the server");
     }
 }
 
-/// Where nobody listens.
-pub fn nobody() -> SocketAddr {
+/// An address on which no server listens.
+pub fn closed_address() -> SocketAddr {
     loopback(free_port())
 }
 
-/// How the other side's stream ended.
+/// The end of the other side's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// A FIN.
@@ -93,7 +93,7 @@ impl Peer {
         self.stream.write_all(bytes).unwrap_or_else(|e| panic!("{}: sends: {e}", self.name));
     }
 
-    /// Reads as many bytes as are expected, and compares.
+    /// Reads as many bytes as expected, and asserts that they are equal.
     pub fn expect(&mut self, expected: &[u8]) {
         let mut bytes = vec![0; expected.len()];
         self.stream
@@ -104,20 +104,20 @@ impl Peer {
         }
     }
 
-    /// Everything up to and with `end`; further bytes stay unread.
+    /// Reads up to and including `end`. Further bytes stay unread.
     pub fn until(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
         while !bytes.ends_with(end.as_bytes()) {
             let mut byte = [0];
             let read = self.stream.read_exact(&mut byte);
             let so_far = String::from_utf8_lossy(&bytes);
-            read.unwrap_or_else(|e| panic!("{}: waits for {end:?} behind {so_far:?}: {e}", self.name));
+            read.unwrap_or_else(|e| panic!("{}: waits for {end:?} after {so_far:?}: {e}", self.name));
             bytes.extend(byte);
         }
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The other side has closed. Bytes that came before that and were not read hide it.
+    /// True if the other side has closed. False if bytes before the end have not been read.
     pub fn has_ended(&self) -> bool {
         self.stream.set_nonblocking(true).expect("a socket option");
         let ended = match self.stream.peek(&mut [0]) {
@@ -128,7 +128,7 @@ impl Peer {
         ended
     }
 
-    /// Nothing comes and nothing ends for longer than anybody would call slow.
+    /// Asserts that no byte and no end of the stream arrives within the time of a hang.
     pub fn assert_silent(&mut self) {
         self.stream.set_read_timeout(Some(HANG)).expect("a socket option");
         let read = self.stream.read(&mut [0]);
@@ -137,7 +137,7 @@ impl Peer {
         self.stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     }
 
-    /// The same where one read gives them all: they came in one piece.
+    /// Asserts that one read returns all the expected bytes, because they arrive in one piece.
     pub fn expect_in_one_read(&mut self, expected: &[u8]) {
         let mut bytes = vec![0; expected.len() + 1];
         let size = self.stream.read(&mut bytes).unwrap_or_else(|e| panic!("{}: receives: {e}", self.name));
@@ -149,7 +149,7 @@ impl Peer {
         self.stream.local_addr().expect("a bound address")
     }
 
-    /// Everything up to the end of the other side's stream, and how it ended.
+    /// Reads up to the end of the other side's stream. Returns the bytes and the kind of end.
     pub fn rest(&mut self) -> (Vec<u8>, Ending) {
         let mut bytes = Vec::new();
         match self.stream.read_to_end(&mut bytes) {
@@ -177,7 +177,7 @@ impl Peer {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
-    /// The other side sends nothing more, and a FIN.
+    /// Asserts that the other side sends a FIN and no further byte.
     pub fn assert_finished(&mut self) {
         assert_eq!(self.rest(), (Vec::new(), Ending::Finished), "{}", self.name);
     }

@@ -1,4 +1,4 @@
-//! A server as a child process that cannot outlive us.
+//! Child processes that end with the process that started them.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -14,24 +14,24 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
-/// One running program; dropped, it ends: politely first, then by force.
+/// One running program. When it is dropped, the program gets SIGTERM, and SIGKILL if it does not end.
 pub struct Process {
     child: Child,
 }
 
 impl Process {
-    /// Starts `program` in the repository's directory with its output appended to the two files.
+    /// Starts `program` in the repository's directory, and appends its output to the two files.
     pub fn start(program: &Path, arguments: &[OsString], stdout: &Path, stderr: &Path) -> Self {
         let file = |path| {
             let file = OpenOptions::new().create(true).append(true).open(path);
             Stdio::from(file.expect("a file for the program's output"))
         };
-        // `setpriv` becomes the program, so the child's id is the program's. The kernel kills it when we are gone,
-        // however we went: a test killed by a signal, and a server kept in a static, run no destructor.
+        // `setpriv` becomes the program, so the child's id is the program's. The kernel kills the program when this process
+        // ends, because no destructor runs for a static, or in a process that a signal ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
         command.current_dir(super::root()).stdin(Stdio::null()).stdout(file(stdout)).stderr(file(stderr));
-        // Ctrl-C is for us, who then end the servers in order.
+        // Ctrl-C reaches only this process, which then ends the servers in order.
         command.process_group(0);
         let child = spawn(command).unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
         Self { child }
@@ -41,17 +41,17 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it has.
-    pub fn exited(&mut self) -> Option<ExitStatus> {
+    /// The exit status. `None` if the program runs.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the state of a child process")
     }
 
-    /// SIGTERM, and SIGKILL for one that has not ended after ten seconds.
+    /// Sends SIGTERM, and SIGKILL if the program has not ended after ten seconds.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
-            if let Some(status) = self.exited() {
+            if let Some(status) = self.exit_status() {
                 return status;
             }
             thread::sleep(Duration::from_millis(10));
@@ -59,17 +59,17 @@ impl Process {
         self.kill()
     }
 
-    /// SIGKILL: the program has no say.
+    /// Sends SIGKILL, which no program can handle.
     pub fn kill(&mut self) -> ExitStatus {
         self.signal(Signal::SIGKILL);
         self.child.wait().expect("the end of a killed process")
     }
 
     pub fn signal(&mut self, signal: Signal) {
-        // One that has ended keeps its id until it is waited for; after that the id is somebody else's.
-        if self.exited().is_none() {
+        // After `exit_status` returns a status, another process may have this id.
+        if self.exit_status().is_none() {
             let id = i32::try_from(self.child.id()).expect("a process id");
-            kill(Pid::from_raw(id), signal).expect("a signal to our own child");
+            kill(Pid::from_raw(id), signal).expect("a signal to a child process");
         }
     }
 }
@@ -80,40 +80,40 @@ impl Drop for Process {
     }
 }
 
-type Order = (Command, mpsc::Sender<io::Result<Child>>);
+type SpawnRequest = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// All children are started by one thread that lives as long as the process, because "when the parent is gone" means the
-/// thread that started them, and a test's thread ends with the test.
+/// Starts a child in a thread that runs as long as the process. The kernel kills a child when the thread that started it ends,
+/// and the thread of a test ends with the test.
 fn spawn(command: Command) -> io::Result<Child> {
-    static SPAWNER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
-        let (orders, inbox) = mpsc::channel::<Order>();
+    static SPAWNER: LazyLock<Mutex<mpsc::Sender<SpawnRequest>>> = LazyLock::new(|| {
+        let (requests, inbox) = mpsc::channel::<SpawnRequest>();
         thread::spawn(move || {
             for (mut command, reply) in inbox {
-                // Who ordered waits for the reply, so there is somebody to take it.
+                // Cannot fail, because the caller waits for the reply.
                 let _ = reply.send(command.spawn());
             }
         });
-        Mutex::new(orders)
+        Mutex::new(requests)
     });
     let (reply, child) = mpsc::channel();
-    let orders = SPAWNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-    orders.send((command, reply)).expect("the thread that starts processes");
+    let requests = SPAWNER.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    requests.send((command, reply)).expect("the thread that starts processes");
     child.recv().expect("the thread that starts processes")
 }
 
-/// The CPU time a process has used, all its threads, in user and kernel mode: as in `/proc/PID/stat`, but in nanoseconds.
+/// CPU time of all threads of a process, in user and kernel mode. `/proc/PID/stat` has the same time, less exactly.
 pub fn cpu_time(pid: u32) -> Duration {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a process id"));
     let clock = clock_getcpuclockid(pid).expect("the CPU clock of a running proxy");
     clock.now().expect("its time").into()
 }
 
-/// What a program has written so far; nothing when it has not begun.
+/// The output of a program so far. Empty if the file does not exist yet.
 pub fn read_log(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Where a program in `PATH` lies.
+/// The path of a program in `PATH`.
 pub fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|candidate| candidate.is_file())

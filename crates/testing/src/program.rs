@@ -1,13 +1,13 @@
-//! The command line `firstword`, for tests and tools of other packages than its own.
+//! The command `firstword`, for tests and tools of other packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-/// The program in the directory of the profile that this executable was built with. Cargo builds it first if it is missing or older than its sources.
+/// The program in the directory of this executable's profile. Cargo builds it first if it is missing or older than its sources.
 ///
-/// Cargo holds no lock while tests run.
+/// A test can call Cargo, because Cargo holds no lock while tests run.
 pub fn firstword() -> &'static Path {
     static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
         let own = std::env::current_exe().expect("this executable");
@@ -25,7 +25,7 @@ pub fn firstword() -> &'static Path {
     &PROGRAM
 }
 
-/// Whether no source is newer. Cargo lists the sources beside the program, as a rule for make.
+/// True if no source is newer. Cargo lists the sources in a rule for make next to the program.
 fn is_current(program: &Path) -> bool {
     let changed = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
     let Some(built) = changed(program) else { return false };

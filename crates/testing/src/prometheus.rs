@@ -1,4 +1,4 @@
-//! The text format of Prometheus, as far as Envoy writes it.
+//! The parts of Prometheus' text format that Envoy writes.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Reads a whole exposition; `Err` holds the first line that is none.
+    /// Reads a whole exposition. `Err` holds the first line that is not a sample.
     pub fn parse(text: &str) -> Result<Self, String> {
         let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
         let samples =
@@ -25,13 +25,13 @@ impl Metrics {
         Ok(Self { samples })
     }
 
-    /// The sum over every series of this name that has all these labels, whatever others it has. `None`: there is no such
+    /// Sum of the series with this name and all these labels. They may have other labels too. `None` if there is no such
     /// series, which is not the same as zero.
     pub fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.select(name, labels).map(|sample| sample.value).reduce(|sum, value| sum + value)
     }
 
-    /// Every series of this name that has all these labels.
+    /// The series with this name and all these labels.
     pub fn select(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(move |sample| {
             sample.name == name
@@ -54,13 +54,13 @@ fn parse_sample(line: &str) -> Option<Sample> {
     (!name.is_empty()).then(|| Sample { name: name.to_owned(), labels, value })
 }
 
-/// From behind the `{` to behind the `}`.
+/// Reads labels from after the `{` to after the `}`.
 fn parse_labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     let mut labels = BTreeMap::new();
     loop {
         rest = rest.trim_start_matches([',', ' ']);
-        if let Some(behind) = rest.strip_prefix('}') {
-            return Some((labels, behind));
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some((labels, after));
         }
         let (key, quoted) = rest.split_once("=\"")?;
         let mut value = String::new();

@@ -1,4 +1,4 @@
-//! Real proxies of others, HAProxy and nginx: a configuration whose ports are names, `127.0.0.1:<front>`.
+//! Other real proxies, HAProxy and nginx. Their configurations name ports: `127.0.0.1:<front>`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,9 +23,9 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// HAProxy with these sections. The defaults are TCP and patience.
+    /// Starts HAProxy with these sections. The defaults are TCP mode and long timeouts.
     pub fn haproxy(sections: &str) -> Self {
-        // With SO_REUSEPORT, HAProxy's default, two tests could share a port without knowing.
+        // With SO_REUSEPORT, HAProxy's default, two tests could share a port without an error.
         let configuration = format!(
             "global\n  noreuseport\n\
              defaults\n  mode tcp\n  timeout connect 20s\n  timeout client 60s\n  timeout server 60s\n\
@@ -39,7 +39,7 @@ impl Proxy {
         )
     }
 
-    /// nginx with these servers in its `stream` section.
+    /// Starts nginx with these servers in its `stream` section.
     pub fn nginx(servers: &str) -> Self {
         let configuration = format!(
             "daemon off; master_process off; pid nginx.pid; error_log stderr;\n\
@@ -64,18 +64,18 @@ impl Proxy {
     ) -> Self {
         let dir = temp_dir();
         let (file, log) = (dir.path().join("proxy.conf"), dir.path().join("proxy.log"));
-        // The ports were free a moment ago. Who loses the race for one starts again with others.
+        // Another process may have taken a port that was free. Then the proxy starts again with other ports.
         for _ in 0..5 {
             let (text, ports) = with_ports(configuration);
             std::fs::write(&file, &text).expect("a configuration file");
             let mut process = Process::start(&program, &arguments(&file, dir.path()), &log, &log);
-            let started = wait_for(&format!("{} that answers", program.display()), START, || {
-                if let Some(status) = process.exited() {
+            let started = wait_for(&format!("{} that accepts connections", program.display()), START, || {
+                if let Some(status) = process.exit_status() {
                     let log = read_log(&log);
                     assert!(log.contains("Address already in use"), "{status}\n{text}\n{log}");
                     return Some(false);
                 }
-                // Somebody is there, and ends the connection: all ports are bound by then.
+                // The proxy ends this connection. All its ports are bound by then.
                 let mut stream = TcpStream::connect(loopback(ports["ready"])).ok()?;
                 stream.set_read_timeout(Some(START)).ok()?;
                 stream.read_to_end(&mut Vec::new()).ok().map(|_| true)
@@ -87,18 +87,18 @@ impl Proxy {
         panic!("no ports for {}:\n{}", program.display(), read_log(&log));
     }
 
-    /// Where the proxy listens on this port, on IPv4's loopback.
+    /// The loopback address of the port with this name.
     pub fn addr(&self, name: &str) -> SocketAddr {
         loopback(self.ports[name])
     }
 
-    /// What the proxy has said.
+    /// The proxy's log.
     pub fn log(&self) -> String {
         read_log(&self.dir.path().join("proxy.log"))
     }
 }
 
-/// Puts a free port for each name.
+/// Replaces each name by a free port.
 fn with_ports(configuration: &str) -> (String, BTreeMap<String, u16>) {
     let mut ports = BTreeMap::new();
     let name = Regex::new("<([a-z0-9_]+)>").expect("an expression");

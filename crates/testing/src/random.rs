@@ -1,4 +1,4 @@
-//! Numbers that look random and can be had again.
+//! Pseudo-random numbers that a seed repeats.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Random(u64);
 
 impl Random {
-    /// From `FIRSTWORD_SEED`, else from the clock; says which, for a run that fails.
+    /// Takes the seed from `FIRSTWORD_SEED`, else from the clock, and prints it so that a failed run can be repeated.
     pub fn from_environment() -> Self {
         let given = std::env::var("FIRSTWORD_SEED").ok();
         let seed = given.map_or_else(
@@ -17,13 +17,13 @@ impl Random {
         Self(seed)
     }
 
-    /// The sequence of this seed. Seeds that follow one another give unrelated sequences.
+    /// Starts the sequence of this seed. Consecutive seeds have unrelated sequences.
     pub fn from_seed(seed: u64) -> Self {
         let mut random = Self(seed);
         Self(random.next())
     }
 
-    /// Another sequence, for a thread of its own.
+    /// Starts another sequence, for another thread.
     pub fn another(&mut self) -> Self {
         Self(self.next())
     }
@@ -36,7 +36,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// At least 0 and less than `bound`, which is not 0.
+    /// Returns a number less than `bound`. `bound` must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }

@@ -1,5 +1,5 @@
-//! A relay in front of a real server that plays a network: no EOF is deprecated, and of the last EOF of each answer to
-//! COM_STMT_PREPARE the end comes late.
+//! A relay between clients and a real server that delays bytes as a network can. It clears CLIENT_DEPRECATE_EOF, and delays
+//! the end of the last EOF of each COM_STMT_PREPARE response.
 
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use super::loopback;
 
-/// How many bytes an EOF packet has. It is cut in front of each.
+/// Number of bytes of an EOF packet, each of which a connection can be cut before.
 pub const CUTS: usize = 9;
 
-/// How much later the end comes.
-const LATE: Duration = Duration::from_millis(50);
+/// Delay of the end.
+const DELAY: Duration = Duration::from_millis(50);
 
 const COM_STMT_PREPARE: u8 = 0x16;
 
 /// `CLIENT_DEPRECATE_EOF`, bit 24 of the capabilities, in the highest of their bytes.
 const DEPRECATE_EOF: u8 = 1;
 
-/// The relay's port. The connection number `n` has its EOFs cut in front of their byte `n % CUTS`.
+/// A running relay. Connection number `n` has its EOFs cut before their byte `n % CUTS`.
 pub struct Relay {
     address: SocketAddr,
-    /// How many answers were cut so, by the place of the cut.
+    /// Number of responses that were cut, by the place of the cut.
     cut: Arc<[AtomicU64; CUTS]>,
 }
 
@@ -48,7 +48,7 @@ impl Relay {
         self.address
     }
 
-    /// How many answers were cut in front of each byte of their EOF since the last call.
+    /// Returns the number of responses that were cut before each byte of their EOF since the last call.
     pub fn take_cut(&self) -> [u64; CUTS] {
         std::array::from_fn(|at| self.cut[at].swap(0, Ordering::SeqCst))
     }
@@ -61,7 +61,7 @@ fn relay(client: TcpStream, server: SocketAddr, cut: usize, counts: &[AtomicU64;
     }
     let prepares = AtomicBool::new(false);
     thread::scope(|scope| {
-        // A side that goes away ends both; that is no failure of the relay.
+        // A side that closes ends both, which is not a failure of the relay.
         scope.spawn(|| {
             let _ = to_server(&client, &server, &prepares);
             let _ = server.shutdown(Shutdown::Write);
@@ -72,7 +72,7 @@ fn relay(client: TcpStream, server: SocketAddr, cut: usize, counts: &[AtomicU64;
     });
 }
 
-/// One packet, its header included.
+/// Reads one packet, with its header.
 fn packet(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
     let mut packet = vec![0; 4];
     from.read_exact(&mut packet)?;
@@ -103,7 +103,7 @@ fn to_client(
     let mut server = BufReader::new(server);
     let mut greeting = packet(&mut server)?;
     let version = greeting.iter().skip(5).position(|byte| *byte == 0).expect("a version");
-    // Behind it: thread id, scramble and filler, lower capabilities, character set, status, upper capabilities.
+    // After it: thread id, scramble and filler, lower capabilities, character set, status, upper capabilities.
     greeting[5 + version + 1 + 4 + 9 + 2 + 1 + 2 + 1] &= !DEPRECATE_EOF;
     client.write_all(&greeting)?;
     loop {
@@ -113,17 +113,17 @@ fn to_client(
             continue;
         }
         let [columns, params] = [9, 11].map(|at| u16::from_le_bytes([first[at], first[at + 1]]));
-        let mut answer = first;
+        let mut response = first;
         for group in [params, columns].into_iter().filter(|count| *count > 0) {
             for _ in 0..=group {
-                answer.extend(packet(&mut server)?);
+                response.extend(packet(&mut server)?);
             }
         }
-        assert!(columns > 0 && answer[answer.len() - 5] == 0xfe, "the EOF behind the columns");
-        let at = answer.len() - CUTS + cut;
-        client.write_all(&answer[..at])?;
-        thread::sleep(LATE);
+        assert!(columns > 0 && response[response.len() - 5] == 0xfe, "an EOF after the columns");
+        let at = response.len() - CUTS + cut;
+        client.write_all(&response[..at])?;
+        thread::sleep(DELAY);
         counts[cut].fetch_add(1, Ordering::SeqCst);
-        client.write_all(&answer[at..])?;
+        client.write_all(&response[at..])?;
     }
 }

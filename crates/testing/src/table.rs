@@ -1,14 +1,14 @@
-//! Tables in Markdown files that hold what a test measured.
+//! Tables in Markdown files that a test compares with its measurements.
 
-/// What comes before the table whose header row is `| first | ...`, the table, and the rest.
+/// The text before the table with the header row `| first | ...`, the table, and the rest.
 fn split<'t>(text: &'t str, first: &str) -> Option<(&'t str, &'t str, &'t str)> {
     let (before, table) = text.split_at(text.find(&format!("\n| {first} |"))? + 1);
     let (table, rest) = table.split_at(table.find("\n\n").map_or(table.len(), |end| end + 1));
     Some((before, table, rest))
 }
 
-/// The file says what was measured. With `FIRSTWORD_BLESS` set it is made to. `rows` holds the header too; `path` is in the
-/// repository.
+/// Asserts that the table in the file equals `rows`, which include the header. With `FIRSTWORD_BLESS` set, writes it instead.
+/// `path` is relative to the repository.
 pub fn assert_says(path: &str, rows: &[Vec<String>]) {
     let path = super::root().join(path);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -20,11 +20,11 @@ pub fn assert_says(path: &str, rows: &[Vec<String>]) {
         panic!("{} has no table `| {first} |`; it should be:\n{measured}", path.display());
     };
     if std::env::var_os("FIRSTWORD_BLESS").is_some() {
-        // Bless with `--test-threads=1`: another test may have another table of this file.
+        // Bless with `--test-threads=1`, because another test may write another table of this file.
         let blessed = [before, &measured, rest].concat();
         std::fs::write(&path, blessed).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     } else {
         let path = path.display();
-        assert_eq!(found, measured, "{path} says otherwise (FIRSTWORD_BLESS=1 writes it):\n{measured}");
+        assert_eq!(found, measured, "{path} differs (FIRSTWORD_BLESS=1 writes the table):\n{measured}");
     }
 }

@@ -1,6 +1,6 @@
-//! The servers that other tests take for oracles count what a client does, and nothing the monitor does.
+//! The servers that other tests use as oracles count the commands of clients, and not those of the monitor.
 
-// A panic is how a test reports.
+// A test reports through a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use firstword_testing::client::QUERY_ATTRIBUTES;
@@ -18,7 +18,7 @@ fn session(server: &Database) {
         .prefer_socket(false)
         .user(Some(USER))
         .pass(Some(PASSWORD))
-        // Else it asks for the server's variables.
+        // Without it the driver queries the server's variables.
         .max_allowed_packet(Some(64 << 20))
         .db_name(Some(DATABASE));
     let mut connection = Conn::new(options).unwrap();
@@ -36,9 +36,9 @@ fn session(server: &Database) {
     connection.ping().unwrap();
 }
 
-fn counts_a_session(server: &Database) {
+fn assert_session_counted(server: &Database) {
     let before = server.oracle();
-    assert_eq!(server.oracle().since(&before).bytes_sent, 0, "the monitor is left out");
+    assert_eq!(server.oracle().since(&before).bytes_sent, 0, "of the monitor");
     session(server);
     let oracle = server.oracle_when_alone().since(&before);
     let counts = &oracle.counts;
@@ -61,7 +61,7 @@ fn counts_a_session(server: &Database) {
 #[test]
 fn mariadb_counts_a_session() {
     let server = MariaDb::start(&mariadb::COUNTED);
-    counts_a_session(&server);
+    assert_session_counted(&server);
 }
 
 mod needs_mysqld {
@@ -72,16 +72,16 @@ mod needs_mysqld {
     fn mysql_counts_a_session() {
         let server = MySql::start(&[NO_TLS]);
         let before = server.oracle();
-        counts_a_session(&server);
+        assert_session_counted(&server);
         let counts = server.oracle_when_alone().since(&before).counts;
         assert_eq!((counts.commands["ping"], counts.affected_rows, counts.warnings), (1, Some(3), Some(0)));
     }
 
     #[test]
     #[ignore = "needs MySQL: make tools-mysql"]
-    fn the_raw_client_speaks_with_mysql() {
+    fn the_raw_client_works_with_mysql() {
         let server = MySql::start(&[]);
-        // The first login of a user is by the whole password, the next ones are fast.
+        // The first login of a user sends the whole password. The next ones are fast.
         for user in [USER, USER, SHA256_USER] {
             for capabilities in [CLASSIC, MODERN | QUERY_ATTRIBUTES] {
                 raw_session(&server, &Login::new(capabilities).user(user, PASSWORD));
@@ -90,7 +90,7 @@ mod needs_mysqld {
     }
 }
 
-/// Logs in, asks for a result set in the text and in the binary protocol, and says goodbye.
+/// Logs in, requests a result set in the text and in the binary protocol, and quits.
 fn raw_session(server: &Database, login: &Login) {
     let mut client = Client::login(server.addr(), login);
     client.query("SELECT 1, 'two' UNION SELECT 2, NULL").expect("rows");
@@ -99,7 +99,7 @@ fn raw_session(server: &Database, login: &Login) {
     client.execute(statement, 0, &["7"]).expect("a row");
     client.pipeline(&[&[0x0e], &[0x19, 1, 0, 0, 0], &[0x0e]]);
     for _ in 0..2 {
-        client.single().expect("an answer to COM_PING");
+        client.single().expect("a response to COM_PING");
     }
     client.quit();
 }
@@ -107,7 +107,7 @@ fn raw_session(server: &Database, login: &Login) {
 const MODERN: u32 = CLASSIC | DEPRECATE_EOF | SESSION_TRACK;
 
 #[test]
-fn the_raw_client_speaks_with_mariadb() {
+fn the_raw_client_works_with_mariadb() {
     let server = MariaDb::start(&[]);
     for capabilities in [CLASSIC, MODERN] {
         raw_session(&server, &Login::new(capabilities));

@@ -1,8 +1,8 @@
-//! The reader of Prometheus' text format, on which every assertion about a metric rests.
+//! The reader of Prometheus' text format. Every assertion about a metric depends on it.
 
 use firstword_testing::prometheus::Metrics;
 
-/// As Envoy writes it: types, an empty label set, labels with anything in their values.
+/// Text as Envoy writes it: types, an empty label set, and label values with special characters.
 const TEXT: &str = r#"# TYPE firstword_connections_total counter
 firstword_connections_total{direction="inbound",protocol="mysql"} 3
 firstword_connections_total{direction="outbound",protocol="mysql"} 4
@@ -24,16 +24,15 @@ fn reads_names_labels_and_values() {
 }
 
 #[test]
-fn sums_over_the_labels_not_asked_for() {
+fn sums_over_the_labels_that_are_not_given() {
     let metrics = Metrics::parse(TEXT).unwrap();
     assert_eq!(metrics.get("firstword_connections_total", &[]), Some(7.0));
     assert_eq!(metrics.get("firstword_connections_total", &[("protocol", "mysql")]), Some(7.0));
     assert_eq!(metrics.get("firstword_connections_total", &[("direction", "inbound")]), Some(3.0));
 }
 
-/// A metric that is not there must not pass for one that is zero.
 #[test]
-fn tells_absent_from_zero() {
+fn an_absent_metric_is_not_zero() {
     let metrics = Metrics::parse(TEXT).unwrap();
     assert_eq!(metrics.get("firstword_connections_total", &[("direction", "unspecified")]), None);
     assert_eq!(metrics.get("firstword_connections", &[]), None);

@@ -1,6 +1,6 @@
-"""The integration tests of docker-compose.yaml. Traffic pauses meanwhile, so that Envoy's counts are the tests' alone.
+"""The integration tests of docker-compose.yaml. Other traffic pauses during the tests, so that Envoy counts only theirs.
 
-What the filter counts is compared with what the servers count: their performance schema, by user.
+They compare the filter's counts with the servers' counts: their performance schema, by user.
 """
 
 import collections
@@ -21,12 +21,12 @@ import pymysql
 THROUGH_ENVOY = {"mariadb": 3307, "mysql": 3308}
 BEHIND_HAPROXY = 3309
 PATIENCE = 60
-# Longer than two ticks of the filter: what it counted has been exported.
+# Longer than two ticks of the filter, after which it has exported its counts.
 QUIET = 1.5
 
 
 def setUpModule():
-    """Stops the traffic until the connection to it ends, however that happens."""
+    """Stops the other traffic until this connection ends."""
     global pause
     pause = socket.create_connection(("client", 7000), timeout=PATIENCE)
     assert pause.recv(16) == b"paused\n"
@@ -38,8 +38,8 @@ def tearDownModule():
 
 
 def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return answer.read().decode()
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return response.read().decode()
 
 
 def counts():
@@ -56,7 +56,7 @@ def counts():
 
 
 def settled():
-    """The counters, once nothing has changed for QUIET."""
+    """The counters after no change for QUIET."""
     found = counts()
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -68,7 +68,7 @@ def settled():
 
 
 class Filter:
-    """What the filter has counted for a destination since this was made."""
+    """The filter's counts for a destination since this object was made."""
 
     def __init__(self, destination):
         self.destination = destination
@@ -78,7 +78,7 @@ class Filter:
         self.after = settled()
 
     def by(self, name, label):
-        """By the values of a label, those that count something."""
+        """Counts that are not zero, by the value of a label."""
         found = collections.Counter()
         for (metric, labels), value in self.after.items():
             labels_of = dict(labels)
@@ -91,14 +91,14 @@ class Filter:
 
 
 class Server:
-    """What a server has counted for the user of the tests since this was made."""
+    """A server's counts for the user of the tests since this object was made."""
 
     def __init__(self, host):
         self.host = host
         self.before = self.totals()
 
     def ask(self, statement):
-        """By a way of its own, which Envoy does not see."""
+        """Queries the server directly, not through Envoy."""
         with pymysql.connect(host=self.host, user="root", password="firstword") as connection:
             with connection.cursor() as cursor:
                 cursor.execute(statement)
@@ -117,7 +117,7 @@ class Server:
         return found
 
     def take(self):
-        """Once the server has taken note that everybody has left."""
+        """Reads the counts when the server has counted the end of every connection."""
         deadline = time.monotonic() + PATIENCE
         while True:
             self.counted = self.totals() - self.before
@@ -130,7 +130,7 @@ class Server:
         return sum(value for key, value in self.counted.items() if key[1:] == (column,))
 
     def events(self, kind):
-        """How often each event of a kind (`com`, `sql`) happened, by its name."""
+        """Number of events of a kind (`com`, `sql`), by name."""
         prefix = f"statement/{kind}/"
         return {
             event.removeprefix(prefix): value
@@ -145,7 +145,7 @@ def connect(host, port):
 
 
 def shop(host, port):
-    """A session that leaves the table as it was."""
+    """Runs a session that does not change the table in the end."""
     with connect(host, port) as connection, connection.cursor() as cursor:
         connection.select_db("shop")
         for n in range(7):
@@ -172,7 +172,7 @@ def shop(host, port):
 
 
 class Greeting(unittest.TestCase):
-    """A client that says nothing gets the server's first word, and it is the server's."""
+    """A silent client gets the greeting of the server."""
 
     def greeting(self, host, port):
         with socket.create_connection((host, port), timeout=PATIENCE) as silent:
@@ -192,7 +192,7 @@ class Greeting(unittest.TestCase):
 
 
 class Counts(unittest.TestCase):
-    """The filter's counts are the server's."""
+    """The filter's counts equal the server's."""
 
     def compare(self, destination, server, host, port):
         firstword, server = Filter(destination), Server(server)
@@ -234,7 +234,7 @@ class Counts(unittest.TestCase):
 
 class ProxyProtocol(unittest.TestCase):
     def seen(self, host, port):
-        """The client's address as MariaDB sees it, and as it is."""
+        """The client's address as MariaDB sees it, and the real one."""
         with connect(host, port) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT USER()")
             ((user,),) = cursor.fetchall()
@@ -249,11 +249,11 @@ class ProxyProtocol(unittest.TestCase):
         self.assertNotEqual(seen, own)
         self.assertRegex(seen, r"^tester@198\.18\.1\.\d+$")
 
-    def test_only_haproxy_is_believed(self):
+    def test_only_haproxy_is_trusted(self):
         firstword = Filter("behind-haproxy")
         with socket.create_connection(("envoy", BEHIND_HAPROXY), timeout=PATIENCE) as liar:
             liar.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 3306\r\n")
-            # The greeting may have come first; then nothing does.
+            # At most the greeting arrives.
             try:
                 while liar.recv(1024):
                     pass
@@ -265,9 +265,9 @@ class ProxyProtocol(unittest.TestCase):
 
 
 def prometheus(path, **parameters):
-    answer = json.loads(get(f"http://prometheus:9090/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
-    assert answer["status"] == "success", answer
-    return answer["data"]
+    response = json.loads(get(f"http://prometheus:9090/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
+    assert response["status"] == "success", response
+    return response["data"]
 
 
 class Prometheus(unittest.TestCase):
@@ -277,7 +277,7 @@ class Prometheus(unittest.TestCase):
         return prometheus("query", query=expression)["result"]
 
     def eventually(self, look, expected):
-        """Scrapes and evaluations come every five seconds."""
+        """Waits for a result, because scrapes and evaluations happen every five seconds."""
         deadline = time.monotonic() + PATIENCE
         while (found := look()) != expected and time.monotonic() < deadline:
             time.sleep(1)
@@ -313,35 +313,35 @@ class Prometheus(unittest.TestCase):
             ("firstword-tickets", "alerting", "ok"),
         })
 
-    def test_records_what_the_rules_say(self):
+    def test_has_the_recorded_series(self):
         for destination in ["mariadb", "mysql", "behind-haproxy"]:
             name = "destination_command:firstword_command_duration_seconds:p95_5m"
             expression = f'count({name}{{command="query", destination="{destination}"}})'
             with self.subTest(destination):
                 self.eventually(lambda: [sample["value"][1] for sample in self.query(expression)], ["1"])
 
-    def test_pages_nobody(self):
+    def test_has_no_firing_page(self):
         self.assertEqual(self.query('ALERTS{severity="page", alertstate="firing"}'), [])
 
 
 class Dashboard(unittest.TestCase):
-    """What the panels show, by the expressions that Grafana sends."""
+    """The panels have data for the expressions that Grafana sends."""
 
-    # These speak of what does not happen here.
+    # Titles of panels about faults that do not happen here.
     FAULTS = {
         "Clients refused in the handshake", "Errors instead of a greeting; errors on the server's own accord",
         "Who speaks first",
     }
 
     def panels(self):
-        """The title and the answer of each expression."""
+        """Yields the title and the result of each expression."""
         dashboard = json.loads(pathlib.Path("/dashboards/firstword.json").read_text())
         for panel in dashboard["panels"]:
             for target in panel.get("targets", []):
                 expression = target["expr"].replace("$destination", ".*").replace("$__rate_interval", "5m")
                 yield panel["title"], prometheus("query", query=expression)["result"]
 
-    def test_has_data_in_every_panel_but_those_of_faults(self):
+    def test_has_data_in_every_panel_except_faults(self):
         deadline = time.monotonic() + PATIENCE
         while (empty := {title for title, series in self.panels() if not series}) - self.FAULTS:
             self.assertLess(time.monotonic(), deadline, empty)
@@ -366,7 +366,7 @@ class Grafana(unittest.TestCase):
         found = json.loads(get("http://grafana:3000/api/dashboards/uid/firstword"))
         self.assertEqual(found["dashboard"]["title"], "Firstword")
 
-    def test_asks_prometheus(self):
+    def test_queries_prometheus(self):
         request = urllib.request.Request(
             "http://grafana:3000/api/ds/query",
             headers={"content-type": "application/json"},

@@ -1,6 +1,6 @@
-"""Orders come in, through Envoy: to MariaDB, to MySQL, and to MariaDB behind HAProxy, for as long as this runs.
+"""Sends orders through Envoy until it is stopped: to MariaDB, to MySQL, and to MariaDB behind HAProxy.
 
-While somebody is connected to PORT nothing is sent; whoever connects is told when the last session has ended.
+Traffic pauses while a client is connected to PORT. The client gets a line when the last session has ended.
 """
 
 import pathlib
@@ -18,14 +18,14 @@ ROUTES = [("envoy", 3307), ("envoy", 3308), ("haproxy", 3306)]
 PORT = 7000
 DUPLICATE_KEY = 1062
 
-# Changed at every session's end; the health check looks at its age.
+# Touched at the end of every session. The health check reads its age.
 LAST_SESSION = pathlib.Path("/tmp/session")
 
 
 def session(host, port):
-    """A connection with ten orders, as a web shop has them."""
+    """Runs a session with ten orders of a web shop."""
     login = {"user": "shop", "password": "shop", "database": "shop"}
-    # Of a session in TLS the filter sees the greeting alone.
+    # In a session with TLS the filter sees only the greeting.
     connection = pymysql.connect(host=host, port=port, **login, ssl_disabled=True)
     with connection, connection.cursor() as cursor:
         for _ in range(10):
@@ -37,7 +37,7 @@ def session(host, port):
             cursor.execute("UPDATE orders SET state = 'paid' WHERE id = %s", (order,))
             connection.commit()
             time.sleep(random.uniform(0.01, 0.1))
-        # Once in a while an order comes twice.
+        # Some orders arrive twice.
         if random.random() < 0.2:
             try:
                 cursor.execute("INSERT INTO orders (number, state) VALUES (%s, 'new')", (number,))
@@ -51,7 +51,7 @@ def session(host, port):
 
 
 def traffic(route, running):
-    """Session after session. `running` is held during each."""
+    """Runs session after session. Holds `running` during each."""
     while True:
         with running:
             try:
@@ -63,7 +63,7 @@ def traffic(route, running):
 
 
 def main():
-    # Python as the first process of a container ignores what it does not handle.
+    # The first process of a container ignores signals without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     locks = []
     for route in ROUTES:
@@ -72,13 +72,13 @@ def main():
         threading.Thread(target=traffic, args=(route, running), daemon=True).start()
     server = socket.create_server(("", PORT))
     while True:
-        guest, _ = server.accept()
-        with guest:
+        client, _ = server.accept()
+        with client:
             for running in locks:
                 running.acquire()
             try:
-                guest.sendall(b"paused\n")
-                while guest.recv(1024):
+                client.sendall(b"paused\n")
+                while client.recv(1024):
                     pass
             except OSError as error:
                 print(f"pause: {error}", file=sys.stderr, flush=True)

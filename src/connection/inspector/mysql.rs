@@ -65,7 +65,7 @@ impl PrepareTail {
 impl MysqlInspector {
     pub(super) fn new(opened: Timestamp, inspection: Inspection, options: Options) -> Self {
         let session = Session::new(opened, options);
-        let framer = |sender| Framer::new(session.keep(sender));
+        let framer = |sender| Framer::new(session.prefix_len(sender));
         let (client, server) = (framer(Sender::Client), framer(Sender::Server));
         let (start, prepare_tail) = ([0; 4], PrepareTail::default());
         Self { session, inspection, client, server, start, start_len: 0, prepare_tail, server_packet: 0 }
@@ -85,9 +85,9 @@ impl MysqlInspector {
 
     /// Landmarks of the server's chunk that was inspected last.
     pub(super) fn landmarks(&self) -> Landmarks {
-        let may_ask = self.server.may_have_begun_with(LOCAL_INFILE) && self.session.can_be_asked();
-        let may_hide = !self.server.is_at_border() && self.session.can_be_dropped();
-        let file_request = self.session.refused_file();
+        let may_ask = self.server.may_begin_with(LOCAL_INFILE) && self.session.may_request_file();
+        let may_hide = !self.server.is_at_boundary() && self.session.can_be_dropped();
+        let file_request = self.session.blocked_request();
         Landmarks {
             prepare_tail: self.prepare_tail.start,
             open_packet: (may_ask || may_hide).then_some(self.server_packet),
@@ -135,7 +135,7 @@ impl MysqlInspector {
     }
 
     fn is_ignored(&self, sender: Sender) -> bool {
-        sender == Sender::Server && self.session.hears_client_only()
+        sender == Sender::Server && self.session.observes_requests_only()
     }
 
     /// Takes the start of a chunk of the server.
@@ -147,7 +147,7 @@ impl MysqlInspector {
     /// Takes the end of a chunk of the server.
     pub(super) fn chunk_ended(&mut self, out: &mut Output) {
         let definitions_are_complete = self.session.definitions_left() == Some(0);
-        let eof_bytes = self.server.begun().filter(|_| definitions_are_complete);
+        let eof_bytes = self.server.received_len().filter(|_| definitions_are_complete);
         self.prepare_tail.chunk_ended(eof_bytes, out);
     }
 
@@ -168,13 +168,15 @@ impl MysqlInspector {
         }
         let Self { session, inspection, client, server, prepare_tail, server_packet, .. } = self;
         loop {
-            if session.refused_file().is_some() || sender == Sender::Server && session.hears_client_only() {
+            if session.blocked_request().is_some()
+                || sender == Sender::Server && session.observes_requests_only()
+            {
                 return Ok(());
             }
-            if sender == Sender::Server && server.is_at_border() {
+            if sender == Sender::Server && server.is_at_boundary() {
                 *server_packet = end.saturating_sub(input.len());
             }
-            if sender == Sender::Client && session.awaits_tls() && client.is_at_border() {
+            if sender == Sender::Client && session.awaits_tls() && client.is_at_boundary() {
                 // Any byte means TLS, because OpenSSL also accepts a ClientHello in the framing of SSL 2.
                 return if input.is_empty() { Ok(()) } else { Err(OpaqueReason::Tls) };
             }
@@ -192,20 +194,20 @@ impl MysqlInspector {
             }
             if sender == Sender::Server {
                 match inspection {
-                    Inspection::Requests => session.hear_client_only(),
+                    Inspection::Requests => session.observe_requests_only(),
                     Inspection::Handshake if session.phase() == Phase::Command => {
                         return Err(OpaqueReason::Configured);
                     }
                     _ => {}
                 }
                 let at = end.saturating_sub(input.len());
-                prepare_tail.advance(session.definitions_left(), server.is_at_border(), at);
+                prepare_tail.advance(session.definitions_left(), server.is_at_boundary(), at);
             }
             // In the command phase, packets of the server do not change the prefix length of the client's packets.
             if sender == Sender::Client || !was_command {
-                client.set_keep(session.keep(Sender::Client));
+                client.set_prefix_len(session.prefix_len(Sender::Client));
             }
-            server.set_keep(session.keep(Sender::Server));
+            server.set_prefix_len(session.prefix_len(Sender::Server));
         }
     }
 }

@@ -8,13 +8,16 @@
 //! Inspection ends when packets violate the protocol. A rogue server can cause that, and would then get the files that it
 //! requests. So such a connection ends in the same way.
 
-use crate::connection::chunk::Chunk;
-use crate::connection::inspector::landmarks::{InspectionEnd, Landmarks, PacketStart};
+use crate::clock::Timestamp;
+use crate::connection::chunk::{Chunk, TickVerdict};
+use crate::connection::inspector::landmarks::{InspectionEnd, PacketStart};
 use crate::connection::rewrite::{Flow, Rewrite};
+use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
 use crate::event::{Event, OpaqueReason, ProtectionLost, Sender};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::response::ERR;
+use crate::rules::Rules;
 
 /// `ER_CLIENT_LOCAL_FILES_DISABLED`.
 const ERRNO: u16 = 3948;
@@ -29,40 +32,55 @@ const MALFORMED_MESSAGE: &[u8] =
     b"The server's response does not follow the protocol (connection closed by block_local_infile)";
 
 /// Protection of one connection.
-#[derive(Debug, Default)]
-pub(in crate::connection) struct Stage {
+#[derive(Debug)]
+pub(in crate::connection) struct FileRequestBlocker {
     /// True once the connection forwards nothing any more.
     blocked: bool,
 }
 
-impl Stage {
-    /// Drops everything once the connection is blocked.
-    pub(in crate::connection) fn gate(&self) -> Flow {
+impl FileRequestBlocker {
+    fn gate(&self) -> Flow {
         if self.blocked { Flow::Drop } else { Flow::Continue }
     }
+}
 
-    /// Takes the end of inspection, if bytes of the client caused it.
-    pub(in crate::connection) fn client(&mut self, end: Option<InspectionEnd>, out: &mut Output) -> Flow {
-        if let Some(reason) = end.filter(|_| !self.blocked).and_then(protection_lost) {
-            self.blocked = true;
-            out.events.push(Event::ProtectionLost(reason));
-        }
+impl Stage for FileRequestBlocker {
+    const USES_LANDMARKS: bool = true;
+
+    fn new(rules: &Rules, _: Timestamp) -> Option<Self> {
+        rules.block_local_infile.then_some(Self { blocked: false })
+    }
+
+    fn client_before<C: Chunk>(&mut self, _: &mut Rewrite<C>, _: bool, _: &mut Output) -> Flow {
         self.gate()
     }
 
-    /// Takes the end of inspection, if bytes of the server caused it.
-    pub(in crate::connection) fn end_of_inspection<C: Chunk>(
+    fn server_before<C: Chunk>(&mut self, _: &mut Rewrite<C>, _: &mut Output) -> Flow {
+        self.gate()
+    }
+
+    fn server_after<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, seen: &Seen, _: &mut Output) -> Flow {
+        if let Some(request) = seen.marks.file_request {
+            self.blocked = true;
+            rewrite.replace_from(request.at, &refusal(request));
+        } else if let Some(from) = seen.marks.open_packet.filter(|_| !seen.end_stream) {
+            rewrite.withhold_from(from);
+        }
+        Flow::Continue
+    }
+
+    fn end_of_inspection<C: Chunk>(
         &mut self,
         rewrite: &mut Rewrite<C>,
-        end: Option<InspectionEnd>,
+        end: &InspectionEnd,
         out: &mut Output,
     ) -> Flow {
-        let end = end.filter(|_| !self.blocked);
-        let Some((end, reason)) = end.and_then(|end| Some((end, protection_lost(end)?))) else {
-            return Flow::Continue;
-        };
+        let Some(reason) = protection_lost(end).filter(|_| !self.blocked) else { return Flow::Continue };
         self.blocked = true;
         out.events.push(Event::ProtectionLost(reason));
+        if end.sender == Sender::Client {
+            return Flow::Drop;
+        }
         match end.last_packet {
             Some(packet) if end.in_command_phase => rewrite.replace_from(packet.at, &failure(packet)),
             Some(packet) => rewrite.replace_from(packet.at, &[]),
@@ -71,25 +89,21 @@ impl Stage {
         Flow::Continue
     }
 
-    /// Takes a chunk of the server.
-    pub(in crate::connection) fn server<C: Chunk>(
-        &mut self,
-        rewrite: &mut Rewrite<C>,
-        marks: &Landmarks,
-        end_stream: bool,
-    ) -> Flow {
-        if let Some(request) = marks.file_request {
-            self.blocked = true;
-            rewrite.replace_from(request.at, &refusal(request));
-        } else if let Some(from) = marks.open_packet.filter(|_| !end_stream) {
-            rewrite.withhold_from(from);
-        }
-        Flow::Continue
+    fn is_due(&self, _: Timestamp) -> bool {
+        self.blocked
+    }
+
+    fn tick(&mut self, _: Timestamp, _: &mut Output) -> TickVerdict {
+        if self.blocked { TickVerdict::Close } else { TickVerdict::Continue }
+    }
+
+    fn is_final(&self) -> bool {
+        self.blocked
     }
 }
 
 /// Reason for which the end of inspection leaves a connection unprotected. `None` if the connection needs no protection.
-fn protection_lost(end: InspectionEnd) -> Option<ProtectionLost> {
+fn protection_lost(end: &InspectionEnd) -> Option<ProtectionLost> {
     match end.reason {
         OpaqueReason::Desync => Some(ProtectionLost::Desync),
         OpaqueReason::Memory => Some(ProtectionLost::Memory),

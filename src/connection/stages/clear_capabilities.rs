@@ -6,13 +6,15 @@
 //! A flag is one bit of one byte, whose offset is known as soon as the version has ended. So no byte of the greeting is held,
 //! however the greeting is cut.
 
+use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
 use crate::connection::rewrite::{Flow, Rewrite};
+use crate::connection::stages::{Seen, Stage};
 use crate::event::Event;
 use crate::event::output::Output;
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::PROTOCOL_V10;
-use crate::rules::ClearCapabilities;
+use crate::rules::Rules;
 
 const HEADER_LEN: usize = 4;
 /// Offset of the protocol version. The server version follows it.
@@ -24,7 +26,7 @@ const TO_UPPER: usize = 5;
 
 /// The greeting of one connection.
 #[derive(Debug)]
-pub(in crate::connection) struct Stage {
+pub(in crate::connection) struct GreetingFilter {
     /// Flags to remove, as bytes. The lowest byte comes first.
     flags: [u8; 4],
     /// Number of bytes of the greeting that have arrived.
@@ -37,9 +39,9 @@ pub(in crate::connection) struct Stage {
     cleared_tls: bool,
 }
 
-impl Stage {
-    /// `None` if no capability is removed.
-    pub(super) fn new(clear: ClearCapabilities) -> Option<Self> {
+impl Stage for GreetingFilter {
+    fn new(rules: &Rules, _: Timestamp) -> Option<Self> {
+        let clear = rules.clear_capabilities;
         let of = |wanted, flag| if wanted { flag } else { Capabilities::default() };
         let flags = of(clear.compress, Capabilities::COMPRESS)
             | of(clear.zstd, Capabilities::ZSTD_COMPRESSION)
@@ -50,24 +52,13 @@ impl Stage {
         some.then_some(Self { flags, seen: 0, len: 0, lower: None, is_over: false, cleared_tls: false })
     }
 
-    /// True once the flags were forwarded, or cannot come any more.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over
-    }
-
-    /// Reads the server's chunk, so that one read serves the inspector and this stage.
-    pub(in crate::connection) fn read<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>) -> Flow {
+    /// Reads the chunk, so that one read serves the inspector and this stage.
+    fn server_before<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, _: &mut Output) -> Flow {
         self.is_over |= rewrite.bytes().is_none();
         Flow::Continue
     }
 
-    /// Takes a chunk of the server. `is_opaque`: the inspector did not find a greeting.
-    pub(in crate::connection) fn server<C: Chunk>(
-        &mut self,
-        rewrite: &mut Rewrite<C>,
-        is_opaque: bool,
-        out: &mut Output,
-    ) -> Flow {
+    fn server_after<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, seen: &Seen, out: &mut Output) -> Flow {
         for (at, byte) in rewrite.bytes().unwrap_or_default().iter().enumerate() {
             if self.is_over {
                 break;
@@ -80,10 +71,17 @@ impl Stage {
         if std::mem::take(&mut self.cleared_tls) {
             out.events.push(Event::TlsCleared);
         }
-        self.is_over |= is_opaque;
+        self.is_over |= seen.is_opaque;
         Flow::Continue
     }
 
+    /// True once the flags were forwarded, or cannot come any more.
+    fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+impl GreetingFilter {
     /// Takes the next byte of the greeting. Returns the flags to remove from it.
     fn flags_in_next(&mut self, byte: u8) -> u8 {
         let at = self.seen;

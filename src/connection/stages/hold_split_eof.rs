@@ -5,37 +5,33 @@
 //! server's next bytes. The protocol guarantees next bytes, because the EOF is still missing. If the server ends its stream
 //! instead, the stage puts the held bytes back with that end. A reset loses them, because the host reports it too late.
 
+use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
-use crate::connection::inspector::landmarks::Landmarks;
 use crate::connection::rewrite::{Flow, Rewrite};
+use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, Event};
-use crate::rules::HoldSplitEof;
+use crate::rules::{HoldSplitEof, Rules};
 
 /// Held responses of one connection.
 #[derive(Debug)]
-pub(in crate::connection) struct Stage {
+pub(in crate::connection) struct PrepareHolder {
     clients: HoldSplitEof,
     /// True while an end is held.
     is_holding: bool,
 }
 
-impl Stage {
-    /// `None` if no response is held.
-    pub(super) fn new(clients: HoldSplitEof) -> Option<Self> {
+impl Stage for PrepareHolder {
+    const USES_LANDMARKS: bool = true;
+
+    fn new(rules: &Rules, _: Timestamp) -> Option<Self> {
+        let clients = rules.hold_split_eof;
         (clients != HoldSplitEof::Off).then_some(Self { clients, is_holding: false })
     }
 
-    /// Takes a chunk of the server.
-    pub(in crate::connection) fn server<C: Chunk>(
-        &mut self,
-        rewrite: &mut Rewrite<C>,
-        marks: &Landmarks,
-        end_stream: bool,
-        out: &mut Output,
-    ) -> Flow {
-        let is_affected = self.clients == HoldSplitEof::Always || marks.is_affected_client;
-        let tail = marks.prepare_tail.filter(|_| is_affected && !end_stream);
+    fn server_after<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, seen: &Seen, out: &mut Output) -> Flow {
+        let is_affected = self.clients == HoldSplitEof::Always || seen.marks.is_affected_client;
+        let tail = seen.marks.prepare_tail.filter(|_| is_affected && !seen.end_stream);
         let before = std::mem::take(&mut self.is_holding);
         if let Some(from) = tail {
             self.is_holding = rewrite.withhold_from(from);
@@ -47,8 +43,7 @@ impl Stage {
         Flow::Continue
     }
 
-    /// Takes the end of the connection. `withheld`: bytes of the server are still withheld.
-    pub(in crate::connection) fn close(&self, by: ClosedBy, withheld: bool, out: &mut Output) {
+    fn close(&self, by: ClosedBy, withheld: bool, out: &mut Output) {
         if withheld && self.is_holding && by != ClosedBy::Client {
             out.events.push(Event::PrepareEofLost);
         }

@@ -9,150 +9,221 @@ pub(super) mod proxy_header;
 use std::mem::size_of;
 
 use crate::clock::Timestamp;
-use crate::connection::chunk::TickVerdict;
-use crate::connection::rewrite::Flow;
-use crate::connection::stages::proxy_header::{guard, receive, send};
+use crate::connection::chunk::{Chunk, TickVerdict};
+use crate::connection::inspector::landmarks::{InspectionEnd, Landmarks};
+use crate::connection::rewrite::{Flow, Rewrite};
+use crate::connection::stages::proxy_header::Believed;
+use crate::event::ClosedBy;
 use crate::event::output::Output;
 use crate::rules::Rules;
 
-/// Stages of one connection.
-#[derive(Debug)]
-pub(super) struct Stages {
-    pub(super) proxy_receive: Option<Box<receive::Stage>>,
-    pub(super) proxy_guard: Option<Box<guard::Stage>>,
-    pub(super) proxy_send: Option<Box<send::Stage>>,
-    pub(super) clear_capabilities: Option<Box<clear_capabilities::Stage>>,
-    pub(super) block_local_infile: Option<Box<block_local_infile::Stage>>,
-    pub(super) hold_split_eof: Option<Box<hold_split_eof::Stage>>,
-    /// Heap memory in bytes. It is stored because every callback needs it, and it changes only when a stage is removed.
-    memory: usize,
+/// Facts about an inspected chunk, for stages after the inspector.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Landmarks in a chunk of the server.
+    pub(super) marks: Landmarks,
+    /// True if the connection is no longer inspected.
+    pub(super) is_opaque: bool,
+    /// True if the stream of the sender ends after the chunk.
+    pub(super) end_stream: bool,
+    /// PROXY header of the client. `None` if the client sent no header, or if it is not believed.
+    pub(super) believed: Option<Believed>,
 }
 
-/// Runs a stage if it is present.
-pub(super) fn run<S>(stage: &mut Option<Box<S>>, call: impl FnOnce(&mut S) -> Flow) -> Flow {
-    stage.as_mut().map_or(Flow::Continue, |stage| call(stage))
-}
+/// One feature that changes bytes. A stage implements the hooks that it needs.
+///
+/// Before the inspector a stage may only renumber packets in place and strip bytes before them, because the inspector must
+/// see one consistent conversation. After the inspector it may make every change that [`Rewrite`] supports.
+pub(super) trait Stage: Sized {
+    /// True if the stage reads [`Seen::marks`].
+    const USES_LANDMARKS: bool = false;
 
-impl Stages {
-    /// Creates the stages that `rules` require.
-    pub(super) fn new(rules: &Rules, opened: Timestamp) -> Self {
-        let headers = rules.proxy_header;
-        let server_first = rules.expected.is_server_first();
-        let mut stages = Self {
-            proxy_receive: headers
-                .map(|headers| receive::Stage::new(headers.receive, server_first, opened))
-                .map(Box::new),
-            proxy_guard: headers.map(|_| Box::default()),
-            proxy_send: headers.and_then(|headers| headers.send).map(send::Stage::new).map(Box::new),
-            clear_capabilities: clear_capabilities::Stage::new(rules.clear_capabilities).map(Box::new),
-            block_local_infile: rules.block_local_infile.then(Box::default),
-            hold_split_eof: hold_split_eof::Stage::new(rules.hold_split_eof).map(Box::new),
-            memory: 0,
-        };
-        stages.memory = stages.count_memory();
-        stages
+    /// Creates the stage of one connection. `None` if `rules` do not require it.
+    fn new(rules: &Rules, opened: Timestamp) -> Option<Self>;
+
+    /// Takes a chunk of the client before the inspector.
+    fn client_before<C: Chunk>(&mut self, _: &mut Rewrite<C>, _end_stream: bool, _: &mut Output) -> Flow {
+        Flow::Continue
     }
 
-    /// Frees the stages that have finished.
-    pub(super) fn drop_finished(&mut self) {
-        let is_over = self.proxy_guard.as_ref().is_some_and(|stage| stage.is_over())
-            || self.proxy_send.as_ref().is_some_and(|stage| stage.has_sent())
-            || self.proxy_receive.as_ref().is_some_and(|stage| stage.is_over())
-            || self.clear_capabilities.as_ref().is_some_and(|stage| stage.is_over());
-        if !is_over {
-            return;
-        }
-        self.proxy_guard.take_if(|stage| stage.is_over());
-        self.proxy_send.take_if(|stage| stage.has_sent());
-        let needs_receive = self.proxy_send.is_some();
-        self.proxy_receive.take_if(|stage| stage.is_over() && !needs_receive);
-        self.clear_capabilities.take_if(|stage| stage.is_over());
-        self.memory = self.count_memory();
+    /// Takes a chunk of the client after the inspector.
+    fn client_after<C: Chunk>(&mut self, _: &mut Rewrite<C>, _: &Seen, _: &mut Output) -> Flow {
+        Flow::Continue
+    }
+
+    /// Takes a chunk of the server before the inspector.
+    fn server_before<C: Chunk>(&mut self, _: &mut Rewrite<C>, _: &mut Output) -> Flow {
+        Flow::Continue
+    }
+
+    /// Takes a chunk of the server after the inspector.
+    fn server_after<C: Chunk>(&mut self, _: &mut Rewrite<C>, _: &Seen, _: &mut Output) -> Flow {
+        Flow::Continue
+    }
+
+    /// Takes the end of inspection, which the chunk caused.
+    fn end_of_inspection<C: Chunk>(&mut self, _: &mut Rewrite<C>, _: &InspectionEnd, _: &mut Output) -> Flow {
+        Flow::Continue
+    }
+
+    /// Takes the end of the connection. `withheld`: bytes of the server are still withheld.
+    fn close(&self, _: ClosedBy, _withheld: bool, _: &mut Output) {}
+
+    /// True if [`Stage::tick`] closes the connection.
+    fn is_due(&self, _now: Timestamp) -> bool {
+        false
+    }
+
+    /// Takes the time.
+    fn tick(&mut self, _now: Timestamp, _: &mut Output) -> TickVerdict {
+        TickVerdict::Continue
+    }
+
+    /// Number of the client's bytes that are held.
+    fn held(&self) -> usize {
+        0
     }
 
     /// True if the host must not connect to the server before a chunk of the client gets a verdict other than hold.
-    pub(super) fn holds_connection(&self) -> bool {
-        self.proxy_receive.as_ref().is_some_and(|stage| stage.holds_connection())
+    fn holds_connection(&self) -> bool {
+        false
     }
 
-    /// True if a stage reads the landmarks of the server's chunks.
-    pub(super) fn need_landmarks(&self) -> bool {
-        self.block_local_infile.is_some() || self.hold_split_eof.is_some()
+    /// True once the stage has finished.
+    fn is_over(&self) -> bool {
+        false
     }
 
-    /// True if [`Stages::tick`] closes the connection.
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.proxy_receive.as_ref().is_some_and(|stage| stage.is_overdue(now)) || self.is_blocked()
+    /// True once the connection is refused or blocked. The stage then stays, even when rules are turned off, because the
+    /// connection must forward nothing until it is closed.
+    fn is_final(&self) -> bool {
+        false
     }
 
-    /// Closes the connection if its PROXY header has not arrived in time, or if it forwards nothing any more.
-    pub(super) fn tick(&mut self, now: Timestamp, out: &mut Output) -> TickVerdict {
-        if let Some(stage) = self.proxy_receive.as_mut().filter(|stage| stage.is_overdue(now)) {
-            stage.time_out(out);
-            return TickVerdict::Close;
-        }
-        if self.is_blocked() { TickVerdict::Close } else { TickVerdict::Continue }
-    }
-
-    /// True once the connection forwards nothing any more.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.block_local_infile.as_ref().is_some_and(|stage| stage.gate() == Flow::Drop)
-    }
-
-    /// Heap memory in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.memory
-    }
-
-    /// Sums the memory of all stages. The maximum of the guard counts from the start, because a guard cannot give memory
-    /// back before the connection ends.
-    fn count_memory(&self) -> usize {
-        fn of<S>(stage: &Option<Box<S>>) -> usize {
-            stage.as_ref().map_or(0, |_| size_of::<S>())
-        }
-        let guard = self.proxy_guard.as_ref().map_or(0, |_| guard::MAX_MEMORY);
-        let Self {
-            proxy_receive,
-            proxy_guard,
-            proxy_send,
-            clear_capabilities,
-            block_local_infile,
-            hold_split_eof,
-            memory: _,
-        } = self;
-        [
-            of(proxy_receive),
-            of(proxy_guard),
-            guard,
-            of(proxy_send),
-            of(clear_capabilities),
-            of(block_local_infile),
-            of(hold_split_eof),
-        ]
-        .iter()
-        .fold(0, |sum, bytes| sum.saturating_add(*bytes))
-    }
-
-    /// Removes every stage, except one that has already refused the connection, because such a connection must forward
-    /// nothing until it is closed. Returns the number of held bytes of the client. `None` if neither bytes nor the connection
-    /// to the server are held.
-    pub(super) fn disable(&mut self) -> Option<usize> {
-        // Without `..`, so that the compiler reports a stage that is missing here.
-        let Self {
-            proxy_receive,
-            proxy_guard,
-            proxy_send,
-            clear_capabilities,
-            block_local_infile,
-            hold_split_eof,
-            memory: _,
-        } = self;
-        block_local_infile.take_if(|stage| stage.gate() == Flow::Continue);
-        (*clear_capabilities, *hold_split_eof) = (None, None);
-        proxy_guard.take_if(|stage| !stage.has_refused());
-        let receive = proxy_receive.take_if(|stage| !stage.has_refused());
-        *proxy_send = None;
-        self.memory = self.count_memory();
-        receive.filter(|stage| stage.held() > 0 || stage.holds_connection()).map(|stage| stage.held())
+    /// Heap memory in bytes, including this stage.
+    fn memory(&self) -> usize {
+        size_of::<Self>()
     }
 }
+
+/// Declares the stages of a connection. Each direction runs them from top to bottom, until one does not continue.
+macro_rules! stages {
+    ($($name:ident: $stage:ty,)*) => {
+        /// Stages of one connection.
+        #[derive(Debug)]
+        struct Stages {
+            $($name: Option<Box<$stage>>,)*
+            /// Heap memory in bytes. It is stored because every callback needs it, and it changes only when a stage is removed.
+            memory: usize,
+        }
+
+        impl Stages {
+            /// Creates the stages that `rules` require.
+            fn new(rules: &Rules, opened: Timestamp) -> Self {
+                let mut stages =
+                    Self { $($name: <$stage>::new(rules, opened).map(Box::new),)* memory: 0 };
+                stages.count_memory();
+                stages
+            }
+
+            fn client_before<C: Chunk>(
+                &mut self,
+                rewrite: &mut Rewrite<C>,
+                end_stream: bool,
+                out: &mut Output,
+            ) -> Flow {
+                stages!(@run self, $($name)*, |stage| stage.client_before(rewrite, end_stream, out))
+            }
+
+            fn client_after<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, seen: &Seen, out: &mut Output) -> Flow {
+                stages!(@run self, $($name)*, |stage| stage.client_after(rewrite, seen, out))
+            }
+
+            fn server_before<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, out: &mut Output) -> Flow {
+                stages!(@run self, $($name)*, |stage| stage.server_before(rewrite, out))
+            }
+
+            fn server_after<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, seen: &Seen, out: &mut Output) -> Flow {
+                stages!(@run self, $($name)*, |stage| stage.server_after(rewrite, seen, out))
+            }
+
+            fn end_of_inspection<C: Chunk>(
+                &mut self,
+                rewrite: &mut Rewrite<C>,
+                end: &InspectionEnd,
+                out: &mut Output,
+            ) -> Flow {
+                stages!(@run self, $($name)*, |stage| stage.end_of_inspection(rewrite, end, out))
+            }
+
+            fn close(&self, by: ClosedBy, withheld: bool, out: &mut Output) {
+                $(if let Some(stage) = &self.$name { stage.close(by, withheld, out); })*
+            }
+
+            /// True if there is no stage, so that only the inspector takes the bytes.
+            fn are_absent(&self) -> bool {
+                self.memory == 0
+            }
+
+            fn uses_landmarks(&self) -> bool {
+                false $(|| <$stage>::USES_LANDMARKS && self.$name.is_some())*
+            }
+
+            fn is_due(&self, now: Timestamp) -> bool {
+                false $(|| self.$name.as_ref().is_some_and(|stage| stage.is_due(now)))*
+            }
+
+            fn tick(&mut self, now: Timestamp, out: &mut Output) -> TickVerdict {
+                $(if self.$name.as_mut().is_some_and(|stage| stage.tick(now, out) == TickVerdict::Close) {
+                    return TickVerdict::Close;
+                })*
+                TickVerdict::Continue
+            }
+
+            fn holds_connection(&self) -> bool {
+                false $(|| self.$name.as_ref().is_some_and(|stage| stage.holds_connection()))*
+            }
+
+            fn is_blocked(&self) -> bool {
+                false $(|| self.$name.as_ref().is_some_and(|stage| stage.is_final()))*
+            }
+
+            /// Frees the stages that have finished.
+            fn drop_finished(&mut self) {
+                let is_any_over = false $(|| self.$name.as_ref().is_some_and(|stage| stage.is_over()))*;
+                if is_any_over {
+                    $(self.$name.take_if(|stage| stage.is_over());)*
+                    self.count_memory();
+                }
+            }
+
+            /// Removes every stage that is not final. Returns the number of held bytes of the client. `None` if neither bytes
+            /// nor the connection to the server were held.
+            fn disable(&mut self) -> Option<usize> {
+                let (mut held, mut held_connection) = (0_usize, false);
+                $(if let Some(stage) = self.$name.take_if(|stage| !stage.is_final()) {
+                    held = held.max(stage.held());
+                    held_connection |= stage.holds_connection();
+                })*
+                self.count_memory();
+                (held > 0 || held_connection).then_some(held)
+            }
+
+            fn count_memory(&mut self) {
+                self.memory = 0_usize
+                    $(.saturating_add(self.$name.as_ref().map_or(0, |stage| stage.memory())))*;
+            }
+        }
+    };
+    (@run $self:ident, $($name:ident)*, |$stage:ident| $call:expr) => {{
+        $(if let Some($stage) = &mut $self.$name {
+            let flow = $call;
+            if flow != Flow::Continue {
+                return flow;
+            }
+        })*
+        Flow::Continue
+    }};
+}
+
+pub(super) use stages;

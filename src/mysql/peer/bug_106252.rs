@@ -1,12 +1,13 @@
-//! Which clients can hang when the last EOF of the answer to COM_STMT_PREPARE comes later than the column definition in
-//! front of it: MySQL Bug#106252. Connector/J 6.0.4 to 8.0.31 with server-side prepared statements does not read that EOF,
-//! but drops what has arrived of it before it sends the next command; what arrives later it takes for the answer.
+//! Clients with MySQL Bug#106252. They can hang if the final EOF of a COM_STMT_PREPARE response arrives later than the column
+//! definition before it. Connector/J 6.0.4 to 8.0.31 with server-side prepared statements does not read that EOF. It drops
+//! the bytes that have arrived before it sends the next command, and reads later bytes as the response to that command.
 
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::types::ParseError;
 
-/// The first and the last release with the bug.
+/// First release with the bug.
 const FIRST: [u8; 3] = [6, 0, 4];
+/// Last release with the bug.
 const LAST: [u8; 3] = [8, 0, 31];
 
 /// A client that can hang.
@@ -14,13 +15,13 @@ const LAST: [u8; 3] = [8, 0, 31];
 pub enum AffectedClient {
     /// Connector/J of this release: major, minor, patch.
     ConnectorJ([u8; 3]),
-    /// It can be one, for the server takes no connection attributes.
+    /// Not known, because the server accepts no connection attributes.
     Unnamed,
 }
 
 impl AffectedClient {
-    /// Whether a client is one, from its attributes `_client_name` and `_client_version`, what the server can do and
-    /// what both can. Where EOF packets are deprecated none comes.
+    /// Identifies a client by its attributes `_client_name` and `_client_version`, the server's capabilities and those of both
+    /// peers. `None` if it cannot hang. No client can if EOF packets are deprecated, because no such EOF is sent.
     #[must_use]
     pub fn of(name: &[u8], version: &[u8], server: Capabilities, both: Capabilities) -> Option<Self> {
         // The protocol before 4.1 has no prepared statements.
@@ -30,17 +31,17 @@ impl AffectedClient {
         if !server.contains(Capabilities::CONNECT_ATTRS) {
             return Some(Self::Unnamed);
         }
-        // The first name is that of releases before 8.0.11.
+        // Releases before 8.0.11 have the first name.
         let names: [&[u8]; 2] = [b"MySQL Connector Java", b"MySQL Connector/J"];
         let release = release(version).ok().filter(|_| names.contains(&name))?;
-        // All releases between have the minor 0, which bounds how many there can be.
+        // All affected releases have the minor 0. The check bounds the number of distinct values.
         let [_, minor, patch] = release;
         let exists = minor == 0 && patch <= LAST[2];
         (exists && (FIRST..=LAST).contains(&release)).then_some(Self::ConnectorJ(release))
     }
 }
 
-/// `8.0.27`, and anything behind it.
+/// Reads a release such as `8.0.27`. Ignores the text after it.
 fn release(version: &[u8]) -> Result<[u8; 3], ParseError> {
     let mut parts = version.split(|byte| !byte.is_ascii_digit());
     let mut part = || {
@@ -59,7 +60,7 @@ mod tests {
     const CLASSIC: Capabilities = Capabilities::new(1 << 9 | 1 << 20, 0);
 
     #[test]
-    fn releases_with_the_bug() {
+    fn only_releases_with_the_bug_are_affected() {
         let old = "MySQL Connector Java";
         let new = "MySQL Connector/J";
         for (name, version, expected) in [
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_attributes_leaves_it_open_and_one_without_eof_settles_it() {
+    fn clients_without_attributes_can_be_affected_and_clients_without_eof_packets_cannot() {
         let none = Capabilities::default();
         assert_eq!(
             AffectedClient::of(b"", b"", none, Capabilities::PROTOCOL_41),
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!(AffectedClient::of(b"", b"", none, none), None);
         let deprecated = CLASSIC | Capabilities::DEPRECATE_EOF;
         assert_eq!(AffectedClient::of(b"MySQL Connector/J", b"8.0.27", deprecated, deprecated), None);
-        // The client does not know what the server offers.
+        // The client does not support the capability that the server offers.
         let found = AffectedClient::of(b"MySQL Connector/J", b"8.0.27", deprecated, CLASSIC);
         assert_eq!(found, Some(AffectedClient::ConnectorJ([8, 0, 27])));
     }

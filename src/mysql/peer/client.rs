@@ -1,5 +1,5 @@
-//! Which client library connects, told from the connection attributes `_client_name` and
-//! `_client_version` by a fixed table: no text of a peer becomes a label.
+//! Client libraries, identified by the connection attributes `_client_name` and `_client_version` with a fixed table: no
+//! text of a peer becomes a label.
 
 use crate::labels::labels;
 use crate::mysql::peer::server::major_minor;
@@ -7,7 +7,7 @@ use crate::mysql::peer::server::major_minor;
 labels! {
     /// A client library.
     Connector {
-        /// MySQL's C API, also under its connectors for C++, ODBC and Python.
+        /// MySQL's C API, also as part of its connectors for C++, ODBC and Python.
         Libmysql = "libmysql",
         /// MariaDB Connector/C.
         Libmariadb = "libmariadb",
@@ -41,17 +41,17 @@ labels! {
         Trilogy = "trilogy",
         /// A name that is not in this list.
         Other = "other",
-        /// The client says nothing.
+        /// The client sends no name.
         None = "none",
     }
 }
 
-/// Release series that have series of their own: majors, each with its last minor. Those of late 2026 and, of majors that
-/// go on, the next years' too; what is made up still finds an end.
-type Known = &'static [(u8, u8)];
+/// Release series with label values of their own: majors, each with its last minor. The tables have the series of late 2026
+/// and, for active majors, those of the next years. They are finite, so invented versions create no new label values.
+type KnownSeries = &'static [(u8, u8)];
 
 /// Names in lower case, and the release series of each.
-const NAMES: &[(&[u8], Connector, Known)] = &[
+const NAMES: &[(&[u8], Connector, KnownSeries)] = &[
     (b"libmysql", Connector::Libmysql, MYSQL),
     (b"libmariadb", Connector::Libmariadb, &[(3, 9)]),
     (b"mysql connector/j", Connector::MysqlJ, MYSQL),
@@ -75,9 +75,9 @@ const NAMES: &[(&[u8], Connector, Known)] = &[
     (b"trilogy", Connector::Trilogy, &[(2, 19)]),
 ];
 
-/// MySQL's own products since they send attributes. Those for .NET and Python had numbers of their own before 8.0; behind
-/// 9.7 came 26.7, of July 2026.
-const MYSQL: Known =
+/// Series of MySQL's own products that send attributes. Those for .NET and Python had other numbers before 8.0. The series
+/// after 9.7 is 26.7, of July 2026.
+const MYSQL: KnownSeries =
     &[(2, 2), (5, 7), (6, 10), (8, 4), (9, 9), (26, 12), (27, 12), (28, 12), (29, 12), (30, 12)];
 
 /// A release series, `major.minor`, of a known client library.
@@ -85,13 +85,13 @@ const MYSQL: Known =
 pub enum Series {
     /// The library gives no version, or no attributes at all.
     None,
-    /// One that is not in the table.
+    /// A series that is not in the table.
     Other,
-    /// One that is.
+    /// A series that is in the table.
     Known(u8, u8),
 }
 
-/// Reads the two attributes; empty ones are absent.
+/// Identifies a client by the two attributes. An empty attribute is absent.
 #[must_use]
 pub fn identify(client_name: &[u8], client_version: &[u8]) -> (Connector, Series) {
     if client_name.is_empty() {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_as_they_call_themselves() {
+    fn clients_are_identified_by_name_and_version() {
         use Series::{Known, None, Other};
         let cases: [(&str, &str, Connector, Series); 13] = [
             ("libmariadb", "3.3.14", Connector::Libmariadb, Known(3, 3)),

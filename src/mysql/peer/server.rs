@@ -1,16 +1,15 @@
-//! Which server greets, told from the version text of its greeting by a fixed table: no text of a
-//! peer becomes a label.
+//! Servers, identified by the version text of their greeting with a fixed table: no text of a peer becomes a label.
 
 use crate::labels::labels;
 
 labels! {
     /// The kind of server.
     Flavor {
-        /// Oracle's MySQL, and whatever says nothing else about itself.
+        /// Oracle's MySQL, and servers whose version text names no other product.
         Mysql = "mysql",
         /// MariaDB.
         Mariadb = "mariadb",
-        /// Percona Server, where the version says so.
+        /// Percona Server, if the version text names it.
         Percona = "percona",
         /// TiDB.
         Tidb = "tidb",
@@ -29,11 +28,11 @@ labels! {
     }
 }
 
-/// A release, `major.minor`, out of those that exist or, of majors that go on, are to come.
+/// A release, `major.minor`: one that exists or, for active majors, is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release(Option<(u8, u8)>);
 
-/// What a version text may say about its server, in lower case.
+/// Words in a version text that identify the server, in lower case.
 const MARKS: &[(&[u8], Flavor)] = &[
     (b"tidb", Flavor::Tidb),
     (b"vitess", Flavor::Vitess),
@@ -45,7 +44,7 @@ const MARKS: &[(&[u8], Flavor)] = &[
     (b"percona", Flavor::Percona),
 ];
 
-/// MariaDB puts this in front so that old replicas take it for a MySQL 5.5.
+/// Prefix of MariaDB's version text, which makes old replicas accept it as MySQL 5.5.
 const REPLICATION_PREFIX: &[u8] = b"5.5.5-";
 
 impl Release {
@@ -61,9 +60,9 @@ impl Release {
             9 => minor <= 9,
             10 => minor <= 11,
             11 => minor <= 8,
-            // MariaDB's next majors, of a year each.
+            // MariaDB's next majors, one a year.
             12..=15 => minor <= 9,
-            // MySQL's, from 26.7 on a year and its month.
+            // MySQL's next releases, named by year and month from 26.7 on.
             26..=30 => (1..=12).contains(&minor),
             _ => false,
         };
@@ -96,7 +95,7 @@ impl Release {
     }
 }
 
-/// Reads the `server_version` of a greeting.
+/// Identifies a server by the `server_version` of its greeting.
 #[must_use]
 pub fn identify(server_version: &[u8]) -> (Flavor, Release) {
     let text = server_version.strip_prefix(REPLICATION_PREFIX).unwrap_or(server_version);
@@ -115,7 +114,7 @@ pub(crate) fn major_minor(text: &[u8]) -> Option<(u8, u8)> {
     Some((major, minor))
 }
 
-/// A decimal number at the front, and what follows it.
+/// Reads a decimal number at the beginning of a text. Returns also the rest of the text.
 fn number(text: &[u8]) -> Option<(u8, &[u8])> {
     let len = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at_checked(len)?;
@@ -127,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_as_servers_send_them() {
+    fn servers_are_identified_by_version_text() {
         let cases: [(&str, Flavor, &str); 14] = [
             ("8.0.41", Flavor::Mysql, "8.0"),
             ("9.7.4", Flavor::Mysql, "9.7"),

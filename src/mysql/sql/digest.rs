@@ -1,4 +1,4 @@
-//! A statement without any literal: `SELECT * FROM t WHERE id IN (1, 2)` is
+//! Digests: statements without literals. The digest of `SELECT * FROM t WHERE id IN (1, 2)` is
 //! `SELECT * FROM t WHERE id IN (?+)`.
 //!
 //! | in the statement                                  | in the digest                      |
@@ -6,32 +6,31 @@
 //! | strings, numbers, hexadecimal and bit values, TRUE, FALSE, NULL | `?`                  |
 //! | a list of literals; rows of such lists            | `?+`; the first row                |
 //! | white space, comments, optimizer hints            | a space, or nothing                |
-//! | what stands in `/*! */`                           | as if it stood outside             |
-//! | what begins with a digit, be it a name            | `?`                                |
+//! | the content of `/*! */`                           | the same as outside a comment      |
+//! | a word that begins with a digit, even a name      | `?`                                |
 //! | text in double quotes, which can be a name        | `?`                                |
-//! | a name in backticks with quotes or a backslash in it | `?`                             |
-//! | a backslash outside of strings and names          | `?`                                |
-//! | names, keywords, operators                        | as they are, in printable ASCII    |
+//! | a name in backticks that contains quotes or a backslash | `?`                          |
+//! | a backslash outside strings and names             | `?`                                |
+//! | names, keywords, operators                        | unchanged, in printable ASCII      |
 //!
 //! In names, bytes that are not printable ASCII are written as `%C3`, and so is `%` in backticks (`%25`).
 //!
-//! Where a literal ends can depend on what is not known here: the SQL mode, the character set, the version
-//! of the server. Where two readings differ the digest ends, with `...`; it also ends so behind the first
-//! statement, behind 256 bytes, and at what else is in doubt. Nothing that one of the readings takes for a
-//! literal gets into it.
+//! The end of a literal can depend on facts that are not known here: the SQL mode, the character set, the version of the
+//! server. If two readings differ, the digest ends with `...`. It also ends so after the first statement, after 256 bytes,
+//! and at other ambiguous text. A digest contains no text that is a literal in one of the readings.
 
 use crate::escape::{escape, is_word};
 
-/// A digest ends here, in bytes.
+/// Maximum length of a digest without [`CUT`], in bytes.
 const MAX_LEN: usize = 256;
-/// Stands for what is left out.
+/// Replaces the omitted end of a statement.
 const CUT: &str = "...";
 
-/// The digest of a statement of which `text` is the beginning, and the `traceparent` in its comments.
-/// `escapes`: a backslash is an escape character in strings (no SQL mode NO_BACKSLASH_ESCAPES), if known.
+/// Returns the digest of a statement that begins with `text`, and the `traceparent` in its comments. `escapes`: true if a
+/// backslash is an escape character in strings (no SQL mode NO_BACKSLASH_ESCAPES); `None` if that is not known.
 #[must_use]
 pub fn digest(text: &[u8], escapes: Option<bool>) -> (String, Option<String>) {
-    // Servers differ in what a NUL ends.
+    // Servers differ in the effect of a NUL.
     let len = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
     let mut lexer = Lexer {
         text: text.get(..len).unwrap_or_default(),
@@ -50,7 +49,7 @@ pub fn digest(text: &[u8], escapes: Option<bool>) -> (String, Option<String>) {
     (lexer.out, lexer.traceparent)
 }
 
-/// Reads the value of `traceparent` (W3C Trace Context, section 3.2) at the front of `text`.
+/// Reads the value of `traceparent` (W3C Trace Context, section 3.2) at the beginning of `text`.
 #[must_use]
 pub fn traceparent(text: &[u8]) -> Option<String> {
     const LEN: usize = 55;
@@ -69,7 +68,7 @@ struct Lexer<'a> {
     escapes: Option<bool>,
     /// Inside `/*! */`.
     in_version: bool,
-    /// Something that is left out stood in front of what comes next.
+    /// Text was omitted before the next token.
     spaced: bool,
     is_full: bool,
     out: String,
@@ -77,13 +76,13 @@ struct Lexer<'a> {
 }
 
 impl<'a> Lexer<'a> {
-    /// None: how it goes on is in doubt.
+    /// Reads the statement. `None` if the rest is ambiguous.
     fn run(&mut self) -> Option<()> {
         while let Some(first) = self.byte(0) {
             match (first, self.byte(1)) {
                 (b'#', _) => self.line_comment(),
                 (b'-', Some(b'-')) if self.byte(2).is_none_or(|next| next <= b' ' || next == 0x7f) => {
-                    // Behind two minus signs, white space makes a comment; servers differ in what that is.
+                    // White space after two minus signs makes a comment. Servers differ in the bytes that are white space.
                     self.byte(2)
                         .is_none_or(|next| next.is_ascii_whitespace())
                         .then(|| self.line_comment())?;
@@ -91,12 +90,12 @@ impl<'a> Lexer<'a> {
                 (b'/', Some(b'*')) => self.comment()?,
                 (b'*', Some(b'/')) if self.in_version => {
                     self.in_version = false;
-                    self.pass(2);
+                    self.skip(2);
                 }
-                (..=b' ', _) => self.pass(1),
+                (..=b' ', _) => self.skip(1),
                 (b'\'' | b'"', _) => {
                     self.string(first)?;
-                    self.emit("?");
+                    self.push("?");
                 }
                 (b'`', _) => self.name()?,
                 (b';', _) => {
@@ -108,10 +107,10 @@ impl<'a> Lexer<'a> {
                 _ if is_word_byte(first) => self.word(first)?,
                 _ => {
                     self.at = self.at.saturating_add(1);
-                    // A backslash would hide the quote behind a digest from readers of logs.
+                    // A backslash would escape the quote after the digest in a log line.
                     let is_plain = first.is_ascii_graphic() && first != b'\\';
                     let symbol = if is_plain { char::from(first) } else { '?' };
-                    self.emit(symbol.encode_utf8(&mut [0; 4]));
+                    self.push(symbol.encode_utf8(&mut [0; 4]));
                 }
             }
         }
@@ -122,19 +121,19 @@ impl<'a> Lexer<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The byte so far behind the current one.
+    /// The byte `ahead` bytes after the current one.
     fn byte(&self, ahead: usize) -> Option<u8> {
         self.rest().get(ahead).copied()
     }
 
-    /// The byte in front of one can be the first half of a character of which it is the second: in sjis,
-    /// gbk and big5 that can be a backslash or a backtick.
-    fn is_in_doubt(&self, at: usize) -> bool {
+    /// True if a byte can be the second half of a character, because of the byte before it. In sjis, gbk and big5 the second
+    /// half can be a backslash or a backtick.
+    fn is_ambiguous(&self, at: usize) -> bool {
         at.checked_sub(1).and_then(|before| self.text.get(before)).is_some_and(|byte| !byte.is_ascii())
     }
 
-    /// Leaves out so many bytes.
-    fn pass(&mut self, len: usize) {
+    /// Omits `len` bytes.
+    fn skip(&mut self, len: usize) {
         self.at = self.at.saturating_add(len);
         self.spaced = true;
     }
@@ -143,7 +142,7 @@ impl<'a> Lexer<'a> {
         let rest = self.rest();
         let comment = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
         self.look_for_traceparent(comment);
-        self.pass(comment.len());
+        self.skip(comment.len());
     }
 
     fn comment(&mut self) -> Option<()> {
@@ -152,25 +151,25 @@ impl<'a> Lexer<'a> {
         let (inside, _) = inside.split_at_checked(len)?;
         let code = inside.strip_prefix(b"!").or_else(|| inside.strip_prefix(b"M!"));
         if code.is_some() || inside.starts_with(b"+") {
-            // To some servers this is a comment and to others it is none: both have to find the same end.
-            let tears = |two: &[u8]| two == b"--" || two == b"/*";
+            // Some servers read this as a comment and others as code. Both have to find the same end.
+            let breaks = |two: &[u8]| two == b"--" || two == b"/*";
             let quotes = |byte: &u8| b"'\"`\\#$;".contains(byte) || !byte.is_ascii();
-            if inside.iter().any(quotes) || inside.windows(2).any(tears) {
+            if inside.iter().any(quotes) || inside.windows(2).any(breaks) {
                 return None;
             }
         }
         if let Some(code) = code {
             self.in_version = true;
             let digits = code.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            self.pass(len.saturating_sub(code.len()).saturating_add(digits).saturating_add(2));
+            self.skip(len.saturating_sub(code.len()).saturating_add(digits).saturating_add(2));
         } else {
             self.look_for_traceparent(inside);
-            self.pass(len.saturating_add(4));
+            self.skip(len.saturating_add(4));
         }
         Some(())
     }
 
-    /// `traceparent='...'`, as sqlcommenter writes it, or without the quotes.
+    /// Looks for `traceparent='...'`, as sqlcommenter writes it, or without the quotes.
     fn look_for_traceparent(&mut self, comment: &[u8]) {
         const KEY: &[u8] = b"traceparent=";
         let found = comment.windows(KEY.len()).position(|window| window == KEY);
@@ -180,7 +179,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Passes over a string. None: where it ends is in doubt.
+    /// Skips a string. `None` if its end is ambiguous.
     fn string(&mut self, quote: u8) -> Option<()> {
         let mut at = self.at.saturating_add(1);
         while let Some(byte) = self.text.get(at).copied() {
@@ -195,34 +194,34 @@ impl<'a> Lexer<'a> {
                 let len = run.iter().take_while(|byte| **byte == b'\\').count();
                 let end = at.saturating_add(len);
                 let is_quote = self.text.get(end) == Some(&quote);
-                if is_quote && self.is_in_doubt(at) {
+                if is_quote && self.is_ambiguous(at) {
                     return None;
                 }
                 let escaped = is_quote && len % 2 == 1;
-                // Text in double quotes can be a name (ANSI_QUOTES), in which nothing is escaped.
+                // Text in double quotes can be a name (ANSI_QUOTES), and names have no escapes.
                 let skips = escaped && if quote == b'"' { return None } else { self.escapes? };
                 at = end.saturating_add(usize::from(skips));
             } else {
                 at = at.saturating_add(1);
             }
         }
-        // The part of the statement that is kept ends in it.
+        // The known part of the statement ends in the string.
         self.at = self.text.len();
         Some(())
     }
 
-    /// A name in backticks.
+    /// Reads a name in backticks. `None` if its end is ambiguous.
     fn name(&mut self) -> Option<()> {
         let start = self.at;
         let mut at = start;
         loop {
-            if self.is_in_doubt(at) {
+            if self.is_ambiguous(at) {
                 return None;
             }
-            let behind = at.saturating_add(1);
-            let len = self.text.get(behind..)?.iter().position(|byte| *byte == b'`')?;
-            let end = behind.saturating_add(len);
-            if self.is_in_doubt(end) {
+            let next = at.saturating_add(1);
+            let len = self.text.get(next..)?.iter().position(|byte| *byte == b'`')?;
+            let end = next.saturating_add(len);
+            if self.is_ambiguous(end) {
                 return None;
             }
             at = end.saturating_add(1);
@@ -234,9 +233,9 @@ impl<'a> Lexer<'a> {
         let name = self.text.get(start..at)?;
         let plain = |byte: &u8| *byte >= b' ' && *byte != 0x7f && !b"'\"\\".contains(byte);
         if name.iter().all(plain) {
-            self.emit(&escape(name, |char| is_word(char) || char == ' '));
+            self.push(&escape(name, |char| is_word(char) || char == ' '));
         } else {
-            self.emit("?");
+            self.push("?");
         }
         Some(())
     }
@@ -250,14 +249,14 @@ impl<'a> Lexer<'a> {
         let is = |keyword: &[u8]| word.eq_ignore_ascii_case(keyword);
         let marks_string = (is(b"x") || is(b"b") || is(b"n")) && matches!(rest.first(), Some(b'\'' | b'"'));
         if is_number || is(b"true") || is(b"false") || is(b"null") {
-            self.emit("?");
+            self.push("?");
         } else if !marks_string {
-            self.emit(&escape(word, is_word));
+            self.push(&escape(word, is_word));
         }
         Some(())
     }
 
-    fn emit(&mut self, token: &str) {
+    fn push(&mut self, token: &str) {
         self.is_full |= self.out.len().saturating_add(token.len()) > MAX_LEN;
         if self.is_full {
             return;

@@ -1,46 +1,49 @@
-//! Which files of the client's a statement lets the server ask for: those that a LOAD DATA LOCAL or LOAD XML LOCAL in it
-//! names, wherever it stands among several statements.
+//! Files of the client that a statement allows the server to request: those that a LOAD DATA LOCAL or LOAD XML LOCAL names,
+//! at any place among several statements.
 //!
 //! ```text
 //! LOAD {DATA | XML} [LOW_PRIORITY | CONCURRENT] [FROM] LOCAL INFILE 'name'
 //! ```
-//! What stands in comments and quotes is no code; what stands in `/*! */` and `/*M! */` is. A name may stand in either kind
-//! of quotes, which no SQL mode makes another name. It cannot be a hexadecimal value, a variable or several strings: no
-//! server takes those.
+//! Text in comments and quotes is not code; text in `/*! */` and `/*M! */` is. A name can have either kind of quotes, with
+//! the same meaning in every SQL mode. It cannot be a hexadecimal value, a variable or several strings, because no server
+//! accepts those.
 //!
-//! Some things leave open what the server may ask for: EXECUTE and CALL, for MariaDB runs LOAD DATA LOCAL in dynamic SQL,
-//! of procedures too (MySQL: error 1295); a statement of which only the beginning is known; quotes that do not end, or
-//! end elsewhere in another SQL mode (NO_BACKSLASH_ESCAPES) or character set, if that makes a difference.
+//! In some cases the requested files cannot be known:
+//! - EXECUTE and CALL, because MariaDB runs LOAD DATA LOCAL in dynamic SQL and in procedures (MySQL: error 1295);
+//! - a statement of which only the beginning is known;
+//! - quotes that do not end, or whose end depends on the SQL mode (NO_BACKSLASH_ESCAPES) or the character set, if that
+//!   makes a difference.
 
 use std::ops::Range;
 
-/// A byte that can be the second one of a character, and what else it means: an escape, a quote of names.
+/// Bytes that can be the second byte of a character, and have a meaning of their own: an escape, and the quote of names.
 const TRAILS: [u8; 2] = [b'\\', b'`'];
 
-/// What a statement lets the server ask for.
+/// The files that a statement allows the server to request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct NamedFiles {
     names: Vec<Vec<u8>>,
-    /// And what else is not known.
-    open: bool,
+    /// Further files are possible, because not all of the statement can be read.
+    is_open: bool,
 }
 
-/// Whether a statement lets the server ask for a file.
+/// Judgement of a file request by the client's statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// It names it.
-    Wanted,
-    /// It does not.
-    Unwanted,
-    /// That cannot be said.
+    /// The statement names the file.
+    Named,
+    /// The statement does not name the file.
+    NotNamed,
+    /// Not known.
     Undecidable,
 }
 
-impl Files {
-    /// Nothing is known.
-    pub const UNKNOWN: Self = Self { names: Vec::new(), open: true };
+impl NamedFiles {
+    /// The files of a statement that cannot be read.
+    pub const UNKNOWN: Self = Self { names: Vec::new(), is_open: true };
 
-    /// Those of a statement. `escapes`: a backslash is an escape character in strings, if known.
+    /// The files of a statement. `escapes`: true if a backslash is an escape character in strings; `None` if that is not
+    /// known.
     #[must_use]
     pub fn of(text: &[u8], escapes: Option<bool>) -> Self {
         let ambiguous =
@@ -53,18 +56,18 @@ impl Files {
             None => &[true],
         };
         let readings = escapes.iter().flat_map(|escapes| wide.iter().map(|wide| (*escapes, *wide)));
-        let mut found = readings.map(|(escapes, wide)| Text { rest: text, escapes, wide }.files());
+        let mut found = readings.map(|(escapes, wide)| Reading { rest: text, escapes, wide }.files());
         let first = found.next();
         first.filter(|first| found.all(|other| other == *first)).unwrap_or(Self::UNKNOWN)
     }
 
-    /// The same of which only the beginning is known.
+    /// The files of a statement of which only the beginning is known.
     #[must_use]
-    pub fn of_beginning(text: &[u8], escapes: Option<bool>) -> Self {
-        Self { open: true, ..Self::of(text, escapes) }
+    pub fn of_prefix(text: &[u8], escapes: Option<bool>) -> Self {
+        Self { is_open: true, ..Self::of(text, escapes) }
     }
 
-    /// Memory of shared ones, in bytes.
+    /// Memory of a shared value, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         let list = self.names.capacity().saturating_mul(size_of::<Vec<u8>>());
@@ -72,65 +75,65 @@ impl Files {
         names.fold(list, usize::saturating_add).saturating_add(size_of::<Self>())
     }
 
-    /// It lets the server ask for nothing.
+    /// True if the server may request no file.
     #[must_use]
-    pub fn is_none(&self) -> bool {
-        self.names.is_empty() && !self.open
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && !self.is_open
     }
 
-    /// Whether it lets the server ask for the file of this name.
+    /// Judges the request for the file of this name.
     #[must_use]
     pub fn judge(&self, name: &[u8]) -> Judgement {
-        // A server with another `character_set_filesystem` than `binary` spells some names differently.
-        let respelt = || self.names.iter().any(|name| !name.is_ascii());
+        // A server whose `character_set_filesystem` is not `binary` encodes some names differently.
+        let is_recoded = || self.names.iter().any(|name| !name.is_ascii());
         if self.names.iter().any(|named| named == name) {
-            Judgement::Wanted
-        } else if self.open || respelt() {
+            Judgement::Named
+        } else if self.is_open || is_recoded() {
             Judgement::Undecidable
         } else {
-            Judgement::Unwanted
+            Judgement::NotNamed
         }
     }
 }
 
-/// A statement, read in one of the ways in which it can be.
-struct Text<'a> {
+/// One of the possible readings of a statement.
+struct Reading<'a> {
     rest: &'a [u8],
     /// A backslash is an escape character in strings.
     escapes: bool,
-    /// A byte that is not ASCII and the one behind it are one character.
+    /// A byte that is not ASCII and the next byte are one character.
     wide: bool,
 }
 
 enum Token<'a> {
     Word(&'a [u8]),
-    /// A text between these quotes, as it stands there.
+    /// A text between these quotes, with its escapes.
     Quoted(u8, &'a [u8]),
-    Else,
-    /// A quote or a comment that does not end.
+    Other,
+    /// A quoted text or a comment that does not end.
     Unfinished,
 }
 
-impl<'a> Text<'a> {
-    fn files(mut self) -> Files {
-        /// What stands behind LOAD, in order.
+impl<'a> Reading<'a> {
+    fn files(mut self) -> NamedFiles {
+        /// The words after LOAD, in order.
         const STEPS: [&[&[u8]]; 5] =
             [&[b"DATA", b"XML"], &[b"LOW_PRIORITY", b"CONCURRENT"], &[b"FROM"], &[b"LOCAL"], &[b"INFILE"]];
-        /// Of these, what can be left out.
+        /// The steps that can be omitted.
         const OPTIONAL: Range<usize> = 1..3;
         let is = |word: &[u8], keyword: &[u8]| word.eq_ignore_ascii_case(keyword);
-        let mut files = Files::default();
-        // How many of the steps are done; none: not behind a LOAD.
+        let mut files = NamedFiles::default();
+        // Number of steps that are done; `None` if no LOAD is in progress.
         let mut done: Option<usize> = None;
         while let Some(token) = self.token() {
             done = match token {
                 Token::Word(word) if is(word, b"LOAD") => Some(0),
                 Token::Word(word) => {
-                    files.open |= is(word, b"EXECUTE") || is(word, b"CALL");
-                    let stands = |at: &usize| {
+                    files.is_open |= is(word, b"EXECUTE") || is(word, b"CALL");
+                    let matches_step = |at: &usize| {
                         STEPS.get(*at).is_some_and(|step| step.iter().any(|step| is(word, step)))
                     };
-                    let next = done.and_then(|done| (done..STEPS.len()).find(stands));
+                    let next = done.and_then(|done| (done..STEPS.len()).find(matches_step));
                     let reachable =
                         |next: &usize| (done.unwrap_or(0)..*next).all(|left| OPTIONAL.contains(&left));
                     next.filter(reachable).map(|next| next.saturating_add(1))
@@ -139,9 +142,9 @@ impl<'a> Text<'a> {
                     files.names.push(self.unescaped(quote, name));
                     None
                 }
-                Token::Quoted(..) | Token::Else => None,
+                Token::Quoted(..) | Token::Other => None,
                 Token::Unfinished => {
-                    files.open = true;
+                    files.is_open = true;
                     break;
                 }
             };
@@ -153,10 +156,10 @@ impl<'a> Text<'a> {
         if !self.skip_space() {
             return Some(Token::Unfinished);
         }
-        let (first, behind) = self.rest.split_first()?;
+        let (first, after) = self.rest.split_first()?;
         if matches!(first, b'\'' | b'"' | b'`') {
-            let Some(len) = self.quoted_len(*first, behind) else { return Some(Token::Unfinished) };
-            let (text, rest) = behind.split_at_checked(len)?;
+            let Some(len) = self.quoted_len(*first, after) else { return Some(Token::Unfinished) };
+            let (text, rest) = after.split_at_checked(len)?;
             self.rest = rest.get(1..)?;
             return Some(Token::Quoted(*first, text));
         }
@@ -166,17 +169,17 @@ impl<'a> Text<'a> {
         }
         let (word, rest) = self.rest.split_at_checked(len.max(1))?;
         self.rest = rest;
-        Some(if len > 0 { Token::Word(word) } else { Token::Else })
+        Some(if len > 0 { Token::Word(word) } else { Token::Other })
     }
 
-    /// How many bytes a character of a word at the front of `rest` has.
+    /// Length of the character at the beginning of `rest`, in bytes; `None` if it belongs to no word.
     fn word_character(&self, rest: &[u8]) -> Option<usize> {
         let first = *rest.first()?;
         let is_word = first.is_ascii_alphanumeric() || b"_$@".contains(&first) || !first.is_ascii();
         is_word.then(|| self.len_of_character(rest))
     }
 
-    /// How many bytes the character at the front of `rest` has.
+    /// Length of the character at the beginning of `rest`, in bytes.
     fn len_of_character(&self, rest: &[u8]) -> usize {
         match rest {
             [lead, trail, ..] if self.wide && !lead.is_ascii() && *trail >= 0x40 => 2,
@@ -184,7 +187,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// How long a quoted text is, up to its last quote. A doubled quote does not end it.
+    /// Length of a quoted text up to its last quote; `None` if it does not end. A doubled quote does not end it.
     fn quoted_len(&self, quote: u8, text: &[u8]) -> Option<usize> {
         let mut at = 0_usize;
         loop {
@@ -200,7 +203,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The string that stands between quotes (MySQL manual, "String Literals").
+    /// The string that a quoted text means (MySQL manual, "String Literals").
     fn unescaped(&self, quote: u8, text: &[u8]) -> Vec<u8> {
         let mut name = Vec::new();
         let mut rest = text;
@@ -217,7 +220,7 @@ impl<'a> Text<'a> {
                     b'%' | b'_' => (rest.get(..2).unwrap_or_default(), 2),
                     _ => (std::slice::from_ref(escaped), 2),
                 },
-                // A doubled one: a single one would end it.
+                // Doubled, because a single quote would end the text.
                 _ if *first == quote => (std::slice::from_ref(first), 2),
                 _ => {
                     let len = self.len_of_character(rest);
@@ -230,17 +233,17 @@ impl<'a> Text<'a> {
         name
     }
 
-    /// Passes over white space and comments. False: a comment does not end.
+    /// Skips white space and comments. False if a comment does not end.
     fn skip_space(&mut self) -> bool {
         loop {
             let rest = self.rest;
             self.rest = match rest {
-                // The white space of MySQL's character sets, and the end of code of a version.
+                // The white space of MySQL's character sets, and the end of a comment that is code.
                 [b'\t'..=b'\r' | b' ', rest @ ..] | [b'*', b'/', rest @ ..] => rest,
                 [b'#', ..] | [b'-', b'-'] => line(rest),
                 [b'-', b'-', next, ..] if *next <= b' ' || *next == 0x7f => line(rest),
                 [b'/', b'*', b'!', code @ ..] | [b'/', b'*', b'M', b'!', code @ ..] => {
-                    // Behind the mark stands the least version that runs the code.
+                    // The number after the mark is the lowest version that runs the code.
                     let digits = code.iter().take_while(|byte| byte.is_ascii_digit()).count();
                     code.get(digits..).unwrap_or_default()
                 }
@@ -254,7 +257,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// What stands behind the line.
+/// Returns the text after the line.
 fn line(text: &[u8]) -> &[u8] {
     let end = text.iter().position(|byte| *byte == b'\n');
     end.and_then(|end| text.get(end..)).unwrap_or_default()

@@ -1,11 +1,11 @@
-//! What kind of statement a text is, told from its first words. The text itself goes nowhere.
+//! The verb of a statement, read from its first words. The text itself is not stored.
 
 use crate::labels::labels;
 
 labels! {
     /// The verb of a statement.
     Verb {
-        /// SELECT, VALUES, TABLE, also behind WITH and EXPLAIN.
+        /// SELECT, VALUES, TABLE, also after WITH and EXPLAIN.
         Select = "select",
         /// INSERT.
         Insert = "insert",
@@ -33,12 +33,12 @@ labels! {
         Use = "use",
         /// LOAD.
         Load = "load",
-        /// Anything else, and what lies beyond the part of a statement that is looked at.
+        /// Any other statement, also if its verb is not in the inspected part.
         Other = "other",
     }
 }
 
-/// The keywords that are verbs themselves, in upper case.
+/// The keywords that are verbs, in upper case.
 const VERBS: &[(&[u8], Verb)] = &[
     (b"SELECT", Verb::Select),
     (b"VALUES", Verb::Select),
@@ -62,29 +62,29 @@ const VERBS: &[(&[u8], Verb)] = &[
     (b"LOAD", Verb::Load),
 ];
 
-/// The verb of a statement of which `text` is the beginning.
+/// Returns the verb of a statement that begins with `text`.
 #[must_use]
 pub fn verb(text: &[u8]) -> Verb {
     let mut words = Words { rest: text };
     match words.next() {
-        Some(Token::Word(word)) if is(word, b"WITH") => words.behind_with(),
+        Some(Token::Word(word)) if is(word, b"WITH") => words.verb_after_with(),
         Some(Token::Word(word)) if is(word, b"EXPLAIN") || is(word, b"DESCRIBE") || is(word, b"DESC") => {
-            words.explained()
+            words.verb_after_explain()
         }
-        // MariaDB's ANALYZE runs a statement; ANALYZE TABLE is another thing.
-        Some(Token::Word(word)) if is(word, b"ANALYZE") => words.explained_or(Verb::Other),
+        // MariaDB's ANALYZE runs a statement; ANALYZE TABLE does not.
+        Some(Token::Word(word)) if is(word, b"ANALYZE") => words.verb_after_explain_or(Verb::Other),
         Some(Token::Word(word)) if is(word, b"START") => match words.next() {
             Some(Token::Word(word)) if is(word, b"TRANSACTION") => Verb::Begin,
             _ => Verb::Other,
         },
         Some(Token::Word(word)) => lookup(word).unwrap_or(Verb::Other),
-        Some(Token::Open | Token::Close | Token::Comma | Token::Else) | None => Verb::Other,
+        Some(Token::Open | Token::Close | Token::Comma | Token::Other) | None => Verb::Other,
     }
 }
 
-/// The schema that a USE of which `text` is the beginning asks for.
+/// Returns the schema that a USE requests; `None` if it cannot be read. `text`: the beginning of the statement.
 #[must_use]
-pub fn used(text: &[u8]) -> Option<&[u8]> {
+pub fn schema_of_use(text: &[u8]) -> Option<&[u8]> {
     let mut words = Words { rest: text };
     words.next()?;
     words.skip_space();
@@ -111,17 +111,17 @@ enum Token<'a> {
     Open,
     Close,
     Comma,
-    /// A quoted thing, a number, an operator.
-    Else,
+    /// A quoted text, a number, an operator.
+    Other,
 }
 
-/// The tokens of a statement, without white space and comments. What `/*! */` holds is code.
+/// The tokens of a statement, without white space and comments. The content of `/*! */` is code.
 struct Words<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Words<'a> {
-    /// The next token that is no opening parenthesis: `(SELECT 1) UNION ...` is a SELECT.
+    /// The next token, except opening parentheses: `(SELECT 1) UNION ...` is a SELECT.
     fn next(&mut self) -> Option<Token<'a>> {
         loop {
             match self.token()? {
@@ -140,7 +140,7 @@ impl<'a> Words<'a> {
             b',' => self.take(1, Token::Comma),
             b'\'' | b'"' | b'`' => {
                 self.skip_quoted(first);
-                Some(Token::Else)
+                Some(Token::Other)
             }
             _ if is_word(first) => {
                 let len = self.rest.iter().take_while(|byte| is_word(**byte)).count();
@@ -148,7 +148,7 @@ impl<'a> Words<'a> {
                 self.rest = rest;
                 Some(Token::Word(word))
             }
-            _ => self.take(1, Token::Else),
+            _ => self.take(1, Token::Other),
         }
     }
 
@@ -160,7 +160,7 @@ impl<'a> Words<'a> {
     fn skip_space(&mut self) {
         loop {
             let rest = self.rest.trim_ascii_start();
-            // A line comment: `#`, or `--` with white space behind it.
+            // A line comment: `#`, or `--` with white space after it.
             let line = match rest {
                 [b'#', ..] | [b'-', b'-'] => true,
                 [b'-', b'-', next, ..] => next.is_ascii_whitespace() || next.is_ascii_control(),
@@ -169,7 +169,7 @@ impl<'a> Words<'a> {
             self.rest = if line {
                 after(rest, b"\n")
             } else if let Some(code) = rest.strip_prefix(b"/*!").or_else(|| rest.strip_prefix(b"/*M!")) {
-                // Behind the mark stands the least version that runs the code.
+                // The number after the mark is the lowest version that runs the code.
                 let digits = code.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 code.get(digits..).unwrap_or_default()
             } else if let Some(end) = rest.strip_prefix(b"*/") {
@@ -183,7 +183,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// Passes over a quoted thing. A doubled quote inside ends one and begins the next.
+    /// Skips a quoted text. A doubled quote in it counts as the end of one text and the beginning of the next.
     fn skip_quoted(&mut self, quote: u8) {
         let mut bytes = self.rest.get(1..).unwrap_or_default();
         while let Some((byte, rest)) = bytes.split_first() {
@@ -197,8 +197,8 @@ impl<'a> Words<'a> {
         self.rest = bytes;
     }
 
-    /// Behind the common table expressions: `name [(columns)] AS (query)`, with commas between.
-    fn behind_with(&mut self) -> Verb {
+    /// The verb after the common table expressions: `name [(columns)] AS (query)`, with commas between them.
+    fn verb_after_with(&mut self) -> Verb {
         let mut depth: usize = 0;
         let mut had_query = false;
         while let Some(token) = self.token() {
@@ -216,31 +216,31 @@ impl<'a> Words<'a> {
                         None => had_query = false,
                     }
                 }
-                Token::Word(_) | Token::Comma | Token::Else => {}
+                Token::Word(_) | Token::Comma | Token::Other => {}
             }
         }
         Verb::Other
     }
 
-    /// Behind EXPLAIN: a statement, with options in front of it, or a table.
-    fn explained(&mut self) -> Verb {
-        self.explained_or(Verb::Show)
+    /// The verb after EXPLAIN: that of a statement, which can follow options, or `Show` for a table.
+    fn verb_after_explain(&mut self) -> Verb {
+        self.verb_after_explain_or(Verb::Show)
     }
 
-    fn explained_or(&mut self, otherwise: Verb) -> Verb {
+    fn verb_after_explain_or(&mut self, otherwise: Verb) -> Verb {
         const OPTIONS: [&[u8]; 8] =
             [b"EXTENDED", b"PARTITIONS", b"FORMAT", b"ANALYZE", b"JSON", b"TREE", b"TRADITIONAL", b"INTO"];
         const STATEMENTS: [Verb; 5] = [Verb::Select, Verb::Insert, Verb::Update, Verb::Delete, Verb::Replace];
         while let Some(token) = self.next() {
             match token {
-                Token::Word(word) if is(word, b"WITH") => return self.behind_with(),
+                Token::Word(word) if is(word, b"WITH") => return self.verb_after_with(),
                 Token::Word(word) if OPTIONS.iter().any(|option| is(word, option)) => {}
                 Token::Word(word) if is(word, b"TABLE") => return otherwise,
                 Token::Word(word) => {
                     return lookup(word).filter(|verb| STATEMENTS.contains(verb)).unwrap_or(otherwise);
                 }
                 // The sign and the value of FORMAT.
-                Token::Else => {}
+                Token::Other => {}
                 Token::Open | Token::Close | Token::Comma => return otherwise,
             }
         }
@@ -252,7 +252,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
 }
 
-/// What stands behind `mark`; nothing, if it does not come.
+/// The text after `mark`; empty if there is no `mark`.
 fn after<'a>(text: &'a [u8], mark: &[u8]) -> &'a [u8] {
     let at = text.windows(mark.len()).position(|window| window == mark);
     at.and_then(|at| text.get(at.saturating_add(mark.len())..)).unwrap_or_default()
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schemas_of_use() {
+    fn the_schema_of_a_use_is_read() {
         for (text, schema) in [
             ("USE shop", Some("shop")),
             ("/* x */ use `my shop`;", Some("my shop")),
@@ -271,12 +271,12 @@ mod tests {
             ("USE", None),
             ("USE 'x'", None),
         ] {
-            assert_eq!(used(text.as_bytes()), schema.map(str::as_bytes), "{text}");
+            assert_eq!(schema_of_use(text.as_bytes()), schema.map(str::as_bytes), "{text}");
         }
     }
 
     #[test]
-    fn verbs_of_statements() {
+    fn the_verb_of_a_statement_is_read() {
         let cases = [
             ("SELECT 1", Verb::Select),
             ("select", Verb::Select),

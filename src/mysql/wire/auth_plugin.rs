@@ -1,4 +1,4 @@
-//! Authentication plugins, by a fixed list of names: no text of a peer becomes a label.
+//! Authentication plugins, identified by a fixed list of names: no text of a peer becomes a label.
 
 use crate::labels::labels;
 
@@ -11,7 +11,7 @@ labels! {
         OldPassword = "mysql_old_password",
         /// SHA-256 with a cache in the server.
         CachingSha2Password = "caching_sha2_password",
-        /// SHA-256 without.
+        /// SHA-256 without a cache.
         Sha256Password = "sha256_password",
         /// The password itself.
         ClearPassword = "mysql_clear_password",

@@ -21,11 +21,11 @@ flags! {
     CONNECT_WITH_DB = 3;
     /// `CLIENT_COMPRESS`: zlib after the final OK of the connection phase.
     COMPRESS = 5;
-    /// `CLIENT_LOCAL_FILES`: the server may ask for a file.
+    /// `CLIENT_LOCAL_FILES`: the server may request a file.
     LOCAL_FILES = 7;
     /// `CLIENT_PROTOCOL_41`.
     PROTOCOL_41 = 9;
-    /// `CLIENT_SSL`: after the short handshake response comes TLS.
+    /// `CLIENT_SSL`: TLS follows the short handshake response.
     SSL = 11;
     /// `CLIENT_SECURE_CONNECTION` (`CLIENT_RESERVED2`): the auth response has a length byte.
     SECURE_CONNECTION = 15;
@@ -39,40 +39,40 @@ flags! {
     PLUGIN_AUTH_LENENC = 21;
     /// `CLIENT_SESSION_TRACK`: OK packets can carry session state.
     SESSION_TRACK = 23;
-    /// `CLIENT_DEPRECATE_EOF`: result sets end with an OK packet, and have none in the middle.
+    /// `CLIENT_DEPRECATE_EOF`: result sets end with an OK packet, and have no EOF after the column definitions.
     DEPRECATE_EOF = 24;
-    /// `CLIENT_OPTIONAL_RESULTSET_METADATA`: column definitions can be left out.
+    /// `CLIENT_OPTIONAL_RESULTSET_METADATA`: column definitions can be omitted.
     OPTIONAL_RESULTSET_METADATA = 25;
     /// `CLIENT_ZSTD_COMPRESSION_ALGORITHM`.
     ZSTD_COMPRESSION = 26;
-    /// `CLIENT_QUERY_ATTRIBUTES`: parameters stand in front of a statement's text.
+    /// `CLIENT_QUERY_ATTRIBUTES`: parameters precede a statement's text.
     QUERY_ATTRIBUTES = 27;
     /// `MARIADB_CLIENT_PROGRESS`, extended bit 0: progress reports look like errors.
     MARIADB_PROGRESS = 32;
-    /// `MARIADB_CLIENT_CACHE_METADATA`, extended bit 4: known column definitions are left out.
+    /// `MARIADB_CLIENT_CACHE_METADATA`, extended bit 4: known column definitions are omitted.
     MARIADB_CACHE_METADATA = 36;
 }
 
 impl Capabilities {
-    /// From the protocol's fields: lower 32 bits, MariaDB's extended 32 bits.
+    /// Combines the protocol's fields: lower 32 bits, MariaDB's extended 32 bits.
     #[must_use]
     pub const fn new(base: u32, extended: u32) -> Self {
         Self(base as u64 | (extended as u64) << 32)
     }
 
-    /// The fields they came from: lower 32 bits, MariaDB's extended 32 bits.
+    /// The protocol's fields: lower 32 bits, MariaDB's extended 32 bits.
     #[must_use]
     pub const fn split(self) -> (u32, u32) {
         (self.0 as u32, (self.0 >> 32) as u32)
     }
 
-    /// All of `flags` are set.
+    /// True if all of `flags` are set.
     #[must_use]
     pub const fn contains(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
     }
 
-    /// One of `flags` is set.
+    /// True if at least one of `flags` is set.
     #[must_use]
     pub const fn intersects(self, flags: Self) -> bool {
         self.0 & flags.0 != 0

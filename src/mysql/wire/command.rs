@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// A command byte. Values without a name are kept: an observer has to read what it does not know.
+/// A command byte. Every value is valid, because an observer also sees commands that it does not know.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Command(pub u8);
 
-/// How a server answers a command.
+/// The form of the response to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grammar {
-    /// Not at all.
+    /// No response.
     Nothing,
     /// OK or ERR.
     Ok,
@@ -17,7 +17,7 @@ pub enum Grammar {
     Eof,
     /// OK, ERR, a LOCAL INFILE request or a result set; chained by `SERVER_MORE_RESULTS_EXISTS`.
     ResultSet,
-    /// Column definitions up to an EOF, with no count in front.
+    /// Column definitions up to an EOF, without a count before them.
     FieldList,
     /// `COM_STMT_PREPARE_OK` and definitions.
     Prepare,
@@ -25,11 +25,11 @@ pub enum Grammar {
     Fetch,
     /// One packet of text.
     Statistics,
-    /// The connection phase's packets from the authentication on.
+    /// The packets of the connection phase, beginning with the authentication.
     ChangeUser,
     /// Events until an EOF or ERR, while the client may send acknowledgements.
     BinlogDump,
-    /// A protocol of its own that is not followed.
+    /// A protocol of its own that is not inspected.
     Private,
 }
 
@@ -44,7 +44,7 @@ macro_rules! commands {
         impl Command {
             $($(#[$doc])* pub const $name: Self = Self($byte);)*
 
-            /// Every command that has a name.
+            /// Every command with a name.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The name in lower case without `COM_`; `other` for a byte without a name.
@@ -56,13 +56,13 @@ macro_rules! commands {
                 }
             }
 
-            /// The command has a name.
+            /// True if the command has a name.
             #[must_use]
             pub const fn is_known(self) -> bool {
                 matches!(self.0, $($byte)|*)
             }
 
-            /// How a server answers. One that does not know the command answers ERR 1047.
+            /// The form of the response. A server that does not know the command sends ERR 1047.
             #[must_use]
             pub const fn grammar(self) -> Grammar {
                 match self.0 {
@@ -75,7 +75,7 @@ macro_rules! commands {
 }
 
 commands! {
-    /// Internal; also what an empty packet means.
+    /// Internal; an empty packet also means this command.
     SLEEP = 0x00, "sleep", Ok;
     /// Ends the connection.
     QUIT = 0x01, "quit", Nothing;
@@ -103,13 +103,13 @@ commands! {
     PROCESS_KILL = 0x0c, "process_kill", Ok;
     /// Makes the server dump debug information.
     DEBUG = 0x0d, "debug", Eof;
-    /// Is the server alive?
+    /// Checks that the server is alive.
     PING = 0x0e, "ping", Ok;
     /// Internal.
     TIME = 0x0f, "time", Ok;
     /// Internal.
     DELAYED_INSERT = 0x10, "delayed_insert", Ok;
-    /// Authenticates anew.
+    /// Authenticates again.
     CHANGE_USER = 0x11, "change_user", ChangeUser;
     /// Streams the binary log.
     BINLOG_DUMP = 0x12, "binlog_dump", BinlogDump;
@@ -123,9 +123,9 @@ commands! {
     STMT_PREPARE = 0x16, "stmt_prepare", Prepare;
     /// Executes a prepared statement.
     STMT_EXECUTE = 0x17, "stmt_execute", ResultSet;
-    /// A piece of a parameter; its errors wait for COM_STMT_EXECUTE.
+    /// A part of a parameter; COM_STMT_EXECUTE reports its errors.
     STMT_SEND_LONG_DATA = 0x18, "stmt_send_long_data", Nothing;
-    /// Forgets a prepared statement.
+    /// Closes a prepared statement.
     STMT_CLOSE = 0x19, "stmt_close", Nothing;
     /// Resets a prepared statement.
     STMT_RESET = 0x1a, "stmt_reset", Ok;

@@ -1,9 +1,9 @@
-//! The error numbers that get a label value of their own (MySQL manual, "Server Error Message
-//! Reference"; MariaDB knowledge base, "MariaDB Error Code Reference"). All others share `other`.
+//! The error numbers with a label value of their own (MySQL manual, "Server Error Message Reference"; MariaDB knowledge
+//! base, "MariaDB Error Code Reference"). All others share `other`.
 
 use std::borrow::Cow;
 
-/// In ascending order.
+/// The known error numbers, in ascending order.
 const KNOWN: &[u16] = &[
     1004, 1005, 1006, 1007, 1008, 1009, 1010, 1012, 1016, 1017, 1020, 1021, 1022, 1024, 1025, 1026, 1030,
     1031, 1032, 1033, 1034, 1035, 1036, 1037, 1038, 1040, 1041, 1042, 1043, 1044, 1045, 1046, 1047, 1048,
@@ -25,13 +25,13 @@ const KNOWN: &[u16] = &[
     3819, 3820, 3948, 3950, 3955, 4025, 4031, 4036, 4078, 4151, 4166,
 ];
 
-/// The number itself where it is known, else one for all others.
+/// Returns a known error number unchanged, and one number for all others.
 #[must_use]
 pub fn code(errno: u16) -> u16 {
     if KNOWN.binary_search(&errno).is_ok() { errno } else { u16::MAX }
 }
 
-/// The label value of a [`code`].
+/// Returns the label value of a [`code`].
 #[must_use]
 pub fn label(code: u16) -> Cow<'static, str> {
     if KNOWN.binary_search(&code).is_ok() { code.to_string().into() } else { "other".into() }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_sorted_so_that_it_can_be_searched() {
+    fn the_list_is_sorted_for_the_binary_search() {
         assert!(KNOWN.is_sorted_by(|a, b| a < b));
     }
 

@@ -5,9 +5,9 @@ use crate::mysql::wire::types::{ParseError, Reader};
 
 /// `protocol_version` of every server since MySQL 3.21.
 pub const PROTOCOL_V10: u8 = 0x0a;
-/// `protocol_version` of older servers; recognised, not followed.
+/// `protocol_version` of older servers; recognised, not inspected.
 pub const PROTOCOL_V9: u8 = 0x09;
-/// A server that refuses before greeting sends an ERR packet.
+/// First byte of the ERR packet of a server that refuses a client before greeting it.
 pub const ERR: u8 = 0xff;
 
 /// `Protocol::HandshakeV10`, the server's first packet.
@@ -17,14 +17,14 @@ pub struct HandshakeV10<'a> {
     pub server_version: &'a [u8],
     /// The server's number for the connection.
     pub thread_id: u32,
-    /// What the server can do.
+    /// Capabilities of the server.
     pub capabilities: Capabilities,
-    /// `auth_plugin_name`; empty where the server names none.
+    /// `auth_plugin_name`; empty if the server names none.
     pub auth_plugin: &'a [u8],
 }
 
 impl<'a> HandshakeV10<'a> {
-    /// Reads a payload that begins with 0x0a. The scramble is passed over, never kept.
+    /// Reads a payload that begins with 0x0a. Skips the scramble.
     pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         let version = reader.u8("protocol_version")?;
@@ -48,12 +48,12 @@ impl<'a> HandshakeV10<'a> {
         reader.bytes("reserved", 6)?;
         let reserved = reader.u32("reserved")?;
         let base = Capabilities::new(lower | upper << 16, 0);
-        // MariaDB leaves LONG_PASSWORD out and puts its extended flags into the reserved bytes.
+        // MariaDB omits LONG_PASSWORD and puts its extended flags into the reserved bytes.
         let extended = if base.contains(Capabilities::LONG_PASSWORD) { 0 } else { reserved };
         let capabilities = Capabilities::new(lower | upper << 16, extended);
         let mut auth_plugin: &[u8] = &[];
         if base.contains(Capabilities::PLUGIN_AUTH) {
-            // Bug#59453 of MySQL: some servers leave out the NUL.
+            // MySQL Bug#59453: some servers omit the NUL.
             reader.bytes("auth_plugin_data_part_2", usize::from(auth_data_len).saturating_sub(8).max(13))?;
             auth_plugin = reader.rest().split(|byte| *byte == 0).next().unwrap_or_default();
         }
@@ -62,19 +62,18 @@ impl<'a> HandshakeV10<'a> {
 }
 
 /// The client's first packet: `Protocol::HandshakeResponse41`, the older `HandshakeResponse320`, or
-/// `Protocol::SSLRequest`, which is the front part of either.
+/// `Protocol::SSLRequest`, which is the first part of either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HandshakeResponse<'a> {
-    /// What the client says it can do. Servers decide by `SSL` in it, not by the packet's length,
-    /// whether TLS comes next.
+    /// Capabilities of the client. The flag `SSL`, not the packet's length, makes servers expect TLS next.
     pub capabilities: Capabilities,
-    /// The account's name; none in an SSLRequest, which ends before it.
+    /// The account's name; `None` in an SSLRequest, which ends before it.
     pub user: Option<&'a [u8]>,
-    /// The schema to begin with, if it names one.
+    /// The initial schema; `None` if the client names none.
     pub schema: Option<&'a [u8]>,
-    /// The length of the auth response, in bytes; 0 in the protocol before 4.1.
+    /// Length of the auth response, in bytes; 0 in the protocol before 4.1.
     pub auth_response_len: usize,
-    /// `client_plugin_name`; empty where the client names none.
+    /// `client_plugin_name`; empty if the client names none.
     pub auth_plugin: &'a [u8],
     /// The connection attribute `_client_name`.
     pub client_name: &'a [u8],
@@ -83,8 +82,8 @@ pub struct HandshakeResponse<'a> {
 }
 
 impl<'a> HandshakeResponse<'a> {
-    /// Reads the client's first packet, given what the server offered. The auth response is passed over.
-    /// What lies beyond the part of the packet that is kept stays empty.
+    /// Reads the client's first packet. `server`: capabilities of the server. Skips the auth response. Fields after the end
+    /// of `payload`, which can be the beginning of the packet, stay empty.
     pub fn parse(payload: &'a [u8], server: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         let lower = u32::from(reader.u16("capability_flags")?);
@@ -102,7 +101,7 @@ impl<'a> HandshakeResponse<'a> {
         let mariadb = !Capabilities::new(base, 0).contains(Capabilities::LONG_PASSWORD);
         let capabilities = Capabilities::new(base, if mariadb { filler } else { 0 });
         let mut response = Self { capabilities, ..Self::default() };
-        // Only what is wrong in the fixed part is an error: nothing of the rest decides what comes next.
+        // Only an error in the fixed part matters, because the next packets do not depend on the rest.
         let _ = response.read_rest(&mut reader, capabilities & server);
         Ok(response)
     }
@@ -156,12 +155,12 @@ impl<'a> HandshakeResponse<'a> {
 pub struct ChangeUser<'a> {
     /// The account's name.
     pub user: &'a [u8],
-    /// The schema to go on with; empty for none. None: it lies beyond the part of the packet that is kept.
+    /// The new schema; empty to have none. `None` if it is after the end of the payload that was read.
     pub schema: Option<&'a [u8]>,
 }
 
 impl<'a> ChangeUser<'a> {
-    /// Reads a payload that begins with 0x11. The auth response is passed over.
+    /// Reads a payload that begins with 0x11. Skips the auth response.
     pub fn parse(payload: &'a [u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         reader.u8("command")?;
@@ -220,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_cut_short_is_an_error_not_a_panic() {
+    fn a_truncated_greeting_is_an_error() {
         let payload = mariadb_greeting();
         let read = payload.len() - "mysql_native_password\0".len();
-        // The one shorter form that is legal ends after the lower capabilities (before MySQL 4.1).
+        // The only shorter form that is valid ends after the lower capabilities (before MySQL 4.1).
         let before_41 = b"\x0a5.5.5-10.11.19-MariaDB-0+deb12u1\0".len() + 4 + 9 + 2;
         for cut in 0..read {
             assert_eq!(HandshakeV10::parse(&payload[..cut]).is_ok(), cut == before_41, "cut at {cut}");
@@ -236,8 +235,8 @@ mod tests {
         response[..4].copy_from_slice(&0x0200_u32.to_le_bytes());
         response[28..32].copy_from_slice(&4_u32.to_le_bytes());
         let capabilities = |payload: &[u8]| {
-            let hello = HandshakeResponse::parse(payload, Capabilities::default());
-            hello.map(|hello| hello.capabilities)
+            let parsed = HandshakeResponse::parse(payload, Capabilities::default());
+            parsed.map(|parsed| parsed.capabilities)
         };
         assert_eq!(capabilities(&response), Ok(Capabilities::new(0x0200, 4)));
         response[0] = 1;
@@ -246,18 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn plugin_and_attributes_of_a_response() {
+    fn plugin_and_attributes_of_a_response_are_read() {
         let flags = Capabilities::new(1 << 9 | 1 << 3 | 1 << 15 | 1 << 19 | 1 << 20 | 1 << 21 | 1, 0);
         let mut response =
             (1_u32 << 9 | 1 << 3 | 1 << 15 | 1 << 19 | 1 << 20 | 1 << 21 | 1).to_le_bytes().to_vec();
         response.extend([0; 28]);
         response.extend(b"app\0\x03pwddemo\0caching_sha2_password\0\x2e");
         response.extend(b"\x0c_client_name\x08libmysql\x0f_client_version\x058.0.1");
-        let hello = HandshakeResponse::parse(&response, flags).unwrap();
-        assert_eq!((hello.user, hello.schema), (Some(&b"app"[..]), Some(&b"demo"[..])));
-        assert_eq!(hello.auth_plugin, b"caching_sha2_password");
-        assert_eq!((hello.client_name, hello.client_version), (&b"libmysql"[..], &b"8.0.1"[..]));
-        // A server without PLUGIN_AUTH_LENENC reads one byte of length, which here is the same.
+        let parsed = HandshakeResponse::parse(&response, flags).unwrap();
+        assert_eq!((parsed.user, parsed.schema), (Some(&b"app"[..]), Some(&b"demo"[..])));
+        assert_eq!(parsed.auth_plugin, b"caching_sha2_password");
+        assert_eq!((parsed.client_name, parsed.client_version), (&b"libmysql"[..], &b"8.0.1"[..]));
+        // Without PLUGIN_AUTH_LENENC the length is one byte, which has the same value here.
         for cut in 32..response.len() {
             let cut = HandshakeResponse::parse(&response[..cut], flags).unwrap();
             assert_eq!(cut.capabilities, flags);
@@ -265,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn who_a_client_changes_to() {
+    fn user_and_schema_of_a_change_user_are_read() {
         let payload = b"\x11app\0\x03pwdshop\0\x21\0";
         let read = |payload, capabilities| ChangeUser::parse(payload, capabilities);
         let expected = ChangeUser { user: b"app", schema: Some(b"shop") };
@@ -279,11 +278,12 @@ mod tests {
 
     #[test]
     fn the_response_320_has_sixteen_bits() {
-        let hello = HandshakeResponse::parse(b"\x05\x00\xff\xff\xffroot\0", Capabilities::default());
-        let hello = hello.unwrap();
-        assert_eq!(hello.capabilities, Capabilities::new(5, 0));
-        assert_eq!((hello.user, hello.schema), (Some(&b"root"[..]), None));
-        let hello = HandshakeResponse::parse(b"\x08\0\xff\xff\xffapp\0secret\0shop", Capabilities::default());
-        assert_eq!(hello.unwrap().schema, Some(&b"shop"[..]));
+        let parsed = HandshakeResponse::parse(b"\x05\x00\xff\xff\xffroot\0", Capabilities::default());
+        let parsed = parsed.unwrap();
+        assert_eq!(parsed.capabilities, Capabilities::new(5, 0));
+        assert_eq!((parsed.user, parsed.schema), (Some(&b"root"[..]), None));
+        let parsed =
+            HandshakeResponse::parse(b"\x08\0\xff\xff\xffapp\0secret\0shop", Capabilities::default());
+        assert_eq!(parsed.unwrap().schema, Some(&b"shop"[..]));
     }
 }

@@ -1,59 +1,59 @@
 //! Packet framing: a 3-byte little-endian payload length, a sequence id, the payload.
 //!
-//! A payload of 2^24-1 bytes or more travels in fragments of 0xffffff bytes, ended by a shorter one,
-//! which may be empty (MySQL manual, "MySQL Packets"; MariaDB knowledge base, "0 - Packet"). Only the
-//! first fragment's first byte says what the packet is; what follows a continuation header is data.
+//! A payload of 2^24-1 bytes or more is sent in fragments of 0xffffff bytes. A shorter fragment ends it, and can be empty
+//! (MySQL manual, "MySQL Packets"; MariaDB knowledge base, "0 - Packet"). The first byte of the first fragment identifies
+//! the packet; later fragments contain only data.
 //!
-//! The [`Framer`] takes a stream cut anywhere. It keeps a bounded prefix of each packet and counts
-//! the rest, so a 1 GiB row costs the same memory as an empty one.
+//! The [`Framer`] accepts a stream that is cut anywhere. It stores a bounded prefix of each packet and counts the rest, so
+//! a 1 GiB row takes no more memory than an empty one.
 
-/// The length of a packet header.
+/// Length of a packet header, in bytes.
 const HEADER_LEN: usize = 4;
 
-/// Maximum memory of a prefix that is kept between packets, in bytes.
+/// Maximum memory for a prefix that is kept between packets, in bytes.
 const MAX_IDLE: usize = 256;
 
-/// The payload length that announces a further fragment.
+/// Maximum payload length of a fragment. A fragment of this length announces a further one.
 pub const MAX_FRAGMENT_LEN: u32 = 0xff_ffff;
 
-/// The start of a packet: all that is needed to know what it is.
+/// The beginning of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// Payload length of the first fragment, in bytes.
     pub length: u32,
     /// Sequence id of the first fragment.
     pub sequence_id: u8,
-    /// The first bytes of the payload: all of it, or as many as the framer keeps.
+    /// The first bytes of the payload: all of it, or the framer's maximum.
     pub prefix: &'a [u8],
-    /// The whole packet has passed: no [`Framed::End`] follows.
+    /// True if the whole packet has arrived. Then no [`Framed::End`] follows.
     pub complete: bool,
 }
 
 impl Packet<'_> {
-    /// As if the framer kept no more than this.
+    /// The packet with a prefix of at most `prefix_len` bytes.
     #[must_use]
-    pub fn shortened(&self, keep: usize) -> Self {
-        Self { prefix: self.prefix.get(..keep).unwrap_or(self.prefix), ..*self }
+    pub fn shortened(&self, prefix_len: usize) -> Self {
+        Self { prefix: self.prefix.get(..prefix_len).unwrap_or(self.prefix), ..*self }
     }
 
-    /// The payload's first byte; none for an empty packet.
+    /// The payload's first byte; `None` for an empty packet.
     #[must_use]
     pub fn first(&self) -> Option<u8> {
         self.prefix.first().copied()
     }
 }
 
-/// What the framer found.
+/// The next part of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framed<'a> {
-    /// A packet began, and as much of it as is kept has arrived.
+    /// The prefix of a packet has arrived.
     Head(Packet<'a>),
-    /// The last byte of a packet passed whose head came before.
+    /// The last byte of a packet has arrived, after its prefix.
     End {
         /// Sequence id of the last fragment.
         sequence_id: u8,
     },
-    /// A continuation fragment does not carry the next sequence id: this is not packet framing.
+    /// A continuation fragment does not have the next sequence id, so the stream does not consist of packets.
     Broken,
 }
 
@@ -61,15 +61,15 @@ pub enum Framed<'a> {
 #[derive(Debug)]
 pub struct Framer {
     state: State,
-    /// Of the newest fragment.
+    /// Sequence id of the newest fragment.
     sequence_id: u8,
-    /// The fragment before was a full one: the next header continues its packet.
+    /// The last fragment had the maximum length, so the next header continues its packet.
     continued: bool,
-    /// How many payload bytes of each packet are kept, at the most.
-    keep: usize,
-    /// The prefix of a packet that straddles chunks; empty otherwise.
-    kept: Vec<u8>,
-    /// Headers seen since [`Framer::take_count`].
+    /// Maximum length of the prefix of a packet, in bytes.
+    prefix_len: usize,
+    /// The prefix of a packet that arrives in several chunks; empty otherwise.
+    prefix: Vec<u8>,
+    /// Number of headers since [`Framer::take_count`].
     count: u64,
 }
 
@@ -77,15 +77,15 @@ pub struct Framer {
 enum State {
     /// `have` bytes of the header are in `bytes`.
     Header { bytes: [u8; HEADER_LEN], have: usize },
-    /// `Framer::kept` waits to hold `want` bytes of a fragment of `length`.
+    /// `Framer::prefix` needs `want` bytes of a fragment of `length`.
     Prefix { length: u32, want: usize },
-    /// `remaining` payload bytes of the fragment are still to be counted.
+    /// `remaining` payload bytes of the fragment have not arrived. `last`: true if the fragment ends its packet.
     Rest { remaining: u32, last: bool },
 }
 
 const START: State = State::Header { bytes: [0; HEADER_LEN], have: 0 };
 
-/// Takes at most `n` bytes off the front of `input`.
+/// Removes at most `n` bytes from the beginning of `input`.
 fn take<'a>(input: &mut &'a [u8], n: usize) -> &'a [u8] {
     let (head, tail) = input.split_at_checked(n).unwrap_or((input, &[]));
     *input = tail;
@@ -93,28 +93,28 @@ fn take<'a>(input: &mut &'a [u8], n: usize) -> &'a [u8] {
 }
 
 impl Framer {
-    /// A framer at a packet border that keeps up to `keep` payload bytes of each packet.
+    /// A framer at the boundary between two packets. `prefix_len`: maximum length of the prefix of a packet.
     #[must_use]
-    pub fn new(keep: usize) -> Self {
-        Self { state: START, sequence_id: 0, continued: false, keep, kept: Vec::new(), count: 0 }
+    pub fn new(prefix_len: usize) -> Self {
+        Self { state: START, sequence_id: 0, continued: false, prefix_len, prefix: Vec::new(), count: 0 }
     }
 
-    /// How many payload bytes are kept of the packets that begin from now on.
-    pub fn set_keep(&mut self, keep: usize) {
-        if self.kept.capacity() > MAX_IDLE && !matches!(self.state, State::Prefix { .. }) {
-            // What one long packet needed is not held for the connection's life.
-            self.kept = Vec::new();
+    /// Sets the maximum length of the prefix of packets that begin from now on.
+    pub fn set_prefix_len(&mut self, prefix_len: usize) {
+        if self.prefix.capacity() > MAX_IDLE && !matches!(self.state, State::Prefix { .. }) {
+            // Release the memory that one long packet needed.
+            self.prefix = Vec::new();
         }
-        self.keep = keep;
+        self.prefix_len = prefix_len;
     }
 
     /// Heap memory in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.kept.capacity()
+        self.prefix.capacity()
     }
 
-    /// The number of packet headers since the last call. Each fragment of a long packet has one.
+    /// Returns the number of packet headers since the last call. Each fragment of a long packet has one.
     pub fn take_count(&mut self) -> u64 {
         std::mem::take(&mut self.count)
     }
@@ -125,34 +125,34 @@ impl Framer {
         self.sequence_id
     }
 
-    /// The next byte begins a packet.
+    /// True if the next byte begins a packet.
     #[must_use]
-    pub fn is_at_border(&self) -> bool {
+    pub fn is_at_boundary(&self) -> bool {
         matches!(self.state, State::Header { have: 0, .. }) && !self.continued
     }
 
-    /// How many bytes of the packet that is passing have come, its header among them; 0 at a border. None: nobody looks
-    /// at its coming bytes.
+    /// Number of bytes of the current packet that have arrived, including its header; 0 at a boundary. `None` after the
+    /// prefix, where bytes are not read.
     #[must_use]
-    pub fn begun(&self) -> Option<usize> {
+    pub fn received_len(&self) -> Option<usize> {
         match self.state {
             State::Header { have, .. } => Some(have),
-            State::Prefix { .. } => Some(HEADER_LEN.saturating_add(self.kept.len())),
+            State::Prefix { .. } => Some(HEADER_LEN.saturating_add(self.prefix.len())),
             State::Rest { .. } => None,
         }
     }
 
-    /// A packet has begun, and as far as is known its first byte may be this one.
+    /// True if a packet has begun whose first byte is `first` or has not arrived.
     #[must_use]
-    pub fn may_have_begun_with(&self, first: u8) -> bool {
+    pub fn may_begin_with(&self, first: u8) -> bool {
         match self.state {
             State::Header { have, .. } => have > 0 && !self.continued,
-            State::Prefix { .. } => self.kept.first().is_none_or(|byte| *byte == first),
+            State::Prefix { .. } => self.prefix.first().is_none_or(|byte| *byte == first),
             State::Rest { .. } => false,
         }
     }
 
-    /// How many of the coming bytes are known to be payload that nobody looks at.
+    /// Number of the next bytes that need not be read, because they are payload after a prefix.
     #[must_use]
     pub fn skippable(&self) -> usize {
         match self.state {
@@ -161,14 +161,14 @@ impl Framer {
         }
     }
 
-    /// Passes over `n` bytes without seeing them; at most [`Framer::skippable`] are passed over.
+    /// Skips `n` bytes without reading them, at most [`Framer::skippable`].
     pub fn skip(&mut self, n: usize) {
         if let State::Rest { remaining, .. } = &mut self.state {
             *remaining = remaining.saturating_sub(u32::try_from(n).unwrap_or(u32::MAX));
         }
     }
 
-    /// Takes bytes off `input` up to the next thing to tell. None: all of `input` is taken.
+    /// Removes bytes from `input` up to the next prefix or end of a packet. `None` if all of `input` is removed.
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Framed<'s>> {
         loop {
             match self.state {
@@ -182,27 +182,27 @@ impl Framer {
                         if sequence_id != expected {
                             return Some(Framed::Broken);
                         }
-                        self.rest(length);
+                        self.start_rest(length);
                         continue;
                     }
-                    let want = self.keep.min(length as usize);
+                    let want = self.prefix_len.min(length as usize);
                     if input.len() >= want {
                         let prefix = take(input, want);
-                        let complete = self.pass(length, want, input);
+                        let complete = self.skip_available(length, want, input);
                         return Some(Framed::Head(Packet { length, sequence_id, prefix, complete }));
                     }
-                    self.kept.clear();
+                    self.prefix.clear();
                     self.state = State::Prefix { length, want };
                 }
                 State::Prefix { length, want } => {
-                    let more = take(input, want.saturating_sub(self.kept.len()));
+                    let more = take(input, want.saturating_sub(self.prefix.len()));
                     self.reserve(more.len(), want);
-                    self.kept.extend_from_slice(more);
-                    if self.kept.len() < want {
+                    self.prefix.extend_from_slice(more);
+                    if self.prefix.len() < want {
                         return None;
                     }
-                    let complete = self.pass(length, want, input);
-                    let (sequence_id, prefix) = (self.sequence_id, self.kept.as_slice());
+                    let complete = self.skip_available(length, want, input);
+                    let (sequence_id, prefix) = (self.sequence_id, self.prefix.as_slice());
                     return Some(Framed::Head(Packet { length, sequence_id, prefix, complete }));
                 }
                 State::Rest { remaining, last } => {
@@ -221,12 +221,12 @@ impl Framer {
         }
     }
 
-    /// Makes room for `more` bytes of a prefix of `want` bytes. It may double, but takes no more than the prefix needs.
+    /// Reserves memory for `more` bytes of a prefix of `want` bytes. Doubles the capacity, but not beyond `want`.
     fn reserve(&mut self, more: usize, want: usize) {
-        let needed = self.kept.len().saturating_add(more);
-        if needed > self.kept.capacity() {
-            let capacity = self.kept.capacity().saturating_mul(2).min(want).max(needed);
-            self.kept.reserve_exact(capacity.saturating_sub(self.kept.len()));
+        let needed = self.prefix.len().saturating_add(more);
+        if needed > self.prefix.capacity() {
+            let capacity = self.prefix.capacity().saturating_mul(2).min(want).max(needed);
+            self.prefix.reserve_exact(capacity.saturating_sub(self.prefix.len()));
         }
     }
 
@@ -247,10 +247,9 @@ impl Framer {
         Some(*bytes)
     }
 
-    /// Passes over what `input` holds of a fragment of which `seen` bytes are taken already.
-    /// Says whether that was all of the packet.
-    fn pass(&mut self, length: u32, seen: usize, input: &mut &[u8]) -> bool {
-        self.rest(length);
+    /// Skips the bytes in `input` of a fragment, of which `seen` bytes have been removed. True if the packet is complete.
+    fn skip_available(&mut self, length: u32, seen: usize, input: &mut &[u8]) -> bool {
+        self.start_rest(length);
         self.skip(seen);
         let taken = take(input, self.skippable()).len();
         self.skip(taken);
@@ -261,7 +260,7 @@ impl Framer {
         complete
     }
 
-    fn rest(&mut self, length: u32) {
+    fn start_rest(&mut self, length: u32) {
         self.state = State::Rest { remaining: length, last: length < MAX_FRAGMENT_LEN };
     }
 }
@@ -270,7 +269,7 @@ impl Framer {
 mod tests {
     use super::*;
 
-    /// One packet as a capture of it would look, split into fragments as the protocol asks.
+    /// One packet, split into fragments as the protocol requires.
     fn packet(payload: &[u8], first_id: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut id = first_id;
@@ -293,9 +292,9 @@ mod tests {
         Broken,
     }
 
-    /// Frames `chunks`; a head and its end make one entry, however they were cut.
-    fn frame(keep: usize, chunks: &[&[u8]]) -> Vec<Seen> {
-        let mut framer = Framer::new(keep);
+    /// Frames `chunks`. A prefix and the end of its packet make one entry.
+    fn frame(prefix_len: usize, chunks: &[&[u8]]) -> Vec<Seen> {
+        let mut framer = Framer::new(prefix_len);
         let mut seen = Vec::new();
         let mut open = None;
         for chunk in chunks {
@@ -319,7 +318,7 @@ mod tests {
                     }
                 }
             }
-            assert!(input.is_empty(), "the framer leaves nothing behind");
+            assert!(input.is_empty(), "the framer takes all of a chunk");
         }
         assert!(open.is_none(), "a head without an end");
         seen
@@ -342,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn long_packets_are_one_packet_with_many_headers() {
+    fn a_long_packet_is_one_packet_with_many_headers() {
         let full = MAX_FRAGMENT_LEN as usize;
         for (len, headers) in [(full - 1, 1), (full, 2), (full + 1, 2), (2 * full, 3)] {
             let stream = packet(&vec![0xfe; len], 250);
@@ -371,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn payload_can_be_skipped_unseen() {
+    fn payload_after_the_prefix_can_be_skipped() {
         let stream = packet(&[5; 1000], 0);
         let mut framer = Framer::new(10);
         let mut input = &stream[..14];
@@ -391,16 +390,16 @@ mod tests {
         }
         assert_eq!(framer.memory(), 16 << 10);
         assert!(framer.next(&mut &stream[16_000..]).is_some());
-        framer.set_keep(16 << 10);
-        assert_eq!(framer.memory(), 0, "it is given back when the packet has been looked at");
+        framer.set_prefix_len(16 << 10);
+        assert_eq!(framer.memory(), 0, "released after the packet");
     }
 
     #[test]
-    fn a_prefix_survives_a_change_of_what_is_kept() {
+    fn a_new_prefix_length_does_not_affect_the_current_packet() {
         let stream = packet(b"abcdefgh", 0);
         let mut framer = Framer::new(6);
         assert_eq!(framer.next(&mut &stream[..7]), None);
-        framer.set_keep(2);
+        framer.set_prefix_len(2);
         let mut rest = &stream[7..];
         assert!(matches!(framer.next(&mut rest), Some(Framed::Head(Packet { prefix: b"abcdef", .. }))));
     }

@@ -1,11 +1,10 @@
-//! Where the statement stands in a COM_QUERY: behind the query attributes, where both sides know them; and
-//! the one attribute that is looked at.
+//! The statement in a COM_QUERY, which follows the query attributes if both peers support them, and the attribute
+//! `traceparent`.
 
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::types::{ParseError, Reader};
 
-/// The beginning of the statement in a COM_QUERY of which `payload` is the beginning; empty where the
-/// attributes fill it.
+/// Returns the beginning of the statement in a COM_QUERY that begins with `payload`; empty if the attributes fill it.
 #[must_use]
 pub fn statement(payload: &[u8], capabilities: Capabilities) -> &[u8] {
     let mut reader = Reader::new(payload.get(1..).unwrap_or_default());
@@ -15,18 +14,18 @@ pub fn statement(payload: &[u8], capabilities: Capabilities) -> &[u8] {
     reader.rest()
 }
 
-/// The value of the attribute `traceparent` of a COM_QUERY.
+/// Returns the value of the attribute `traceparent` of a COM_QUERY.
 #[must_use]
-pub fn of_query(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
+pub fn traceparent_of_query(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
     let mut reader = Reader::new(payload.get(1..)?);
     let known = capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
     known.then(|| query_attributes(&mut reader).ok()).flatten().flatten()
 }
 
-/// The value of the attribute `traceparent` of a COM_STMT_EXECUTE. Attributes are parameters with a name.
+/// Returns the value of the attribute `traceparent` of a COM_STMT_EXECUTE. Attributes are parameters with a name.
 #[must_use]
-pub fn of_execute(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
-    /// In its flags: the number of parameters follows.
+pub fn traceparent_of_execute(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
+    /// Flag of COM_STMT_EXECUTE: the number of parameters follows.
     const PARAMETER_COUNT_AVAILABLE: u8 = 8;
     let mut reader = Reader::new(payload.get(1..)?);
     reader.u32("statement_id").ok()?;
@@ -45,8 +44,8 @@ fn query_attributes<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Par
     attributes(reader, count)
 }
 
-/// Passes over the attributes; gives the value of `traceparent`. Types and names of all of them stand in
-/// front of all values (MySQL manual, "COM_QUERY").
+/// Reads the attributes. Returns the value of `traceparent`. The types and names of all attributes precede all values (MySQL
+/// manual, "COM_QUERY").
 fn attributes<'a>(reader: &mut Reader<'a>, count: u64) -> Result<Option<&'a [u8]>, ParseError> {
     if count == 0 {
         return Ok(None);
@@ -77,7 +76,7 @@ fn attributes<'a>(reader: &mut Reader<'a>, count: u64) -> Result<Option<&'a [u8]
     Ok(traceparent)
 }
 
-/// A value of the binary protocol, by its `enum_field_types` (MySQL manual, "Binary Protocol Value").
+/// Reads a value of the binary protocol, by its `enum_field_types` (MySQL manual, "Binary Protocol Value").
 fn value<'a>(reader: &mut Reader<'a>, kind: u8) -> Result<&'a [u8], ParseError> {
     let len = match kind {
         6 => 0,
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_statement_stands_behind_the_attributes() {
+    fn the_statement_follows_the_attributes() {
         let both = Capabilities::QUERY_ATTRIBUTES;
         assert_eq!(statement(b"\x03SELECT 1", Capabilities::default()), b"SELECT 1");
         assert_eq!(statement(b"\x03\x00\x01SELECT 1", both), b"SELECT 1");
@@ -106,24 +105,24 @@ mod tests {
         for cut in 0..payload.len() - b"SELECT 1".len() {
             assert!(statement(&payload[..cut], both).is_empty(), "cut at {cut}");
         }
-        assert_eq!(of_query(payload, both), Some(&b"00"[..]));
-        assert_eq!(of_query(payload, Capabilities::default()), None);
-        assert_eq!(of_query(b"\x03\x00\x01SELECT 1", both), None);
+        assert_eq!(traceparent_of_query(payload, both), Some(&b"00"[..]));
+        assert_eq!(traceparent_of_query(payload, Capabilities::default()), None);
+        assert_eq!(traceparent_of_query(b"\x03\x00\x01SELECT 1", both), None);
     }
 
     #[test]
-    fn a_statement_that_is_executed_has_attributes_too() {
+    fn an_execute_can_have_attributes() {
         let both = Capabilities::QUERY_ATTRIBUTES;
         // A parameter without a name, and an attribute.
         let payload =
             b"\x17\x01\0\0\0\x08\x01\0\0\0\x02\0\x01\x08\0\0\xfd\0\x0btraceparent\x09\0\0\0\0\0\0\0\x0200";
-        assert_eq!(of_execute(payload, both), Some(&b"00"[..]));
-        assert_eq!(of_execute(payload, Capabilities::default()), None);
+        assert_eq!(traceparent_of_execute(payload, both), Some(&b"00"[..]));
+        assert_eq!(traceparent_of_execute(payload, Capabilities::default()), None);
         let mut without = payload.to_vec();
         without[5] = 0;
-        assert_eq!(of_execute(&without, both), None);
+        assert_eq!(traceparent_of_execute(&without, both), None);
         for cut in 0..payload.len() {
-            assert_eq!(of_execute(&payload[..cut], both), None, "cut at {cut}");
+            assert_eq!(traceparent_of_execute(&payload[..cut], both), None, "cut at {cut}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Packets a server answers with (MySQL manual, "Generic Response Packets" and "Command Phase").
+//! Packets of responses (MySQL manual, "Generic Response Packets" and "Command Phase").
 
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::types::{ParseError, Reader};
@@ -28,34 +28,34 @@ impl StatusFlags {
 
     /// `SERVER_QUERY_NO_INDEX_USED`.
     pub const NO_INDEX_USED: Self = Self(0x0020);
-    /// `SERVER_STATUS_NO_BACKSLASH_ESCAPES`: a backslash in a string is a backslash.
+    /// `SERVER_STATUS_NO_BACKSLASH_ESCAPES`: a backslash in a string is no escape character.
     pub const NO_BACKSLASH_ESCAPES: Self = Self(0x0200);
-    /// `SERVER_SESSION_STATE_CHANGED`: the OK packet says how.
+    /// `SERVER_SESSION_STATE_CHANGED`: the OK packet contains the changes.
     pub const SESSION_STATE_CHANGED: Self = Self(0x4000);
     /// `SERVER_QUERY_WAS_SLOW`.
     pub const QUERY_WAS_SLOW: Self = Self(0x0800);
 
-    /// All of `flags` are set.
+    /// True if all of `flags` are set.
     #[must_use]
     pub const fn contains(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
     }
 }
 
-/// `OK_Packet`, also the one with 0xfe in front that ends a result set.
+/// `OK_Packet`, also the form with the first byte 0xfe that ends a result set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OkPacket {
-    /// Rows changed, deleted or inserted.
+    /// Number of rows changed, deleted or inserted.
     pub affected_rows: u64,
     /// The server's state after the command.
     pub status_flags: StatusFlags,
-    /// How many warnings the command raised.
+    /// Number of warnings that the command raised.
     pub warnings: u16,
 }
 
 impl OkPacket {
-    /// Reads a payload that begins with 0x00 or 0xfe. Before `PROTOCOL_41` there are no warnings, and a
-    /// status only under `CLIENT_TRANSACTIONS`.
+    /// Reads a payload that begins with 0x00 or 0xfe. Before `PROTOCOL_41` there are no warnings, and a status only with
+    /// `CLIENT_TRANSACTIONS`.
     pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         reader.u8("header")?;
@@ -74,15 +74,14 @@ impl OkPacket {
 /// `EOF_Packet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EofPacket {
-    /// How many warnings the command raised.
+    /// Number of warnings that the command raised.
     pub warnings: u16,
     /// The server's state.
     pub status_flags: StatusFlags,
 }
 
 impl EofPacket {
-    /// Reads a payload that begins with 0xfe and is shorter than 9 bytes. Before `PROTOCOL_41` that byte
-    /// is all of it.
+    /// Reads a payload that begins with 0xfe and is shorter than 9 bytes. Before `PROTOCOL_41` the payload is that byte.
     pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         reader.u8("header")?;
@@ -95,8 +94,8 @@ impl EofPacket {
     }
 }
 
-/// The schema that an OK packet with [`StatusFlags::SESSION_STATE_CHANGED`] says is the current one from now
-/// on (MySQL manual, "OK_Packet", `SESSION_TRACK_SCHEMA`); none where it says nothing of it.
+/// Returns the new current schema from an OK packet with [`StatusFlags::SESSION_STATE_CHANGED`] (MySQL manual, "OK_Packet",
+/// `SESSION_TRACK_SCHEMA`); `None` if the schema did not change.
 #[must_use]
 pub fn tracked_schema(payload: &[u8], capabilities: Capabilities) -> Option<&[u8]> {
     const SCHEMA: u8 = 1;
@@ -117,7 +116,7 @@ pub fn tracked_schema(payload: &[u8], capabilities: Capabilities) -> Option<&[u8
     schema
 }
 
-/// Reads `error_code` of an ERR packet. 0xffff is MariaDB's progress report, which is no error.
+/// Reads `error_code` of an ERR packet. 0xffff is a progress report of MariaDB, not an error.
 pub fn error_code(payload: &[u8]) -> Result<u16, ParseError> {
     let mut reader = Reader::new(payload);
     reader.u8("header")?;
@@ -127,13 +126,13 @@ pub fn error_code(payload: &[u8]) -> Result<u16, ParseError> {
 /// `COM_STMT_PREPARE_OK`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrepareOk {
-    /// What COM_STMT_EXECUTE and COM_STMT_CLOSE call the statement.
+    /// Id of the statement in COM_STMT_EXECUTE and COM_STMT_CLOSE.
     pub statement_id: u32,
-    /// Columns of the result set, modulo 65536: the servers let the field overflow.
+    /// Number of columns of the result set, modulo 65536, because servers let the field overflow.
     pub num_columns: u16,
-    /// Parameters of the statement, modulo 65536.
+    /// Number of parameters of the statement, modulo 65536.
     pub num_params: u16,
-    /// Definitions of both follow, where there are any.
+    /// True if the definitions of both follow.
     pub metadata_follows: bool,
 }
 
@@ -154,12 +153,12 @@ impl PrepareOk {
     }
 }
 
-/// The packet that opens a result set.
+/// The first packet of a result set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnCount {
     /// `column_count`.
     pub columns: u64,
-    /// The column definitions follow.
+    /// True if the column definitions follow.
     pub metadata_follows: bool,
 }
 
@@ -186,7 +185,7 @@ impl ColumnCount {
         let metadata_follows = !capabilities.intersects(optional)
             || reader.rest().is_empty()
             || reader.u8("metadata_follows")? != 0;
-        // A column definition begins like a count.
+        // A column definition begins like a count, and has further bytes.
         match reader.rest().first() {
             Some(byte) => Err(ParseError::Invalid { field: "column_count", value: u64::from(*byte) }),
             None => Ok(Self { columns, metadata_follows }),

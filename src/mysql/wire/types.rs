@@ -1,14 +1,14 @@
-//! The protocol's data types (MySQL manual, "Protocol Data Types"), read with nom's complete parsers:
-//! a message is delimited by its packet, so a field that does not fit is a defect, not a wait.
+//! The protocol's data types (MySQL manual, "Protocol Data Types"), read with nom's complete parsers. The packet delimits a
+//! message, so a field that does not fit is an error.
 
 use nom::IResult;
 use nom::bytes::complete::{take, take_till};
 use nom::number::complete::{le_u8, le_u16, le_u24, le_u32, le_u64};
 
-/// Why a message could not be read.
+/// The error of a message that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
-    /// The packet, or what is kept of it, ends inside this field.
+    /// The packet, or the prefix of it that was read, ends inside this field.
     Truncated {
         /// The field's name in the protocol's documentation.
         field: &'static str,
@@ -17,12 +17,12 @@ pub enum ParseError {
     Invalid {
         /// The field's name in the protocol's documentation.
         field: &'static str,
-        /// What was found.
+        /// The value found.
         value: u64,
     },
 }
 
-/// Reads fields off the front of a payload.
+/// Reads the fields of a payload in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         Self { rest: payload }
     }
 
-    /// What is not read yet.
+    /// The bytes that have not been read.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.rest
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
         self.run(field, le_u32)
     }
 
-    /// `int<lenenc>`. 0xfb (NULL) and 0xff (ERR) are no integers.
+    /// `int<lenenc>`. 0xfb (NULL) and 0xff (ERR) do not begin an integer.
     pub fn lenenc_int(&mut self, field: &'static str) -> Result<u64, ParseError> {
         match self.u8(field)? {
             small @ ..=0xfa => Ok(u64::from(small)),
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         self.bytes(field, usize::try_from(len).unwrap_or(usize::MAX))
     }
 
-    /// `string<NUL>`, without its NUL, which has to be there.
+    /// `string<NUL>`, without its NUL, which is required.
     pub fn nul_bytes(&mut self, field: &'static str) -> Result<&'a [u8], ParseError> {
         let text = self.run(field, take_till(|byte| byte == 0))?;
         self.u8(field)?;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn length_encoded_integers_of_every_width() {
+    fn length_encoded_integers_of_every_width_are_read() {
         let cases: [(&[u8], u64); 6] = [
             (&[0], 0),
             (&[0xfa], 250),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn strings() {
+    fn strings_that_do_not_fit_are_truncated() {
         let mut reader = Reader::new(b"ab\0\x02cd");
         assert_eq!(reader.nul_bytes("user"), Ok(&b"ab"[..]));
         assert_eq!(reader.lenenc_bytes("database"), Ok(&b"cd"[..]));

@@ -1,28 +1,28 @@
 //! Rows that follow a response which looked complete.
 //!
-//! A COM_STMT_EXECUTE that asks for a cursor has its complete response when the EOF behind the column definitions has
-//! `SERVER_STATUS_CURSOR_EXISTS`: the rows wait for COM_STMT_FETCH. MariaDB also sets that flag while a stored routine has
-//! a cursor of its own open, and then the rows follow at once. Only the next packet shows which of the two it is.
+//! The response to a COM_STMT_EXECUTE that requests a cursor can end at the EOF after the column definitions. It does if the
+//! EOF has `SERVER_STATUS_CURSOR_EXISTS`: the rows wait for COM_STMT_FETCH. MariaDB also sets that flag while a stored
+//! routine has an open cursor, and then the rows follow at once. Only the next packet shows which case it is.
 
 use super::CommandPhase;
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
 use crate::event::{Event, Tally};
 use crate::mysql::wire::packet::Packet;
-use crate::session::reply::{Reply, Step};
+use crate::session::response::{ResponseState, Step};
 
-/// The response, as far as it was counted when it looked complete.
+/// A response that looked complete, and the part of it that was counted then.
 #[derive(Debug)]
 pub(super) struct LateRows {
-    reply: Reply,
+    response: ResponseState,
     counted: Tally,
 }
 
 impl LateRows {
     /// `None` if no row can follow.
-    pub(super) fn of(reply: &Reply) -> Option<Box<Self>> {
-        let (reply, counted) = (*reply, reply.tally());
-        reply.rows_may_follow().then(|| Box::new(Self { reply, counted }))
+    pub(super) fn of(response: &ResponseState) -> Option<Box<Self>> {
+        let (response, counted) = (*response, response.tally());
+        response.rows_may_follow().then(|| Box::new(Self { response, counted }))
     }
 }
 
@@ -30,10 +30,10 @@ impl CommandPhase {
     /// Takes the server's next packet, which continues the response.
     pub(super) fn late_row(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         let Some(late) = &mut self.late_rows else { return Ok(()) };
-        match late.reply.packet(packet, self.capabilities) {
+        match late.response.packet(packet, self.capabilities) {
             Step::More => {}
             // The definitions of a further result set, which looks complete again.
-            Step::Done if late.reply.rows_may_follow() => {}
+            Step::Done if late.response.rows_may_follow() => {}
             Step::Done => self.end_late_rows(out.events),
             Step::Unexpected => return Err(out.desync(Rule::Response)),
             Step::Malformed(error) => return Err(out.malformed(Rule::Response, error)),
@@ -41,10 +41,10 @@ impl CommandPhase {
         Ok(())
     }
 
-    /// No more of them follow.
+    /// Emits the uncounted part of the response, because no more of its rows follow.
     pub(super) fn end_late_rows(&mut self, events: &mut Vec<Event>) {
         let Some(late) = self.late_rows.take() else { return };
-        let tally = late.reply.tally().since(&late.counted);
+        let tally = late.response.tally().since(&late.counted);
         if tally != Tally::default() {
             events.push(Event::ResponseContinued(tally));
         }

@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::clock::Timestamp;
-use crate::mysql::sql::load_data::Files;
+use crate::mysql::sql::load_data::NamedFiles;
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
-use crate::session::pending::Kept;
+use crate::session::pending::PendingCommand;
 
 /// Maximum number of entries. A client that pipelines more than that is no longer inspected.
 const MAX_ENTRIES: usize = 1024;
@@ -25,26 +25,27 @@ pub(super) struct Queued {
     /// Sequence id of the next packet of this exchange.
     pub(super) sequence_id: u8,
     pub(super) started: Timestamp,
-    pub(super) kept: Option<Box<Kept>>,
-    /// The files that it names, where they are to be judged; of a COM_STMT_PREPARE, those of the statement.
-    pub(super) files: Option<Rc<Files>>,
-    /// It names none, as far as needs no reading of it; false: that is not known.
-    pub(super) names_none: bool,
-    /// A COM_STMT_EXECUTE that asks for a cursor.
+    pub(super) pending: Option<Box<PendingCommand>>,
+    /// The files that the command or, for a COM_STMT_PREPARE, the statement names; `None` if file requests are not judged or
+    /// it names no file.
+    pub(super) files: Option<Rc<NamedFiles>>,
+    /// True if its verb shows that it names no file; false if that is not known.
+    pub(super) names_no_file: bool,
+    /// True for a COM_STMT_EXECUTE that requests a cursor.
     pub(super) asks_for_cursor: bool,
 }
 
 impl Queued {
     /// Heap memory that it owns, in bytes.
     fn owned(&self) -> usize {
-        let kept = self.kept.as_ref().map_or(0, |kept| kept.memory());
-        kept.saturating_add(self.files.as_ref().map_or(0, |files| files.memory()))
+        let pending = self.pending.as_ref().map_or(0, |pending| pending.memory());
+        pending.saturating_add(self.files.as_ref().map_or(0, |files| files.memory()))
     }
 
-    /// A further command that is equal to this one needs no entry of its own.
+    /// True if the two commands can share an entry.
     fn is_equal(&self, other: &Self) -> bool {
         let key = |queued: &Self| {
-            (queued.command, queued.verb, queued.sequence_id, queued.started, queued.names_none)
+            (queued.command, queued.verb, queued.sequence_id, queued.started, queued.names_no_file)
         };
         key(self) == key(other)
             && self.asks_for_cursor == other.asks_for_cursor
@@ -53,11 +54,11 @@ impl Queued {
     }
 
     fn owns_nothing(&self) -> bool {
-        self.kept.is_none() && self.files.is_none()
+        self.pending.is_none() && self.files.is_none()
     }
 
     fn clone_plain(&self) -> Self {
-        Self { kept: None, files: None, ..*self }
+        Self { pending: None, files: None, ..*self }
     }
 }
 
@@ -87,12 +88,12 @@ impl Queue {
         self.len == 0
     }
 
-    /// No further entry fits.
+    /// True if no further entry fits.
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() >= MAX_ENTRIES
     }
 
-    /// Heap memory in bytes, that of the entries included.
+    /// Heap memory in bytes, including that of the entries.
     pub(super) fn memory(&self) -> usize {
         self.entries.capacity().saturating_mul(size_of::<Entry>()).saturating_add(self.owned)
     }
@@ -102,7 +103,7 @@ impl Queue {
         self.owned
     }
 
-    /// Whose response the server is sending.
+    /// The oldest command. The server is sending its response.
     pub(super) fn front(&self) -> Option<&Queued> {
         self.entries.front().map(|entry| &entry.queued)
     }
@@ -111,20 +112,20 @@ impl Queue {
         self.entries.front_mut().map(|entry| &mut entry.queued)
     }
 
-    /// Keeps something of the oldest command, in place of what was kept of it.
-    pub(super) fn keep_of_front(&mut self, kept: Box<Kept>) {
+    /// Replaces the data that is stored for the oldest command.
+    pub(super) fn replace_pending_of_front(&mut self, pending: Box<PendingCommand>) {
         let Some(entry) = self.entries.front_mut() else { return };
         let before = entry.queued.owned();
-        entry.queued.kept = Some(kept);
+        entry.queued.pending = Some(pending);
         self.owned = self.owned.saturating_sub(before).saturating_add(entry.queued.owned());
     }
 
-    /// The newest command. It has an entry of its own while its packet is not complete.
+    /// The newest command. It shares no entry while its packet is not complete.
     pub(super) fn back_mut(&mut self) -> Option<&mut Queued> {
         self.entries.back_mut().map(|entry| &mut entry.queued)
     }
 
-    /// Appends a command. `is_whole`: all of its packet has arrived.
+    /// Appends a command. `is_whole`: true if all of its packet has arrived.
     pub(super) fn push(&mut self, queued: Queued, is_whole: bool) {
         self.len = self.len.saturating_add(1);
         if let Some(back) = self.entries.back_mut().filter(|back| is_whole && back.count < u32::MAX) {
@@ -155,7 +156,7 @@ impl Queue {
         Some(queued)
     }
 
-    /// Removes the oldest command and those that share its entry. Gives their number.
+    /// Removes the oldest command and those that share its entry. Returns their number.
     pub(super) fn pop_entry(&mut self) -> Option<(Queued, usize)> {
         let count = self.entries.front()?.count as usize;
         if let Some(front) = self.entries.front_mut() {
@@ -181,15 +182,15 @@ mod tests {
             verb: Some(Verb::Insert),
             sequence_id: 1,
             started: Timestamp::from_nanos(started),
-            kept: None,
+            pending: None,
             files: None,
-            names_none: true,
+            names_no_file: true,
             asks_for_cursor: false,
         }
     }
 
     #[test]
-    fn a_batch_of_one_callback_takes_one_entry_and_comes_out_one_by_one() {
+    fn equal_commands_of_one_callback_share_an_entry_and_are_removed_one_by_one() {
         let mut queue = Queue::default();
         for _ in 0..5000 {
             queue.push(query(7), true);
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_comes_out_whole() {
+    fn all_commands_of_an_entry_can_be_removed_together() {
         let mut queue = Queue::default();
         for started in [7, 7, 7, 8] {
             queue.push(query(started), true);
@@ -215,18 +216,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_later_is_counted_too() {
+    fn memory_of_a_replaced_identity_is_counted() {
         let mut queue = Queue::default();
         queue.push(query(1), true);
-        queue.push(Queued { kept: Some(Box::new(Kept::Query(Box::from([0; 100])))), ..query(2) }, true);
-        queue.keep_of_front(Box::new(Kept::Query(Box::from([0; 50]))));
-        assert_eq!(queue.owned(), 2 * size_of::<Kept>() + 150);
+        queue.push(
+            Queued { pending: Some(Box::new(PendingCommand::Query(Box::from([0; 100])))), ..query(2) },
+            true,
+        );
+        queue.replace_pending_of_front(Box::new(PendingCommand::Query(Box::from([0; 50]))));
+        assert_eq!(queue.owned(), 2 * size_of::<PendingCommand>() + 150);
         queue.pop();
-        assert_eq!(queue.owned(), size_of::<Kept>() + 100, "what the first kept is gone, and no more");
+        assert_eq!(
+            queue.owned(),
+            size_of::<PendingCommand>() + 100,
+            "only the memory of the first is released"
+        );
     }
 
     #[test]
-    fn commands_of_two_callbacks_and_incomplete_ones_stay_apart() {
+    fn commands_of_two_callbacks_and_incomplete_commands_share_no_entry() {
         let mut queue = Queue::default();
         queue.push(query(1), true);
         queue.push(query(2), true);
@@ -244,12 +252,15 @@ mod tests {
                 break;
             }
             queue.push(
-                Queued { kept: Some(Box::new(Kept::Query(Box::from([0; 100])))), ..query(started) },
+                Queued {
+                    pending: Some(Box::new(PendingCommand::Query(Box::from([0; 100])))),
+                    ..query(started)
+                },
                 true,
             );
         }
         assert_eq!(queue.len(), MAX_ENTRIES);
-        assert_eq!(queue.owned(), MAX_ENTRIES * (size_of::<Kept>() + 100));
+        assert_eq!(queue.owned(), MAX_ENTRIES * (size_of::<PendingCommand>() + 100));
         while queue.pop().is_some() {}
         assert_eq!(queue.owned(), 0);
     }

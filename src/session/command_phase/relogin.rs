@@ -1,7 +1,7 @@
 //! A second login on the same connection.
 //!
-//! MariaDB answers a COM_CHANGE_USER that has no content by a new greeting (`Protocol::HandshakeV10`, sequence id 1). The
-//! client then logs in as on a new connection; it can also turn to TLS.
+//! MariaDB responds to an empty COM_CHANGE_USER with a new greeting (`Protocol::HandshakeV10`, sequence id 1). The client
+//! then logs in as on a new connection. It can also start TLS.
 
 use super::CommandPhase;
 use crate::event::OpaqueReason;
@@ -12,9 +12,9 @@ use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::{HandshakeResponse, HandshakeV10, PROTOCOL_V10};
 use crate::mysql::wire::packet::Packet;
 use crate::rules::Field;
-use crate::session::pending::{Asked, Kept};
+use crate::session::pending::{PendingCommand, RequestedIdentity};
 
-/// How far a second login has come.
+/// State of a second login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relogin {
     /// The newest COM_CHANGE_USER names its account.
@@ -26,20 +26,20 @@ pub(super) enum Relogin {
 }
 
 impl Relogin {
-    /// What a COM_CHANGE_USER asks for.
+    /// The state after a COM_CHANGE_USER.
     pub(super) fn of(packet: &Packet) -> Self {
         if packet.length == 1 { Self::Requested } else { Self::No }
     }
 }
 
 impl CommandPhase {
-    /// The server's next packet can be a new greeting.
-    pub(in super::super) fn may_be_greeted(&self) -> bool {
-        self.relogin == Relogin::Requested && self.reply.awaits_first()
+    /// True if the server's next packet can be a new greeting.
+    pub(in super::super) fn may_greet_again(&self) -> bool {
+        self.relogin == Relogin::Requested && self.response.awaits_first()
     }
 
-    /// Takes the server's first packet after a COM_CHANGE_USER. True: it is a new greeting.
-    pub(super) fn greets_again(&mut self, packet: &Packet, out: &mut Output) -> Outcome<bool> {
+    /// Takes the server's first packet after a COM_CHANGE_USER. True if it is a new greeting.
+    pub(super) fn take_second_greeting(&mut self, packet: &Packet, out: &mut Output) -> Outcome<bool> {
         if self.relogin != Relogin::Requested || packet.first() != Some(PROTOCOL_V10) {
             return Ok(false);
         }
@@ -49,8 +49,8 @@ impl CommandPhase {
         Ok(true)
     }
 
-    /// Takes the client's next packet: after a new greeting, it is a handshake response.
-    pub(super) fn logs_in_again(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
+    /// Takes the client's next packet. After a new greeting it is a handshake response.
+    pub(super) fn take_second_login(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         let Relogin::Greeted(server) = self.relogin else { return Ok(()) };
         let response = HandshakeResponse::parse(packet.prefix, server);
         let response = response.map_err(|error| out.malformed(Rule::HandshakeResponse, error))?;
@@ -64,8 +64,8 @@ impl CommandPhase {
         }
         let user = response.user.map_or(UNREADABLE.to_owned(), word);
         out.details.record(self.options.interests, Field::User, || user.clone());
-        let asked = Asked { user: Some(user), schema: response.schema.map(word) };
-        self.queue.keep_of_front(Box::new(Kept::Asked(asked)));
+        let identity = RequestedIdentity { user: Some(user), schema: response.schema.map(word) };
+        self.queue.replace_pending_of_front(Box::new(PendingCommand::Identity(identity)));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What is told of commands besides events, to those who ask for it.
+//! Details of commands that are recorded on request: slow and failed commands, and identities that the server accepted.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use crate::event::details::Details;
 use crate::event::details::SlowCommand;
 use crate::mysql::wire::command::Command;
 use crate::rules::Field;
-use crate::session::pending::Asked;
+use crate::session::pending::RequestedIdentity;
 
 impl CommandPhase {
-    /// The server has answered whom or what a command asks for.
-    pub(super) fn settle(
+    /// Records the account and the schema of a command after the server's decision.
+    pub(super) fn apply_identity(
         &mut self,
         command: Command,
-        asked: Asked,
+        identity: RequestedIdentity,
         errno: Option<u16>,
         details: &mut Details,
     ) {
         if errno.is_none() {
-            if let Some(schema) = asked.schema {
+            if let Some(schema) = identity.schema {
                 details.record(self.options.interests, Field::Schema, || schema);
             }
             if command == Command::CHANGE_USER {
-                self.user = asked.user;
+                self.user = identity.user;
             }
         } else if command == Command::CHANGE_USER
             && self.queue.iter().all(|(queued, _)| queued.command != Command::CHANGE_USER)
@@ -34,9 +34,9 @@ impl CommandPhase {
         }
     }
 
-    /// Tells of a command that was slow or failed; without a tally its answer did not come.
-    /// `commands`: how many equal ones it stands for.
-    pub(super) fn note(
+    /// Records a command if it was slow or failed. `tally`: `None` if the response did not arrive. `commands`: number of
+    /// equal commands that the record stands for.
+    pub(super) fn record_slow(
         &self,
         queued: &Queued,
         took: Duration,
@@ -48,9 +48,11 @@ impl CommandPhase {
         if !self.options.interests.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
             return;
         }
-        let Queued { command, verb, kept, .. } = queued;
-        let (digest, traceparent) =
-            kept.as_ref().map(|kept| kept.statement(self.capabilities, self.escapes)).unwrap_or_default();
+        let Queued { command, verb, pending, .. } = queued;
+        let (digest, traceparent) = pending
+            .as_ref()
+            .map(|pending| pending.statement(self.capabilities, self.escapes))
+            .unwrap_or_default();
         let (command, verb, answered) = (*command, *verb, tally.is_some());
         details.slow.push(SlowCommand {
             command,
@@ -64,10 +66,10 @@ impl CommandPhase {
         });
     }
 
-    /// The connection ends: tells of the commands that have waited for long, and will in vain.
+    /// Records the commands without a response as slow ones, because the connection ends.
     pub(in super::super) fn record_unanswered(&self, now: Timestamp, details: &mut Details) {
         for (queued, count) in self.queue.iter() {
-            self.note(queued, now.since(queued.started), count, None, details);
+            self.record_slow(queued, now.since(queued.started), count, None, details);
         }
     }
 }

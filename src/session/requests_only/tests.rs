@@ -2,16 +2,16 @@ use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::event::details::Details;
 
-/// A session of which the client alone is heard, and what it told.
-struct Watched {
-    requests: Requests,
+/// The client's packets, and the output of their inspection.
+struct Client {
+    requests: RequestsOnly,
     events: Vec<Event>,
     details: Details,
 }
 
-impl Watched {
+impl Client {
     fn new() -> Self {
-        let requests = Requests::new(Capabilities::default(), false, Options::default());
+        let requests = RequestsOnly::new(Capabilities::default(), false, Options::default());
         Self { requests, events: Vec::new(), details: Details::default() }
     }
 
@@ -37,90 +37,90 @@ impl Watched {
 }
 
 #[test]
-fn commands_are_counted_and_nothing_behind_the_last() {
-    let mut watched = Watched::new();
+fn commands_are_counted_up_to_quit() {
+    let mut client = Client::new();
     for command in [b"\x03SELECT 1".as_slice(), b"\x0e", b"\x16SELECT ?", b"\x99", b""] {
-        watched.pass(0, command);
+        client.pass(0, command);
     }
-    assert!(!watched.requests.has_quit());
-    watched.pass(0, b"\x01");
-    assert!(watched.requests.has_quit());
-    watched.pass(0, b"\x0e");
+    assert!(!client.requests.has_quit());
+    client.pass(0, b"\x01");
+    assert!(client.requests.has_quit());
+    client.pass(0, b"\x0e");
     let sent =
         [Command::QUERY, Command::PING, Command::STMT_PREPARE, Command(0x99), Command::SLEEP, Command::QUIT];
-    assert_eq!(watched.sent(), sent);
+    assert_eq!(client.sent(), sent);
 }
 
 #[test]
 fn a_file_is_no_command_however_long() {
-    let mut watched = Watched::new();
-    watched.pass(0, b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
+    let mut client = Client::new();
+    client.pass(0, b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
     // From 2 on, through 255 and 0, up to 3.
     for id in (2..=255).chain(0..=3) {
-        watched.pass(id, b"\x01not a COM_QUIT");
+        client.pass(id, b"\x01not a COM_QUIT");
     }
-    watched.pass(4, b"");
-    watched.pass(0, b"\x0e");
-    assert_eq!(watched.sent(), [Command::QUERY, Command::PING]);
+    client.pass(4, b"");
+    client.pass(0, b"\x0e");
+    assert_eq!(client.sent(), [Command::QUERY, Command::PING]);
 }
 
 #[test]
-fn a_long_piece_of_a_file_counts_on_from_its_last_fragment() {
-    let mut watched = Watched::new();
-    watched.pass(0, b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
-    assert_eq!(watched.take(2, b"piece", false), Ok(()));
-    watched.requests.packet_end(255);
-    watched.pass(0, b"\x01 the next piece");
-    watched.pass(1, b"");
-    watched.pass(0, b"\x0e");
-    assert_eq!(watched.sent(), [Command::QUERY, Command::PING]);
+fn the_ids_of_a_file_continue_after_the_last_fragment_of_a_packet() {
+    let mut client = Client::new();
+    client.pass(0, b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
+    assert_eq!(client.take(2, b"piece", false), Ok(()));
+    client.requests.packet_end(255);
+    client.pass(0, b"\x01 the next piece");
+    client.pass(1, b"");
+    client.pass(0, b"\x0e");
+    assert_eq!(client.sent(), [Command::QUERY, Command::PING]);
 }
 
 #[test]
-fn a_long_command_is_one() {
-    let mut watched = Watched::new();
-    assert_eq!(watched.take(0, b"\x03INSERT ...", false), Ok(()));
-    watched.requests.packet_end(2);
-    watched.pass(0, b"\x0e");
-    assert_eq!(watched.sent(), [Command::QUERY, Command::PING]);
+fn a_command_of_several_fragments_is_one_command() {
+    let mut client = Client::new();
+    assert_eq!(client.take(0, b"\x03INSERT ...", false), Ok(()));
+    client.requests.packet_end(2);
+    client.pass(0, b"\x0e");
+    assert_eq!(client.sent(), [Command::QUERY, Command::PING]);
 }
 
 #[test]
 fn an_empty_file_is_no_command() {
-    let mut watched = Watched::new();
-    watched.pass(0, b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
-    watched.pass(2, b"");
-    watched.pass(0, b"\x0e");
-    assert_eq!(watched.sent(), [Command::QUERY, Command::PING]);
+    let mut client = Client::new();
+    client.pass(0, b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
+    client.pass(2, b"");
+    client.pass(0, b"\x0e");
+    assert_eq!(client.sent(), [Command::QUERY, Command::PING]);
 }
 
 #[test]
-fn the_account_that_is_asked_for_is_told_to_who_wants_it() {
+fn the_account_of_a_change_user_is_recorded_if_it_is_of_interest() {
     let change = b"\x11app\0\0shop\0\x21\0";
-    let mut watched = Watched::new();
-    watched.pass(0, change);
-    assert!(watched.details.fields.is_empty());
-    watched.requests.options.interests.add(Field::User);
-    watched.requests.options.interests.add(Field::Schema);
-    watched.pass(0, change);
-    watched.pass(3, b"what a plug-in asked for");
-    watched.pass(0, b"\x0e");
-    let said = [(Field::User, "app".to_owned()), (Field::Schema, "shop".to_owned())];
-    assert_eq!(watched.details.fields, said);
-    assert_eq!(watched.sent(), [Command::CHANGE_USER, Command::CHANGE_USER, Command::PING]);
+    let mut client = Client::new();
+    client.pass(0, change);
+    assert!(client.details.fields.is_empty());
+    client.requests.options.interests.add(Field::User);
+    client.requests.options.interests.add(Field::Schema);
+    client.pass(0, change);
+    client.pass(3, b"requested by a plug-in");
+    client.pass(0, b"\x0e");
+    let fields = [(Field::User, "app".to_owned()), (Field::Schema, "shop".to_owned())];
+    assert_eq!(client.details.fields, fields);
+    assert_eq!(client.sent(), [Command::CHANGE_USER, Command::CHANGE_USER, Command::PING]);
 }
 
 #[test]
 fn acknowledgements_of_a_replica_are_no_commands() {
-    let mut watched = Watched::new();
-    watched.pass(0, b"\x12\x04\0\0\0\0\0\x01\0\0\0");
-    watched.pass(0, b"\xef\x04\0\0\0\0\0\0\0binlog.000001");
-    assert_eq!(watched.sent(), [Command::BINLOG_DUMP]);
+    let mut client = Client::new();
+    client.pass(0, b"\x12\x04\0\0\0\0\0\x01\0\0\0");
+    client.pass(0, b"\xef\x04\0\0\0\0\0\0\0binlog.000001");
+    assert_eq!(client.sent(), [Command::BINLOG_DUMP]);
 }
 
 #[test]
-fn protocols_of_their_own_are_not_followed() {
-    assert_eq!(Watched::new().take(0, b"\x20", true), Err(OpaqueReason::Clone));
+fn other_protocols_make_the_connection_opaque() {
+    assert_eq!(Client::new().take(0, b"\x20", true), Err(OpaqueReason::Clone));
     let group = Command::SUBSCRIBE_GROUP_REPLICATION_STREAM.0;
-    assert_eq!(Watched::new().take(0, &[group], true), Err(OpaqueReason::Replication));
+    assert_eq!(Client::new().take(0, &[group], true), Err(OpaqueReason::Replication));
 }

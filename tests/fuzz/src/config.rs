@@ -1,4 +1,5 @@
-//! Any bytes as a configuration: it is refused with a reason and a place, or means the same however the JSON is written.
+//! Fuzz target: random bytes as a configuration. It is refused with a reason and a JSON path, or it has the same meaning in
+//! any layout of the JSON.
 
 #![no_main]
 
@@ -13,8 +14,8 @@ use firstword::event::Direction;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// Holds what must be true of what is said about a configuration that is refused.
-fn explained(errors: &ConfigErrors) {
+/// Asserts that each problem has a path and is printable.
+fn assert_explained(errors: &ConfigErrors) {
     assert!(errors.iter().count() > 0);
     for error in errors {
         assert!(error.at.starts_with('$'), "{error}");
@@ -23,12 +24,12 @@ fn explained(errors: &ConfigErrors) {
     }
 }
 
-/// Holds what must be true of one that is accepted.
-fn means_the_same(json: &[u8], config: &Config) {
+/// Asserts that an accepted configuration has the same meaning when its JSON is written again.
+fn assert_same_meaning(json: &[u8], config: &Config) {
     assert_eq!(Config::parse(json).as_ref(), Ok(config));
     let written = match serde_json::from_slice::<Value>(json) {
         Ok(value) => serde_json::to_vec_pretty(&value).expect("JSON that was read"),
-        // Nothing at all is the empty configuration.
+        // Empty input is the empty configuration.
         Err(_) => Vec::new(),
     };
     assert_eq!(Config::parse(&written).as_ref(), Ok(config), "{}", written.escape_ascii());
@@ -38,7 +39,7 @@ fn means_the_same(json: &[u8], config: &Config) {
     }
 }
 
-/// The whole schema, and what is accepted and refused in the tests.
+/// The configuration with every key, and the accepted and refused ones of the tests.
 fn examples() -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
     let read = |name| fs::read_to_string(directory.join(name)).expect("examples of configurations");
@@ -49,7 +50,7 @@ fn examples() -> Vec<Vec<u8>> {
 
 fuzz_target!(init: seeds::write(examples()), |json: &[u8]| {
     match Config::parse(json) {
-        Ok(config) => means_the_same(json, &config),
-        Err(errors) => explained(&errors),
+        Ok(config) => assert_same_meaning(json, &config),
+        Err(errors) => assert_explained(&errors),
     }
 });

@@ -1,14 +1,14 @@
-//! Any bytes as a connection: both directions, cut and interleaved anyhow, under any rules, with ticks, ends and changes of
-//! the mode between them. It runs the core as the replay tests do.
+//! Fuzz target: a connection with random bytes, cuts, order of the directions, rules, ticks, ends and changes of the mode. It
+//! runs the core with the same host model as the replay tests.
 
 #![no_main]
 
-#[path = "../../../crates/testing/src/balance.rs"]
-mod balance;
 mod driver;
 #[path = "../../../crates/testing/src/heap.rs"]
 #[allow(dead_code, reason = "a part of it is used here")]
 mod heap;
+#[path = "../../../crates/testing/src/invariants.rs"]
+mod invariants;
 #[path = "../../../crates/testing/src/link.rs"]
 #[allow(dead_code, reason = "a part of it is used here")]
 mod link;
@@ -32,31 +32,31 @@ use plan::{Plan, RECEIVE, SEND, TRUSTED};
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;
 
-/// What a connection told: what does not depend on how its chunks are cut, and the sums of what does.
-fn apart(told: Vec<Event>) -> (Vec<Event>, [u64; 2]) {
-    let mut sums = [0; 2];
+/// The events that do not depend on the cuts, and the number of packets of each side.
+fn without_cuts(events: Vec<Event>) -> (Vec<Event>, [u64; 2]) {
+    let mut packets = [0; 2];
     let mut rest = Vec::new();
-    for event in told {
+    for event in events {
         match event {
-            Event::Packets { sender, count } => sums[sender as usize] += count,
-            // `Driver` sums up bytes; compressed ones are counted from the first chunk that holds nothing else. That an EOF
-            // comes later than what is in front of it is all about the cuts.
+            Event::Packets { sender, count } => packets[sender as usize] += count,
+            // `Driver` checks the number of bytes. Compressed bytes are counted from the first chunk that holds nothing else.
+            // The cuts alone decide whether an EOF arrives later than the packet before it.
             Event::Bytes { .. } | Event::CompressedBytes { .. } | Event::PrepareEofSplit { .. } => {}
             other => rest.push(other),
         }
     }
-    (rest, sums)
+    (rest, packets)
 }
 
 fn any_connection(plan: &Plan) {
-    let told = Driver::run(plan, usize::MAX);
+    let uncut = Driver::run(plan, usize::MAX);
     let cut = Driver::run(plan, plan.piece);
     if plan.is_plain() {
-        assert_eq!(apart(cut), apart(told), "in pieces of {} bytes", plan.piece);
+        assert_eq!(without_cuts(cut), without_cuts(uncut), "in pieces of {} bytes", plan.piece);
     }
 }
 
-/// Each capture, under no rule and in turn under one that changes bytes.
+/// Each capture twice: without a rule, and under one of the rules that change bytes.
 fn examples() -> Vec<Vec<u8>> {
     let directory =
         fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../captures")).expect("captures");
@@ -72,7 +72,7 @@ fn examples() -> Vec<Vec<u8>> {
         let mut chunks = text::parse(&text);
         seeds.push(plan::write([0, 0, 0, 0], &chunks));
         seeds.push(plan::write([rules[index % rules.len()], 0, 0, 0xc0], &chunks));
-        // Behind a header, which is received and sent on.
+        // Some captures also follow a PROXY header, which is received and sent on.
         if index % 8 == 0 {
             let format = if index % 16 == 0 { Format::V1 } else { Format::V2 };
             chunks.insert(0, (Sender::Client, Bytes::from(encode(format, Some(endpoints)))));

@@ -1,103 +1,84 @@
-//! Does with a connection what the host does, and holds what must be true of it after each step.
+//! Plays the host of a connection, and asserts what must be true of it after each step.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
 use firstword::clock::Timestamp;
-use firstword::connection::Connection;
-use firstword::connection::chunk::{Chunk, Edit, TickVerdict};
-use firstword::event::output::Output;
+use firstword::connection::chunk::{Edit, TickVerdict};
 use firstword::event::{ClosedBy, Event, Sender};
 use firstword::proxy_protocol::{MAX_V2_LEN, Probe, probe};
 use firstword::rules::{ClearCapabilities, HoldSplitEof};
 
-use crate::balance::{balanced, bytes_told};
 use crate::heap;
-use crate::link::{Link, Verdict};
-use crate::plan::{BEGIN, Plan, Step, What};
+use crate::invariants::{assert_balanced, byte_count};
+use crate::link::{Link, Verdict, WatchedChunk};
+use crate::plan::{Action, BEGIN, Plan, Step};
 
-/// What a connection may hold: 1024 commands sent ahead, what is kept of packets and of prepared statements.
-const MOST_HEAP: isize = 192 << 10;
-/// So many bytes of the server may wait, the end of an answer to COM_STMT_PREPARE; a vector that grows has room for as much
-/// again.
-const MOST_WAITING: usize = 64 << 10;
-/// The binary signature is longer than the other one.
+/// Maximum number of bytes that a connection may hold on the heap: 1024 commands that were sent ahead, and the kept parts of
+/// packets and of prepared statements.
+const MAX_HEAP: isize = 192 << 10;
+/// Maximum number of the server's bytes that are held: the end of a response to COM_STMT_PREPARE. A vector that grows has
+/// room for as many again.
+const MAX_HELD: usize = 64 << 10;
+/// Length of the longer signature, that of version 2.
 const SIGNATURE: usize = 12;
-/// No input of 16 KiB tells more events, also byte by byte.
-const EVENTS: usize = 1 << 16;
-
-/// A chunk that knows whether it was read.
-struct Watched {
-    bytes: Bytes,
-    readable: bool,
-    read: Cell<bool>,
-}
-
-impl Chunk for Watched {
-    fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn read(&self, start: usize, max: usize) -> Option<Bytes> {
-        self.read.set(true);
-        self.bytes.read(start, max).filter(|_| self.readable)
-    }
-}
+/// Maximum number of events of an input of 16 KiB, also byte by byte.
+const MAX_EVENTS: usize = 1 << 16;
 
 /// One direction.
 #[derive(Default)]
-struct Way {
-    come: Vec<u8>,
-    gone: Vec<u8>,
-    /// So many of the bytes that came the host still has.
+struct Direction {
+    arrived: Vec<u8>,
+    left: Vec<u8>,
+    /// Number of the last bytes in `arrived` that the host holds.
     held: usize,
     has_ended: bool,
-    /// So many bytes were inspected.
+    /// Number of bytes that were inspected.
     inspected: usize,
 }
 
 pub struct Driver<'a> {
     plan: &'a Plan,
     link: Link,
-    ways: [Way; 2],
-    /// On the heap, by the connection.
+    directions: [Direction; 2],
+    /// Number of bytes that the connection holds on the heap.
     heap: isize,
-    /// No rule changes bytes any more.
+    /// True if no rule changes bytes any more.
     is_inert: bool,
     is_closed: bool,
     is_opaque: bool,
-    /// A request for a file was blocked, and the error has taken its place: nothing passes any more.
+    /// True if a file request was blocked.
     is_blocked: bool,
-    is_cut: bool,
-    /// So many bytes of the server lost a flag.
+    /// True if the error that replaces a blocked request has left. Nothing passes after it.
+    has_refused: bool,
+    /// Number of the server's bytes that lost a flag.
     cleared: usize,
-    /// Of the client's bytes, so many were a header that was removed.
+    /// Length of the header that was removed from the client's bytes.
     stripped: usize,
-    /// Of the bytes to the server, so many are a header that was sent.
+    /// Length of the header that was sent to the server.
     sent: usize,
 }
 
 impl<'a> Driver<'a> {
-    /// All that the connection tells in its life, whose chunks come in pieces of so many bytes.
+    /// Runs a plan, with its chunks in pieces of this many bytes. Returns all events of the connection.
     pub fn run(plan: &'a Plan, piece: usize) -> Vec<Event> {
         let before = heap::held();
         let link = Link::new(&plan.rules, BEGIN);
         let mut driver = Driver {
             plan,
             link,
-            ways: Default::default(),
+            directions: Default::default(),
             heap: heap::held() - before,
             is_inert: false,
             is_closed: false,
             is_opaque: false,
             is_blocked: false,
-            is_cut: false,
+            has_refused: false,
             cleared: 0,
             stripped: 0,
             sent: 0,
         };
-        driver.link.events.reserve(EVENTS);
+        driver.link.events.reserve(MAX_EVENTS);
         for step in &plan.steps {
             driver.step(step, piece);
             if driver.is_closed {
@@ -109,172 +90,178 @@ impl<'a> Driver<'a> {
 
     fn step(&mut self, step: &Step, piece: usize) {
         self.link.now = Timestamp::from_nanos(self.link.now.nanos() + nanos(step.after));
-        match &step.what {
-            What::Data { sender, bytes, end_stream, readable } => {
+        match &step.action {
+            Action::Data { sender, bytes, end_stream, is_readable } => {
                 if bytes.is_empty() && *end_stream {
-                    self.data(*sender, &[], true, *readable);
+                    self.data(*sender, &[], true, *is_readable);
                 }
                 let pieces = bytes.chunks(piece);
                 let last = pieces.len();
                 for (part, index) in pieces.zip(1..) {
-                    self.data(*sender, part, *end_stream && index == last, *readable);
+                    self.data(*sender, part, *end_stream && index == last, *is_readable);
                 }
             }
-            What::Tick => self.tick(),
-            What::Inert => {
-                self.inert();
+            Action::Tick => self.tick(),
+            Action::DisableRewriting => {
+                self.disable_rewriting();
                 self.tick();
             }
-            What::Off => {
-                self.measured(|connection, out| connection.stop_inspecting(out));
-                self.inert();
+            Action::Off => {
+                self.measure(|link| link.call(|connection, out| connection.stop_inspecting(out)));
+                self.disable_rewriting();
                 self.tick();
             }
         }
     }
 
-    /// Calls the connection, and counts what it keeps on the heap.
-    fn measured<T>(&mut self, call: impl FnOnce(&mut Connection, &mut Output) -> T) -> T {
+    /// Makes a call, and counts the bytes that the connection keeps on the heap.
+    fn measure<T>(&mut self, call: impl FnOnce(&mut Link) -> T) -> T {
         let before = heap::held();
-        let answer = self.link.call(call);
+        let result = call(&mut self.link);
         self.heap += heap::held() - before;
-        assert!(self.link.events.len() <= EVENTS, "more events than there was room for");
-        answer
+        assert!(self.link.events.len() <= MAX_EVENTS, "the list of events has grown");
+        result
     }
 
-    fn data(&mut self, sender: Sender, bytes: &[u8], end_stream: bool, readable: bool) {
-        let way = &mut self.ways[sender as usize];
-        let not_yet = sender == Sender::Server && self.link.connection.holds_connection();
-        if way.has_ended || not_yet || self.is_closed {
+    fn data(&mut self, sender: Sender, bytes: &[u8], end_stream: bool, is_readable: bool) {
+        let direction = &mut self.directions[sender as usize];
+        let is_early = sender == Sender::Server && self.link.connection.holds_connection();
+        if direction.has_ended || is_early || self.is_closed {
             return;
         }
-        way.has_ended = end_stream;
-        way.come.extend_from_slice(bytes);
-        let held = std::mem::take(&mut way.held);
-        let handed = way.come.len() - bytes.len() - held..;
-        let offered = way.come[handed].to_vec();
-        let (is_opaque, told) = (self.is_opaque, self.link.events.len());
-        let (verdict, read) = self.measured(|connection, out| {
-            let bytes = Bytes::copy_from_slice(&offered);
-            let chunk = Watched { bytes, readable, read: Cell::new(false) };
-            let verdict = match sender {
-                Sender::Client => Verdict::from(connection.client(&chunk, end_stream, out)),
-                Sender::Server => Verdict::from(connection.server(&chunk, end_stream, out)),
-            };
-            (verdict, chunk.read.get())
+        direction.has_ended = end_stream;
+        direction.arrived.extend_from_slice(bytes);
+        let held = std::mem::take(&mut direction.held);
+        let start = direction.arrived.len() - bytes.len() - held;
+        let offered = direction.arrived[start..].to_vec();
+        let (was_opaque, emitted) = (self.is_opaque, self.link.events.len());
+        let (verdict, was_read) = self.measure(|link| {
+            let chunk = WatchedChunk::new(Bytes::copy_from_slice(&offered), is_readable);
+            (link.chunk(sender, &chunk, end_stream), chunk.was_read.get())
         });
-        for event in &self.link.events[told..] {
+        for event in &self.link.events[emitted..] {
             self.is_opaque |= matches!(event, Event::Opaque(_));
             self.is_blocked |= *event == Event::LocalInfileBlocked;
         }
         if let Verdict::Edit(edit) = &verdict {
-            // It is the host's now.
+            // These bytes belong to the host now.
             self.heap -= edit.prepend.capacity() as isize;
         }
-        let waiting = self.ways[Sender::Server as usize].waiting(self.is_cut);
-        assert!(self.heap <= MOST_HEAP + 2 * waiting as isize, "{} bytes on the heap", self.heap);
+        let held = self.held_of_server();
+        assert!(self.heap <= MAX_HEAP + 2 * held as isize, "{} bytes on the heap", self.heap);
         if self.plan.is_plain() {
             assert_eq!(verdict, Verdict::Pass);
-            assert!(!(is_opaque && read), "read though opaque");
+            assert!(!(was_opaque && was_read), "read though opaque");
         }
         match sender {
-            Sender::Client => self.client_went_on(&offered, verdict, end_stream, readable),
-            Sender::Server => self.server_went_on(&offered, verdict),
+            Sender::Client => self.check_client(&offered, verdict, end_stream, is_readable),
+            Sender::Server => self.check_server(&offered, verdict),
         }
     }
 
-    /// What the client's bytes became.
-    fn client_went_on(&mut self, offered: &[u8], verdict: Verdict, end_stream: bool, readable: bool) {
-        let front = self.plan.rules.proxy_header.filter(|_| !self.is_inert);
-        let way = &mut self.ways[Sender::Client as usize];
+    /// Number of the server's bytes that the connection holds.
+    fn held_of_server(&self) -> usize {
+        let server = &self.directions[Sender::Server as usize];
+        if self.has_refused { 0 } else { server.arrived.len().saturating_sub(server.left.len()) }
+    }
+
+    /// Applies a verdict about the client's bytes, and checks it.
+    fn check_client(&mut self, offered: &[u8], verdict: Verdict, end_stream: bool, is_readable: bool) {
+        let rules = self.plan.rules.proxy_header.filter(|_| !self.is_inert);
+        let direction = &mut self.directions[Sender::Client as usize];
         match verdict {
-            _ if self.is_cut => {
+            _ if self.has_refused => {
                 let nothing = Edit { drain: offered.len(), prepend: Vec::new() };
                 let expected = if offered.is_empty() { Verdict::Pass } else { Verdict::Edit(nothing) };
                 assert_eq!(verdict, expected);
                 return;
             }
             Verdict::Pass => {
-                way.inspected += offered.len();
-                way.gone.extend_from_slice(offered);
+                direction.inspected += offered.len();
+                direction.left.extend_from_slice(offered);
             }
             Verdict::Hold => {
-                let front = front.expect("a rule about PROXY headers");
-                let most = front.receive.map_or(SIGNATURE, |receive| receive.max_header_bytes);
-                assert!(!end_stream && offered.len() < most, "{} bytes held", offered.len());
-                let is_header = !readable || !matches!(probe(offered, most), Probe::NoHeader);
-                assert!(is_header || offered.is_empty(), "no header is held: {}", offered.escape_ascii());
-                way.held = offered.len();
+                let rules = rules.expect("a rule about PROXY headers");
+                let max = rules.receive.map_or(SIGNATURE, |receive| receive.max_header_bytes);
+                assert!(!end_stream && offered.len() < max, "{} bytes held", offered.len());
+                let may_be_header = !is_readable || !matches!(probe(offered, max), Probe::NoHeader);
+                assert!(
+                    may_be_header || offered.is_empty(),
+                    "held bytes that are no header: {}",
+                    offered.escape_ascii()
+                );
+                direction.held = offered.len();
             }
             Verdict::Edit(Edit { drain, prepend }) => {
-                let front = front.expect("a rule about PROXY headers");
-                assert!(way.gone.is_empty(), "changed in the middle");
+                let rules = rules.expect("a rule about PROXY headers");
+                assert!(direction.left.is_empty(), "changed after the first bytes");
                 if drain > 0 {
-                    assert!(front.receive.is_some() && self.stripped == 0);
-                    is_header(&offered[..drain]);
+                    assert!(rules.receive.is_some() && self.stripped == 0);
+                    assert_header(&offered[..drain]);
                     self.stripped = drain;
                 }
                 if !prepend.is_empty() {
-                    assert!(front.send.is_some());
-                    is_header(&prepend);
+                    assert!(rules.send.is_some());
+                    assert_header(&prepend);
                     self.sent = prepend.len();
                 }
-                way.inspected += offered.len() - drain;
-                way.gone = [&prepend, &offered[drain..]].concat();
+                direction.inspected += offered.len() - drain;
+                direction.left = [&prepend, &offered[drain..]].concat();
             }
             Verdict::Close => {
-                front.expect("a rule about PROXY headers");
+                rules.expect("a rule about PROXY headers");
                 self.is_closed = true;
             }
         }
         // The client's own header never reaches the server.
-        if front.is_some() && self.stripped == 0 && way.gone.len() > self.sent {
-            let own = probe(&way.gone[self.sent..], MAX_V2_LEN);
+        if rules.is_some() && self.stripped == 0 && direction.left.len() > self.sent {
+            let own = probe(&direction.left[self.sent..], MAX_V2_LEN);
             assert!(matches!(own, Probe::NoHeader | Probe::Incomplete { format: None, .. }), "{own:?}");
         }
     }
 
-    /// What the server's bytes became.
-    fn server_went_on(&mut self, offered: &[u8], verdict: Verdict) {
+    /// Applies a verdict about the server's bytes, and checks it.
+    fn check_server(&mut self, offered: &[u8], verdict: Verdict) {
         let rules = &self.plan.rules;
-        let way = &mut self.ways[Sender::Server as usize];
-        let at = way.gone.len();
+        let direction = &mut self.directions[Sender::Server as usize];
+        let at = direction.left.len();
         match verdict {
-            Verdict::Pass => way.gone.extend_from_slice(offered),
+            Verdict::Pass => direction.left.extend_from_slice(offered),
             Verdict::Edit(Edit { drain, prepend }) => {
-                way.gone.extend_from_slice(&prepend);
-                way.gone.extend_from_slice(&offered[drain..]);
+                direction.left.extend_from_slice(&prepend);
+                direction.left.extend_from_slice(&offered[drain..]);
             }
-            verdict => panic!("of the server: {verdict:?}"),
+            verdict => panic!("for the server: {verdict:?}"),
         }
-        if self.is_cut {
-            assert_eq!(way.gone.len(), at, "passed behind a request that was blocked");
+        if self.has_refused {
+            assert_eq!(direction.left.len(), at, "passed after a blocked request");
             return;
         }
-        way.inspected += offered.len();
-        let fresh = &way.gone[at..];
-        let as_come = way.come[at..].iter().zip(fresh).take_while(|(come, gone)| come == gone).count();
+        direction.inspected += offered.len();
+        let fresh = &direction.left[at..];
+        let unchanged =
+            direction.arrived[at..].iter().zip(fresh).take_while(|(before, after)| before == after).count();
         let clears = rules.clear_capabilities != ClearCapabilities::default();
         if self.is_blocked {
             assert!(rules.block_local_infile);
-            let error = &fresh[as_come..];
+            let error = &fresh[unchanged..];
             assert!(error.len() > 4 && error[4] == 0xff, "an ERR packet: {}", error.escape_ascii());
-            self.is_cut = true;
+            self.has_refused = true;
             return;
         }
         if clears {
-            let changed = way.come[at..].iter().zip(fresh).filter(|(come, gone)| come != gone);
-            for (come, gone) in changed {
+            let changed = direction.arrived[at..].iter().zip(fresh).filter(|(before, after)| before != after);
+            for (before, after) in changed {
                 self.cleared += 1;
-                assert!(self.cleared <= 4 && gone & !come == 0, "{come:#x} became {gone:#x}");
+                assert!(self.cleared <= 4 && after & !before == 0, "{before:#x} became {after:#x}");
             }
         } else {
-            assert_eq!(as_come, fresh.len(), "other bytes than came");
+            assert_eq!(unchanged, fresh.len(), "changed bytes");
         }
-        let waiting = way.come.len() - way.gone.len();
+        let held = direction.arrived.len() - direction.left.len();
         let holds = rules.hold_split_eof != HoldSplitEof::Off || rules.block_local_infile;
-        let most = if holds && !way.has_ended { MOST_WAITING } else { 0 };
-        assert!(waiting <= most, "{waiting} bytes wait");
+        let max = if holds && !direction.has_ended { MAX_HELD } else { 0 };
+        assert!(held <= max, "{held} bytes held");
     }
 
     fn tick(&mut self) {
@@ -282,49 +269,43 @@ impl<'a> Driver<'a> {
         if self.is_closed || !self.link.connection.is_due(now) {
             return;
         }
-        let verdict = self.measured(|connection, out| connection.tick(now, out));
-        let changes = self.is_cut || self.plan.rules.proxy_header.is_some();
+        let verdict = self.measure(|link| link.tick(now));
+        let changes = self.has_refused || self.plan.rules.proxy_header.is_some();
         assert!(verdict == TickVerdict::Continue || changes);
-        assert!(!self.is_cut || verdict == TickVerdict::Close);
+        assert!(!self.has_refused || verdict == TickVerdict::Close);
         self.is_closed = verdict == TickVerdict::Close;
     }
 
-    fn inert(&mut self) {
+    fn disable_rewriting(&mut self) {
         self.is_inert = true;
-        let waits = self.link.connection.holds_connection();
-        let goes_on = self.measured(|connection, out| connection.disable_rewriting(out));
-        let way = &mut self.ways[Sender::Client as usize];
-        assert_eq!(goes_on, way.held > 0 || waits);
-        let held = way.come.len() - std::mem::take(&mut way.held)..;
-        way.gone.extend_from_slice(&way.come[held]);
+        let holds_connection = self.link.connection.holds_connection();
+        let resumes = self.measure(|link| link.call(|connection, out| connection.disable_rewriting(out)));
+        let direction = &mut self.directions[Sender::Client as usize];
+        assert_eq!(resumes, direction.held > 0 || holds_connection);
+        let held = direction.arrived.len() - std::mem::take(&mut direction.held)..;
+        direction.left.extend_from_slice(&direction.arrived[held]);
     }
 
     fn end(mut self) -> Vec<Event> {
-        self.measured(|connection, out| connection.close(|| ClosedBy::Proxy, out));
-        let [client, server] = &self.ways;
-        for (sender, way) in Sender::ALL.iter().zip([client, server]) {
+        self.measure(|link| link.close(ClosedBy::Proxy));
+        let [client, server] = &self.directions;
+        for (sender, direction) in Sender::ALL.iter().zip([client, server]) {
             assert_eq!(
-                bytes_told(&self.link.events, *sender),
-                way.inspected as u64,
+                byte_count(&self.link.events, *sender),
+                direction.inspected as u64,
                 "bytes of the {sender:?}"
             );
         }
-        if !self.is_cut && !self.is_closed {
-            let own = client.come.len() - client.held;
-            assert_eq!(client.gone[self.sent..], client.come[self.stripped..own], "of the client");
+        if !self.has_refused && !self.is_closed {
+            let own = client.arrived.len() - client.held;
+            assert_eq!(client.left[self.sent..], client.arrived[self.stripped..own], "of the client");
         }
-        balanced(&self.link.events);
+        assert_balanced(&self.link.events);
         self.link.events
     }
 }
 
-impl Way {
-    fn waiting(&self, is_cut: bool) -> usize {
-        if is_cut { 0 } else { self.come.len().saturating_sub(self.gone.len()) }
-    }
-}
-
-fn is_header(bytes: &[u8]) {
+fn assert_header(bytes: &[u8]) {
     let is_one = matches!(probe(bytes, MAX_V2_LEN), Probe::Complete { len, .. } if len == bytes.len());
     assert!(is_one, "no header: {}", bytes.escape_ascii());
 }

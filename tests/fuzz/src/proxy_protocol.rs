@@ -1,4 +1,5 @@
-//! Any bytes as a PROXY header: what another author's parser says, and the same answer however they are cut.
+//! Fuzz target: random bytes as a PROXY header. The result equals that of another author's parser, and does not depend on the
+//! cuts.
 
 #![no_main]
 
@@ -13,8 +14,8 @@ use firstword::proxy_protocol::{Endpoints, Format, MAX_V1_LEN, MAX_V2_LEN, Probe
 use libfuzzer_sys::fuzz_target;
 use ppp::v2;
 
-/// What is known of the first bytes stays true of all.
-fn stays_true(bytes: &[u8]) {
+/// Asserts that the result for a prefix agrees with the result for all bytes.
+fn assert_prefixes_agree(bytes: &[u8]) {
     let whole = probe(bytes, MAX_V2_LEN);
     let mut needed = 0;
     for cut in 0..bytes.len() {
@@ -23,9 +24,9 @@ fn stays_true(bytes: &[u8]) {
             assert_eq!(known, whole, "cut at {cut}");
             return;
         };
-        assert!(cut < needs && needed <= needs, "cut at {cut}: needs {needs}, and before {needed}");
+        assert!(cut < needs && needed <= needs, "cut at {cut}: needs {needs}, the cut before {needed}");
         needed = needs;
-        let of_another = match whole {
+        let other_format = match whole {
             Probe::NoHeader => format,
             Probe::Complete { header, len } => {
                 assert!(needs <= len);
@@ -34,26 +35,26 @@ fn stays_true(bytes: &[u8]) {
             Probe::Malformed(error) => format.filter(|format| *format != error.format),
             Probe::Incomplete { format: later, .. } => format.filter(|_| later != format),
         };
-        assert_eq!(of_another, None, "cut at {cut}");
+        assert_eq!(other_format, None, "cut at {cut}");
     }
 }
 
-/// A limit refuses longer headers and changes nothing else.
-fn is_limited(bytes: &[u8]) {
+/// Asserts that a limit refuses longer headers, and has no other effect.
+fn assert_limited(bytes: &[u8]) {
     let whole = probe(bytes, MAX_V2_LEN);
     for max in [MAX_V1_LEN, 536] {
         match (whole, probe(bytes, max)) {
             (Probe::Complete { len, .. }, Probe::Malformed(_)) => assert!(len > max),
             (Probe::Incomplete { needs, .. }, Probe::Malformed(_)) => assert!(needs > max),
-            // The length stands in front of what else is wrong.
+            // The length comes before the field that is malformed.
             (Probe::Malformed(_), Probe::Malformed(_)) => {}
             (_, limited) => assert_eq!(limited, whole),
         }
     }
 }
 
-/// What a header says is written as it was read.
-fn is_written_alike(bytes: &[u8]) {
+/// Asserts that the endpoints of a header are the same after they are encoded and parsed again.
+fn assert_round_trip(bytes: &[u8]) {
     let Probe::Complete { header, .. } = probe(bytes, MAX_V2_LEN) else { return };
     assert!(header.tlvs().all(|tlv| tlv.is_ok()), "vectors of an accepted header are whole");
     let Some(endpoints) = header.endpoints() else { return };
@@ -86,7 +87,7 @@ fn examples() -> Vec<Vec<u8>> {
 
 fuzz_target!(init: seeds::write(examples()), |bytes: &[u8]| {
     compare(bytes);
-    stays_true(bytes);
-    is_limited(bytes);
-    is_written_alike(bytes);
+    assert_prefixes_agree(bytes);
+    assert_limited(bytes);
+    assert_round_trip(bytes);
 });

@@ -1,9 +1,9 @@
-//! What fuzzing begins with. A target writes it itself, as only it knows how its input is laid out.
+//! The first inputs of a fuzz target. Each target writes its own, because only it knows the format of its input.
 
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// Writes these into the directory that `FUZZ_SEEDS` names; without it, nothing: somebody repeats a crash.
+/// Writes these into the directory `FUZZ_SEEDS`. Writes nothing without this variable, because then a crash is repeated.
 pub fn write(seeds: impl IntoIterator<Item = Vec<u8>>) {
     let Some(directory) = env::var_os("FUZZ_SEEDS").map(PathBuf::from) else { return };
     let mut count = 0;

@@ -91,7 +91,7 @@ impl World {
     pub fn start_envoy(&self, namespace: &Namespace, bootstrap: Value) -> Envoy {
         const ISTIO_PROXY: u32 = 1337;
         let launcher = namespace.launcher(self.files(), &self.files().join("envoy"), Some(ISTIO_PROXY));
-        let options = EnvoyOptions::exactly(bootstrap).run_by(&launcher, ISTIO_PROXY);
+        let options = EnvoyOptions::unchanged(bootstrap).run_by(&launcher, ISTIO_PROXY);
         namespace.enter(|| Envoy::start(options))
     }
 

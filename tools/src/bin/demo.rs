@@ -1,8 +1,8 @@
-//! `make demo`: one MySQL session directly and once through Envoy with the filter, and what each side counted.
+//! `make demo`: runs one MySQL session directly and one through Envoy with the filter, and compares the counts of both sides.
 //!
-//! Ends with 1 when the two sessions saw different things, or when the filter and the server counted differently.
+//! Exits with 1 if the sessions or the counts differ.
 
-// A program to look at: it has a clock, and what goes wrong ends it.
+// A tool may read the clock, and reports failures through a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use mysql::{Conn, OptsBuilder};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
-    // Only noted: the servers end in order, and their directories go, when `demo` returns.
+    // The handler only sets a flag, so that `demo` returns, ends the servers and removes their directories.
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).expect("a handler for Ctrl-C");
     match demo() {
         Some(true) => ExitCode::SUCCESS,
@@ -33,33 +33,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything agreed; `None` when interrupted.
+/// True if everything agrees. `None` if interrupted.
 fn demo() -> Option<bool> {
     println!("Starting MariaDB and Envoy ...");
     let database = MariaDb::start(&GENERAL_LOG);
-    go_on()?;
+    check_interrupt()?;
     let envoy = Envoy::start(EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr()));
     let proxied = envoy.listener_addr("mysql");
-    go_on()?;
+    check_interrupt()?;
 
     let greetings = (greeting_time(database.addr()), greeting_time(proxied));
     println!("Running one session directly, and the same one through Envoy ...");
     let direct = session(database.addr());
-    go_on()?;
+    check_interrupt()?;
 
     // The session's Quit must be in the log before it is emptied.
     wait_for("end of the direct session", PATIENCE, || database.logged().contains_key("Quit").then_some(()));
     database.clear_log();
     let before = Counts::take(&database, &envoy);
-    let seen = session(proxied);
+    let results = session(proxied);
     wait_for("end of the session through Envoy", PATIENCE, || {
         database.logged().contains_key("Quit").then_some(())
     });
     let after = Counts::take(&database, &envoy);
-    go_on()?;
+    check_interrupt()?;
 
-    let same = print_session(&direct, &seen, greetings);
+    let same = print_session(&direct, &results, greetings);
     let equal = print_counts(&before, &after, &database.logged());
+    print_greeting_time(&after.filter);
     println!();
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         keep(&database, &envoy, proxied);
@@ -70,14 +71,15 @@ fn demo() -> Option<bool> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longer than two ticks of the filter: what it counted has been exported.
+/// Longer than two ticks of the filter, after which it has exported its counts.
 const QUIET: Duration = Duration::from_millis(1500);
 
-fn go_on() -> Option<()> {
+/// `None` if Ctrl-C was pressed.
+fn check_interrupt() -> Option<()> {
     (!INTERRUPTED.load(Ordering::Relaxed)).then_some(())
 }
 
-/// From connecting to the first byte from the server, the median of some: here a client that is to speak first would hang.
+/// Median time from the connect to the first byte of the server. Without support for server-first protocols it never arrives.
 fn greeting_time(address: SocketAddr) -> Duration {
     let mut times: Vec<Duration> = (0..21)
         .map(|_| {
@@ -92,9 +94,9 @@ fn greeting_time(address: SocketAddr) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// What a client sees of one session.
+/// Results of one session at the client.
 #[derive(PartialEq)]
-struct Seen {
+struct SessionResults {
     server: String,
     rows: Vec<(u32, String)>,
     prepared: Vec<u64>,
@@ -103,20 +105,20 @@ struct Seen {
     checksum: u64,
 }
 
-/// The first row is larger than a packet can be (16 MiB); 20 MiB in all.
+/// A result of 20 MiB. Its first row is larger than a packet can be (16 MiB).
 const LARGE: &str = "SELECT REPEAT(MD5(seq), IF(seq = 1, 17, 1) * 32768) FROM seq_1_to_4";
 
-fn session(address: SocketAddr) -> Seen {
+fn session(address: SocketAddr) -> SessionResults {
     let options = OptsBuilder::new()
         .ip_or_hostname(Some(address.ip().to_string()))
         .tcp_port(address.port())
-        // Else the crate finds the server's Unix socket and leaves TCP, and Envoy, out.
+        // Without it the driver uses the server's Unix socket, and so bypasses TCP and Envoy.
         .prefer_socket(false)
         .user(Some(USER))
         .pass(Some(PASSWORD))
         .db_name(Some(DATABASE));
     let mut client = Conn::new(options).expect("a login");
-    client.ping().expect("an answer to a ping");
+    client.ping().expect("a response to a ping");
     let server = client.query_first("SELECT VERSION()").expect("a row").expect("one row");
     let rows = client
         .query("SELECT 1, 'first' UNION ALL SELECT 2, 'word' UNION ALL SELECT 3, NULL IS NULL")
@@ -135,11 +137,11 @@ fn session(address: SocketAddr) -> Seen {
         large += value.len();
         hasher.write(&value);
     }
-    // Dropped, the client closes its prepared statement and says QUIT.
-    Seen { server, rows, prepared, error, large, checksum: hasher.finish() }
+    // When the client is dropped, it closes its prepared statement and sends COM_QUIT.
+    SessionResults { server, rows, prepared, error, large, checksum: hasher.finish() }
 }
 
-/// What both sides have counted at one moment.
+/// Counts of both sides at one moment.
 struct Counts {
     filter: Metrics,
     server: BTreeMap<String, u64>,
@@ -147,14 +149,14 @@ struct Counts {
 
 impl Counts {
     fn take(database: &MariaDb, envoy: &Envoy) -> Self {
-        // First the filter, for it settles later than the server.
+        // First the filter, because its counts settle later than the server's.
         let filter = envoy.stable(QUIET);
         let names = ["Connections", "Bytes_received", "Bytes_sent", "Com_admin_commands", "Rows_sent"];
         Self { filter, server: database.statuses(&names) }
     }
 }
 
-fn print_session(direct: &Seen, seen: &Seen, greetings: (Duration, Duration)) -> bool {
+fn print_session(direct: &SessionResults, proxied: &SessionResults, greetings: (Duration, Duration)) -> bool {
     let mut same = true;
     let mut row = |what: &str, left: String, right: String| {
         let equal = left == right;
@@ -163,24 +165,25 @@ fn print_session(direct: &Seen, seen: &Seen, greetings: (Duration, Duration)) ->
         println!("  {what:<20}{left:<44}{right}");
     };
     println!("\n  {:<20}{:<44}through Envoy\n", "", "directly");
-    row("server", direct.server.clone(), seen.server.clone());
-    row("query", format!("{:?}", direct.rows), format!("{:?}", seen.rows));
-    row("prepared statement", format!("{:?}", direct.prepared), format!("{:?}", seen.prepared));
-    row("error", first(&direct.error), first(&seen.error));
-    let large = |seen: &Seen| format!("{} bytes, checksum {:016x}", seen.large, seen.checksum);
-    row("large result", large(direct), large(seen));
+    row("server", direct.server.clone(), proxied.server.clone());
+    row("query", format!("{:?}", direct.rows), format!("{:?}", proxied.rows));
+    row("prepared statement", format!("{:?}", direct.prepared), format!("{:?}", proxied.prepared));
+    row("error", error_number(&direct.error), error_number(&proxied.error));
+    let large =
+        |results: &SessionResults| format!("{} bytes, checksum {:016x}", results.large, results.checksum);
+    row("large result", large(direct), large(proxied));
     let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
     println!("  {:<20}{:<44}{}", "time to greeting", millis(greetings.0), millis(greetings.1));
-    // Whatever the table leaves out.
-    same && direct == seen
+    // The table does not print all results.
+    same && direct == proxied
 }
 
-/// Error messages are long; their number and state say what they are.
-fn first(message: &str) -> String {
+/// The number and the SQL state at the start of an error message.
+fn error_number(message: &str) -> String {
     message.split(':').next().unwrap_or_default().to_owned()
 }
 
-/// Commands, as the filter's label and the general log have them.
+/// Commands: the filter's label, and the name in the general log.
 const COMMANDS: [(&str, &str); 5] = [
     ("query", "Query"),
     ("stmt_prepare", "Prepare"),
@@ -264,15 +267,17 @@ fn print_counts(before: &Counts, after: &Counts, logged: &BTreeMap<String, u64>)
         0,
         "none: no TLS, no compression, nothing unknown",
     );
+    equal
+}
 
-    let part = |suffix: &str| after.filter.get(&format!("firstword_greeting_duration_{suffix}"), &[]);
+fn print_greeting_time(metrics: &Metrics) {
+    let part = |suffix: &str| metrics.get(&format!("firstword_greeting_duration_{suffix}"), &[]);
     if let (Some(count), Some(sum)) = (part("seconds_count"), part("microseconds_sum")) {
         println!(
             "\n  The filter saw {count} greetings in all, {:.2} ms after the client connected on average.",
             sum / count / 1000.0
         );
     }
-    equal
 }
 
 fn keep(database: &MariaDb, envoy: &Envoy, proxied: SocketAddr) {
@@ -288,7 +293,7 @@ fn keep(database: &MariaDb, envoy: &Envoy, proxied: SocketAddr) {
     println!("  metrics         http://{}/stats/prometheus?filter=firstword", envoy.admin_addr());
     println!("  Envoy's admin   http://{}/", envoy.admin_addr());
     println!("Ctrl-C ends it.");
-    while go_on().is_some() {
+    while check_interrupt().is_some() {
         sleep(Duration::from_millis(100));
     }
     println!();

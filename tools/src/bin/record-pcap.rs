@@ -1,12 +1,13 @@
-//! Records the captures of `tests/captures/pcap`, anew and in full, as root:
+//! Records the captures of `tests/captures/pcap` again, as root:
 //!
 //! `cargo run --package firstword-tools --bin record-pcap -- [NAME...]`
 //!
-//! `NAME` is one of those in `RECORDINGS`; without one, all are recorded.
+//! `NAME` is a name in `RECORDINGS`. Without a name, all are recorded.
 //!
-//! Behind each stands how it comes about. All names and texts in them are `hidden`, by which `committed.rs` knows them.
+//! Each function describes its capture. Names and texts in captures contain `hidden`, so that `committed.rs` finds them if
+//! a report prints them.
 
-// A tool for this repository: what goes wrong ends it.
+// A tool reports failures through a panic.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -32,7 +33,7 @@ use firstword_testing::relay::Relay;
 use firstword_testing::root;
 use serde_json::Value;
 
-/// What can be recorded, by name.
+/// Names of the recordings, and the functions that make them.
 const RECORDINGS: [(&str, fn()); 5] = [
     ("mariadb", record_mariadb),
     ("mysql", record_mysql),
@@ -56,13 +57,13 @@ fn main() {
     }
 }
 
-fn keep(dump: &mut Dump, name: &str) {
+fn save(dump: &mut Dump, name: &str) {
     let directory = root().join("tests/captures/pcap");
     fs::create_dir_all(&directory).unwrap();
     fs::copy(dump.stop(), directory.join(name)).unwrap();
 }
 
-fn account(database: &Database) {
+fn create_account(database: &Database) {
     database.sql(&format!("CREATE USER {ACCOUNT}@'%' IDENTIFIED BY '{PASSWORD}'"));
     database.sql(&format!("GRANT ALL ON *.* TO {ACCOUNT}@'%'"));
 }
@@ -89,16 +90,16 @@ fn session(address: SocketAddr, capabilities: u32) -> Client {
     client.results().expect("a row");
     client.results().expect_errno(1064);
     client.command(b"\x0e");
-    client.single().expect("a pong");
+    client.single().expect("a response to COM_PING");
     client.query("DROP TABLE hidden_table").expect("a drop");
     client
 }
 
-/// MariaDB 10.11 on the interface `any`, as pcap: a session that is quit, and one that its client resets in the middle of a
-/// command; a wrong password. Then a session of which 100 bytes of each packet are kept.
+/// MariaDB 10.11 on the interface `any`, as pcap: a session with COM_QUIT, a wrong password, and a session that its client
+/// resets during a command. Then a capture with 100 bytes of each packet.
 fn record_mariadb() {
     let server = MariaDb::start(&[]);
-    account(&server);
+    create_account(&server);
     let mut dump = Dump::start("any", &[server.addr().port()], &["-P"]);
     session(server.addr(), CLASSIC).quit();
     assert_eq!(
@@ -110,22 +111,22 @@ fn record_mariadb() {
     sleep(Duration::from_millis(100));
     drop(client);
     sleep(Duration::from_millis(1500));
-    keep(&mut dump, "mariadb.pcap");
+    save(&mut dump, "mariadb.pcap");
     let mut dump = Dump::start("lo", &[server.addr().port()], &["-s", "100"]);
     session(server.addr(), CLASSIC).quit();
-    keep(&mut dump, "mariadb-100-bytes.pcapng");
+    save(&mut dump, "mariadb-100-bytes.pcapng");
 }
 
-/// MySQL 9.7: a session of a client that has EOF deprecated. Then one of MariaDB's command-line client with TLS.
+/// MySQL 9.7: a session of a client with DEPRECATE_EOF. Then a session of MariaDB's command-line client with TLS.
 fn record_mysql() {
     let server = MySql::start(&[NO_TLS]);
-    account(&server);
+    create_account(&server);
     let mut dump = Dump::start("lo", &[server.addr().port()], &[]);
     session(server.addr(), CLASSIC | DEPRECATE_EOF | SESSION_TRACK).quit();
-    keep(&mut dump, "mysql-9.7.pcapng");
+    save(&mut dump, "mysql-9.7.pcapng");
     drop(server);
     let server = MySql::start(&[]);
-    account(&server);
+    create_account(&server);
     let mut dump = Dump::start("lo", &[server.addr().port()], &[]);
     let port = format!("-P{}", server.addr().port());
     let mut client = Command::new("mariadb");
@@ -139,14 +140,14 @@ fn record_mysql() {
     ]);
     client.args([&port, &format!("-u{ACCOUNT}"), &format!("-p{PASSWORD}")]);
     client.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the mariadb client");
-    keep(&mut dump, "mysql-9.7-tls.pcapng");
+    save(&mut dump, "mysql-9.7-tls.pcapng");
 }
 
-/// Envoy with the filter, which sends a PROXY header of version 2 with the client's first bytes, to MariaDB, which believes
-/// it: the connection between them.
+/// The connection from Envoy with the filter to MariaDB. The filter sends a PROXY header of version 2 with the client's first
+/// bytes, and MariaDB trusts it.
 fn record_proxy_header() {
     let server = MariaDb::start(&["--proxy-protocol-networks=127.0.0.1"]);
-    account(&server);
+    create_account(&server);
     let rule = r#"{"rules": [{"name": "orders", "proxy_protocol": {"send": {"mode": "first_bytes", "version": 2}}}]}"#;
     let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", server.addr());
     let envoy = Envoy::start(options.configuration(rule));
@@ -154,11 +155,11 @@ fn record_proxy_header() {
     let mut client = Client::login(envoy.listener_addr("mysql"), &login(CLASSIC));
     client.query("SELECT 'hidden'").expect("a row");
     client.quit();
-    keep(&mut dump, "proxy-header.pcapng");
+    save(&mut dump, "proxy-header.pcapng");
 }
 
-/// A server that takes connections on port 3306 and says nothing, as one behind a proxy that waits for the client's first
-/// bytes; the client gives up after three seconds.
+/// A server that accepts a connection on port 3306 and sends nothing, as behind a proxy that waits for the client's first bytes.
+/// The client closes after three seconds.
 fn record_silence() {
     let listener = TcpListener::bind("127.0.0.77:3306").expect("port 3306");
     let mut dump = Dump::start("lo", &[3306], &[]);
@@ -167,20 +168,20 @@ fn record_silence() {
     sleep(Duration::from_secs(3));
     drop(client);
     drop(server);
-    keep(&mut dump, "silence.pcapng");
+    save(&mut dump, "silence.pcapng");
 }
 
-/// Connector/J 8.0.27 with `useServerPrepStmts` (`tests/hazards/java`, by `scripts/drivers.sh hazards`) and a MariaDB behind
-/// a network that brings the last 4 of the 9 bytes of an EOF 50 ms late: it hangs. The capture ends while it does.
+/// Connector/J 8.0.27 with `useServerPrepStmts` (`tests/hazards/java`, by `scripts/drivers.sh hazards`). It hangs, because the
+/// relay before MariaDB delays the last 4 of the 9 bytes of an EOF by 50 ms. The capture ends while it hangs.
 fn record_split_eof() {
     let server = MariaDb::start(&[]);
-    account(&server);
+    create_account(&server);
     server.sql(&format!("CREATE TABLE {DATABASE}.items (id INT PRIMARY KEY, name VARCHAR(20))"));
     for id in 1..=5 {
         server.sql(&format!("INSERT INTO {DATABASE}.items VALUES ({id}, 'item {id}')"));
     }
     let relay = Relay::start(server.addr());
-    // The relay cuts in front of byte n in the connection number n: this one's is the fifth.
+    // The relay cuts connection number n before byte n of its EOFs. The driver gets number 5.
     for _ in 0..5 {
         Client::connect(relay.address()).packet();
     }
@@ -198,12 +199,12 @@ fn record_split_eof() {
         "rows",
     ]);
     let mut client = client.stdout(Stdio::null()).spawn().expect("scripts/drivers.sh hazards");
-    // A client that is still slow, as when it runs for the first time, reads the whole EOF by chance.
+    // Waits until the client hangs. A slow client, as in its first run, can read the whole EOF at once.
     while std::iter::repeat_with(|| (sleep(Duration::from_secs(1)), relay.take_cut()[5]).1)
         .take(3)
         .any(|cut| cut > 0)
     {}
-    keep(&mut dump, "connector-j-split-eof.pcapng");
+    save(&mut dump, "connector-j-split-eof.pcapng");
     let output = Command::new(firstword()).args(["inspect", "-o", "json"]).arg(&dump.file).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["connections"][0]["waits"]["what"], "rest_of_split_eof", "it hangs; try again");

@@ -1,5 +1,5 @@
-//! How Istio's agent gets a module out of a registry, by its rules (istio/istio, `pkg/wasm/cache.go` and `imagefetcher.go`
-//! at 86c9f01, August 2026): the checks in its order, with its words for what it refuses.
+//! A model of Istio's agent that fetches a module from a registry (istio/istio, `pkg/wasm/cache.go` and `imagefetcher.go` at
+//! 86c9f01, August 2026). It has the checks and the error texts of the agent, in the same order.
 
 use std::io::Read;
 
@@ -9,20 +9,20 @@ use sha2::{Digest, Sha256};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-/// What lists the manifests of several platforms.
+/// Media type of a list of manifests for several platforms.
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const MODULE_LAYER: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
 
-/// The module at an `oci://` URL, or why the agent would not have it.
+/// The module at an `oci://` URL, or the error with which the agent refuses it.
 pub fn fetch(url: &str) -> Result<Vec<u8>, String> {
     let rest = url.strip_prefix("oci://").ok_or("not an oci:// URL")?;
     let (host, image) = rest.split_once('/').ok_or("no repository")?;
     let (repository, reference) = image.split_once(['@', ':']).ok_or("no reference")?;
     let base = format!("http://{host}/v2/{repository}");
     let (digest, manifest) = manifest(&base, reference)?;
-    // A digest in the URL is compared with that of the manifest in the end, not of what it was found by.
+    // The agent compares a digest in the URL with that of the chosen manifest, even if the URL names an index.
     if let Some(wanted) = reference.strip_prefix("sha256:").filter(|wanted| **wanted != digest) {
         return Err(format!(
             "module downloaded from {url} has checksum {digest}, which does not match: {wanted}"
@@ -44,7 +44,7 @@ fn manifest(base: &str, reference: &str) -> Result<(String, Value), String> {
     let manifest: Value = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
     if manifest["mediaType"] == INDEX || manifest["mediaType"] == DOCKER_INDEX {
         let listed = manifest["manifests"].as_array().into_iter().flatten();
-        // Whatever the node runs on.
+        // The agent chooses this platform on any node.
         let chosen =
             |one: &&Value| one["platform"]["os"] == "linux" && one["platform"]["architecture"] == "amd64";
         let chosen = listed.clone().find(chosen).ok_or("no child with platform linux/amd64")?;
@@ -53,7 +53,7 @@ fn manifest(base: &str, reference: &str) -> Result<(String, Value), String> {
     Ok((format!("{:x}", Sha256::digest(&bytes)), manifest))
 }
 
-/// The file `plugin.wasm`, in whatever directory, of the last layer.
+/// The file `plugin.wasm`, in any directory, of the last layer.
 fn archived(base: &str, layers: &[&Value], media_type: &str) -> Result<Vec<u8>, String> {
     let layer = layers.last().ok_or("number of layers must be greater than zero")?;
     if layer["mediaType"] != media_type {

@@ -1,7 +1,7 @@
-//! The images of `make image`: pushed by an ordinary tool to a real registry, and fetched from there as Istio's agent does,
-//! by what the overlays say.
+//! The images of `make image`: a common tool pushes them to a real registry, and a model of Istio's agent fetches them with the
+//! URLs of the overlays.
 
-// Helpers of tests are no tests to clippy, and a panic is how they report.
+// A test and its helpers report through a panic.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,
@@ -36,8 +36,8 @@ fn module() -> Vec<u8> {
     std::fs::read(wasm()).unwrap()
 }
 
-/// A registry with one form of the module, pushed from its layout, and the digest it has there.
-fn pushed(form: Form) -> (Registry, String) {
+/// Starts a registry, and pushes one form of the module to it. Returns the registry and the digest.
+fn push(form: Form) -> (Registry, String) {
     let registry = Registry::start();
     let directory = temp_dir();
     let digest = layout::write(form, &module(), directory.path());
@@ -45,7 +45,7 @@ fn pushed(form: Form) -> (Registry, String) {
     (registry, digest)
 }
 
-/// A file's path in a layout, and its content.
+/// The content of the files in a directory, by path.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -63,7 +63,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn written(form: Form, module: &[u8]) -> (String, BTreeMap<String, Vec<u8>>) {
     let directory = temp_dir();
-    // In the place of what was there.
+    // The layout replaces old files.
     std::fs::write(directory.path().join("old"), "").unwrap();
     (layout::write(form, module, directory.path()), files(directory.path()))
 }
@@ -73,7 +73,7 @@ fn parsed(bytes: &[u8]) -> Value {
 }
 
 #[test]
-fn the_same_module_is_the_same_image() {
+fn the_same_module_makes_the_same_image() {
     let module = module();
     for form in FORMS {
         let first = written(form, &module);
@@ -84,7 +84,7 @@ fn the_same_module_is_the_same_image() {
     }
 }
 
-/// One manifest for one platform, and nothing but the blobs it names: no attestations, which would need an index.
+/// A layout holds one manifest for one platform, and the blobs that it names. Attestations would need an index.
 #[test]
 fn a_layout_holds_one_manifest_and_its_blobs() {
     for form in FORMS {
@@ -127,15 +127,15 @@ fn a_layout_holds_one_manifest_and_its_blobs() {
                 assert!(module().windows(export.len()).any(|window| window == export.as_bytes()), "{export}");
             }
         }
-        assert!(files.is_empty(), "blobs that nothing names: {:?}", files.keys());
+        assert!(files.is_empty(), "blobs that no manifest names: {:?}", files.keys());
     }
 }
 
 #[test]
-fn istios_agent_gets_the_module_from_each_form() {
+fn the_agent_fetches_the_module_in_each_form() {
     let module = module();
     for form in FORMS {
-        let (registry, digest) = pushed(form);
+        let (registry, digest) = push(form);
         assert_eq!(registry.digest(REPOSITORY, TAG), digest, "{form:?}: the registry has another one");
         for reference in [format!(":{TAG}"), format!("@{digest}")] {
             let url = format!("oci://{}/{REPOSITORY}{reference}", registry.host());
@@ -144,11 +144,11 @@ fn istios_agent_gets_the_module_from_each_form() {
     }
 }
 
-/// The rules of the agent, each broken once.
+/// Each rule of the agent is broken once.
 #[test]
-fn istios_agent_refuses_what_it_cannot_unpack() {
-    let (image, image_digest) = pushed(Form::Image);
-    let (artifact, _) = pushed(Form::Artifact);
+fn the_agent_refuses_images_that_it_cannot_unpack() {
+    let (image, image_digest) = push(Form::Image);
+    let (artifact, _) = push(Form::Artifact);
     let at = |registry: &Registry, reference: &str| {
         fetch(&format!("oci://{}/{REPOSITORY}{reference}", registry.host()))
     };
@@ -174,7 +174,7 @@ fn istios_agent_refuses_what_it_cannot_unpack() {
     let other = change(&artifact, &|manifest| manifest["layers"][1]["mediaType"] = json!("application/wasm"));
     assert!(other.contains("could not find the layer of type"), "{other}");
 
-    // What `docker buildx` makes unless it is told --provenance=false: fetched by tag, refused by its digest.
+    // An index, as `docker buildx` makes without --provenance=false. The agent fetches it by tag, and refuses it by digest.
     let platform = json!({"architecture": "amd64", "os": "linux"});
     let mut descriptor = image.manifest_descriptor(REPOSITORY, TAG);
     descriptor["platform"] = platform;
@@ -186,8 +186,8 @@ fn istios_agent_refuses_what_it_cannot_unpack() {
     assert!(by_digest.contains(&format!("has checksum {image_digest}")), "{by_digest}");
 }
 
-/// What kustomize makes of an overlay.
-fn kustomized(overlay: &str) -> Vec<Value> {
+/// The documents that kustomize makes of an overlay.
+fn kustomize(overlay: &str) -> Vec<Value> {
     let kustomize = firstword_testing::built("KUSTOMIZE", "target/tools/kustomize", "make tools-istio");
     let output = Command::new(kustomize).arg("build").arg(root().join("istio").join(overlay)).output();
     let output = output.expect("kustomize");
@@ -197,7 +197,7 @@ fn kustomized(overlay: &str) -> Vec<Value> {
     documents.collect::<Result<_, _>>().expect("YAML")
 }
 
-/// Where a WasmPlugin and an EnvoyFilter say what to fetch.
+/// The field with the URL, for each kind of resource.
 const PLACES: [(&str, &str); 2] = [
     ("WasmPlugin", "/spec/url"),
     (
@@ -209,16 +209,16 @@ const PLACES: [(&str, &str); 2] = [
 #[test]
 fn each_overlay_names_the_image_by_its_digest() {
     for ((kind, place), overlay) in PLACES.iter().zip(["overlays/example", "overlays/envoyfilter"]) {
-        let documents = kustomized(overlay);
+        let documents = kustomize(overlay);
         let urls = documents.iter().filter(|document| document["kind"] == *kind);
         let urls: Vec<_> = urls.filter_map(|document| document.pointer(place)?.as_str()).collect();
         let [url] = urls.as_slice() else { panic!("{overlay}: {urls:?}") };
         let (image, digest) = url.split_once("@sha256:").unwrap_or_else(|| panic!("{overlay}: {url}"));
         assert_eq!(image, "oci://registry.example.com/firstword", "{overlay}");
-        // That of nothing: no image has it, so nobody runs what he did not choose.
+        // The digest of no bytes, which no image has, so that a user must choose a digest.
         assert_eq!(digest, format!("{:x}", Sha256::digest([])), "{overlay}");
-        // With one's own registry and digest put in, the agent gets the module.
-        let (registry, digest) = pushed(Form::Image);
+        // With another registry and digest in the URL, the agent fetches the module.
+        let (registry, digest) = push(Form::Image);
         let own = url.replace("registry.example.com/firstword", &format!("{}/{REPOSITORY}", registry.host()));
         let own = own.split_once('@').map(|(image, _)| format!("{image}@{digest}")).unwrap();
         assert!(fetch(&own) == Ok(module()), "{own}: {:?}", fetch(&own).err());

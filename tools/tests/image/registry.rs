@@ -1,4 +1,4 @@
-//! A real registry, of go-containerregistry, and the ordinary way to push to it.
+//! A real registry of go-containerregistry, and its tool to push images.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use firstword_testing::process::{Process, read_log};
 use firstword_testing::{built, temp_dir, wait_for};
 
-/// It keeps its blobs in memory, and ends when dropped.
+/// A running registry, which keeps its blobs in memory. When it is dropped, it ends.
 pub struct Registry {
     port: u16,
     _process: Process,
@@ -29,7 +29,7 @@ impl Registry {
         let mut process = Process::start(&crane(), &arguments, &log, &log);
         let port = wait_for("port of the registry", Duration::from_secs(30), || {
             let log = read_log(&log);
-            assert!(process.exited().is_none(), "{log}");
+            assert!(process.exit_status().is_none(), "{log}");
             log.lines().find_map(|line| line.rsplit_once("serving on port ")?.1.parse().ok())
         });
         Self { port, _process: process, _files: files }
@@ -45,13 +45,13 @@ impl Registry {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Pushes the one image of a layout.
+    /// Pushes the image of a layout.
     pub fn push(&self, layout: &Path, repository: &str, tag: &str) {
         let image = format!("{}/{repository}:{tag}", self.host());
         self.crane(&["push", layout.to_str().expect("a path"), &image]);
     }
 
-    /// That of the manifest, with its algorithm.
+    /// The digest of the manifest, with its algorithm.
     pub fn digest(&self, repository: &str, tag: &str) -> String {
         self.crane(&["digest", &format!("{}/{repository}:{tag}", self.host())])
     }
@@ -61,14 +61,14 @@ impl Registry {
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// As an index has it.
+    /// The descriptor of the manifest, for an index.
     pub fn manifest_descriptor(&self, repository: &str, tag: &str) -> Value {
         let text = self.crane(&["manifest", &format!("{}/{repository}:{tag}", self.host())]);
         let media_type = &self.manifest(repository, tag)["mediaType"];
         json!({"mediaType": media_type, "digest": self.digest(repository, tag), "size": text.len()})
     }
 
-    /// Stores a manifest or an index as it is; returns its digest.
+    /// Stores a manifest or an index unchanged. Returns its digest.
     pub fn put(&self, repository: &str, tag: &str, manifest: &Value) -> String {
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.host());
         let config = ureq::Agent::config_builder().proxy(None).build();

@@ -1,5 +1,5 @@
-//! A capture is text: comment lines (`#`) that say server, client and how it was made, then a line for each chunk in the
-//! order in which it passed, `C` or `S` for who sent it and the bytes in hexadecimal.
+//! The text format of a capture. Comment lines (`#`) name the server, the client, and how the capture was made. Then each chunk
+//! has a line, in the order in which it passed: `C` or `S` for its sender, and the bytes in hexadecimal.
 
 use std::fmt::Write as _;
 

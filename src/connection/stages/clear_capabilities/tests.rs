@@ -1,10 +1,11 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::connection::chunk::ServerVerdict;
 use crate::connection::rewrite::Withheld;
 use crate::event::details::Details;
+use crate::rules::ClearCapabilities;
 
 const COMPRESS: u32 = 1 << 5;
 const SSL: u32 = 1 << 11;
@@ -28,14 +29,20 @@ fn packet(payload: &[u8]) -> Vec<u8> {
 
 /// Returns the forwarded bytes of these chunks, and how often the removed offer of TLS is reported.
 fn forward(clear: ClearCapabilities, chunks: &[&[u8]]) -> (Vec<u8>, usize) {
-    let mut stage = Stage::new(clear).expect("something to clear");
+    let rules = Rules { clear_capabilities: clear, ..Rules::observe_only() };
+    let stage = GreetingFilter::new(&rules, Timestamp::default());
+    let mut stage = stage.expect("something to clear");
     let (mut forwarded, mut events) = (Vec::new(), Vec::new());
     for chunk in chunks {
         let chunk = Bytes::copy_from_slice(chunk);
         let (mut clock, mut details) = (Clock::new(&Timestamp::default), Details::default());
         let mut withheld = Withheld::default();
         let mut rewrite = Rewrite::of_server(&chunk, &withheld, 0);
-        let flow = stage.server(&mut rewrite, false, &mut Output::new(&mut events, &mut clock, &mut details));
+        let flow = stage.server_after(
+            &mut rewrite,
+            &Seen::default(),
+            &mut Output::new(&mut events, &mut clock, &mut details),
+        );
         match rewrite.server_verdict(flow, &mut withheld) {
             ServerVerdict::Pass => forwarded.extend_from_slice(&chunk),
             ServerVerdict::Edit(edit) => {
@@ -78,7 +85,7 @@ fn only_the_flags_change() {
 fn a_greeting_without_the_flags_is_unchanged() {
     let untouched = greeting("5.7.44", !(COMPRESS | ZSTD | SSL), 0);
     assert_becomes(EVERYTHING, &untouched, &untouched, 0);
-    assert!(Stage::new(ClearCapabilities::default()).is_none());
+    assert!(GreetingFilter::new(&Rules::observe_only(), Timestamp::default()).is_none());
 }
 
 #[test]

@@ -6,8 +6,10 @@
 //! does not use the inspector, because a client that confuses the inspector must not get past the guard. The guard cannot
 //! read TLS. MariaDB 10.11 believes a header inside TLS if it trusts all networks (`*`).
 
+use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
 use crate::connection::rewrite::{Flow, Rewrite};
+use crate::connection::stages::Stage;
 use crate::connection::stages::proxy_header::refuse;
 use crate::event::HeaderResult;
 use crate::event::output::Output;
@@ -17,6 +19,7 @@ use crate::mysql::wire::handshake::{self, HandshakeV10};
 use crate::mysql::wire::packet::{Framed, Framer};
 use crate::mysql::wire::response::OK;
 use crate::proxy_protocol::{Format, looks_like_header};
+use crate::rules::Rules;
 
 /// First byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -25,12 +28,9 @@ const MAX_GREETING_PREFIX: usize = 512;
 /// Offset of the byte with the flag SSL in the client's capabilities, and the flag in that byte.
 const SSL: (usize, u8) = (1, 0x08);
 
-/// Maximum heap memory in bytes.
-pub(in crate::connection) const MAX_MEMORY: usize = MAX_GREETING_PREFIX;
-
 /// Connection phase of one connection.
 #[derive(Debug)]
-pub(in crate::connection) struct Stage {
+pub(in crate::connection) struct HeaderGuard {
     client: Fragments,
     server: Server,
     state: GuardState,
@@ -54,39 +54,24 @@ enum GuardState {
     Over,
     /// A header has arrived, and the connection is refused.
     Header(Format),
+    /// The host did not provide the client's bytes, and the connection is refused.
+    Unreadable,
 }
 
-impl Default for Stage {
-    fn default() -> Self {
-        let server =
-            Server { framer: Framer::new(MAX_GREETING_PREFIX), seen: 0, greeted: false, offers_tls: false };
-        Self { client: Fragments::default(), server, state: GuardState::Watching }
-    }
-}
-
-impl Stage {
-    /// True once the stage has finished.
-    pub(in crate::connection) fn is_over(&self) -> bool {
-        self.state == GuardState::Over
+impl Stage for HeaderGuard {
+    fn new(rules: &Rules, _: Timestamp) -> Option<Self> {
+        rules.proxy_header.map(|_| Self::default())
     }
 
-    /// True once the connection is refused.
-    pub(in crate::connection) fn has_refused(&self) -> bool {
-        matches!(self.state, GuardState::Header(_))
-    }
-
-    /// Takes a chunk of the client, without the header that was received.
-    pub(in crate::connection) fn client<C: Chunk>(
-        &mut self,
-        rewrite: &mut Rewrite<C>,
-        out: &mut Output,
-    ) -> Flow {
+    /// Takes a chunk without the header that was received.
+    fn client_before<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, _: bool, out: &mut Output) -> Flow {
         match self.state {
             GuardState::Watching => {}
             GuardState::Over => return Flow::Continue,
-            GuardState::Header(_) => return Flow::Close,
+            GuardState::Header(_) | GuardState::Unreadable => return Flow::Close,
         }
         if rewrite.bytes().is_none() {
+            self.state = GuardState::Unreadable;
             return refuse(HeaderResult::Malformed, None, RefusalReason::Unreadable, out);
         }
         let rest = rewrite.rest();
@@ -95,18 +80,40 @@ impl Stage {
             GuardState::Header(format) => {
                 refuse(HeaderResult::Malformed, Some(format), RefusalReason::Late, out)
             }
-            GuardState::Watching | GuardState::Over => Flow::Continue,
+            _ => Flow::Continue,
         }
     }
 
-    /// Takes a chunk of the server.
-    pub(in crate::connection) fn server<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>) -> Flow {
+    fn server_before<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, _: &mut Output) -> Flow {
         if self.state == GuardState::Watching {
             self.state = self.server_bytes(&rewrite.bytes().unwrap_or_default());
         }
         Flow::Continue
     }
 
+    fn is_over(&self) -> bool {
+        self.state == GuardState::Over
+    }
+
+    fn is_final(&self) -> bool {
+        matches!(self.state, GuardState::Header(_) | GuardState::Unreadable)
+    }
+
+    /// Counts the maximum from the start, because a guard cannot give memory back before the connection ends.
+    fn memory(&self) -> usize {
+        size_of::<Self>().saturating_add(MAX_GREETING_PREFIX)
+    }
+}
+
+impl Default for HeaderGuard {
+    fn default() -> Self {
+        let server =
+            Server { framer: Framer::new(MAX_GREETING_PREFIX), seen: 0, greeted: false, offers_tls: false };
+        Self { client: Fragments::default(), server, state: GuardState::Watching }
+    }
+}
+
+impl HeaderGuard {
     fn client_bytes(&mut self, mut input: &[u8]) -> GuardState {
         while let Some(first) = input.first() {
             if self.client.requests_tls() && self.server.offers_tls && *first == TLS_HANDSHAKE {

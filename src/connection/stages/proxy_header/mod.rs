@@ -8,7 +8,14 @@ use crate::connection::rewrite::Flow;
 use crate::event::output::Output;
 use crate::event::refusal::{Refusal, RefusalReason};
 use crate::event::{Event, HeaderResult};
-use crate::proxy_protocol::Format;
+use crate::proxy_protocol::{Endpoints, Format};
+
+/// Header of the client that is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::connection) struct Believed {
+    /// Addresses in it. `None` if it names no addresses.
+    pub(in crate::connection) endpoints: Option<Endpoints>,
+}
 
 /// Refuses the connection.
 fn refuse(result: HeaderResult, format: Option<Format>, why: RefusalReason, out: &mut Output) -> Flow {

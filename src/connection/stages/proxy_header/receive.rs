@@ -16,30 +16,26 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::connection::chunk::Chunk;
+use crate::connection::chunk::{Chunk, TickVerdict};
 use crate::connection::rewrite::{Flow, Rewrite};
-use crate::connection::stages::proxy_header::refuse;
+use crate::connection::stages::Stage;
+use crate::connection::stages::proxy_header::{Believed, refuse};
 use crate::event::output::Output;
 use crate::event::refusal::RefusalReason;
 use crate::event::{Event, HeaderResult};
-use crate::proxy_protocol::{Endpoints, Format, Header, MAX_V2_LEN, Probe, probe};
-use crate::rules::{Need, ReceiveRules, Untrusted};
+use crate::proxy_protocol::{Format, Header, MAX_V2_LEN, Probe, probe};
+use crate::rules::{Need, ReceiveRules, Rules, Untrusted};
 
 /// Maximum time for which bytes are held if no rule sets one: the minimum that the specification allows (section 2).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Header that is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::connection) struct Believed {
-    /// Addresses in it. `None` if it names no addresses.
-    pub(in crate::connection) endpoints: Option<Endpoints>,
-}
-
 /// First bytes of one client.
 #[derive(Debug)]
-pub(in crate::connection) struct Stage {
+pub(in crate::connection) struct HeaderReceiver {
     /// `None` if no header may be received. A header that arrives is then refused.
     rules: Option<ReceiveRules>,
+    /// True if a header is sent to the server, because it can repeat the addresses of the believed header.
+    is_needed_later: bool,
     state: State,
     /// Time from which on the stage waits for a header. `None` if it does not wait.
     waits_since: Option<Timestamp>,
@@ -56,87 +52,25 @@ enum State {
     Refused,
 }
 
-impl Stage {
-    /// `server_first`: the server is expected to speak before the client.
-    pub(in crate::connection) fn new(
-        rules: Option<ReceiveRules>,
-        server_first: bool,
-        opened: Timestamp,
-    ) -> Self {
+impl Stage for HeaderReceiver {
+    fn new(rules: &Rules, opened: Timestamp) -> Option<Self> {
         let state = State::Start { needs: 0, held: 0, format: None };
-        let mut stage = Self { rules, state, waits_since: None, believed: None };
-        // Some senders send the header directly before the client's first bytes, which follow the greeting.
-        let after_greeting = server_first && !stage.connects_late();
-        stage.waits_since = (stage.is_required() && !after_greeting).then_some(opened);
-        stage
-    }
-
-    fn connects_late(&self) -> bool {
-        self.rules.is_some_and(|rules| rules.need == Need::BeforeConnect)
-    }
-
-    fn is_required(&self) -> bool {
-        self.rules.is_some_and(|rules| rules.need != Need::Optional)
-    }
-
-    fn closes_untrusted(&self) -> bool {
-        self.rules.is_some_and(|rules| !rules.trusted && rules.untrusted == Untrusted::Close)
-    }
-
-    /// True if the host must not connect to the server before [`Stage::client`] returns anything but [`Flow::Hold`].
-    pub(in crate::connection) fn holds_connection(&self) -> bool {
-        self.connects_late() && matches!(self.state, State::Start { .. })
-    }
-
-    /// Number of the client's bytes that are held.
-    pub(in crate::connection) fn held(&self) -> usize {
-        match self.state {
-            State::Start { held, .. } => held,
-            State::Decided | State::Refused => 0,
-        }
-    }
-
-    /// True once the stage has finished.
-    pub(in crate::connection) fn is_over(&self) -> bool {
-        self.state == State::Decided
-    }
-
-    /// True once the connection is refused.
-    pub(in crate::connection) fn has_refused(&self) -> bool {
-        self.state == State::Refused
-    }
-
-    /// Header of the client. `None` if the client sent no header, or if it is not believed.
-    pub(in crate::connection) fn believed(&self) -> Option<Believed> {
-        self.believed
-    }
-
-    /// True if a header has not arrived in time.
-    pub(in crate::connection) fn is_overdue(&self, now: Timestamp) -> bool {
-        let timeout = self.rules.map_or(DEFAULT_TIMEOUT, |rules| rules.timeout);
-        self.waits_since.is_some_and(|since| now.since(since) >= timeout)
-    }
-
-    /// Refuses the connection, because no header has arrived in time.
-    pub(in crate::connection) fn time_out(&mut self, out: &mut Output) {
-        let (held, format) = match self.state {
-            State::Start { held, format, .. } => (held, format),
-            State::Decided | State::Refused => (0, None),
+        let headers = rules.proxy_header?;
+        let mut stage = Self {
+            rules: headers.receive,
+            is_needed_later: headers.send.is_some(),
+            state,
+            waits_since: None,
+            believed: None,
         };
-        let why = RefusalReason::Timeout { held, connected: !self.connects_late() };
-        self.refuse(HeaderResult::Timeout, format, why, out);
+        // Some senders send the header directly before the client's first bytes, which follow the greeting.
+        let after_greeting = rules.expected.is_server_first() && !stage.connects_late();
+        stage.waits_since = (stage.is_required() && !after_greeting).then_some(opened);
+        Some(stage)
     }
 
-    /// Takes a chunk of the server. The time for the client's header begins with it.
-    pub(in crate::connection) fn server(&mut self, out: &mut Output) -> Flow {
-        if self.is_required() && matches!(self.state, State::Start { .. }) {
-            self.waits_since.get_or_insert_with(|| out.clock.now());
-        }
-        Flow::Continue
-    }
-
-    /// Takes a chunk of the client, which begins with the bytes that were held.
-    pub(in crate::connection) fn client<C: Chunk>(
+    /// Takes a chunk, which begins with the bytes that were held.
+    fn client_before<C: Chunk>(
         &mut self,
         rewrite: &mut Rewrite<C>,
         end_stream: bool,
@@ -163,6 +97,72 @@ impl Stage {
         }
     }
 
+    /// Starts the time-out of a required header, because the server speaks.
+    fn server_before<C: Chunk>(&mut self, _: &mut Rewrite<C>, out: &mut Output) -> Flow {
+        if self.is_required() && matches!(self.state, State::Start { .. }) {
+            self.waits_since.get_or_insert_with(|| out.clock.now());
+        }
+        Flow::Continue
+    }
+
+    /// True if a header has not arrived in time.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let timeout = self.rules.map_or(DEFAULT_TIMEOUT, |rules| rules.timeout);
+        self.waits_since.is_some_and(|since| now.since(since) >= timeout)
+    }
+
+    /// Refuses the connection if no header has arrived in time.
+    fn tick(&mut self, now: Timestamp, out: &mut Output) -> TickVerdict {
+        if !self.is_due(now) {
+            return TickVerdict::Continue;
+        }
+        let (held, format) = match self.state {
+            State::Start { held, format, .. } => (held, format),
+            State::Decided | State::Refused => (0, None),
+        };
+        let why = RefusalReason::Timeout { held, connected: !self.connects_late() };
+        self.refuse(HeaderResult::Timeout, format, why, out);
+        TickVerdict::Close
+    }
+
+    fn held(&self) -> usize {
+        match self.state {
+            State::Start { held, .. } => held,
+            State::Decided | State::Refused => 0,
+        }
+    }
+
+    fn holds_connection(&self) -> bool {
+        self.connects_late() && matches!(self.state, State::Start { .. })
+    }
+
+    fn is_over(&self) -> bool {
+        self.state == State::Decided && !self.is_needed_later
+    }
+
+    fn is_final(&self) -> bool {
+        self.state == State::Refused
+    }
+}
+
+impl HeaderReceiver {
+    fn connects_late(&self) -> bool {
+        self.rules.is_some_and(|rules| rules.need == Need::BeforeConnect)
+    }
+
+    fn is_required(&self) -> bool {
+        self.rules.is_some_and(|rules| rules.need != Need::Optional)
+    }
+
+    fn closes_untrusted(&self) -> bool {
+        self.rules.is_some_and(|rules| !rules.trusted && rules.untrusted == Untrusted::Close)
+    }
+
+    /// Header of the client. `None` if the client sent no header, or if it is not believed.
+    pub(in crate::connection) fn believed(&self) -> Option<Believed> {
+        self.believed
+    }
+
     /// Returns the length of the header at the start of `bytes`, which is 0 without a header, or the decision that ends the
     /// list.
     fn start(&mut self, bytes: &[u8], end_stream: bool, out: &mut Output) -> Result<usize, Flow> {
@@ -176,7 +176,7 @@ impl Stage {
         };
         // The bytes after the signature do not matter.
         if format.is_some() && self.rules.is_none() {
-            return Err(self.refuse(HeaderResult::Malformed, format, RefusalReason::Unasked, out));
+            return Err(self.refuse(HeaderResult::Malformed, format, RefusalReason::Unexpected, out));
         }
         if format.is_some() && self.closes_untrusted() {
             return Err(self.refuse(HeaderResult::Untrusted, format, RefusalReason::Untrusted, out));

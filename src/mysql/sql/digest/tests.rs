@@ -7,7 +7,7 @@ fn of(text: &str) -> String {
 }
 
 #[test]
-fn digests_of_statements() {
+fn literals_and_comments_are_removed() {
     let cases = [
         ("SELECT * FROM t WHERE id = 7 AND name = 'x'", "SELECT * FROM t WHERE id = ? AND name = ?"),
         ("select a  ,b\n\tfrom `my db`.`t``x`", "select a, b from `my db`.`t``x`"),
@@ -36,9 +36,8 @@ fn digests_of_statements() {
     }
 }
 
-/// What two servers could read in two ways.
 #[test]
-fn where_it_is_in_doubt_it_ends() {
+fn a_digest_ends_at_ambiguous_text() {
     let cases: [(&[u8], Option<bool>, &str); 20] = [
         (b"SELECT 'a\\' , secret , 'b'", Some(false), "SELECT ?, secret, ?"),
         (b"SELECT 'a\\' , secret , 'b'", Some(true), "SELECT ??"),
@@ -67,7 +66,7 @@ fn where_it_is_in_doubt_it_ends() {
 }
 
 #[test]
-fn a_digest_is_bounded_and_fit_for_a_line() {
+fn a_digest_is_bounded_and_safe_in_a_log_line() {
     let long = format!("SELECT {}", "a_long_name , ".repeat(100));
     let digest = of(&long);
     assert!(digest.len() < MAX_LEN + 20 && digest.ends_with(CUT), "{digest}");
@@ -84,7 +83,7 @@ fn a_digest_is_bounded_and_fit_for_a_line() {
 }
 
 #[test]
-fn a_traceparent_is_found_in_comments_alone() {
+fn a_traceparent_is_read_from_comments_only() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let found = |text: String| digest(text.as_bytes(), Some(true)).1;
     for comment in [
@@ -106,10 +105,9 @@ fn a_traceparent_is_found_in_comments_alone() {
     }
 }
 
-/// A piece of a statement as bytes, in which whatever is part of a literal or comment is spelt with
-/// `Z` and `9`, which nothing else has in it.
+/// A piece of a statement as bytes. Only literals and comments contain `Z` and `9`.
 fn piece(escapes: bool) -> impl Strategy<Value = Vec<u8>> {
-    // Characters of one byte, of utf8, and of sjis or gbk with a second byte that looks like another one.
+    // Characters of one byte, of utf8, and of sjis or gbk with a second byte that is also an ASCII character.
     let chars = prop::sample::select(vec![
         &b"Z"[..],
         b"9",
@@ -134,7 +132,7 @@ fn piece(escapes: bool) -> impl Strategy<Value = Vec<u8>> {
             (3, false) => b"\\",
             _ => b"",
         };
-        // A backslash at the end of the first part must not meet what is no character of it.
+        // A backslash at the end of the first part must only be followed by a whole character.
         [b"'", a.as_slice(), middle, &b, b"'"].concat()
     });
     let names = prop::sample::select(vec![
@@ -179,9 +177,9 @@ fn piece(escapes: bool) -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
 
-    /// However long the part of the statement is that is kept, and whatever the session's SQL mode.
+    /// For every length of the known part of the statement, and in both SQL modes.
     #[test]
-    fn no_literal_and_no_comment_gets_into_a_digest(
+    fn a_digest_contains_no_literal_and_no_comment(
         (escapes, pieces) in any::<bool>().prop_flat_map(|escapes| {
             (Just(escapes), prop::collection::vec(piece(escapes), 0..12))
         }),
@@ -195,14 +193,14 @@ proptest! {
     }
 
     #[test]
-    fn anything_has_a_digest(text: Vec<u8>, escapes: Option<bool>) {
+    fn any_bytes_have_a_printable_digest(text: Vec<u8>, escapes: Option<bool>) {
         let (digest, _) = digest(&text, escapes);
         prop_assert!(digest.chars().all(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\'' | '\\')), "{digest}");
     }
 
-    /// Names of any characters, which a lexer of random bytes seldom meets.
+    /// Names of any characters, which random bytes seldom contain.
     #[test]
-    fn any_name_leaves_a_digest_printable(name: String, quoted: bool) {
+    fn any_name_has_a_printable_digest(name: String, quoted: bool) {
         let text = if quoted { format!("SELECT `{name}`") } else { format!("SELECT x{name}") };
         let digest = of(&text);
         prop_assert!(digest.chars().all(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')), "{digest}");

@@ -1,13 +1,13 @@
 use super::*;
 
 fn names(text: &str) -> Option<Vec<String>> {
-    let Files { names, open } = Files::of(text.as_bytes(), Some(true));
+    let NamedFiles { names, is_open } = NamedFiles::of(text.as_bytes(), Some(true));
     let names = names.into_iter().map(|name| String::from_utf8(name).unwrap()).collect();
-    (!open).then_some(names)
+    (!is_open).then_some(names)
 }
 
 #[test]
-fn files_of_statements() {
+fn files_of_load_data_local_are_found() {
     let none: &[&str] = &[];
     let cases = [
         ("LOAD DATA LOCAL INFILE 'f' INTO TABLE t", ["f"].as_slice()),
@@ -33,7 +33,7 @@ fn files_of_statements() {
         ("LOAD DATA FROM LOW_PRIORITY LOCAL INFILE 'f'", none),
         ("LOAD DATA LOCAL LOCAL INFILE 'f'", none),
         ("LOAD DATA LOCAL INFILE; 'f'", none),
-        // No server takes these for a name.
+        // No server accepts these as a name.
         ("LOAD DATA LOCAL INFILE x'66'", none),
         ("LOAD DATA LOCAL INFILE N'f'", none),
         ("LOAD DATA LOCAL INFILE @f", none),
@@ -58,7 +58,7 @@ fn files_of_statements() {
 }
 
 #[test]
-fn what_leaves_the_files_open() {
+fn statements_that_cannot_be_read_leave_files_open() {
     for text in [
         "EXECUTE s",
         "CALL p()",
@@ -71,13 +71,13 @@ fn what_leaves_the_files_open() {
     ] {
         assert_eq!(names(text), None, "{text}");
     }
-    let files = Files::of(b"LOAD DATA LOCAL INFILE 'f'; CALL p()", Some(true));
-    assert_eq!(files.judge(b"f"), Judgement::Wanted);
+    let files = NamedFiles::of(b"LOAD DATA LOCAL INFILE 'f'; CALL p()", Some(true));
+    assert_eq!(files.judge(b"f"), Judgement::Named);
     assert_eq!(files.judge(b"g"), Judgement::Undecidable);
 }
 
 #[test]
-fn names_are_read_as_servers_read_them() {
+fn escapes_and_quotes_in_names_are_read_as_servers_do() {
     for (quoted, name) in [
         (r"'C:\\data\\f.csv'", "C:\\data\\f.csv"),
         (r"'/tmp/\f'", "/tmp/f"),
@@ -92,46 +92,46 @@ fn names_are_read_as_servers_read_them() {
         let text = format!("LOAD DATA LOCAL INFILE {quoted} INTO TABLE t");
         assert_eq!(names(&text), Some(vec![name.to_owned()]), "{quoted}");
     }
-    let unescaped = Files::of(br"LOAD DATA LOCAL INFILE 'C:\new'", Some(false));
-    assert_eq!(unescaped.judge(br"C:\new"), Judgement::Wanted);
+    let unescaped = NamedFiles::of(br"LOAD DATA LOCAL INFILE 'C:\new'", Some(false));
+    assert_eq!(unescaped.judge(br"C:\new"), Judgement::Named);
 }
 
 #[test]
-fn what_a_mode_or_a_character_set_decides_is_open() {
-    let judge = |text: &[u8], escapes, name: &[u8]| Files::of(text, escapes).judge(name);
-    // One string or, where a backslash escapes nothing, one in front of a LOAD.
+fn files_that_depend_on_sql_mode_or_character_set_are_undecidable() {
+    let judge = |text: &[u8], escapes, name: &[u8]| NamedFiles::of(text, escapes).judge(name);
+    // One string or, if a backslash is no escape character, a string before a LOAD.
     let text = br"SELECT 'a\'; LOAD DATA LOCAL INFILE 'f' INTO TABLE t -- '";
-    assert_eq!(judge(text, Some(false), b"f"), Judgement::Wanted);
+    assert_eq!(judge(text, Some(false), b"f"), Judgement::Named);
     assert_eq!(judge(text, None, b"f"), Judgement::Undecidable);
-    // What makes no difference is not in doubt.
+    // A backslash that makes no difference is not ambiguous.
     let text = br"SELECT '\n'; LOAD DATA LOCAL INFILE 'f' INTO TABLE t";
-    assert_eq!(judge(text, None, b"f"), Judgement::Wanted);
-    assert_eq!(judge(text, None, b"g"), Judgement::Unwanted);
-    // In GBK the string is a character and ends; in UTF-8 it goes on.
+    assert_eq!(judge(text, None, b"f"), Judgement::Named);
+    assert_eq!(judge(text, None, b"g"), Judgement::NotNamed);
+    // In GBK the backslash is part of a character and the string ends; in UTF-8 the string continues.
     let text = b"SELECT '\xb5\\', LOAD DATA LOCAL INFILE 'f' -- '";
     assert_eq!(judge(text, Some(true), b"f"), Judgement::Undecidable);
     let text = b"SELECT '\xb5\\\\'; LOAD DATA LOCAL INFILE 'f'";
     assert_eq!(judge(text, Some(true), b"f"), Judgement::Undecidable);
     let text = b"SELECT '\xb5\\n'; LOAD DATA LOCAL INFILE 'f'";
-    assert_eq!(judge(text, Some(true), b"g"), Judgement::Unwanted);
+    assert_eq!(judge(text, Some(true), b"g"), Judgement::NotNamed);
 }
 
 #[test]
-fn judgements() {
-    let files = Files::of(b"LOAD DATA LOCAL INFILE 'f'", None);
-    assert!(!files.is_none());
-    assert_eq!(files.judge(b"f"), Judgement::Wanted);
+fn only_exact_names_are_named() {
+    let files = NamedFiles::of(b"LOAD DATA LOCAL INFILE 'f'", None);
+    assert!(!files.is_empty());
+    assert_eq!(files.judge(b"f"), Judgement::Named);
     for other in [b"".as_slice(), b"F", b"f ", b"/etc/passwd"] {
-        assert_eq!(files.judge(other), Judgement::Unwanted);
+        assert_eq!(files.judge(other), Judgement::NotNamed);
     }
-    let respelt = Files::of("LOAD DATA LOCAL INFILE 'bü'".as_bytes(), None);
-    assert_eq!(respelt.judge("bü".as_bytes()), Judgement::Wanted);
-    assert_eq!(respelt.judge(b"b\xfc"), Judgement::Undecidable);
-    assert_eq!(Files::of(b"SELECT 1", None).judge("bü".as_bytes()), Judgement::Unwanted);
-    let long = Files::of_beginning(b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t (a, `b", None);
-    assert_eq!(long.judge(b"f"), Judgement::Wanted);
+    let recoded = NamedFiles::of("LOAD DATA LOCAL INFILE 'bü'".as_bytes(), None);
+    assert_eq!(recoded.judge("bü".as_bytes()), Judgement::Named);
+    assert_eq!(recoded.judge(b"b\xfc"), Judgement::Undecidable);
+    assert_eq!(NamedFiles::of(b"SELECT 1", None).judge("bü".as_bytes()), Judgement::NotNamed);
+    let long = NamedFiles::of_prefix(b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t (a, `b", None);
+    assert_eq!(long.judge(b"f"), Judgement::Named);
     assert_eq!(long.judge(b"g"), Judgement::Undecidable);
-    assert_eq!(Files::UNKNOWN.judge(b"f"), Judgement::Undecidable);
-    assert!(Files::of(b"SELECT 1", None).is_none());
-    assert_eq!(Files::default().judge(b""), Judgement::Unwanted);
+    assert_eq!(NamedFiles::UNKNOWN.judge(b"f"), Judgement::Undecidable);
+    assert!(NamedFiles::of(b"SELECT 1", None).is_empty());
+    assert_eq!(NamedFiles::default().judge(b""), Judgement::NotNamed);
 }

@@ -1,10 +1,10 @@
-//! OCI image layouts, by the image specification 1.1 and what Istio's agent takes (`pkg/wasm/imagefetcher.go`):
+//! OCI image layouts of the image specification 1.1, in the two forms that Istio's agent accepts (`pkg/wasm/imagefetcher.go`):
 //!
 //! - an image whose last layer, a compressed archive, holds `plugin.wasm`;
 //! - an artifact of exactly two layers, one of which is the module itself.
 //!
-//! One manifest each and no index of platforms: a digest in a WasmPlugin's URL has to be that of the manifest, and of an
-//! index the agent would compare the digest of what it chose from it.
+//! Each has one manifest and no index of platforms. With an index the digest in a WasmPlugin's URL would be that of the index,
+//! and the agent would compare it with that of the manifest.
 
 use std::io::Write;
 use std::path::Path;
@@ -17,16 +17,16 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// The proxy-wasm ABI of the SDK, which the module exports as `proxy_abi_version_0_2_1`.
 const ABI: &str = "0.2.1";
 
-/// How the module is packed.
+/// Form of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A container image without an operating system; every registry takes it.
+    /// A container image without an operating system. Every registry accepts it.
     Image,
     /// The artifact of the Wasm Artifact Image Specification.
     Artifact,
 }
 
-/// Writes a layout with one image, in the place of what is in `directory`; returns the manifest's digest.
+/// Replaces `directory` by a layout with one image. Returns the manifest's digest.
 pub(crate) fn write(form: Form, module: &[u8], directory: &Path) -> String {
     if directory.exists() {
         std::fs::remove_dir_all(directory).expect("the old layout removed");
@@ -69,7 +69,7 @@ pub(crate) fn write(form: Form, module: &[u8], directory: &Path) -> String {
 fn image(blobs: &Blobs, module: &[u8]) -> (Value, Vec<Value>) {
     let archive = archive(module);
     let config = json!({
-        // What nodes run matters to no module; Istio's agent asks for this platform everywhere.
+        // A module runs on any platform, and Istio's agent requests this one everywhere.
         "architecture": "amd64",
         "os": "linux",
         "config": {},
@@ -79,7 +79,8 @@ fn image(blobs: &Blobs, module: &[u8]) -> (Value, Vec<Value>) {
     (blobs.add("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()), vec![layer])
 }
 
-/// The same; the first layer says what the module is for, and is the configuration too.
+/// The descriptors of the configuration and of the layers. The first layer describes the module's host, and is the
+/// configuration too.
 fn artifact(blobs: &Blobs, module: &[u8]) -> (Value, Vec<Value>) {
     let runtime = json!({"type": "envoy_proxy", "abiVersions": [ABI], "config": {"rootIds": ["firstword"]}});
     let runtime = blobs.add("application/vnd.module.wasm.config.v1+json", runtime.to_string().as_bytes());
@@ -91,7 +92,7 @@ fn artifact(blobs: &Blobs, module: &[u8]) -> (Value, Vec<Value>) {
     (runtime.clone(), vec![titled(runtime, "runtime-config.json"), titled(module, "plugin.wasm")])
 }
 
-/// A tar archive with `plugin.wasm`, everybody's to read and of no time.
+/// A tar archive with `plugin.wasm`, readable for all users and without a time.
 fn archive(module: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.set_size(u64::try_from(module.len()).expect("a size"));
@@ -119,7 +120,7 @@ struct Blobs<'a> {
 }
 
 impl Blobs<'_> {
-    /// Stores a blob under its digest; returns its descriptor.
+    /// Stores a blob under its digest. Returns its descriptor.
     fn add(&self, media_type: &str, bytes: &[u8]) -> Value {
         let digest = digest(bytes);
         let path = self.directory.join("blobs").join(digest.replace(':', "/"));

@@ -1,8 +1,8 @@
-//! `make image`: the module as the two OCI images that Istio's agent can fetch, as image layouts in `target/oci`.
+//! `make image`: packs the module as the two OCI images that Istio's agent can fetch, as image layouts in `target/oci`.
 //!
-//! The same module gives the same digests, on any machine: nothing in an image tells when or where it was made.
+//! The same module has the same digests on any machine, because an image contains neither the time nor the place of its build.
 
-// A tool for this repository: what goes wrong ends it.
+// A tool reports failures through a panic.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod layout;

@@ -1,4 +1,4 @@
-//! What is recorded from both servers: the commands, in every dialect of the answers.
+//! Captures that are recorded from both servers: the commands, in every dialect of the responses.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::Studio;
-use firstword_testing::client::{Answer, Client, Login};
+use firstword_testing::client::{Client, Login, Response};
 use firstword_testing::database::{Database, USER};
 use firstword_testing::packets::packet;
 use firstword_testing::wait_for;
 
-/// Tables and procedures as each capture finds them.
+/// Creates the tables and procedures that each capture uses.
 pub(crate) fn fixtures(server: &Database) {
     let statements = [
         "DROP TABLE IF EXISTS demo.t, demo.loaded",
@@ -39,13 +39,13 @@ pub(crate) fn fixtures(server: &Database) {
     }
 }
 
-/// A dialect of the answers.
+/// A dialect of the responses, which depends on capabilities.
 pub(crate) struct Dialect {
-    /// The end of the captures' names.
+    /// Suffix of the captures' names.
     pub(crate) name: &'static str,
-    /// How to ask for it.
+    /// The login that requests the dialect.
     pub(crate) login: Login,
-    /// The first statement, where there is one.
+    /// The first statement. Empty if there is none.
     pub(crate) first: &'static str,
 }
 
@@ -59,10 +59,10 @@ impl Dialect {
     }
 }
 
-/// What stands in the capture's name, what it shows, and what the client does.
+/// Prefix of the capture's name, its description, and the steps of the client.
 type Scenario = (&'static str, &'static str, fn(&mut Client));
 
-/// Everything that depends on the dialect.
+/// Records the captures that depend on the dialect.
 pub(crate) fn record_dialect(studio: &Studio, dialect: &Dialect) {
     let scenarios: [Scenario; 9] = [
         ("commands", "one command after the other", commands),
@@ -105,7 +105,7 @@ fn commands(client: &mut Client) {
     client.query("SELECT DATABASE()").expect("a row");
 }
 
-/// Which of these a server still answers is in the capture.
+/// Sends commands that a server may no longer support. The capture shows the responses.
 fn removed(client: &mut Client) {
     // COM_CREATE_DB, COM_DROP_DB, COM_REFRESH (tables), COM_FIELD_LIST of a table, of some of its columns, of no table.
     for payload in [&b"\x05made"[..], b"\x06made", b"\x07\x04"] {
@@ -116,12 +116,12 @@ fn removed(client: &mut Client) {
         client.command(payload);
         client.until_eof();
     }
-    // COM_PROCESS_INFO; COM_PROCESS_KILL of nobody.
+    // COM_PROCESS_INFO; COM_PROCESS_KILL of an unknown connection.
     client.command(&[0x0a]);
     client.results();
     client.command(&[0x0c, 0xff, 0xff, 0xff, 0x7f]);
     client.single();
-    // Internal or unknown to both.
+    // Commands that are internal or unknown to both servers.
     for byte in [0x00, 0x0b, 0x0f, 0x10, 0x13, 0x14, 0x1d, 0x22, 0x7f, 0xf0, 0xfb, 0xfc, 0xfd, 0xfe, 0xff] {
         client.command(&[byte]);
         client.single();
@@ -166,7 +166,7 @@ fn prepared(client: &mut Client) {
     for least in ["0", "2", "9"] {
         client.execute(both, 0, &["x", least]).expect("rows");
     }
-    // COM_STMT_SEND_LONG_DATA twice, then the rest.
+    // COM_STMT_SEND_LONG_DATA twice, then COM_STMT_EXECUTE.
     client.command(&[&[0x18], &both.to_le_bytes()[..], &[0, 0], b"in two "].concat());
     client.command(&[&[0x18], &both.to_le_bytes()[..], &[0, 0], b"pieces"].concat());
     client.execute(both, 0, &["", "0"]);
@@ -184,7 +184,7 @@ fn prepared(client: &mut Client) {
     client.prepare("SELECT FROM").expect_errno(1064);
     client.prepare("SELECT * FROM nosuch").expect_errno(1146);
 
-    // A cursor: its rows in two parts, closed early, and where there are none.
+    // Cursors: rows in two parts, closed early, and without rows.
     client.execute(columns, 1, &[]).expect("a cursor");
     fetch(client, columns, 2).expect("two rows");
     fetch(client, columns, 100).expect("the rest");
@@ -197,7 +197,7 @@ fn prepared(client: &mut Client) {
     client.execute(neither, 1, &[]).expect("no cursor");
     close(client, empty);
 
-    // No cursor, and no such statement.
+    // A statement without a cursor, and an unknown statement.
     fetch(client, neither, 1);
     fetch(client, 999, 1);
     client.execute(999, 0, &[]).expect_errno(1243);
@@ -207,12 +207,12 @@ fn prepared(client: &mut Client) {
     for statement in [neither, parameters, columns] {
         close(client, statement);
     }
-    // The error of the long data, where there is one, has to wait for this.
+    // The response to COM_PING follows the error of the long data, if the server sends one.
     client.command(&[0x0e]);
     client.single().expect("OK");
 }
 
-fn reset(client: &mut Client, statement: u32) -> Answer {
+fn reset(client: &mut Client, statement: u32) -> Response {
     client.command(&[&[0x1a], &statement.to_le_bytes()[..]].concat());
     client.single()
 }
@@ -221,7 +221,7 @@ fn close(client: &mut Client, statement: u32) {
     client.command(&[&[0x19], &statement.to_le_bytes()[..]].concat());
 }
 
-fn fetch(client: &mut Client, statement: u32, rows: u32) -> Answer {
+fn fetch(client: &mut Client, statement: u32, rows: u32) -> Response {
     client.command(&[&[0x1c], &statement.to_le_bytes()[..], &rows.to_le_bytes()].concat());
     client.until_eof()
 }
@@ -245,7 +245,7 @@ fn procedures(client: &mut Client) {
     client.query("CALL several(); CALL out_parameters(1, @b, @c); SELECT 1").expect("all their results");
 }
 
-/// What a server says of a cursor that is open, in responses to commands that did not open it.
+/// Responses to other commands while a cursor is open.
 fn cursors(client: &mut Client) {
     client.query("CALL open_cursor()").expect("six results");
     client.query("CALL open_cursor(); SELECT 1").expect("seven results");
@@ -271,7 +271,7 @@ fn cursors(client: &mut Client) {
     client.query("SELECT 2").expect("a row");
 }
 
-/// A result set has begun when the error comes. The client hears nothing of the error, so the server ends the result set.
+/// Errors after the start of a result set that a routine handles. The client does not see them: the server ends the result set.
 fn handlers(client: &mut Client) {
     client.query("CALL handled()").expect("four results");
     client.query("CALL handled(); SELECT 1").expect("five results");
@@ -297,13 +297,13 @@ fn pipelined(client: &mut Client) {
     let long_data = [&[0x18], &id[..], &[0, 0], b"long"].concat();
     let execute = client.execute_payload(statement, 0, &["x"], &[]);
     let close = [&[0x19], &id[..]].concat();
-    // Of these the first and the last but one are answered by nothing.
+    // The first and the last but one have no response.
     client.pipeline(&[&long_data, &execute, &execute, &close, b"\x0e"]);
     client.results();
     client.results();
     client.single().expect("OK");
 
-    // A reset and what a pool does behind it; a command cut in the middle of its header.
+    // The reset of a connection pool, with the next commands; a command cut within its header.
     client.pipeline(&[b"\x1f", b"\x02demo", &set]);
     for _ in 0..3 {
         client.single().expect("OK");
@@ -326,18 +326,18 @@ fn local_infile(client: &mut Client) {
         client.results()
     };
     upload(client, LOAD, &[b"1,one\n2,two\n", b"3,th", b"ree\n"]).expect("three rows");
-    // Refused, or the client has no such file.
+    // The client refuses the request, or has no such file.
     upload(client, LOAD, &[]).expect("no rows");
     upload(client, LOAD, &[b"4,four,too,many\n1,again\n"]).expect("warnings");
-    // Fails at the first row, while the file still comes.
+    // Fails at the first row, before the end of the file.
     let fails = "LOAD DATA LOCAL INFILE 'x' INTO TABLE loaded (id) SET name = (SELECT 1 UNION SELECT 2)";
     upload(client, fails, &[b"5\n", b"6\n", b"7\n"]).expect_errno(1242);
     client.query("LOAD DATA LOCAL INFILE 'x' INTO TABLE nosuch").expect_errno(1146);
-    upload(client, &format!("{LOAD}; SELECT COUNT(*) FROM loaded"), &[b"9,nine\n"]).expect("rows behind it");
+    upload(client, &format!("{LOAD}; SELECT COUNT(*) FROM loaded"), &[b"9,nine\n"]).expect("rows after it");
     client.query("SELECT 1").expect("a row");
 }
 
-/// Every kind of session state in OK packets.
+/// Makes the server send every kind of session state in OK packets.
 pub(crate) fn track_session(client: &mut Client, gtids: &str) {
     let statements = [
         gtids,
@@ -368,7 +368,7 @@ pub(crate) fn track_session(client: &mut Client, gtids: &str) {
     client.single().expect("OK");
 }
 
-/// COM_REGISTER_SLAVE, then COM_BINLOG_DUMP that ends at the end of the log.
+/// Sends COM_REGISTER_SLAVE, then COM_BINLOG_DUMP that ends at the end of the log.
 pub(crate) fn replicate(client: &mut Client, log: &str) {
     client.query("SET @master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE'").expect("OK");
     register_replica(client);
@@ -383,49 +383,14 @@ pub(crate) fn register_replica(client: &mut Client) {
     client.single().expect("OK");
 }
 
-/// From the start of the log; flag 1: and not beyond its end.
+/// COM_BINLOG_DUMP from the start of the log. With flag 1 it ends at the end of the log.
 pub(crate) fn binlog_dump(flags: u8, log: &str) -> Vec<u8> {
     [&[0x12, 4, 0, 0, 0, flags, 0, 7, 0, 0, 0], log.as_bytes()].concat()
 }
 
-/// What does not depend on the dialect.
+/// Records the captures that do not depend on the dialect.
 pub(crate) fn record_once(studio: &Studio, login: &Login, refused: &Login) {
-    studio.raw("kill-self", "COM_PROCESS_KILL of the own connection", |client| {
-        let mut client = client.log_in(login).expect("a login");
-        client.command(&[&[0x0c], &client.thread_id.to_le_bytes()[..]].concat());
-        client.single();
-        // New servers do not know it.
-        if !client.is_closed() {
-            client.quit();
-        }
-    });
-    studio.raw("kill-query-self", "KILL of the own connection", |client| {
-        let mut client = client.log_in(login).expect("a login");
-        let kill = client.query_payload(&format!("KILL {}", client.thread_id));
-        client.command(&kill);
-        while client.next_packet().is_some() {}
-    });
-    studio.raw("killed-idle", "killed by another session while idle", |client| {
-        let mut client = client.log_in(login).expect("a login");
-        client.query("SELECT 1").expect("a row");
-        studio.server.sql(&format!("KILL {}", client.thread_id));
-        while client.next_packet().is_some() {}
-    });
-    studio.raw("killed-running", "killed by another session while a statement runs", |client| {
-        let mut client = client.log_in(login).expect("a login");
-        start_sleeping(studio.server, &mut client);
-        studio.server.sql(&format!("KILL {}", client.thread_id));
-        while client.next_packet().is_some() {}
-    });
-    studio.raw("killed-statement", "its statement killed by another session", |client| {
-        let mut client = client.log_in(login).expect("a login");
-        start_sleeping(studio.server, &mut client);
-        studio.server.sql(&format!("KILL QUERY {}", client.thread_id));
-        client.results();
-        client.command(&[0x0e]);
-        client.single().expect("OK");
-        client.quit();
-    });
+    killed(studio, login);
     studio.raw("wait-timeout", "idle for longer than wait_timeout", |client| {
         let mut client = client.log_in(login).expect("a login");
         client.query("SET wait_timeout = 1").expect("OK");
@@ -458,6 +423,46 @@ pub(crate) fn record_once(studio: &Studio, login: &Login, refused: &Login) {
         },
     );
     change_user(studio, login);
+}
+
+/// Records connections and statements that are killed.
+fn killed(studio: &Studio, login: &Login) {
+    studio.raw("kill-self", "COM_PROCESS_KILL of the own connection", |client| {
+        let mut client = client.log_in(login).expect("a login");
+        client.command(&[&[0x0c], &client.thread_id.to_le_bytes()[..]].concat());
+        client.single();
+        // New servers do not support it.
+        if !client.is_closed() {
+            client.quit();
+        }
+    });
+    studio.raw("kill-query-self", "KILL of the own connection", |client| {
+        let mut client = client.log_in(login).expect("a login");
+        let kill = client.query_payload(&format!("KILL {}", client.thread_id));
+        client.command(&kill);
+        while client.next_packet().is_some() {}
+    });
+    studio.raw("killed-idle", "killed by another session while idle", |client| {
+        let mut client = client.log_in(login).expect("a login");
+        client.query("SELECT 1").expect("a row");
+        studio.server.sql(&format!("KILL {}", client.thread_id));
+        while client.next_packet().is_some() {}
+    });
+    studio.raw("killed-running", "killed by another session while a statement runs", |client| {
+        let mut client = client.log_in(login).expect("a login");
+        start_sleeping(studio.server, &mut client);
+        studio.server.sql(&format!("KILL {}", client.thread_id));
+        while client.next_packet().is_some() {}
+    });
+    studio.raw("killed-statement", "its statement killed by another session", |client| {
+        let mut client = client.log_in(login).expect("a login");
+        start_sleeping(studio.server, &mut client);
+        studio.server.sql(&format!("KILL QUERY {}", client.thread_id));
+        client.results();
+        client.command(&[0x0e]);
+        client.single().expect("OK");
+        client.quit();
+    });
 }
 
 fn start_sleeping(server: &Database, client: &mut Client) {
@@ -501,9 +506,9 @@ fn change_user(studio: &Studio, login: &Login) {
     });
 }
 
-/// Errors instead of a greeting, from a server started for them.
-pub(crate) fn record_too_many(studio: &Studio, login: &Login, most: usize) {
-    let held: Vec<_> = (0..most).map(|_| Client::login(studio.server.addr(), login)).collect();
+/// Records an error instead of a greeting, from a server with this `max_connections`.
+pub(crate) fn record_too_many(studio: &Studio, login: &Login, max_connections: usize) {
+    let held: Vec<_> = (0..max_connections).map(|_| Client::login(studio.server.addr(), login)).collect();
     studio.raw("too-many-connections", "when max_connections are open", |client| {
         assert_eq!(client.log_in(login).err(), Some(1040));
     });
@@ -512,18 +517,18 @@ pub(crate) fn record_too_many(studio: &Studio, login: &Login, most: usize) {
     }
 }
 
-/// The server is shut down while the connection is idle.
+/// Records the shutdown of the server while the connection is idle.
 pub(crate) fn record_shutdown(studio: &Studio, login: &Login) {
     studio.raw("shutdown-while-idle", "the server is shut down", |client| {
         let mut client = client.log_in(login).expect("a login");
         client.query("SELECT 1").expect("a row");
         let id = i32::try_from(studio.server.process_id()).expect("a process id");
-        kill(Pid::from_raw(id), Signal::SIGTERM).expect("a signal to our own child");
+        kill(Pid::from_raw(id), Signal::SIGTERM).expect("a signal to a child process");
         while client.next_packet().is_some() {}
     });
 }
 
-/// The command-line client of either product.
+/// Records the command-line client of either product.
 pub(crate) fn record_command_line(studio: &Studio, name: &str, program: &Path, arguments: &[&str]) {
     let shown = program.file_name().expect("a name").to_string_lossy();
     studio.record(name, &format!("{shown} {}", arguments.join(" ")), |address| {

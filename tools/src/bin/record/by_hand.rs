@@ -1,4 +1,4 @@
-//! Captures of what no server here says, built from the protocol's documentation. They say "made by hand".
+//! Captures of packets that no server here sends, built from the protocol's documentation. Their comments have "made by hand".
 
 use bytes::Bytes;
 use firstword::event::Sender::{self, Client, Server};
@@ -12,7 +12,7 @@ use firstword_testing::packets::{
     local_infile, ok, ok_with, packet, packets, prepare_ok, result_set, ssl_request,
 };
 
-/// Server, first line of the comments; and what passes.
+/// The name, the first comment, and the chunks.
 type Capture = (&'static str, &'static str, Vec<(Sender, Vec<u8>)>);
 
 pub(crate) fn record() {
@@ -45,18 +45,18 @@ fn login(greeting: Vec<u8>, capabilities: u32) -> Vec<(Sender, Vec<u8>)> {
     vec![(Server, greeting), (Client, response), (Server, packet(2, &ok()))]
 }
 
-/// Statements and their answers, then goodbye.
+/// Commands and their responses, then COM_QUIT.
 fn session(exchanges: &[(Vec<u8>, Vec<Vec<u8>>)]) -> Vec<(Sender, Vec<u8>)> {
     let exchanges = exchanges.iter().cloned();
-    let passed = exchanges.flat_map(|(sent, answered)| [(Client, sent), (Server, answer(answered))]);
-    passed.chain([(Client, command(COM_QUIT, &[]))]).collect()
+    let chunks = exchanges.flat_map(|(command, response)| [(Client, command), (Server, answer(response))]);
+    chunks.chain([(Client, command(COM_QUIT, &[]))]).collect()
 }
 
 fn query(statement: &str) -> Vec<u8> {
     command(COM_QUERY, statement.as_bytes())
 }
 
-/// The client asks for DEPRECATE_EOF, which TiDB before 6.3 does not have.
+/// The client requests DEPRECATE_EOF, which TiDB before 6.3 does not have.
 fn tidb() -> Capture {
     let offered = 0x00bf_a28f;
     let greeting = packet(0, &handshake_v10("5.7.25-TiDB-v6.1.0", offered));
@@ -73,7 +73,7 @@ fn tidb() -> Capture {
     ("tidb", "server: TiDB 6.1, which has no DEPRECATE_EOF; client: one that asks for it", chunks)
 }
 
-/// Mycat fills what later became the upper capabilities and the plugin's name with zeros.
+/// Mycat has zeros in the fields that later became the upper capabilities and the plugin's name.
 fn mycat() -> Capture {
     let version = b"\x0a5.6.29-mycat-1.6.7.1-release-20190627191042\0";
     let capabilities = 0xb74f_u16.to_le_bytes();
@@ -91,7 +91,7 @@ fn mycat() -> Capture {
     ("mycat", "server: Mycat 1.6", [login, session(&exchanges)].concat())
 }
 
-/// Field by field as it was published from a debug build.
+/// The fields of a published greeting of a debug build.
 fn mysql_8_0_41() -> Capture {
     let front = [&b"\x0a8.0.41-debug\0"[..], &[8, 0, 0, 0], b"C@o\x13\x14IeR\0", &[0xff, 0xff]].concat();
     let back =
@@ -108,7 +108,7 @@ fn mysql_8_0_41() -> Capture {
     ("mysql-8.0.41", "server: MySQL 8.0.41-debug", chunks)
 }
 
-/// AuthNextFactor (0x02) behind the first factor, twice.
+/// AuthNextFactor (0x02) after the first factor, twice.
 fn second_factor() -> Capture {
     let next = |plugin: &[u8]| [b"\x02", plugin, b"\0", &[0x42; 20], b"\0"].concat();
     let chunks = vec![
@@ -127,7 +127,7 @@ fn second_factor() -> Capture {
     ("second-factor", "server: MySQL 8.4 with multi-factor authentication", [chunks, session].concat())
 }
 
-/// Several progress reports, also in front of a second result.
+/// Several progress reports, also before a second result.
 fn progress() -> Capture {
     let report =
         |stage: u8| [&[0xff, 0xff, 0xff, 1, stage, 2, 0, 0, 0][..], b"\x12copy to tmp table!"].concat();
@@ -160,7 +160,7 @@ fn more_parameters_than_counted() -> Capture {
     )
 }
 
-/// The answer comes before the file has.
+/// The response arrives before the end of the file.
 fn refused_while_uploading() -> Capture {
     let chunks = vec![
         (Client, query("LOAD DATA LOCAL INFILE 'f' INTO TABLE t")),
@@ -178,7 +178,7 @@ fn refused_while_uploading() -> Capture {
     )
 }
 
-/// MariaDB numbers an error that answers nothing 1.
+/// MariaDB sends an unsolicited error with the sequence id 1.
 fn killed_by_name() -> Capture {
     let exchange = [(Client, query("SELECT 1")), (Server, answer(result_set(&["1"])))];
     let notice = [(Server, packet(1, &err(1927)))];
@@ -211,7 +211,7 @@ fn refused_with_state() -> Capture {
     ("refused-with-state", "server: a proxy that is full", refused(b"\xff\x10\x04#08004Too many connections"))
 }
 
-/// MySQL trusts all of 127.0.0.0/8, so it cannot be made to say this here.
+/// MySQL trusts all of 127.0.0.0/8, so that this error cannot be recorded here.
 fn host_blocked() -> Capture {
     let message = b"\xff\x69\x04Host '10.0.0.7' is blocked because of many connection errors";
     ("host-blocked", "server: MySQL", refused(message))

@@ -1,8 +1,8 @@
 //! Records the captures in `tests/captures` from real connections: `make record`.
 //!
-//! Passwords and scrambles in them are those of servers that existed for a second.
+//! The servers of the passwords and scrambles in them were removed after the recording.
 
-// A tool for this repository: what goes wrong ends it.
+// A tool reports failures through a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod both;
@@ -19,13 +19,13 @@ use firstword_testing::capture::{self, Chunks, Recorder};
 use firstword_testing::client::Client;
 use firstword_testing::database::Database;
 
-/// A server in front of which captures are recorded.
+/// A server, and the recorder of captures of its connections.
 struct Studio<'a> {
     server: &'a Database,
-    /// The front of the captures' names.
+    /// Prefix of the captures' names.
     product: &'static str,
     version: String,
-    /// Asks the server what it counted.
+    /// True if captures contain the server's counts.
     counts: bool,
 }
 
@@ -35,22 +35,22 @@ impl<'a> Studio<'a> {
         Self { server, product, version, counts: true }
     }
 
-    /// One whose server is started for something else than to count.
+    /// Returns a studio whose captures contain no counts.
     fn without_counts(server: &'a Database, product: &'static str) -> Self {
         Self { counts: false, ..Self::new(server, product) }
     }
 
-    /// Records what happens on the one connection made to the address it is given.
+    /// Records the one connection that `scenario` makes to the address it is passed.
     fn record(&self, name: &str, client: &str, scenario: impl FnOnce(SocketAddr)) {
         self.record_from(None, name, client, scenario);
     }
 
-    /// The same with the raw client, not logged in yet.
+    /// Records a connection of the raw client, which has not logged in yet.
     fn raw(&self, name: &str, what: &str, scenario: impl FnOnce(Client)) {
         self.record(name, &format!("raw packets: {what}"), |address| scenario(Client::connect(address)));
     }
 
-    /// The same for a client from another address.
+    /// Records a connection from another source address.
     fn record_from(
         &self,
         source: Option<IpAddr>,
@@ -68,21 +68,21 @@ impl<'a> Studio<'a> {
             format!("client: {client}"),
             "made by: make record".into(),
         ];
-        // What a server counts of a connection that ends otherwise follows other rules.
-        if let (Some(before), true) = (before, says_goodbye(&chunks)) {
+        // The counts of a server follow other rules if the connection ends without COM_QUIT.
+        if let (Some(before), true) = (before, ends_with_quit(&chunks)) {
             comments.push(capture::counted_comment(&self.server.oracle_when_alone().since(&before)));
         }
         write(&format!("{}-{name}", self.product), &comments, &chunks);
     }
 }
 
-/// The client's last bytes are COM_QUIT.
-fn says_goodbye(chunks: &Chunks) -> bool {
+/// True if the client's last bytes are COM_QUIT.
+fn ends_with_quit(chunks: &Chunks) -> bool {
     let last = chunks.iter().rfind(|(sender, _)| *sender == Sender::Client);
     last.is_some_and(|(_, bytes)| bytes.ends_with(&[1, 0, 0, 0, 1]))
 }
 
-/// Writes a capture down.
+/// Writes a capture.
 fn write(name: &str, comments: &[String], chunks: &Chunks) {
     let path = capture::directory().join(format!("{name}.cap"));
     std::fs::write(&path, capture::format(comments, chunks)).expect("a file");
@@ -90,7 +90,7 @@ fn write(name: &str, comments: &[String], chunks: &Chunks) {
     println!("{} ({bytes} bytes)", path.display());
 }
 
-/// Runs a command-line client of either product and returns whether it was content.
+/// Runs a command-line client of either product. Returns true if it succeeds.
 fn command_line(program: &Path, address: SocketAddr, arguments: &[&str]) -> bool {
     let status = Command::new(program)
         .args(["--no-defaults", "-h127.0.0.1", "-uapp", "-papp"])

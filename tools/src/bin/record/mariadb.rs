@@ -50,7 +50,7 @@ pub(crate) fn record() {
         }
     }
     both::record_once(&studio, &Login::new(MODERN), &Login::new(MODERN).user(USER, "wrong"));
-    only_here(&studio);
+    mariadb_only(&studio);
     drivers(&studio);
     protocol_320(&studio);
     let client = Path::new("mariadb");
@@ -125,13 +125,14 @@ fn authentication(studio: &Studio) {
     }
     studio.server.sql("SET GLOBAL require_secure_transport = 1");
     studio.raw("tls-required", "without TLS where it is required", |client| {
-        // Not 3159, as the same setting gives in MySQL.
+        // MySQL has error 3159 for the same setting.
         assert_eq!(client.log_in(&modern()).err(), Some(1045));
     });
     studio.server.sql("SET GLOBAL require_secure_transport = 0");
 }
 
-/// COM_STMT_BULK_EXECUTE, and COM_STMT_EXECUTE of the statement prepared last (-1) sent with its COM_STMT_PREPARE.
+/// Records COM_STMT_BULK_EXECUTE, and COM_STMT_EXECUTE of the last prepared statement (-1) in one write with its
+/// COM_STMT_PREPARE.
 fn bulk(studio: &Studio, dialect: &Dialect) {
     let what =
         format!("COM_STMT_BULK_EXECUTE, and COM_STMT_PREPARE with COM_STMT_EXECUTE (-1) ({})", dialect.name);
@@ -144,7 +145,7 @@ fn bulk(studio: &Studio, dialect: &Dialect) {
             } else {
                 b"\0\x0211\0\x01a\0\x0212\x01"
             };
-            // Flag 128: types follow, two texts. The second value of the second row is NULL.
+            // Flag 128 (types follow), two texts. The second value of the second row is NULL.
             let payload = [&[0xfa], &statement.to_le_bytes()[..], &[128, 0, 0xfe, 0, 0xfe, 0], rows].concat();
             client.command(&payload);
             client.results().expect("rows");
@@ -156,14 +157,14 @@ fn bulk(studio: &Studio, dialect: &Dialect) {
         for prepare in ["SELECT * FROM t", "DO 1", "SELECT FROM"] {
             let execute = client.execute_payload(u32::MAX, 0, &[], &[]);
             client.pipeline(&[&[&[0x16], prepare.as_bytes()].concat(), &execute]);
-            client.prepared();
+            client.prepare_response();
             client.results();
         }
         client.quit();
     });
 }
 
-/// Statements whose cursors are not declared in a routine.
+/// Records statements with cursors that are not declared in a routine.
 fn blocks(studio: &Studio, dialect: &Dialect) {
     let what = format!("BEGIN NOT ATOMIC and loops over cursors ({})", dialect.name);
     studio.raw(&format!("blocks-{}", dialect.name), &what, |client| {
@@ -193,7 +194,7 @@ fn blocks(studio: &Studio, dialect: &Dialect) {
     });
 }
 
-/// The flag that asks for a cursor, and a routine with a cursor of its own: rows come at once, although the status has
+/// Records a request for a cursor for a routine that has its own cursor. The rows follow at once, although the status has
 /// CURSOR_EXISTS.
 fn late_rows(studio: &Studio) {
     for (name, capabilities) in [("classic", CLASSIC), ("deprecate-eof", MODERN)] {
@@ -208,7 +209,7 @@ fn late_rows(studio: &Studio) {
     }
 }
 
-/// A COM_CHANGE_USER of one byte. The server greets again, and what client and server agree on afterwards is new.
+/// Records a COM_CHANGE_USER of one byte. The server sends another greeting, and both sides agree on capabilities again.
 fn greeted_again(studio: &Studio) {
     let ask = |client: &mut Client, login: &Login| {
         client.command(&[0x11]);
@@ -230,7 +231,7 @@ fn greeted_again(studio: &Studio) {
     });
     studio.raw("greeted-again-refused", "COM_CHANGE_USER of one byte, and a wrong password", |client| {
         let mut client = client.log_in(&modern).expect("a login");
-        // The session goes on as the old user, with what the new handshake agreed on.
+        // The session continues as the old user, with the capabilities of the new handshake.
         ask(&mut client, &classic.clone().user(USER, "wrong")).expect_errno(1045);
         client.query("SELECT USER()").expect("a row, with EOF packets");
         ask(&mut client, &modern.clone().database("nosuch")).expect_errno(1049);
@@ -239,7 +240,8 @@ fn greeted_again(studio: &Studio) {
     });
 }
 
-fn only_here(studio: &Studio) {
+/// Records the captures that MySQL does not have, or has in another form.
+fn mariadb_only(studio: &Studio) {
     greeted_again(studio);
     late_rows(studio);
     studio.raw("session-track", "session state in OK packets", |client| {
@@ -293,20 +295,21 @@ fn only_here(studio: &Studio) {
         let login = Login::new(MODERN).extended(MARIADB_PROGRESS);
         let mut client = client.log_in(&login).expect("a login");
         client.query("SET progress_report_time = 1").expect("OK");
-        let answer = client.query("ALTER TABLE t FORCE, ALGORITHM = COPY").expect("OK");
-        assert!(answer.0.len() > 1, "progress reports come first: {answer:?}");
+        let response = client.query("ALTER TABLE t FORCE, ALGORITHM = COPY").expect("OK");
+        assert!(response.0.len() > 1, "progress reports come first: {response:?}");
         client.query("SELECT 1").expect("a row");
         client.quit();
     });
 }
 
-/// A client from before MySQL 4.1. MySQL answers it "Bad handshake"; MariaDB goes on with OK and EOF packets of its time.
+/// Records a client from before MySQL 4.1. MySQL refuses it with "Bad handshake". MariaDB continues with the OK and EOF packets
+/// of that protocol.
 fn protocol_320(studio: &Studio) {
-    // LONG_PASSWORD and LONG_FLAG; with TRANSACTIONS its OK packets hold the status.
+    // LONG_PASSWORD and LONG_FLAG. With TRANSACTIONS the OK packets contain the status.
     for (name, capabilities) in [("protocol-320", 0x0005_u16), ("protocol-320-status", 0x2005)] {
         studio.raw(name, "HandshakeResponse320 and what follows", |mut client| {
             let greeting = client.packet();
-            client.greeted(&greeting);
+            client.read_greeting(&greeting);
             let response = [&capabilities.to_le_bytes()[..], &[0xff; 3], b"old\0"].concat();
             let scramble = client.scramble("mysql_old_password", "app");
             client.write(&[response, scramble].concat());
@@ -330,7 +333,7 @@ fn protocol_320(studio: &Studio) {
     }
 }
 
-/// A driver people use.
+/// Records a common driver.
 fn drivers(studio: &Studio) {
     let record = |name: &str, scenario: fn(OptsBuilder)| {
         studio.record(&format!("driver-{name}"), "Rust mysql 28", |address| {
@@ -347,7 +350,7 @@ fn drivers(studio: &Studio) {
         assert_eq!(rows.len(), 3);
         connection.query_drop("SELECT * FROM nosuch").expect_err("no such table");
         connection.query_drop("UPDATE t SET name = 'x' WHERE id > 1").expect("an update");
-        connection.ping().expect("an answer");
+        connection.ping().expect("a response");
     });
     record("prepared", |options| {
         let mut connection = Conn::new(options).expect("a login");
@@ -361,18 +364,19 @@ fn drivers(studio: &Studio) {
     });
 }
 
-/// From a server with `max_connect_errors=1` that looks hosts up. MySQL trusts all of 127.0.0.0/8.
+/// Records the error for a blocked host, from a server with `max_connect_errors=1` that looks up hosts. MySQL trusts all of
+/// 127.0.0.0/8.
 fn host_blocked(studio: &Studio) {
-    let elsewhere = Some([127, 0, 0, 2].into());
+    let source = Some([127, 0, 0, 2].into());
     for _ in 0..3 {
-        // Interrupted handshakes are what is counted.
-        let mut client = Client::connect_from(elsewhere, studio.server.addr());
+        // The server counts interrupted handshakes.
+        let mut client = Client::connect_from(source, studio.server.addr());
         client.packet();
         drop(client);
         sleep(Duration::from_millis(300));
     }
     studio.record_from(
-        elsewhere,
+        source,
         "host-blocked",
         "raw packets: from a host with too many aborted logins",
         |address| {
@@ -381,7 +385,7 @@ fn host_blocked(studio: &Studio) {
     );
 }
 
-/// COM_SHUTDOWN, which MySQL no longer has.
+/// Records COM_SHUTDOWN, which MySQL no longer supports.
 fn shutdown() {
     let server = MariaDb::start(&[]);
     Studio::without_counts(&server, "mariadb").raw("shutdown", "COM_SHUTDOWN", |client| {
@@ -391,10 +395,10 @@ fn shutdown() {
     });
 }
 
-/// With the certificates a MySQL made for itself.
+/// Records a client with TLS. The certificates are those that a MySQL created for itself.
 fn tls() {
-    let keeper = MySql::start(&[]);
-    let file = |option: &str, name: &str| format!("--{option}={}", keeper.data_file(name).display());
+    let mysql = MySql::start(&[]);
+    let file = |option: &str, name: &str| format!("--{option}={}", mysql.data_file(name).display());
     let files = [file("ssl-cert", "server-cert.pem"), file("ssl-key", "server-key.pem")];
     let server = MariaDb::start(&[&files[0], &files[1]]);
     let studio = Studio::without_counts(&server, "mariadb");

@@ -33,7 +33,7 @@ pub(crate) fn record() {
         both::record_dialect(&studio, &dialect);
     }
     both::record_once(&studio, &Login::new(MODERN), &Login::new(MODERN).user(USER, "wrong"));
-    only_here(&studio);
+    mysql_only(&studio);
     command_line(&studio);
     drop(server);
 
@@ -108,7 +108,8 @@ fn authentication(studio: &Studio) {
     studio.server.sql("SET GLOBAL require_secure_transport = 0");
 }
 
-fn only_here(studio: &Studio) {
+/// Records the captures that MariaDB does not have, or has in another form.
+fn mysql_only(studio: &Studio) {
     cursor_and_none(studio);
     let modern = Login::new(MODERN);
     studio.raw("session-track", "session state in OK packets", |client| {
@@ -133,6 +134,25 @@ fn only_here(studio: &Studio) {
         }
         client.quit();
     });
+    replicas(studio);
+    studio.raw("protocol-320", "HandshakeResponse320", |mut client| {
+        client.packet();
+        client.write(b"\x05\x20\xff\xff\xffapp\x0012345678\x00");
+        // Bad handshake, without an SQL state.
+        client.single().expect_errno(1043);
+    });
+    for (name, byte) in [("clone", 0x20), ("group-replication", 0x21)] {
+        studio.raw(name, "a command whose plugin is not there", |client| {
+            let mut client = client.log_in(&modern).expect("a login");
+            client.command(&[byte]);
+            client.single();
+        });
+    }
+}
+
+/// Records replicas.
+fn replicas(studio: &Studio) {
+    let modern = Login::new(MODERN);
     for (name, capabilities) in [("classic", CLASSIC), ("deprecate-eof", MODERN)] {
         studio.raw(&format!("binlog-{name}"), "a replica that takes what there is", |client| {
             // A short log.
@@ -145,7 +165,7 @@ fn only_here(studio: &Studio) {
     studio.raw("binlog-gtid", "COM_BINLOG_DUMP_GTID up to the end of the log", |client| {
         let mut client = client.log_in(&modern).expect("a login");
         client.query("SET @source_binlog_checksum = 'NONE'").expect("OK");
-        // Flag 1: not beyond the end; no name; position 4; an empty set of GTIDs.
+        // Flag 1 (end at the end of the log), no name, position 4, an empty set of GTIDs.
         let place = [&[0; 4][..], &4_u64.to_le_bytes(), &[8, 0, 0, 0], &[0; 8]].concat();
         client.command(&[&[0x1e, 1, 0, 7, 0, 0, 0], place.as_slice()].concat());
         client.until_eof().expect("events");
@@ -168,23 +188,10 @@ fn only_here(studio: &Studio) {
         studio.server.sql(&format!("KILL {}", client.thread_id));
         while client.next_packet().is_some() {}
     });
-    studio.raw("protocol-320", "HandshakeResponse320", |mut client| {
-        client.packet();
-        client.write(b"\x05\x20\xff\xff\xffapp\x0012345678\x00");
-        // Bad handshake, without an SQL state.
-        client.single().expect_errno(1043);
-    });
-    for (name, byte) in [("clone", 0x20), ("group-replication", 0x21)] {
-        studio.raw(name, "a command whose plugin is not there", |client| {
-            let mut client = client.log_in(&modern).expect("a login");
-            client.command(&[byte]);
-            client.single();
-        });
-    }
 }
 
-/// A statement executed with a cursor, and then without: MySQL 9.7 sends an OK packet in the place of the rows and of the EOF
-/// packets around them, which no client can read.
+/// Records a statement that is executed with a cursor, and then without one. MySQL 9.7 then sends an OK packet instead of the
+/// rows and of the EOF packets around them. No client can read that response.
 fn cursor_and_none(studio: &Studio) {
     for (name, capabilities) in [("classic", CLASSIC), ("deprecate-eof", MODERN)] {
         let what = "a statement executed with a cursor, and then without";

@@ -30,8 +30,8 @@ fn response(tls: bool) -> Vec<u8> {
 }
 
 /// Returns the state after bytes of the client, whole and byte by byte.
-fn client(before: impl Fn(&mut Stage), bytes: &[u8]) -> GuardState {
-    let (mut whole, mut cut) = (Stage::default(), Stage::default());
+fn client(before: impl Fn(&mut HeaderGuard), bytes: &[u8]) -> GuardState {
+    let (mut whole, mut cut) = (HeaderGuard::default(), HeaderGuard::default());
     before(&mut whole);
     before(&mut cut);
     let watch = whole.client_bytes(bytes);
@@ -43,7 +43,7 @@ fn client(before: impl Fn(&mut Stage), bytes: &[u8]) -> GuardState {
 
 #[test]
 fn a_header_before_any_packet_is_refused() {
-    let nothing = |_: &mut Stage| {};
+    let nothing = |_: &mut HeaderGuard| {};
     for (header, format) in [(V1, Format::V1), (SLOPPY, Format::V1), (V2, Format::V2)] {
         let packets = [response(false), packet(3, b""), packet(5, &[7; 300])];
         for count in 0..=packets.len() {
@@ -58,12 +58,12 @@ fn a_header_before_any_packet_is_refused() {
 #[test]
 fn a_header_in_place_of_a_fragment_is_refused() {
     let long = [vec![0xff, 0xff, 0xff, 1], vec![0; 0xff_ffff], V1.to_vec()].concat();
-    assert_eq!(Stage::default().client_bytes(&long), GuardState::Header(Format::V1));
+    assert_eq!(HeaderGuard::default().client_bytes(&long), GuardState::Header(Format::V1));
 }
 
 #[test]
 fn the_final_ok_ends_the_guard() {
-    let mut guard = Stage::default();
+    let mut guard = HeaderGuard::default();
     assert_eq!(guard.server_bytes(&greeting(true)), GuardState::Watching);
     assert_eq!(guard.client_bytes(&response(false)), GuardState::Watching);
     for other in [b"\xfemysql_clear_password\0".as_slice(), b"\x01\x04", b"\x02", b"\xff\x15\x04no"] {
@@ -77,7 +77,7 @@ fn the_final_ok_ends_the_guard() {
 
 #[test]
 fn an_ok_before_any_packet_of_the_client_does_not_end_the_guard() {
-    let mut guard = Stage::default();
+    let mut guard = HeaderGuard::default();
     guard.server_bytes(&greeting(false));
     assert_eq!(guard.server_bytes(&packet(1, b"\0\0\0\x02\0\0\0")), GuardState::Watching);
     assert_eq!(guard.client_bytes(V1), GuardState::Header(Format::V1));
@@ -90,15 +90,17 @@ fn tls_ends_the_guard_only_if_both_peers_support_it() {
     for (offered, asked, over) in
         [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
     {
-        let before =
-            |guard: &mut Stage| assert_eq!(guard.server_bytes(&greeting(offered)), GuardState::Watching);
+        let before = |guard: &mut HeaderGuard| {
+            assert_eq!(guard.server_bytes(&greeting(offered)), GuardState::Watching)
+        };
         let watch = client(before, &[&response(asked), record].concat());
         assert_eq!(watch == GuardState::Over, over, "offered {offered}, asked {asked}");
         let header = [&response(asked), record, &vec![0; 66_326], V1].concat();
         let expected = if over { GuardState::Over } else { GuardState::Header(Format::V1) };
         assert_eq!(client(before, &header), expected);
     }
-    let before = |guard: &mut Stage| assert_eq!(guard.server_bytes(&greeting(true)), GuardState::Watching);
+    let before =
+        |guard: &mut HeaderGuard| assert_eq!(guard.server_bytes(&greeting(true)), GuardState::Watching);
     let plain = [response(true), V1.to_vec()].concat();
     assert_eq!(
         client(before, &plain),
@@ -112,13 +114,13 @@ fn tls_ends_the_guard_only_if_both_peers_support_it() {
 #[test]
 fn only_the_server_shows_that_the_protocol_is_not_mysql() {
     for banner in [b"220 mail".as_slice(), b"SSH-2.0", b"\x05\0\0\x01\x0a"] {
-        assert_eq!(Stage::default().server_bytes(banner), GuardState::Over);
-        let mut guard = Stage::default();
+        assert_eq!(HeaderGuard::default().server_bytes(banner), GuardState::Over);
+        let mut guard = HeaderGuard::default();
         let watches: Vec<_> = banner.chunks(1).map(|byte| guard.server_bytes(byte)).collect();
         assert!(watches.contains(&GuardState::Over));
     }
     // A client's bytes do not end the guard, because a client could otherwise hide from it.
-    let mut guard = Stage::default();
+    let mut guard = HeaderGuard::default();
     assert_eq!(guard.client_bytes(b"SSH-"), GuardState::Watching);
     assert_eq!(guard.server_bytes(&greeting(false)), GuardState::Watching);
 }

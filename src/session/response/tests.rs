@@ -13,32 +13,32 @@ const COLUMN: &[u8] = b"\x03def";
 const ROW: &[u8] = b"\x011";
 const BINARY_ROW: &[u8] = b"\0\0\x011";
 
-/// Feeds payloads; all but the last have to leave the answer open. Gives where the last one leads.
-fn feed(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) -> (Step, Reply) {
-    feed_to(Reply::new(command.grammar()), command, capabilities, payloads)
+/// Takes payloads, of which only the last may end the response. Returns the effect of the last one.
+fn feed(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) -> (Step, ResponseState) {
+    feed_to(ResponseState::new(command.grammar()), command, capabilities, payloads)
 }
 
 fn feed_to(
-    mut reply: Reply,
+    mut response: ResponseState,
     command: Command,
     capabilities: Capabilities,
     payloads: &[&[u8]],
-) -> (Step, Reply) {
+) -> (Step, ResponseState) {
     let mut last = Step::More;
     for payload in payloads {
         assert_eq!(last, Step::More, "{command:?}: before {payload:?} of {payloads:?}");
         let length = payload.len() as u32;
         let packet = Packet { length, sequence_id: 1, prefix: payload, complete: true };
-        last = reply.packet(&packet, capabilities);
+        last = response.packet(&packet, capabilities);
     }
-    (last, reply)
+    (last, response)
 }
 
-/// What a complete answer held.
+/// The content of a complete response.
 fn done(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) -> Tally {
-    let (step, reply) = feed(command, capabilities, payloads);
+    let (step, response) = feed(command, capabilities, payloads);
     assert_eq!(step, Step::Done, "{command:?}: {payloads:?}");
-    reply.tally()
+    response.tally()
 }
 
 fn assert_unexpected(command: Command, capabilities: Capabilities, payloads: &[&[u8]]) {
@@ -59,7 +59,7 @@ fn failed(errno: u16) -> Tally {
 }
 
 #[test]
-fn answers_of_one_packet() {
+fn responses_of_one_packet_are_complete() {
     let cases: [(Command, &[u8], Tally); 9] = [
         (Command::PING, OK_PACKET, affected(3)),
         (Command::QUERY, OK_PACKET, affected(3)),
@@ -79,7 +79,7 @@ fn answers_of_one_packet() {
 }
 
 #[test]
-fn what_cannot_stand_first() {
+fn an_invalid_first_packet_is_unexpected() {
     for payload in [&b""[..], b"\0", b"\0\xfb\0\0\0\0\0", b"\xff\0", b"\xfc\x01"] {
         assert_unexpected(Command::QUERY, CLASSIC, &[payload]);
     }
@@ -91,7 +91,7 @@ fn what_cannot_stand_first() {
 }
 
 #[test]
-fn what_cannot_stand_later() {
+fn an_invalid_later_packet_is_unexpected() {
     assert_unexpected(Command::QUERY, CLASSIC, &[b"\x01", COLUMN, ROW]);
     assert_unexpected(Command::QUERY, CLASSIC, &[b"\x01", COLUMN, EOF_PACKET, b""]);
     assert_unexpected(Command::QUERY, CLASSIC, &[b"\xfbfile", OK_AS_EOF]);
@@ -109,7 +109,7 @@ fn a_result_set_ends_with_eof_or_with_ok() {
 }
 
 #[test]
-fn an_error_can_come_anywhere() {
+fn an_error_can_end_a_response_anywhere() {
     let classic = [b"\x01", COLUMN, EOF_PACKET, ROW, ERR_PACKET];
     for cut in 0..classic.len() - 1 {
         let payloads = [&classic[..cut], &[ERR_PACKET]].concat();
@@ -121,34 +121,34 @@ fn an_error_can_come_anywhere() {
 }
 
 #[test]
-fn rows_that_look_like_something_else() {
+fn rows_can_look_like_other_packets() {
     let in_rows = [b"\x01", COLUMN, EOF_PACKET, b"\xfb", b"\0"];
-    let mut reply = feed(Command::QUERY, CLASSIC, &in_rows).1;
+    let mut response = feed(Command::QUERY, CLASSIC, &in_rows).1;
     let long = [&[0xfe, 0, 0, 0, 1, 0, 0, 0, 0][..], b"a first column of 16 MiB"].concat();
     let mut take = |length: u32| {
         let packet = Packet { length, sequence_id: 1, prefix: &long, complete: false };
-        reply.packet(&packet, CLASSIC)
+        response.packet(&packet, CLASSIC)
     };
     assert_eq!(take(MAX_FRAGMENT_LEN), Step::More);
-    assert_eq!(take(MAX_FRAGMENT_LEN - 1), Step::Unexpected, "some clients take it for an EOF");
-    assert_eq!(reply.tally(), rows(3, 1));
+    assert_eq!(take(MAX_FRAGMENT_LEN - 1), Step::Unexpected, "some clients read it as an EOF");
+    assert_eq!(response.tally(), rows(3, 1));
 
-    let mut reply = feed(Command::QUERY, DEPRECATE_EOF, &[b"\x01", COLUMN]).1;
+    let mut response = feed(Command::QUERY, DEPRECATE_EOF, &[b"\x01", COLUMN]).1;
     let mut take = |length: u32| {
         let packet = Packet { length, sequence_id: 1, prefix: OK_AS_EOF, complete: false };
-        reply.packet(&packet, DEPRECATE_EOF)
+        response.packet(&packet, DEPRECATE_EOF)
     };
     assert_eq!(take(MAX_FRAGMENT_LEN), Step::More, "a row of many fragments");
     assert_eq!(take(MAX_FRAGMENT_LEN - 1), Step::Done);
-    assert_eq!(reply.tally(), rows(1, 1));
+    assert_eq!(response.tally(), rows(1, 1));
 }
 
 #[test]
-fn results_are_chained_and_their_flags_and_warnings_added_up() {
+fn flags_and_warnings_of_chained_results_are_summed() {
     let payloads: [&[u8]; 9] = [
         b"\x01",
         COLUMN,
-        // What stands behind the definitions does not count.
+        // The EOF after the definitions does not count.
         b"\xfe\x09\0\x20\x08",
         ROW,
         // Two warnings, MORE_RESULTS, NO_INDEX_USED, QUERY_WAS_SLOW.
@@ -172,7 +172,7 @@ fn results_are_chained_and_their_flags_and_warnings_added_up() {
 }
 
 #[test]
-fn the_last_status_is_the_sessions() {
+fn the_last_status_is_that_of_the_session() {
     let status = |payloads: &[&[u8]]| feed(Command::QUERY, CLASSIC, payloads).1.status();
     assert_eq!(status(&[b"\0\0\0\x03\0\0\0"]), Some(StatusFlags(3)));
     assert_eq!(status(&[b"\x01", COLUMN, b"\xfe\0\0\x03\0", b"\xfe\0\0\x02\0"]), Some(StatusFlags(2)));
@@ -181,7 +181,7 @@ fn the_last_status_is_the_sessions() {
 }
 
 #[test]
-fn out_parameters_are_a_result_set_and_an_ok() {
+fn an_ok_follows_the_result_set_of_out_parameters() {
     // PS_OUT_PARAMS and MORE_RESULTS.
     let classic = [b"\x01", COLUMN, EOF_PACKET, BINARY_ROW, b"\xfe\0\0\x0a\x10", OK_PACKET];
     // Servers do not count the row.
@@ -192,18 +192,18 @@ fn out_parameters_are_a_result_set_and_an_ok() {
 }
 
 #[test]
-fn rows_of_a_cursor_come_with_fetch() {
+fn rows_of_a_cursor_are_in_the_response_to_fetch() {
     let classic = [b"\x01", COLUMN, &b"\xfe\0\0\x42\0"[..]];
-    let asks = Reply::new(Command::STMT_EXECUTE.grammar()).with_cursor(true);
-    let (step, mut reply) = feed_to(asks, Command::STMT_EXECUTE, CLASSIC, &classic);
-    assert_eq!((step, reply.tally(), reply.rows_may_follow()), (Step::Done, rows(0, 1), true));
-    // MariaDB sets the flag also while a stored routine has a cursor open: then they follow at once.
+    let asks = ResponseState::new(Command::STMT_EXECUTE.grammar()).with_cursor(true);
+    let (step, mut response) = feed_to(asks, Command::STMT_EXECUTE, CLASSIC, &classic);
+    assert_eq!((step, response.tally(), response.rows_may_follow()), (Step::Done, rows(0, 1), true));
+    // MariaDB also sets the flag while a stored routine has an open cursor. Then rows follow at once.
     for (payload, step) in [(BINARY_ROW, Step::More), (&b"\xfe\0\0\x42\0"[..], Step::Done)] {
         let packet = Packet { length: payload.len() as u32, sequence_id: 4, prefix: payload, complete: true };
-        assert_eq!(reply.packet(&packet, CLASSIC), step);
+        assert_eq!(response.packet(&packet, CLASSIC), step);
     }
-    assert_eq!(reply.tally(), rows(1, 1));
-    // A command that does not ask for a cursor leaves no rows to COM_STMT_FETCH, whatever the flag says.
+    assert_eq!(response.tally(), rows(1, 1));
+    // A command that does not ask for a cursor leaves no rows to COM_STMT_FETCH, even with the flag.
     for command in [Command::QUERY, Command::STMT_EXECUTE] {
         for status in [0x48, 0x4a, 0x6a, 0xca] {
             let row = if command == Command::QUERY { ROW } else { BINARY_ROW };
@@ -218,7 +218,7 @@ fn rows_of_a_cursor_come_with_fetch() {
     let modern = [b"\x01", COLUMN, &b"\xfe\0\0\x42\0\0\0"[..]];
     assert_eq!(done(Command::STMT_EXECUTE, DEPRECATE_EOF, &modern), rows(0, 1));
 
-    // The cursor is still there, then the last row was sent.
+    // First the cursor still exists, then the last row was sent.
     for (capabilities, ends) in [
         (CLASSIC, [&b"\xfe\0\0\x42\0"[..], b"\xfe\0\0\x82\0"]),
         (DEPRECATE_EOF, [b"\xfe\0\0\x42\0\0\0", b"\xfe\0\0\x82\0\0\0"]),
@@ -231,9 +231,9 @@ fn rows_of_a_cursor_come_with_fetch() {
     }
 }
 
-/// Clients differ in what they make of them, and no server sends them.
+/// Clients differ in how they read other forms, and no server sends them.
 #[test]
-fn a_column_count_is_as_short_as_it_can_be_and_not_zero() {
+fn a_column_count_is_not_zero_and_has_no_superfluous_bytes() {
     for count in [&b"\xfc\0\0"[..], b"\xfc\xfa\0", b"\xfd\0\0\0", b"\xfd\xff\xff\0", b"\x01"] {
         let step = feed(Command::QUERY, CLASSIC, &[count]).0;
         let is_expected = matches!(step, Step::Malformed(ParseError::Invalid { field: "column_count", .. }));
@@ -243,7 +243,7 @@ fn a_column_count_is_as_short_as_it_can_be_and_not_zero() {
 }
 
 #[test]
-fn definitions_of_a_result_set_can_be_left_out() {
+fn definitions_of_a_result_set_can_be_omitted() {
     let optional = Capabilities::OPTIONAL_RESULTSET_METADATA;
     let cached = Capabilities::MARIADB_CACHE_METADATA;
     for capabilities in [optional, cached] {
@@ -255,7 +255,7 @@ fn definitions_of_a_result_set_can_be_left_out() {
         assert_eq!(done(Command::STMT_EXECUTE, classic, &there), rows(1, 1));
         assert_eq!(done(Command::STMT_EXECUTE, modern, &[b"\x01\x01", COLUMN, ROW, OK_AS_EOF]), rows(1, 1));
     }
-    // Without the capability there is no second byte, and with it no third. A definition is no count.
+    // Without the capability there is no second byte, and with it no third. A definition is not a count.
     assert_unexpected(Command::QUERY, DEPRECATE_EOF, &[b"\x01\0"]);
     assert_unexpected(Command::QUERY, DEPRECATE_EOF | cached, &[b"\x01\x01\0"]);
     assert_unexpected(Command::QUERY, DEPRECATE_EOF, &[COLUMN]);
@@ -267,7 +267,7 @@ fn prepared(columns: u8, params: u8) -> [u8; 12] {
 }
 
 #[test]
-fn definitions_of_a_prepared_statement() {
+fn definitions_of_a_prepared_statement_are_read() {
     for (columns, params) in [(0, 0), (0, 1), (1, 0), (1, 1), (3, 2)] {
         let first = prepared(columns, params);
         let modern = std::iter::once(&first[..]).chain([COLUMN].repeat(usize::from(columns + params)));
@@ -276,16 +276,16 @@ fn definitions_of_a_prepared_statement() {
             |count: u8| [vec![COLUMN; usize::from(count)], vec![EOF_PACKET; usize::from(count.min(1))]];
         let classic = [vec![&first[..]], group(params).concat(), group(columns).concat()].concat();
         for (capabilities, payloads) in [(DEPRECATE_EOF, modern), (CLASSIC, classic)] {
-            let (step, mut reply) = feed(Command::STMT_PREPARE, capabilities, &payloads);
-            assert_eq!((step, reply.tally()), (Step::Done, Tally::default()), "{columns} and {params}");
-            assert_eq!(reply.take_statement_id(), Some(9));
+            let (step, mut response) = feed(Command::STMT_PREPARE, capabilities, &payloads);
+            assert_eq!((step, response.tally()), (Step::Done, Tally::default()), "{columns} and {params}");
+            assert_eq!(response.take_statement_id(), Some(9));
         }
     }
     assert_eq!(feed(Command::STMT_PREPARE, CLASSIC, &[ERR_PACKET]).1.take_statement_id(), None);
 }
 
 #[test]
-fn the_end_of_a_group_counts_and_not_its_16_bits() {
+fn a_group_of_definitions_ends_at_its_eof_and_not_by_count() {
     // 65537 columns look like one.
     let first = prepared(1, 0);
     let mut payloads = vec![&first[..]];
@@ -300,11 +300,11 @@ fn the_end_of_a_group_counts_and_not_its_16_bits() {
 }
 
 #[test]
-fn definitions_of_a_prepared_statement_can_be_left_out() {
+fn definitions_of_a_prepared_statement_can_be_omitted() {
     let (optional, first) = (Capabilities::OPTIONAL_RESULTSET_METADATA, prepared(5, 2));
     let with_flag = |flag: u8| [&first[..], &[flag]].concat();
     assert_eq!(done(Command::STMT_PREPARE, DEPRECATE_EOF | optional, &[&with_flag(0)]), Tally::default());
-    // The EOFs behind them are not.
+    // The EOFs after them are not omitted.
     let left_out = [&with_flag(0)[..], EOF_PACKET, EOF_PACKET];
     assert_eq!(done(Command::STMT_PREPARE, CLASSIC | optional, &left_out), Tally::default());
     for capabilities in [CLASSIC | optional, DEPRECATE_EOF | optional] {
@@ -315,7 +315,7 @@ fn definitions_of_a_prepared_statement_can_be_left_out() {
 }
 
 #[test]
-fn an_ok_follows_out_parameters_announced_or_not() {
+fn an_ok_follows_out_parameters_even_if_not_announced() {
     let of_parameters: &[u8] = b"\xfe\0\0\x0a\x10";
     let rows = [b"\x01", COLUMN, of_parameters, BINARY_ROW, EOF_PACKET];
     assert_eq!(feed(Command::STMT_EXECUTE, CLASSIC, &rows).0, Step::More);
@@ -324,9 +324,9 @@ fn an_ok_follows_out_parameters_announced_or_not() {
 }
 
 #[test]
-fn a_file_is_asked_for() {
-    let asked = feed(Command::QUERY, CLASSIC, &[b"\xfbfile"]).1;
-    assert!(asked.awaits_file());
+fn a_file_request_awaits_the_file() {
+    let requested = feed(Command::QUERY, CLASSIC, &[b"\xfbfile"]).1;
+    assert!(requested.awaits_file());
     assert!(!feed(Command::QUERY, CLASSIC, &[b"\xfbfile", OK_PACKET]).1.awaits_file());
     assert_eq!(done(Command::QUERY, CLASSIC, &[b"\xfbfile", OK_PACKET]), affected(3));
     assert_eq!(done(Command::QUERY, CLASSIC, &[b"\xfbfile", ERR_PACKET]), failed(1064));
@@ -336,7 +336,7 @@ fn a_file_is_asked_for() {
 }
 
 #[test]
-fn progress_is_no_error() {
+fn a_progress_report_is_not_an_error() {
     let progress = b"\xff\xff\xff\x01\x01\x02\0\0\0\0";
     let with = CLASSIC | Capabilities::MARIADB_PROGRESS;
     assert_eq!(done(Command::QUERY, with, &[progress, progress, OK_PACKET]), affected(3));
@@ -344,7 +344,7 @@ fn progress_is_no_error() {
     assert_eq!(done(Command::QUERY, with, &in_rows), rows(2, 1));
     assert_eq!(done(Command::QUERY, with, &[b"\xfbfile", progress, OK_PACKET]), affected(3));
     assert_eq!(done(Command::QUERY, CLASSIC, &[progress]), failed(0xffff));
-    // MariaDB's client takes these for errors, and sends its next command.
+    // MariaDB's client reads these as errors, and sends its next command.
     for malformed in [&b"\xff\xff\xff"[..], b"\xff\xff\xff\x01\x01\x02\0\0\0\x05copy"] {
         assert_unexpected(Command::QUERY, with, &[b"\x01", COLUMN, EOF_PACKET, ROW, malformed]);
     }
@@ -357,7 +357,7 @@ fn a_second_response_follows_only_a_statement() {
     for command in [Command::PING, Command::INIT_DB, Command::SET_OPTION, Command::CHANGE_USER] {
         assert_unexpected(command, CLASSIC, &[more]);
     }
-    // Clients know of an OK behind OUT parameters from MORE_RESULTS in one of the two EOFs.
+    // Clients expect an OK after OUT parameters if one of the two EOFs has MORE_RESULTS.
     let unannounced = [b"\x01", COLUMN, &b"\xfe\0\0\x02\x10"[..], BINARY_ROW, EOF_PACKET];
     assert_eq!(feed(Command::STMT_EXECUTE, CLASSIC, &unannounced).0, Step::Done);
 }
@@ -375,7 +375,7 @@ fn statistics_are_any_text() {
 }
 
 #[test]
-fn a_list_of_fields_has_no_count() {
+fn a_field_list_has_no_count() {
     for (capabilities, end) in [(CLASSIC, EOF_PACKET), (DEPRECATE_EOF, OK_AS_EOF)] {
         assert_eq!(done(Command::FIELD_LIST, capabilities, &[COLUMN, COLUMN, end]), Tally::default());
         assert_eq!(done(Command::FIELD_LIST, capabilities, &[end]), Tally::default());
@@ -394,7 +394,7 @@ fn a_binary_log_ends_with_a_real_eof() {
 }
 
 #[test]
-fn authentication_goes_round_in_change_user() {
+fn a_change_user_can_have_several_rounds_of_authentication() {
     let rounds: [&[u8]; 5] = [b"\xfeplugin\0", b"\xfe", b"\x01\x04", b"\x02plugin\0", OK_PACKET];
     assert_eq!(done(Command::CHANGE_USER, CLASSIC, &rounds), affected(3));
     assert_eq!(done(Command::CHANGE_USER, CLASSIC, &[b"\xfeplugin\0", ERR_PACKET]), failed(1064));

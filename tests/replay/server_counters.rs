@@ -1,4 +1,4 @@
-//! What a capture tells is what the server counted of the same connection.
+//! The counts of a replay equal the counts of the server for the same connection.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use firstword_testing::capture::counted;
 use firstword_testing::database::Oracle;
 use firstword_testing::replay::{Captured, Replayed, captures, replay, whole};
 
-/// What a server counts otherwise than it passes on the wire: captures whose names begin so, what is counted, and by how
-/// much the server's count is higher. All measured on MariaDB 10.11 and MySQL 9.7.
+/// Differences between a server's counts and the packets on the wire: prefix of the captures' names, name of the count, and the
+/// difference that the server counts more. Measured on MariaDB 10.11 and MySQL 9.7.
 const DIFFERENCES: &[(&str, &str, i64)] = &[
-    // Rows that came before the error that ended their result set.
+    // Rows before the error that ended their result set.
     ("mariadb-statements", "rows", -2),
     ("mysql-statements", "rows", -2),
     // Rows of cursors, RETURNING, COM_PROCESS_INFO.
     ("mariadb-prepared-", "rows", -5),
     ("mariadb-bulk-cached", "rows", -2),
     ("mariadb-removed", "rows", -2),
-    // MariaDB's general log holds neither statements that cannot be prepared, nor what has a bad id, nor commands that were
-    // removed, nor a schema that is not there; a bulk is an execution there.
+    // MariaDB's general log omits statements that cannot be prepared, bad statement ids, removed commands and unknown
+    // schemas. It logs a bulk as executions.
     ("mariadb-prepared-", "stmt_prepare", -2),
     ("mariadb-prepared-", "stmt_execute", -1),
     ("mariadb-prepared-", "stmt_reset", -1),
@@ -31,13 +31,13 @@ const DIFFERENCES: &[(&str, &str, i64)] = &[
     ("mariadb-removed", "create_db", -1),
     ("mariadb-removed", "drop_db", -1),
     ("mariadb-commands", "init_db", -1),
-    // It does not log a COM_CHANGE_USER of one byte.
+    // MariaDB does not log a COM_CHANGE_USER of one byte.
     ("mariadb-greeted-again", "change_user", -2),
-    // It counts rows that a routine reads from its cursors, and none of a COM_STMT_FETCH.
+    // MariaDB counts rows that a routine reads from its cursors, and no rows of a COM_STMT_FETCH.
     ("mariadb-blocks", "rows", 18),
     ("mariadb-late-rows", "rows", 2),
     ("mariadb-cursors", "rows", 5 - 6),
-    // MySQL counts each statement of a COM_QUERY, and those of procedures a second time.
+    // MySQL counts each statement of a COM_QUERY, and counts the statements of procedures again.
     ("mysql-statements", "query", 5),
     ("mysql-infile", "query", 1),
     ("mysql-procedures", "query", 2),
@@ -55,40 +55,40 @@ const DIFFERENCES: &[(&str, &str, i64)] = &[
     ("mysql-session-track", "affected_rows", 4),
 ];
 
-/// Errors that a routine handles, which the client never sees: captures whose names begin so, the number, how many.
+/// Errors that a routine handles, and that no client sees: prefix of the captures' names, errno, and how often it occurs.
 const HANDLED: (&str, u16, u64) = ("mariadb-handlers", 1242, 3);
 
-/// What the answers to all commands held.
-fn answers(told: &Replayed) -> impl Iterator<Item = Tally> {
-    told.events.iter().filter_map(|event| match event {
+/// The tallies of the responses to all commands.
+fn tallies(replayed: &Replayed) -> impl Iterator<Item = Tally> {
+    replayed.events.iter().filter_map(|event| match event {
         Event::CommandEnded { answer, .. } => answer.map(|answer| answer.tally),
         Event::ResponseContinued(tally) => Some(*tally),
         _ => None,
     })
 }
 
-/// Everything a server counts, by name, as the capture tells it.
-fn told_counts(told: &Replayed, oracle: &Oracle) -> BTreeMap<String, u64> {
+/// Counts of a replay, by name, for everything that the server counts.
+fn our_counts(replayed: &Replayed, oracle: &Oracle) -> BTreeMap<String, u64> {
     let mut counts: BTreeMap<String, u64> =
         oracle.counts.commands.keys().map(|label| (label.clone(), 0)).collect();
-    for event in &told.events {
+    for event in &replayed.events {
         if let Event::CommandSent(command) | Event::CommandStarted(command) = event {
-            // MariaDB's log, for one, does not know them all.
+            // The server does not count all commands: MariaDB's log omits some.
             counts.entry(command.label().to_owned()).and_modify(|count| *count += 1);
         }
     }
     let sums = [
-        ("rows", answers(told).map(|tally| tally.rows).sum()),
-        ("affected_rows", answers(told).map(|tally| tally.affected_rows).sum()),
-        ("failed", answers(told).filter(|tally| tally.errno.is_some()).count() as u64),
-        ("bytes_received", told.bytes[Sender::Client as usize]),
-        ("bytes_sent", told.bytes[Sender::Server as usize]),
+        ("rows", tallies(replayed).map(|tally| tally.rows).sum()),
+        ("affected_rows", tallies(replayed).map(|tally| tally.affected_rows).sum()),
+        ("failed", tallies(replayed).filter(|tally| tally.errno.is_some()).count() as u64),
+        ("bytes_received", replayed.bytes[Sender::Client as usize]),
+        ("bytes_sent", replayed.bytes[Sender::Server as usize]),
     ];
     counts.extend(sums.map(|(name, sum)| (name.to_owned(), sum)));
     counts
 }
 
-/// The same as the server counted it.
+/// Counts of the server, by name.
 fn server_counts(oracle: &Oracle) -> BTreeMap<String, u64> {
     let mut counts = oracle.counts.commands.clone();
     let sums = [
@@ -102,46 +102,47 @@ fn server_counts(oracle: &Oracle) -> BTreeMap<String, u64> {
     counts
 }
 
+/// Numbers of errors in a replay and in the server, in this order, by errno.
+fn errors(name: &str, replayed: &Replayed, oracle: &Oracle) -> [BTreeMap<u16, u64>; 2] {
+    let mut ours = BTreeMap::new();
+    tallies(replayed).filter_map(|tally| tally.errno).for_each(|errno| *ours.entry(errno).or_insert(0) += 1);
+    let (prefix, errno, count) = HANDLED;
+    if name.starts_with(prefix) {
+        *ours.entry(errno).or_insert(0) += count;
+    }
+    let mut theirs = oracle.counts.errors.clone();
+    // MySQL counts warnings among its errors.
+    if oracle.counts.warnings.is_some() {
+        theirs.retain(|errno, _| ours.contains_key(errno));
+        theirs.values_mut().zip(ours.values()).for_each(|(theirs, ours)| *theirs = (*theirs).min(*ours));
+    }
+    [ours, theirs]
+}
+
 #[test]
-fn captures_tell_what_the_server_counted() {
+fn replays_count_the_same_as_the_server() {
     let mut problems = Vec::new();
     let mut used = vec![false; DIFFERENCES.len()];
     for Captured { name, text, chunks } in captures() {
-        let told = replay(whole(&chunks));
-        // What is compressed or encrypted cannot be seen.
+        let replayed = replay(whole(&chunks));
+        // Compressed and encrypted packets cannot be inspected.
         let Some(oracle) = counted(&text).filter(|_| !packets(&chunks).is_empty()) else { continue };
-        let ours = told_counts(&told, &oracle);
-        for (what, theirs) in server_counts(&oracle) {
-            let mut expected = ours[&what] as i64;
-            for (index, (front, counted, difference)) in DIFFERENCES.iter().enumerate() {
-                if name.starts_with(front) && what == *counted {
+        let ours = our_counts(&replayed, &oracle);
+        for (count, theirs) in server_counts(&oracle) {
+            let mut expected = ours[&count] as i64;
+            for (index, (prefix, counted, difference)) in DIFFERENCES.iter().enumerate() {
+                if name.starts_with(prefix) && count == *counted {
                     used[index] = true;
                     expected += difference;
                 }
             }
             if expected != theirs as i64 {
-                problems.push(format!("{name}: {what} {expected}, the server counted {theirs}"));
+                problems.push(format!("{name}: {count} {expected}, the server counted {theirs}"));
             }
         }
-        let mut errors = BTreeMap::new();
-        answers(&told)
-            .filter_map(|tally| tally.errno)
-            .for_each(|errno| *errors.entry(errno).or_insert(0) += 1);
-        let (front, errno, count) = HANDLED;
-        if name.starts_with(front) {
-            *errors.entry(errno).or_insert(0) += count;
-        }
-        // MySQL counts warnings among them.
-        let mut counted = oracle.counts.errors.clone();
-        if oracle.counts.warnings.is_some() {
-            counted.retain(|errno, _| errors.contains_key(errno));
-            counted
-                .values_mut()
-                .zip(errors.values())
-                .for_each(|(theirs, ours)| *theirs = (*theirs).min(*ours));
-        }
-        if errors != counted {
-            problems.push(format!("{name}: errors {errors:?}, the server counted {counted:?}"));
+        let [ours, theirs] = errors(&name, &replayed, &oracle);
+        if ours != theirs {
+            problems.push(format!("{name}: errors {ours:?}, the server counted {theirs:?}"));
         }
     }
     let unused = DIFFERENCES

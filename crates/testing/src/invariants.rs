@@ -1,11 +1,11 @@
-//! What must be true of all that a connection told in its life, whatever passed on it.
+//! Properties of the events of one connection that hold for any traffic.
 
 use firstword::event::{Event, Sender};
 
-/// Some things are told once, and what counts up a gauge also counts it down.
-pub fn balanced(told: &[Event]) {
-    let count = |is: fn(&Event) -> bool| told.iter().filter(|event| is(event)).count();
-    let sum = |of: fn(&Event) -> i64| told.iter().map(of).sum::<i64>();
+/// Asserts that some events occur once, and that each gauge returns to 0.
+pub fn assert_balanced(events: &[Event]) {
+    let count = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count();
+    let sum = |of: fn(&Event) -> i64| events.iter().map(of).sum::<i64>();
     assert_eq!(count(|event| matches!(event, Event::Recognised { .. })), 1);
     assert_eq!(count(|event| matches!(event, Event::Closed { .. })), 1);
     assert!(count(|event| matches!(event, Event::Opaque(_))) <= 1);
@@ -22,31 +22,31 @@ pub fn balanced(told: &[Event]) {
         Event::Transaction { open } => i64::from(*open) * 2 - 1,
         _ => 0,
     });
-    assert_eq!((in_flight, stalled, statements, transactions), (0, 0, 0, 0), "{told:?}");
+    assert_eq!((in_flight, stalled, statements, transactions), (0, 0, 0, 0), "{events:?}");
     // The gauge of connections has a series for each protocol.
-    let waiting = told.iter().filter_map(|event| match event {
+    let waiting = events.iter().filter_map(|event| match event {
         Event::Waiting(protocol) => Some(*protocol),
         _ => None,
     });
-    let left = told.iter().filter_map(|event| match event {
+    let left = events.iter().filter_map(|event| match event {
         Event::Recognised { waited_as, .. } => *waited_as,
         _ => None,
     });
-    assert!(waiting.eq(left), "{told:?}");
-    let recognised = told.iter().find_map(|event| match event {
+    assert!(waiting.eq(left), "{events:?}");
+    let recognised = events.iter().find_map(|event| match event {
         Event::Recognised { protocol, .. } => Some(*protocol),
         _ => None,
     });
-    let closed = told.iter().find_map(|event| match event {
+    let closed = events.iter().find_map(|event| match event {
         Event::Closed { protocol, .. } => Some(*protocol),
         _ => None,
     });
     assert_eq!(recognised, closed);
 }
 
-/// So many bytes of `sender` passed, by what was told.
-pub fn bytes_told(told: &[Event], sender: Sender) -> u64 {
-    let counts = told.iter().map(|event| match event {
+/// Number of bytes from `sender` that the events count.
+pub fn byte_count(events: &[Event], sender: Sender) -> u64 {
+    let counts = events.iter().map(|event| match event {
         Event::Bytes { sender: from, count } if *from == sender => *count,
         _ => 0,
     });

@@ -1,4 +1,4 @@
-//! The answer to one command, followed packet by packet.
+//! The response to one command, inspected packet by packet.
 //!
 //! ```text
 //!                 +--------------------- MORE_RESULTS ---------------------+
@@ -8,8 +8,8 @@
 //!   | +--0xfb--> Infile --OK--> (done)
 //!   +--PREPARE_OK--> Definitions of the parameters --> Definitions of the columns --> (done)
 //! ```
-//! OK ends the answer in `First`, ERR ends it anywhere. Without `DEPRECATE_EOF` the groups of
-//! COM_STMT_PREPARE end at their EOF, not by count, because the counts overflow at 16 bits.
+//! OK ends the response in `First`, ERR ends it anywhere. Without `DEPRECATE_EOF` the groups of COM_STMT_PREPARE end at
+//! their EOF, not by count, because the counts overflow at 16 bits.
 
 use crate::event::Tally;
 use crate::mysql::wire::capability::Capabilities;
@@ -24,17 +24,17 @@ use crate::mysql::wire::types::{ParseError, Reader};
 const EOF_LEN: u32 = 5;
 /// An EOF packet is shorter than this; a row that begins with 0xfe is longer.
 const EOF_MAX_LEN: u32 = 9;
-/// MariaDB's progress reports are ERR packets with this number.
+/// Error number of MariaDB's progress reports, which are ERR packets.
 const PROGRESS_REPORT: u16 = 0xffff;
 
-/// Where the answer stands after a packet.
+/// Effect of a packet on the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// More packets follow.
     More,
-    /// The answer is complete.
+    /// The response is complete.
     Done,
-    /// The packet cannot stand here.
+    /// The packet is not valid in the current state.
     Unexpected,
     /// The packet cannot be read.
     Malformed(ParseError),
@@ -63,21 +63,21 @@ enum State {
     Infile,
 }
 
-/// What the definitions of COM_STMT_PREPARE are of.
+/// Group of definitions in the response to COM_STMT_PREPARE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Group {
     Parameters,
     Columns,
 }
 
-/// The answer to one command.
+/// The state of the response to one command.
 #[derive(Clone, Copy, Debug)]
-pub struct Reply {
+pub struct ResponseState {
     grammar: Grammar,
     state: State,
-    /// The command asked for a cursor: only then can its rows be left to COM_STMT_FETCH.
+    /// The command requested a cursor. Otherwise no rows can be left to COM_STMT_FETCH.
     asks_for_cursor: bool,
-    /// The response ended at column definitions whose EOF announces a cursor. Rows can follow all the same.
+    /// The response ended at column definitions whose EOF announces a cursor. Rows can still follow.
     rows_may_follow: bool,
     /// The current result set holds OUT parameters.
     out_parameters: bool,
@@ -86,12 +86,12 @@ pub struct Reply {
     tally: Tally,
     status: Option<StatusFlags>,
     statement_id: Option<u32>,
-    /// The last packet said that the session's state has changed.
+    /// The last packet reported a change of the session's state.
     state_changed: bool,
 }
 
-impl Reply {
-    /// The answer to a command, before its first packet.
+impl ResponseState {
+    /// The response to a command, before its first packet.
     #[must_use]
     pub fn new(grammar: Grammar) -> Self {
         Self {
@@ -108,67 +108,67 @@ impl Reply {
         }
     }
 
-    /// The response to a command that asks for a cursor, or does not.
+    /// Sets whether the command requests a cursor.
     #[must_use]
     pub fn with_cursor(self, asks_for_cursor: bool) -> Self {
         Self { asks_for_cursor, ..self }
     }
 
-    /// The response is complete for a client that leaves the rows to COM_STMT_FETCH, and yet the server can send rows: the
-    /// flag also says that a cursor of a stored routine is open (MariaDB). Then [`Reply::packet`] takes them.
+    /// True if the response is complete for a client that uses COM_STMT_FETCH, and rows can still follow. They can because
+    /// MariaDB sets the same flag for an open cursor of a stored routine. [`ResponseState::packet`] takes these rows.
     #[must_use]
     pub fn rows_may_follow(&self) -> bool {
         self.rows_may_follow
     }
 
-    /// Rows begin or continue.
+    /// True if rows begin or continue.
     #[must_use]
     pub fn is_at_rows(&self) -> bool {
         self.state == State::Rows
     }
 
-    /// Definitions of COM_STMT_PREPARE or the EOF behind them come next.
+    /// True if definitions of COM_STMT_PREPARE or the EOF after them come next.
     #[must_use]
     pub fn is_at_definitions(&self) -> bool {
         matches!(self.state, State::Definitions { .. })
     }
 
-    /// What it held so far.
+    /// The content counted so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.tally
     }
 
-    /// The session's state as the last OK or EOF of it said.
+    /// The session's state according to the last OK or EOF; `None` if there was none.
     #[must_use]
     pub fn status(&self) -> Option<StatusFlags> {
         self.status
     }
 
-    /// The statement that was prepared; told once.
+    /// The id of the prepared statement. Returned once.
     pub fn take_statement_id(&mut self) -> Option<u32> {
         self.statement_id.take()
     }
 
-    /// The last packet is an OK that tells how the session's state has changed; told once.
+    /// True if the last packet is an OK with changes of the session's state. Returned once.
     pub fn take_state_changed(&mut self) -> bool {
         std::mem::take(&mut self.state_changed)
     }
 
-    /// No packet of it has come.
+    /// True if no packet of the response has arrived.
     #[must_use]
     pub fn awaits_first(&self) -> bool {
         self.state == State::First
     }
 
-    /// The server asked for a file and has not said yet what became of it.
+    /// True if the server has requested a file and not yet reported the result.
     #[must_use]
     pub fn awaits_file(&self) -> bool {
         self.state == State::Infile
     }
 
-    /// How many column definitions of COM_STMT_PREPARE are still to come, in 16 bits that overflow; none: it is not at
-    /// them. Behind the last is an EOF, unless EOF packets are deprecated.
+    /// Number of column definitions of COM_STMT_PREPARE that are still expected, in 16 bits that overflow; `None` if none
+    /// come next. An EOF follows the last one, unless EOF packets are deprecated.
     #[must_use]
     pub fn columns_left(&self) -> Option<u16> {
         match self.state {
@@ -177,7 +177,7 @@ impl Reply {
         }
     }
 
-    /// The server breaks off: no column definition is the last any more.
+    /// Notes an unsolicited error, after which no column definition is known to be the last.
     pub fn lose_count(&mut self) {
         if let State::Definitions { left, .. } = &mut self.state {
             *left = u16::MAX;
@@ -199,7 +199,7 @@ impl Reply {
     fn step(&mut self, packet: &Packet, capabilities: Capabilities) -> Result<Step, Step> {
         let Some(first) = packet.first() else { return Err(Step::Unexpected) };
         let deprecate_eof = capabilities.contains(Capabilities::DEPRECATE_EOF);
-        // The text of COM_STATISTICS may begin with any byte; an error has the mark of its SQL state.
+        // The text of COM_STATISTICS can begin with any byte. An error has the mark of its SQL state.
         let is_text = self.grammar == Grammar::Statistics && packet.prefix.get(3) != Some(&b'#');
         if first == ERR && !is_text {
             return self.error(packet, capabilities);
@@ -208,7 +208,7 @@ impl Reply {
         match self.state {
             State::First => self.first(packet, first, capabilities),
             State::Infile if first == OK => self.ok(packet, capabilities),
-            // No column definition begins so; a client that reads up to the first EOF would see another end.
+            // No column definition begins with this byte. A client that reads up to the first EOF would see another end.
             State::Columns { .. } if first == EOF => Err(Step::Unexpected),
             State::Columns { left } => {
                 self.state = match left.saturating_sub(1) {
@@ -221,7 +221,7 @@ impl Reply {
             State::ColumnsEof if is_eof => {
                 let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 self.state = State::Rows;
-                // Clients would not wait for an OK that neither EOF announces.
+                // Clients do not wait for an OK that neither EOF announces.
                 let announced = StatusFlags(StatusFlags::PS_OUT_PARAMS.0 | StatusFlags::MORE_RESULTS.0);
                 self.out_parameters = eof.status_flags.contains(announced);
                 // MariaDB sets the flag in any response while a stored routine has a cursor open.
@@ -232,7 +232,7 @@ impl Reply {
                 }
                 Ok(Step::More)
             }
-            // MySQL ends a result set by a plain EOF where a routine handles an error that comes amid the rows.
+            // MySQL ends a result set with a plain EOF if a routine handles an error that occurs among the rows.
             State::Rows if deprecate_eof && packet.length != EOF_LEN && packet.length < MAX_FRAGMENT_LEN => {
                 self.ok(packet, capabilities)
             }
@@ -240,7 +240,7 @@ impl Reply {
                 let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 Ok(self.end_of_result(eof.status_flags, eof.warnings))
             }
-            // Some clients take it for the end.
+            // Some clients read this packet as the end.
             State::Rows if packet.length < MAX_FRAGMENT_LEN => Err(Step::Unexpected),
             State::Rows => {
                 // A first column of 16 MiB or more: its length begins with 0xfe.
@@ -265,7 +265,7 @@ impl Reply {
             (Grammar::Statistics, _) => Ok(Step::Done),
             (Grammar::Ok | Grammar::Eof, EOF) => Ok(Step::Done),
             (Grammar::Ok | Grammar::Eof | Grammar::ChangeUser, OK) => match self.ok(packet, capabilities)? {
-                // Clients do not wait for a second response to such a command.
+                // Clients read no second response to such a command.
                 Step::More => Err(Step::Unexpected),
                 step => Ok(step),
             },
@@ -288,11 +288,11 @@ impl Reply {
             }
             (Grammar::Prepare, OK) => {
                 let prepared = PrepareOk::parse(packet.prefix, capabilities)?;
-                // No definition is the last where none come.
+                // Without definitions, no definition is the last.
                 let count = |count| if prepared.metadata_follows || count == 0 { count } else { u16::MAX };
                 let (params, columns) = (count(prepared.num_params), count(prepared.num_columns));
                 self.statement_id = Some(prepared.statement_id);
-                // Where the definitions are left out, the EOFs behind them are not (measured on MySQL 9.7).
+                // MySQL 9.7 omits the definitions and still sends the EOFs after them (measured).
                 let packets_follow =
                     prepared.metadata_follows || !capabilities.contains(Capabilities::DEPRECATE_EOF);
                 Ok(if packets_follow {
@@ -318,7 +318,7 @@ impl Reply {
     fn error(&mut self, packet: &Packet, capabilities: Capabilities) -> Result<Step, Step> {
         let errno = error_code(packet.prefix)?;
         if errno == PROGRESS_REPORT && capabilities.contains(Capabilities::MARIADB_PROGRESS) {
-            // MariaDB's client takes another one for an error, and its command has ended.
+            // MariaDB's client reads any other form as an error, and its command has ended.
             return if is_progress_report(packet)? { Ok(Step::More) } else { Err(Step::Unexpected) };
         }
         self.tally.errno = Some(errno);
@@ -333,7 +333,7 @@ impl Reply {
         Ok(self.end_of_result(ok.status_flags, ok.warnings))
     }
 
-    /// Counts what the end of a result set, or of its definitions, says.
+    /// Counts the warnings and flags at the end of a result set, or of its definitions.
     fn count_end(&mut self, status: StatusFlags, warnings: u16) {
         self.status = Some(status);
         let tally = &mut self.tally;
@@ -349,10 +349,10 @@ impl Reply {
         self.count_end(status, warnings);
         let tally = &mut self.tally;
         if self.out_parameters || status.contains(StatusFlags::PS_OUT_PARAMS) {
-            // No server counts the row that carries them.
+            // No server counts the row of OUT parameters.
             tally.rows = self.rows_before;
         }
-        // An OK follows them, also where MySQL forgets to say so in the EOF behind them.
+        // An OK follows OUT parameters, although MySQL sometimes does not announce it in the EOF after them.
         let more = status.contains(StatusFlags::MORE_RESULTS) || self.out_parameters;
         self.out_parameters = false;
         if more { Step::More } else { Step::Done }
@@ -369,14 +369,13 @@ impl Reply {
     }
 }
 
-/// An ERR packet with the number of progress reports has the form of one: number of strings, stage, number of stages,
-/// progress, text.
+/// True if an ERR packet has the form of a progress report: number of strings, stage, number of stages, progress, text.
 fn is_progress_report(packet: &Packet) -> Result<bool, ParseError> {
     let mut reader = Reader::new(packet.prefix);
     reader.bytes("header, error_code, strings, stages, progress", 9)?;
     let text = reader.lenenc_int("text")?;
-    let beyond = u64::try_from(packet.prefix.len().saturating_sub(reader.rest().len())).unwrap_or(u64::MAX);
-    Ok(text.checked_add(beyond) == Some(u64::from(packet.length)))
+    let before = u64::try_from(packet.prefix.len().saturating_sub(reader.rest().len())).unwrap_or(u64::MAX);
+    Ok(text.checked_add(before) == Some(u64::from(packet.length)))
 }
 
 #[cfg(test)]

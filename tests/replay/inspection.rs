@@ -1,11 +1,10 @@
-//! Where less is looked at, what is looked at tells the same.
+//! The reduced extents of inspection emit the same events about the phases that they inspect.
 
-use firstword::event::{Event, HandshakeResult, OpaqueReason, Sender};
+use firstword::event::{Event, HandshakeResult, OpaqueReason};
 use firstword::mysql::wire::command::Command;
 use firstword::rules::Inspection;
 
-use firstword_testing::capture::Chunks;
-use firstword_testing::replay::{Captured, captures, parts, replay_observed, whole};
+use firstword_testing::replay::{Captured, byte_by_byte, captures, replay_inspection, whole};
 
 /// The commands, in order.
 fn commands(events: &[Event]) -> Vec<Command> {
@@ -23,7 +22,7 @@ fn opaque(events: &[Event]) -> Option<OpaqueReason> {
     })
 }
 
-/// What is told before the first command, without what depends on the cuts, and the bytes of each sender.
+/// Events of the login, without those that depend on the cuts, and the number of bytes of each side.
 fn login(events: &[Event]) -> (Vec<Event>, [u64; 2]) {
     let mut bytes = [0; 2];
     for event in events {
@@ -31,33 +30,27 @@ fn login(events: &[Event]) -> (Vec<Event>, [u64; 2]) {
             bytes[*sender as usize] += count;
         }
     }
-    let is_command = |event: &&Event| !matches!(event, Event::CommandSent(_) | Event::CommandStarted(_));
-    let told = events.iter().take_while(is_command).filter(|event| {
-        let phase = |event: &&Event| matches!(event, Event::Greeting { .. } | Event::Handshake { .. });
-        phase(event)
-    });
-    (told.cloned().collect(), bytes)
-}
-
-fn byte_by_byte(chunks: &Chunks) -> Vec<(Sender, &[u8])> {
-    parts(chunks, |_, len| (0..len).map(|at| at..at + 1).collect())
+    let is_before_commands =
+        |event: &&Event| !matches!(event, Event::CommandSent(_) | Event::CommandStarted(_));
+    let is_login = |event: &&Event| matches!(event, Event::Greeting { .. } | Event::Handshake { .. });
+    (events.iter().take_while(is_before_commands).filter(is_login).cloned().collect(), bytes)
 }
 
 #[test]
-fn requests_alone_tell_the_same_commands() {
+fn inspection_of_requests_emits_the_same_commands() {
     let mut compared = 0;
     for Captured { name, chunks, .. } in captures() {
-        let all = replay_observed(Inspection::Full, whole(&chunks));
-        let requests = replay_observed(Inspection::Requests, whole(&chunks));
-        let cut = replay_observed(Inspection::Requests, byte_by_byte(&chunks));
+        let all = replay_inspection(Inspection::Full, whole(&chunks));
+        let requests = replay_inspection(Inspection::Requests, whole(&chunks));
+        let cut = replay_inspection(Inspection::Requests, byte_by_byte(&chunks));
         assert_eq!(login(&requests), login(&all), "{name}");
         assert_eq!(commands(&cut), commands(&requests), "{name}");
         match opaque(&all) {
-            // What makes it so is the server's, or may be, and the client's commands go on.
+            // The server's packets cause it, or may cause it. The client's commands are still counted.
             Some(OpaqueReason::Desync | OpaqueReason::Replication) => {
                 assert!(commands(&requests).starts_with(&commands(&all)), "{name}");
             }
-            // Without the server's packets a second login cannot be followed.
+            // A second login cannot be inspected without the server's packets.
             None if opaque(&requests) == Some(OpaqueReason::Desync) => {
                 assert!(name.starts_with("mariadb-greeted-again"), "{name}");
                 assert!(commands(&all).starts_with(&commands(&requests)), "{name}");
@@ -73,10 +66,10 @@ fn requests_alone_tell_the_same_commands() {
 }
 
 #[test]
-fn handshakes_alone_tell_the_same_logins_and_no_command() {
+fn inspection_of_the_handshake_emits_the_same_logins_and_no_commands() {
     for Captured { name, chunks, .. } in captures() {
-        let all = replay_observed(Inspection::Full, whole(&chunks));
-        let handshake = replay_observed(Inspection::Handshake, whole(&chunks));
+        let all = replay_inspection(Inspection::Full, whole(&chunks));
+        let handshake = replay_inspection(Inspection::Handshake, whole(&chunks));
         assert_eq!(login(&handshake), login(&all), "{name}");
         assert_eq!(commands(&handshake), [], "{name}");
         let accepted =

@@ -1,6 +1,6 @@
-//! Where ends of answers to COM_STMT_PREPARE are held, every other byte leaves in the callback that brings it.
+//! `hold_split_eof` holds the ends of COM_STMT_PREPARE responses. Every other byte leaves in the callback that brings it.
 //!
-//! Which bytes those ends are is worked out here from whole captures, by counting packets.
+//! The test finds these ends in whole captures, by counting packets.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,16 +11,17 @@ use firstword::mysql::wire::handshake::{HandshakeResponse, HandshakeV10};
 use firstword::rules::HoldSplitEof;
 
 use firstword_testing::capture::Chunks;
-use firstword_testing::replay::{Captured, Changes, captures, parts, replay_changed, whole};
+use firstword_testing::replay::{
+    Captured, Changes, byte_by_byte, captures, cut_once, replay_changed, stream, whole,
+};
 
 const COM_STMT_PREPARE: u8 = 0x16;
-/// COM_QUIT, COM_STMT_SEND_LONG_DATA, COM_STMT_CLOSE.
-const UNANSWERED: [u8; 3] = [0x01, 0x18, 0x19];
+/// Commands without a response: COM_QUIT, COM_STMT_SEND_LONG_DATA, COM_STMT_CLOSE.
+const WITHOUT_RESPONSE: [u8; 3] = [0x01, 0x18, 0x19];
 
-/// The packets of one direction: where each begins in the stream, its sequence id and its payload.
-fn packets(chunks: &Chunks, of: Sender) -> Vec<(usize, u8, Vec<u8>)> {
-    let stream: Vec<u8> =
-        chunks.iter().filter(|(sender, _)| *sender == of).flat_map(|(_, bytes)| bytes.to_vec()).collect();
+/// The packets of one direction: the offset in the stream, the sequence id and the payload of each.
+fn packets(chunks: &Chunks, sender: Sender) -> Vec<(usize, u8, Vec<u8>)> {
+    let stream = stream(chunks, sender);
     let (mut packets, mut at) = (Vec::new(), 0);
     while let Some(header) = stream.get(at..at + 4) {
         let len = usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
@@ -31,33 +32,33 @@ fn packets(chunks: &Chunks, of: Sender) -> Vec<(usize, u8, Vec<u8>)> {
     packets
 }
 
-/// Both sides can do what says how answers look; none where there is TLS, compression or no login.
-fn classic(client: &[(usize, u8, Vec<u8>)], server: &[(usize, u8, Vec<u8>)]) -> bool {
+/// True if responses have the classic layout, with EOF packets, and no TLS or compression hides them.
+fn is_classic(client: &[(usize, u8, Vec<u8>)], server: &[(usize, u8, Vec<u8>)]) -> bool {
     let (Some((_, 0, greeting)), Some((_, 1, response))) = (server.first(), client.first()) else {
         return false;
     };
     let Ok(greeting) = HandshakeV10::parse(greeting) else { return false };
     let Ok(response) = HandshakeResponse::parse(response, greeting.capabilities) else { return false };
-    let unseen = Capabilities::SSL | Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
+    let opaque = Capabilities::SSL | Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
     let both = greeting.capabilities & response.capabilities;
-    !both.intersects(unseen | Capabilities::DEPRECATE_EOF) && both.contains(Capabilities::PROTOCOL_41)
+    !both.intersects(opaque | Capabilities::DEPRECATE_EOF) && both.contains(Capabilities::PROTOCOL_41)
 }
 
-/// The ranges of the server's stream from a last column definition to the end of the EOF behind it.
+/// The ranges of the server's stream from a last column definition to the end of the EOF after it.
 fn ends(chunks: &Chunks) -> Vec<Range<usize>> {
     let (client, server) = (packets(chunks, Sender::Client), packets(chunks, Sender::Server));
-    if !classic(&client, &server) {
+    if !is_classic(&client, &server) {
         return Vec::new();
     }
     let commands = client.iter().filter(|(_, sequence_id, _)| *sequence_id == 0);
     let commands = commands.map(|(_, _, payload)| payload.first().copied().unwrap_or_default());
-    let mut commands: VecDeque<u8> = commands.filter(|command| !UNANSWERED.contains(command)).collect();
+    let mut commands: VecDeque<u8> = commands.filter(|command| !WITHOUT_RESPONSE.contains(command)).collect();
     let logged_in = server.iter().skip(1).position(|(_, _, payload)| payload.first() == Some(&0));
     let mut ends = Vec::new();
     let mut before = u8::MAX;
     let rest = &server[logged_in.map_or(server.len(), |at| at + 2)..];
     for (index, (_, sequence_id, payload)) in rest.iter().enumerate() {
-        // Sequence ids wrap in long answers.
+        // Sequence ids wrap in long responses.
         let begins = *sequence_id == 1 && before != 0;
         before = *sequence_id;
         if !begins || commands.pop_front() != Some(COM_STMT_PREPARE) || payload[0] != 0 {
@@ -66,7 +67,7 @@ fn ends(chunks: &Chunks) -> Vec<Range<usize>> {
         let [columns, params] =
             [5, 7].map(|at| usize::from(u16::from_le_bytes([payload[at], payload[at + 1]])));
         let eof = |at: usize| rest[at].2.len() == 5 && rest[at].2[0] == 0xfe;
-        // Without metadata only the EOFs are there.
+        // Without metadata the response has only the EOFs.
         let skipped = if params == 0 {
             0
         } else if eof(index + 1) {
@@ -83,51 +84,46 @@ fn ends(chunks: &Chunks) -> Vec<Range<usize>> {
     ends
 }
 
-/// Where the bytes of the server that have left must end when `seen` of them have come.
-fn expected(ends: &[Range<usize>], seen: usize) -> usize {
-    ends.iter().find(|end| end.start < seen && seen < end.end).map_or(seen, |end| end.start)
+/// Number of the server's bytes that must have left when `arrived` bytes have arrived.
+fn expected(ends: &[Range<usize>], arrived: usize) -> usize {
+    ends.iter().find(|end| end.start < arrived && arrived < end.end).map_or(arrived, |end| end.start)
 }
 
-/// Passes a capture, cut so, and gives how many answers were held.
+/// Replays these chunks of a capture, and returns the number of responses that were held.
 fn check<'a>(
     name: &str,
     ends: &[Range<usize>],
     chunks: impl IntoIterator<Item = (Sender, &'a [u8])>,
 ) -> usize {
-    let (mut come, mut left) = (Vec::new(), Vec::new());
+    let (mut arrived, mut left) = (Vec::new(), Vec::new());
     let changes = Changes { hold_split_eof: HoldSplitEof::Always, ..Changes::default() };
     let events = replay_changed(changes, chunks, |bytes, now| {
-        come.extend_from_slice(bytes);
+        arrived.extend_from_slice(bytes);
         left.extend_from_slice(now);
-        assert_eq!(left.len(), expected(ends, come.len()), "{name}: of {} bytes", come.len());
-        assert!(come.starts_with(&left), "{name}");
+        assert_eq!(left.len(), expected(ends, arrived.len()), "{name}: of {} bytes", arrived.len());
+        assert!(arrived.starts_with(&left), "{name}");
     });
     events.iter().filter(|event| **event == Event::PrepareEofHeld).count()
 }
 
 #[test]
-fn all_other_bytes_leave_at_once() {
+fn only_ends_of_prepare_responses_are_held() {
     let mut found = 0;
     for Captured { name, chunks, .. } in captures() {
-        // Whose count of definitions overflows has one taken for the last that is not; it goes on with what follows it.
+        // The overflown count makes the filter hold a definition that is not the last one, until the next packet.
         if name == "by-hand-overflown-counts" {
             continue;
         }
         let ends = ends(&chunks);
         check(&name, &ends, whole(&chunks));
-        let by_bytes = parts(&chunks, |_, len| (0..len).map(|at| at..at + 1).collect());
-        assert_eq!(check(&name, &ends, by_bytes), ends.len(), "{name}");
+        assert_eq!(check(&name, &ends, byte_by_byte(&chunks)), ends.len(), "{name}");
         found += ends.len();
         let of_server = chunks.iter().enumerate().filter(|(_, (sender, _))| *sender == Sender::Server);
         for (index, (_, bytes)) in of_server.filter(|_| !ends.is_empty()) {
             for cut in 1..bytes.len() {
-                let cut_here = |at, len| {
-                    let cut = if at == index { cut } else { len };
-                    vec![0..cut, cut..len]
-                };
-                check(&name, &ends, parts(&chunks, cut_here));
+                check(&name, &ends, cut_once(&chunks, index, cut));
             }
         }
     }
-    assert!(found >= 10, "answers to COM_STMT_PREPARE with EOFs: {found}");
+    assert!(found >= 10, "COM_STMT_PREPARE responses with EOFs: {found}");
 }

@@ -1,4 +1,4 @@
-//! What a session tells besides events.
+//! Details that a session records.
 
 use super::*;
 use crate::event::Sender::{Client as C, Server as S};
@@ -16,16 +16,17 @@ const WITH_SCHEMA: u32 = CLIENT | 1 << 3;
 const TRACKING: u32 = WITH_SCHEMA | 1 << 23;
 const TLS: u32 = 1 << 11;
 
-struct Watched {
+/// A session and the details that it recorded.
+struct Recording {
     session: Session,
     details: Details,
     now: u64,
 }
 
-impl Watched {
-    fn new(subjects: &[Field]) -> Self {
+impl Recording {
+    fn new(fields: &[Field]) -> Self {
         let mut interests = Interests::NONE;
-        subjects.iter().for_each(|field| interests.add(*field));
+        fields.iter().for_each(|field| interests.add(*field));
         Self::with(interests)
     }
 
@@ -35,8 +36,8 @@ impl Watched {
     }
 
     /// A session in which the server has greeted and the client has responded.
-    fn answered(subjects: &[Field], capabilities: u32) -> Self {
-        let mut this = Self::new(subjects);
+    fn responded(fields: &[Field], capabilities: u32) -> Self {
+        let mut this = Self::new(fields);
         this.greet(capabilities);
         this
     }
@@ -46,8 +47,8 @@ impl Watched {
         self.pass(C, 1, &response(capabilities));
     }
 
-    fn accepted(subjects: &[Field], capabilities: u32) -> Self {
-        let mut this = Self::answered(subjects, capabilities);
+    fn accepted(fields: &[Field], capabilities: u32) -> Self {
+        let mut this = Self::responded(fields, capabilities);
         this.accept();
         this
     }
@@ -86,25 +87,25 @@ impl Watched {
         assert_eq!(self.take(sender, sequence_id, prefix), Ok(()), "{}", prefix.escape_ascii());
     }
 
-    /// A command and the only packet of its answer, so many nanoseconds later.
-    fn command(&mut self, command: &[u8], answer: &[u8], nanos: u64) {
+    /// Takes a command and, `nanos` later, the only packet of its response.
+    fn command(&mut self, command: &[u8], response: &[u8], nanos: u64) {
         self.pass(C, 0, command);
         self.now += nanos;
-        self.pass(S, 1, answer);
+        self.pass(S, 1, response);
     }
 
-    fn said(&mut self) -> String {
-        let said = std::mem::take(&mut self.details.fields).into_iter();
-        said.map(|(subject, word)| format!("{}={word} ", subject.label())).collect()
+    fn fields(&mut self) -> String {
+        let fields = std::mem::take(&mut self.details.fields).into_iter();
+        fields.map(|(field, word)| format!("{}={word} ", field.label())).collect()
     }
 
-    fn told(&mut self) -> Vec<SlowCommand> {
+    fn slow_commands(&mut self) -> Vec<SlowCommand> {
         std::mem::take(&mut self.details.slow)
     }
 
     /// Digest and traceparent of the only slow command.
     fn digest(&mut self) -> (String, Option<String>) {
-        let [slow] = <[_; 1]>::try_from(self.told()).unwrap();
+        let [slow] = <[_; 1]>::try_from(self.slow_commands()).unwrap();
         (slow.digest, slow.traceparent)
     }
 }
@@ -121,96 +122,96 @@ fn response(capabilities: u32) -> Vec<u8> {
     [&front, &b"mysql_native_password\0"[..], attributes].concat()
 }
 
-/// An OK that says which schema is the current one.
+/// An OK with the new current schema.
 fn tracked(schema: &[u8]) -> Vec<u8> {
     let len = schema.len() as u8;
-    // A system variable stands in front, and what is not known behind.
+    // A system variable comes before it, and an unknown entry after it.
     let state = [b"\0\x04\x01a\x01b\x01", &[len + 1, len][..], schema, b"\x02\x01\x31"].concat();
     [b"\0\0\0\x02\x40\0\0\0", &[state.len() as u8][..], &state].concat()
 }
 
 #[test]
-fn who_talks_to_whom() {
+fn fields_of_interest_are_recorded_during_the_login() {
     use Field::{Client, Schema, ServerVersion, ThreadId, User};
-    let mut all = Watched::answered(&[User, Schema, ServerVersion, Client, ThreadId], WITH_SCHEMA);
+    let mut all = Recording::responded(&[User, Schema, ServerVersion, Client, ThreadId], WITH_SCHEMA);
     assert_eq!(
-        all.said(),
+        all.fields(),
         "server_version=8.0.41 thread_id=16777223 user=app client=libmysql/8.0.41 ",
         "the schema is not the current one before the server agrees"
     );
     all.pass(S, 2, OK);
-    assert_eq!(all.said(), "schema=shop ");
-    assert_eq!(Watched::answered(&[], WITH_SCHEMA).said(), "", "nobody asked");
-    let mut refused = Watched::answered(&[User, Schema], WITH_SCHEMA);
+    assert_eq!(all.fields(), "schema=shop ");
+    assert_eq!(Recording::responded(&[], WITH_SCHEMA).fields(), "", "not of interest");
+    let mut refused = Recording::responded(&[User, Schema], WITH_SCHEMA);
     refused.pass(S, 2, ERR);
-    assert_eq!(refused.said(), "user=app ");
+    assert_eq!(refused.fields(), "user=app ");
 }
 
-/// A rule about users must see one as soon as a server could take one.
+/// A policy about users needs the user as soon as a server can read it.
 #[test]
-fn a_user_who_asks_for_tls_is_told_only_without_it() {
-    let asked = || Watched::answered(&[Field::User], CLIENT | TLS);
-    assert_eq!(asked().said(), "");
-    let mut greeted = Watched::new(&[Field::User]);
+fn a_user_is_recorded_unless_tls_follows() {
+    let requested = || Recording::responded(&[Field::User], CLIENT | TLS);
+    assert_eq!(requested().fields(), "");
+    let mut greeted = Recording::new(&[Field::User]);
     greeted.pass(S, 0, &greeting());
     greeted.pass(C, 1, &response(CLIENT)[..34]);
-    assert_eq!(greeted.said(), format!("user={} ", UNREADABLE));
+    assert_eq!(greeted.fields(), format!("user={} ", UNREADABLE));
 }
 
 #[test]
-fn the_current_schema_is_followed() {
-    let mut session = Watched::accepted(&[Field::Schema], WITH_SCHEMA);
+fn changes_of_the_schema_are_recorded() {
+    let mut session = Recording::accepted(&[Field::Schema], WITH_SCHEMA);
     session.command(b"\x02stock", ERR, 0);
-    assert_eq!(session.said(), "");
+    assert_eq!(session.fields(), "");
     session.pass(C, 0, b"\x02stock");
-    assert_eq!(session.said(), "", "not before the server agrees");
+    assert_eq!(session.fields(), "", "not before the server agrees");
     session.pass(S, 1, OK);
-    assert_eq!(session.said(), "schema=stock ");
+    assert_eq!(session.fields(), "schema=stock ");
     for (statement, schema) in [
         (&b"\x03USE `my stock`"[..], "schema=my%20stock "),
         (b"\x03use 'x'", "schema=% "),
         (b"\x03SELECT 1", ""),
     ] {
         session.command(statement, OK, 0);
-        assert_eq!(session.said(), schema, "without session tracking");
+        assert_eq!(session.fields(), schema, "without session tracking");
     }
     session.command(b"\x03USE nowhere", ERR, 0);
-    assert_eq!(session.said(), "");
+    assert_eq!(session.fields(), "");
 
-    let mut tracking = Watched::accepted(&[Field::Schema], TRACKING);
+    let mut tracking = Recording::accepted(&[Field::Schema], TRACKING);
     tracking.command(b"\x03CALL moves()", &tracked(b"moved"), 0);
-    assert_eq!(tracking.said(), "schema=moved ");
+    assert_eq!(tracking.fields(), "schema=moved ");
     tracking.command(b"\x03USE elsewhere", OK, 0);
-    assert_eq!(tracking.said(), "", "the server would have said so");
-    assert_eq!(tracking.session.keep(S), 512);
+    assert_eq!(tracking.fields(), "", "the response would contain it");
+    assert_eq!(tracking.session.prefix_len(S), 512);
 }
 
 #[test]
-fn another_user_is_told_at_once_and_taken_back_if_refused() {
+fn a_new_user_is_recorded_at_once_and_replaced_if_refused() {
     let to = |user: &str| format!("\x11{user}\0\x03pwdstock\0\x21\0").into_bytes();
-    let mut session = Watched::accepted(&[Field::User, Field::Schema], WITH_SCHEMA);
+    let mut session = Recording::accepted(&[Field::User, Field::Schema], WITH_SCHEMA);
     session.pass(C, 0, &to("report"));
-    assert_eq!(session.said(), "user=report ");
+    assert_eq!(session.fields(), "user=report ");
     session.pass(S, 1, OK);
-    assert_eq!(session.said(), "schema=stock ");
+    assert_eq!(session.fields(), "schema=stock ");
     session.pass(C, 0, &to("admin"));
     session.pass(S, 1, ERR);
-    assert_eq!(session.said(), "user=admin user=report ");
+    assert_eq!(session.fields(), "user=admin user=report ");
     session.pass(C, 0, &to("a"));
     session.pass(C, 0, &to("b"));
     session.pass(S, 1, ERR);
-    assert_eq!(session.said(), "user=a user=b ", "b is not decided yet");
+    assert_eq!(session.fields(), "user=a user=b ", "b is not decided yet");
     session.pass(S, 1, ERR);
-    assert_eq!(session.said(), "user=report ");
+    assert_eq!(session.fields(), "user=report ");
     session.pass(C, 0, b"\x11no end");
-    assert_eq!(session.said(), "user=% ");
+    assert_eq!(session.fields(), "user=% ");
 }
 
 #[test]
-fn slow_and_failed_commands_are_told_without_their_literals() {
-    let mut session = Watched::slow();
+fn slow_and_failed_commands_are_recorded_without_literals() {
+    let mut session = Recording::slow();
     session.command(b"\x03\0\x01SELECT 'secret'", OK, 999);
-    assert_eq!(session.told(), []);
+    assert_eq!(session.slow_commands(), []);
     session.command(b"\x03\0\x01SELECT 'secret'", OK, 1000);
     let slow = SlowCommand {
         command: Command::QUERY,
@@ -222,30 +223,30 @@ fn slow_and_failed_commands_are_told_without_their_literals() {
         digest: "SELECT ?".into(),
         traceparent: None,
     };
-    assert_eq!(session.told(), std::slice::from_ref(&slow));
+    assert_eq!(session.slow_commands(), std::slice::from_ref(&slow));
     session.command(b"\x03\0\x01SELECT 'secret'", ERR, 0);
-    assert_eq!(session.told(), [SlowCommand { took: Duration::ZERO, errno: Some(1045), ..slow }]);
+    assert_eq!(session.slow_commands(), [SlowCommand { took: Duration::ZERO, errno: Some(1045), ..slow }]);
     session.command(b"\x0e", OK, 2000);
-    let told = session.told();
-    assert_eq!((told[0].command, told[0].verb, told[0].digest.as_str()), (Command::PING, None, ""));
+    let slow = session.slow_commands();
+    assert_eq!((slow[0].command, slow[0].verb, slow[0].digest.as_str()), (Command::PING, None, ""));
 
     session.pass(C, 0, b"\x03\0\x01SELECT a");
     session.pass(C, 0, b"\x0e");
     session.now += 1000;
     session.record_unanswered();
-    let told = session.told();
-    assert_eq!(told.len(), 2);
-    assert!(told.iter().all(|slow| !slow.answered && slow.took == Duration::from_micros(1)), "{told:?}");
+    let slow = session.slow_commands();
+    assert_eq!(slow.len(), 2);
+    assert!(slow.iter().all(|slow| !slow.answered && slow.took == Duration::from_micros(1)), "{slow:?}");
 }
 
-/// A string with a backslash before a quote can only be read once the SQL mode is known.
+/// A string with a backslash before a quote can only be read if the SQL mode is known.
 #[test]
-fn the_sql_mode_is_followed() {
+fn digests_depend_on_the_sql_mode() {
     const TEXT: &[u8] = b"\x03\0\x01SELECT 'a\\', b, '";
     let mode_of = |flags: u8| [b"\0\0\0\x02", &[flags][..], b"\0\0"].concat();
-    let mut session = Watched::slow();
+    let mut session = Recording::slow();
     session.command(TEXT, ERR, 0);
-    assert_eq!(session.digest().0, "SELECT...", "the server has said nothing of it");
+    assert_eq!(session.digest().0, "SELECT...", "the mode is not known");
     session.command(b"\x0e", OK, 0);
     session.command(TEXT, &mode_of(2), 1000);
     assert_eq!(session.digest().0, "SELECT ?");
@@ -253,15 +254,15 @@ fn the_sql_mode_is_followed() {
     assert_eq!(session.digest().0, "SELECT ?, b, ?");
     session.command(b"\x1f", OK, 0);
     session.command(TEXT, ERR, 0);
-    assert_eq!(session.digest().0, "SELECT...", "the session began anew");
+    assert_eq!(session.digest().0, "SELECT...", "the session was reset");
 }
 
 #[test]
-fn a_prepared_statement_has_the_digest_it_was_prepared_with() {
+fn an_execute_has_the_digest_of_the_prepared_statement() {
     const PREPARED: &[u8] = b"\0\x07\0\0\0\0\0\0\0\0\0\0";
     const TRACE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let trace = || Some(String::from_utf8(TRACE.to_vec()).unwrap());
-    let mut session = Watched::slow();
+    let mut session = Recording::slow();
     session.command(b"\x16INSERT t VALUES (?, 'secret')", PREPARED, 1000);
     assert_eq!(session.digest(), ("INSERT t VALUES (?+)".into(), None));
     session.command(b"\x17\x07\0\0\0\0\x01\0\0\0", OK, 1000);

@@ -1,4 +1,4 @@
-//! The packets of the captures mean the same to `mysql_common`, the codecs of another author, as to our parsers.
+//! Our parsers read the same from the packets of the captures as `mysql_common`, the codecs of another author.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use mysql_common::packets::{
     OldEofPacket, ResultSetTerminator, StmtPacket,
 };
 
-use crate::packets::{Packet, agreed, packets};
+use crate::packets::{Packet, agreed_capabilities, packets};
 use firstword_testing::client::{DEPRECATE_EOF, PROTOCOL_41};
 use firstword_testing::replay::{Captured, captures};
 
-/// How often each kind of packet was compared.
+/// Number of comparisons of each kind of packet.
 type Compared = BTreeMap<&'static str, usize>;
 
 fn same_capabilities(ours: Capabilities, theirs: CapabilityFlags, extended: MariadbCapabilities, name: &str) {
@@ -50,8 +50,8 @@ fn response(payload: &[u8], name: &str, compared: &mut Compared) {
     *compared.entry("response").or_default() += 1;
 }
 
-/// A packet of the server that begins like an OK, an EOF or an error. Where it is none of these (a row, a definition) both
-/// read the same nonsense, or theirs, which reads all of it, none.
+/// Compares a packet of the server that begins like an OK, an EOF or an ERR. Rows and definitions can begin so too: then both
+/// parsers read the same meaningless values, or theirs refuses the packet because it reads all of it.
 fn generic(payload: &[u8], capabilities: u32, name: &str, compared: &mut Compared) {
     let (ours, theirs) =
         (Capabilities::new(capabilities, 0), CapabilityFlags::from_bits_truncate(capabilities));
@@ -81,7 +81,7 @@ fn generic(payload: &[u8], capabilities: u32, name: &str, compared: &mut Compare
             *compared.entry("EOF").or_default() += 1;
         }
         [0xff, ..] => {
-            // Theirs knows neither errors without an SQL state nor progress reports by extended capability.
+            // Their parser supports neither errors without an SQL state nor progress reports by extended capability.
             let Ok(parsed) = ParseBuf(payload).parse::<ErrPacket>(theirs) else { return };
             let errno = match &parsed {
                 ErrPacket::Error(error) => error.error_code(),
@@ -94,7 +94,7 @@ fn generic(payload: &[u8], capabilities: u32, name: &str, compared: &mut Compare
     }
 }
 
-/// The first packet of an answer whose command has just passed.
+/// Compares the first packet of the response to `command`.
 fn first(command: u8, payload: &[u8], capabilities: u32, name: &str, compared: &mut Compared) {
     let ours = Capabilities::new(capabilities, 0);
     match (command, payload.first()) {
@@ -107,7 +107,7 @@ fn first(command: u8, payload: &[u8], capabilities: u32, name: &str, compared: &
         }
         (0x03 | 0x17, Some(0x01..=0xfa)) => {
             let theirs = ParseBuf(payload).checked_eat_lenenc_int();
-            // Theirs does not read whether definitions follow.
+            // Their parser ignores the flag that definitions follow.
             let ours = ours | Capabilities::MARIADB_CACHE_METADATA;
             let ours = ColumnCount::parse(payload, ours).unwrap();
             assert_eq!(Some(ours.columns), theirs, "{name}: column count");
@@ -118,15 +118,14 @@ fn first(command: u8, payload: &[u8], capabilities: u32, name: &str, compared: &
 }
 
 #[test]
-fn another_author_reads_the_same() {
+fn mysql_common_reads_the_same() {
     let mut compared = Compared::new();
     for Captured { name, chunks, .. } in captures() {
         let packets = packets(&chunks);
         let mut command = None;
-        let Some(capabilities) = agreed(&packets).filter(|agreed| agreed & PROTOCOL_41 != 0) else {
-            continue;
-        };
-        // Mycat's is the only one without PLUGIN_AUTH; theirs takes what follows the scramble for a plugin.
+        let agreed = agreed_capabilities(&packets).filter(|agreed| agreed & PROTOCOL_41 != 0);
+        let Some(capabilities) = agreed else { continue };
+        // Only Mycat's greeting lacks PLUGIN_AUTH. Their parser takes the bytes after its scramble for a plugin.
         greeting(&packets[0].payload, &name, &mut compared);
         for (index, Packet { sender, sequence_id, payload, .. }) in packets.iter().enumerate().skip(1) {
             match (sender, command) {
@@ -138,8 +137,8 @@ fn another_author_reads_the_same() {
                 (Sender::Client, _) => {
                     command = payload.first().copied().filter(|_| *sequence_id == 0);
                 }
-                (Sender::Server, Some(asked)) if *sequence_id == 1 => {
-                    first(asked, payload, capabilities, &name, &mut compared);
+                (Sender::Server, Some(command_byte)) if *sequence_id == 1 => {
+                    first(command_byte, payload, capabilities, &name, &mut compared);
                     generic(payload, capabilities, &name, &mut compared);
                     command = None;
                 }
