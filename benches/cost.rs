@@ -1,17 +1,16 @@
-//! `make bench`: what the filter costs, as Envoy's CPU time per query, as queries per second and as time of a query.
+//! `make bench`: cost of the filter: Envoy's CPU time per query, queries per second, and time of a query.
 //!
-//! Three Envoys with one worker each, all in front of one MariaDB: `plain` is `tcp_proxy` alone, `floor` has the filter of
-//! `benches/floor` in front of it, which reads what must be read and does nothing else, `firstword` has ours.
+//! Three Envoys with one worker each are connected to one MariaDB. `plain` is `tcp_proxy` alone. `floor` has the filter of
+//! `benches/floor` before it, which only reads the bytes. `firstword` has our filter.
 //!
-//! How to read the numbers: times depend on the machine and on what else runs on it, so only ratios count, and only those
-//! of one run. In each round all variants do the same work one after the other, each round in another order; a ratio is
-//! taken within a round, and of all rounds' ratios the median is told, with the smallest and the largest behind it. The
-//! busier the machine, the further these are apart, and the more rounds it takes (`make bench ROUNDS=400`) until the range
-//! given last is narrow enough to say something. CPU time is that of Envoy's process, its kernel part included: on a
-//! machine with idle cores the CPU time per query matters, on a saturated one the queries per second. Nothing fails here
-//! because of a number.
+//! How to read the numbers: compare only ratios, and only those of one run, because times depend on the machine and on other
+//! processes. In each round all variants do the same work one after the other, in a different order in each round. A ratio
+//! compares two variants in one round. The table shows the median of all rounds, with the smallest and the largest ratio.
+//! On a busy machine these are far apart. Then run more rounds (`make bench ROUNDS=400`) until the last range is narrow.
+//! CPU time is that of Envoy's process, including its kernel part. On a machine with idle cores the CPU time per query
+//! matters, and on a saturated machine the queries per second. The program does not fail because of a number.
 
-// A program to look at: what goes wrong ends it. Counts are far below 2^53.
+// This program ends with a panic on every error. Counts are far below 2^53.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_precision_loss,
@@ -32,28 +31,28 @@ use measure::{
     CONNECTIONS, Load, QUERIES, QUIET, Spread, envoy, modules, option, point_selects, run, sysbench,
 };
 
-/// One after the other, for the time that each takes.
+/// Number of queries one after the other, from which the time of a query is computed.
 const QUERIES_IN_TURN: u32 = 500;
-/// The CPU time per query that ours may take, as a multiple of the floor's.
+/// Maximum CPU time per query of our filter, as a multiple of the floor's.
 const LIMIT: f64 = 1.25;
-/// What it is meant to take.
+/// Intended CPU time per query, as a multiple of the floor's.
 const TARGET: f64 = 1.10;
 
-/// A proxy under measurement. Whatever can be addressed and has a process can be one.
+/// Proxy under measurement.
 struct Variant {
     name: &'static str,
     address: SocketAddr,
     pid: u32,
 }
 
-/// What one variant did in one round.
+/// Measurements of one variant in one round.
 #[derive(Clone, Copy)]
 struct Sample {
     queries: u64,
     per_second: f64,
     /// CPU time per query, in microseconds.
     cpu: f64,
-    /// Of a query while there is no other, in microseconds.
+    /// Time of a query without concurrent queries, in microseconds.
     latency: f64,
 }
 
@@ -70,7 +69,7 @@ fn main() {
         Variant { name, address, pid }
     });
 
-    // Not counted: caches fill, and V8 replaces its first, quick translation of the module.
+    // The first measurement is not counted, because caches fill, and V8 replaces its first translation of the module.
     for variant in &variants {
         measure(variant);
     }
@@ -94,12 +93,12 @@ fn measure(variant: &Variant) -> Sample {
     Sample { queries, per_second, cpu, latency: latency(variant.address) }
 }
 
-/// Of a query while there is no other, in microseconds.
+/// Time of a query without concurrent queries, in microseconds.
 fn latency(address: SocketAddr) -> f64 {
     1e6 / run(address, 1, QUERIES_IN_TURN).1
 }
 
-/// A filter that had stopped looking would be cheap.
+/// Asserts that the filter has inspected all queries, because a filter that stops inspection is cheap.
 fn assert_observed(envoy: &Envoy, queries: u64) {
     let metrics = envoy.stable(QUIET);
     let counted = metrics.get("firstword_commands_total", &[("command", "query")]).unwrap_or(0.0);
@@ -126,13 +125,13 @@ fn report(variants: &[Variant], samples: &[Vec<Sample>], directly: Vec<f64>) {
 
     let ours = ratio(&samples[2], &samples[1], |sample| sample.cpu);
     let verdict = |bound: f64| if ours.median <= bound { "yes" } else { "NO" };
-    let Spread { median, sure: (low, high), .. } = ours;
+    let Spread { median, confidence: (low, high), .. } = ours;
     println!("\n  CPU per query, firstword to floor: {median:.3} (95 % sure: {low:.3} to {high:.3})");
     println!("  within the limit of {LIMIT:.2}: {}", verdict(LIMIT));
     println!("  within the target of {TARGET:.2}: {}", verdict(TARGET));
 }
 
-/// Of one variant's samples to another's of the same rounds.
+/// Ratio of one variant's samples to those of another in the same rounds.
 fn ratio(own: &[Sample], base: &[Sample], of: fn(&Sample) -> f64) -> Spread {
     Spread::ratio(own.iter().map(of), base.iter().map(of))
 }

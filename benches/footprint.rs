@@ -1,12 +1,12 @@
-//! `make footprint`: what the filter takes before the first query, as resident memory, VMs and time to start.
+//! `make footprint`: cost of the filter before the first query: resident memory, VMs and time to start.
 //!
-//! The variants of `make bench`, with one, two and four workers. Memory is the resident set of Envoy's process after each
-//! worker has carried some connections, once none is open any more. Time to start is from the start of the process to LIVE
-//! on the admin interface, what a readiness probe waits for; the CPU time used until then depends less on what else runs.
-//! Medians of some starts, in which the variants take turns, so that all meet the same weather. Nothing fails here because of
-//! a number.
+//! The variants are those of `make bench`, with one, two and four workers. Memory is the resident set of Envoy's process after
+//! each worker has had some connections, and all are closed. Time to start is the time from the start of the process to LIVE
+//! on the admin interface, because a readiness probe waits for that. The CPU time until then depends less on other processes.
+//! The numbers are medians of several starts, in which the variants take turns, so that all have the same conditions. The
+//! program does not fail because of a number.
 
-// A program to look at: what goes wrong ends it. It has a clock.
+// This program ends with a panic on every error. It reads the clock.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
@@ -29,14 +29,15 @@ use mysql::{Conn, OptsBuilder};
 
 const WORKERS: [u32; 3] = [1, 2, 4];
 const STARTS: usize = 5;
-/// So many that every worker gets some.
+/// Number of connections. It is large enough that every worker gets some.
 const CONNECTIONS: usize = 64;
 
 struct Start {
+    /// Time until Envoy is ready.
     time: Duration,
-    /// Until then.
+    /// CPU time until Envoy is ready.
     cpu: Duration,
-    /// In MiB.
+    /// Resident memory in MiB.
     resident: f64,
     vms: u64,
 }
@@ -71,7 +72,7 @@ fn line(cells: [&str; 6]) {
     println!("  {workers:<10}{name:<12}{resident:<16}{vms:<6}{time:<20}{cpu}");
 }
 
-/// Starts an Envoy, has it carry some connections, and looks at it.
+/// Starts an Envoy, opens and closes some connections through it, and measures it.
 fn start(database: &MariaDb, workers: u32, module: Option<PathBuf>) -> Start {
     let began = Instant::now();
     let mut envoy = envoy(database, module, workers);
@@ -85,10 +86,10 @@ fn start(database: &MariaDb, workers: u32, module: Option<PathBuf>) -> Start {
         let options =
             options.user(Some(USER)).pass(Some(PASSWORD)).db_name(Some(DATABASE)).prefer_socket(false);
         let mut connection = Conn::new(options).expect("a connection through Envoy");
-        assert_eq!(connection.query_first("SELECT 1").expect("an answer"), Some(1));
+        assert_eq!(connection.query_first("SELECT 1").expect("a response"), Some(1));
         connection
     };
-    // All at the same time, and then none.
+    // All are open at the same time, and then all are closed.
     let connections: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
     drop(connections);
     envoy.wait_stat("^listener\\.127.*\\.downstream_cx_active$", 0);
@@ -105,7 +106,7 @@ fn resident(pid: u32) -> f64 {
     kibibytes / 1024.0
 }
 
-/// The median, between the smallest and the largest.
+/// Median, with the smallest and the largest value.
 fn spread(starts: &[Start], of: impl Fn(&Start) -> f64) -> String {
     let mut values: Vec<_> = starts.iter().map(of).collect();
     values.sort_by(f64::total_cmp);

@@ -1,11 +1,11 @@
-//! The second half of `make bench`: what the filter costs where results are large and where connections are many.
+//! The second half of `make bench`: cost of the filter with large results and with many connections.
 //!
-//! A large result is read by MariaDB's command line, through each of the proxies of the first half in turn; its ratios are
-//! read like those. Then connections are opened that do nothing, and it is measured what they take of the VM's memory, and
-//! what a query costs beside them: as a ratio to `tcp_proxy` alone with as many, because more sockets cost Envoy and the
-//! kernel something too. Nothing fails here because of a number.
+//! MariaDB's command line reads a large result through each of the proxies of the first half in turn. Read its ratios like
+//! those of the first half. Then the program opens idle connections, and measures their memory in the VM and the cost of a
+//! query while they are open. That cost is a ratio to `tcp_proxy` alone with the same number of connections, because more
+//! sockets also cost Envoy and the kernel time. The program does not fail because of a number.
 
-// A program to look at: what goes wrong ends it. It has a clock. Counts are far below 2^53.
+// This program ends with a panic on every error. It reads the clock. Counts are far below 2^53.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_precision_loss,
@@ -32,13 +32,13 @@ use measure::{CONNECTIONS, QUERIES, QUIET, Spread, envoy, modules, option, point
 /// One thread for each connection would need more memory than the connections themselves.
 const SERVER: [&str; 3] =
     ["--thread-handling=pool-of-threads", "--max-connections=25000", "--open-files-limit=20000"];
-/// Of the large result, in bytes; what MariaDB sends is little more.
+/// Length of a row of the large result in bytes. MariaDB sends little more.
 const ROW: u32 = 16_000;
 const ROWS: u32 = 4_000;
 const FEW: u32 = 10;
 const MANY: u32 = 10_000;
 
-/// A proxy under measurement, and the connections through it that do nothing.
+/// Proxy under measurement, and idle connections through it.
 struct Proxy {
     envoy: Envoy,
     address: SocketAddr,
@@ -57,7 +57,8 @@ fn main() {
         Proxy { envoy, address, pid, idle: Vec::new() }
     });
     large_results(&proxies, rounds);
-    // An Envoy has both ends of each open, and this process and MariaDB those of two Envoys; MariaDB keeps some for itself.
+    // Each Envoy needs two files for each connection. This process and MariaDB need one for each connection of two Envoys, and
+    // MariaDB needs some more.
     let files = open_files();
     assert!(files >= 8_000, "expected a limit of open files (ulimit -n) of 8000 or more, found {files}");
     let many = MANY.min((files - 4_000) / 2).min(if quick { 1_000 } else { MANY });
@@ -74,7 +75,7 @@ fn large_results(proxies: &[Proxy; 3], rounds: usize) {
             let (began, before) = (Instant::now(), cpu_time(proxies[index].pid));
             read_all(proxies[index].address);
             let cpu = cpu_time(proxies[index].pid) - before;
-            // The first is not counted.
+            // The first round is not counted.
             if round > 0 {
                 samples[index].0.push(mebibytes / began.elapsed().as_secs_f64());
                 samples[index].1.push(cpu.as_secs_f64() * 1e6 / mebibytes);
@@ -93,7 +94,7 @@ fn large_results(proxies: &[Proxy; 3], rounds: usize) {
     }
 }
 
-/// Has a client read the large result, and forget it.
+/// Runs a client that reads the large result.
 fn read_all(address: SocketAddr) {
     let statement = format!("SELECT REPEAT('x', {ROW}) FROM sbtest1 LIMIT {ROWS}");
     let mut client = Command::new("mariadb");
@@ -135,7 +136,7 @@ fn many_connections(proxies: &mut [Proxy; 3], many: u32, rounds: usize) {
     }
 }
 
-/// CPU time per query of each, round by round.
+/// CPU time per query of each proxy, round by round.
 fn in_turns(proxies: [&Proxy; 2], rounds: usize) -> [Vec<f64>; 2] {
     let mut samples = [Vec::new(), Vec::new()];
     for round in 0..=rounds {
@@ -155,7 +156,7 @@ fn to(own: &[f64], base: &[f64]) -> Spread {
     Spread::ratio(own.iter().copied(), base.iter().copied())
 }
 
-/// How many files a process may have open.
+/// Maximum number of open files of a process.
 fn open_files() -> u32 {
     let limits = std::fs::read_to_string("/proc/self/limits").expect("the limits of this process");
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("Max open files");

@@ -1,11 +1,13 @@
 //! `make test-small`: Envoy with the filter in 128 MiB of memory and a tenth of a CPU, as root.
 //!
-//! The limits are those of a control group: version 2 where it has the controllers `memory` and `cpu`, else version 1, which
-//! counts no socket buffers. For each variant: the time until Envoy is ready, the memory then and at the end, traffic whose
-//! every value is compared, and the worst client that is known. It fails if a value is wrong, if the kernel has to kill, or if
-//! the module traps; no time is a reason to fail.
+//! A control group sets the limits: version 2 if it has the controllers `memory` and `cpu`, else version 1, which does not
+//! count socket buffers. Each variant shows the time until Envoy is ready, and the memory at that time and at the end. In
+//! between there is traffic whose every value is compared, and the worst known client.
+//!
+//! The program fails if a value is wrong, if the kernel kills a process, or if the module traps. It does not fail because of
+//! times.
 
-// A program to look at: what goes wrong ends it. It has a clock.
+// This program ends with a panic on every error. It reads the clock.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
@@ -36,7 +38,7 @@ const CONNECTIONS: usize = 300;
 const ROUNDS: usize = 5;
 const ATTACKERS: usize = 200;
 
-/// A control group that ends with its owner.
+/// Control group that is removed with its owner.
 struct Group {
     dirs: Vec<PathBuf>,
     is_v2: bool,
@@ -86,13 +88,13 @@ impl Group {
         fs::read_to_string(self.find(file)).expect(file).trim().parse().expect("a number")
     }
 
-    /// The most memory that was charged, in MiB. What the kernel can take back, such as pages of Envoy's file, is in it.
+    /// Maximum memory that was charged, in MiB. It includes memory that the kernel can reclaim, such as pages of Envoy's file.
     fn peak(&self) -> f64 {
         let file = if self.is_v2 { "memory.peak" } else { "memory.max_usage_in_bytes" };
         self.number(file) as f64 / f64::from(1 << 20)
     }
 
-    /// How often the kernel killed for want of memory.
+    /// Number of processes that the kernel killed because of missing memory.
     fn kills(&self) -> u64 {
         let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
         let text = fs::read_to_string(self.find(file)).expect(file);
@@ -100,7 +102,7 @@ impl Group {
         line.expect("oom_kill").parse().expect("a number")
     }
 
-    /// Starts what follows it in this group.
+    /// Script that starts its arguments in this group.
     fn launcher(&self, dir: &Path) -> PathBuf {
         let enter = self.dirs.iter().map(|dir| format!("echo $$ > {}/cgroup.procs\n", dir.display()));
         let envoy = firstword_testing::envoy();
@@ -116,7 +118,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         for dir in &self.dirs {
-            // It is busy until the kernel has done with the last process.
+            // The folder is busy until the kernel has removed the last process.
             for _ in 0..50 {
                 if fs::remove_dir(dir).is_ok() {
                     break;
@@ -127,7 +129,7 @@ impl Drop for Group {
     }
 }
 
-/// Anonymous memory of a process, in MiB: what the kernel cannot take back.
+/// Anonymous memory of a process, which the kernel cannot reclaim, in MiB.
 fn anonymous(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
@@ -148,7 +150,7 @@ fn options(database: &MariaDb, limit: Option<&str>) -> EnvoyOptions {
     }))
 }
 
-/// All connections are open at once, and each value is compared. Gives the number of queries per second.
+/// Sends queries on connections that are open at the same time, and compares each value. Returns the queries per second.
 fn traffic(envoy: &Envoy) -> f64 {
     let address = envoy.listener_addr("mysql");
     let mut clients: Vec<_> =
@@ -168,10 +170,10 @@ fn traffic(envoy: &Envoy) -> f64 {
     rate
 }
 
-/// Clients that pipeline LOAD DATA LOCAL with names of files behind `SELECT SLEEP`, and a bystander.
+/// Runs clients that pipeline LOAD DATA LOCAL with file names after `SELECT SLEEP`, and one honest client.
 fn attack(envoy: &Envoy) {
     let address = envoy.listener_addr("mysql");
-    let mut bystander = Client::login(address, &Login::new(CLASSIC));
+    let mut honest = Client::login(address, &Login::new(CLASSIC));
     let load = |name_len: usize| format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE t", "n".repeat(name_len));
     let prepared = command(COM_STMT_PREPARE, load(100).as_bytes()).repeat(128);
     let sleep = command(COM_QUERY, b"SELECT SLEEP(100)");
@@ -184,9 +186,9 @@ fn attack(envoy: &Envoy) {
             attackers.push(client);
         }
     }
-    bystander.query("SELECT 1").expect("a bystander");
+    honest.query("SELECT 1").expect("a response to the honest client");
     drop(attackers);
-    bystander.quit();
+    honest.quit();
 }
 
 fn main() {
@@ -235,8 +237,8 @@ fn main() {
         drop(envoy);
         drop(group);
     }
-    let way = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" };
+    let version = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" };
     println!(
-        "  limits by control groups of version {way}; {CONNECTIONS} connections at once, {ROUNDS} queries on each"
+        "  limits by control groups of version {version}; {CONNECTIONS} connections at once, {ROUNDS} queries on each"
     );
 }

@@ -1,4 +1,4 @@
-//! The one place where text that a peer or a document supplied is made fit for a log, an access log or a terminal.
+//! Escapes text from a peer or a document for a log, an access log or a terminal. No other code does that.
 //!
 //! | text                                   | function                                  |
 //! |----------------------------------------|-------------------------------------------|
@@ -7,10 +7,10 @@
 //! | a message on a terminal                | [`text`], [`lines`]                       |
 //! | JSON that a terminal may show          | [`json`]                                  |
 
-/// Longer words are cut here, in bytes. No server has longer names.
+/// Maximum length of a word in bytes, before escaping. Longer words are cut. No server allows longer names.
 pub const MAX_WORD_LEN: usize = 256;
 
-/// Writes each byte of what `keep` refuses, and of what is not UTF-8, as `%` and two hexadecimal digits.
+/// Writes characters that `keep` refuses, and bytes that are not UTF-8, as `%` and two hexadecimal digits for each byte.
 #[must_use]
 pub fn escape(bytes: &[u8], keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -37,13 +37,13 @@ fn hex_digit(digit: u8) -> char {
     char::from_digit(digit.into(), 16).map_or('0', |digit| digit.to_ascii_uppercase())
 }
 
-/// Makes one value of a log line of a peer's bytes. Different values stay different; a value that is cut ends in `%...`.
+/// Escapes a peer's bytes as one value of a log line. Different values stay different. A value that is cut ends in `%...`.
 #[must_use]
 pub fn word(bytes: &[u8]) -> String {
     cut(bytes, is_word)
 }
 
-/// Makes a name that a peer chose fit for one line of a terminal, with the promises of [`word`]; Unicode stays readable.
+/// Escapes a peer's name for one line of a terminal, with the guarantees of [`word`]. Unicode stays readable.
 #[must_use]
 pub fn name(bytes: &[u8]) -> String {
     cut(bytes, |char| is_text(char) && char != '%')
@@ -58,27 +58,28 @@ fn cut(bytes: &[u8], keep: impl Fn(char) -> bool) -> String {
     word
 }
 
-/// Makes a message with text of others in it fit for one line of a terminal. Applied twice, it changes nothing more.
+/// Escapes a message that contains foreign text, for one line of a terminal. A second call changes nothing.
 #[must_use]
 pub fn text(text: &str) -> String {
     escape(text.as_bytes(), is_text)
 }
 
-/// Makes several lines fit for a terminal. Text of others in them must not have had line feeds, see [`text`].
+/// Escapes several lines for a terminal. Foreign text in them must be escaped with [`text`] before, because it may contain
+/// line feeds.
 #[must_use]
 pub fn lines(text: &str) -> String {
     escape(text.as_bytes(), |char| is_text(char) || char == '\n')
 }
 
-/// Whether a character can stand in a value of a log line as it is: printable ASCII without space, `%`, `"` and `\`.
+/// True if a value of a log line may contain the character unescaped: printable ASCII without space, `%`, `"` and `\`.
 #[must_use]
 pub fn is_word(char: char) -> bool {
     char.is_ascii_graphic() && !matches!(char, '%' | '"' | '\\')
 }
 
-/// Whether a terminal shows a character as one that people can see, and does nothing else with it.
+/// True if the character is visible on a terminal and has no other effect.
 ///
-/// Combining marks are among them, because most scripts of India need them.
+/// Combining marks are included, because most scripts of India need them.
 #[must_use]
 pub fn is_text(char: char) -> bool {
     let code = u32::from(char);
@@ -87,7 +88,7 @@ pub fn is_text(char: char) -> bool {
 
 /// Replaces characters of serialised JSON that are not [`is_text`] by `\u` and four hexadecimal digits.
 ///
-/// The value stays the same, because outside of strings JSON is ASCII; line feeds between values are kept.
+/// The value stays the same, because JSON is ASCII outside of strings. Line feeds between values are kept.
 #[must_use]
 pub fn json(serialised: &str) -> String {
     let mut out = String::with_capacity(serialised.len());
@@ -107,8 +108,10 @@ pub fn json(serialised: &str) -> String {
     out
 }
 
-/// First and last of the characters that do something to a terminal or a log, or cannot be seen: categories Cc, Cf, Zl,
-/// Zp, and Zs without the space; `Default_Ignorable_Code_Point`; what looks blank; private and undefined characters.
+/// Ranges, as first and last character, of characters that are invisible or affect a terminal or a log.
+///
+/// They are the categories Cc, Cf, Zl, Zp, and Zs without the space; `Default_Ignorable_Code_Point`; blank, private and
+/// undefined characters.
 const DANGEROUS: [(u32, u32); 36] = [
     (0x0000, 0x001f),
     (0x007f, 0x00a0),
@@ -120,7 +123,7 @@ const DANGEROUS: [(u32, u32); 36] = [
     (0x070f, 0x070f),
     (0x0890, 0x0891),
     (0x08e2, 0x08e2),
-    // Fillers of Hangul: letters without a shape.
+    // Fillers of Hangul: letters without a visible shape.
     (0x115f, 0x1160),
     (0x1680, 0x1680),
     (0x17b4, 0x17b5),
@@ -129,7 +132,7 @@ const DANGEROUS: [(u32, u32); 36] = [
     (0x2000, 0x200f),
     (0x2028, 0x202f),
     (0x205f, 0x206f),
-    // A pattern of Braille without dots.
+    // The pattern of Braille without dots.
     (0x2800, 0x2800),
     (0x3000, 0x3000),
     (0x3164, 0x3164),
@@ -148,7 +151,7 @@ const DANGEROUS: [(u32, u32); 36] = [
     (0x1bca0, 0x1bca3),
     (0x1d159, 0x1d159),
     (0x1d173, 0x1d17a),
-    // Nothing is defined between the ideographs and the tags.
+    // No characters are defined between the ideographs and the tags.
     (0x33480, 0xdffff),
     // Tags, the supplement of variation selectors, private planes.
     (0xe0000, 0x10ffff),

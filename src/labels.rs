@@ -1,6 +1,6 @@
-//! Words with a fixed set of values: what metrics use as labels.
+//! Enumerations whose values are label texts.
 
-/// Declares an enumeration of label values: `label()`, and `ALL` in the order of declaration.
+/// Declares an enumeration of label values, with `label()`, and with `ALL` in the order of declaration.
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -10,10 +10,10 @@ macro_rules! labels {
         }
 
         impl $name {
-            /// Every value.
+            /// All values.
             pub const ALL: &[Self] = &[$(Self::$value,)*];
 
-            /// The text of the label value.
+            /// Text of the label value.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self {

@@ -1,40 +1,85 @@
-//! Firstword: a filter for connections on which the server speaks first, MySQL's above all. This library has no host; the
-//! shells in `crates/` connect it to a proxy.
+//! Firstword: a filter for connections on which the server speaks first, above all those of MySQL. This library has no host.
+//! The shells in `crates/` connect it to a proxy.
 //!
 //! # Map
 //!
+//! A module uses only modules on lower levels. `tests/layout.rs` holds the same table and checks it. The last column has all
+//! arrows of a module, so it shows everything that a change can affect.
+//!
 //! ```text
-//! filter ──> connection ──> detect
-//!    │            ├───────> mysql::session ──> mysql::{packet, handshake, command, reply, ...}
-//!    │            └───────> proxy_protocol
-//!    ├─────> config ──────> proxy_protocol::networks
-//!    ├─────> ports
-//!    └─────> metrics ─────> event <── connection, mysql
+//! level  module            contents                                        uses
+//! -----  ----------------  ----------------------------------------------  ----------------------------------------------
+//!   9    filter            one configuration on one worker; Host is the    connection config metrics event ports rules
+//!                          only word for the proxy                         mysql proxy_protocol clock escape version
+//!   8    connection        one connection: two lists of stages             stages rewrite inspector chunk event rules clock
+//!   7     - stages         change, hold or drop bytes                      inspector rewrite chunk event rules mysql
+//!                                                                          proxy_protocol clock
+//!   6     - inspector      reads bytes, cannot change one                  chunk session event rules mysql
+//!                                                                          proxy_protocol clock
+//!   6     - rewrite        combines the changes of all stages              chunk
+//!   5     - chunk          bytes of a callback, verdicts
+//!   5    config            JSON -> settings                                metrics event rules proxy_protocol escape
+//!   4    session           state machines of a MySQL session               event rules mysql clock
+//!   4    metrics           catalogue, accumulation, encoding               event mysql proxy_protocol version
+//!   3    event             observations, and the output of a callback      rules mysql proxy_protocol clock escape labels
+//!   3    ports             built-in port table                             rules
+//!   2    rules             settings of one connection                      proxy_protocol labels
+//!   1    mysql             packets, statements, versions of the peers      escape labels
+//!   1    proxy_protocol    PROXY headers                                   labels
+//!   0    clock             time, supplied by the host
+//!   0    escape            text of peers, made safe for logs
+//!   0    labels            enumerations of label values
+//!   0    version           version and commit of this build
 //! ```
-//! [`filter`] knows the proxy as [`filter::host::Host`]. Everything below it is sans-IO. Native tests run both as they are.
-//! `tests/layout.rs` holds the directions.
 //!
-//! # One byte's journey
+//! # The path of one byte
 //!
-//! 1. Envoy has bytes for one of its connections and calls `proxy_on_downstream_data` or
-//!    `proxy_on_upstream_data`. The SDK finds the stream context, in `crates/proxy-wasm/src/stream.rs`.
-//! 2. The context passes a [`connection::Chunk`] to its [`filter::stream::Stream`], and that to its [`connection::Connection`]: the
-//!    bytes are still the host's.
-//!    Where a rule has PROXY headers received or sent, `connection::front` sees them first: of the client's
-//!    bytes it alone can hold, remove and add any, and end a connection. What it leaves is what the steps
-//!    below see.
-//! 3. Until it is known who speaks first and with what, [`connection::inspector::detect`] looks at the first 16 bytes. Nobody
-//!    ever waits for more: the bytes go on in any case.
-//! 4. On a MySQL connection the [`mysql::wire::packet::Framer`] of the byte's direction takes it as part of a
-//!    header, as part of the prefix of a packet that is kept, or as one to be counted. Counted bytes
-//!    are not even read from the host.
-//! 5. A packet whose prefix is complete goes to the [`session::Session`], which follows both
-//!    directions and tells [`event::Event`]s. Where a rule says so, `connection::server` then changes the
-//!    greeting, holds the server's bytes while more are sure to follow, or puts an error in their place.
-//! 6. The stream records the events in the [`metrics::Accumulator`] of its [`filter::Filter`], in the worker's
-//!    memory. The tick exports them to the host.
-//! 7. A packet that cannot stand where it stands makes the connection opaque, once, with a reason; from
-//!    then on its bytes are counted and not looked at.
+//! 1. A shell gets bytes from its proxy and passes them as a [`connection::chunk::Chunk`] to [`filter::stream::Stream`]. The
+//!    bytes stay with the proxy until they are read. The stream runs the callback with [`event::runner::Runner`].
+//! 2. [`connection::Connection`] passes the chunk through the list of its direction. The stages at the start of the list see
+//!    it first: they receive PROXY headers, refuse later ones, and drop the bytes of a blocked connection.
+//! 3. The inspector counts the byte. Until it knows which peer speaks first, [`connection::inspector::detect`] reads the
+//!    first bytes. It never holds a byte to see more.
+//! 4. On a MySQL connection, [`mysql::wire::packet::Framer`] takes the byte as part of a packet header, of the prefix of a
+//!    packet, or of the rest, which it does not even read.
+//! 5. [`session::Session`] takes each prefix. It follows both directions and emits [`event::Event`]s. A packet that is not
+//!    valid in the current state makes the connection opaque: its bytes are still forwarded and counted, but not inspected.
+//! 6. The stages at the end of the list change, hold or drop the byte. All changes of the chunk become one edit, and the
+//!    verdict goes back to the shell.
+//! 7. The stream records the events in [`metrics::Accumulator`], in access-log state and in the log. A tick exports the
+//!    metrics.
+//!
+//! # Example
+//!
+//! A greeting goes in, an event comes out.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use firstword::clock::Timestamp;
+//! use firstword::connection::Connection;
+//! use firstword::connection::chunk::ServerVerdict;
+//! use firstword::event::runner::Runner;
+//! use firstword::event::{Event, ServerFirst};
+//! use firstword::rules::Rules;
+//!
+//! // A packet header, protocol version 10, the server version, the thread id, and so on.
+//! let mut greeting = b"\0\0\0\0\x0a8.0.41\0\x07\0\0\0abcdefgh\0\xff\xf7\x21\x02\0\xff\xdf\x15".to_vec();
+//! greeting.extend([0; 10]);
+//! greeting.extend(b"ijklmnopqrst\0mysql_native_password\0");
+//! greeting[0] = (greeting.len() - 4) as u8;
+//!
+//! let now = Timestamp::from_nanos(1);
+//! let mut connection = Connection::new(&Rules::observe_only(), now);
+//! let mut emitted = Vec::new();
+//! let verdict = Runner::default().run(
+//!     &|| now,                                                   // the host's clock
+//!     usize::MAX,                                                // bytes that the connection may withhold
+//!     &mut |events, _details| emitted.extend_from_slice(events), // receives the output
+//!     |out| connection.server(&Bytes::from(greeting), false, out),
+//! );
+//! assert_eq!(verdict, ServerVerdict::Pass);
+//! assert!(emitted.contains(&Event::ServerFirst(ServerFirst::Mysql)));
+//! ```
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 

@@ -1,12 +1,12 @@
-//! Which protocol is expected on which port, where configuration does not say.
+//! Built-in port table: the expected protocol of a port, for ports that no rule of the configuration names.
 //!
-//! A hint and nothing more: what a connection carries is told by its first bytes.
+//! The table is only a hint. The first bytes of a connection decide its protocol.
 
 use crate::rules::Expected;
 
-/// Ports on which MySQL's protocol is spoken.
+/// Ports of servers that speak MySQL's protocol.
 const MYSQL: &[u16] = &[
-    3306,  // MySQL, MariaDB and most that speak their protocol
+    3306,  // MySQL, MariaDB and most servers that speak their protocol
     3307,  // ShardingSphere-Proxy, Databend
     33062, // MySQL, admin_port
     6446, 6447, 6450, // MySQL Router: read-write, read-only, split
@@ -25,7 +25,7 @@ const MYSQL: &[u16] = &[
     8527, // PolarDB-X
 ];
 
-/// Ports on which another protocol lets the server speak first.
+/// Ports of other server-first protocols.
 const SERVER_FIRST: &[u16] = &[
     21, // FTP
     22, // SSH
@@ -47,7 +47,7 @@ const SERVER_FIRST: &[u16] = &[
     10011, // TeamSpeak query
 ];
 
-/// What is expected on `port`; [`Expected::Unknown`] where the table has nothing.
+/// Returns the expected protocol on `port`. [`Expected::Unknown`] if the table does not contain the port.
 #[must_use]
 pub fn expected(port: u16) -> Expected {
     if MYSQL.contains(&port) {
@@ -59,7 +59,7 @@ pub fn expected(port: u16) -> Expected {
     }
 }
 
-/// The table knows `port`: it is one of a bounded set, fit for a label.
+/// True if the table contains `port`. Such a port can be a label value, because the set of these ports is bounded.
 #[must_use]
 pub fn is_known(port: u16) -> bool {
     expected(port) != Expected::Unknown
@@ -70,17 +70,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_server_first_and_what_is_not() {
+    fn only_ports_of_server_first_protocols_are_expected() {
         assert_eq!(expected(3306), Expected::Mysql);
         assert_eq!(expected(25), Expected::ServerFirst);
-        // Client-first, though often listed with the others: PostgreSQL, Redis, X Protocol, SMTPS.
+        // Client-first protocols, although other lists name some of them: PostgreSQL, Redis, X Protocol, SMTPS.
         for port in [5432, 6379, 33060, 465, 443, 80, 10000] {
             assert_eq!(expected(port), Expected::Unknown, "port {port}");
         }
     }
 
     #[test]
-    fn no_port_stands_in_both_lists() {
+    fn no_port_is_in_both_lists() {
         assert!(MYSQL.iter().all(|port| !SERVER_FIRST.contains(port)));
     }
 }

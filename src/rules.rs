@@ -1,26 +1,26 @@
-//! What configuration asks for on one connection. What was observed on it is in [`crate::event`].
+//! Settings that the configuration gives one connection. Observations of a connection are in [`crate::event`].
 
 use std::time::Duration;
 
 use crate::labels::labels;
 use crate::proxy_protocol::{Endpoints, Format};
 
-/// The settings of one connection.
+/// Settings of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How much of the connection is inspected.
+    /// The part of the connection that is inspected.
     pub inspection: Inspection,
-    /// The protocol that a rule or the port table expects.
+    /// Protocol that a rule or the port table expects.
     pub expected: Expected,
     /// Maximum time until the server's first byte, if the server is expected to speak first.
     pub greeting_timeout: Duration,
     /// Time after which a command without a complete response counts as stalled.
     pub stall: Duration,
-    /// What is recorded besides events.
+    /// Details that are recorded in addition to events.
     pub interests: Interests,
-    /// PROXY headers; `None` if they are neither received nor sent.
+    /// Rules for PROXY headers. `None` if headers are neither received nor sent.
     pub proxy_header: Option<ProxyHeaderRules>,
-    /// Clients whose split COM_STMT_PREPARE responses are held until they are complete.
+    /// Clients for which split COM_STMT_PREPARE responses are held until they are complete.
     pub hold_split_eof: HoldSplitEof,
     /// Capabilities that are removed from the server's greeting.
     pub clear_capabilities: ClearCapabilities,
@@ -29,7 +29,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Inspects everything and changes nothing.
+    /// Rules that inspect everything and change nothing.
     #[must_use]
     pub const fn observe_only() -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Rules {
     }
 }
 
-/// How much of a connection is inspected.
+/// The part of a connection that is inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inspection {
     /// The first bytes and, if they are MySQL's, the whole connection.
@@ -62,7 +62,7 @@ pub enum Inspection {
 }
 
 labels! {
-    /// The protocol that is expected on a connection.
+    /// Protocol that is expected on a connection.
     Expected {
         /// MySQL or MariaDB.
         Mysql = "mysql",
@@ -84,9 +84,9 @@ impl Expected {
 }
 
 labels! {
-    /// A detail of a session that can be recorded: a key of access-log state.
+    /// Detail of a session that can be recorded: a key of access-log state.
     Field {
-        /// Name of the account that the client last asked for and the server did not refuse.
+        /// Name of the account that the client requested last and the server did not refuse.
         User = "user",
         /// Current schema.
         Schema = "schema",
@@ -94,12 +94,12 @@ labels! {
         ServerVersion = "server_version",
         /// Client library and its version.
         Client = "client",
-        /// The server's number for the connection.
+        /// Number of the connection on the server.
         ThreadId = "thread_id",
     }
 }
 
-/// What is recorded besides events.
+/// Details that are recorded in addition to events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interests {
     /// Indexed by [`Field`].
@@ -125,30 +125,31 @@ impl Interests {
         self.fields.get(field as usize).is_some_and(|has| *has)
     }
 
-    /// True if the account or the schema is recorded. A request for another one is then remembered until the response.
+    /// True if the account or the schema is recorded. A command that changes one of them is then remembered until its
+    /// response.
     #[must_use]
     pub fn has_identity(&self) -> bool {
         self.has(Field::User) || self.has(Field::Schema)
     }
 }
 
-/// PROXY headers of one connection.
+/// Rules for the PROXY headers of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyHeaderRules {
-    /// Headers from the client; `None` if no header is received.
+    /// Rules for headers from the client. `None` if no header is received.
     pub receive: Option<ReceiveRules>,
-    /// The header to the server; `None` if no header is sent.
+    /// Rules for the header to the server. `None` if no header is sent.
     pub send: Option<SendRules>,
 }
 
-/// How headers from the client are received.
+/// Rules for headers from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiveRules {
-    /// Whether a header is required.
+    /// Defines if a header is required.
     pub need: Need,
     /// True if the peer's address is in a trusted network.
     pub trusted: bool,
-    /// What happens to a header from an untrusted peer.
+    /// Treatment of a header from an untrusted peer.
     pub untrusted: Untrusted,
     /// Maximum time until the header is complete.
     pub timeout: Duration,
@@ -156,18 +157,19 @@ pub struct ReceiveRules {
     pub max_header_bytes: usize,
 }
 
-/// Whether a header is required, and what waits for it.
+/// Defines if a header is required, and what is held until it has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// `optional`: nothing waits for a header.
+    /// `optional`: no header is required.
     Optional,
-    /// `required` and `connect: first`: the server is connected to, and may greet, before the header has arrived.
+    /// `required` and `connect: first`: the proxy connects to the server, which may send its greeting, before the header has
+    /// arrived.
     Required,
-    /// `required` and `connect: after_header`: the server is connected to once the header has arrived.
+    /// `required` and `connect: after_header`: the proxy connects to the server once the header has arrived.
     BeforeConnect,
 }
 
-/// What happens to a header from an untrusted peer.
+/// Treatment of a header from an untrusted peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Untrusted {
     /// The connection is closed.
@@ -177,19 +179,18 @@ pub enum Untrusted {
     Strip,
 }
 
-/// The header that the server gets.
+/// Rules for the header to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendRules {
-    /// Its format.
+    /// Format of the header.
     pub format: Format,
     /// Sends no header if the client sent one that was believed.
     pub only_unless_received: bool,
-    /// Addresses of the client's connection; `None` if the host does not know them.
+    /// Addresses of the client's connection. `None` if the host does not know them.
     pub endpoints: Option<Endpoints>,
 }
 
-/// Clients whose COM_STMT_PREPARE responses have their last column definition and the EOF after it held until both have
-/// arrived.
+/// Clients for which the last column definition of a COM_STMT_PREPARE response is held until the EOF after it has arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HoldSplitEof {
     /// No client.
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interests_hold_what_was_added() {
+    fn interests_contain_the_added_fields() {
         let mut interests = Interests::NONE;
         assert!(!interests.has_identity());
         interests.add(Field::Schema);

@@ -3,7 +3,7 @@
 /// Version of this filter.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Commit this was built from; `unknown` if the build does not state it.
+/// Commit of this build. `unknown` if the build does not state it.
 pub const COMMIT: &str = match option_env!("FIRSTWORD_COMMIT") {
     Some(commit) => commit,
     None => "unknown",

@@ -292,7 +292,7 @@ fn the_document_about_memory_has_the_limits_of_the_code() {
         ),
         (
             include_str!("../src/connection/stages/proxy_header/guard.rs"),
-            "const KEEP_GREETING: usize = 512;",
+            "const MAX_GREETING_PREFIX: usize = 512;",
             "512 bytes for the greeting",
         ),
         (

@@ -1,4 +1,4 @@
-//! What the measuring programs share: the proxies that are compared, the load, medians.
+//! Shared parts of the measuring programs: the proxies under comparison, the load, medians.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,18 +12,18 @@ use firstword_testing::{root, wasm};
 
 /// Connections that send queries at the same time.
 pub const CONNECTIONS: u32 = 8;
-/// Of one proxy in one round: a fraction of a second, so that all of a round meet the same weather.
+/// Number of queries of one proxy in one round. They take a fraction of a second, so that all proxies of a round have the same
+/// conditions.
 pub const QUERIES: u32 = 4000;
-/// Longer than two ticks of the filter: what it counted has been exported.
+/// Time after which the filter has exported its counts: longer than two ticks.
 pub const QUIET: Duration = Duration::from_millis(1500);
 
-/// `tcp_proxy` alone; in front of it the filter of `benches/floor`, which reads what must be read and does nothing else;
-/// in front of it ours.
+/// Proxies by name: `tcp_proxy` alone, with the filter of `benches/floor`, which only reads the bytes, and with our filter.
 pub fn modules() -> [(&'static str, Option<PathBuf>); 3] {
     [("plain", None), ("floor", Some(root().join("target/floor.wasm"))), ("firstword", Some(wasm()))]
 }
 
-/// The Envoy that users start, with that module in the filter's place, or without the filter.
+/// Starts Envoy with the configuration for users, and with this module in place of the filter. `None` removes the filter.
 pub fn envoy(database: &MariaDb, module: Option<PathBuf>, workers: u32) -> Envoy {
     let options =
         EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr()).concurrency(workers);
@@ -36,13 +36,13 @@ pub fn envoy(database: &MariaDb, module: Option<PathBuf>, workers: u32) -> Envoy
     })
 }
 
-/// The number in an environment variable, if there is one.
+/// Number in an environment variable. `None` if the variable is empty or not set.
 pub fn option(name: &str) -> Option<u32> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
-/// What a proxy did with some queries.
+/// Measurements of some queries through a proxy.
 pub struct Load {
     pub queries: u64,
     pub per_second: f64,
@@ -50,7 +50,7 @@ pub struct Load {
     pub cpu: f64,
 }
 
-/// Point selects of so many connections at once through a proxy of process `pid`.
+/// Runs `events` point selects on this number of connections through the proxy of process `pid`.
 pub fn point_selects(address: SocketAddr, pid: u32, connections: u32, events: u32) -> Load {
     let before = cpu_time(pid);
     let (queries, per_second) = run(address, connections, events);
@@ -58,16 +58,16 @@ pub fn point_selects(address: SocketAddr, pid: u32, connections: u32, events: u3
     Load { queries, per_second, cpu: cpu.as_secs_f64() * 1e6 / queries as f64 }
 }
 
-/// How many queries there were, and how many in a second.
+/// Runs point selects. Returns the number of queries, and the queries per second.
 pub fn run(address: SocketAddr, connections: u32, events: u32) -> (u64, f64) {
     let report = sysbench(address, "run", connections, &["--time=0".into(), format!("--events={events}")]);
     queries(&report).unwrap_or_else(|| panic!("no queries in {report}"))
 }
 
-/// The rows of sysbench's table.
+/// Number of rows in sysbench's table.
 pub const TABLE_ROWS: u32 = 10_000;
 
-/// Statements go as text, COM_QUERY: so do those of most clients.
+/// Runs a command of sysbench. It sends statements as text (COM_QUERY), as most clients do.
 pub fn sysbench(address: SocketAddr, command: &str, connections: u32, options: &[String]) -> String {
     let mut sysbench = Command::new("sysbench");
     sysbench.args(["oltp_point_select", "--db-driver=mysql", "--db-ps-mode=disable"]);
@@ -81,21 +81,20 @@ pub fn sysbench(address: SocketAddr, command: &str, connections: u32, options: &
     text
 }
 
-/// From the line `queries: 12345 (1234.50 per sec.)`.
+/// Parses the line `queries: 12345 (1234.50 per sec.)`.
 fn queries(report: &str) -> Option<(u64, f64)> {
     let line = report.lines().find_map(|line| line.trim().strip_prefix("queries:"))?;
     let mut words = line.split([' ', '(', ')']).filter(|word| !word.is_empty());
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
-/// The median of some values, between the smallest and the largest.
+/// Median of some values, with the smallest and the largest value.
 pub struct Spread {
-    pub least: f64,
+    pub min: f64,
     pub median: f64,
-    pub most: f64,
-    /// Where the median of endless rounds lies, 95 times of 100: between the values at these ranks, whatever their
-    /// distribution.
-    pub sure: (f64, f64),
+    pub max: f64,
+    /// Confidence interval of 95 % for the median of any number of rounds: the values at two ranks, for any distribution.
+    pub confidence: (f64, f64),
 }
 
 impl Spread {
@@ -105,23 +104,23 @@ impl Spread {
         let last = values.len() - 1;
         let either_side = values.len().isqrt();
         Self {
-            least: values[0],
+            min: values[0],
             median: (values[last / 2] + values[last.div_ceil(2)]) / 2.0,
-            most: values[last],
-            sure: (
+            max: values[last],
+            confidence: (
                 values[(last / 2).saturating_sub(either_side)],
                 values[(last.div_ceil(2) + either_side).min(last)],
             ),
         }
     }
 
-    /// Of what is measured of one proxy to what is of another in the same rounds.
+    /// Ratio of one proxy's values to those of another in the same rounds.
     pub fn ratio(own: impl Iterator<Item = f64>, base: impl Iterator<Item = f64>) -> Self {
         Self::of(own.zip(base).map(|(own, base)| own / base))
     }
 
     pub fn show(&self, digits: usize) -> String {
-        let Self { least, median, most, .. } = self;
-        format!("{median:.digits$} ({least:.digits$}-{most:.digits$})")
+        let Self { min, median, max, .. } = self;
+        format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
     }
 }

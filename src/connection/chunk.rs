@@ -1,8 +1,8 @@
-//! What a callback brings, and what the host must do with it.
+//! The bytes of a callback, and the verdicts about them.
 
 use bytes::Bytes;
 
-/// The bytes of one callback. They stay with the host until they are read, because every read costs a host call.
+/// Bytes of one callback. They stay with the host until they are read, because every read costs a host call.
 pub trait Chunk {
     /// Number of bytes.
     fn len(&self) -> usize;
@@ -12,7 +12,7 @@ pub trait Chunk {
         self.len() == 0
     }
 
-    /// Up to `max` bytes from `start` on; `None` if the host does not provide them.
+    /// Reads up to `max` bytes from `start` on. `None` if the host does not provide them.
     fn read(&self, start: usize, max: usize) -> Option<Bytes>;
 }
 
@@ -27,7 +27,7 @@ impl Chunk for Bytes {
     }
 }
 
-/// What happens to bytes from the client.
+/// Verdict about bytes from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientVerdict {
     /// Forward them unchanged.
@@ -40,7 +40,7 @@ pub enum ClientVerdict {
     Close,
 }
 
-/// What happens to bytes from the server. The host can neither hold them nor close the connection in their callback.
+/// Verdict about bytes from the server. The host can neither hold them nor close the connection in their callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerVerdict {
     /// Forward them unchanged.
@@ -49,16 +49,16 @@ pub enum ServerVerdict {
     Edit(Edit),
 }
 
-/// What happens to a connection on a tick.
+/// Verdict about a connection on a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TickVerdict {
-    /// It stays open.
+    /// The connection stays open.
     Continue,
-    /// Close it.
+    /// Close the connection.
     Close,
 }
 
-/// A change at the start of a callback's bytes: the only change that a host must be able to make.
+/// Change at the start of a callback's bytes: the only change that a host must be able to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
     /// Number of bytes to remove, at most all of them.

@@ -1,11 +1,11 @@
 //! One connection, sans-IO.
 //!
 //! The host calls [`Connection::client`] and [`Connection::server`] with the bytes of its callbacks, [`Connection::tick`]
-//! when [`Connection::is_due`] says so, and [`Connection::close`] at the end. Each call writes what happened to an
-//! [`Output`] and returns what the host must do.
+//! when [`Connection::is_due`] returns true, and [`Connection::close`] at the end. Each call writes events to an [`Output`]
+//! and returns a verdict for the host.
 //!
 //! The inspector reads bytes and cannot change one. Stages change, hold or drop bytes. Each direction is one list that runs
-//! from top to bottom. The inspector sees what each peer sent, without PROXY headers.
+//! from top to bottom. The inspector gets the bytes as each peer sent them, without PROXY headers.
 
 pub mod chunk;
 pub mod inspector;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::connection::chunk::{Chunk, ClientVerdict, ServerVerdict, TickVerdict};
 use crate::connection::inspector::Inspector;
-use crate::connection::inspector::landmarks::{End, Landmarks};
+use crate::connection::inspector::landmarks::{InspectionEnd, Landmarks};
 use crate::connection::rewrite::{Flow, Rewrite, Withheld};
 use crate::connection::stages::block_local_infile::FileRequestBlocker;
 use crate::connection::stages::clear_capabilities::GreetingFilter;
@@ -46,24 +46,24 @@ stages! {
     hold_split_eof: PrepareHolder,
 }
 
-/// The state of one connection.
+/// State of one connection.
 #[derive(Debug)]
 pub struct Connection {
     inspector: Inspector,
     stages: Stages,
-    /// Bytes of the server that wait for its next ones.
+    /// Bytes of the server that are held until its next bytes arrive.
     withheld: Withheld,
 }
 
 impl Connection {
-    /// A connection that was opened at `opened`.
+    /// Creates the state of a connection that was opened at `opened`.
     #[must_use]
     pub fn new(rules: &Rules, opened: Timestamp) -> Self {
         let inspector = Inspector::new(rules, opened);
         Self { inspector, stages: Stages::new(rules, opened), withheld: Withheld::default() }
     }
 
-    /// Takes bytes of the client. They begin with those that were held before. `end_stream`: no more follow.
+    /// Takes bytes of the client, which begin with the bytes that were held before. `end_stream`: no bytes follow.
     pub fn client(&mut self, chunk: &impl Chunk, end_stream: bool, out: &mut Output) -> ClientVerdict {
         if end_stream {
             self.inspector.end_of_stream(Sender::Client);
@@ -78,6 +78,7 @@ impl Connection {
         rewrite.client_verdict(flow)
     }
 
+    /// Passes the client's bytes through the list and the inspector.
     fn client_list<C: Chunk>(
         &mut self,
         rewrite: &mut Rewrite<C>,
@@ -101,7 +102,7 @@ impl Connection {
             .and_then(|| end.map_or(Flow::Continue, |end| stages.end_of_inspection(rewrite, &end, out)))
     }
 
-    /// Takes bytes of the server. `end_stream`: no more follow.
+    /// Takes bytes of the server. `end_stream`: no bytes follow.
     pub fn server(&mut self, chunk: &impl Chunk, end_stream: bool, out: &mut Output) -> ServerVerdict {
         if end_stream {
             self.inspector.end_of_stream(Sender::Server);
@@ -122,6 +123,7 @@ impl Connection {
         rewrite.server_verdict(flow, &mut self.withheld)
     }
 
+    /// Passes the server's bytes through the list and the inspector.
     fn server_list<C: Chunk>(
         &mut self,
         rewrite: &mut Rewrite<C>,
@@ -141,20 +143,20 @@ impl Connection {
             .and_then(|| end.map_or(Flow::Continue, |end| stages.end_of_inspection(rewrite, &end, out)))
     }
 
-    /// True if [`Connection::tick`] has something to do. Cheap, because every connection is asked on every tick.
+    /// True if [`Connection::tick`] has something to do. Cheap, because it is called for every connection on every tick.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.inspector.is_due(now, !self.holds_connection()) || self.stages.is_due(now)
     }
 
-    /// Takes the time. It closes a connection whose PROXY header does not arrive in time, or on which nothing passes any more.
+    /// Takes the time. Closes the connection if its PROXY header has not arrived in time, or if it forwards nothing any more.
     pub fn tick(&mut self, now: Timestamp, out: &mut Output) -> TickVerdict {
         self.inspector.tick(now, !self.holds_connection(), out);
         self.stages.tick(now, out)
     }
 
     /// Turns off every rule that changes bytes or ends connections. Returns true if bytes of the client, or the connection to
-    /// the server, were held: the host must then let them go on. The held bytes are not inspected.
+    /// the server, were held. The host must then forward them. The held bytes are not inspected.
     pub fn disable_rewriting(&mut self, out: &mut Output) -> bool {
         self.inspector.stop_judging_files();
         let Some(held) = self.stages.disable() else { return false };
@@ -164,7 +166,7 @@ impl Connection {
         true
     }
 
-    /// Stops inspection, because configuration asks for it.
+    /// Stops inspection, because the configuration requires it.
     pub fn stop_inspecting(&mut self, out: &mut Output) {
         self.inspector.stop(out);
     }
@@ -175,20 +177,20 @@ impl Connection {
             self.stages.end_of_inspection(&mut Rewrite::of_client(&Bytes::new()), &end, out);
         }
         if self.stages.is_blocked() {
-            // It must not reach the client any more.
+            // Held bytes must not reach the client any more.
             self.withheld = Withheld::default();
         }
     }
 
-    /// Takes the end of the connection. `unless_known` is asked who ended it if the traffic does not show it.
+    /// Takes the end of the connection. Calls `unless_known` for the peer that ended it if the traffic does not show that.
     pub fn close(&mut self, unless_known: impl FnOnce() -> ClosedBy, out: &mut Output) {
         let by = self.inspector.closed_by(unless_known);
-        self.stages.closed(by, !self.withheld.is_empty(), out);
+        self.stages.close(by, !self.withheld.is_empty(), out);
         self.withheld = Withheld::default();
         self.inspector.close(by, out);
     }
 
-    /// True if the server must not be connected to before a chunk of the client gets another verdict than
+    /// True if the host must not connect to the server before a chunk of the client gets a verdict other than
     /// [`ClientVerdict::Hold`].
     #[must_use]
     pub fn holds_connection(&self) -> bool {

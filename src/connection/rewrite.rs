@@ -1,7 +1,7 @@
 //! The changes that stages make to one chunk, combined into the single edit that a host supports.
 //!
-//! Every offset is one of the chunk as it arrived, whatever earlier stages changed. Changes must not overlap; if two do,
-//! the earlier stage wins. A chunk that no stage touches is neither read nor copied.
+//! Every offset refers to the chunk as it arrived, not to the result of earlier stages. Changes must not overlap. If two
+//! overlap, the change of the earlier stage remains. A chunk that no stage changes is neither read nor copied.
 
 use std::ops::Range;
 
@@ -9,31 +9,31 @@ use bytes::Bytes;
 
 use super::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict};
 
-/// Maximum number of the server's bytes that are withheld. A column definition is far shorter.
+/// Maximum number of the server's bytes that are withheld. Column definitions are far shorter.
 const MAX_WITHHELD: usize = 64 << 10;
 
-/// What a stage decides about a chunk of the client.
+/// Decision of a stage about a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// The next stage sees it.
+    /// The next stage takes the chunk.
     Continue,
-    /// It is held.
+    /// The chunk is held.
     Hold,
-    /// It is dropped.
+    /// The chunk is dropped.
     Drop,
-    /// It is dropped, and the connection closed.
+    /// The chunk is dropped, and the connection is closed.
     Close,
 }
 
 impl Flow {
-    /// The decision of the next stage, unless this one already ended the list.
+    /// Returns the decision of the next stage, unless this decision already ends the list.
     pub(super) fn and_then(self, next: impl FnOnce() -> Self) -> Self {
         if self == Self::Continue { next() } else { self }
     }
 }
 
-/// Bytes of the server that wait for the next chunk. Envoy cannot hold bytes of the server, so they are taken out of its
-/// buffer and put back before the next ones.
+/// Bytes of the server that are held until the next chunk. Envoy cannot hold bytes of the server. So the filter removes them
+/// from Envoy's buffer and puts them back before the next bytes.
 #[derive(Debug, Default)]
 pub(super) struct Withheld(Vec<u8>);
 
@@ -48,7 +48,7 @@ impl Withheld {
     }
 }
 
-/// `removed` bytes from `at` on give way to `inserted`.
+/// Replacement of `removed` bytes, from `at` on, by `inserted`.
 #[derive(Debug)]
 struct Change {
     at: usize,
@@ -60,17 +60,17 @@ struct Change {
 #[derive(Debug)]
 pub(super) struct Rewrite<'c, C> {
     chunk: &'c C,
-    /// All bytes of the chunk, once a stage has asked for them.
+    /// All bytes of the chunk. `None` until a stage reads them.
     bytes: Option<Bytes>,
     /// Sorted and disjoint.
     changes: Vec<Change>,
-    /// Number of bytes of earlier chunks that are withheld.
-    before: usize,
+    /// Number of withheld bytes of earlier chunks.
+    withheld_before: usize,
     /// Maximum number of bytes that the connection may withhold from now on.
     room: usize,
-    /// Offset of the first byte that is withheld.
+    /// Offset of the first byte to withhold. `None` if no byte is withheld.
     withhold: Option<usize>,
-    /// True if the bytes withheld before are dropped too.
+    /// True if the withheld bytes of earlier chunks are dropped too.
     drops_withheld: bool,
     lacks_memory: bool,
 }
@@ -81,7 +81,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             chunk,
             bytes: None,
             changes: Vec::new(),
-            before: 0,
+            withheld_before: 0,
             room: 0,
             withhold: None,
             drops_withheld: false,
@@ -91,7 +91,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
 
     /// `room`: maximum number of bytes that may be withheld from now on.
     pub(super) fn of_server(chunk: &'c C, withheld: &Withheld, room: usize) -> Self {
-        Self { before: withheld.0.len(), room, ..Self::of_client(chunk) }
+        Self { withheld_before: withheld.0.len(), room, ..Self::of_client(chunk) }
     }
 
     /// Number of bytes that arrived.
@@ -99,15 +99,15 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.chunk.len()
     }
 
-    /// All bytes as they arrived; `None` if the host does not provide them.
+    /// All bytes as they arrived. `None` if the host does not provide them.
     pub(super) fn bytes(&mut self) -> Option<Bytes> {
         if self.bytes.is_none() {
-            self.bytes = whole(self.chunk);
+            self.bytes = read_all(self.chunk);
         }
         self.bytes.clone()
     }
 
-    /// The chunk with the changes so far, as the next part of the list sees it.
+    /// The chunk with the changes so far, as the next part of the list gets it.
     pub(super) fn rest(&self) -> Rest<'c, C> {
         match (&self.bytes, self.changes.as_slice()) {
             (None, _) => Rest::Host(self.chunk),
@@ -129,7 +129,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.change(at, 1, vec![byte]);
     }
 
-    /// Puts `bytes` before what is left of the chunk.
+    /// Inserts `bytes` before the rest of the chunk.
     pub(super) fn prepend(&mut self, bytes: Vec<u8>) {
         match self.changes.first_mut() {
             Some(first) if first.at == 0 => {
@@ -139,7 +139,8 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         }
     }
 
-    /// Replaces everything from `at` on. At 0 this also drops the bytes withheld before, which belong to the same packet.
+    /// Replaces everything from `at` on. At 0 this also drops the withheld bytes of earlier chunks, because they belong to
+    /// the same packet.
     pub(super) fn replace_from(&mut self, at: usize, bytes: &[u8]) {
         self.withhold = None;
         self.drops_withheld |= at == 0;
@@ -147,8 +148,8 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.change(at, self.len().saturating_sub(at), bytes.to_vec());
     }
 
-    /// Withholds everything from `at` on until the next chunk. Returns false if that is impossible: there are too many
-    /// bytes, or the host does not provide them, or [`Rewrite::lacks_memory`].
+    /// Withholds everything from `at` on until the next chunk. Returns false if that is impossible: there are no bytes or
+    /// too many, the host does not provide them, or [`Rewrite::lacks_memory`].
     pub(super) fn withhold_from(&mut self, at: usize) -> bool {
         let at = self.withhold.map_or(at, |before| before.min(at));
         let new = self.len().saturating_sub(at);
@@ -156,7 +157,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             self.lacks_memory = true;
             return false;
         }
-        let before = if at == 0 { self.before } else { 0 };
+        let before = if at == 0 { self.withheld_before } else { 0 };
         if new == 0 || new.saturating_add(before) > MAX_WITHHELD || self.bytes().is_none() {
             return false;
         }
@@ -169,12 +170,12 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.lacks_memory
     }
 
-    /// Forwards everything, also what was withheld before.
+    /// Forwards everything, including the withheld bytes of earlier chunks.
     pub(super) fn withhold_nothing(&mut self) {
         self.withhold = None;
     }
 
-    /// Drops everything, and what was withheld before.
+    /// Drops everything, including the withheld bytes of earlier chunks.
     pub(super) fn drop_all(&mut self) {
         (self.withhold, self.drops_withheld) = (None, true);
         self.changes.clear();
@@ -198,7 +199,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         }
     }
 
-    /// The bytes of `range` with the changes that begin in it.
+    /// Returns the bytes of `range` with the changes that begin in it.
     fn apply(&self, bytes: &[u8], range: Range<usize>) -> Vec<u8> {
         let mut out = Vec::new();
         let mut from = range.start;
@@ -213,7 +214,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         out
     }
 
-    /// The verdict about a chunk of the client.
+    /// Returns the verdict about a chunk of the client.
     pub(super) fn client_verdict(mut self, flow: Flow) -> ClientVerdict {
         match flow {
             Flow::Hold => ClientVerdict::Hold,
@@ -229,7 +230,8 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         }
     }
 
-    /// The verdict about a chunk of the server. `withheld` gives back the bytes of earlier chunks and takes those of this one.
+    /// Returns the verdict about a chunk of the server. Takes the bytes of earlier chunks out of `withheld`, and puts those
+    /// of this chunk in.
     pub(super) fn server_verdict(mut self, flow: Flow, withheld: &mut Withheld) -> ServerVerdict {
         if flow == Flow::Drop {
             self.drop_all();
@@ -247,7 +249,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         let Some(at) = self.withhold else {
             let last = self.changes.last();
             let drain = last.map_or(0, |change| change.at.saturating_add(change.removed));
-            // What a single change removes is not needed to make it.
+            // A single change at the start needs no copy of the bytes that it removes.
             let is_alone =
                 self.changes.len() <= 1 && self.changes.first().is_none_or(|change| change.at == 0);
             let bytes = if is_alone { Bytes::new() } else { self.bytes().unwrap_or_default() };
@@ -269,15 +271,15 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
     }
 }
 
-/// All of a chunk in one read; `None` if the host does not provide it.
-fn whole(chunk: &impl Chunk) -> Option<Bytes> {
+/// Reads a whole chunk at once. `None` if the host does not provide it.
+fn read_all(chunk: &impl Chunk) -> Option<Bytes> {
     if chunk.is_empty() {
         return Some(Bytes::new());
     }
     chunk.read(0, chunk.len()).filter(|bytes| bytes.len() == chunk.len())
 }
 
-/// A chunk with the changes of earlier stages.
+/// Chunk with the changes of earlier stages.
 #[derive(Debug)]
 pub(super) enum Rest<'c, C> {
     /// Unchanged, and still with the host.
@@ -306,7 +308,7 @@ impl<C: Chunk> Chunk for Rest<'_, C> {
 mod tests {
     use super::*;
 
-    /// A chunk that the host does not provide.
+    /// Chunk that the host does not provide.
     #[derive(Debug)]
     struct Unreadable(usize);
 
@@ -324,8 +326,8 @@ mod tests {
         Bytes::from_static(b"0123456789")
     }
 
-    /// The verdict about `chunk()` after these changes, applied.
-    fn server(change: impl FnOnce(&mut Rewrite<Bytes>), withheld: &mut Withheld) -> Vec<u8> {
+    /// Returns the bytes that are forwarded of `chunk()` after these changes.
+    fn forward(change: impl FnOnce(&mut Rewrite<Bytes>), withheld: &mut Withheld) -> Vec<u8> {
         let chunk = chunk();
         let mut rewrite = Rewrite::of_server(&chunk, withheld, usize::MAX);
         change(&mut rewrite);
@@ -355,7 +357,7 @@ mod tests {
             rewrite.prepend(b"<".to_vec());
             rewrite.prepend(b"<<".to_vec());
         };
-        assert_eq!(server(all, &mut Withheld::default()), b"<<<0123y56x89");
+        assert_eq!(forward(all, &mut Withheld::default()), b"<<<0123y56x89");
         let strip = |rewrite: &mut Rewrite<Bytes>| {
             rewrite.bytes();
             rewrite.strip(3);
@@ -364,43 +366,43 @@ mod tests {
             rewrite.set(9, b'!');
             assert_eq!(rewrite.rest().read(0, 99).unwrap(), b"<345678!".as_slice());
         };
-        assert_eq!(server(strip, &mut Withheld::default()), b"<345678!");
+        assert_eq!(forward(strip, &mut Withheld::default()), b"<345678!");
     }
 
     #[test]
-    fn withheld_bytes_come_before_the_next_ones_with_their_changes() {
+    fn withheld_bytes_are_forwarded_before_the_next_bytes_with_their_changes() {
         let mut withheld = Withheld::default();
         let hold = |rewrite: &mut Rewrite<Bytes>| {
             rewrite.set(1, b'a');
             rewrite.set(8, b'b');
             assert!(rewrite.withhold_from(8) && rewrite.withhold_from(7) && rewrite.withhold_from(9));
         };
-        assert_eq!(server(hold, &mut withheld), b"0a23456");
-        assert_eq!(server(|rewrite| assert!(rewrite.withhold_from(0)), &mut withheld), b"");
+        assert_eq!(forward(hold, &mut withheld), b"0a23456");
+        assert_eq!(forward(|rewrite| assert!(rewrite.withhold_from(0)), &mut withheld), b"");
         assert_eq!(withheld.0, b"7b90123456789");
-        assert_eq!(server(|_| {}, &mut withheld), b"7b901234567890123456789");
+        assert_eq!(forward(|_| {}, &mut withheld), b"7b901234567890123456789");
         assert!(withheld.is_empty());
     }
 
     #[test]
-    fn a_replacement_takes_the_place_of_what_was_withheld_of_its_packet() {
+    fn a_replacement_also_replaces_the_withheld_bytes_of_its_packet() {
         let mut withheld = Withheld(b"old".to_vec());
         let middle = |rewrite: &mut Rewrite<Bytes>| {
             rewrite.set(9, b'x');
             rewrite.withhold_from(2);
             rewrite.replace_from(4, b"error");
         };
-        assert_eq!(server(middle, &mut withheld), b"old0123error");
+        assert_eq!(forward(middle, &mut withheld), b"old0123error");
         let mut withheld = Withheld(b"old".to_vec());
-        assert_eq!(server(|rewrite| rewrite.replace_from(0, b"error"), &mut withheld), b"error");
-        assert_eq!(server(|rewrite| rewrite.replace_from(10, b"error"), &mut withheld), b"0123456789error");
+        assert_eq!(forward(|rewrite| rewrite.replace_from(0, b"error"), &mut withheld), b"error");
+        assert_eq!(forward(|rewrite| rewrite.replace_from(10, b"error"), &mut withheld), b"0123456789error");
         withheld.0 = b"old".to_vec();
-        assert_eq!(server(|rewrite| rewrite.drop_all(), &mut withheld), b"");
+        assert_eq!(forward(|rewrite| rewrite.drop_all(), &mut withheld), b"");
         assert!(withheld.is_empty());
     }
 
     #[test]
-    fn bytes_are_withheld_only_as_far_as_there_is_room() {
+    fn bytes_are_withheld_only_within_the_room_and_the_maximum() {
         let chunk = chunk();
         let withheld = Withheld(vec![0; MAX_WITHHELD - 10]);
         let rewrite = |room| Rewrite::of_server(&chunk, &withheld, room);
@@ -421,6 +423,6 @@ mod tests {
             rewrite.set(4, b'a');
             rewrite.set(4, b'b');
         };
-        server(both, &mut Withheld::default());
+        forward(both, &mut Withheld::default());
     }
 }

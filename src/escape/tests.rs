@@ -3,14 +3,14 @@ use regex::Regex;
 
 use super::*;
 
-/// Categories and properties as Unicode's own tables in another crate have them.
+/// Categories and properties, from Unicode's tables in another crate.
 const NOT_TEXT: &str = r"[\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}[\p{Zs}--\x20]]";
 
 fn every_char() -> impl Iterator<Item = char> {
     (0..=u32::from(char::MAX)).filter_map(char::from_u32)
 }
 
-/// What no output may have in it, whatever the input was.
+/// True if no output may contain the character.
 fn is_dangerous(char: char) -> bool {
     let named = [
         '\u{7f}',
@@ -43,7 +43,7 @@ fn is_dangerous(char: char) -> bool {
 }
 
 #[test]
-fn nothing_that_cannot_be_seen_is_text() {
+fn no_invisible_character_is_text() {
     let not_text = Regex::new(NOT_TEXT).unwrap();
     for char in every_char() {
         let refused = not_text.is_match(char.encode_utf8(&mut [0; 4])) || is_dangerous(char);
@@ -67,7 +67,7 @@ fn letters_of_all_scripts_are_text() {
 }
 
 #[test]
-fn words_are_fit_for_a_log_and_stay_apart() {
+fn words_are_escaped_for_a_log_and_stay_different() {
     let cases: [(&[u8], &str); 8] = [
         (b"app", "app"),
         (b"", ""),
@@ -83,34 +83,34 @@ fn words_are_fit_for_a_log_and_stay_apart() {
     }
     assert_eq!(word(&[b'x'; MAX_WORD_LEN]).len(), MAX_WORD_LEN);
     assert_eq!(word(&[b'x'; MAX_WORD_LEN + 1]), format!("{}%...", "x".repeat(MAX_WORD_LEN)));
-    // A character on the border is written in part.
+    // A character at the limit is cut.
     let border = [&[b'x'; MAX_WORD_LEN - 1], "ü".as_bytes()].concat();
     assert_eq!(word(&border), format!("{}%C3%...", "x".repeat(MAX_WORD_LEN - 1)));
 }
 
 #[test]
-fn text_stays_in_its_line() {
+fn text_stays_in_one_line() {
     assert_eq!(text("a\nb\r\u{1b}[31m\u{9b}\u{3164}"), "a%0Ab%0D%1B[31m%C2%9B%E3%85%A4");
 }
 
-/// Undoes [`word`] and [`name`].
-fn unescaped(word: &str) -> Vec<u8> {
+/// Reverses [`word`] and [`name`].
+fn unescape(word: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = word.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
+    while let Some((first, after)) = rest.split_first() {
         if *first == b'%' {
-            let digits = std::str::from_utf8(&behind[..2]).unwrap();
+            let digits = std::str::from_utf8(&after[..2]).unwrap();
             bytes.push(u8::from_str_radix(digits, 16).unwrap());
-            rest = &behind[2..];
+            rest = &after[2..];
         } else {
             bytes.push(*first);
-            rest = behind;
+            rest = after;
         }
     }
     bytes
 }
 
-/// Bytes of all kinds: text, text of dangerous characters, and anything.
+/// Bytes of all kinds: text, text with dangerous characters, and arbitrary bytes.
 fn foreign() -> impl Strategy<Value = Vec<u8>> {
     let char = prop_oneof![
         any::<char>(),
@@ -141,7 +141,7 @@ proptest! {
 
     #[test]
     fn different_words_stay_different(bytes in prop::collection::vec(any::<u8>(), 0..=MAX_WORD_LEN)) {
-        prop_assert_eq!(&unescaped(&word(&bytes)), &bytes);
-        prop_assert_eq!(&unescaped(&name(&bytes)), &bytes);
+        prop_assert_eq!(&unescape(&word(&bytes)), &bytes);
+        prop_assert_eq!(&unescape(&name(&bytes)), &bytes);
     }
 }

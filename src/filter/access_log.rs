@@ -1,24 +1,24 @@
 //! Access-log state: facts about a connection in the proxy's filter state, for access logs and for filters after this one.
-//! The key `user` of the configuration is `firstword.user` there; a host may add a prefix of its own.
+//! The key `user` of the configuration becomes `firstword.user` there. A host may add a prefix.
 
 use std::net::SocketAddr;
 
 use log::Level;
 
 use super::host::{Host, HostError};
-use super::log::RateLimitedLog;
+use super::log::{RateLimitedLog, host_calls};
 use crate::event::details::{Details, UNREADABLE};
 use crate::event::{Event, OpaqueReason, Protocol};
 use crate::rules::{Field, Interests};
 
-/// The keys that a configuration asks for.
+/// Keys of access-log state that a configuration requires.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct StateKeys {
     keys: Vec<&'static str>,
 }
 
-impl Keys {
-    /// `None` if the configuration asks for no key.
+impl StateKeys {
+    /// `None` if the configuration requires no key.
     pub(super) fn new(keys: &[&'static str]) -> Option<Self> {
         (!keys.is_empty()).then(|| Self { keys: keys.to_vec() })
     }
@@ -32,12 +32,12 @@ impl Keys {
     ) {
         for key in &self.keys {
             if let Err(error) = declare(&state_key(key)) {
-                refused(log, host, Level::Info, key, &error);
+                host_calls::refused(log, host, Level::Info, Some(key), &error);
             }
         }
     }
 
-    /// The details that the core has to record for these keys.
+    /// Details that the core must record for these keys.
     pub(super) fn interests(&self) -> Interests {
         let mut interests = Interests::NONE;
         let fields = Field::ALL.iter().filter(|field| self.has(field.label()));
@@ -50,28 +50,21 @@ impl Keys {
     }
 }
 
-/// Returns the key of filter state for a key of the configuration. It is one segment, because a path of two would be a key
-/// with a NUL in it, which no access log can name.
+/// Returns the key of filter state for a key of the configuration. It is one segment, because a path of two segments would be
+/// a key that contains a NUL, which no access log can name.
 fn state_key(key: &str) -> String {
     format!("firstword.{key}")
 }
 
-fn refused(log: &RateLimitedLog, host: &dyn Host, level: Level, key: &str, error: &HostError) {
-    log.line(host, level, || {
-        let HostError { call, status } = error;
-        format!("event=host_refused call={call} key={key} status={status}")
-    });
-}
-
-/// Sets the filter state of one connection.
+/// Writer of one connection's filter state.
 #[derive(Clone, Copy)]
-pub(super) struct Writer<'a> {
-    pub(super) keys: &'a Keys,
+pub(super) struct StateWriter<'a> {
+    pub(super) keys: &'a StateKeys,
     pub(super) log: &'a RateLimitedLog,
     pub(super) host: &'a dyn Host,
 }
 
-impl Writer<'_> {
+impl StateWriter<'_> {
     /// Sets the state of a connection that is not inspected.
     pub(super) fn uninspected(&self, protocol: Protocol) {
         self.set("protocol", protocol.label());
@@ -79,14 +72,14 @@ impl Writer<'_> {
         self.set_unreadable();
     }
 
-    /// Inspection has ended: the account and the schema can be any.
+    /// Marks the account and the schema as unreadable, because they can change after the end of inspection.
     fn set_unreadable(&self) {
         for field in [Field::User, Field::Schema] {
             self.set(field.label(), UNREADABLE);
         }
     }
 
-    /// Sets the address that a trusted PROXY header gave.
+    /// Sets the client's address from a trusted PROXY header.
     pub(super) fn source(&self, source: SocketAddr) {
         if self.keys.has("source") {
             self.set("source", &source.to_string());
@@ -98,24 +91,24 @@ impl Writer<'_> {
             return;
         }
         if let Err(error) = self.host.set_filter_state(&state_key(key), value) {
-            refused(self.log, self.host, Level::Warn, key, &error);
+            host_calls::refused(self.log, self.host, Level::Warn, Some(key), &error);
         }
     }
 }
 
-/// The counts of one connection, and which of them the filter state has.
+/// Counts of one connection, and the counts that the filter state already has.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct AccessLogState {
     now: Counts,
-    /// `None` if the filter state has none yet.
+    /// `None` until counts are written.
     written: Option<Counts>,
-    /// The accounts that the current callback has named.
-    named: Named,
+    /// Accounts that the current callback has named.
+    accounts: NamedAccounts,
 }
 
 /// Accounts of one callback.
 #[derive(Debug, Default)]
-enum Named {
+enum NamedAccounts {
     #[default]
     None,
     One(String),
@@ -130,17 +123,18 @@ struct Counts {
     last_errno: Option<u16>,
 }
 
-impl State {
-    /// Ends a callback. Filters after this one see the state once for each callback.
+impl AccessLogState {
+    /// Ends a callback. Filters after this one read the state once for each callback.
     pub(super) fn end_callback(&mut self) {
-        self.named = Named::None;
+        self.accounts = NamedAccounts::None;
     }
 
-    /// Takes the events of a callback, or of a part of it. Writes names at once, and counts on the tick and at the end.
-    pub(super) fn record(&mut self, writer: Writer, events: &[Event], details: &mut Details) {
+    /// Takes the events of a callback, or of a part of it. Writes names at once. Counts are written on the tick and at the
+    /// end.
+    pub(super) fn record(&mut self, writer: StateWriter, events: &[Event], details: &mut Details) {
         for (field, value) in details.fields.drain(..) {
             if field == Field::User && !self.is_only_account(&value) {
-                // A filter that decides by the account would judge the last one only.
+                // A filter that decides by the account would check only the last one.
                 writer.set(field.label(), UNREADABLE);
                 continue;
             }
@@ -171,23 +165,23 @@ impl State {
         }
     }
 
-    /// Whether this account is the only one that the callback has named.
+    /// True if this account is the only one that the callback has named.
     fn is_only_account(&mut self, user: &str) -> bool {
-        self.named = match std::mem::take(&mut self.named) {
-            Named::None => Named::One(user.to_owned()),
-            Named::One(named) if named == user => Named::One(named),
-            Named::One(_) | Named::Several => Named::Several,
+        self.accounts = match std::mem::take(&mut self.accounts) {
+            NamedAccounts::None => NamedAccounts::One(user.to_owned()),
+            NamedAccounts::One(named) if named == user => NamedAccounts::One(named),
+            NamedAccounts::One(_) | NamedAccounts::Several => NamedAccounts::Several,
         };
-        matches!(self.named, Named::One(_))
+        matches!(self.accounts, NamedAccounts::One(_))
     }
 
-    /// Whether a count has changed since the counts were last written.
+    /// True if a count has changed since the counts were last written.
     pub(super) fn is_due(&self) -> bool {
         self.written.unwrap_or_default() != self.now
     }
 
     /// Writes the counts that have changed.
-    pub(super) fn write_counts(&mut self, writer: Writer) {
+    pub(super) fn write_counts(&mut self, writer: StateWriter) {
         let Counts { commands, errors, last_errno } = self.now;
         let written = self.written.replace(self.now);
         if written.is_none_or(|written| written.commands != commands) {

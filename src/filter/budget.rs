@@ -1,9 +1,9 @@
-//! The memory budget of a worker for the state of its connections. It belongs to the worker and not to a configuration,
-//! because all configurations of a worker share its memory.
+//! Memory budget of a worker for the state of its connections. It belongs to the worker and not to a configuration, because
+//! all configurations of a worker share its memory.
 
 use std::cell::Cell;
 
-/// Minimum size of a share in bytes. A connection that needs less than this is never above its share.
+/// Minimum share in bytes. A connection that needs less is never above its share.
 const MIN_SHARE: usize = 4 << 10;
 
 thread_local! {
@@ -23,7 +23,7 @@ struct Worker {
 pub(super) struct Reservation(usize);
 
 impl Reservation {
-    /// Reserves `bytes` in place of the current reservation.
+    /// Replaces the current reservation by one of `bytes`.
     pub(super) fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.0, bytes);
         if before != bytes {
@@ -50,23 +50,24 @@ impl Drop for Reservation {
     }
 }
 
-/// Memory of the state of all connections of this worker, in bytes: the gauge `connection_state_bytes` between two ticks.
+/// Memory of the state of all connections of this worker, in bytes. A tick adds its changes to the gauge
+/// `connection_state_bytes`.
 #[must_use]
 pub fn connection_state() -> usize {
     WORKER.with(Cell::get).connection_state
 }
 
-/// Number of bytes that are left of a budget of `limit` bytes.
+/// Number of free bytes in a budget of `limit` bytes.
 pub(super) fn left(limit: usize) -> usize {
     limit.saturating_sub(connection_state())
 }
 
-/// Whether a budget of `limit` bytes has room for `bytes` more.
+/// True if a budget of `limit` bytes has room for `bytes` more.
 pub(super) fn has_room(limit: usize, bytes: usize) -> bool {
     connection_state().saturating_add(bytes) <= limit
 }
 
-/// Whether more than three quarters of a budget of `limit` bytes are used, and `bytes` are more than the share of one
+/// True if more than three quarters of a budget of `limit` bytes are used, and `bytes` are more than the share of one
 /// connection in these three quarters.
 pub(super) fn is_above_share(limit: usize, bytes: usize) -> bool {
     let Worker { connection_state, connections } = WORKER.with(Cell::get);

@@ -1,4 +1,4 @@
-//! Where a connection goes: as label values, and as text for the log.
+//! Destination of a connection, as label values and as text for the log.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -8,24 +8,24 @@ use crate::event::Direction;
 use crate::metrics::{ScopeLabel, label_value};
 use crate::rules::Expected;
 
-/// Where a connection goes, and what its rule changes on the way.
+/// Destination of a connection, and the changes that its rule makes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Destination {
     pub(super) direction: Direction,
     /// `None` if it is unknown or a Unix socket.
     pub(super) address: Option<SocketAddr>,
-    /// What a rule or the port table expects there.
+    /// Protocol that a rule or the port table expects there.
     pub(super) expected: Expected,
-    /// The filter sends a PROXY header, which does not reach the server before the client's first bytes.
+    /// True if the filter sends a PROXY header, which does not reach the server before the client's first bytes.
     pub(super) sends_header: bool,
-    /// The filter holds a response to COM_STMT_PREPARE until it is complete, at least for affected clients.
+    /// True if the filter holds COM_STMT_PREPARE responses until they are complete, at least for affected clients.
     pub(super) holds_split_eof: bool,
-    /// The filter removes the offer of TLS from the server's greeting.
+    /// True if the filter removes the offer of TLS from the server's greeting.
     pub(super) clears_tls: bool,
 }
 
 impl Destination {
-    /// Returns it as fields of a log line.
+    /// Returns the destination as fields of a log line.
     pub(super) fn text(&self, host: &dyn Host) -> String {
         let direction = self.direction.label();
         let address = self.address.map_or("unknown".to_owned(), |address| address.to_string());
@@ -34,7 +34,7 @@ impl Destination {
     }
 }
 
-/// The values of `metrics.labels` that are known when a connection begins.
+/// Values of `metrics.labels` that are known when a connection begins.
 #[derive(Debug)]
 pub(super) struct Labels {
     direction: Direction,
@@ -47,7 +47,7 @@ impl Labels {
         Self { direction, port: port.map_or("other".into(), |port| port.to_string().into()) }
     }
 
-    /// Returns the value of a label. `destination`: the value of that label, see [`label`].
+    /// Returns the value of a label. `destination`: value of the label of that name, see [`label`].
     pub(super) fn value<'a>(&'a self, label: ScopeLabel, destination: &'a str) -> &'a str {
         match label {
             ScopeLabel::Direction => self.direction.label(),
@@ -57,7 +57,7 @@ impl Labels {
     }
 }
 
-/// Returns the value of the label `destination`: the rule's name, or the cluster that the proxy chose.
+/// Returns the value of the label `destination`: the name of the rule, or the cluster that the proxy chose.
 pub(super) fn label<'a>(rule: Option<&'a str>, host: &dyn Host) -> Cow<'a, str> {
     match rule {
         Some(name) => name.into(),
@@ -65,7 +65,7 @@ pub(super) fn label<'a>(rule: Option<&'a str>, host: &dyn Host) -> Cow<'a, str> 
     }
 }
 
-/// Returns the cluster that the proxy chose, as a label value; `None` before it has chosen one.
+/// Returns the cluster that the proxy chose, as a label value. `None` before it has chosen one.
 fn cluster(host: &dyn Host) -> Option<String> {
     let name = label_value(std::str::from_utf8(&host.cluster()?).ok()?);
     (!name.is_empty()).then_some(name)

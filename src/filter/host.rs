@@ -1,4 +1,4 @@
-//! What the filter needs from the proxy it runs in.
+//! The interface between the filter and the proxy that it runs in.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,26 +10,26 @@ use crate::event::{ClosedBy, Direction};
 
 /// The proxy, during one callback about one connection.
 ///
-/// A callback that is about no connection uses the clock and the log only. All methods take `&self`, because the clock of
+/// Callbacks that are not about a connection use only the clock and the log. All methods take `&self`, because the clock of
 /// a callback and the recorder of its events call the same value.
 pub trait Host {
-    /// Returns the time of the proxy's clock; zero, which makes all durations zero, if it has none.
+    /// Returns the time of the proxy's clock. Zero if the proxy has no clock, which makes all durations zero.
     fn now(&self) -> Timestamp;
 
     /// Writes a line to the proxy's log.
     fn log(&self, level: Level, line: &str);
 
-    /// Returns the address of the client's end of the connection; `None` if it is unknown or a Unix socket.
+    /// Returns the client's address. `None` if it is unknown or a Unix socket.
     fn peer(&self) -> Option<SocketAddr>;
 
-    /// Returns the name of the cluster that the proxy chose; `None` before it has chosen one.
+    /// Returns the name of the cluster that the proxy chose. `None` before it has chosen one.
     fn cluster(&self) -> Option<Vec<u8>>;
 
-    /// Returns the address of the server; `None` before the connection to it is established.
+    /// Returns the server's address. `None` before the connection to the server is established.
     fn upstream_address(&self) -> Option<Vec<u8>>;
 
-    /// Returns the side that ended the connection. The filter calls it only at the end of a connection, and only if the
-    /// traffic does not answer the question.
+    /// Returns the peer that ended the connection. The filter calls it only at the end of a connection, and only if the
+    /// traffic does not show the peer.
     fn closed_by(&self) -> ClosedBy;
 
     /// Sets filter state of the connection, for access logs and for filters after this one.
@@ -38,29 +38,29 @@ pub trait Host {
     /// The proxy refused.
     fn set_filter_state(&self, key: &str, value: &str) -> Result<(), HostError>;
 
-    /// Forwards what earlier callbacks held: the client's bytes, or the connection to the server.
+    /// Forwards the bytes that earlier callbacks held, or connects to the server if they held the connection.
     ///
     /// # Errors
     /// The proxy refused.
     fn resume(&self) -> Result<(), HostError>;
 
-    /// Closes both sides of the connection when this callback has returned. No held byte is delivered.
+    /// Closes both sides of the connection when this callback has returned. Drops all held bytes.
     ///
     /// # Errors
     /// The proxy refused.
     fn close(&self) -> Result<(), HostError>;
 }
 
-/// The facts about a connection that are known when it begins.
+/// Facts about a connection that are known when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
     /// Direction of the listener that accepted it.
     pub direction: Direction,
-    /// The address that the client connected to; `None` if it is unknown or a Unix socket.
+    /// Address that the client connected to. `None` if it is unknown or a Unix socket.
     pub destination: Option<SocketAddr>,
 }
 
-/// A call that the proxy refused.
+/// Call that the proxy refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostError {
     /// Name of the call, as in the proxy's interface.

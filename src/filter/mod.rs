@@ -4,7 +4,7 @@
 //! of that proxy. The shell does four things:
 //!
 //! 1. It reads a configuration with [`Filter::configure`], and then calls [`Filter::log_start`].
-//! 2. For each connection it calls [`stream::Stream::open`], passes on its bytes, and does what the verdicts say.
+//! 2. For each connection it calls [`stream::Stream::open`], passes the bytes to the stream, and applies the verdicts.
 //! 3. Every [`Filter::tick_period`] it calls [`Filter::begin_tick`], then [`stream::Stream::tick`] for each stream that is
 //!    due, then [`Filter::end_tick`].
 //! 4. At the end of a configuration it calls [`Filter::end`], and again after each connection that ends later.
@@ -25,12 +25,12 @@ use std::time::Duration;
 
 use ::log::Level;
 
-use self::access_log::{Keys, Writer};
+use self::access_log::{StateKeys, StateWriter};
 use self::destination::Labels;
 use self::host::{Host, HostError};
 use self::log::RateLimitedLog;
 use self::log::once::ReportOnce;
-use self::log::{affected_clients, ports};
+use self::log::{affected_clients, host_calls, ports};
 use crate::config::{Config, Mode};
 use crate::event::runner::Runner;
 use crate::event::{Event, HazardKind};
@@ -38,29 +38,29 @@ use crate::metrics::{Accumulator, MemoryChange, ScopeId, Sink};
 use crate::mysql::peer::bug_106252::AffectedClient;
 use crate::version::{COMMIT, VERSION};
 
-/// Maximum time between two ticks: the resolution of all time-outs.
+/// Maximum time between two ticks, which is the resolution of all time-outs.
 const MAX_TICK: Duration = Duration::from_millis(500);
 
 /// One configuration on one worker.
 pub struct Filter {
     config: Config,
     log: RateLimitedLog,
-    /// `None` if the configuration asks for no access-log state.
-    access_log: Option<Keys>,
+    /// `None` if the configuration requires no access-log state.
+    access_log: Option<StateKeys>,
     metrics: RefCell<Accumulator>,
     ticks_per_flush: u32,
     /// Number of ticks since the last flush.
     ticks: Cell<u32>,
     /// Memory of the state of this configuration's connections, in bytes.
     connection_state: Cell<usize>,
-    /// The same as the gauge has it.
+    /// The part of it that the gauge already has.
     reported_state: Cell<i64>,
     has_ended: Cell<bool>,
     reported_ports: ReportOnce<u16>,
     reported_clients: ReportOnce<AffectedClient>,
     reported_hazards: ReportOnce<(ScopeId, HazardKind)>,
     reported_tls: ReportOnce<()>,
-    /// The runner of all callbacks, so that none allocates; `None` during a callback.
+    /// Runner of all callbacks. It is reused, so that callbacks do not allocate. `None` during a callback.
     runner: Cell<Option<Box<Runner>>>,
 }
 
@@ -85,7 +85,7 @@ impl Filter {
         let ticks = interval.as_nanos().div_ceil(interval.min(MAX_TICK).as_nanos().max(1));
         Self {
             log: RateLimitedLog::new(&config.log),
-            access_log: Keys::new(&config.access_log),
+            access_log: StateKeys::new(&config.access_log),
             metrics: RefCell::new(accumulator),
             ticks_per_flush: u32::try_from(ticks).unwrap_or(u32::MAX),
             ticks: Cell::new(0),
@@ -107,7 +107,7 @@ impl Filter {
         self.config.metrics.flush_interval.min(MAX_TICK)
     }
 
-    /// What the configuration allows the filter to do.
+    /// Mode of the configuration: what the filter may do.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.config.mode
@@ -118,7 +118,7 @@ impl Filter {
         self.log.line(host, Level::Info, || format!("event=configured version={VERSION} commit={COMMIT}"));
     }
 
-    /// Calls `declare` with each key of filter state, for hosts that have to know that its values are texts.
+    /// Calls `declare` with each key of filter state, for hosts that must know in advance that its value is text.
     pub fn declare_filter_state(&self, host: &dyn Host, declare: impl Fn(&str) -> Result<(), HostError>) {
         if let Some(keys) = &self.access_log {
             keys.declare(&self.log, host, declare);
@@ -128,7 +128,7 @@ impl Filter {
     /// Logs a call that the host refused.
     pub fn check(&self, result: Result<(), HostError>, host: &dyn Host) {
         if let Err(error) = result {
-            self.log.line(host, Level::Warn, || format!("event=host_refused {error}"));
+            host_calls::refused(&self.log, host, Level::Warn, None, &error);
         }
     }
 
@@ -137,8 +137,8 @@ impl Filter {
         self.log.tick(host);
     }
 
-    /// Ends a tick: counts it, and flushes if the flush interval is over. `memory`: change of the worker's linear memory in
-    /// bytes; `None` for a host without a VM.
+    /// Ends a tick: counts it, and exports all counts if the flush interval is over. `memory`: change of the worker's linear
+    /// memory in bytes; `None` for a host without a VM.
     pub fn end_tick(&self, memory: Option<i64>, sink: &mut impl Sink) {
         let change = MemoryChange {
             linear: memory.unwrap_or_default(),
@@ -159,8 +159,8 @@ impl Filter {
     }
 
     /// Ends the configuration: subtracts its share from the gauges of the worker, and exports everything. Connections can
-    /// outlive it; call this again when one of them has ended. `memory`: the last change of the worker's linear memory, as in
-    /// [`Filter::end_tick`].
+    /// outlive the configuration. Call this again when one of them has ended. `memory`: the last change of the worker's
+    /// linear memory, as in [`Filter::end_tick`].
     pub fn end(&self, memory: Option<i64>, sink: &mut impl Sink) {
         let reported = self.reported_state.replace(0);
         self.has_ended.set(true);
@@ -169,29 +169,29 @@ impl Filter {
         self.with_metrics(|metrics| metrics.end(change, sink));
     }
 
-    /// Whether [`Filter::end`] was called.
+    /// True if [`Filter::end`] was called.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.has_ended.get()
     }
 
-    /// By how many bytes the state of the connections changed since the last call.
+    /// Returns the change of the connections' state since the last call, in bytes.
     fn change_of_state(&self) -> i64 {
         let now = i64::try_from(self.connection_state.get()).unwrap_or(i64::MAX);
         now.saturating_sub(self.reported_state.replace(now))
     }
 
-    /// The state of a connection takes `after` bytes instead of `before`.
+    /// Counts that the state of a connection takes `after` bytes instead of `before`.
     fn count_state(&self, before: usize, after: usize) {
         self.connection_state.set(self.connection_state.get().saturating_sub(before).saturating_add(after));
     }
 
-    /// Number of bytes that connections of this worker may take, in all.
+    /// Maximum number of bytes for the state of all connections of this worker.
     fn budget(&self) -> usize {
         self.config.limits.connection_state
     }
 
-    /// Takes the runner for one callback; give it back with [`Filter::return_runner`].
+    /// Takes the runner for one callback. Return it with [`Filter::return_runner`].
     fn take_runner(&self) -> Box<Runner> {
         self.runner.take().unwrap_or_default()
     }
@@ -200,7 +200,7 @@ impl Filter {
         self.runner.set(Some(runner));
     }
 
-    /// The scope of the metrics of connections with these labels.
+    /// Returns the scope of the metrics of connections with these labels.
     fn scope(&self, labels: &Labels, destination: &str) -> ScopeId {
         self.with_metrics(|metrics| metrics.scope(|label| labels.value(label, destination)))
             .unwrap_or_default()
@@ -215,13 +215,13 @@ impl Filter {
         });
     }
 
-    /// `None` if the configuration asks for no access-log state.
-    fn access_log<'a>(&'a self, host: &'a dyn Host) -> Option<Writer<'a>> {
-        self.access_log.as_ref().map(|keys| Writer { keys, log: &self.log, host })
+    /// `None` if the configuration requires no access-log state.
+    fn access_log<'a>(&'a self, host: &'a dyn Host) -> Option<StateWriter<'a>> {
+        self.access_log.as_ref().map(|keys| StateWriter { keys, log: &self.log, host })
     }
 
-    /// No callback enters the filter while another one is in it, so the borrow cannot fail. If it did, a count would be
-    /// lost; a panic would cost every connection of the worker.
+    /// Calls `act` with the metrics. The borrow cannot fail, because no callback calls the filter while another callback
+    /// does. If it failed, only a count would be lost, whereas a panic would reset every connection of the worker.
     fn with_metrics<T>(&self, act: impl FnOnce(&mut Accumulator) -> T) -> Option<T> {
         self.metrics.try_borrow_mut().ok().map(|mut metrics| act(&mut metrics))
     }

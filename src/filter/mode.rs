@@ -2,22 +2,22 @@
 //!
 //! A proxy keeps an older configuration as long as it has connections, and does not notify it of the newer one. So each
 //! configuration publishes its mode where older ones can read it: `off` then reaches open connections without closing
-//! them. How the bytes get from one to the other is up to the host.
+//! them. The host stores the encoded bytes.
 
 use crate::clock::Timestamp;
 use crate::config::Mode;
 
-/// The mode of a configuration, and when it became effective.
+/// Mode of a configuration, and the time from which on it is effective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedMode {
-    /// When the configuration became effective.
+    /// Time from which on the configuration is effective.
     pub since: Timestamp,
-    /// Its mode.
+    /// Mode of the configuration.
     pub mode: Mode,
 }
 
 impl PublishedMode {
-    /// Encodes it: the nanoseconds of the time, and one letter.
+    /// Encodes the time in nanoseconds, and the mode as one letter.
     #[must_use]
     pub fn encode(self) -> [u8; 9] {
         let mut bytes = [0; 9];
@@ -32,7 +32,7 @@ impl PublishedMode {
         bytes
     }
 
-    /// Decodes it. `None` if another version of this filter encoded it in another way.
+    /// Decodes a mode. `None` if another version of this filter encoded it in another way.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (since, mode) = bytes.split_first_chunk()?;

@@ -1,8 +1,8 @@
-//! The rules of one connection: what the configuration says about it, and what is known of it when it begins.
+//! Policy of one connection: selects its rule, and combines the rule with the facts about the connection.
 
 use std::net::SocketAddr;
 
-use super::access_log::Keys;
+use super::access_log::StateKeys;
 use super::destination::{Destination, Labels};
 use super::host::{ConnectionInfo, Host};
 use crate::config::{Config, Mode, Observe, Policy, ProtocolRule, ProxyProtocol};
@@ -13,21 +13,21 @@ use crate::rules::{
     SendRules,
 };
 
-/// What the configuration says about one connection.
+/// Part of the configuration that applies to one connection.
 pub(super) struct ConnectionPolicy<'c> {
     config: &'c Config,
     info: ConnectionInfo,
     /// The rule that matches, or the defaults.
     pub(super) rule: &'c Policy,
     inspection: Inspection,
-    /// What a rule or the port table expects.
+    /// Protocol that a rule or the port table expects.
     pub(super) expected: Expected,
 }
 
-/// A connection's rules, and the address that the proxy gave for them.
-pub(super) struct Setting {
+/// Rules of one connection, and the client's address.
+pub(super) struct ResolvedRules {
     pub(super) rules: Rules,
-    /// `None` if it is unknown, or no rule handles PROXY headers: the filter asks for it only then.
+    /// `None` if it is unknown, or if no rule handles PROXY headers, because the filter reads it only for these rules.
     pub(super) peer: Option<SocketAddr>,
 }
 
@@ -51,25 +51,25 @@ impl<'c> ConnectionPolicy<'c> {
         Self { config, info, rule, inspection, expected }
     }
 
-    /// Whether rules may change bytes.
+    /// True if rules may change bytes.
     fn is_active(&self) -> bool {
         self.config.mode == Mode::Active
     }
 
-    /// Whether a rule protects the server or the client.
+    /// True if a rule protects the server or the client.
     pub(super) fn is_protected(&self) -> bool {
         let headers = &self.rule.proxy_protocol;
         let protects = headers.receive.is_some() || headers.send.is_some() || self.rule.block_local_infile;
         self.is_active() && protects
     }
 
-    /// The rules of the connection, which begins now.
-    pub(super) fn setting(&self, keys: Option<&Keys>, host: &dyn Host) -> Setting {
+    /// Returns the rules of the connection, which begins now.
+    pub(super) fn resolve(&self, keys: Option<&StateKeys>, host: &dyn Host) -> ResolvedRules {
         let rule = self.rule;
         let is_active = self.is_active();
         let headers = is_active.then_some(&rule.proxy_protocol);
         let (peer, proxy_header) = headers.map_or((None, None), |headers| self.proxy_header(headers, host));
-        let mut interests = keys.map_or(Interests::NONE, Keys::interests);
+        let mut interests = keys.map_or(Interests::NONE, StateKeys::interests);
         interests.slow_after = rule.slow_command;
         let rules = Rules {
             inspection: self.inspection,
@@ -82,10 +82,11 @@ impl<'c> ConnectionPolicy<'c> {
             clear_capabilities: self.clear_capabilities(),
             block_local_infile: is_active && rule.block_local_infile,
         };
-        Setting { rules, peer }
+        ResolvedRules { rules, peer }
     }
 
-    /// The client's address, and the rules for PROXY headers. Without such rules the filter does not ask for the address.
+    /// Returns the client's address and the rules for PROXY headers. Without such rules it does not read the address, because
+    /// that costs a host call.
     fn proxy_header(
         &self,
         headers: &ProxyProtocol,
@@ -121,7 +122,7 @@ impl<'c> ConnectionPolicy<'c> {
         if self.is_active() { self.rule.clear_capabilities } else { ClearCapabilities::default() }
     }
 
-    /// Where the connection goes, for the log.
+    /// Destination of the connection, for the log.
     pub(super) fn destination(&self) -> Destination {
         Destination {
             direction: self.info.direction,
@@ -133,7 +134,7 @@ impl<'c> ConnectionPolicy<'c> {
         }
     }
 
-    /// The values of the labels of the connection's metrics. A port becomes one if a rule or the built-in table names it,
+    /// Label values of the connection's metrics. A port is a label value only if a rule or the built-in table names it,
     /// because these ports are a bounded set.
     pub(super) fn labels(&self) -> Labels {
         let is_named = |port: &u16| {

@@ -1,41 +1,38 @@
-//! Where the events of one connection go: metrics, access-log state and the log.
+//! Recording of the events of one connection in metrics, access-log state and the log.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use log::Level;
-
 use super::Filter;
-use super::access_log::State;
+use super::access_log::AccessLogState;
 use super::destination::{self, Destination, Labels};
 use super::host::Host;
 use super::log::{
-    ConnectionLog, affected_clients, budget, hazards, ports, proxy_headers, rule_effects, slow_commands,
+    ConnectionLog, affected_clients, hazards, opaque, ports, proxy_headers, rule_effects, slow_commands,
 };
 use crate::event::details::Details;
 use crate::event::{Event, HazardKind, OpaqueReason};
 use crate::metrics::ScopeId;
-use crate::version::VERSION;
 
-/// Records the events of one connection.
+/// Recorder of the events of one connection.
 pub(super) struct Recorder {
     pub(super) labels: Labels,
-    /// Address of the client's end of the connection; `None` if it is unknown, or no rule handles PROXY headers.
+    /// The client's address. `None` if it is unknown, or if no rule handles PROXY headers.
     pub(super) peer: Option<SocketAddr>,
     pub(super) to: Destination,
-    /// Name of the rule that matched; `None` if it has none.
+    /// Name of the rule that matched. `None` if it has none.
     pub(super) rule: Option<Arc<str>>,
-    /// `None` until there is something to record.
+    /// `None` until there are events to record.
     pub(super) scope: Option<ScopeId>,
-    /// `None` if the configuration asks for no access-log state.
-    pub(super) state: Option<Box<State>>,
+    /// `None` if the configuration requires no access-log state.
+    pub(super) state: Option<Box<AccessLogState>>,
 }
 
 impl Recorder {
     /// Records the events of a callback, or of a part of it.
     ///
-    /// If the rule has no name, the destination is the cluster. The proxy chooses it after this filter's first callback, so
-    /// the filter asks for it when there is something to record.
+    /// If the rule has no name, the destination is the cluster. The filter reads the cluster when there are events to record,
+    /// because the proxy chooses it after this filter's first callback.
     pub(super) fn record(
         &mut self,
         filter: &Filter,
@@ -65,16 +62,14 @@ impl Recorder {
             proxy_headers::refused(&log, self.peer, refusal);
         }
         if let Some(report) = &details.desync {
-            filter
-                .log
-                .line(host, Level::Warn, || format!("event=opaque reason=desync version={VERSION} {report}"));
+            opaque::desync(&log, report);
         }
     }
 }
 
 fn log_events(filter: &Filter, log: &ConnectionLog, scope: ScopeId, events: &[Event]) {
     for event in events {
-        // A blocked file has a line of its own.
+        // `rule_effects` logs blocked requests.
         let has_own_line = |kind: &HazardKind| {
             *kind == HazardKind::LocalInfileUnsolicited && events.contains(&Event::LocalInfileBlocked)
         };
@@ -87,7 +82,7 @@ fn log_events(filter: &Filter, log: &ConnectionLog, scope: ScopeId, events: &[Ev
             Event::EofHazardClient(client) => {
                 affected_clients::seen(log, &filter.reported_clients, *client);
             }
-            Event::Opaque(OpaqueReason::Memory) => budget::out_of_memory(log),
+            Event::Opaque(OpaqueReason::Memory) => opaque::out_of_memory(log),
             Event::ProtectionLost(reason) => rule_effects::protection_lost(log, *reason),
             Event::LocalInfileBlocked => rule_effects::file_blocked(log),
             Event::TlsCleared => rule_effects::tls_cleared(log, &filter.reported_tls),

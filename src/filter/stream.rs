@@ -1,13 +1,13 @@
-//! One connection that is inspected: the core's connection, and what the filter keeps beside it.
+//! One inspected connection: the connection of the core, and the state that the filter keeps for it.
 
 use std::cell::RefCell;
 
 use super::Filter;
-use super::access_log::State;
+use super::access_log::AccessLogState;
 use super::budget::{self, Reservation};
 use super::host::{ConnectionInfo, Host};
 use super::mode::PublishedMode;
-use super::policy::{ConnectionPolicy, Setting};
+use super::policy::{ConnectionPolicy, ResolvedRules};
 use super::recorder::Recorder;
 use super::uninspected::Uninspected;
 use crate::clock::Timestamp;
@@ -16,20 +16,20 @@ use crate::connection::Connection;
 use crate::connection::chunk::{Chunk, ClientVerdict, ServerVerdict, TickVerdict};
 use crate::event::output::Output;
 
-/// A connection that is inspected. All calls pass the filter that opened it, and the host of the callback.
+/// Inspected connection. All calls take the filter that opened it, and the host of the callback.
 pub struct Stream {
     connection: Connection,
-    /// The mode that it follows: that of its configuration, or of a newer one.
+    /// Current mode: that of the stream's configuration, or of a newer one.
     mode: Mode,
     recorder: Recorder,
     reservation: Reservation,
 }
 
-/// What a tick has to do on a stream.
+/// Work of a tick on one stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Due {
+pub struct DueWork {
     now: Timestamp,
-    /// The mode of a newer configuration; `None` if it is that which the stream follows already.
+    /// Mode of a newer configuration. `None` if the stream already has this mode.
     newer: Option<Mode>,
     is_above_share: bool,
 }
@@ -38,10 +38,10 @@ impl Stream {
     /// Opens the stream of a connection that begins now.
     ///
     /// # Errors
-    /// The budget of connection state has no room: the connection is counted and not inspected.
+    /// The budget of connection state has no room. The connection is then counted but not inspected.
     pub fn open(filter: &Filter, info: ConnectionInfo, host: &dyn Host) -> Result<Self, Uninspected> {
         let policy = ConnectionPolicy::new(&filter.config, info);
-        let Setting { rules, peer } = policy.setting(filter.access_log.as_ref(), host);
+        let ResolvedRules { rules, peer } = policy.resolve(filter.access_log.as_ref(), host);
         let mut this = Self {
             connection: Connection::new(&rules, host.now()),
             mode: filter.config.mode,
@@ -63,14 +63,14 @@ impl Stream {
         Ok(this)
     }
 
-    /// Whether the proxy must not connect to the server before the client's bytes get another verdict than
+    /// True if the proxy must not connect to the server before the client's bytes get a verdict other than
     /// [`ClientVerdict::Hold`].
     #[must_use]
     pub fn holds_connection(&self) -> bool {
         self.connection.holds_connection()
     }
 
-    /// Takes bytes of the client. Bytes that were held are the beginning of `chunk`. `end_stream`: the client sends no more.
+    /// Takes bytes of the client. `chunk` begins with the bytes that were held before. `end_stream`: no bytes follow.
     pub fn client(
         &mut self,
         filter: &Filter,
@@ -81,7 +81,7 @@ impl Stream {
         self.run(filter, host, |connection, out| connection.client(chunk, end_stream, out))
     }
 
-    /// Takes bytes of the server. `end_stream`: the server sends no more.
+    /// Takes bytes of the server. `end_stream`: no bytes follow.
     pub fn server(
         &mut self,
         filter: &Filter,
@@ -92,25 +92,26 @@ impl Stream {
         self.run(filter, host, |connection, out| connection.server(chunk, end_stream, out))
     }
 
-    /// Returns what a tick has to do now; `None` if nothing. Cheap, because the shell asks it for every connection on
-    /// every tick. `newest`: the mode of the newest configuration; it has no effect on connections that began after it.
+    /// Returns the work of a tick at this time. `None` if there is none. Cheap, because the shell calls it for every
+    /// connection on every tick. `newest`: mode of the newest configuration. It has no effect on connections that began
+    /// after it was published.
     #[must_use]
-    pub fn due(&self, filter: &Filter, now: Timestamp, newest: Option<PublishedMode>) -> Option<Due> {
+    pub fn due(&self, filter: &Filter, now: Timestamp, newest: Option<PublishedMode>) -> Option<DueWork> {
         let is_newer =
             |newest: &PublishedMode| newest.mode != self.mode && self.connection.opened() < newest.since;
         let newer = newest.filter(is_newer).map(|newest| newest.mode);
         let is_above_share = budget::is_above_share(filter.budget(), self.reservation.bytes());
         let has_counts = self.recorder.state.as_ref().is_some_and(|state| state.is_due());
         let is_due = newer.is_some() || is_above_share || has_counts || self.connection.is_due(now);
-        is_due.then_some(Due { now, newer, is_above_share })
+        is_due.then_some(DueWork { now, newer, is_above_share })
     }
 
-    /// Does what is due.
+    /// Does the work of a tick.
     ///
-    /// Inspection cannot start in the middle of a connection, so of the modes of newer configurations `off` alone changes
-    /// what is inspected. `off` and `observe` end rewriting.
-    pub fn tick(&mut self, filter: &Filter, due: Due, host: &dyn Host) {
-        let Due { now, newer, is_above_share } = due;
+    /// Inspection cannot start in the middle of a connection. So a newer configuration can only end inspection, with `off`,
+    /// and rewriting, with `off` or `observe`.
+    pub fn tick(&mut self, filter: &Filter, due: DueWork, host: &dyn Host) {
+        let DueWork { now, newer, is_above_share } = due;
         self.mode = newer.unwrap_or(self.mode);
         let ends_rewriting = newer.is_some_and(|mode| mode != Mode::Active);
         let (was_held, verdict) = self.run(filter, host, |connection, out| {
@@ -135,13 +136,13 @@ impl Stream {
         }
     }
 
-    /// The connection has ended.
+    /// Takes the end of the connection.
     pub fn close(&mut self, filter: &Filter, host: &dyn Host) {
         self.run(filter, host, |connection, out| connection.close(|| host.closed_by(), out));
         reserve(&mut self.reservation, filter, 0);
     }
 
-    /// Runs a callback: calls the connection, keeps it to the budget, and records the events.
+    /// Runs a callback: calls the connection, enforces the budget, and records the events.
     fn run<T>(
         &mut self,
         filter: &Filter,
@@ -150,25 +151,25 @@ impl Stream {
     ) -> T {
         let mut runner = filter.take_runner();
         let Self { connection, recorder, reservation, .. } = self;
-        let answer = runner.run(
+        let result = runner.run(
             &|| host.now(),
             budget::left(filter.budget()),
             &mut |events, details| recorder.record(filter, events, details, host),
             |out| {
-                let answer = call(connection, out);
+                let result = call(connection, out);
                 reserve(reservation, filter, memory(connection));
                 if !budget::has_room(filter.budget(), 0) {
                     connection.end_for_memory(out);
                     reserve(reservation, filter, memory(connection));
                 }
-                answer
+                result
             },
         );
         if let Some(state) = &mut self.recorder.state {
             state.end_callback();
         }
         filter.return_runner(runner);
-        answer
+        result
     }
 }
 
@@ -179,10 +180,10 @@ fn reserve(reservation: &mut Reservation, filter: &Filter, bytes: usize) {
 
 /// Memory of a connection's state in bytes.
 fn memory(connection: &Connection) -> usize {
-    connection.memory().saturating_add(LEAST_MEMORY)
+    connection.memory().saturating_add(MIN_MEMORY)
 }
 
-/// Memory in bytes of a stream that inspects nothing any more. A shell keeps each stream in a cell, and needs an entry in a
-/// list and a context for it.
-const LEAST_MEMORY: usize =
-    size_of::<RefCell<Stream>>().saturating_add(size_of::<State>()).saturating_add(128);
+/// Memory in bytes of a stream that inspects nothing any more. It includes the cell, the list entry and the context that a
+/// shell needs for each stream.
+const MIN_MEMORY: usize =
+    size_of::<RefCell<Stream>>().saturating_add(size_of::<AccessLogState>()).saturating_add(128);

@@ -1,20 +1,20 @@
-//! A connection for whose state the budget (`limits.connection_state`) has no room: its bytes are forwarded, and it is counted as
-//! opaque. The filter keeps a fixed number of bytes for it, which is not part of the budget.
+//! Connections that do not fit into the budget (`limits.connection_state`). Their bytes are forwarded, and they are counted
+//! as opaque. The filter keeps a fixed number of bytes for each, which is not part of the budget.
 
 use super::Filter;
 use super::destination::{self, Destination};
 use super::host::{ConnectionInfo, Host};
-use super::log::{ConnectionLog, budget, rule_effects};
+use super::log::{ConnectionLog, opaque, rule_effects};
 use super::policy::ConnectionPolicy;
 use crate::connection::chunk::Edit;
 use crate::event::{ClosedBy, Event, OpaqueReason, Phase, ProtectionLost, Sender};
 use crate::metrics::ScopeId;
 
-/// A connection that is not inspected.
+/// Connection that is not inspected.
 #[derive(Clone, Copy, Debug)]
 pub struct Uninspected {
     to: Destination,
-    /// `None` until something happens on it, because its cluster is not known before.
+    /// `None` until the first event, because the cluster is not known before.
     scope: Option<ScopeId>,
     ended_first: Option<Sender>,
     is_refused: bool,
@@ -32,13 +32,14 @@ impl Uninspected {
         this
     }
 
-    /// Whether a rule protects the connection. The rule cannot do that without inspection, so the shell has to close it.
+    /// True if a rule protects the connection. The shell must then close it, because the rule cannot be enforced without
+    /// inspection.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.is_refused
     }
 
-    /// Takes `size` bytes of `sender`. `end_stream`: it sends no more. `None` if the bytes pass unchanged.
+    /// Takes `size` bytes of `sender`. `end_stream`: no bytes follow. Returns `None` if the bytes are forwarded unchanged.
     pub fn data(
         &mut self,
         filter: &Filter,
@@ -59,7 +60,7 @@ impl Uninspected {
         None
     }
 
-    /// The connection has ended.
+    /// Takes the end of the connection.
     pub fn close(&mut self, filter: &Filter, host: &dyn Host) {
         let by = match self.ended_first {
             Some(Sender::Client) => ClosedBy::Client,
@@ -91,7 +92,7 @@ impl Uninspected {
         if let Some(writer) = filter.access_log(host) {
             writer.uninspected(protocol);
         }
-        budget::out_of_memory(&ConnectionLog { log: &filter.log, host, to: &self.to });
+        opaque::out_of_memory(&ConnectionLog { log: &filter.log, host, to: &self.to });
         scope
     }
 }

@@ -1,38 +1,39 @@
-//! What is wrong with a header, and where.
+//! Errors of malformed headers.
 
 use std::fmt;
 
 use super::Format;
 
-/// Why a header is none, for a log: no byte of it but those found in the place of a fixed value.
+/// Error in a header. Its text is safe for logs, because it contains no bytes of the peer, except those in place of a fixed
+/// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderError {
-    /// The format its signature announces.
+    /// Format of the signature.
     pub format: Format,
-    /// What is wrong.
+    /// The rule that the header violates.
     pub defect: Defect,
-    /// Where, in bytes from the header's start.
+    /// Offset of the error from the start of the header, in bytes.
     pub at: usize,
-    /// What stands there.
+    /// Found value.
     pub found: Found,
 }
 
-/// The rule that is broken.
+/// Rule of the specification that a header violates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     /// Version 1: exactly one space between two fields.
     Space,
     /// Version 1: `TCP4`, `TCP6` or `UNKNOWN`.
     Protocol,
-    /// Version 1: the source's address.
+    /// Version 1: the source address.
     SourceAddress,
-    /// Version 1: the destination's address.
+    /// Version 1: the destination address.
     DestinationAddress,
-    /// Version 1: the source's port.
+    /// Version 1: the source port.
     SourcePort,
-    /// Version 1: the destination's port.
+    /// Version 1: the destination port.
     DestinationPort,
-    /// Version 1: CR and LF, and neither alone.
+    /// Version 1: CR and LF together.
     LineEnd,
     /// Version 1: CRLF within the first 107 bytes.
     LineLength,
@@ -44,34 +45,34 @@ pub enum Defect {
     Family,
     /// Version 2: the transport protocol.
     Transport,
-    /// Version 2: a length that the family's addresses fit in.
+    /// Version 2: a length that is sufficient for the addresses of the family.
     AddressLength {
-        /// What they take, in bytes.
+        /// Length of the addresses in bytes.
         needs: u16,
     },
-    /// Version 2: longer than the receiver allows.
+    /// Version 2: a length that the receiver allows.
     HeaderLength {
-        /// What it allows, in bytes.
+        /// Maximum length in bytes.
         max: usize,
     },
-    /// Version 2: a type-length-value vector that ends behind the header.
+    /// Version 2: type-length-value vectors that end within the header.
     Tlv,
     /// Version 2: `PP2_TYPE_CRC32C` of 4 bytes, once.
     ChecksumTlv,
-    /// Version 2: the checksum does not fit the header.
+    /// Version 2: a checksum that matches the header.
     Checksum,
     /// Version 2: `PP2_TYPE_UNIQUE_ID` of at most 128 bytes.
     UniqueId,
-    /// Version 2: `PP2_TYPE_SSL` of 5 bytes and whole vectors.
+    /// Version 2: `PP2_TYPE_SSL` of 5 bytes and complete vectors.
     Ssl,
 }
 
-/// What was found instead.
+/// Value that was found instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// One byte.
     Byte(u8),
-    /// A field of so many bytes.
+    /// A field of this number of bytes.
     Field(usize),
     /// A number.
     Number(u32),

@@ -1,7 +1,7 @@
-//! The PROXY protocol: the header in front of a connection that says who really connected.
+//! The PROXY protocol: the header before a connection's first bytes that names the original client.
 //!
-//! Sections are those of HAProxy's `doc/proxy-protocol.txt`, "The PROXY protocol, Versions 1 & 2". Nothing here keeps
-//! state or reads: [`probe`] is asked about all bytes of a connection so far, and says what they are.
+//! Sections are those of HAProxy's `doc/proxy-protocol.txt`, "The PROXY protocol, Versions 1 & 2". This module keeps no
+//! state and reads no bytes: [`probe`] takes all bytes of a connection so far, and classifies them.
 
 mod error;
 pub mod networks;
@@ -16,13 +16,13 @@ pub use tlv::{Tlv, TlvError, Tlvs, crc32c, kind};
 
 use crate::labels::labels;
 
-/// The longest header of version 1, with its CRLF (section 2.1): what the smallest sensible limit has to allow.
+/// Maximum length of a header of version 1 in bytes, including CRLF (section 2.1). No limit should be smaller.
 pub const MAX_V1_LEN: usize = v1::MAX_LEN;
-/// The longest header of version 2 (section 2.2): 16 bytes and a 16-bit length.
+/// Maximum length of a header of version 2 in bytes (section 2.2): 16 bytes and a 16-bit length.
 pub const MAX_V2_LEN: usize = 65_551;
 
 labels! {
-    /// The two formats of a header.
+    /// Format of a header.
     Format {
         /// Human-readable (section 2.1).
         V1 = "v1",
@@ -31,7 +31,7 @@ labels! {
     }
 }
 
-/// The protocol of the connection a header speaks of.
+/// Transport protocol of the connection that a header describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// `UNKNOWN`, or `UNSPEC`.
@@ -42,48 +42,49 @@ pub enum Transport {
     Datagram,
 }
 
-/// Both ends of the connection a header speaks of.
+/// Both ends of the connection that a header describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoints {
-    /// Where the client connected from.
+    /// Address of the client.
     pub source: SocketAddr,
-    /// Where it connected to.
+    /// Address that the client connected to.
     pub destination: SocketAddr,
 }
 
-/// The addresses in a header.
+/// Addresses in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addresses<'a> {
-    /// None, or none of a kind this protocol names: the real connection's hold.
+    /// No addresses, or addresses of an unknown kind. The addresses of the real connection apply.
     Unspecified,
     /// IPv4 or IPv6.
     Inet(Endpoints),
     /// `sun_path` of both ends, 108 bytes each.
     Unix {
-        /// Of the client.
+        /// Path of the client.
         source: &'a [u8],
-        /// Of what it connected to.
+        /// Path that the client connected to.
         destination: &'a [u8],
     },
 }
 
-/// A complete header.
+/// Complete header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// Which format it has.
+    /// Format of the header.
     pub format: Format,
-    /// The command is `LOCAL`: the sender connected for itself, as for a health check. Never in version 1.
+    /// True if the command is `LOCAL`: the sender itself opened the connection, for example for a health check. Version 1
+    /// does not have this command.
     pub local: bool,
-    /// The connection's protocol.
+    /// Transport protocol of the connection.
     pub transport: Transport,
-    /// The connection's addresses.
+    /// Addresses of the connection.
     pub addresses: Addresses<'a>,
     tlvs: &'a [u8],
 }
 
 impl<'a> Header<'a> {
-    /// What a receiver that trusts the sender uses in place of the real connection's ends. None: those hold
-    /// (`LOCAL`, `UNKNOWN`, `UNSPEC`, Unix sockets; section 2.2).
+    /// Addresses that a receiver uses in place of those of the real connection if it trusts the sender. `None` if the
+    /// addresses of the real connection apply (`LOCAL`, `UNKNOWN`, `UNSPEC`, Unix sockets; section 2.2).
     #[must_use]
     pub fn endpoints(&self) -> Option<Endpoints> {
         match (self.transport, self.addresses) {
@@ -92,41 +93,41 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// The type-length-value vectors behind the addresses (section 2.2). Those of a header that [`probe`] accepted are
-    /// whole.
+    /// Type-length-value vectors after the addresses (section 2.2). In a header that [`probe`] accepts they are complete.
     #[must_use]
     pub fn tlvs(&self) -> Tlvs<'a> {
         Tlvs::new(self.tlvs)
     }
 }
 
-/// What all bytes of a connection so far are.
+/// Classification of all bytes of a connection so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe<'a> {
-    /// Not the beginning of a header.
+    /// They are not the start of a header.
     NoHeader,
-    /// The beginning of a header, or of its signature: at most 5 bytes of `PROXY ` or 11 of the binary one. The empty
-    /// input is the beginning of both.
+    /// They are the start of a header, or of its signature: at most 5 bytes of `PROXY ` or 11 bytes of the binary signature.
+    /// The empty input is the start of both.
     Incomplete {
-        /// The format, once the signature is complete.
+        /// Format of the header. `None` until the signature is complete.
         format: Option<Format>,
-        /// The fewest bytes, these included, that can say anything else.
+        /// Minimum number of bytes, including these, that can change the classification.
         needs: usize,
     },
-    /// A header, in the first `len` bytes.
+    /// The first `len` bytes are a header.
     Complete {
-        /// The header.
+        /// Parsed header.
         header: Header<'a>,
-        /// Its length in bytes.
+        /// Length of the header in bytes.
         len: usize,
     },
-    /// A header that breaks a rule of the specification: the connection must be closed.
+    /// They are a header that violates the specification. The connection must be closed.
     Malformed(HeaderError),
 }
 
-/// Says what `bytes`, all of a connection so far, are; a header of version 2 may be `max_len` bytes long, up to
+/// Classifies `bytes`, which are all bytes of a connection so far. `max_len`: maximum length of a header of version 2, at most
 /// [`MAX_V2_LEN`].
-/// It says [`Probe::Malformed`] as soon as no further byte can make it a valid header.
+///
+/// Returns [`Probe::Malformed`] as soon as no further byte can make the header valid.
 #[must_use]
 pub fn probe(bytes: &[u8], max_len: usize) -> Probe<'_> {
     match v1::probe(bytes) {
@@ -135,20 +136,19 @@ pub fn probe(bytes: &[u8], max_len: usize) -> Probe<'_> {
     }
 }
 
-/// Whether a packet that begins with these four bytes, which are the header of every MySQL packet, is taken for a
-/// PROXY header by servers: MariaDB compares no more of a signature than this, and reads the rest less strictly than
-/// [`probe`].
+/// Returns the format of the PROXY header that servers recognise in place of a packet header with these four bytes. `None` if
+/// they read a packet.
 ///
-/// No packet of the connection phase begins so: it would be of 5,198,416 bytes with sequence id 88, or of 854,541 with
-/// sequence id 10.
+/// MariaDB compares only these bytes with the signatures, and parses the rest less strictly than [`probe`]. No packet of the
+/// connection phase begins with them: it would have 5,198,416 bytes and sequence id 88, or 854,541 bytes and sequence id 10.
 #[must_use]
 pub fn looks_like_header(packet_header: [u8; 4]) -> Option<Format> {
     let begins = |signature: &[u8]| signature.starts_with(&packet_header);
     if begins(v1::SIGNATURE) { Some(Format::V1) } else { begins(v2::SIGNATURE).then_some(Format::V2) }
 }
 
-/// A header with these addresses: at most 104 bytes in version 1, 28 (IPv4) or 52 (IPv6) in version 2. Where only one
-/// of them is of IPv4, it is written as IPv4-mapped. None: one that says that they are not known, `UNKNOWN` or `LOCAL`.
+/// Encodes a header with these addresses: at most 104 bytes in version 1, 28 (IPv4) or 52 (IPv6) bytes in version 2. If only
+/// one address is an IPv4 address, it is encoded as IPv4-mapped. `None` encodes unknown addresses: `UNKNOWN` or `LOCAL`.
 #[must_use]
 pub fn encode(format: Format, endpoints: Option<Endpoints>) -> Vec<u8> {
     let family = endpoints.map(|Endpoints { source, destination }| {

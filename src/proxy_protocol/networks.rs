@@ -1,31 +1,31 @@
-//! A list of networks, for the peers a header is believed from and the addresses a rule is for.
+//! Lists of networks: the trusted senders of headers, and the addresses that a rule matches.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-/// A list of networks; the empty list (the default) contains no address.
+/// List of networks. The empty list (the default) contains no address.
 ///
-/// An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is its IPv4 address, in the list and when asked for. Else the
-/// families stay apart: `::/0` contains no IPv4 address.
+/// An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is equal to its IPv4 address, in the list and in queries. Apart from that,
+/// the families are separate: `::/0` contains no IPv4 address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<RangeInclusive<IpAddr>>);
 
-/// Why a text is no network. `Display` says what was expected, without the text itself.
+/// Error in the text of a network. Its `Display` text names the expected form, without the text itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkError {
-    /// Neither an address nor `ADDRESS/PREFIX`, `localhost` or `*`.
+    /// The text is neither an address nor `ADDRESS/PREFIX`, `localhost` or `*`.
     Syntax,
     /// The prefix is longer than an address of this family.
     Prefix {
-        /// The longest one: 32 or 128 bits.
+        /// Maximum length of a prefix: 32 or 128 bits.
         max: u8,
     },
-    /// Bits are set behind the prefix, as in `10.1.2.3/8`.
+    /// Bits are set after the prefix, as in `10.1.2.3/8`.
     HostBits {
-        /// The first address of the network which was probably meant: `10.0.0.0`.
+        /// First address of the network that was probably intended: `10.0.0.0`.
         network: IpAddr,
-        /// Its prefix in bits: 8.
+        /// Prefix of this network in bits: 8.
         prefix: u8,
     },
 }
@@ -47,11 +47,11 @@ impl fmt::Display for NetworkError {
 impl std::error::Error for NetworkError {}
 
 impl Networks {
-    /// Adds what one text names: an address, `ADDRESS/PREFIX`, `localhost` (127.0.0.0/8 and `::1`) or `*` (every
-    /// address of both families).
+    /// Adds the networks that one text names: an address, `ADDRESS/PREFIX`, `localhost` (127.0.0.0/8 and `::1`) or `*` (all
+    /// addresses of both families).
     ///
     /// # Errors
-    /// [`NetworkError`], and the list is as before.
+    /// [`NetworkError`]. The list is then unchanged.
     pub fn add(&mut self, text: &str) -> Result<(), NetworkError> {
         let v4 = |first, last| IpAddr::V4(first)..=IpAddr::V4(last);
         let v6 = |first, last| IpAddr::V6(first)..=IpAddr::V6(last);
@@ -69,20 +69,20 @@ impl Networks {
         Ok(())
     }
 
-    /// Whether one of the networks contains the address.
+    /// True if one of the networks contains the address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The networks, each as its first and last address, in the order in which they were added.
+    /// Networks in the order in which they were added, each as its first and last address.
     pub fn ranges(&self) -> impl Iterator<Item = &RangeInclusive<IpAddr>> {
         self.0.iter()
     }
 }
 
-/// `ADDRESS` or `ADDRESS/PREFIX` as its first and last address.
+/// Parses `ADDRESS` or `ADDRESS/PREFIX`. Returns the first and the last address.
 fn network(text: &str) -> Result<RangeInclusive<IpAddr>, NetworkError> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
@@ -115,7 +115,7 @@ fn network(text: &str) -> Result<RangeInclusive<IpAddr>, NetworkError> {
     if first != address {
         return Err(NetworkError::HostBits { network: first, prefix });
     }
-    // A network inside ::ffff:0:0/96 is one of IPv4; a larger one keeps its family.
+    // A network within ::ffff:0:0/96 is an IPv4 network. A larger network keeps its family.
     Ok(match (first.to_canonical(), last.to_canonical()) {
         (first @ IpAddr::V4(_), last @ IpAddr::V4(_)) => first..=last,
         _ => first..=last,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn boundaries() {
+    fn a_network_contains_its_first_and_last_address_and_no_others() {
         for (list, inside, outside) in [
             ("10.0.0.0/8", ["10.0.0.0", "10.255.255.255"], ["9.255.255.255", "11.0.0.0"]),
             ("10.1.2.3", ["10.1.2.3", "::ffff:10.1.2.3"], ["10.1.2.2", "10.1.2.4"]),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network() {
+    fn invalid_networks_are_refused_with_the_expected_form() {
         for (text, error) in [
             ("", "an address, a network like \"10.0.0.0/8\" or \"fd00::/8\", \"localhost\" or \"*\""),
             ("10.0.0.0/33", "a prefix of at most 32 bits"),

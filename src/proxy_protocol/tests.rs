@@ -7,7 +7,7 @@ fn endpoints(source: &str, destination: &str) -> Endpoints {
     Endpoints { source: source.parse().unwrap(), destination: destination.parse().unwrap() }
 }
 
-/// A header of version 2.
+/// Header of version 2.
 fn v2(version_and_command: u8, family_and_transport: u8, block: &[u8]) -> Vec<u8> {
     let mut header = SIGNATURE.to_vec();
     header.extend([version_and_command, family_and_transport]);
@@ -25,7 +25,7 @@ fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
 
 const INET: [u8; 12] = [10, 0, 0, 1, 10, 0, 0, 2, 0xdc, 0x04, 0x0c, 0xea];
 
-/// A header for TCP over IPv4 with these vectors.
+/// Header for TCP over IPv4 with these vectors.
 fn with_tlvs(tlvs: &[u8]) -> Vec<u8> {
     v2(0x21, 0x11, &[&INET, tlvs].concat())
 }
@@ -45,7 +45,7 @@ fn complete(bytes: &[u8]) -> (Header<'_>, usize) {
 }
 
 #[test]
-fn what_is_no_header() {
+fn bytes_without_a_signature_are_not_a_header() {
     for bytes in [
         b"G".as_slice(),
         b"PRAXY TCP4",
@@ -55,10 +55,10 @@ fn what_is_no_header() {
         b"\r\n\r\r",
         b"\r\n\r\n\0\r\nQUIT\r",
         b"\n",
-        // Greeting answers of 0x50 and 0x0d bytes.
+        // Handshake responses of 0x50 and 0x0d bytes.
         b"\x50\0\0\x01\x85\xa6\xff\x01",
         b"\x0d\0\0\x01\x85\xa6\xff\x01",
-        // One of 0x4f5250 bytes, and one of 0x0d0a0d.
+        // Packets of 0x4f5250 and 0x0d0a0d bytes.
         b"PRO\x01",
         b"\r\n\r\x01",
     ] {
@@ -67,7 +67,7 @@ fn what_is_no_header() {
 }
 
 #[test]
-fn bytes_are_the_beginning_of_a_signature_up_to_5_and_11_of_them() {
+fn up_to_5_and_11_bytes_are_the_start_of_a_signature() {
     for (signature, format, hold) in [(b"PROXY ".as_slice(), Format::V1, 5), (SIGNATURE, Format::V2, 11)] {
         for len in 0..=signature.len() {
             let format = (len > hold).then_some(format);
@@ -77,7 +77,7 @@ fn bytes_are_the_beginning_of_a_signature_up_to_5_and_11_of_them() {
 }
 
 #[test]
-fn the_lines_of_the_specification() {
+fn valid_lines_are_parsed_and_their_cuts_are_incomplete() {
     let full = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     let tcp6 = format!("PROXY TCP6 {full} {full} 65535 65535\r\n");
     let unknown = format!("PROXY UNKNOWN {full} {full} 65535 65535\r\n");
@@ -98,7 +98,7 @@ fn the_lines_of_the_specification() {
         ("PROXY UNKNOWN  \0\x7f? anything\r\n", None),
         (&unknown, None),
     ] {
-        let bytes = [line.as_bytes(), b"\r\nbehind"].concat();
+        let bytes = [line.as_bytes(), b"\r\nafter"].concat();
         let (header, len) = complete(&bytes);
         assert_eq!((header.endpoints(), len), (expected, line.len()), "{line:?}");
         assert_eq!((header.format, header.local), (Format::V1, false));
@@ -113,7 +113,7 @@ fn the_lines_of_the_specification() {
 }
 
 #[test]
-fn every_defect_of_a_line_is_named_where_it_is() {
+fn every_defect_of_a_line_is_reported_with_its_offset() {
     let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(92));
     let longer = format!("PROXY TCP6 {}", "f".repeat(100));
     for (line, expected) in [
@@ -169,7 +169,7 @@ fn every_defect_of_a_line_is_named_where_it_is() {
 }
 
 #[test]
-fn every_family_command_and_length() {
+fn every_version_command_family_and_length_is_classified() {
     for version_and_command in 0..=255_u8 {
         for fam in 0..=255_u8 {
             for length in [0, 1, 11, 12, 13, 35, 36, 37, 215, 216, 217] {
@@ -209,23 +209,23 @@ fn every_family_command_and_length() {
 }
 
 #[test]
-fn every_cut_of_a_binary_header_is_its_beginning() {
+fn every_cut_of_a_binary_header_is_incomplete() {
     let header = with_tlvs(&[tlv(2, b"db.example"), tlv(4, &[0; 5])].concat());
     for cut in 1..header.len() {
         let format = (cut >= 12).then_some(Format::V2);
         let needs = if cut < 16 { cut + 1 } else { header.len() };
         assert_eq!(probe(&header[..cut], LONG), Probe::Incomplete { format, needs }, "cut at {cut}");
     }
-    let bytes = [&header, b"behind".as_slice()].concat();
-    let (read, len) = complete(&bytes);
+    let bytes = [&header, b"after".as_slice()].concat();
+    let (parsed, len) = complete(&bytes);
     assert_eq!(len, header.len());
-    assert_eq!(read.endpoints(), Some(endpoints("10.0.0.1:56324", "10.0.0.2:3306")));
-    let tlvs: Vec<_> = read.tlvs().map(Result::unwrap).collect();
+    assert_eq!(parsed.endpoints(), Some(endpoints("10.0.0.1:56324", "10.0.0.2:3306")));
+    let tlvs: Vec<_> = parsed.tlvs().map(Result::unwrap).collect();
     assert_eq!(tlvs, [Tlv { kind: 2, value: b"db.example" }, Tlv { kind: 4, value: &[0; 5] }]);
 }
 
 #[test]
-fn a_header_is_refused_by_its_length_before_it_is_there() {
+fn a_header_is_refused_by_its_length_before_it_has_arrived() {
     let mut header = v2(0x20, 0, &[]);
     header[14..].copy_from_slice(&[0xff, 0xff]);
     assert_eq!(probe(&header, LONG), Probe::Incomplete { format: Some(Format::V2), needs: LONG });
@@ -239,7 +239,7 @@ fn a_header_is_refused_by_its_length_before_it_is_there() {
 }
 
 #[test]
-fn vectors_have_rules() {
+fn malformed_vectors_are_refused() {
     let unique = |len| with_tlvs(&tlv(kind::UNIQUE_ID, &vec![b'a'; len]));
     complete(&unique(128));
     assert_eq!(
@@ -271,10 +271,10 @@ fn a_checksum_is_verified() {
         for bit in 0..8 {
             let mut damaged = header.clone();
             damaged[index] ^= 1 << bit;
-            // Turned into LOCAL, whose vectors nobody reads, or into one of another length.
+            // The header becomes LOCAL, and its vectors are not read, or it gets another length.
             let accepted = (index == 12 && bit == 0) || index == 14 || index == 15;
             let refused = matches!(probe(&damaged, LONG), Probe::Malformed(_) | Probe::NoHeader);
-            // The type of the checksum's vector, or a length that hides it.
+            // The type of the checksum's vector changes, or a length that hides the vector.
             let hidden = (34..=36).contains(&index) || (29..=30).contains(&index);
             assert!(refused || accepted || hidden, "byte {index} bit {bit}");
         }
@@ -289,7 +289,7 @@ fn a_checksum_is_verified() {
 }
 
 #[test]
-fn what_is_written() {
+fn encoded_headers_follow_the_specification() {
     let text = |source, destination| {
         String::from_utf8(encode(Format::V1, Some(endpoints(source, destination)))).unwrap()
     };
@@ -305,7 +305,7 @@ fn what_is_written() {
 }
 
 #[test]
-fn what_servers_take_for_a_header() {
+fn four_bytes_of_a_signature_look_like_a_header() {
     for (bytes, expected) in [
         (b"PROX", Some(Format::V1)),
         (b"\r\n\r\n", Some(Format::V2)),

@@ -2,7 +2,7 @@
 
 use super::{Defect, Format, Found, HeaderError};
 
-/// `PP2_TYPE_*` with a rule of its own.
+/// Values of `PP2_TYPE_*` for which the specification has a rule.
 pub mod kind {
     /// `PP2_TYPE_CRC32C` (section 2.2.3).
     pub const CRC32C: u8 = 0x03;
@@ -12,31 +12,31 @@ pub mod kind {
     pub const SSL: u8 = 0x20;
 }
 
-/// Type and length.
+/// Number of bytes of type and length.
 const HEAD_LEN: usize = 3;
 const MAX_UNIQUE_ID_LEN: usize = 128;
-/// `client` and `verify` of `pp2_tlv_ssl`.
+/// Number of bytes of `client` and `verify` in `pp2_tlv_ssl`.
 const SSL_FIXED_LEN: usize = 5;
 
-/// One vector.
+/// Type-length-value vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tlv<'a> {
     /// `PP2_TYPE_*`.
     pub kind: u8,
-    /// Its value.
+    /// Value of the vector.
     pub value: &'a [u8],
 }
 
-/// A vector that does not end within the bytes there are; the iteration ends with it.
+/// Incomplete vector. The iteration ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlvError {
-    /// Where it begins.
+    /// Offset of the vector.
     pub at: usize,
-    /// How many bytes there are from there on.
+    /// Number of bytes from there on.
     pub len: usize,
 }
 
-/// Vectors, one behind the other.
+/// Iterator over consecutive vectors.
 #[derive(Clone, Debug)]
 pub struct Tlvs<'a> {
     bytes: &'a [u8],
@@ -44,7 +44,7 @@ pub struct Tlvs<'a> {
 }
 
 impl<'a> Tlvs<'a> {
-    /// The vectors in `bytes`; also those inside `PP2_TYPE_SSL`, behind its first 5 bytes.
+    /// Iterates over the vectors in `bytes`. These can also be the vectors in `PP2_TYPE_SSL`, after its first 5 bytes.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
@@ -56,8 +56,8 @@ impl<'a> Iterator for Tlvs<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let vector = rest.split_first_chunk::<HEAD_LEN>().and_then(|([kind, high, low], behind)| {
-            let value = behind.get(..usize::from(u16::from_be_bytes([*high, *low])))?;
+        let vector = rest.split_first_chunk::<HEAD_LEN>().and_then(|([kind, high, low], after)| {
+            let value = after.get(..usize::from(u16::from_be_bytes([*high, *low])))?;
             Some(Tlv { kind: *kind, value })
         });
         match vector {
@@ -74,13 +74,14 @@ impl<'a> Iterator for Tlvs<'a> {
     }
 }
 
-/// Checks the vectors of a whole header that begin at `start`, and its checksum if it has one.
+/// Checks the vectors of a complete header, which begin at `start`, and the checksum if there is one.
 pub(super) fn check(header: &[u8], start: usize) -> Result<(), HeaderError> {
-    let wrong = |defect, at, found| HeaderError { format: Format::V2, defect, at, found };
+    let error = |defect, at, found| HeaderError { format: Format::V2, defect, at, found };
     let mut at = start;
     let mut checksum = None;
     for vector in Tlvs::new(header.get(start..).unwrap_or_default()) {
-        let Tlv { kind, value } = vector.map_err(|error| wrong(Defect::Tlv, at, Found::Field(error.len)))?;
+        let Tlv { kind, value } =
+            vector.map_err(|TlvError { len, .. }| error(Defect::Tlv, at, Found::Field(len)))?;
         let defect = match kind {
             kind::CRC32C if checksum.is_some() || value.len() != 4 => Some(Defect::ChecksumTlv),
             kind::UNIQUE_ID if value.len() > MAX_UNIQUE_ID_LEN => Some(Defect::UniqueId),
@@ -88,7 +89,7 @@ pub(super) fn check(header: &[u8], start: usize) -> Result<(), HeaderError> {
             _ => None,
         };
         if let Some(defect) = defect {
-            return Err(wrong(defect, at, Found::Field(value.len())));
+            return Err(error(defect, at, Found::Field(value.len())));
         }
         let value_at = at.saturating_add(HEAD_LEN);
         if let (kind::CRC32C, Ok(stored)) = (kind, <[u8; 4]>::try_from(value)) {
@@ -98,7 +99,7 @@ pub(super) fn check(header: &[u8], start: usize) -> Result<(), HeaderError> {
     }
     match checksum {
         Some((at, stored)) if crc32c_without(header, at) != stored => {
-            Err(wrong(Defect::Checksum, at, Found::Number(stored)))
+            Err(error(Defect::Checksum, at, Found::Number(stored)))
         }
         _ => Ok(()),
     }
@@ -108,21 +109,21 @@ fn is_ssl(value: &[u8]) -> bool {
     value.get(SSL_FIXED_LEN..).is_some_and(|subs| Tlvs::new(subs).all(|sub| sub.is_ok()))
 }
 
-/// The checksum of a header whose checksum field, at `at`, counts as zero.
+/// Computes the checksum of a header as if its checksum field, at `at`, were zero.
 fn crc32c_without(header: &[u8], at: usize) -> u32 {
     let (before, rest) = header.split_at_checked(at).unwrap_or((header, &[]));
-    let behind = rest.get(4..).unwrap_or_default();
-    !update(update(update(u32::MAX, before), &[0; 4]), behind)
+    let after = rest.get(4..).unwrap_or_default();
+    !update(update(update(u32::MAX, before), &[0; 4]), after)
 }
 
-/// CRC32c (RFC 4960, appendix B).
+/// Computes the CRC32c (RFC 4960, appendix B).
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     !update(u32::MAX, bytes)
 }
 
 fn update(crc: u32, bytes: &[u8]) -> u32 {
-    /// Castagnoli's polynomial, its bits reversed.
+    /// Castagnoli's polynomial, with its bits reversed.
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     bytes.iter().fold(crc, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { POLYNOMIAL } else { 0 })

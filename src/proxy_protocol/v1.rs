@@ -1,28 +1,28 @@
 //! Version 1, one line of text (section 2.1): `PROXY TCP4 SOURCE DESTINATION SOURCE-PORT DESTINATION-PORT CRLF`, the
-//! same with `TCP6`, or `PROXY UNKNOWN`, anything, and CRLF.
+//! same with `TCP6`, or `PROXY UNKNOWN`, any text, and CRLF.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Addresses, Defect, Endpoints, Family, Format, Found, Header, HeaderError, Probe, Transport};
 
-/// The worst case, with CRLF.
+/// Maximum length of a line in bytes, including CRLF.
 pub(super) const MAX_LEN: usize = 107;
-/// The word alone says that it is version 1 (section 2.2, on telling the versions apart). A server that finds no space
-/// behind it may still read on.
+/// The word alone identifies version 1 (section 2.2 describes how to distinguish the versions). Some servers accept it
+/// without the space after it.
 pub(super) const SIGNATURE: &[u8] = b"PROXY";
-/// `ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff`.
+/// Length of `ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff`.
 const MAX_ADDRESS_LEN: usize = 39;
 const MAX_PORT_LEN: usize = 5;
 
-/// What stops the reading of a line.
+/// Reason for which the parsing of a line stops.
 enum Stop {
-    /// Its end is not there yet.
+    /// The end of the line has not arrived.
     Incomplete,
     Malformed(HeaderError),
 }
 
 pub(super) fn probe(bytes: &[u8]) -> Probe<'_> {
-    // Each byte can break the line.
+    // Each byte can make the line malformed.
     let next = bytes.len().saturating_add(1);
     if !bytes.starts_with(SIGNATURE) {
         return if SIGNATURE.starts_with(bytes) {
@@ -31,9 +31,9 @@ pub(super) fn probe(bytes: &[u8]) -> Probe<'_> {
             Probe::NoHeader
         };
     }
-    // Nothing behind the longest line is looked at.
+    // Bytes after the maximum length are not read.
     let mut line = Line { bytes: bytes.get(..MAX_LEN).unwrap_or(bytes), at: SIGNATURE.len() };
-    match line.read() {
+    match line.parse() {
         Ok(header) => Probe::Complete { header, len: line.at },
         Err(Stop::Malformed(error)) => Probe::Malformed(error),
         Err(Stop::Incomplete) if bytes.len() >= MAX_LEN => Probe::Malformed(HeaderError {
@@ -48,14 +48,14 @@ pub(super) fn probe(bytes: &[u8]) -> Probe<'_> {
     }
 }
 
-/// A line as far as it was read.
+/// A line, and the offset up to which it was parsed.
 struct Line<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Line<'a> {
-    fn read(&mut self) -> Result<Header<'a>, Stop> {
+    fn parse(&mut self) -> Result<Header<'a>, Stop> {
         self.space()?;
         let endpoints = match self.protocol()? {
             b"UNKNOWN" => {
@@ -77,9 +77,9 @@ impl<'a> Line<'a> {
 
     fn endpoints(&mut self, parse: impl Fn(&str) -> Option<IpAddr>) -> Result<Endpoints, Stop> {
         self.space()?;
-        let source = self.field(MAX_ADDRESS_LEN, is_of_address, &parse, Defect::SourceAddress)?;
+        let source = self.field(MAX_ADDRESS_LEN, is_address_byte, &parse, Defect::SourceAddress)?;
         self.space()?;
-        let destination = self.field(MAX_ADDRESS_LEN, is_of_address, &parse, Defect::DestinationAddress)?;
+        let destination = self.field(MAX_ADDRESS_LEN, is_address_byte, &parse, Defect::DestinationAddress)?;
         self.space()?;
         let source_port = self.field(MAX_PORT_LEN, is_digit, port, Defect::SourcePort)?;
         self.space()?;
@@ -90,14 +90,14 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// The next byte, which stays.
+    /// Returns the next byte without taking it.
     fn peek(&self) -> Result<u8, Stop> {
         self.bytes.get(self.at).copied().ok_or(Stop::Incomplete)
     }
 
     fn expect(&mut self, byte: u8, defect: Defect) -> Result<(), Stop> {
         if self.peek()? != byte {
-            return Err(self.wrong(defect));
+            return Err(self.error(defect));
         }
         self.at = self.at.saturating_add(1);
         Ok(())
@@ -112,7 +112,7 @@ impl<'a> Line<'a> {
         self.expect(b'\n', Defect::LineEnd)
     }
 
-    /// One of the three words, and a space or CR behind it.
+    /// Takes one of the three words.
     fn protocol(&mut self) -> Result<&'static [u8], Stop> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let words: [&[u8]; 3] = [b"TCP4", b"TCP6", b"UNKNOWN"];
@@ -123,10 +123,10 @@ impl<'a> Line<'a> {
         if words.iter().any(|word| word.starts_with(rest)) {
             return Err(Stop::Incomplete);
         }
-        Err(self.wrong(Defect::Protocol))
+        Err(self.error(Defect::Protocol))
     }
 
-    /// What follows UNKNOWN, whatever it is.
+    /// Takes the text after UNKNOWN.
     fn rest(&mut self) -> Result<(), Stop> {
         if self.peek()? != b'\r' {
             self.space()?;
@@ -137,7 +137,7 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// A field of at most `max` bytes that are `legal`, up to the first that is not.
+    /// Takes a field of at most `max` bytes that are `legal`, up to the first byte that is not.
     fn field<T>(
         &mut self,
         max: usize,
@@ -153,23 +153,24 @@ impl<'a> Line<'a> {
             return Err(found(start, Found::Field(len)));
         }
         self.at = start.saturating_add(len);
-        // A field is complete with the byte behind it, which must be the space or the CR.
-        let behind = self.peek()?;
-        if !matches!(behind, b' ' | b'\r' | b'\n') || len == 0 {
-            return Err(found(self.at, Found::Byte(behind)));
+        // A field is complete once the byte after it has arrived, which must be a space or CR.
+        let next = self.peek()?;
+        if !matches!(next, b' ' | b'\r' | b'\n') || len == 0 {
+            return Err(found(self.at, Found::Byte(next)));
         }
         let text = rest.get(..len).and_then(|text| std::str::from_utf8(text).ok());
         text.and_then(parse).ok_or_else(|| found(start, Found::Field(len)))
     }
 
-    fn wrong(&self, defect: Defect) -> Stop {
+    fn error(&self, defect: Defect) -> Stop {
         let found = self.bytes.get(self.at).copied().map_or(Found::Field(0), Found::Byte);
         Stop::Malformed(HeaderError { format: Format::V1, defect, at: self.at, found })
     }
 }
 
-/// Dots stand in IPv6 addresses too: `inet_ntop` writes IPv4-mapped ones so, and senders use it.
-fn is_of_address(byte: u8) -> bool {
+/// True for the bytes of addresses. IPv6 addresses can contain dots too, because `inet_ntop` writes IPv4-mapped addresses
+/// with dots, and senders use it.
+fn is_address_byte(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':')
 }
 
@@ -177,10 +178,10 @@ fn is_digit(byte: u8) -> bool {
     byte.is_ascii_digit()
 }
 
-/// "Heading zeroes are not permitted in front of numbers."
+/// Parses a port. "Heading zeroes are not permitted in front of numbers."
 fn port(text: &str) -> Option<u16> {
-    let leads = text.len() > 1 && text.starts_with('0');
-    if leads { None } else { text.parse().ok() }
+    let has_leading_zero = text.len() > 1 && text.starts_with('0');
+    if has_leading_zero { None } else { text.parse().ok() }
 }
 
 pub(super) fn encode(family: Option<Family>) -> Vec<u8> {
@@ -196,7 +197,7 @@ pub(super) fn encode(family: Option<Family>) -> Vec<u8> {
     .into_bytes()
 }
 
-/// An IPv6 address without dots, the only form the specification names.
+/// IPv6 address without dots, the only form in the specification.
 struct Hexadecimal(Ipv6Addr);
 
 impl std::fmt::Display for Hexadecimal {

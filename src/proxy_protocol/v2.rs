@@ -8,8 +8,9 @@ use super::{
 };
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Signature, version and command, family and transport, length.
+/// Length of the fixed part in bytes: signature, version and command, family and transport, length.
 const FIXED_LEN: usize = 16;
+/// Offset of the byte with version and command. The next constants are offsets too.
 const VERSION_AND_COMMAND: usize = 12;
 const FAMILY_AND_TRANSPORT: usize = 13;
 const LENGTH: usize = 14;
@@ -22,24 +23,24 @@ const INET6: u8 = 2;
 const UNIX: u8 = 3;
 const STREAM: u8 = 1;
 const DGRAM: u8 = 2;
-/// `sun_path`, in bytes.
+/// Length of `sun_path` in bytes.
 const UNIX_PATH_LEN: usize = 108;
 
 pub(super) fn probe(bytes: &[u8], max_len: usize) -> Probe<'_> {
     let next = bytes.len().saturating_add(1);
-    let Some(behind) = bytes.strip_prefix(SIGNATURE) else {
+    let Some(after_signature) = bytes.strip_prefix(SIGNATURE) else {
         return if SIGNATURE.starts_with(bytes) {
             Probe::Incomplete { format: None, needs: next }
         } else {
             Probe::NoHeader
         };
     };
-    match fixed_part(behind, max_len) {
+    match fixed_part(after_signature, max_len) {
         Err(error) => Probe::Malformed(error),
         Ok(None) => Probe::Incomplete { format: Some(Format::V2), needs: next },
         Ok(Some(fixed)) => {
             let len = FIXED_LEN.saturating_add(fixed.length.into());
-            match bytes.get(..len).map(|header| read(&fixed, header)) {
+            match bytes.get(..len).map(|header| parse(&fixed, header)) {
                 None => Probe::Incomplete { format: Some(Format::V2), needs: len },
                 Some(Ok(header)) => Probe::Complete { header, len },
                 Some(Err(error)) => Probe::Malformed(error),
@@ -48,7 +49,7 @@ pub(super) fn probe(bytes: &[u8], max_len: usize) -> Probe<'_> {
     }
 }
 
-/// What the four bytes behind the signature say.
+/// Values of the four bytes after the signature.
 struct Fixed {
     local: bool,
     family: u8,
@@ -67,23 +68,23 @@ impl Fixed {
     }
 }
 
-fn wrong(defect: Defect, at: usize, found: Found) -> HeaderError {
+fn error(defect: Defect, at: usize, found: Found) -> HeaderError {
     HeaderError { format: Format::V2, defect, at, found }
 }
 
-/// The four bytes behind the signature, each judged as soon as it is there. None: too few.
-fn fixed_part(behind: &[u8], max_len: usize) -> Result<Option<Fixed>, HeaderError> {
-    let Some(version_and_command) = behind.first() else { return Ok(None) };
+/// Parses the four bytes after the signature, each as soon as it has arrived. `None` if bytes are missing.
+fn fixed_part(after_signature: &[u8], max_len: usize) -> Result<Option<Fixed>, HeaderError> {
+    let Some(version_and_command) = after_signature.first() else { return Ok(None) };
     let found = Found::Byte(*version_and_command);
     if version_and_command >> 4 != VERSION {
-        return Err(wrong(Defect::Version, VERSION_AND_COMMAND, found));
+        return Err(error(Defect::Version, VERSION_AND_COMMAND, found));
     }
     let local = match version_and_command & 0xf {
         LOCAL => true,
         PROXY => false,
-        _ => return Err(wrong(Defect::Command, VERSION_AND_COMMAND, found)),
+        _ => return Err(error(Defect::Command, VERSION_AND_COMMAND, found)),
     };
-    let Some(family_and_transport) = behind.get(1) else { return Ok(None) };
+    let Some(family_and_transport) = after_signature.get(1) else { return Ok(None) };
     let found = Found::Byte(*family_and_transport);
     let (mut family, transport) = (family_and_transport >> 4, family_and_transport & 0xf);
     let transport = match transport {
@@ -92,40 +93,40 @@ fn fixed_part(behind: &[u8], max_len: usize) -> Result<Option<Fixed>, HeaderErro
             family = 0;
             Transport::Unspecified
         }
-        _ if family > UNIX => return Err(wrong(Defect::Family, FAMILY_AND_TRANSPORT, found)),
+        _ if family > UNIX => return Err(error(Defect::Family, FAMILY_AND_TRANSPORT, found)),
         0 => Transport::Unspecified,
         STREAM => Transport::Stream,
         DGRAM => Transport::Datagram,
-        _ => return Err(wrong(Defect::Transport, FAMILY_AND_TRANSPORT, found)),
+        _ => return Err(error(Defect::Transport, FAMILY_AND_TRANSPORT, found)),
     };
-    let Some([high, low]) = behind.get(2..4) else { return Ok(None) };
+    let Some([high, low]) = after_signature.get(2..4) else { return Ok(None) };
     let fixed = Fixed { local, family, transport, length: u16::from_be_bytes([*high, *low]) };
     let found = Found::Number(fixed.length.into());
     if FIXED_LEN.saturating_add(fixed.length.into()) > max_len {
-        return Err(wrong(Defect::HeaderLength { max: max_len }, LENGTH, found));
+        return Err(error(Defect::HeaderLength { max: max_len }, LENGTH, found));
     }
     let needs = fixed.addresses_len();
     if fixed.length < needs {
-        return Err(wrong(Defect::AddressLength { needs }, LENGTH, found));
+        return Err(error(Defect::AddressLength { needs }, LENGTH, found));
     }
     Ok(Some(fixed))
 }
 
-/// Reads a whole header.
-fn read<'a>(fixed: &Fixed, header: &'a [u8]) -> Result<Header<'a>, HeaderError> {
+/// Parses a complete header.
+fn parse<'a>(fixed: &Fixed, header: &'a [u8]) -> Result<Header<'a>, HeaderError> {
     let at = FIXED_LEN.saturating_add(fixed.addresses_len().into());
     let block = header.get(FIXED_LEN..at).unwrap_or_default();
     let tlvs = header.get(at..).unwrap_or_default();
     if !fixed.local {
         tlv::check(header, at)?;
     }
-    // Of a LOCAL header nothing but the length holds.
+    // Only the length of a LOCAL header is valid.
     let tlvs = if fixed.local { &[] } else { tlvs };
     let addresses = addresses(fixed.family, block).unwrap_or(Addresses::Unspecified);
     Ok(Header { format: Format::V2, local: fixed.local, transport: fixed.transport, addresses, tlvs })
 }
 
-/// The family's addresses. None: it has none.
+/// Parses the addresses of a family. `None` if the family has no addresses.
 fn addresses(family: u8, block: &[u8]) -> Option<Addresses<'_>> {
     let endpoints = |source: IpAddr, destination: IpAddr, ports: &[u8]| {
         let [from_high, from_low, to_high, to_low] = *ports else { return None };
@@ -157,10 +158,10 @@ pub(super) fn encode(family: Option<Family>) -> Vec<u8> {
     let (command, family_and_transport, block) = match family {
         None => (LOCAL, 0, Vec::new()),
         Some(Family::V4(source, destination, ports)) => {
-            (PROXY, (INET << 4) | STREAM, block(&source.octets(), &destination.octets(), ports))
+            (PROXY, (INET << 4) | STREAM, address_block(&source.octets(), &destination.octets(), ports))
         }
         Some(Family::V6(source, destination, ports)) => {
-            (PROXY, (INET6 << 4) | STREAM, block(&source.octets(), &destination.octets(), ports))
+            (PROXY, (INET6 << 4) | STREAM, address_block(&source.octets(), &destination.octets(), ports))
         }
     };
     let length = u16::try_from(block.len()).unwrap_or(u16::MAX).to_be_bytes();
@@ -171,6 +172,6 @@ pub(super) fn encode(family: Option<Family>) -> Vec<u8> {
     header
 }
 
-fn block(source: &[u8], destination: &[u8], (from, to): (u16, u16)) -> Vec<u8> {
+fn address_block(source: &[u8], destination: &[u8], (from, to): (u16, u16)) -> Vec<u8> {
     [source, destination, &from.to_be_bytes(), &to.to_be_bytes()].concat()
 }

@@ -1,6 +1,6 @@
-//! The floor: a filter that reads both directions as Firstword must, one read of each callback's first 16 KiB and one of
-//! each further 64 KiB, and does nothing with what it read. What Envoy, V8 and the SDK charge for that, every filter
-//! pays that sees the bytes.
+//! The floor: a filter that reads both directions as Firstword must, and ignores the bytes. It makes one read for the first
+//! 16 KiB of a callback, and one for each further 64 KiB. Its cost is the minimum for every filter that reads the bytes,
+//! because it is the cost of Envoy, V8 and the SDK alone.
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, RootContext, StreamContext};

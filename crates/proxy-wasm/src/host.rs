@@ -1,4 +1,4 @@
-//! Envoy as the filter sees it.
+//! Envoy as a host of the filter.
 
 use std::net::SocketAddr;
 
@@ -10,14 +10,14 @@ use proxy_wasm::types::PeerType;
 
 use crate::hostcalls::{self, property};
 
-/// In the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`, which `tcp_proxy` sets when
-/// the server resets an established connection. Envoy 1.37 and older set nothing.
+/// Bit of the attribute `response.flags`: Envoy's `CoreResponseFlag::UpstreamRemoteReset`, `UR`. `tcp_proxy` sets it when the
+/// server resets an established connection. Envoy 1.37 and older do not set it.
 const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
 /// Envoy during one callback.
 #[derive(Default)]
 pub(crate) struct Envoy {
-    /// The side of the client's connection that closed it, in the callback about that; `None` in all others.
+    /// Side of the client's connection that closed it. `None` except in the callback about the close.
     pub(crate) closed: Option<PeerType>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn connection_info() -> ConnectionInfo {
     ConnectionInfo { direction, destination: address("destination\0address") }
 }
 
-/// Reads an address, which Envoy writes as `ip:port` or `[ip]:port`; `None` if it is of a Unix socket.
+/// Reads an address, which Envoy writes as `ip:port` or `[ip]:port`. `None` if it is unknown or a Unix socket.
 fn address(path: &str) -> Option<SocketAddr> {
     std::str::from_utf8(&property(path)?).ok()?.parse().ok()
 }

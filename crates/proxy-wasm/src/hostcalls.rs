@@ -1,6 +1,6 @@
-//! Calls to the host, each with its status checked. The SDK's wrappers panic on statuses that are ordinary here (a property
-//! that does not exist yet, a buffer that is gone), and a panic resets every connection of the Envoy worker. So this file
-//! imports the few calls that are needed itself.
+//! Calls to the host, each with its status checked. This file imports the calls itself, because the SDK's wrappers panic on
+//! statuses that are normal here: a property that does not exist yet, a buffer that no longer exists. A panic would reset
+//! every connection of the Envoy worker.
 //!
 //! Names, arguments and statuses: proxy-wasm ABI specification 0.2.1.
 #![allow(unsafe_code)]
@@ -74,7 +74,7 @@ const OK: u32 = 0;
 /// `proxy_status_t` of a call about something that does not exist.
 const NOT_FOUND: u32 = 1;
 
-/// `proxy_status_t` of a call that the host refused; as text, its name.
+/// `proxy_status_t` of a call that the host refused. Its text is the name of the status.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Status(u32);
 
@@ -96,7 +96,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// The status of the call `proxy_CALL` as a result.
+/// Converts the status of the call `proxy_CALL` to a result.
 fn check(call: &'static str, status: u32) -> Result<(), HostError> {
     if status == OK { Ok(()) } else { Err(HostError { call, status: Status(status).to_string() }) }
 }
@@ -109,25 +109,25 @@ pub(crate) enum Buffer {
     PluginConfiguration = 7,
 }
 
-/// Takes over memory that the host allocated in this VM through `proxy_on_memory_allocate`.
-fn take_allocation(data: *mut u8, size: usize) -> Vec<u8> {
+/// Takes ownership of memory that the host allocated in this VM through `proxy_on_memory_allocate`.
+fn take_host_allocation(data: *mut u8, size: usize) -> Vec<u8> {
     if data.is_null() {
         return Vec::new();
     }
-    // SAFETY: the host got `data` from the SDK's allocator, which hands out a vector's memory of
-    // exactly `size` bytes, filled it, and keeps no pointer to it.
+    // SAFETY: the host got `data` from the SDK's allocator, which returns a vector's memory of exactly `size` bytes. The
+    // host has filled it, and keeps no pointer to it.
     unsafe { Vec::from_raw_parts(data, size, size) }
 }
 
-/// Returns up to `max` bytes of a buffer from `start` on; fewer, or none, at the end of the buffer.
+/// Returns up to `max` bytes of a buffer from `start` on. At the end of the buffer these are fewer bytes, or no bytes.
 pub(crate) fn buffer(buffer: Buffer, start: usize, max: usize) -> Result<Vec<u8>, Status> {
     let (mut data, mut size) = (ptr::null_mut(), 0);
     // SAFETY: the two pointers are to live locals that the host writes once.
     let status = unsafe { proxy_get_buffer_bytes(buffer as u32, start, max, &mut data, &mut size) };
-    if status == OK { Ok(take_allocation(data, size)) } else { Err(Status(status)) }
+    if status == OK { Ok(take_host_allocation(data, size)) } else { Err(Status(status)) }
 }
 
-/// Removes the first `drain` bytes of a buffer and puts `prepend` in their place.
+/// Replaces the first `drain` bytes of a buffer by `prepend`.
 pub(crate) fn edit_front(buffer: Buffer, drain: usize, prepend: &[u8]) -> Result<(), HostError> {
     // SAFETY: `prepend` outlives the call.
     let status = unsafe { proxy_set_buffer_bytes(buffer as u32, 0, drain, prepend.as_ptr(), prepend.len()) };
@@ -137,25 +137,25 @@ pub(crate) fn edit_front(buffer: Buffer, drain: usize, prepend: &[u8]) -> Result
 /// `proxy_stream_type_t`: the client's side of a connection.
 const DOWNSTREAM: u32 = 2;
 
-/// Forwards what a callback about the client's side held: its bytes, or the connection to the server.
+/// Forwards the bytes that a callback about the client's side held, or connects to the server if it held the connection.
 pub(crate) fn resume() -> Result<(), HostError> {
     // SAFETY: no pointers.
     check("continue_stream", unsafe { proxy_continue_stream(DOWNSTREAM) })
 }
 
-/// Closes both sides of the connection when this callback has returned. None of the held bytes is delivered.
+/// Closes both sides of the connection when this callback has returned. Drops all held bytes.
 pub(crate) fn close() -> Result<(), HostError> {
     // SAFETY: no pointers.
     check("close_stream", unsafe { proxy_close_stream(DOWNSTREAM) })
 }
 
-/// Returns an attribute of the connection; `None` if the host does not have it, does not have it yet, or refuses it.
-/// `path` has a NUL between its segments.
+/// Returns an attribute of the connection. `None` if the host does not have it, does not have it yet, or refuses it. `path`
+/// has a NUL between its segments.
 pub(crate) fn property(path: &str) -> Option<Vec<u8>> {
     let (mut data, mut size) = (ptr::null_mut(), 0);
     // SAFETY: `path` outlives the call; the other pointers are to live locals.
     let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut data, &mut size) };
-    (status == OK).then(|| take_allocation(data, size))
+    (status == OK).then(|| take_host_allocation(data, size))
 }
 
 /// Sets filter state of the connection. Its key is `wasm.` and `path`, which has one segment.
@@ -165,8 +165,8 @@ pub(crate) fn set_property(path: &str, value: &str) -> Result<(), HostError> {
     check("set_property", status)
 }
 
-/// Declares the filter state at `path` a text. The host accepts it only from the root context, and only in the callback
-/// that configures it.
+/// Declares that the filter state at `path` is text. The host accepts this only from the root context, and only in the
+/// callback that configures it.
 pub(crate) fn declare_text(path: &str) -> Result<(), HostError> {
     const FUNCTION: &str = "declare_property";
     // Envoy's DeclarePropertyArguments: `name` (1) and `type` (3), which is String (1).
@@ -185,7 +185,7 @@ pub(crate) fn declare_text(path: &str) -> Result<(), HostError> {
             &mut size,
         )
     };
-    drop(take_allocation(data, size));
+    drop(take_host_allocation(data, size));
     check(FUNCTION, status)
 }
 
@@ -195,17 +195,17 @@ pub(crate) fn shared_data(key: &str) -> Option<Vec<u8>> {
     let (mut data, mut size, mut cas) = (ptr::null_mut(), 0, 0);
     // SAFETY: `key` outlives the call; the other pointers are to live locals.
     let status = unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), &mut data, &mut size, &mut cas) };
-    (status == OK).then(|| take_allocation(data, size))
+    (status == OK).then(|| take_host_allocation(data, size))
 }
 
-/// Sets the data under `key`, whatever its value was.
+/// Sets the data under `key`, and ignores its previous value.
 pub(crate) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), HostError> {
     // SAFETY: `key` and `value` outlive the call.
     let status = unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) };
     check("set_shared_data", status)
 }
 
-/// Returns the time of the host's clock; zero, which makes all durations zero, if it has none.
+/// Returns the time of the host's clock. Zero if the host has no clock, which makes all durations zero.
 pub(crate) fn now() -> Timestamp {
     let mut nanos = 0;
     // SAFETY: the pointer is to a live local.
@@ -234,19 +234,20 @@ pub(crate) fn log(level: log::Level, line: &str) {
         log::Level::Warn => 3,
         log::Level::Error => 4,
     };
-    // SAFETY: `line` outlives the call. A host that cannot log leaves nothing to do.
+    // The status is ignored, because a failure cannot be logged.
+    // SAFETY: `line` outlives the call.
     unsafe { proxy_log(level, line.as_ptr(), line.len()) };
 }
 
-/// Envoy's stats.
+/// Envoy's stats, as a sink of metrics.
 #[derive(Debug, Default)]
 pub(crate) struct HostMetrics {
-    /// The first call that the host refused.
+    /// First call that the host refused. `None` if it refused no call.
     pub(crate) refused: Option<HostError>,
 }
 
 impl HostMetrics {
-    /// Keeps the first refusal. Returns whether the call succeeded.
+    /// Keeps the first refusal. Returns true if the call succeeded.
     fn check(&mut self, call: &'static str, status: u32) -> bool {
         if status != OK && self.refused.is_none() {
             self.refused = check(call, status).err();

@@ -1,4 +1,4 @@
-//! One plugin configuration in one VM: the filter, its connections, and what the VM shares with others.
+//! One plugin configuration in one VM: the filter, its connections, and the state that it shares with other plugins.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use crate::hostcalls::{self, HostMetrics};
 use crate::memory::VmMemory;
 use crate::shared_mode::SharedMode;
 
-/// A plugin that has been configured.
+/// Configured plugin.
 pub(crate) struct Instance {
     pub(crate) filter: Filter,
-    /// The connections that are inspected, by their context ids.
+    /// Inspected connections, by context id.
     streams: RefCell<BTreeMap<u32, Weak<RefCell<Stream>>>>,
     shared_mode: SharedMode,
     /// `None` after the end of the plugin.
@@ -25,7 +25,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Begins a plugin, and publishes its mode.
+    /// Starts a plugin and publishes its mode.
     pub(crate) fn new(filter: Filter) -> Self {
         let host = Envoy::default();
         let shared_mode = SharedMode::new();
@@ -36,7 +36,7 @@ impl Instance {
         Self { filter, streams: RefCell::default(), shared_mode, memory: Cell::new(Some(VmMemory::new())) }
     }
 
-    /// Adds the stream of a connection that begins. It ticks while it lives.
+    /// Adds the stream of a connection that begins. The stream gets ticks until it is dropped.
     pub(crate) fn add(&self, context_id: u32, stream: Weak<RefCell<Stream>>) {
         if let Ok(mut streams) = self.streams.try_borrow_mut() {
             streams.insert(context_id, stream);

@@ -1,5 +1,5 @@
 //! Firstword as a proxy-wasm module: the shell between Envoy and the library `firstword`. It translates callbacks into calls
-//! of the filter, and what the filter decides into host calls. It knows nothing of the protocols on a connection.
+//! of the filter, and the filter's verdicts into host calls. It contains no code about the protocols on a connection.
 
 mod host;
 mod hostcalls;
@@ -11,7 +11,7 @@ mod stream;
 
 use root::Root;
 
-/// The entry point: Envoy calls it when the VM starts.
+/// Entry point, which Envoy calls when the VM starts.
 #[allow(missing_docs, unsafe_code, reason = "the SDK's macro exports the entry point")]
 mod abi {
     proxy_wasm::main! {{

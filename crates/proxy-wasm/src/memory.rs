@@ -1,5 +1,5 @@
-//! The VM's linear memory. It belongs to the VM and not to a plugin: Envoy puts all plugins with the same module and `vm_id`
-//! into one VM, and their gauges sum up, so each byte is reported by one of them only.
+//! Linear memory of the VM. It belongs to the VM and not to a plugin, because Envoy puts all plugins with the same module and
+//! `vm_id` into one VM. Their gauges are summed, so only one plugin reports each byte.
 
 use std::cell::Cell;
 
@@ -29,23 +29,23 @@ impl Vm {
     }
 }
 
-/// The part of one plugin in reporting the memory of its VM.
+/// One plugin's share in the reports of the VM's memory.
 #[derive(Debug)]
 pub(crate) struct VmMemory(());
 
 impl VmMemory {
-    /// A plugin begins.
+    /// Counts a plugin that starts.
     pub(crate) fn new() -> Self {
         with_vm(Vm::begin);
         Self(())
     }
 
-    /// Returns the change of the memory in bytes since a plugin of this VM last called this.
+    /// Returns the change of the memory in bytes since the last call by a plugin of this VM.
     pub(crate) fn change(&self) -> i64 {
         with_vm(|vm| vm.change(linear_memory()))
     }
 
-    /// Ends the plugin. Returns the change that it reports last: minus all of the memory if it is the last plugin of the VM.
+    /// Ends the plugin. Returns the change that it reports last. The last plugin of the VM subtracts all of the memory.
     pub(crate) fn end(self) -> i64 {
         with_vm(Vm::end)
     }
@@ -60,7 +60,7 @@ fn with_vm<T>(act: impl FnOnce(&mut Vm) -> T) -> T {
     })
 }
 
-/// Returns its size in bytes.
+/// Returns the size of the linear memory in bytes.
 #[cfg(target_arch = "wasm32")]
 fn linear_memory() -> i64 {
     const PAGE: i64 = 65_536;
@@ -78,21 +78,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugins_of_one_vm_report_its_memory_once_and_the_last_takes_it_back() {
+    fn plugins_of_one_vm_report_its_memory_once_and_the_last_subtracts_it() {
         let mut vm = Vm { plugins: 0, reported: 0 };
         vm.begin();
         assert_eq!(vm.change(1000), 1000);
         vm.begin();
-        assert_eq!(vm.change(1000), 0, "the first plugin has reported it");
+        assert_eq!(vm.change(1000), 0, "another plugin has already reported it");
         assert_eq!(vm.change(1500), 500);
-        assert_eq!(vm.end(), 0, "the other plugin lives");
+        assert_eq!(vm.end(), 0, "the other plugin still runs");
         assert_eq!(vm.change(1600), 100);
         assert_eq!(vm.end(), -1600);
         vm.begin();
         assert_eq!(
             vm.change(1700),
             1700,
-            "a plugin that begins after all others have ended reports all of it"
+            "a plugin that starts after all others have ended reports all of it"
         );
     }
 }

@@ -12,7 +12,7 @@ use crate::hostcalls::{self, Buffer};
 use crate::instance::Instance;
 use crate::stream::Stream;
 
-/// Reads the configuration, creates the contexts of connections, and ticks.
+/// Root context: reads the configuration, creates the contexts of connections, and ticks.
 #[derive(Default)]
 pub(crate) struct Root {
     /// `None` if no configuration was accepted.
@@ -24,7 +24,7 @@ impl Root {
         let Some(filter) = Filter::configure(configuration, &Envoy::default()) else { return false };
         let period = u32::try_from(filter.tick_period().as_millis()).unwrap_or(u32::MAX);
         if let Err(error) = hostcalls::set_tick_period(period) {
-            // Without ticks nothing would ever be exported.
+            // Without ticks no metric would ever be exported.
             hostcalls::log(Level::Error, &format!("event=refused {error}"));
             return false;
         }

@@ -1,14 +1,14 @@
 //! The mode of the newest configuration, in the data that all VMs with one `vm_id` share.
 //!
-//! Envoy keeps the plugin of an older configuration as long as it has connections, in another VM if the module changed.
-//! The shared data is the only thing that reaches it there.
+//! Envoy keeps the plugin of an older configuration as long as it has connections, in another VM if the module changed. Only
+//! shared data reaches it there.
 
 use firstword::filter::host::HostError;
 use firstword::filter::mode::PublishedMode;
 
 use crate::hostcalls::{self, property};
 
-/// The place where the plugins of one name publish the mode of their newest configuration. Plugins that have different
+/// Shared data in which the plugins of one name publish the mode of their newest configuration. Plugins that have different
 /// configurations at the same time need different names, as they do in Envoy's statistics.
 #[derive(Debug)]
 pub(crate) struct SharedMode {
@@ -16,7 +16,7 @@ pub(crate) struct SharedMode {
 }
 
 impl SharedMode {
-    /// Reads the plugin's name.
+    /// Reads the plugin's name, which becomes part of the key.
     pub(crate) fn new() -> Self {
         let name = |path| property(path).unwrap_or_default();
         let (plugin, root) = (name("plugin_name"), name("plugin_root_id"));
@@ -29,7 +29,7 @@ impl SharedMode {
         hostcalls::set_shared_data(&self.key, &mode.encode())
     }
 
-    /// Returns the mode that was published last.
+    /// Returns the mode that was published last. `None` if the host does not provide it.
     pub(crate) fn newest(&self) -> Option<PublishedMode> {
         PublishedMode::decode(&hostcalls::shared_data(&self.key)?)
     }

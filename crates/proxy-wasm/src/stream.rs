@@ -20,12 +20,12 @@ use crate::instance::Instance;
 /// One Envoy connection.
 pub(crate) struct Stream {
     context_id: u32,
-    /// `None` if the plugin was not configured. Then its connections just pass.
+    /// `None` if the plugin refused its configuration. Its connections are then forwarded unchanged.
     instance: Option<Rc<Instance>>,
     state: State,
 }
 
-/// From the first callback to the close it is not [`State::None`].
+/// State of a connection. It is [`State::None`] only before the first callback and after the close.
 #[derive(Default)]
 enum State {
     #[default]
@@ -80,7 +80,7 @@ impl Stream {
         }
     }
 
-    /// The connection has ended. `closed`: the side of the client's connection that closed it; `None` if that is unknown.
+    /// Takes the end of the connection. `closed`: side of the client's connection that closed it; `None` if it is unknown.
     fn close(&mut self, closed: Option<PeerType>) {
         let Some(instance) = &self.instance else { return };
         let (filter, host) = (&instance.filter, Envoy { closed });
@@ -94,15 +94,15 @@ impl Stream {
             }
             State::Uninspected(mut connection) => connection.close(filter, &host),
         }
-        // A plugin that has ended ticks no more.
+        // A plugin that has ended gets no more ticks, so the close exports the metrics.
         if filter.has_ended() {
             instance.end();
         }
     }
 }
 
-/// Changes the bytes in Envoy's buffer. If Envoy refuses that, the connection is closed, because bytes that had to be removed
-/// would be forwarded.
+/// Changes the bytes in Envoy's buffer. If Envoy refuses the change, closes the connection, because bytes that had to be
+/// removed would be forwarded.
 fn apply(instance: &Instance, buffer: Buffer, edit: &Edit) -> Action {
     match hostcalls::edit_front(buffer, edit.drain, &edit.prepend) {
         Ok(()) => Action::Continue,
@@ -113,7 +113,7 @@ fn apply(instance: &Instance, buffer: Buffer, edit: &Edit) -> Action {
     }
 }
 
-/// Ends the connection of this callback. Its bytes stay in Envoy's buffer.
+/// Closes the connection of this callback. Its bytes stay in Envoy's buffer.
 fn close(instance: &Instance) -> Action {
     let host = Envoy::default();
     instance.filter.check(host.close(), &host);
@@ -122,7 +122,7 @@ fn close(instance: &Instance) -> Action {
 
 impl Context for Stream {
     fn on_done(&mut self) -> bool {
-        // The close comes first. If it did not come, Envoy has torn the connection down.
+        // A close callback comes before this one. Without it, Envoy has torn down the connection.
         self.close(None);
         true
     }
@@ -151,7 +151,7 @@ impl StreamContext for Stream {
     }
 
     fn on_upstream_data(&mut self, size: usize, end_stream: bool) -> Action {
-        // Envoy cannot hold the server's bytes: a Pause here would leave them in another connection's buffer.
+        // Envoy cannot hold the server's bytes, because a Pause here would leave them in another connection's buffer.
         self.server(size, end_stream);
         Action::Continue
     }
@@ -161,7 +161,7 @@ impl StreamContext for Stream {
     }
 }
 
-/// The bytes of one callback, still in Envoy's buffer.
+/// Bytes of one callback, still in Envoy's buffer.
 struct HostChunk {
     buffer: Buffer,
     size: usize,

@@ -1,20 +1,20 @@
-//! The built module: small, free of this machine's paths, and asking the host only for what Envoy has.
+//! The built module: it is small, contains no paths of this machine, and imports only functions that Envoy has.
 
-// Helpers of tests are no tests to clippy, and a panic is how they report.
+// Clippy does not recognise helpers of tests, which report errors by a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use wasmparser::{Parser, Payload, TypeRef};
 
-/// Every worker of every proxy compiles it at each configuration.
+/// Maximum size in bytes. The module must be small, because every worker of every proxy compiles it for each configuration.
 const MAX_BYTES: usize = 400 * 1024;
 
 fn module() -> Vec<u8> {
     std::fs::read(firstword_testing::wasm()).unwrap()
 }
 
-/// `(module, name)` of everything imported.
+/// `(module, name)` of every import.
 fn imports(wasm: &[u8]) -> Vec<(String, String)> {
     let mut imports = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
@@ -30,14 +30,14 @@ fn imports(wasm: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn is_small() {
+fn the_module_is_small() {
     let size = module().len();
     assert!(size <= MAX_BYTES, "the module has {size} bytes, {MAX_BYTES} are allowed");
 }
 
-/// Envoy refuses a module with an import it does not know, at the time it is loaded.
+/// Envoy refuses to load a module with an unknown import.
 #[test]
-fn imports_only_what_envoy_has() {
+fn the_module_imports_only_functions_of_envoy() {
     for (module, name) in imports(&module()) {
         let known = match module.as_str() {
             "env" => name.starts_with("proxy_"),
@@ -60,18 +60,18 @@ fn table(first: &str) -> BTreeMap<String, String> {
     rows.collect()
 }
 
-/// What a reader can check: each import is called for a purpose that is named, or is not called at all.
+/// Each import is called for a documented purpose, or is never called.
 #[test]
 fn security_md_names_each_host_call() {
     let (called, never) = (table("host call"), table("imported, never called"));
     let named: BTreeSet<_> = called.keys().chain(never.keys()).cloned().collect();
-    assert_eq!(named.len(), called.len() + never.len(), "one in both tables");
+    assert_eq!(named.len(), called.len() + never.len(), "a call is in both tables");
     let imported: BTreeSet<_> = imports(&module()).into_iter().map(|(_, name)| name).collect();
     assert_eq!(imported, named);
     let forbidden = ["http", "grpc", "queue", "header_map"];
     assert!(called.keys().all(|call| forbidden.iter().all(|word| !call.contains(word))), "{called:?}");
 
-    // All that is called is declared in one file, and the SDK is asked for none of the rest.
+    // One file declares all calls, and no file uses those of the SDK.
     let plugin = firstword_testing::root().join("crates/proxy-wasm/src");
     let host = std::fs::read_to_string(plugin.join("hostcalls.rs")).unwrap();
     let declared = host.split("fn proxy_").skip(1).map(|rest| rest.split('(').next().unwrap());
@@ -88,7 +88,7 @@ fn security_md_names_each_host_call() {
         }
     }
 
-    // The list that Envoy can be given.
+    // The list for Envoy's configuration.
     let text = std::fs::read_to_string(firstword_testing::root().join("SECURITY.md")).unwrap();
     let allowed = text.lines().filter_map(|line| line.trim().strip_suffix(": {}"));
     let allowed: BTreeSet<_> = allowed.filter(|name| !name.starts_with("proxy_on_")).collect();
@@ -96,7 +96,7 @@ fn security_md_names_each_host_call() {
 }
 
 #[test]
-fn names_no_path_of_the_machine_that_built_it() {
+fn the_module_contains_no_path_of_the_machine_that_built_it() {
     let wasm = module();
     let paths =
         [Some(firstword_testing::root().into()), std::env::home_dir().map(|home| home.join(".cargo"))];

@@ -1,9 +1,9 @@
-//! The first words of servers that speak first in other protocols than MySQL's.
+//! Banners: the first bytes of server-first protocols other than MySQL.
 
 use crate::event::ServerFirst;
 
-/// How the first line of a server begins that needs no more to be known.
-const FIRST_WORDS: &[(&[u8], ServerFirst)] = &[
+/// Beginnings of banners that identify the protocol by themselves.
+const BANNERS: &[(&[u8], ServerFirst)] = &[
     (b"SSH-", ServerFirst::Ssh),       // RFC 4253, section 4.2
     (b"RFB ", ServerFirst::Rfb),       // RFC 6143, section 7.1.1
     (b"+OK", ServerFirst::Pop3),       // RFC 1939, section 4
@@ -15,60 +15,60 @@ const FIRST_WORDS: &[(&[u8], ServerFirst)] = &[
     (b"554 ", ServerFirst::Smtp),      // RFC 5321, section 3.1: no service
 ];
 
-/// "Service ready" and "service not available", of SMTP (RFC 5321, section 4.2) as of FTP (RFC 959,
-/// section 5.4): only the words behind them tell the two apart.
+/// Reply codes "service ready" and "service not available". SMTP (RFC 5321, section 4.2) and FTP (RFC 959, section 5.4)
+/// share them, so only the text after the code shows the protocol.
 const REPLIES: &[&[u8]] = &[b"220 ", b"220-", b"421 ", b"421-"];
 
-/// So much of a reply is looked at, all its lines together. RFC 5321 gives a line 512 bytes.
-const REPLY_LIMIT: u16 = 1024;
+/// Maximum number of bytes of a reply that are inspected, all its lines together. RFC 5321 allows 512 bytes in a line.
+const MAX_REPLY_LEN: u16 = 1024;
 
-/// What the first bytes of a server say.
-pub(in crate::connection) enum FirstWord {
-    /// They are the beginning of some first words.
+/// Meaning of the first bytes of a server.
+pub(in crate::connection) enum Banner {
+    /// They are the beginning of a known banner.
     Undecided,
-    /// They are known.
+    /// They identify the protocol.
     Known(ServerFirst),
-    /// A reply of SMTP or FTP: see [`Reply`].
+    /// They begin a reply of SMTP or FTP: see [`Reply`].
     Reply,
-    /// None of these.
+    /// They begin no known banner.
     Other,
 }
 
-/// Looks at the first bytes of a server.
-pub(in crate::connection) fn first_word(seen: &[u8]) -> FirstWord {
-    if let Some((_, kind)) = FIRST_WORDS.iter().find(|(word, _)| seen.starts_with(word)) {
-        return FirstWord::Known(*kind);
+/// Classifies the first bytes of a server.
+pub(in crate::connection) fn classify(seen: &[u8]) -> Banner {
+    if let Some((_, kind)) = BANNERS.iter().find(|(banner, _)| seen.starts_with(banner)) {
+        return Banner::Known(*kind);
     }
     if REPLIES.iter().any(|reply| seen.starts_with(reply)) {
-        return FirstWord::Reply;
+        return Banner::Reply;
     }
-    let mut words = FIRST_WORDS.iter().map(|(word, _)| *word).chain(REPLIES.iter().copied());
-    if words.any(|word| word.starts_with(seen)) { FirstWord::Undecided } else { FirstWord::Other }
+    let mut banners = BANNERS.iter().map(|(banner, _)| *banner).chain(REPLIES.iter().copied());
+    if banners.any(|banner| banner.starts_with(seen)) { Banner::Undecided } else { Banner::Other }
 }
 
-/// A client begins with the same words as its server: SSH lets both speak at once.
+/// True if the bytes are those of SSH. A client and a server of SSH begin with the same bytes, and both may speak at once.
 pub(in crate::connection) fn is_ssh(seen: &[u8]) -> bool {
     seen.starts_with(b"SSH-")
 }
 
-/// `seen` can still become what [`is_ssh`].
+/// True if more bytes can make `seen` a beginning of SSH.
 pub(in crate::connection) fn may_be_ssh(seen: &[u8]) -> bool {
     b"SSH-".starts_with(seen)
 }
 
-/// Looks for the name of the protocol in a server's first reply, which may have several lines.
+/// Search for the name of the protocol in a server's first reply, which may have several lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::connection) struct Reply {
-    /// The last bytes, in upper case, the newest lowest.
+    /// Last four bytes in upper case. The newest is the lowest.
     tail: u32,
-    /// The first bytes of the line, the newest lowest.
+    /// First four bytes of the line. The newest is the lowest.
     code: u32,
     column: u16,
-    looked_at: u16,
+    inspected: u16,
 }
 
 impl Reply {
-    /// Takes more of the reply. None: there is more to come.
+    /// Takes more of the reply. `None` if more bytes are needed.
     pub(in crate::connection) fn take(&mut self, bytes: &[u8]) -> Option<ServerFirst> {
         for byte in bytes {
             self.tail = self.tail.wrapping_shl(8) | u32::from(byte.to_ascii_uppercase());
@@ -78,9 +78,9 @@ impl Reply {
                 _ if name == *b"FTP" => return Some(ServerFirst::Ftp),
                 _ => {}
             }
-            self.looked_at = self.looked_at.saturating_add(1);
+            self.inspected = self.inspected.saturating_add(1);
             let is_last_line = matches!(self.code.to_be_bytes(), [b'2' | b'4', b'2', b'0' | b'1', b' ']);
-            if self.looked_at >= REPLY_LIMIT || *byte == b'\n' && is_last_line {
+            if self.inspected >= MAX_REPLY_LEN || *byte == b'\n' && is_last_line {
                 return Some(ServerFirst::Other);
             }
             if *byte == b'\n' {

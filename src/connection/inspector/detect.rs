@@ -1,20 +1,21 @@
-//! Who spoke first, and with what: told from the first bytes as they pass, never by waiting for more.
+//! Detection of the peer that speaks first, and of its protocol. It reads the first bytes while they are forwarded, and
+//! never holds a byte to see more.
 
-use super::banner::{self, FirstWord, Reply, first_word};
+use super::banner::{self, Banner, Reply};
 use crate::event::{ClientFirst, ServerFirst};
 use crate::mysql::wire::handshake::{ERR, PROTOCOL_V9, PROTOCOL_V10};
 
-/// As many of the first bytes as any decision needs.
-const LOOKED_AT: usize = 16;
-/// As many bytes tell that a server's first line is a reply.
-const REPLY_CODE: usize = 4;
-/// No greeting comes near this; text read as a packet header is far beyond.
+/// Maximum number of first bytes that a decision needs.
+const MAX_FIRST_BYTES: usize = 16;
+/// Number of bytes that identify a server's first line as a reply.
+const REPLY_CODE_LEN: usize = 4;
+/// Maximum length of a greeting. Real greetings are far shorter, and text read as a packet header gives far larger lengths.
 const MAX_GREETING_LEN: u32 = 0xffff;
 
-/// What the first bytes say.
+/// Meaning of the first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
-    /// Too few bytes to say.
+    /// There are too few bytes.
     Undecided,
     /// The server began with a MySQL packet that opens a connection.
     Mysql,
@@ -24,16 +25,16 @@ pub enum Detection {
     ClientFirst(ClientFirst),
 }
 
-/// The first bytes of a connection.
+/// First bytes of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Detector {
-    bytes: [u8; LOOKED_AT],
+    bytes: [u8; MAX_FIRST_BYTES],
     len: usize,
     client_first: bool,
     reply: Reply,
 }
 
-/// How what a client says first begins.
+/// First bytes of client-first protocols.
 const CLIENT_FIRST: &[(&[u8], ClientFirst)] = &[
     (b"PROXY ", ClientFirst::ProxyV1),
     (b"\r\n\r\n\0\r\nQUIT\n", ClientFirst::ProxyV2),
@@ -51,7 +52,7 @@ const CLIENT_FIRST: &[(&[u8], ClientFirst)] = &[
 ];
 
 impl Detector {
-    /// Takes bytes of the client. Once the server has spoken, they decide nothing.
+    /// Takes bytes of the client. They have no effect once the server has spoken.
     pub fn client_bytes(&mut self, bytes: &[u8]) -> Detection {
         if !self.client_first && self.len > 0 {
             return self.finish();
@@ -65,7 +66,7 @@ impl Detector {
         if let Some((_, kind)) = CLIENT_FIRST.iter().find(|(start, _)| seen.starts_with(start)) {
             return Detection::ClientFirst(*kind);
         }
-        match mysqlx(seen) {
+        match is_mysqlx(seen) {
             Some(true) => Detection::ClientFirst(ClientFirst::MysqlX),
             None => Detection::Undecided,
             Some(false) if CLIENT_FIRST.iter().any(|(start, _)| start.starts_with(seen)) => {
@@ -76,7 +77,7 @@ impl Detector {
         }
     }
 
-    /// Takes bytes of the server. Once the client has spoken, they decide nothing.
+    /// Takes bytes of the server. They have no effect once the client has spoken.
     pub fn server_bytes(&mut self, bytes: &[u8]) -> Detection {
         if self.client_first {
             return self.finish();
@@ -90,16 +91,16 @@ impl Detector {
                 let mysql = opens && (1..=MAX_GREETING_LEN).contains(&length);
                 if mysql { Detection::Mysql } else { Detection::ServerFirst(ServerFirst::Other) }
             }
-            // A packet header whose packet has not begun.
+            // A packet header without its payload.
             [_, _, _, 0] => Detection::Undecided,
             [] | [_] | [_, _] | [_, _, _] => Detection::Undecided,
-            seen => match first_word(seen) {
-                FirstWord::Undecided => Detection::Undecided,
-                FirstWord::Known(kind) => Detection::ServerFirst(kind),
-                FirstWord::Other => Detection::ServerFirst(ServerFirst::Other),
-                FirstWord::Reply => {
-                    let start = self.bytes.get(..before.min(LOOKED_AT)).unwrap_or_default();
-                    let start = if before < REPLY_CODE { start } else { &[] };
+            seen => match banner::classify(seen) {
+                Banner::Undecided => Detection::Undecided,
+                Banner::Known(kind) => Detection::ServerFirst(kind),
+                Banner::Other => Detection::ServerFirst(ServerFirst::Other),
+                Banner::Reply => {
+                    let start = self.bytes.get(..before.min(MAX_FIRST_BYTES)).unwrap_or_default();
+                    let start = if before < REPLY_CODE_LEN { start } else { &[] };
                     let mut reply = self.reply;
                     let found = reply.take(start).or_else(|| reply.take(bytes));
                     self.reply = reply;
@@ -109,7 +110,7 @@ impl Detector {
         }
     }
 
-    /// Nothing more will come, or somebody else speaks now: what can be said.
+    /// Returns the decision when no more bytes of the first speaker count: the connection ends, or the other peer speaks.
     #[must_use]
     pub fn finish(&self) -> Detection {
         match (self.client_first, self.len) {
@@ -119,7 +120,7 @@ impl Detector {
         }
     }
 
-    /// The bytes so far, as many as are looked at.
+    /// The first bytes that have arrived, at most [`MAX_FIRST_BYTES`].
     #[must_use]
     pub fn seen(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
@@ -133,9 +134,11 @@ impl Detector {
     }
 }
 
-/// An X Protocol client begins with CapabilitiesGet (1), CapabilitiesSet (2) or AuthenticateStart (4)
-/// behind a 4-byte length that counts the type. None: too few bytes to say.
-fn mysqlx(seen: &[u8]) -> Option<bool> {
+/// True if the bytes are those of an X Protocol client. `None` if there are too few bytes.
+///
+/// Such a client begins with a 4-byte length, which includes the type, and the type CapabilitiesGet (1), CapabilitiesSet (2)
+/// or AuthenticateStart (4).
+fn is_mysqlx(seen: &[u8]) -> Option<bool> {
     match seen {
         [_, _, 0, 0, kind, ..] => Some(matches!(kind, 1 | 2 | 4)),
         [_, _, 0, 0] | [_, _, 0] => None,
@@ -148,7 +151,7 @@ fn mysqlx(seen: &[u8]) -> Option<bool> {
 mod tests {
     use super::*;
 
-    /// The decision, and after how many bytes it fell when they come one by one.
+    /// Returns the decision about bytes that arrive one by one, and the number of bytes that it needed.
     fn client(bytes: &[u8]) -> (Detection, usize) {
         let mut detector = Detector::default();
         for (index, byte) in bytes.iter().enumerate() {
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_speak_first() {
+    fn first_bytes_of_a_client_identify_its_protocol() {
         let cases: [(&[u8], ClientFirst, usize); 9] = [
             (b"PROXY TCP4 1.2.3.4", ClientFirst::ProxyV1, 6),
             (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", ClientFirst::ProxyV2, 12),
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_speak_first() {
+    fn a_greeting_or_an_error_of_the_server_is_mysql() {
         let mut detector = Detector::default();
         for byte in b"\x4a\0\0\0" {
             assert_eq!(detector.server_bytes(&[*byte]), Detection::Undecided);
@@ -194,7 +197,7 @@ mod tests {
         assert_eq!(detect(b"\x0a\0\0\0\x0b\x08\x05\x1a\0"), other, "an X Protocol notice");
     }
 
-    /// The decision, and after how many bytes it fell when they come one by one.
+    /// The same for bytes of a server.
     fn server(bytes: &[u8]) -> (Detection, usize) {
         let mut detector = Detector::default();
         for (index, byte) in bytes.iter().enumerate() {
@@ -208,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_speak_first_in_other_protocols() {
+    fn banners_identify_other_server_first_protocols() {
         use ServerFirst::{Ftp, Imap, Nntp, Other, Pop3, Rfb, Smtp, Ssh};
         let cases: [(&[u8], ServerFirst, usize); 20] = [
             (b"220 mail.example.com ESMTP Postfix\r\n", Smtp, 26),
@@ -241,13 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ssh_client_that_speaks_at_once_makes_it_ssh() {
+    fn an_ssh_client_that_speaks_first_is_detected_as_ssh() {
         assert_eq!(client(b"SSH-2.0-OpenSSH_9.2\r\n"), (Detection::ServerFirst(ServerFirst::Ssh), 4));
         assert_eq!(client(b"SSX"), (Detection::ClientFirst(ClientFirst::Other), 3));
     }
 
     #[test]
-    fn a_server_that_answers_a_client_does_not_make_it_mysql() {
+    fn a_greeting_after_bytes_of_the_client_is_not_mysql() {
         let mut detector = Detector::default();
         assert_eq!(detector.client_bytes(b"P"), Detection::Undecided);
         let detection = detector.server_bytes(b"\x4a\0\0\0\x0a5.5.5");
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_interrupts_a_server_did_not_speak_first() {
+    fn a_client_that_interrupts_the_server_has_not_spoken_first() {
         let mut detector = Detector::default();
         assert_eq!(detector.server_bytes(b"22"), Detection::Undecided);
         let detection = detector.client_bytes(b"GET / HTTP/1.1");
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_stays_undecided() {
+    fn a_silent_connection_is_undecided() {
         assert_eq!(Detector::default().finish(), Detection::Undecided);
     }
 }

@@ -1,18 +1,19 @@
-//! What stages need to know about a chunk that the inspector has seen. Offsets are those of the inspected chunk.
+//! Results of inspection that stages need. Offsets are those of the inspected chunk.
 
 use crate::event::{OpaqueReason, Sender};
 use crate::mysql::wire::capability::Capabilities;
 
-/// Places in a chunk of the server.
+/// Places in a chunk of the server where stages may change bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Landmarks {
-    /// Start of the end of a COM_STMT_PREPARE response, from its last column definition on; `None` if it is complete or
-    /// no such response is in progress. 0 if it began in an earlier chunk.
+    /// Start of the end of a COM_STMT_PREPARE response, which begins with the last column definition. `None` if the response
+    /// is complete or no such response is in progress. 0 if the end began in an earlier chunk.
     pub prepare_tail: Option<usize>,
-    /// Start of an incomplete packet that can become a file request, or hide one from the client. 0 if it began in an
-    /// earlier chunk.
+    /// Start of an incomplete packet that can become a file request, or hide one from the client. `None` if there is no such
+    /// packet. 0 if it began in an earlier chunk.
     pub open_packet: Option<usize>,
-    /// A file request that the client's statement does not allow. It is the last packet that was inspected.
+    /// File request that the client's statement does not allow. It is the last packet that was inspected. `None` if there is
+    /// no such request.
     pub file_request: Option<PacketStart>,
     /// True if the client hangs when the final EOF of a COM_STMT_PREPARE response arrives late.
     pub is_affected_client: bool,
@@ -23,22 +24,22 @@ pub struct Landmarks {
 pub struct PacketStart {
     /// Offset of its header; 0 if it began in an earlier chunk.
     pub at: usize,
-    /// Its sequence id.
+    /// Sequence id of the packet.
     pub sequence_id: u8,
     /// Capabilities that client and server share.
     pub capabilities: Capabilities,
 }
 
-/// The end of inspection.
+/// End of inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Why it ended.
+pub struct InspectionEnd {
+    /// Reason for the end.
     pub reason: OpaqueReason,
-    /// The peer whose bytes ended it.
+    /// Peer whose bytes ended it.
     pub sender: Sender,
     /// True if the connection is, or is expected to be, MySQL.
     pub is_mysql: bool,
-    /// The server's last packet; `None` if none was inspected.
+    /// Last packet of the server. `None` if no packet was inspected.
     pub last_packet: Option<PacketStart>,
     /// True if the client waits for the response to a command.
     pub in_command_phase: bool,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
 use crate::connection::inspector::detect::{Detection, Detector};
-use crate::connection::inspector::landmarks::{End, Landmarks};
+use crate::connection::inspector::landmarks::{InspectionEnd, Landmarks};
 use crate::connection::inspector::mysql::MysqlInspector;
 use crate::event::output::{Outcome, Output};
 use crate::event::{ClientFirst, ClosedBy, Event, OpaqueReason, Phase, Protocol, Sender, ServerFirst};
@@ -22,17 +22,17 @@ const FIRST_READ: usize = 16 << 10;
 /// Size of each further read of the same chunk in bytes.
 const NEXT_READ: usize = 64 << 10;
 
-/// What is known of a connection from its bytes. A connection that is not MySQL, or cannot be followed, costs no memory and
-/// no reads.
+/// State of inspection of one connection. A connection that is not MySQL, or cannot be inspected, costs no memory and no
+/// reads.
 #[derive(Debug)]
 pub struct Inspector {
     opened: Timestamp,
     inspection: Inspection,
     expected: Expected,
     options: Options,
-    /// `None` once the server has spoken, need not speak, or its silence was reported.
+    /// `None` once the server has sent a byte or need not send one, or once its silence was reported.
     greeting_timeout: Option<Duration>,
-    /// Time from which on the server can speak.
+    /// Time from which on the server can send bytes.
     silent_since: Timestamp,
     stall: Duration,
     waited_as: Option<Expected>,
@@ -49,7 +49,7 @@ enum State {
 }
 
 impl Inspector {
-    /// An inspector of a connection that was opened at `opened`.
+    /// Creates the inspector of a connection that was opened at `opened`.
     #[must_use]
     pub fn new(rules: &Rules, opened: Timestamp) -> Self {
         let Rules { inspection, expected, greeting_timeout, stall, interests, block_local_infile, .. } =
@@ -81,7 +81,7 @@ impl Inspector {
         matches!(self.state, State::Opaque { .. })
     }
 
-    /// True if [`Inspector::tick`] has something to do. Cheap, because every connection is asked on every tick.
+    /// True if [`Inspector::tick`] has something to do. Cheap, because it is called for every connection on every tick.
     #[must_use]
     pub fn is_due(&self, now: Timestamp, server_can_speak: bool) -> bool {
         self.observed.is_none() && self.waited_as.is_none()
@@ -102,18 +102,18 @@ impl Inspector {
         }
     }
 
-    /// The server is connected to from `now` on, and can speak.
+    /// Takes the time from which on the connection to the server is allowed, so that the server can send bytes.
     pub fn server_can_speak(&mut self, now: Timestamp) {
         self.silent_since = now;
     }
 
-    /// The stream of `sender` ends after the next chunk.
+    /// Records that the stream of `sender` ends with the next chunk.
     pub fn end_of_stream(&mut self, sender: Sender) {
         self.ended_first.get_or_insert(sender);
     }
 
-    /// Inspects bytes of `sender`. Returns the end of inspection, if these bytes bring it about.
-    pub fn inspect(&mut self, sender: Sender, chunk: &impl Chunk, out: &mut Output) -> Option<End> {
+    /// Inspects bytes of `sender`. Returns the end of inspection if these bytes cause it.
+    pub fn inspect(&mut self, sender: Sender, chunk: &impl Chunk, out: &mut Output) -> Option<InspectionEnd> {
         if chunk.is_empty() {
             return None;
         }
@@ -148,7 +148,7 @@ impl Inspector {
                         read_len = NEXT_READ;
                         self.take(sender, &bytes, at, out)
                     }
-                    // The session cannot be followed without its bytes.
+                    // A session cannot be inspected without its bytes.
                     _ => Err(OpaqueReason::Desync),
                 }
             };
@@ -167,7 +167,7 @@ impl Inspector {
         end
     }
 
-    /// Places in the server's chunk that was inspected last.
+    /// Landmarks of the server's chunk that was inspected last.
     #[must_use]
     pub fn landmarks(&self) -> Landmarks {
         match &self.state {
@@ -200,7 +200,7 @@ impl Inspector {
                     Sender::Client => detector.client_bytes(bytes),
                     Sender::Server => detector.server_bytes(bytes),
                 };
-                self.detected(detection, out);
+                self.apply_detection(detection, out);
                 match detection {
                     Detection::Undecided => Ok(()),
                     _ if self.inspection == Inspection::FirstBytes => Err(OpaqueReason::Configured),
@@ -218,15 +218,15 @@ impl Inspector {
         }
     }
 
-    /// Makes a connection opaque that configuration excludes. It is not done when the connection opens, because then the
-    /// host has not yet chosen the destination that metrics need.
+    /// Makes a connection opaque if the configuration excludes it from inspection. This happens after the connection is
+    /// opened, because metrics need the destination, which the host has not yet chosen when the connection opens.
     fn apply_opaque_rule(&mut self, out: &mut Output) {
         if self.inspection == Inspection::Nothing && self.observed.is_none() {
             self.stop(out);
         }
     }
 
-    fn detected(&mut self, detection: Detection, out: &mut Output) {
+    fn apply_detection(&mut self, detection: Detection, out: &mut Output) {
         match detection {
             Detection::Undecided => {}
             Detection::Mysql => {
@@ -240,7 +240,7 @@ impl Inspector {
             Detection::ClientFirst(kind) => {
                 self.observe(Protocol::ClientFirst, out);
                 out.events.push(Event::ClientFirst(kind));
-                // A PROXY header precedes a protocol and does not show which peer speaks first in it.
+                // A PROXY header comes before a protocol and does not show which peer speaks first in that protocol.
                 if !matches!(kind, ClientFirst::ProxyV1 | ClientFirst::ProxyV2) {
                     self.greeting_timeout = None;
                 }
@@ -248,7 +248,7 @@ impl Inspector {
         }
     }
 
-    /// What the connection carries, as far as it is known.
+    /// The observed protocol, or the expected one until a protocol is observed.
     fn protocol(&self) -> Protocol {
         self.observed.unwrap_or_else(|| self.expected.into())
     }
@@ -260,8 +260,8 @@ impl Inspector {
         }
     }
 
-    /// Ends inspection, because of bytes of `sender`, and frees its memory. `None` if it had ended before.
-    pub fn end(&mut self, sender: Sender, reason: OpaqueReason, out: &mut Output) -> Option<End> {
+    /// Ends inspection because of bytes of `sender`, and frees its memory. `None` if it had ended before.
+    pub fn end(&mut self, sender: Sender, reason: OpaqueReason, out: &mut Output) -> Option<InspectionEnd> {
         if self.is_opaque() {
             return None;
         }
@@ -269,8 +269,8 @@ impl Inspector {
         Some(self.make_opaque(sender, reason, out))
     }
 
-    fn make_opaque(&mut self, sender: Sender, reason: OpaqueReason, out: &mut Output) -> End {
-        let mut end = End {
+    fn make_opaque(&mut self, sender: Sender, reason: OpaqueReason, out: &mut Output) -> InspectionEnd {
+        let mut end = InspectionEnd {
             reason,
             sender,
             is_mysql: self.observed == Some(Protocol::Mysql) || self.expected == Expected::Mysql,
@@ -297,7 +297,7 @@ impl Inspector {
         end
     }
 
-    /// Stops inspection, because configuration asks for it.
+    /// Stops inspection, because the configuration requires it.
     pub fn stop(&mut self, out: &mut Output) {
         self.inspection = Inspection::Nothing;
         self.greeting_timeout = None;
@@ -305,7 +305,7 @@ impl Inspector {
         self.end(Sender::Client, OpaqueReason::Configured, out);
     }
 
-    /// Stops judging file requests, because none is blocked any more.
+    /// Stops judging file requests, because no request is blocked any more.
     pub fn stop_judging_files(&mut self) {
         self.options.judge_files = false;
         if let State::Mysql(mysql) = &mut self.state {
@@ -313,7 +313,7 @@ impl Inspector {
         }
     }
 
-    /// Emits what only the time shows: a connection without traffic, a silent server, stalled commands.
+    /// Emits the events that only the time shows: a connection without traffic, a silent server, stalled commands.
     pub fn tick(&mut self, now: Timestamp, server_can_speak: bool, out: &mut Output) {
         self.apply_opaque_rule(out);
         if self.observed.is_none() && self.waited_as.is_none() {
@@ -329,7 +329,7 @@ impl Inspector {
         }
     }
 
-    /// The peer that ended the connection. `unless_known` is asked if the traffic does not show it.
+    /// Returns the peer that ended the connection. Calls `unless_known` if the traffic does not show it.
     pub fn closed_by(&self, unless_known: impl FnOnce() -> ClosedBy) -> ClosedBy {
         let has_quit = matches!(&self.state, State::Mysql(mysql) if mysql.session.has_quit());
         match self.ended_first {
@@ -340,7 +340,7 @@ impl Inspector {
         }
     }
 
-    /// Emits the end of the connection.
+    /// Emits the events of the end of the connection.
     pub fn close(&mut self, by: ClosedBy, out: &mut Output) {
         self.apply_opaque_rule(out);
         let phase = match &mut self.state {
@@ -354,7 +354,7 @@ impl Inspector {
             State::Opaque { .. } => Phase::Opaque,
         };
         if let State::Detecting(detector) = self.state {
-            self.detected(detector.finish(), out);
+            self.apply_detection(detector.finish(), out);
         }
         let protocol = self.protocol();
         self.observe(protocol, out);

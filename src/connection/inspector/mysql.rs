@@ -1,4 +1,4 @@
-//! A MySQL connection: both directions cut into packets for its session.
+//! Inspection of a MySQL connection: cuts both directions into packets and passes these to the session.
 
 use std::mem::size_of;
 
@@ -20,18 +20,18 @@ pub(super) struct MysqlInspector {
     inspection: Inspection,
     client: Framer,
     server: Framer,
-    /// The client's first bytes.
+    /// First bytes of the client.
     start: [u8; 4],
     start_len: usize,
     prepare_tail: PrepareTail,
-    /// Offset of the server's newest packet in its current chunk; 0 if it began in an earlier one.
+    /// Offset of the server's newest packet in the current chunk. 0 if it began in an earlier chunk.
     server_packet: usize,
 }
 
-/// The end of a COM_STMT_PREPARE response, from the last column definition to the final EOF.
+/// End of a COM_STMT_PREPARE response, from the last column definition to the final EOF.
 #[derive(Debug, Default)]
 struct PrepareTail {
-    /// Offset of an incomplete end in the current chunk; 0 if it began in an earlier one.
+    /// Offset of an incomplete end in the current chunk. `None` if no end is incomplete. 0 if it began in an earlier chunk.
     start: Option<usize>,
     /// True once [`Event::PrepareEofSplit`] was emitted.
     is_reported: bool,
@@ -43,7 +43,7 @@ impl PrepareTail {
     }
 
     /// Takes a packet of the server, or a part of one, that ends at `at` in the chunk. `left`: number of column definitions
-    /// still expected before the final EOF; `None` if no such response is in progress. `at_border`: a packet begins at `at`.
+    /// still expected before the final EOF. `None` if no such response is in progress. `at_border`: a packet begins at `at`.
     fn advance(&mut self, left: Option<u16>, at_border: bool, at: usize) {
         match left {
             Some(1) if self.start.is_none() && at_border => self.start = Some(at),
@@ -52,8 +52,8 @@ impl PrepareTail {
         }
     }
 
-    /// End of the chunk. `eof_bytes`: number of bytes of the final EOF packet that have arrived, if only that packet is
-    /// incomplete.
+    /// Takes the end of the chunk. `eof_bytes`: number of bytes of the final EOF packet that have arrived. `None` unless only
+    /// that packet is incomplete.
     fn chunk_ended(&mut self, eof_bytes: Option<usize>, out: &mut Output) {
         let Some(passed) = eof_bytes.and_then(|passed| u8::try_from(passed).ok()) else { return };
         if self.start.is_some() && !std::mem::replace(&mut self.is_reported, true) {
@@ -71,7 +71,7 @@ impl MysqlInspector {
         Self { session, inspection, client, server, start, start_len: 0, prepare_tail, server_packet: 0 }
     }
 
-    /// Memory in bytes, its own included.
+    /// Memory in bytes, including this struct.
     pub(super) fn memory(&self) -> usize {
         let framers = self.client.memory().saturating_add(self.server.memory());
         self.session.memory().saturating_add(framers).saturating_add(size_of::<Self>())
@@ -83,7 +83,7 @@ impl MysqlInspector {
         PacketStart { at: self.server_packet, sequence_id, capabilities }
     }
 
-    /// What stages need to know about the server's chunk that was inspected last.
+    /// Landmarks of the server's chunk that was inspected last.
     pub(super) fn landmarks(&self) -> Landmarks {
         let may_ask = self.server.may_begin_with(LOCAL_INFILE) && self.session.may_request_file();
         let may_hide = !self.server.is_at_boundary() && self.session.can_be_dropped();
@@ -100,7 +100,7 @@ impl MysqlInspector {
         }
     }
 
-    fn note_start(&mut self, bytes: &[u8]) {
+    fn record_start(&mut self, bytes: &[u8]) {
         for (slot, byte) in self.start.iter_mut().skip(self.start_len).zip(bytes) {
             *slot = *byte;
             self.start_len = self.start_len.saturating_add(1);
@@ -122,29 +122,29 @@ impl MysqlInspector {
         }
     }
 
-    /// How many of the coming bytes of `sender` need not be read.
+    /// Number of the next bytes of `sender` that need not be read.
     pub(super) fn skippable(&mut self, sender: Sender) -> usize {
-        if self.is_unheard(sender) { usize::MAX } else { self.framer(sender).skippable() }
+        if self.is_ignored(sender) { usize::MAX } else { self.framer(sender).skippable() }
     }
 
-    /// Takes `n` bytes of these without reading them.
+    /// Takes `n` bytes without reading them, at most [`MysqlInspector::skippable`].
     pub(super) fn skip(&mut self, sender: Sender, n: usize) {
-        if !self.is_unheard(sender) {
+        if !self.is_ignored(sender) {
             self.framer(sender).skip(n);
         }
     }
 
-    fn is_unheard(&self, sender: Sender) -> bool {
+    fn is_ignored(&self, sender: Sender) -> bool {
         sender == Sender::Server && self.session.observes_requests_only()
     }
 
-    /// A chunk of the server begins.
+    /// Takes the start of a chunk of the server.
     pub(super) fn next_chunk(&mut self) {
         self.prepare_tail.next_chunk();
         self.server_packet = 0;
     }
 
-    /// A chunk of the server has ended.
+    /// Takes the end of a chunk of the server.
     pub(super) fn chunk_ended(&mut self, out: &mut Output) {
         let definitions_are_complete = self.session.definitions_left() == Some(0);
         let eof_bytes = self.server.received_len().filter(|_| definitions_are_complete);
@@ -160,9 +160,8 @@ impl MysqlInspector {
         out: &mut Output,
     ) -> Outcome {
         if sender == Sender::Client && self.start_len < self.start.len() {
-            self.note_start(input);
-            // A PROXY header, which passes to a server that takes it: nothing behind it can be followed as
-            // packets, and whatever is read of them here must not be believed for a moment.
+            self.record_start(input);
+            // A PROXY header for a server that receives it. Inspection must end before it reads the header as packets.
             if looks_like_header(self.start).is_some() {
                 return Err(OpaqueReason::NotMysql);
             }
@@ -178,7 +177,7 @@ impl MysqlInspector {
                 *server_packet = end.saturating_sub(input.len());
             }
             if sender == Sender::Client && session.awaits_tls() && client.is_at_boundary() {
-                // Whatever the byte is: OpenSSL also takes a ClientHello in the framing of SSL 2.
+                // Any byte means TLS, because OpenSSL also accepts a ClientHello in the framing of SSL 2.
                 return if input.is_empty() { Ok(()) } else { Err(OpaqueReason::Tls) };
             }
             let was_command = session.is_command_phase();
@@ -204,7 +203,7 @@ impl MysqlInspector {
                 let at = end.saturating_sub(input.len());
                 prepare_tail.advance(session.definitions_left(), server.is_at_boundary(), at);
             }
-            // Within the command phase, no packet of the server changes what is kept of the client's.
+            // In the command phase, packets of the server do not change the prefix length of the client's packets.
             if sender == Sender::Client || !was_command {
                 client.set_prefix_len(session.prefix_len(Sender::Client));
             }

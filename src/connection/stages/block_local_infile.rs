@@ -1,16 +1,16 @@
 //! Blocks requests of the server for files that the client's statement does not name.
 //!
-//! The client gets an error as the response to its command. A request is replaced whole, with its header, so its bytes are
-//! withheld from the first that can belong to one until it is complete: the protocol promises the rest of a packet that has
-//! begun. After that nothing passes in either direction, because the server waits for the file and would take the client's
-//! next command for it. The next tick closes the connection. At once would be too early: the close would overtake the error.
+//! The client gets an error as the response to its command. A request is replaced as a whole, with its header. So all bytes
+//! that can belong to a request are withheld until the packet is complete: the protocol guarantees the rest of a packet.
+//! After that, nothing is forwarded in either direction, because the server waits for the file and would read the client's
+//! next command as its content. The next tick closes the connection. An immediate close would overtake the error.
 //!
-//! Inspection ends where packets contradict the protocol. A rogue server can bring that about, and would then get the files
-//! that it requests. So such a connection ends in the same way.
+//! Inspection ends when packets violate the protocol. A rogue server can cause that, and would then get the files that it
+//! requests. So such a connection ends in the same way.
 
 use crate::clock::Timestamp;
 use crate::connection::chunk::{Chunk, TickVerdict};
-use crate::connection::inspector::landmarks::{End, PacketStart};
+use crate::connection::inspector::landmarks::{InspectionEnd, PacketStart};
 use crate::connection::rewrite::{Flow, Rewrite};
 use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
@@ -31,10 +31,10 @@ const MALFORMED_STATE: &[u8] = b"#HY000";
 const MALFORMED_MESSAGE: &[u8] =
     b"The server's response does not follow the protocol (connection closed by block_local_infile)";
 
-/// The protection of one connection.
+/// Protection of one connection.
 #[derive(Debug)]
 pub(in crate::connection) struct FileRequestBlocker {
-    /// True once nothing passes any more.
+    /// True once the connection forwards nothing any more.
     blocked: bool,
 }
 
@@ -69,7 +69,12 @@ impl Stage for FileRequestBlocker {
         Flow::Continue
     }
 
-    fn end_of_inspection<C: Chunk>(&mut self, rewrite: &mut Rewrite<C>, end: &End, out: &mut Output) -> Flow {
+    fn end_of_inspection<C: Chunk>(
+        &mut self,
+        rewrite: &mut Rewrite<C>,
+        end: &InspectionEnd,
+        out: &mut Output,
+    ) -> Flow {
         let Some(reason) = protection_lost(end).filter(|_| !self.blocked) else { return Flow::Continue };
         self.blocked = true;
         out.events.push(Event::ProtectionLost(reason));
@@ -97,8 +102,8 @@ impl Stage for FileRequestBlocker {
     }
 }
 
-/// Why the end of inspection leaves a connection unprotected; `None` if it does not.
-fn protection_lost(end: &End) -> Option<ProtectionLost> {
+/// Reason for which the end of inspection leaves a connection unprotected. `None` if the connection needs no protection.
+fn protection_lost(end: &InspectionEnd) -> Option<ProtectionLost> {
     match end.reason {
         OpaqueReason::Desync => Some(ProtectionLost::Desync),
         OpaqueReason::Memory => Some(ProtectionLost::Memory),
@@ -110,23 +115,23 @@ fn protection_lost(end: &End) -> Option<ProtectionLost> {
     }
 }
 
-/// The response that replaces a request for a file.
+/// Response that replaces a request for a file.
 fn refusal(request: PacketStart) -> Vec<u8> {
     error(request, ERRNO, SQL_STATE, MESSAGE)
 }
 
-/// The response that replaces a packet that cannot be followed.
+/// Response that replaces a packet that violates the protocol.
 fn failure(packet: PacketStart) -> Vec<u8> {
     error(packet, MALFORMED, MALFORMED_STATE, MALFORMED_MESSAGE)
 }
 
-/// An error as a packet (MySQL manual, "ERR_Packet").
+/// Error as a packet (MySQL manual, "ERR_Packet").
 fn error(instead_of: PacketStart, errno: u16, state: &[u8], message: &[u8]) -> Vec<u8> {
     let PacketStart { sequence_id, capabilities, .. } = instead_of;
     let state = if capabilities.contains(Capabilities::PROTOCOL_41) { state } else { &[] };
     let [low, high] = errno.to_le_bytes();
     let payload = [&[ERR, low, high], state, message].concat();
-    // Far shorter than what takes a second byte of the length.
+    // Far shorter than the lengths that need a second byte.
     let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
     [&[len, 0, 0, sequence_id], payload.as_slice()].concat()
 }
@@ -136,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_has_a_state_only_for_clients_that_read_one() {
+    fn the_error_has_an_sql_state_only_for_clients_with_protocol_41() {
         let capabilities = Capabilities::PROTOCOL_41;
         let with = refusal(PacketStart { at: 0, sequence_id: 7, capabilities });
         assert!(with.starts_with(b"\x65\0\0\x07\xff\x6c\x0f#42000The server"), "{}", with.escape_ascii());

@@ -1,10 +1,10 @@
-//! Takes capabilities out of the server's greeting (`Protocol::HandshakeV10`, MySQL manual, "Connection Phase Packets").
+//! Removes capabilities from the server's greeting (`Protocol::HandshakeV10`, MySQL manual, "Connection Phase Packets").
 //!
 //! ```text
 //! header[4] | 10 | version NUL | thread_id[4] | scramble[8] | 0 | lower flags[2] | charset | status[2] | upper flags[2] | ...
 //! ```
-//! A flag is one bit of one byte, whose place is known as soon as the version has ended; so however the greeting is cut,
-//! nothing of it waits.
+//! A flag is one bit of one byte, whose offset is known as soon as the version has ended. So no byte of the greeting is held,
+//! however the greeting is cut.
 
 use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
@@ -17,22 +17,23 @@ use crate::mysql::wire::handshake::PROTOCOL_V10;
 use crate::rules::Rules;
 
 const HEADER_LEN: usize = 4;
-/// Where the protocol's version is; the server's follows.
+/// Offset of the protocol version. The server version follows it.
 const VERSION_AT: usize = HEADER_LEN;
-/// From the version's NUL to the lower flags, and from these to the upper ones.
+/// Distance from the NUL after the server version to the lower flags.
 const TO_LOWER: usize = 14;
+/// Distance from the lower flags to the upper flags.
 const TO_UPPER: usize = 5;
 
-/// One connection's greeting.
+/// The greeting of one connection.
 #[derive(Debug)]
 pub(in crate::connection) struct GreetingFilter {
-    /// What it loses: the flags' bytes, the lowest first.
+    /// Flags to remove, as bytes. The lowest byte comes first.
     flags: [u8; 4],
-    /// So many bytes of it passed.
+    /// Number of bytes of the greeting that have arrived.
     seen: usize,
-    /// Of its payload, as far as its header passed.
+    /// Length of the payload, as far as the header has arrived.
     len: usize,
-    /// Where the lower flags are, once the version has ended.
+    /// Offset of the lower flags. `None` until the version has ended.
     lower: Option<usize>,
     is_over: bool,
     cleared_tls: bool,
@@ -74,14 +75,14 @@ impl Stage for GreetingFilter {
         Flow::Continue
     }
 
-    /// True once the flags have passed, or cannot.
+    /// True once the flags were forwarded, or cannot come any more.
     fn is_over(&self) -> bool {
         self.is_over
     }
 }
 
 impl GreetingFilter {
-    /// Takes a byte; gives what it is to lose.
+    /// Takes the next byte of the greeting. Returns the flags to remove from it.
     fn flags_in_next(&mut self, byte: u8) -> u8 {
         let at = self.seen;
         self.seen = at.saturating_add(1);

@@ -1,9 +1,9 @@
 //! Holds the end of a COM_STMT_PREPARE response, from the last column definition on, until the final EOF has arrived.
 //!
-//! A client that has read the last definition may go on before the EOF arrives: see [`crate::mysql::peer::bug_106252`]. Envoy
-//! cannot hold bytes of the server. So the bytes of an incomplete end are taken out and put before the server's next bytes,
-//! which the protocol promises: the EOF is one of them. If the server ends its stream instead, they are put back with that
-//! end. They are lost with a reset, because the host reports it too late.
+//! A client that has read the last definition may continue before the EOF arrives: see [`crate::mysql::peer::bug_106252`].
+//! Envoy cannot hold bytes of the server. So the stage removes the bytes of an incomplete end and puts them back before the
+//! server's next bytes. The protocol guarantees next bytes, because the EOF is still missing. If the server ends its stream
+//! instead, the stage puts the held bytes back with that end. A reset loses them, because the host reports it too late.
 
 use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
@@ -13,7 +13,7 @@ use crate::event::output::Output;
 use crate::event::{ClosedBy, Event};
 use crate::rules::{HoldSplitEof, Rules};
 
-/// The held responses of one connection.
+/// Held responses of one connection.
 #[derive(Debug)]
 pub(in crate::connection) struct PrepareHolder {
     clients: HoldSplitEof,
@@ -35,7 +35,7 @@ impl Stage for PrepareHolder {
         let before = std::mem::take(&mut self.is_holding);
         if let Some(from) = tail {
             self.is_holding = rewrite.withhold_from(from);
-            // An end that begins in this chunk is that of another response.
+            // An end that begins in this chunk belongs to another response.
             if self.is_holding && !(before && from == 0) {
                 out.events.push(Event::PrepareEofHeld);
             }
@@ -43,7 +43,7 @@ impl Stage for PrepareHolder {
         Flow::Continue
     }
 
-    fn closed(&self, by: ClosedBy, withheld: bool, out: &mut Output) {
+    fn close(&self, by: ClosedBy, withheld: bool, out: &mut Output) {
         if withheld && self.is_holding && by != ClosedBy::Client {
             out.events.push(Event::PrepareEofLost);
         }

@@ -1,4 +1,5 @@
-//! Stages: each changes, holds or drops bytes for one feature. A stage that is not needed is absent and costs a comparison.
+//! Stages: each changes, holds or drops bytes for one feature. A stage that is not needed is absent, and its absence costs
+//! one comparison.
 
 pub(super) mod block_local_infile;
 pub(super) mod clear_capabilities;
@@ -9,35 +10,35 @@ use std::mem::size_of;
 
 use crate::clock::Timestamp;
 use crate::connection::chunk::{Chunk, TickVerdict};
-use crate::connection::inspector::landmarks::{End, Landmarks};
+use crate::connection::inspector::landmarks::{InspectionEnd, Landmarks};
 use crate::connection::rewrite::{Flow, Rewrite};
 use crate::connection::stages::proxy_header::Believed;
 use crate::event::ClosedBy;
 use crate::event::output::Output;
 use crate::rules::Rules;
 
-/// What a stage needs to know about a chunk that the inspector has seen.
+/// Facts about an inspected chunk, for stages after the inspector.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
-    /// Places in a chunk of the server.
+    /// Landmarks in a chunk of the server.
     pub(super) marks: Landmarks,
     /// True if the connection is no longer inspected.
     pub(super) is_opaque: bool,
-    /// The stream of the sender ends after the chunk.
+    /// True if the stream of the sender ends after the chunk.
     pub(super) end_stream: bool,
-    /// The PROXY header that the client sent, if it is believed.
+    /// PROXY header of the client. `None` if the client sent no header, or if it is not believed.
     pub(super) believed: Option<Believed>,
 }
 
 /// One feature that changes bytes. A stage implements the hooks that it needs.
 ///
-/// Before the inspector a stage may renumber packets in place and strip what precedes them, because the inspector must see
-/// one consistent conversation. After the inspector it may make every change that [`Rewrite`] can.
+/// Before the inspector a stage may only renumber packets in place and strip bytes before them, because the inspector must
+/// see one consistent conversation. After the inspector it may make every change that [`Rewrite`] supports.
 pub(super) trait Stage: Sized {
-    /// True if the stage looks at [`Seen::marks`].
+    /// True if the stage reads [`Seen::marks`].
     const USES_LANDMARKS: bool = false;
 
-    /// The stage of one connection; `None` if `rules` do not ask for it.
+    /// Creates the stage of one connection. `None` if `rules` do not require it.
     fn new(rules: &Rules, opened: Timestamp) -> Option<Self>;
 
     /// Takes a chunk of the client before the inspector.
@@ -60,13 +61,13 @@ pub(super) trait Stage: Sized {
         Flow::Continue
     }
 
-    /// Takes the end of inspection, which the chunk brought about.
-    fn end_of_inspection<C: Chunk>(&mut self, _: &mut Rewrite<C>, _: &End, _: &mut Output) -> Flow {
+    /// Takes the end of inspection, which the chunk caused.
+    fn end_of_inspection<C: Chunk>(&mut self, _: &mut Rewrite<C>, _: &InspectionEnd, _: &mut Output) -> Flow {
         Flow::Continue
     }
 
     /// Takes the end of the connection. `withheld`: bytes of the server are still withheld.
-    fn closed(&self, _: ClosedBy, _withheld: bool, _: &mut Output) {}
+    fn close(&self, _: ClosedBy, _withheld: bool, _: &mut Output) {}
 
     /// True if [`Stage::tick`] closes the connection.
     fn is_due(&self, _now: Timestamp) -> bool {
@@ -83,23 +84,23 @@ pub(super) trait Stage: Sized {
         0
     }
 
-    /// True if the server must not be connected to before a chunk of the client gets another verdict than hold.
+    /// True if the host must not connect to the server before a chunk of the client gets a verdict other than hold.
     fn holds_connection(&self) -> bool {
         false
     }
 
-    /// True once there is nothing left to do.
+    /// True once the stage has finished.
     fn is_over(&self) -> bool {
         false
     }
 
-    /// True once the connection is refused or blocked. The stage then stays, also when rules are turned off, because
-    /// nothing may pass until the connection is closed.
+    /// True once the connection is refused or blocked. The stage then stays, even when rules are turned off, because the
+    /// connection must forward nothing until it is closed.
     fn is_final(&self) -> bool {
         false
     }
 
-    /// Heap memory in bytes, its own included.
+    /// Heap memory in bytes, including this stage.
     fn memory(&self) -> usize {
         size_of::<Self>()
     }
@@ -108,16 +109,16 @@ pub(super) trait Stage: Sized {
 /// Declares the stages of a connection. Each direction runs them from top to bottom, until one does not continue.
 macro_rules! stages {
     ($($name:ident: $stage:ty,)*) => {
-        /// The stages of one connection.
+        /// Stages of one connection.
         #[derive(Debug)]
         struct Stages {
             $($name: Option<Box<$stage>>,)*
-            /// Heap memory in bytes. It is kept here because every callback asks for it, and only the stages change it.
+            /// Heap memory in bytes. It is stored because every callback needs it, and it changes only when a stage is removed.
             memory: usize,
         }
 
         impl Stages {
-            /// The stages that `rules` ask for.
+            /// Creates the stages that `rules` require.
             fn new(rules: &Rules, opened: Timestamp) -> Self {
                 let mut stages =
                     Self { $($name: <$stage>::new(rules, opened).map(Box::new),)* memory: 0 };
@@ -149,17 +150,17 @@ macro_rules! stages {
             fn end_of_inspection<C: Chunk>(
                 &mut self,
                 rewrite: &mut Rewrite<C>,
-                end: &End,
+                end: &InspectionEnd,
                 out: &mut Output,
             ) -> Flow {
                 stages!(@run self, $($name)*, |stage| stage.end_of_inspection(rewrite, end, out))
             }
 
-            fn closed(&self, by: ClosedBy, withheld: bool, out: &mut Output) {
-                $(if let Some(stage) = &self.$name { stage.closed(by, withheld, out); })*
+            fn close(&self, by: ClosedBy, withheld: bool, out: &mut Output) {
+                $(if let Some(stage) = &self.$name { stage.close(by, withheld, out); })*
             }
 
-            /// True if there is no stage, so that the inspector alone sees the bytes.
+            /// True if there is no stage, so that only the inspector takes the bytes.
             fn are_absent(&self) -> bool {
                 self.memory == 0
             }
@@ -187,7 +188,7 @@ macro_rules! stages {
                 false $(|| self.$name.as_ref().is_some_and(|stage| stage.is_final()))*
             }
 
-            /// Frees the stages that have nothing left to do.
+            /// Frees the stages that have finished.
             fn drop_finished(&mut self) {
                 let is_any_over = false $(|| self.$name.as_ref().is_some_and(|stage| stage.is_over()))*;
                 if is_any_over {
@@ -196,8 +197,8 @@ macro_rules! stages {
                 }
             }
 
-            /// Removes every stage that is not final. Returns the number of the client's bytes that were held, or `None` if
-            /// neither these nor the connection to the server were held.
+            /// Removes every stage that is not final. Returns the number of held bytes of the client. `None` if neither bytes
+            /// nor the connection to the server were held.
             fn disable(&mut self) -> Option<usize> {
                 let (mut held, mut held_connection) = (0_usize, false);
                 $(if let Some(stage) = self.$name.take_if(|stage| !stage.is_final()) {

@@ -45,19 +45,19 @@ fn logged_in(blocks: bool, capabilities: u32) -> Link {
     Link::logged_in(setup, login("8.0.36", capabilities, &[]))
 }
 
-/// How often: requests, blocked ones, undecidable ones.
-fn told(connection: &Link) -> [usize; 3] {
+/// Numbers of file requests, of blocked requests and of undecidable requests.
+fn counts(connection: &Link) -> [usize; 3] {
     let undecidable = Event::Hazard(HazardKind::LocalInfileUndecidable);
     connection.counts([Event::LocalInfile, Event::LocalInfileBlocked, undecidable])
 }
 
-/// Nothing passes any more, and the next tick ends it.
-fn assert_cut(connection: &mut Link) {
+/// Asserts that a request was blocked, nothing is forwarded any more, and the next tick closes the connection.
+fn assert_blocked(connection: &mut Link) {
     assert_ended(connection);
     assert_eq!(connection.counts([Event::Hazard(HazardKind::LocalInfileUnsolicited)]), [1]);
 }
 
-/// The same without a request that was judged.
+/// Asserts the same for a connection without a judged request.
 fn assert_ended(connection: &mut Link) {
     for (sender, bytes) in [(Sender::Client, b"root:x:0:0".as_slice()), (Sender::Server, b"\x01")] {
         assert_eq!(connection.take(sender, bytes, false), b"");
@@ -77,13 +77,13 @@ fn multi() -> Link {
     logged_in(true, CLASSIC | MULTI_STATEMENTS)
 }
 
-/// Every cut of what a server sends: what is in front of the request leaves, and the error in its place.
+/// The bytes before the request are forwarded, and the error replaces the request.
 #[test]
-fn a_request_that_nobody_asked_for_becomes_an_error_however_it_is_cut() {
+fn an_unsolicited_request_is_replaced_by_an_error_however_it_is_cut() {
     let results =
         [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0"), packet(4, b"\x01x")];
     let more = packet(5, b"\xfe\0\0\x0a\0");
-    // What is in front of the request, its sequence id, and the packets in front that are no rows.
+    // The bytes before the request, its sequence id, and the packets before it that are not rows.
     let cases = [
         (Vec::new(), 1, vec![]),
         (ok(1, 10), 2, vec![(0, 11)]),
@@ -94,12 +94,12 @@ fn a_request_that_nobody_asked_for_becomes_an_error_however_it_is_cut() {
         let request = before.len()..whole.len() - 5;
         let after = [before.clone(), refused(sequence_id)].concat();
         for cut in 0..=whole.len() {
-            let mut watched = multi();
-            watched.client(&query("SELECT 1; SELECT 2"));
-            let now = watched.server(&whole[..cut]);
-            let then = watched.server(&whole[cut..]);
+            let mut link = multi();
+            link.client(&query("SELECT 1; SELECT 2"));
+            let now = link.server(&whole[..cut]);
+            let then = link.server(&whole[cut..]);
             assert_eq!([now.clone(), then].concat(), after, "cut at {cut}");
-            // Of what is in front of it packets wait until they are complete, and rows do not.
+            // Packets before the request are held until they are complete, but rows are not.
             let incomplete = packets.iter().find(|(start, end)| (start + 1..*end).contains(&cut));
             let expected = match incomplete {
                 _ if cut >= request.end => &after,
@@ -107,94 +107,92 @@ fn a_request_that_nobody_asked_for_becomes_an_error_however_it_is_cut() {
                 _ => &before[..cut.min(request.start)],
             };
             assert_eq!(now, expected, "cut at {cut}");
-            assert_eq!(told(&watched), [1, 1, 0], "cut at {cut}");
-            assert_cut(&mut watched);
+            assert_eq!(counts(&link), [1, 1, 0], "cut at {cut}");
+            assert_blocked(&mut link);
         }
-        let mut watched = multi();
-        watched.client(&query("SELECT 1; SELECT 2"));
-        let passed: Vec<_> = whole.iter().flat_map(|byte| watched.server(&[*byte])).collect();
+        let mut link = multi();
+        link.client(&query("SELECT 1; SELECT 2"));
+        let passed: Vec<_> = whole.iter().flat_map(|byte| link.server(&[*byte])).collect();
         assert_eq!(passed, after);
-        assert_cut(&mut watched);
+        assert_blocked(&mut link);
     }
 }
 
 #[test]
-fn a_request_that_the_statement_asks_for_passes_however_it_is_cut() {
+fn a_request_that_the_statement_allows_is_forwarded_however_it_is_cut() {
     let statement = "SELECT 1; LOAD DATA LOCAL INFILE '/tmp/it\\'s' INTO TABLE t";
     let whole = [ok(1, 10), request(2, "/tmp/it's")].concat();
     let file = [packet(3, b"1\n2\n"), packet(4, b"")].concat();
     for cut in 0..=whole.len() {
-        let mut watched = multi();
-        // That a backslash escapes is known from an answer.
-        watched.client(&query("DO 1"));
-        watched.server_passes(&ok(1, 2));
+        let mut link = multi();
+        // A response shows that a backslash escapes.
+        link.client(&query("DO 1"));
+        link.server_passes(&ok(1, 2));
         let command = query(statement);
-        watched.client(&command[..cut.min(command.len())]);
-        watched.client(&command[cut.min(command.len())..]);
-        let now = watched.server(&whole[..cut]);
-        let then = watched.server(&whole[cut..]);
+        link.client(&command[..cut.min(command.len())]);
+        link.client(&command[cut.min(command.len())..]);
+        let now = link.server(&whole[..cut]);
+        let then = link.server(&whole[cut..]);
         assert_eq!([now, then].concat(), whole, "cut at {cut}");
-        watched.client(&file);
-        watched.server_passes(&ok(5, 2));
-        assert_eq!(told(&watched), [1, 0, 0], "cut at {cut}");
-        watched.close(ClosedBy::Client);
-        assert!(
-            !watched.events.iter().any(|event| matches!(event, Event::Opaque(_) | Event::PrepareEofLost))
-        );
+        link.client(&file);
+        link.server_passes(&ok(5, 2));
+        assert_eq!(counts(&link), [1, 0, 0], "cut at {cut}");
+        link.close(ClosedBy::Client);
+        assert!(!link.events.iter().any(|event| matches!(event, Event::Opaque(_) | Event::PrepareEofLost)));
     }
 }
 
 #[test]
-fn where_a_request_is_blocked() {
-    let asks = |sequence_id| request(sequence_id, "f");
+fn a_request_is_blocked_wherever_the_statement_does_not_allow_it() {
+    let file_request = |sequence_id| request(sequence_id, "f");
     let load = "LOAD DATA LOCAL INFILE 'f' INTO TABLE t";
     type Steps = Vec<(Sender, Vec<u8>)>;
     let client = |bytes: Vec<u8>| (Sender::Client, bytes);
     let server = |bytes: Vec<u8>| (Sender::Server, bytes);
     let cases: [(&str, Steps, u8); 13] = [
         ("before any command", vec![], 1),
-        ("of the server's own accord", vec![], 0),
-        ("behind an answer", vec![client(query("DO 1")), server(ok(1, 2))], 2),
+        ("unsolicited", vec![], 0),
+        ("after a response", vec![client(query("DO 1")), server(ok(1, 2))], 2),
         ("with any sequence id", vec![client(query("SELECT 1"))], 77),
-        ("as the answer to COM_PING", vec![client(packet(0, b"\x0e"))], 1),
-        ("as the answer to COM_INIT_DB", vec![client(packet(0, b"\x02f"))], 1),
-        ("as the answer to COM_FIELD_LIST", vec![client(packet(0, b"\x04f\0"))], 1),
-        ("as the answer to COM_CHANGE_USER", vec![client(packet(0, b"\x11app\0\0\0"))], 1),
-        ("as the answer to COM_STMT_PREPARE", vec![client(prepare(load))], 1),
+        ("as the response to COM_PING", vec![client(packet(0, b"\x0e"))], 1),
+        ("as the response to COM_INIT_DB", vec![client(packet(0, b"\x02f"))], 1),
+        ("as the response to COM_FIELD_LIST", vec![client(packet(0, b"\x04f\0"))], 1),
+        ("as the response to COM_CHANGE_USER", vec![client(packet(0, b"\x11app\0\0\0"))], 1),
+        ("as the response to COM_STMT_PREPARE", vec![client(prepare(load))], 1),
         (
-            "to a statement that names another",
+            "as the response to a statement that names another file",
             vec![client(query("LOAD DATA LOCAL INFILE 'g' INTO TABLE t"))],
             1,
         ),
         (
-            "to a statement for a file of the server's",
+            "as the response to a statement for a file of the server",
             vec![client(query("LOAD DATA INFILE 'f' INTO TABLE t"))],
             1,
         ),
         (
-            "behind one that was asked for",
-            vec![client(query(load)), server(asks(1)), client(packet(2, b""))],
+            "after an allowed request",
+            vec![client(query(load)), server(file_request(1)), client(packet(2, b""))],
             3,
         ),
         (
-            "to a prepared statement of another kind",
+            "as the response to a prepared statement of another kind",
             vec![client(prepare("SELECT 1")), server(prepared(1)), client(execute(1))],
             1,
         ),
     ];
-    for (what, steps, sequence_id) in cases {
-        let mut watched = multi();
+    for (case, steps, sequence_id) in cases {
+        let mut link = multi();
         for (sender, bytes) in steps {
-            assert_eq!(watched.take(sender, &bytes, false), bytes, "{what}");
+            assert_eq!(link.take(sender, &bytes, false), bytes, "{case}");
         }
-        assert_eq!(watched.server(&asks(sequence_id)), refused(sequence_id), "{what}");
-        assert_eq!(told(&watched)[1..], [1, 0], "{what}");
-        assert_cut(&mut watched);
+        assert_eq!(link.server(&file_request(sequence_id)), refused(sequence_id), "{case}");
+        assert_eq!(counts(&link)[1..], [1, 0], "{case}");
+        assert_blocked(&mut link);
     }
 }
 
 #[test]
-fn what_a_prepared_statement_asks_for() {
+fn a_prepared_statement_is_judged_by_its_text() {
     let load = "LOAD DATA LOCAL INFILE 'f' INTO TABLE t";
     for (statement, name, expected) in [
         (load, "f", [1, 0, 0]),
@@ -203,13 +201,13 @@ fn what_a_prepared_statement_asks_for() {
         ("SELECT 1", "f", [1, 1, 0]),
     ] {
         for id in [1, 0xffff_ffff] {
-            let mut watched = multi();
-            watched.client(&prepare(statement));
-            watched.server_passes(&prepared(1));
-            watched.client(&execute(id));
+            let mut link = multi();
+            link.client(&prepare(statement));
+            link.server_passes(&prepared(1));
+            link.client(&execute(id));
             let blocked = expected[1] == 1;
-            assert_eq!(watched.server(&request(1, name)) == refused(1), blocked, "{statement} {name}");
-            assert_eq!(told(&watched), expected, "{statement} {name}");
+            assert_eq!(link.server(&request(1, name)) == refused(1), blocked, "{statement} {name}");
+            assert_eq!(counts(&link), expected, "{statement} {name}");
         }
     }
     let mut closed = multi();
@@ -220,27 +218,27 @@ fn what_a_prepared_statement_asks_for() {
 }
 
 #[test]
-fn what_cannot_be_decided_passes() {
+fn undecidable_requests_are_forwarded() {
     let long = format!("SELECT '{}'; LOAD DATA LOCAL INFILE 'f' INTO TABLE t", "x".repeat(17_000));
     let file = format!("LOAD DATA LOCAL INFILE 'f' INTO TABLE t (a) SET b = '{}'", "x".repeat(17_000));
     for (statement, capabilities, name, expected) in [
         ("CALL p()", CLASSIC, "f", [1, 0, 1]),
         ("EXECUTE s", CLASSIC, "f", [1, 0, 1]),
         ("SELECT 1; SELECT 'a", CLASSIC | MULTI_STATEMENTS, "f", [1, 0, 1]),
-        // One statement, whatever quotes it lacks.
+        // A single statement, although a quote is missing.
         ("SELECT 'a", CLASSIC | MULTI_STATEMENTS, "f", [1, 1, 0]),
         (&long, CLASSIC | MULTI_STATEMENTS, "f", [1, 0, 1]),
-        // One statement that does not begin with LOAD is none, however long.
+        // A single statement that does not begin with LOAD allows no file, however long it is.
         (&long, CLASSIC, "f", [1, 1, 0]),
         (&file, CLASSIC, "f", [1, 0, 0]),
         (&file, CLASSIC, "g", [1, 0, 1]),
     ] {
-        let mut watched = logged_in(true, capabilities);
-        watched.client(&query(statement));
+        let mut link = logged_in(true, capabilities);
+        link.client(&query(statement));
         let whole = request(1, name);
-        let passed = watched.server(&whole);
+        let passed = link.server(&whole);
         assert_eq!(passed == whole, expected[1] == 0, "{:.40}", statement);
-        assert_eq!(told(&watched), expected, "{:.40}", statement);
+        assert_eq!(counts(&link), expected, "{:.40}", statement);
     }
     // COM_SET_OPTION lets the client send several statements.
     let mut several = logged_in(true, CLASSIC);
@@ -248,127 +246,126 @@ fn what_cannot_be_decided_passes() {
     several.server_passes(&packet(1, b"\xfe\0\0\x02\0"));
     several.client(&query("SELECT 1; LOAD DATA LOCAL INFILE 'f' INTO TABLE t"));
     several.server_passes(&[ok(1, 10), request(2, "f")].concat());
-    assert_eq!(told(&several), [1, 0, 0]);
+    assert_eq!(counts(&several), [1, 0, 0]);
 }
 
-/// A row whose first column is NULL begins like a request, and COM_STATISTICS answers with any text.
+/// A row whose first column is NULL begins like a request.
 #[test]
-fn what_only_looks_like_a_request_passes_at_once() {
-    let mut watched = multi();
-    watched.client(&query("SELECT NULL"));
+fn a_row_that_begins_like_a_request_is_forwarded_at_once() {
+    let mut link = multi();
+    link.client(&query("SELECT NULL"));
     let head = [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat();
-    watched.server_passes(&head);
+    link.server_passes(&head);
     for byte in [packet(4, b"\xfb"), packet(5, b"\xfb/etc/passwd")].concat() {
-        watched.server_passes(&[byte]);
+        link.server_passes(&[byte]);
     }
-    watched.server_passes(&packet(6, b"\xfe\0\0\x02\0"));
-    assert_eq!(told(&watched), [0, 0, 0]);
+    link.server_passes(&packet(6, b"\xfe\0\0\x02\0"));
+    assert_eq!(counts(&link), [0, 0, 0]);
 }
 
-/// Rows of a prepared statement begin with 0x00, and the text of COM_STATISTICS with a letter.
+/// Rows of a prepared statement begin with 0x00, and the text of COM_STATISTICS begins with a letter.
 #[test]
-fn what_is_no_row_and_no_text_is_a_request() {
-    let mut watched = multi();
-    watched.client(&prepare("SELECT NULL"));
-    watched.server_passes(&prepared(1));
-    watched.client(&execute(1));
-    watched
-        .server_passes(&[packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat());
-    watched.server_passes(&packet(4, b"\0\0\x01x"));
-    assert_eq!(watched.server(&request(5, "f")), refused(5));
+fn a_packet_that_is_neither_a_row_nor_text_is_a_request() {
+    let mut link = multi();
+    link.client(&prepare("SELECT NULL"));
+    link.server_passes(&prepared(1));
+    link.client(&execute(1));
+    link.server_passes(&[packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat());
+    link.server_passes(&packet(4, b"\0\0\x01x"));
+    assert_eq!(link.server(&request(5, "f")), refused(5));
 
-    let mut watched = multi();
-    watched.client(&packet(0, b"\x09"));
-    assert_eq!(watched.server(&request(1, "f")), refused(1));
+    let mut link = multi();
+    link.client(&packet(0, b"\x09"));
+    assert_eq!(link.server(&request(1, "f")), refused(1));
 }
 
-/// A client that has finished with a response and sends its next command does not take the rest for rows.
+/// A client that has ended a response and sends its next command does not read the rest as rows.
 #[test]
-fn a_row_is_a_request_where_the_client_has_sent_its_next_command() {
+fn a_row_is_a_request_after_the_next_command_of_the_client() {
     let head = [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat();
-    let mut watched = multi();
-    watched.client(&query("SELECT NULL"));
-    watched.server_passes(&head);
-    watched.client(&query("DO 0"));
-    assert_eq!(watched.server(&request(4, "f")), refused(4));
-    // Sent ahead: a client that does so reads all of the response.
-    let mut watched = multi();
-    watched.client(&query("SELECT NULL"));
-    watched.client(&query("DO 0"));
-    watched.server_passes(&[head, packet(4, b"\xfb")].concat());
+    let mut link = multi();
+    link.client(&query("SELECT NULL"));
+    link.server_passes(&head);
+    link.client(&query("DO 0"));
+    assert_eq!(link.server(&request(4, "f")), refused(4));
+    // A client that pipelines commands reads all of the response.
+    let mut link = multi();
+    link.client(&query("SELECT NULL"));
+    link.client(&query("DO 0"));
+    link.server_passes(&[head, packet(4, b"\xfb")].concat());
 }
 
-/// A client that cannot use a result may drop the rest and take a row for a request. What it then sends is no command.
+/// A client that drops the rest of a result may read a row as a request. It then sends a file and not a command.
 #[test]
-fn a_file_that_a_row_asks_for_does_not_pass() {
+fn a_file_that_the_client_sends_for_a_row_is_dropped() {
     let head = [packet(1, b"\x01"), packet(2, b"\x03def"), packet(3, b"\xfe\0\0\x02\0")].concat();
     for (row, upload) in
         [(packet(4, b"\xfbf"), packet(5, b"secret")), (packet(255, b"\xfbf"), packet(0, b"secret"))]
     {
-        let mut watched = multi();
-        watched.client(&query("SELECT NULL"));
-        watched.server_passes(&head);
+        let mut link = multi();
+        link.client(&query("SELECT NULL"));
+        link.server_passes(&head);
         let before: Vec<u8> = (4..row[3]).flat_map(|id| packet(id, b"\x011")).collect();
-        watched.server_passes(&[before, row].concat());
-        watched.client(&query("DO 0"));
-        assert_eq!(watched.take(Sender::Client, &upload, false), b"");
-        assert_ended(&mut watched);
+        link.server_passes(&[before, row].concat());
+        link.client(&query("DO 0"));
+        assert_eq!(link.take(Sender::Client, &upload, false), b"");
+        assert_ended(&mut link);
     }
 }
 
-/// An error of the connection phase ends it. MariaDB's client passes over one that is a progress report.
+/// An error ends the connection phase, but MariaDB's client skips an error that is a progress report.
 #[test]
-fn nothing_follows_an_error_of_the_connection_phase() {
+fn no_packet_is_forwarded_after_an_error_of_the_connection_phase() {
     let setup = Rules { block_local_infile: true, ..observe_mysql() };
     let [greeting, response] = login("8.0.36", CLASSIC, &[]);
-    let mut watched = Link::new(setup);
-    watched.server_passes(&greeting);
-    watched.client(&response);
-    watched.server_passes(&packet(2, b"\xff\xff\xff\x01\x01\x01\0\0\0\0"));
-    assert_eq!(watched.server(&packet(3, b"\0\0\0\x02\0\0\0")), b"");
-    assert_ended(&mut watched);
+    let mut link = Link::new(setup);
+    link.server_passes(&greeting);
+    link.client(&response);
+    link.server_passes(&packet(2, b"\xff\xff\xff\x01\x01\x01\0\0\0\0"));
+    assert_eq!(link.server(&packet(3, b"\0\0\0\x02\0\0\0")), b"");
+    assert_ended(&mut link);
 }
 
-/// Connector/J drops what has arrived before it sends a command, and would read the rest as the response.
+/// Connector/J drops all bytes that have arrived before it sends a command, and would read the rest as the response.
 #[test]
-fn no_part_of_a_packet_comes_without_the_rest() {
-    for (first, behind) in [
-        // Behind a response.
+fn no_part_of_a_packet_is_forwarded_without_the_rest() {
+    for (first, before) in [
+        // After a response.
         (query("DO 1"), ok(1, 2)),
         // The last EOF of a response to COM_STMT_PREPARE, which Connector/J 8.0.27 does not read.
         (prepare("SELECT 1"), [packet(1, b"\0\x01\0\0\0\x01\0\0\0\0\0\0"), packet(2, b"\x03def")].concat()),
     ] {
         for part in [&b"\x05\0\0"[..], b"\x05\0\0\x03\xfe", b"\xff\xff\xff\x03\xfe"] {
-            let mut watched = logged_in_without_hold();
-            watched.client(&first);
-            watched.server_passes(&behind);
-            assert_eq!(watched.server(part), b"");
+            let mut link = logged_in_without_hold();
+            link.client(&first);
+            link.server_passes(&before);
+            assert_eq!(link.server(part), b"");
         }
-        let mut watched = logged_in_without_hold();
-        watched.client(&first);
-        watched.server_passes(&behind);
-        let id = if behind.len() > 20 { 3 } else { 2 };
+        let mut link = logged_in_without_hold();
+        link.client(&first);
+        link.server_passes(&before);
+        let id = if before.len() > 20 { 3 } else { 2 };
         let long = [&[0xff, 0xff, 0xff, id, 0xfe][..], &[0; 10_000]].concat();
-        assert!(!watched.server(&long).starts_with(&long[..4]), "it would be too long to be held");
-        assert_ended(&mut watched);
+        assert!(!link.server(&long).starts_with(&long[..4]), "the packet is too long to be held");
+        assert_ended(&mut link);
     }
 }
 
-/// A packet that is no row waits until it is complete.
+/// A packet that is not a row is held until it is complete.
 #[test]
-fn a_packet_comes_in_one_piece() {
-    let mut watched = multi();
-    for answer in [ok(1, 2), packet(1, b"\xff\x48\x04#42000no")] {
-        watched.client(&query("DO 1"));
-        let (last, before) = answer.split_last().expect("a packet");
+fn a_packet_is_forwarded_as_a_whole() {
+    let mut link = multi();
+    for response in [ok(1, 2), packet(1, b"\xff\x48\x04#42000no")] {
+        link.client(&query("DO 1"));
+        let (last, before) = response.split_last().expect("a packet");
         for byte in before {
-            assert_eq!(watched.server(&[*byte]), b"");
+            assert_eq!(link.server(&[*byte]), b"");
         }
-        assert_eq!(watched.server(&[*last]), answer);
+        assert_eq!(link.server(&[*last]), response);
     }
-    // The end of the stream lets go, and so does an empty packet, which has no first byte.
-    assert_eq!(watched.server(&request(1, "f")[..3]), b"");
-    assert_eq!(watched.take(Sender::Server, b"", true), request(1, "f")[..3]);
+    // The end of the stream releases held bytes, and an empty packet is replaced at once.
+    assert_eq!(link.server(&request(1, "f")[..3]), b"");
+    assert_eq!(link.take(Sender::Server, b"", true), request(1, "f")[..3]);
     let mut empty = multi();
     empty.client(&query("DO 1"));
     assert_eq!(empty.server(&[0, 0, 0]), b"");
@@ -381,14 +378,14 @@ fn a_packet_comes_in_one_piece() {
 }
 
 #[test]
-fn a_name_longer_than_any_path_is_blocked_and_holds_no_more_than_that() {
+fn a_request_with_a_name_longer_than_any_path_is_blocked_at_the_maximum_path_length() {
     let whole = request(1, &"x".repeat(60_000));
-    let mut watched = multi();
-    watched.client(&query("SELECT 1"));
+    let mut link = multi();
+    link.client(&query("SELECT 1"));
     let mut given = 0;
     for chunk in whole.chunks(1000) {
         given += chunk.len();
-        let passed = watched.server(chunk);
+        let passed = link.server(chunk);
         if given < 4 + 4096 {
             assert_eq!(passed, b"");
         } else if given - chunk.len() < 4 + 4096 {
@@ -397,17 +394,17 @@ fn a_name_longer_than_any_path_is_blocked_and_holds_no_more_than_that() {
             assert_eq!(passed, b"");
         }
     }
-    assert_eq!(told(&watched), [1, 1, 0]);
-    assert_cut(&mut watched);
+    assert_eq!(counts(&link), [1, 1, 0]);
+    assert_blocked(&mut link);
 }
 
 #[test]
-fn where_no_rule_says_so_nothing_waits_and_nothing_is_judged() {
-    let mut watched = logged_in(false, CLASSIC | MULTI_STATEMENTS);
-    watched.client(&query("SELECT 1"));
+fn without_the_rule_no_byte_is_held_and_no_request_is_judged() {
+    let mut link = logged_in(false, CLASSIC | MULTI_STATEMENTS);
+    link.client(&query("SELECT 1"));
     for byte in request(1, "/etc/passwd") {
-        watched.server_passes(&[byte]);
+        link.server_passes(&[byte]);
     }
-    watched.client(&packet(2, b"root:x:0:0"));
-    assert_eq!(told(&watched), [1, 0, 0]);
+    link.client(&packet(2, b"root:x:0:0"));
+    assert_eq!(counts(&link), [1, 0, 0]);
 }

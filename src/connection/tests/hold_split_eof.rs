@@ -16,8 +16,8 @@ fn definition(len: usize) -> Vec<u8> {
     [b"\x03def".as_slice(), &vec![b'c'; len]].concat()
 }
 
-/// The answer to COM_STMT_PREPARE in packets: how many parameters and columns its head says, and what follows.
-fn answer(params: u16, columns: u16, payloads: &[&[u8]]) -> Vec<Vec<u8>> {
+/// Response to COM_STMT_PREPARE as packets: COM_STMT_PREPARE_OK with these numbers of parameters and columns, then `payloads`.
+fn response(params: u16, columns: u16, payloads: &[&[u8]]) -> Vec<Vec<u8>> {
     let head = [b"\0\x01\0\0\0".as_slice(), &columns.to_le_bytes(), &params.to_le_bytes(), &[0; 3]].concat();
     let all = std::iter::once(head.as_slice()).chain(payloads.iter().copied());
     all.enumerate().map(|(at, payload)| packet(at as u8 + 1, payload)).collect()
@@ -34,13 +34,13 @@ fn prepare(connection: &mut Link) {
     connection.client(&packet(0, b"\x16SELECT 1"));
 }
 
-/// How often: split, held, lost.
-fn told(connection: &Link) -> [usize; 3] {
+/// Numbers of split, held and lost EOFs.
+fn counts(connection: &Link) -> [usize; 3] {
     let [held, lost] = connection.counts([Event::PrepareEofHeld, Event::PrepareEofLost]);
     [splits(connection).len(), held, lost]
 }
 
-/// How many bytes of each EOF that came late came with what is in front of it.
+/// For each late EOF, the number of its bytes that arrived together with the bytes before it.
 fn splits(connection: &Link) -> Vec<u8> {
     let passed = |event: &Event| match event {
         Event::PrepareEofSplit { passed } => Some(*passed),
@@ -50,51 +50,52 @@ fn splits(connection: &Link) -> Vec<u8> {
 }
 
 fn always() -> Link {
-    let mut watched = logged_in(HoldSplitEof::Always, CLASSIC, "9.1.0");
-    prepare(&mut watched);
-    watched
+    let mut link = logged_in(HoldSplitEof::Always, CLASSIC, "9.1.0");
+    prepare(&mut link);
+    link
 }
 
-/// Every cut of one answer in two, and what leaves at each: all of it but what is behind the last definition's beginning.
+/// After the first chunk everything before the last column definition is forwarded, and after the second everything.
 #[test]
-fn every_cut_of_an_answer() {
+fn a_response_is_held_from_its_last_definition_on_however_it_is_cut() {
     for long in [5, 60, 61, 300] {
         let (first, last) = (definition(long), definition(long + 1));
-        for (params, packets) in
-            [(0, answer(0, 2, &[&first, &last, EOF])), (1, answer(1, 2, &[&first, EOF, &first, &last, EOF]))]
-        {
+        for (params, packets) in [
+            (0, response(0, 2, &[&first, &last, EOF])),
+            (1, response(1, 2, &[&first, EOF, &first, &last, EOF])),
+        ] {
             let whole = packets.concat();
             let tail = whole.len() - 9 - 4 - last.len();
             for cut in 1..whole.len() {
-                let mut watched = always();
-                let now = watched.server(&whole[..cut]);
+                let mut link = always();
+                let now = link.server(&whole[..cut]);
                 assert_eq!(now, whole[..cut.min(tail)], "{params} parameters, cut at {cut}");
-                let then = watched.server(&whole[cut..]);
+                let then = link.server(&whole[cut..]);
                 assert_eq!([now, then].concat(), whole, "{params} parameters, cut at {cut}");
                 let late = Vec::from_iter((cut + 9).checked_sub(whole.len()).map(|passed| passed as u8));
-                assert_eq!(splits(&watched), late, "cut at {cut}");
-                assert_eq!(told(&watched)[1..], [usize::from(cut > tail), 0], "cut at {cut}");
+                assert_eq!(splits(&link), late, "cut at {cut}");
+                assert_eq!(counts(&link)[1..], [usize::from(cut > tail), 0], "cut at {cut}");
             }
-            let mut watched = always();
+            let mut link = always();
             let mut left = Vec::new();
             for byte in &whole {
-                let now = watched.server(&[*byte]);
+                let now = link.server(&[*byte]);
                 let at = left.len();
                 left.extend(now);
                 assert!(at < tail || left.len() == tail || left.len() == whole.len());
             }
             assert_eq!(left, whole);
-            assert_eq!(told(&watched), [1, 1, 0]);
+            assert_eq!(counts(&link), [1, 1, 0]);
         }
     }
 }
 
 #[test]
-fn who_is_held_for() {
-    let whole = answer(0, 1, &[&definition(9), EOF]).concat();
+fn responses_are_held_for_the_clients_of_the_rule() {
+    let whole = response(0, 1, &[&definition(9), EOF]).concat();
     let deprecated = CLASSIC | DEPRECATE_EOF;
     let release = Some(AffectedClient::ConnectorJ([8, 0, 27]));
-    for (rule, capabilities, version, suspect, held) in [
+    for (rule, capabilities, version, affected, held) in [
         (HoldSplitEof::Off, CLASSIC, "8.0.27", release, false),
         (HoldSplitEof::AffectedClients, CLASSIC, "8.0.27", release, true),
         (HoldSplitEof::AffectedClients, CLASSIC, "8.0.32", None, false),
@@ -108,74 +109,74 @@ fn who_is_held_for() {
         (HoldSplitEof::Always, CLASSIC, "8.0.32", None, true),
         (HoldSplitEof::Always, deprecated, "8.0.27", None, false),
     ] {
-        let mut watched = logged_in(rule, capabilities, version);
-        prepare(&mut watched);
-        let len = watched.server(&whole[..whole.len() - 1]).len();
+        let mut link = logged_in(rule, capabilities, version);
+        prepare(&mut link);
+        let len = link.server(&whole[..whole.len() - 1]).len();
         assert_eq!(len, if held { 16 } else { whole.len() - 1 }, "{rule:?} {version}");
-        let hazards: Vec<_> = watched
+        let hazards: Vec<_> = link
             .events
             .iter()
             .filter_map(|event| match event {
-                Event::EofHazardClient(suspect) => Some(*suspect),
+                Event::EofHazardClient(affected) => Some(*affected),
                 _ => None,
             })
             .collect();
-        assert_eq!(hazards, Vec::from_iter(suspect), "{rule:?} {version}");
+        assert_eq!(hazards, Vec::from_iter(affected), "{rule:?} {version}");
         let split = usize::from(capabilities == CLASSIC || held);
-        assert_eq!(told(&watched), [split, usize::from(held), 0], "{rule:?} {version}");
+        assert_eq!(counts(&link), [split, usize::from(held), 0], "{rule:?} {version}");
     }
 }
 
 #[test]
-fn without_columns_there_is_nothing_to_hold() {
-    let whole = answer(2, 0, &[&definition(5), &definition(5), EOF]).concat();
-    let mut watched = always();
+fn responses_without_columns_are_not_held() {
+    let whole = response(2, 0, &[&definition(5), &definition(5), EOF]).concat();
+    let mut link = always();
     for byte in &whole {
-        assert_eq!(watched.server(&[*byte]), [*byte]);
+        assert_eq!(link.server(&[*byte]), [*byte]);
     }
-    watched.client(&packet(0, b"\x03SELECT 1"));
+    link.client(&packet(0, b"\x03SELECT 1"));
     for byte in [packet(1, b"\x01"), packet(2, &definition(5)), packet(3, EOF), packet(4, EOF)].concat() {
-        assert_eq!(watched.server(&[byte]), [byte]);
+        assert_eq!(link.server(&[byte]), [byte]);
     }
-    assert_eq!(told(&watched), [0, 0, 0]);
+    assert_eq!(counts(&link), [0, 0, 0]);
 }
 
 #[test]
-fn answers_behind_each_other() {
-    let mut watched = always();
-    prepare(&mut watched);
-    prepare(&mut watched);
-    let whole = answer(0, 1, &[&definition(9), EOF]).concat();
+fn consecutive_responses_are_held_one_after_the_other() {
+    let mut link = always();
+    prepare(&mut link);
+    prepare(&mut link);
+    let whole = response(0, 1, &[&definition(9), EOF]).concat();
     let cut = whole.len() - 3;
-    let first = watched.server(&whole[..cut]);
-    let second = watched.server(&[&whole[cut..], &whole[..cut]].concat());
-    let third = watched.server(&[&whole[cut..], &whole].concat());
+    let first = link.server(&whole[..cut]);
+    let second = link.server(&[&whole[cut..], &whole[..cut]].concat());
+    let third = link.server(&[&whole[cut..], &whole].concat());
     assert_eq!(first, whole[..16]);
     assert_eq!(second, [&whole[16..], &whole[..16]].concat());
     assert_eq!(third, [&whole[16..], &whole].concat());
-    assert_eq!(told(&watched), [2, 2, 0]);
+    assert_eq!(counts(&link), [2, 2, 0]);
 }
 
 #[test]
-fn anything_unexpected_lets_go() {
-    let packets = answer(0, 1, &[&definition(9), EOF]);
+fn unexpected_bytes_release_held_bytes() {
+    let packets = response(0, 1, &[&definition(9), EOF]);
     let (head, rest) = (&packets[0], [&packets[1], &packets[2][..3]].concat());
-    let held = |watched: &mut Link, bytes: &[u8]| {
-        let before = watched.server(&[head, bytes].concat());
+    let held = |link: &mut Link, bytes: &[u8]| {
+        let before = link.server(&[head, bytes].concat());
         assert_eq!(&before, head);
     };
     let error = b"\xff\x28\x04#HY000gone";
-    for (what, bytes, behind) in [
-        ("an error in its place", &packets[1], packet(3, error)),
-        ("an error of the server's own accord", &packets[1], packet(0, error)),
+    for (case, bytes, next) in [
+        ("an error instead of the EOF", &packets[1], packet(3, error)),
+        ("an unsolicited error", &packets[1], packet(0, error)),
         ("another definition", &packets[1], packet(3, &definition(9))),
-        ("what cannot stand there", &packets[1], packet(77, EOF)),
-        ("what is too long", &packets[1], packet(3, &[0xfe; 70_000])[..69_000].to_vec()),
+        ("a wrong sequence id", &packets[1], packet(77, EOF)),
+        ("a packet that is too long", &packets[1], packet(3, &[0xfe; 70_000])[..69_000].to_vec()),
     ] {
-        let mut watched = always();
-        held(&mut watched, bytes);
-        assert_eq!(watched.server(&behind), [bytes.as_slice(), &behind].concat(), "{what}");
-        assert_eq!(watched.server(b"x"), b"x", "{what}");
+        let mut link = always();
+        held(&mut link, bytes);
+        assert_eq!(link.server(&next), [bytes.as_slice(), &next].concat(), "{case}");
+        assert_eq!(link.server(b"x"), b"x", "{case}");
     }
     let mut ended = always();
     held(&mut ended, &rest);
@@ -191,61 +192,60 @@ fn anything_unexpected_lets_go() {
 }
 
 #[test]
-fn what_a_reset_takes_away_is_counted() {
+fn held_bytes_that_a_reset_loses_are_counted() {
     for (by, lost) in [(ClosedBy::Server, 1), (ClosedBy::Proxy, 1), (ClosedBy::Client, 0)] {
-        let whole = answer(0, 1, &[&definition(9), EOF]).concat();
-        let mut watched = always();
-        watched.server(&whole[..whole.len() - 2]);
-        watched.close(by);
-        assert_eq!(told(&watched), [1, 1, lost], "{by:?}");
+        let whole = response(0, 1, &[&definition(9), EOF]).concat();
+        let mut link = always();
+        link.server(&whole[..whole.len() - 2]);
+        link.close(by);
+        assert_eq!(counts(&link), [1, 1, lost], "{by:?}");
     }
-    let mut watched = always();
-    watched.close(ClosedBy::Server);
-    assert_eq!(told(&watched), [0, 0, 0]);
+    let mut link = always();
+    link.close(ClosedBy::Server);
+    assert_eq!(counts(&link), [0, 0, 0]);
 }
 
 #[test]
-fn held_bytes_are_bounded() {
-    let packets = answer(0, 1, &[&definition(200_000), EOF]);
+fn the_number_of_held_bytes_is_limited() {
+    let packets = response(0, 1, &[&definition(200_000), EOF]);
     let whole = packets.concat();
-    let mut watched = always();
+    let mut link = always();
     let (mut left, mut given) = (Vec::new(), 0);
     for chunk in whole.chunks(1000) {
         given += chunk.len();
-        left.extend(watched.server(chunk));
+        left.extend(link.server(chunk));
         assert!(given - left.len() <= MAX_HELD);
     }
     assert_eq!(left, whole);
 }
 
-/// What cannot be held passes, because held bytes cannot be given back at once. Inspection ends, so that nothing more is kept.
+/// Bytes that cannot be held are forwarded. Inspection ends, so that the connection needs no more memory.
 #[test]
-fn without_room_nothing_is_held() {
-    let whole = answer(0, 1, &[&definition(40), EOF]).concat();
+fn without_room_no_bytes_are_held() {
+    let whole = response(0, 1, &[&definition(40), EOF]).concat();
     let cut = whole.len() - 9;
     let tail = cut - 16;
     for (room, fits) in [(48, true), (47, false), (0, false)] {
-        let mut watched = always();
-        watched.room = room;
-        let now = watched.server(&whole[..cut]);
+        let mut link = always();
+        link.room = room;
+        let now = link.server(&whole[..cut]);
         assert_eq!(now, whole[..if fits { tail - 32 } else { cut }], "room for {room}");
         let memory = Event::Opaque(OpaqueReason::Memory);
-        assert_eq!(watched.counts([memory]), [usize::from(!fits)], "room for {room}");
-        assert_eq!([now, watched.server(&whole[cut..])].concat(), whole);
+        assert_eq!(link.counts([memory]), [usize::from(!fits)], "room for {room}");
+        assert_eq!([now, link.server(&whole[cut..])].concat(), whole);
     }
 }
 
-/// The beginning of a request for a file has to be held. Where that cannot be, the connection ends as for any other lost
-/// protection.
+/// The start of a file request must be held. If that is impossible, the connection ends as for any other lost protection.
 #[test]
 fn without_room_for_the_beginning_of_a_request_the_connection_ends() {
     let setup = Rules { block_local_infile: true, ..observe_mysql() };
-    let mut watched = Link::logged_in(setup, login("5.7.4", CLASSIC, &[]));
-    watched.client(&packet(0, b"\x03SELECT 1"));
-    watched.room = 7;
+    let mut link = Link::logged_in(setup, login("5.7.4", CLASSIC, &[]));
+    link.client(&packet(0, b"\x03SELECT 1"));
+    link.room = 7;
     let request = packet(1, b"\xfb/etc/passwd");
-    assert_eq!(watched.server(&request[..8]), error_of_the_filter(1, 1835));
-    assert_eq!(watched.counts([Event::ProtectionLost(ProtectionLost::Memory)]), [1]);
-    assert_eq!(watched.server(&request[8..]), b"");
-    assert_eq!(watched.take(Sender::Client, b"root:x:0:0", false), b"");
+    assert_eq!(link.server(&request[..8]), error_of_the_filter(1, 1835));
+    assert_eq!(link.counts([Event::ProtectionLost(ProtectionLost::Memory)]), [1]);
+    assert_eq!(link.server(&request[8..]), b"");
+    assert_eq!(link.take(Sender::Client, b"root:x:0:0", false), b"");
 }

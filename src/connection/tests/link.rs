@@ -1,4 +1,4 @@
-//! A host for tests: passes bytes to a connection and applies its verdicts.
+//! Host for tests: passes bytes to a connection and applies its verdicts.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ pub(super) fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// Inspects everything on a connection that is expected to be MySQL, and changes nothing.
+/// Rules that inspect all of a connection, expect MySQL, and change nothing.
 pub(super) fn observe_mysql() -> Rules {
     Rules { expected: Expected::Mysql, greeting_timeout: Duration::from_secs(5), ..Rules::observe_only() }
 }
 
-/// A greeting of version `version`, and a response with these `attributes` or none.
+/// Greeting with version `version`, and a handshake response with these connection `attributes`.
 pub(super) fn login(version: &str, capabilities: u32, attributes: &[&str]) -> [Vec<u8>; 2] {
     const PLUGIN: &[u8] = b"mysql_native_password\0";
     let [a, b, c, d] = capabilities.to_le_bytes();
@@ -45,7 +45,7 @@ pub(super) fn login(version: &str, capabilities: u32, attributes: &[&str]) -> [V
     [packet(0, &greeting), packet(1, &response)]
 }
 
-/// The error that the filter sends instead of a packet of the server, to a client with PROTOCOL_41.
+/// Error that the filter sends in place of a packet of the server, to a client with PROTOCOL_41.
 pub(super) fn error_of_the_filter(sequence_id: u8, errno: u16) -> Vec<u8> {
     let (state, message) = match errno {
         3948 => (
@@ -56,13 +56,13 @@ pub(super) fn error_of_the_filter(sequence_id: u8, errno: u16) -> Vec<u8> {
             "HY000",
             "The server's response does not follow the protocol (connection closed by block_local_infile)",
         ),
-        other => panic!("the filter sends no error {other}"),
+        other => panic!("the filter does not send error {other}"),
     };
     let errno = errno.to_le_bytes();
     packet(sequence_id, &[b"\xff", &errno[..], b"#", state.as_bytes(), message.as_bytes()].concat())
 }
 
-/// A connection and what it emitted.
+/// Connection, and the output that it has emitted.
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) now: Timestamp,
@@ -73,7 +73,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A connection on which nothing has passed, opened at 1 ns.
+    /// Opens a connection at 1 ns.
     pub(super) fn new(rules: Rules) -> Self {
         let now = Timestamp::from_nanos(1);
         Self {
@@ -85,7 +85,7 @@ impl Link {
         }
     }
 
-    /// A connection on which the client has logged in.
+    /// Opens a connection and logs the client in.
     pub(super) fn logged_in(rules: Rules, [greeting, response]: [Vec<u8>; 2]) -> Self {
         let mut link = Self::new(rules);
         link.server_passes(&greeting);
@@ -103,7 +103,7 @@ impl Link {
         call(&mut self.connection, &mut out)
     }
 
-    /// Bytes that leave for the other side in the callback for `bytes`.
+    /// Takes `bytes` in one callback. Returns the bytes that are forwarded to the other peer.
     pub(super) fn take(&mut self, sender: Sender, bytes: &[u8], end_stream: bool) -> Vec<u8> {
         let chunk = Bytes::copy_from_slice(bytes);
         let edit = match sender {
@@ -141,7 +141,7 @@ impl Link {
         self.call(|connection, out| connection.close(|| by, out));
     }
 
-    /// Number of times that each of these was emitted.
+    /// Number of times that each of these events was emitted.
     pub(super) fn counts<const N: usize>(&self, events: [Event; N]) -> [usize; N] {
         events.map(|event| self.events.iter().filter(|emitted| **emitted == event).count())
     }

@@ -1,4 +1,4 @@
-//! PROXY headers, with the inspector behind the stages.
+//! PROXY headers, with the inspector after the stages.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::rules::{Expected, Need, ProxyHeaderRules, ReceiveRules, Rules, SendRu
 const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\x57\x0c\xea";
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
-/// A handshake response, of 0x50 bytes like a word that begins with P.
+/// Handshake response of 0x50 bytes: its first byte is `P`.
 const RESPONSE: &[u8] = &{
     let mut packet = [0; 0x54];
     (packet[0], packet[3], packet[4], packet[5]) = (0x50, 1, 0x85, 0xa6);
@@ -49,10 +49,11 @@ fn send(format: Format) -> SendRules {
     SendRules { format, only_unless_received: false, endpoints: Some(endpoints) }
 }
 
-/// A connection, a host that keeps what is held, and what reached the server.
+/// Connection, and a host that keeps held bytes.
 struct Host {
     link: Link,
     held: Vec<u8>,
+    /// Bytes that have reached the server.
     server: Vec<u8>,
     closed: bool,
 }
@@ -67,7 +68,7 @@ impl Host {
         Self { link, held: Vec::new(), server: Vec::new(), closed: false }
     }
 
-    fn say(&mut self, bytes: &[u8], end_stream: bool) -> ClientVerdict {
+    fn send(&mut self, bytes: &[u8], end_stream: bool) -> ClientVerdict {
         self.held.extend(bytes);
         let all = Bytes::copy_from_slice(&self.held);
         let verdict = self.link.call(|connection, out| connection.client(&all, end_stream, out));
@@ -85,15 +86,15 @@ impl Host {
     }
 
     fn client(&mut self, bytes: &[u8]) -> ClientVerdict {
-        self.say(bytes, false)
+        self.send(bytes, false)
     }
 
-    fn at(&mut self, millis: u64) {
+    fn set_time(&mut self, millis: u64) {
         self.link.now = Timestamp::from_nanos(1 + millis * 1_000_000);
     }
 
     fn tick_at(&mut self, millis: u64) -> TickVerdict {
-        self.at(millis);
+        self.set_time(millis);
         self.link.tick(self.link.now)
     }
 
@@ -101,8 +102,8 @@ impl Host {
         self.link.call(|connection, out| connection.disable_rewriting(out))
     }
 
-    /// What was counted about headers.
-    fn counted(&self) -> Vec<(Option<Format>, HeaderResult)> {
+    /// Headers that were counted.
+    fn counts(&self) -> Vec<(Option<Format>, HeaderResult)> {
         let of_headers = self.link.events.iter().filter_map(|event| match event {
             Event::ProxyHeader { format, result } => Some((*format, *result)),
             _ => None,
@@ -118,16 +119,16 @@ impl Host {
         sum.sum()
     }
 
-    fn why(&mut self) -> Option<RefusalReason> {
+    fn refusal_reason(&mut self) -> Option<RefusalReason> {
         self.link.details.refusal.take().map(|refusal| refusal.why)
     }
 }
 
 const STRIPPED: HeaderResult = HeaderResult::Stripped;
 
-/// Rules, first bytes, whether they reach the server, and what is counted.
+/// Cases: rules, first bytes, true if the rest reaches the server, and the headers that are counted.
 #[test]
-fn every_case_of_the_table() {
+fn every_case_of_the_decision_table_holds_however_the_bytes_are_cut() {
     use HeaderResult::{Malformed, Missing, Untrusted as NotTrusted};
     let (close, strip) = (Untrusted::Close, Untrusted::Strip);
     let bad = b"PROXY TCP5 ".as_slice();
@@ -174,13 +175,13 @@ fn every_case_of_the_table() {
             }
             let text = format!("{rules:?} {} cut at {cut}", header.escape_ascii());
             assert_eq!((host.server.as_slice(), host.closed), (expected.as_slice(), !passes), "{text}");
-            assert_eq!(host.counted(), counted, "{text}");
+            assert_eq!(host.counts(), counted, "{text}");
             assert_eq!(host.bytes(), if passes { RESPONSE.len() as u64 } else { 0 }, "{text}");
             let believed = counted == [(v1, STRIPPED)] || (counted == [(v2, STRIPPED)] && header == V2);
             let source = believed.then(|| "192.0.2.1:1111".parse().unwrap());
             assert_eq!(host.link.details.source, source, "{text}");
-            assert_eq!(host.why().is_some(), !passes, "{text}");
-            assert_eq!(host.why(), None, "told once");
+            assert_eq!(host.refusal_reason().is_some(), !passes, "{text}");
+            assert_eq!(host.refusal_reason(), None, "reported once");
         }
         let mut host = Host::new(rules);
         for byte in bytes.chunks(1).take_while(|_| passes) {
@@ -191,40 +192,40 @@ fn every_case_of_the_table() {
 }
 
 #[test]
-fn nothing_but_the_beginning_of_a_signature_is_held() {
+fn only_the_start_of_a_signature_is_held() {
     let beginnings = |signature: &'static [u8]| (1..signature.len()).map(|len| &signature[..len]);
     for beginning in beginnings(b"PROXY ").chain(beginnings(b"\r\n\r\n\0\r\nQUIT\n")) {
-        for behind in [b"".as_slice(), b"x", b"\xff\xff\xff"] {
-            let bytes = [beginning, behind].concat();
+        for next in [b"".as_slice(), b"x", b"\xff\xff\xff"] {
+            let bytes = [beginning, next].concat();
             let mut host = Host::expecting(Expected::Unknown, receiving(OPTIONAL));
             let verdict = host.client(&bytes);
             let is_signature = |bytes: &[u8]| bytes == b"PROXY";
-            let expected = match behind {
+            let expected = match next {
                 b"" => ClientVerdict::Hold,
-                // The word alone is a signature by section 2.2: without its space it is malformed.
+                // The word alone is a signature (section 2.2), and a header without the space after it is malformed.
                 _ if is_signature(beginning) => ClientVerdict::Close,
-                // What MariaDB would read on as a header.
+                // MariaDB would accept it as a header.
                 _ if beginning.len() >= 4 => ClientVerdict::Close,
-                _ if matches!(beginning, b"PRO" | b"\r\n\r") && behind.len() > 1 => ClientVerdict::Pass,
+                _ if matches!(beginning, b"PRO" | b"\r\n\r") && next.len() > 1 => ClientVerdict::Pass,
                 _ => ClientVerdict::Pass,
             };
             assert_eq!(verdict, expected, "{}", bytes.escape_ascii());
-            assert_eq!(host.disable(), behind.is_empty());
-            // The same in two chunks, however short both are: what is no signature any more is not held for more.
+            assert_eq!(host.disable(), next.is_empty());
+            // The same in two chunks: bytes that are no longer a signature are not held.
             let mut host = Host::expecting(Expected::Unknown, receiving(OPTIONAL));
             assert_eq!(host.client(beginning), ClientVerdict::Hold);
-            if !behind.is_empty() {
-                assert_eq!(host.client(behind), expected, "{} cut", bytes.escape_ascii());
+            if !next.is_empty() {
+                assert_eq!(host.client(next), expected, "{} cut", bytes.escape_ascii());
             }
         }
     }
 }
 
-/// With its last byte, however short it is.
+/// The last byte of each case makes the header malformed.
 #[test]
-fn what_breaks_a_header_is_refused_however_it_is_cut() {
+fn a_malformed_header_is_refused_however_it_is_cut() {
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-    let of_binary = |behind: &[u8]| [SIGNATURE, behind].concat();
+    let of_binary = |rest: &[u8]| [SIGNATURE, rest].concat();
     for bytes in [
         b"PROXY\r".to_vec(),
         b"PROXY x".to_vec(),
@@ -247,18 +248,18 @@ fn what_breaks_a_header_is_refused_however_it_is_cut() {
             let text = format!("{} cut at {cut}", bytes.escape_ascii());
             assert_eq!(host.client(first), ClientVerdict::Hold, "{text}");
             assert_eq!(host.client(rest), ClientVerdict::Close, "{text}");
-            assert_eq!(host.counted(), whole.counted(), "{text}");
+            assert_eq!(host.counts(), whole.counts(), "{text}");
         }
         let mut host = Host::new(receiving(OPTIONAL));
         let verdicts: Vec<_> = bytes.chunks(1).map(|byte| host.client(byte)).collect();
         let held = verdicts.iter().take_while(|verdict| **verdict == ClientVerdict::Hold).count();
-        assert_eq!((held, host.counted()), (bytes.len() - 1, whole.counted()), "{}", bytes.escape_ascii());
-        assert_eq!(host.why(), whole.why(), "{}", bytes.escape_ascii());
+        assert_eq!((held, host.counts()), (bytes.len() - 1, whole.counts()), "{}", bytes.escape_ascii());
+        assert_eq!(host.refusal_reason(), whole.refusal_reason(), "{}", bytes.escape_ascii());
     }
 }
 
 #[test]
-fn what_is_held_is_not_read_again_before_it_can_say_more() {
+fn held_bytes_are_not_read_again_before_they_can_be_complete() {
     struct Unread(usize);
     impl Chunk for Unread {
         fn len(&self) -> usize {
@@ -277,57 +278,57 @@ fn what_is_held_is_not_read_again_before_it_can_say_more() {
 }
 
 #[test]
-fn a_stream_that_ends_early() {
+fn a_stream_that_ends_within_a_header_is_refused() {
     let mut host = Host::new(receiving(OPTIONAL));
-    assert_eq!(host.say(b"PRO", true), ClientVerdict::Pass);
-    assert_eq!((host.server.as_slice(), host.counted()), (b"PRO".as_slice(), vec![]));
+    assert_eq!(host.send(b"PRO", true), ClientVerdict::Pass);
+    assert_eq!((host.server.as_slice(), host.counts()), (b"PRO".as_slice(), vec![]));
     for (bytes, format) in [(&V1[..20], Format::V1), (&V2[..20], Format::V2)] {
         let mut host = Host::new(receiving(OPTIONAL));
         assert_eq!(host.client(bytes), ClientVerdict::Hold);
-        assert_eq!(host.say(b"", true), ClientVerdict::Close);
-        assert_eq!(host.counted(), [(Some(format), HeaderResult::Malformed)]);
-        assert_eq!(host.why(), Some(RefusalReason::Truncated));
+        assert_eq!(host.send(b"", true), ClientVerdict::Close);
+        assert_eq!(host.counts(), [(Some(format), HeaderResult::Malformed)]);
+        assert_eq!(host.refusal_reason(), Some(RefusalReason::Truncated));
     }
-    // A health probe.
+    // A health check.
     for rules in [REQUIRED, LATE] {
         let mut host = Host::new(receiving(rules));
-        assert_eq!(host.say(b"", true), ClientVerdict::Close);
-        assert_eq!((host.counted(), host.why()), (vec![], None));
-        assert_eq!(host.say(b"", true), ClientVerdict::Close);
+        assert_eq!(host.send(b"", true), ClientVerdict::Close);
+        assert_eq!((host.counts(), host.refusal_reason()), (vec![], None));
+        assert_eq!(host.send(b"", true), ClientVerdict::Close);
         host.link.close(ClosedBy::Proxy);
         assert!(matches!(host.link.events.last(), Some(Event::Closed { by: ClosedBy::Client, .. })));
     }
     let mut host = Host::new(receiving(REQUIRED));
-    assert_eq!(host.say(b"PRO", true), ClientVerdict::Close);
-    assert_eq!(host.counted(), [(None, HeaderResult::Missing)]);
+    assert_eq!(host.send(b"PRO", true), ClientVerdict::Close);
+    assert_eq!(host.counts(), [(None, HeaderResult::Missing)]);
 }
 
 #[test]
-fn time_outs() {
+fn a_header_that_does_not_arrive_in_time_is_refused() {
     let greet = |host: &mut Host, millis: u64| {
-        host.at(millis);
+        host.set_time(millis);
         host.link.take(Sender::Server, b"\x04\0\0\0\x0a5.5", false);
     };
     // Nothing is overdue on an optional port, unless bytes are held.
     let mut host = Host::new(receiving(OPTIONAL));
     assert_eq!(host.tick_at(3_600_000), TickVerdict::Continue);
-    host.at(7_000);
+    host.set_time(7_000);
     assert_eq!(host.client(b"PROX"), ClientVerdict::Hold);
     assert_eq!(host.tick_at(9_999), TickVerdict::Continue);
     assert_eq!(host.tick_at(10_000), TickVerdict::Close);
-    assert_eq!(host.counted(), [(None, HeaderResult::Timeout)]);
-    assert_eq!(host.why(), Some(RefusalReason::Timeout { held: 4, connected: true }));
+    assert_eq!(host.counts(), [(None, HeaderResult::Timeout)]);
+    assert_eq!(host.refusal_reason(), Some(RefusalReason::Timeout { held: 4, connected: true }));
     assert_eq!(host.tick_at(20_000), TickVerdict::Continue, "once");
-    assert_eq!(host.client(b"Y TCP4"), ClientVerdict::Close, "what comes in between goes nowhere");
+    assert_eq!(host.client(b"Y TCP4"), ClientVerdict::Close, "bytes before the close are not forwarded");
 
-    // Where the server speaks first, a header may come with the client's first bytes: the time runs from there.
+    // If the server speaks first, a header may come with the client's first bytes. So the time begins with the greeting.
     let mut host = Host::new(receiving(REQUIRED));
     assert_eq!(host.tick_at(4_000), TickVerdict::Continue);
     greet(&mut host, 4_500);
     greet(&mut host, 4_600);
     assert_eq!(host.tick_at(7_499), TickVerdict::Continue);
     assert_eq!(host.tick_at(7_500), TickVerdict::Close);
-    assert_eq!(host.why(), Some(RefusalReason::Timeout { held: 0, connected: true }));
+    assert_eq!(host.refusal_reason(), Some(RefusalReason::Timeout { held: 0, connected: true }));
 
     for (expected, rules) in [(Expected::Mysql, LATE), (Expected::Unknown, REQUIRED)] {
         let mut host = Host::expecting(expected, receiving(rules));
@@ -335,25 +336,28 @@ fn time_outs() {
         assert_eq!(host.link.connection.holds_connection(), connects_late);
         assert_eq!(host.tick_at(2_999), TickVerdict::Continue);
         assert_eq!(host.tick_at(3_000), TickVerdict::Close);
-        assert_eq!(host.counted(), [(None, HeaderResult::Timeout)]);
-        assert_eq!(host.why(), Some(RefusalReason::Timeout { held: 0, connected: !connects_late }));
+        assert_eq!(host.counts(), [(None, HeaderResult::Timeout)]);
+        assert_eq!(
+            host.refusal_reason(),
+            Some(RefusalReason::Timeout { held: 0, connected: !connects_late })
+        );
     }
 
     let mut host = Host::new(receiving(LATE));
-    host.at(2_900);
+    host.set_time(2_900);
     assert!(matches!(host.client(V1), ClientVerdict::Edit(_)));
     assert!(!host.link.connection.holds_connection());
     assert_eq!(host.tick_at(7_000), TickVerdict::Continue);
     assert!(
         !host.link.events.contains(&Event::GreetingTimeout),
-        "the server's time begins with its connection"
+        "the server's time begins when it is connected to"
     );
     host.tick_at(7_900);
     assert!(host.link.events.contains(&Event::GreetingTimeout));
 }
 
 #[test]
-fn the_header_to_the_server_goes_with_the_first_own_bytes() {
+fn the_header_to_the_server_is_sent_with_the_first_bytes_of_the_client() {
     let connections = encode(Format::V1, send(Format::V1).endpoints);
     let received = V1.to_vec();
     let with = |receive: ReceiveRules, only_unless_received| ProxyHeaderRules {
@@ -379,7 +383,7 @@ fn the_header_to_the_server_goes_with_the_first_own_bytes() {
                 host.client(&[header, RESPONSE].concat());
             } else {
                 host.client(header);
-                assert_eq!(host.server, nothing, "not before the client's own bytes");
+                assert_eq!(host.server, nothing, "not before the client's bytes");
                 host.client(RESPONSE);
             }
             host.client(b"\0\0\0\x03");
@@ -395,24 +399,24 @@ fn the_header_to_the_server_goes_with_the_first_own_bytes() {
 }
 
 #[test]
-fn one_header_only() {
+fn a_second_header_is_refused() {
     for rules in
         [receiving(OPTIONAL), receiving(REQUIRED), ProxyHeaderRules { send: Some(send(Format::V1)), ..OFF }]
     {
         for (second, format) in [(V1, Format::V1), (V2, Format::V2), (b"PROXYTCP4 1\n", Format::V1)] {
             let first = if rules.receive.is_some() { V1 } else { b"" };
-            // Behind the first one, behind the response, and glued to either.
+            // After the first header and after the handshake response, in the same chunk and in the next.
             let mut host = Host::new(rules);
             assert_eq!(host.client(&[first, RESPONSE, second].concat()), ClientVerdict::Close);
-            assert_eq!((host.why(), host.server.len()), (Some(RefusalReason::Late), 0));
-            assert_eq!(host.counted().last(), Some(&(Some(format), HeaderResult::Malformed)));
+            assert_eq!((host.refusal_reason(), host.server.len()), (Some(RefusalReason::Late), 0));
+            assert_eq!(host.counts().last(), Some(&(Some(format), HeaderResult::Malformed)));
 
             let mut host = Host::new(rules);
             host.client(&[first, RESPONSE].concat());
             let passed = host.server.len();
             assert_eq!(host.client(second), ClientVerdict::Close);
-            assert_eq!(host.server.len(), passed, "nothing of it reaches the server");
-            assert_eq!(host.client(RESPONSE), ClientVerdict::Close, "nor anything behind it");
+            assert_eq!(host.server.len(), passed, "no byte of the header reaches the server");
+            assert_eq!(host.client(RESPONSE), ClientVerdict::Close, "nor any byte after it");
             if rules.receive.is_some() {
                 let mut host = Host::new(rules);
                 assert_eq!(host.client(&[first, second].concat()), ClientVerdict::Close);
@@ -423,7 +427,7 @@ fn one_header_only() {
 }
 
 #[test]
-fn inert_lets_go_what_is_held() {
+fn disabling_rewriting_releases_held_bytes() {
     for (rules, bytes, held) in [
         (OPTIONAL, b"PROXY".as_slice(), true),
         (OPTIONAL, b"", false),
@@ -442,5 +446,5 @@ fn inert_lets_go_what_is_held() {
     let mut host = Host::new(receiving(OPTIONAL));
     assert_eq!(host.client(b"PROXY?"), ClientVerdict::Close);
     assert!(!host.disable());
-    assert_eq!(host.client(b"more"), ClientVerdict::Close, "what was refused stays refused");
+    assert_eq!(host.client(b"more"), ClientVerdict::Close, "a refused connection stays refused");
 }

@@ -6,10 +6,10 @@ use super::ConnectionLog;
 use super::once::ReportOnce;
 use crate::mysql::peer::bug_106252::AffectedClient;
 
-/// Maximum number of affected clients that are remembered as reported; there are fewer than a hundred such releases.
+/// Maximum number of affected clients that are remembered as reported. There are fewer than a hundred such releases.
 pub(in crate::filter) const MAX_CLIENTS: usize = 256;
 
-/// An affected client has logged in: one line for each release.
+/// Logs that an affected client has logged in. Logs one line for each release.
 pub(in crate::filter) fn seen(
     log: &ConnectionLog,
     reported: &ReportOnce<AffectedClient>,

@@ -1,4 +1,4 @@
-//! Lines about clients and servers that do not work together, with the cause and the remedy.
+//! Lines about hazards between clients and servers, with the cause and the remedy.
 
 use log::Level;
 
@@ -7,14 +7,14 @@ use super::once::ReportOnce;
 use crate::event::{Event, HazardKind};
 use crate::metrics::ScopeId;
 
-/// The advice if a server requires TLS and a rule removes its offer of TLS.
+/// Advice if a server requires TLS and a rule removes its offer of TLS.
 const TLS_CLEARED: (&str, &str) = (
     "the server takes no client without TLS (3159), and clear_capabilities takes its offer of TLS away from clients",
     "take ssl out of the rule of this destination",
 );
 
-/// A hazard was seen: one line for each destination. The number of health checks decides when the server blocks their
-/// host, so these are reported again whenever there are ten times as many.
+/// Logs a hazard. Logs one line for each destination and kind. Health checks are logged again whenever there are ten times
+/// as many, because their number decides when the server blocks their host.
 pub(in crate::filter) fn seen(
     log: &ConnectionLog,
     reported: &ReportOnce<(ScopeId, HazardKind)>,

@@ -1,9 +1,10 @@
-//! Lines in the proxy's log: `key=value` of the configured level, at most a configured number for each minute.
+//! Lines in the proxy's log, as `key=value`. Configuration sets their level and their maximum number in a minute.
 
 pub(super) mod affected_clients;
-pub(super) mod budget;
 pub(super) mod hazards;
+pub(super) mod host_calls;
 pub(super) mod once;
+pub(super) mod opaque;
 pub(super) mod ports;
 pub(super) mod proxy_headers;
 pub(super) mod rule_effects;
@@ -21,7 +22,7 @@ use crate::config::LogConfig;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The log of one configuration on one worker.
+/// Log of one configuration on one worker.
 #[derive(Debug)]
 pub(super) struct RateLimitedLog {
     level: LevelFilter,
@@ -33,7 +34,9 @@ pub(super) struct RateLimitedLog {
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     began: Timestamp,
+    /// Number of lines that were logged.
     lines: u32,
+    /// Number of lines that the limit withheld.
     withheld: u32,
 }
 
@@ -49,7 +52,7 @@ impl RateLimitedLog {
         }
     }
 
-    /// Counts a line. Returns whether it may be logged.
+    /// Counts a line. Returns true if it may be logged.
     fn admits(&self, host: &dyn Host, level: Level) -> bool {
         if level > self.level {
             return false;
@@ -65,8 +68,8 @@ impl RateLimitedLog {
         is_admitted
     }
 
-    /// Closes the window if a minute is over. That happens on the tick and not on a write, so withheld lines cost nothing,
-    /// and their number is logged even after the burst has ended.
+    /// Closes the window if a minute is over. Only the tick closes it, so withheld lines cost nothing, and their number is
+    /// logged even after the burst has ended.
     pub(super) fn tick(&self, host: &dyn Host) {
         let Window { began, lines, withheld } = self.window.get();
         if lines > 0 && host.now().since(began) >= MINUTE {
@@ -78,7 +81,7 @@ impl RateLimitedLog {
     }
 }
 
-/// The log, for lines about one connection.
+/// Log for lines about one connection.
 #[derive(Clone, Copy)]
 pub(super) struct ConnectionLog<'a> {
     pub(super) log: &'a RateLimitedLog,
@@ -92,7 +95,7 @@ impl ConnectionLog<'_> {
         self.log.line(self.host, level, line);
     }
 
-    /// Returns where the connection goes, as fields of a line.
+    /// Returns the destination of the connection as fields of a line.
     fn destination(&self) -> String {
         self.to.text(self.host)
     }

@@ -1,15 +1,15 @@
-//! Reports that are made once for each key, such as a port or a client release.
+//! Reports that are logged once for each key, such as a port or a client release.
 
 use std::cell::Cell;
 
-/// The keys that were reported, each with the number of its occurrences.
+/// Keys that were reported, each with the number of its occurrences.
 pub(in crate::filter) struct ReportOnce<K> {
     counts: Cell<Vec<(K, u64)>>,
     max_keys: usize,
 }
 
 impl<K: PartialEq> ReportOnce<K> {
-    /// A table for at most `max_keys` keys. Keys beyond that are never reported.
+    /// Creates a table for at most `max_keys` keys. Further keys are never reported.
     pub(in crate::filter) fn new(max_keys: usize) -> Self {
         Self { counts: Cell::default(), max_keys }
     }
@@ -31,7 +31,7 @@ impl<K: PartialEq> ReportOnce<K> {
         count
     }
 
-    /// Counts an occurrence of `key`. Returns whether it is to be reported.
+    /// Counts an occurrence of `key`. Returns true if the caller must report it.
     pub(super) fn is_first(&self, key: K) -> bool {
         self.count(key) == Some(1)
     }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_still_counts_its_keys_and_reports_no_other() {
+    fn a_full_table_counts_its_keys_and_reports_no_others() {
         let ports = ReportOnce::new(2);
         assert_eq!([25, 110, 143, 25].map(|port| ports.count(port)), [Some(1), Some(1), None, Some(2)]);
         assert!(!ports.is_first(143));

@@ -1,4 +1,4 @@
-//! Lines about who speaks first on which port.
+//! Lines about servers that do not send a greeting, and about ports on which a server speaks first unexpectedly.
 
 use log::Level;
 
@@ -11,8 +11,8 @@ use crate::rules::Expected;
 /// Maximum number of ports that are remembered as reported. Further ports are not reported.
 pub(in crate::filter) const MAX_PORTS: usize = 256;
 
-/// The server has been silent for too long. The causes are in the order in which to look for them; only the proxy knows
-/// whether it is the first one.
+/// Logs that the server has been silent for too long. The causes are in the order in which operators should check them. They
+/// depend on the connection to the server, because only the proxy knows if it is established.
 pub(in crate::filter) fn greeting_timeout(log: &ConnectionLog) {
     log.line(Level::Warn, || {
         let upstream = log.host.upstream_address().map(|text| word(&text));
@@ -38,23 +38,23 @@ pub(in crate::filter) fn greeting_timeout(log: &ConnectionLog) {
     });
 }
 
-/// A server spoke first on a port where another protocol or none was expected: one line for each port.
-pub(in crate::filter) fn server_first(log: &ConnectionLog, reported: &ReportOnce<u16>, spoken: ServerFirst) {
-    let meant = match spoken {
+/// Logs that a server spoke first on a port where no protocol or another one was expected. Logs one line for each port.
+pub(in crate::filter) fn server_first(log: &ConnectionLog, reported: &ReportOnce<u16>, seen: ServerFirst) {
+    let observed = match seen {
         ServerFirst::Mysql => Expected::Mysql,
         _ => Expected::ServerFirst,
     };
     let Some(address) = log.to.address else { return };
     let port = address.port();
-    if log.to.expected == meant || !reported.is_first(port) {
+    if log.to.expected == observed || !reported.is_first(port) {
         return;
     }
-    // Outside a mesh nothing waits for the client unless it is configured to.
+    // Outside a mesh no listener filter waits for the client unless the operator configures one.
     let outside = log.to.direction == Direction::Unspecified && log.to.expected == Expected::Unknown;
     let level = if outside { Level::Info } else { Level::Warn };
     log.line(level, || {
-        let (address, spoken) = (address.ip(), spoken.label());
-        let name = format!("tcp-{}", if spoken == "other" { "server-first" } else { spoken });
+        let (address, seen) = (address.ip(), seen.label());
+        let name = format!("tcp-{}", if seen == "other" { "server-first" } else { seen });
         let fix = match log.to.direction {
             Direction::Outbound => format!(
                 "an HTTP Service on port {port} anywhere in the mesh makes this connection hang: declare a \
@@ -69,10 +69,10 @@ pub(in crate::filter) fn server_first(log: &ConnectionLog, reported: &ReportOnce
                 format!("no listener filter may wait for the client on port {port}")
             }
         };
-        let rule = meant.label();
+        let rule = observed.label();
         let (destination, expected) = (log.destination(), log.to.expected.label());
         format!(
-            "event=server_first_undeclared {destination} seen={spoken} expected={expected} fix=\"{fix}\" \
+            "event=server_first_undeclared {destination} seen={seen} expected={expected} fix=\"{fix}\" \
              rule=\"match.ports [{port}], protocol {rule}\""
         )
     });

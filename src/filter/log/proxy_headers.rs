@@ -7,7 +7,7 @@ use log::Level;
 use super::ConnectionLog;
 use crate::event::refusal::Refusal;
 
-/// A connection from `peer` is closed because of a PROXY header.
+/// Logs that a connection from `peer` is closed because of a PROXY header.
 pub(in crate::filter) fn refused(log: &ConnectionLog, peer: Option<SocketAddr>, refusal: &Refusal) {
     log.line(Level::Warn, || {
         let peer = peer.map_or("unknown".to_owned(), |peer| peer.to_string());

@@ -1,23 +1,24 @@
-//! Lines about what a rule changed in the bytes of a server, or prevented, with the consequences.
+//! Lines about rules that changed or blocked bytes of a server, with the consequences.
 
 use log::Level;
 
 use super::ConnectionLog;
 use super::once::ReportOnce;
+use super::opaque::MEMORY_FIX;
 use crate::event::ProtectionLost;
 
-/// A request for a file was blocked, and the connection ends.
+/// Logs that a request for a file was blocked, and that the connection ends.
 pub(in crate::filter) fn file_blocked(log: &ConnectionLog) {
     log.line(Level::Warn, || {
         format!(
             "event=local_infile_blocked {} cause=\"the server asked for a file that the client's statement does not name\" \
-             fix=\"find out who answers at this address; no server of MySQL or MariaDB does that of its own accord\"",
+             fix=\"find out who answers at this address; no server of MySQL or MariaDB does that unsolicited\"",
             log.destination()
         )
     });
 }
 
-/// A connection ends, because the rule that protects it can no longer be enforced.
+/// Logs that a connection ends, because the rule that protects it can no longer be enforced.
 pub(in crate::filter) fn protection_lost(log: &ConnectionLog, reason: ProtectionLost) {
     log.line(Level::Warn, || {
         let (cause, fix) = match reason {
@@ -31,7 +32,7 @@ pub(in crate::filter) fn protection_lost(log: &ConnectionLog, reason: Protection
             ),
             ProtectionLost::Memory => (
                 "inspection needs more memory than it may use, so the rule cannot be enforced",
-                "raise limits.connection_state, or find the clients that pipeline or connect so much",
+                MEMORY_FIX,
             ),
         };
         let (reason, destination) = (reason.label(), log.destination());
@@ -39,7 +40,7 @@ pub(in crate::filter) fn protection_lost(log: &ConnectionLog, reason: Protection
     });
 }
 
-/// A server offered TLS, and its client does not see the offer: one line in all.
+/// Logs that a rule removed a server's offer of TLS. Logs one line for each configuration and worker.
 pub(in crate::filter) fn tls_cleared(log: &ConnectionLog, reported: &ReportOnce<()>) {
     if !reported.is_first(()) {
         return;
@@ -47,7 +48,7 @@ pub(in crate::filter) fn tls_cleared(log: &ConnectionLog, reported: &ReportOnce<
     log.line(Level::Warn, || {
         format!(
             "event=tls_cleared {} cause=\"clear_capabilities has ssl: clients that prefer TLS go without and are not \
-             told, those that require it fail, and a first login by caching_sha2_password needs the server's public \
+             informed, those that require it fail, and a first login by caching_sha2_password needs the server's public \
              key\" fix=\"none needed where mutual TLS of the mesh reaches from client to server; else take ssl out of \
              the rule\"",
             log.destination()

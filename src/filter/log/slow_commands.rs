@@ -1,4 +1,4 @@
-//! The line about a command that was slow, failed or got no response. It contains no literal of a statement.
+//! The line about a command that was slow, failed or got no response. It contains no literals of a statement.
 
 use std::fmt::{Display, Write};
 
@@ -7,7 +7,7 @@ use log::Level;
 use super::ConnectionLog;
 use crate::event::details::SlowCommand;
 
-/// Logs a command of a connection under the rule with this name.
+/// Logs a command of a connection. `rule`: name of the connection's rule; `None` if it has none.
 pub(in crate::filter) fn line(log: &ConnectionLog, rule: Option<&str>, slow: &SlowCommand) {
     log.line(Level::Warn, || {
         let event = match (slow.answered, slow.errno) {

@@ -1,4 +1,4 @@
-//! A proxy-wasm host that does as little as possible, so that what is counted is the filter.
+//! A proxy-wasm host that does as little as possible, so that the counted instructions are those of the filter.
 #![allow(unsafe_code, reason = "an ABI is a set of unmangled C functions that pass pointers")]
 
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ unsafe extern "C" {
 
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
-/// Root context and connection.
+/// Ids of the root context and of the connection.
 const ROOT: u32 = 1;
 const STREAM: u32 = 2;
 
@@ -89,7 +89,7 @@ nothing! {
     proxy_resolve_shared_queue proxy_send_local_response proxy_set_header_map_pairs
 }
 
-/// A worker with the filter in it, and one connection.
+/// Starts a worker with the filter, and one connection.
 pub fn start(configuration: &str) {
     // SAFETY: called once; it registers the root context with this thread's dispatcher.
     unsafe { _initialize() };
@@ -107,13 +107,13 @@ fn set_buffer(bytes: &[u8]) {
     });
 }
 
-/// Bytes of the client pass.
+/// Passes bytes of the client.
 pub fn client(bytes: &[u8]) {
     set_buffer(bytes);
     proxy_on_downstream_data(STREAM, bytes.len(), false);
 }
 
-/// Bytes of the server pass.
+/// Passes bytes of the server.
 pub fn server(bytes: &[u8]) {
     set_buffer(bytes);
     proxy_on_upstream_data(STREAM, bytes.len(), false);

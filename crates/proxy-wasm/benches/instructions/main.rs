@@ -1,9 +1,9 @@
-//! The number of instructions that the filter takes for a query, counted by valgrind's callgrind: `make instructions`.
+//! Number of instructions that the filter needs for a query, counted by valgrind's callgrind: `make instructions`.
 //!
-//! Run with a scenario and a number of queries, it passes that number of queries through the filter's ABI. Two runs that differ
-//! only in the number of queries differ by the instructions of these queries.
+//! The program takes a scenario and a number of queries, and passes these queries through the filter's ABI. The difference
+//! between two runs with different numbers of queries is the cost of the additional queries.
 
-// A panic is how this reports.
+// This program reports errors by a panic.
 #![allow(
     unreachable_pub,
     missing_docs,

@@ -1,20 +1,20 @@
-//! Access-log state: what it says, when it is written, and what that costs.
+//! Access-log state: its values, the callbacks that write it, and their cost.
 
-use crate::host::{Call, Ending, Led, ORDERS, Vm};
+use crate::host::{Call, Ending, ORDERS, Outcome, Vm};
 use crate::scripts::{self, Turn, login, play, query, quit};
 use firstword_testing::packets::*;
 
 const ALL: &str = r#"{"access_log": ["protocol", "user", "schema", "server_version", "client", "thread_id",
     "commands", "errors", "last_errno", "opaque_reason"]}"#;
 
-/// The keys and values that were set, without `firstword.`.
+/// Keys and values that were set, without `firstword.`.
 fn set(calls: &[Call]) -> Vec<&str> {
     let sets = calls.iter().filter(|call| call.name == "set_property");
     sets.map(|call| call.what.strip_prefix("firstword.").unwrap()).collect()
 }
 
 #[test]
-fn words_are_told_when_they_are_new_and_counts_on_the_tick_and_at_the_end() {
+fn names_are_written_at_once_and_counts_on_the_tick_and_at_the_end() {
     let vm = Vm::start();
     let plugin = vm.plugin(ALL);
     let stream = plugin.connect(&ORDERS);
@@ -24,7 +24,7 @@ fn words_are_told_when_they_are_new_and_counts_on_the_tick_and_at_the_end() {
     let commands = [query("select a", result_set(&["1"])), query("select a", [err(1146)])].concat();
     assert_eq!(set(&play(&stream, &commands)), [""; 0], "not on the data path");
     assert_eq!(set(&plugin.tick()), ["commands=2", "errors=1", "last_errno=1146"]);
-    assert_eq!(set(&plugin.tick()), [""; 0], "nothing is new");
+    assert_eq!(set(&plugin.tick()), [""; 0], "nothing has changed");
     play(&stream, &query("select a", result_set(&["1"])));
     assert_eq!(set(&plugin.tick()), ["commands=3"]);
     play(&stream, &[query("select a", [err(1064)]), quit()].concat());
@@ -32,7 +32,7 @@ fn words_are_told_when_they_are_new_and_counts_on_the_tick_and_at_the_end() {
 }
 
 #[test]
-fn every_ending_has_its_counts() {
+fn every_ending_writes_the_counts() {
     let vm = Vm::start();
     let plugin = vm.plugin(ALL);
     for ending in Ending::ALL {
@@ -41,7 +41,7 @@ fn every_ending_has_its_counts() {
         let calls = set(&stream.close(ending)).join(" ");
         assert_eq!(calls, "commands=0 errors=0", "{ending:?}");
     }
-    for (script, told) in [
+    for (script, expected) in [
         (scripts::tls(), "commands=0 errors=0"),
         (scripts::too_many_connections(), "commands=0 errors=0 last_errno=1040"),
         (scripts::refused(1045), "commands=0 errors=0 last_errno=1045"),
@@ -49,27 +49,27 @@ fn every_ending_has_its_counts() {
     ] {
         let stream = plugin.connect(&ORDERS);
         play(&stream, &script);
-        assert_eq!(set(&stream.close(Ending::ClientFin)).join(" "), told);
+        assert_eq!(set(&stream.close(Ending::ClientFin)).join(" "), expected);
     }
 }
 
 #[test]
-fn a_session_that_goes_on_unseen_says_so_in_the_same_callback() {
+fn the_end_of_inspection_is_written_in_the_same_callback() {
     let vm = Vm::start();
     let plugin = vm.plugin(r#"{"access_log": ["user", "opaque_reason"]}"#);
-    for (script, told) in [
+    for (script, expected) in [
         (scripts::tls(), vec!["opaque_reason=tls", "user=%"]),
         (scripts::compressed(), vec!["user=app", "opaque_reason=compressed", "user=%"]),
         (scripts::http(), vec!["opaque_reason=not_mysql", "user=%"]),
     ] {
         let stream = plugin.connect(&ORDERS);
-        assert_eq!(set(&play(&stream, &script)), told);
+        assert_eq!(set(&play(&stream, &script)), expected);
     }
     let off = vm.plugin(r#"{"access_log": ["user", "opaque_reason"], "mode": "off"}"#).connect(&ORDERS);
     assert_eq!(set(&off.server(&greeting())), ["opaque_reason=configured", "user=%"]);
 }
 
-/// What decides by account sees the state once for each callback, and would judge the last account alone.
+/// A filter that decides by account reads the state once for each callback, and would check only the last account.
 #[test]
 fn a_callback_that_names_several_accounts_names_none() {
     for observe in ["all", "requests"] {
@@ -89,7 +89,7 @@ fn a_callback_that_names_several_accounts_names_none() {
         let [front, rest] = [&change("app")[..9], &change("app")[9..]].map(<[u8]>::to_vec);
         assert_eq!(state(&[front, [rest, change("evil"), change("app")].concat()]), "%", "{observe}");
     }
-    // Behind the login, where a server reads commands.
+    // After the login, when a server reads commands.
     let vm = Vm::start();
     let plugin = vm.plugin(r#"{"access_log": ["user"]}"#);
     let stream = plugin.connect(&ORDERS);
@@ -100,9 +100,9 @@ fn a_callback_that_names_several_accounts_names_none() {
     assert_eq!(stream.state("user").as_deref(), Some("%"));
 }
 
-/// A rule about users decides about the bytes of the callback in which the user is told.
+/// A filter that decides by account decides about the bytes of the callback in which the account is written.
 #[test]
-fn a_user_is_told_by_the_last_byte_of_the_answer_wherever_it_is_cut() {
+fn the_account_is_written_with_the_last_byte_of_its_packet_however_it_is_cut() {
     let vm = Vm::start();
     let plugin = vm.plugin(r#"{"access_log": ["user"]}"#);
     let response = packet(1, &handshake_response(CLIENT_CAPABILITIES));
@@ -122,13 +122,13 @@ fn a_user_is_told_by_the_last_byte_of_the_answer_wherever_it_is_cut() {
 }
 
 #[test]
-fn state_is_text_and_only_what_was_asked_for() {
+fn only_configured_keys_are_written_and_they_are_declared_as_text() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
     let calls = [play(&stream, &scripts::classic()), plugin.tick(), stream.close(Ending::ClientFin)].concat();
     let names = ["set_property", "call_foreign_function"];
-    assert!(calls.iter().all(|call| !names.contains(&call.name)), "nothing was asked for");
+    assert!(calls.iter().all(|call| !names.contains(&call.name)), "no key is configured");
 
     let plugin = vm.plugin(r#"{"access_log": ["schema", "commands"]}"#);
     let declared = vm.configure_calls();
@@ -147,9 +147,9 @@ fn state_is_text_and_only_what_was_asked_for() {
     );
 }
 
-/// No word of a peer can break a line of a log, and nothing secret is among them.
+/// No text of a peer can break a log line, and no secret is written.
 #[test]
-fn words_are_escaped() {
+fn text_of_peers_is_escaped() {
     let vm = Vm::start();
     let plugin = vm.plugin(ALL);
     let stream = plugin.connect(&ORDERS);
@@ -164,7 +164,7 @@ fn words_are_escaped() {
 }
 
 #[test]
-fn a_believed_header_gives_the_source_once() {
+fn the_source_of_a_believed_header_is_written_once() {
     let vm = Vm::start();
     let plugin = vm.plugin(
         r#"{"access_log": ["source", "user"], "rules": [{"protocol": "mysql", "proxy_protocol":
@@ -174,8 +174,11 @@ fn a_believed_header_gives_the_source_once() {
     let (stream, ..) = plugin.connect_from(Some("198.51.100.1:40000"), &ORDERS);
     stream.server(&greeting());
     let response = packet(1, &handshake_response(CLIENT_CAPABILITIES));
-    let (led, calls) = stream.front(&[&header[..], &response].concat(), false);
-    assert_eq!((led, set(&calls)), (Led::On(response), vec!["user=app", "source=192.0.2.1:5000"]));
+    let (outcome, calls) = stream.pass_client(&[&header[..], &response].concat(), false);
+    assert_eq!(
+        (outcome, set(&calls)),
+        (Outcome::Forwarded(response), vec!["user=app", "source=192.0.2.1:5000"])
+    );
     assert_eq!(set(&stream.server(&packet(2, &ok()))), [""; 0]);
     stream.close(Ending::ClientFin);
 }

@@ -1,13 +1,13 @@
-//! Counters whose numbers a server chooses: they never go backwards, whatever it says.
+//! Counters whose increments a server chooses. They never decrease.
 
 use crate::host::{Ending, ORDERS, Vm};
 use crate::scripts::{login, play};
 use crate::sum;
 use firstword_testing::packets::*;
 
-/// The most that one response adds to `affected_rows_total`.
+/// Maximum that one response adds to `affected_rows_total`.
 const PER_RESPONSE: u64 = 1 << 48;
-/// The most that one configuration in one VM counts in any counter.
+/// Maximum of any counter of one configuration in one VM.
 const PER_COUNTER: u64 = 1 << 56;
 
 /// `OK_Packet` with 2^64-1 affected rows.
@@ -17,7 +17,7 @@ fn ok_with_all_rows(status: u16) -> Vec<u8> {
 }
 
 #[test]
-fn affected_rows_never_go_backwards() {
+fn affected_rows_never_decrease() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
@@ -30,14 +30,14 @@ fn affected_rows_never_go_backwards() {
         let calls = [plugin.tick(), plugin.tick()].concat();
         for call in calls.iter().filter(|call| call.name == "increment_metric") {
             let delta: i64 = call.what.split_once(' ').unwrap().1.parse().unwrap();
-            // Gauges may fall; nothing here makes one.
+            // Only gauges may decrease, and this test changes no gauge.
             assert!((1..=1 << 48).contains(&delta), "{}", call.what);
         }
         assert_eq!(affected(), (responses * PER_RESPONSE).min(PER_COUNTER), "{responses}");
         assert!(affected() >= last);
         last = affected();
     }
-    // What the server does not choose is counted on.
+    // Counters whose increments the server does not choose are not affected.
     assert_eq!(sum(&vm, "commands_total", &["command=.=query"]), 300);
     stream.close(Ending::ClientFin);
     plugin.flush();
@@ -46,7 +46,7 @@ fn affected_rows_never_go_backwards() {
 }
 
 #[test]
-fn several_results_are_one_response() {
+fn several_results_count_as_one_response() {
     const MORE_RESULTS: u16 = 8;
     let vm = Vm::start();
     let plugin = vm.plugin("");
@@ -61,7 +61,7 @@ fn several_results_are_one_response() {
     assert_eq!(sum(&vm, "affected_rows_total", &[]), PER_RESPONSE + 7);
 }
 
-/// Nothing is exported between the responses, so that the sum in the filter is the first that could overflow.
+/// Nothing is exported between the responses, so that the sum in the filter could overflow before the exported counter.
 #[test]
 fn a_flush_after_many_responses_is_limited_too() {
     let vm = Vm::start();

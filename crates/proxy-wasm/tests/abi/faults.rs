@@ -1,5 +1,5 @@
-//! A host that refuses. Nothing panics (a panic ends the process), traffic goes on (the driver asserts it), and what can
-//! be told later is told later.
+//! Hosts that refuse calls. The filter does not panic, because a panic ends the process. Traffic is forwarded, because the
+//! driver asserts it. Refused exports are repeated later.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{assert_gauges_are_zero, sum};
 /// NOT_FOUND, BAD_ARGUMENT, INTERNAL_FAILURE, UNIMPLEMENTED.
 const STATUSES: [u32; 4] = [1, 2, 10, 12];
 
-/// A connection while the call fails, which goes on when it works again, and one behind it.
+/// Plays a connection during which the call fails and then succeeds again, and a second connection. Returns the metrics.
 fn metrics_around(vm: &Vm, plugin: &Plugin, fault: Option<(&'static str, u32)>) -> BTreeMap<String, u64> {
     if let Some((call, status)) = fault {
         vm.fail(call, status);
@@ -21,7 +21,7 @@ fn metrics_around(vm: &Vm, plugin: &Plugin, fault: Option<(&'static str, u32)>) 
     let (front, back) = script.split_at(6);
     play(&stream, front);
     plugin.flush();
-    vm.heal();
+    vm.clear_faults();
     plugin.flush();
     play(&stream, back);
     stream.close(Ending::ClientFin);
@@ -41,7 +41,7 @@ fn metrics_with(fault: Option<(&'static str, u32)>) -> (BTreeMap<String, u64>, V
 }
 
 #[test]
-fn what_is_not_told_is_told_when_the_host_listens_again() {
+fn refused_exports_are_repeated_until_they_succeed() {
     let (expected, _) = metrics_with(None);
     let calls = [
         "define_metric",
@@ -72,7 +72,7 @@ fn a_refusal_of_metrics_is_logged() {
 }
 
 #[test]
-fn without_attributes_everything_is_counted_as_far_as_it_is_known() {
+fn without_attributes_everything_is_counted_under_default_labels() {
     let (expected, _) = metrics_with(None);
     let total = |metrics: &BTreeMap<String, u64>| -> BTreeMap<String, u64> {
         let mut totals = BTreeMap::new();
@@ -87,7 +87,7 @@ fn without_attributes_everything_is_counted_as_far_as_it_is_known() {
         let (metrics, log) = metrics_with(Some(("get_property", status)));
         assert_eq!(total(&metrics), total(&expected), "status {status}");
         let query = "direction=.=unspecified;.;destination=.=passthrough;.;command=.=query;.;firstword_commands_total";
-        assert_eq!(metrics.get(query), Some(&4), "the first connection began without them");
+        assert_eq!(metrics.get(query), Some(&4), "the first connection began without attributes");
         assert_eq!(log, []);
     }
 }
@@ -110,7 +110,7 @@ fn without_its_bytes_a_connection_is_opaque() {
 }
 
 #[test]
-fn a_buffer_that_goes_away_in_the_middle_leaves_no_command_in_flight() {
+fn a_buffer_that_cannot_be_read_any_more_leaves_no_command_in_flight() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
@@ -118,17 +118,17 @@ fn a_buffer_that_goes_away_in_the_middle_leaves_no_command_in_flight() {
     play(&stream, &script[..6]);
     vm.fail("get_buffer_bytes", 1);
     play(&stream, &script[6..7]);
-    vm.heal();
-    assert_eq!(play(&stream, &script[7..]), [], "opaque for good");
+    vm.clear_faults();
+    assert_eq!(play(&stream, &script[7..]), [], "the connection stays opaque");
     plugin.flush();
     assert_eq!(sum(&vm, "commands_in_flight", &[]), 0);
     assert_eq!(sum(&vm, "opaque_total", &["reason=.=desync"]), 1);
     stream.close(Ending::ClientReset);
 }
 
-/// Without ticks nothing would ever be exported; the operator has to know.
+/// Without ticks no metric would ever be exported, so the operator must get an error.
 #[test]
-fn without_ticks_or_its_text_a_configuration_is_refused() {
+fn a_configuration_is_refused_if_the_host_refuses_its_text_or_ticks() {
     for (call, line) in [
         ("set_tick_period_milliseconds", "event=refused call=set_tick_period status="),
         ("get_buffer_bytes", "configuration refused: the host does not give it: "),
@@ -140,11 +140,11 @@ fn without_ticks_or_its_text_a_configuration_is_refused() {
             vm.fail(call, status);
             assert!(vm.try_plugin("{}").is_err());
             assert_eq!(vm.log(), [(4, format!("{line}{name}"))]);
-            vm.heal();
+            vm.clear_faults();
             run(&vm.plugin("{}"), &ORDERS, &scripts::classic(), Ending::ClientFin);
         }
     }
     let vm = Vm::start();
     vm.fail("get_buffer_bytes", 1);
-    assert!(vm.try_plugin("").is_ok(), "no configuration is the empty one");
+    assert!(vm.try_plugin("").is_ok(), "an absent configuration is the empty one");
 }

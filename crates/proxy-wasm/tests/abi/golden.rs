@@ -1,16 +1,16 @@
-//! Every host call of every callback, for scripts of connections and for the settings that make calls of their own. The list
-//! is committed (`crates/proxy-wasm/tests/abi/golden.txt`), so a change of the structure that adds, drops or reorders a call shows.
+//! Every host call of every callback, for scripts of connections and for the settings that add calls. The list is committed
+//! (`crates/proxy-wasm/tests/abi/golden.txt`), so the test shows every change that adds, removes or reorders a call.
 //!
 //! `FIRSTWORD_BLESS=1` writes a new list.
 
 use std::fmt::Write;
 use std::fs;
 
-use crate::host::{Call, Ending, Led, ORDERS, Vm};
+use crate::host::{Call, Ending, ORDERS, Outcome, Vm};
 use crate::scripts::{Turn, all};
 use firstword_testing::root;
 
-/// Settings by name. The last has everything that makes a callback call the host more than once.
+/// Settings by name.
 const SETTINGS: [(&str, &str); 4] = [
     ("default", ""),
     (
@@ -29,7 +29,7 @@ const SETTINGS: [(&str, &str); 4] = [
     ),
 ];
 
-/// The calls of one callback. Where a call depends on what bytes come, only its name is listed.
+/// The calls of one callback. Only the name is listed if the arguments depend on the bytes of the callback.
 fn names(calls: &[Call]) -> String {
     let name = |call: &Call| match call.name {
         "get_property" | "set_property" => {
@@ -55,10 +55,10 @@ fn list() -> String {
             for (index, turn) in turns.iter().enumerate() {
                 let (side, calls) = match turn {
                     Turn::Client(bytes) => {
-                        let (led, calls) = stream.front(bytes, false);
-                        (if led == Led::Ends { "client, ends" } else { "client" }, calls)
+                        let (outcome, calls) = stream.pass_client(bytes, false);
+                        (if outcome == Outcome::Closed { "client, ends" } else { "client" }, calls)
                     }
-                    Turn::Server(bytes) => ("server", stream.server_behind(bytes, false).1),
+                    Turn::Server(bytes) => ("server", stream.pass_server(bytes, false).1),
                 };
                 line(&format!("{index} {side}"), &calls);
                 if side == "client, ends" {

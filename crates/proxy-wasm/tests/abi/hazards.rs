@@ -1,4 +1,4 @@
-//! Hazards: each is counted once under its kind and no other, and told once with what to do.
+//! Hazards: each is counted once, under its kind only, and logged once with its remedy.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use firstword_testing::packets::*;
 
 const COM_RESET_CONNECTION: u8 = 0x1f;
 
-/// What [`hazards`] gives where there are none.
+/// Result of [`hazards`] if no hazard is counted.
 const NONE: &str = "";
 
-/// The kinds of the hazards that have been counted and how many, and that all others stand at zero.
+/// Kinds and numbers of the counted hazards. Asserts that all other kinds are zero.
 fn hazards(vm: &Vm) -> String {
     let lines = under(vm, OUTBOUND_ORDERS);
     let counts: Vec<_> = lines
@@ -28,7 +28,7 @@ fn hazards(vm: &Vm) -> String {
     counted.join(", ")
 }
 
-/// Two connections that are silent for a while before they end: the hazards of both, and the lines about them.
+/// Plays two connections that are silent for a while before they end. Returns their hazards and the log lines about them.
 fn seen(script: &[Turn], quiet: Duration, ending: Ending) -> (String, Vec<String>) {
     let vm = Vm::start();
     let plugin = vm.plugin("");
@@ -44,7 +44,7 @@ fn seen(script: &[Turn], quiet: Duration, ending: Ending) -> (String, Vec<String
     (hazards(&vm), lines.filter(|line| line.starts_with("event=hazard")).collect())
 }
 
-/// Both connections show this hazard, and one line tells of it.
+/// Asserts that both connections show this hazard, and that one line reports it.
 fn assert_seen(kind: &str, detail: &str, script: &[Turn], quiet: Duration, ending: Ending) {
     let (counted, lines) = seen(script, quiet, ending);
     assert_eq!(counted, format!("{kind} 2"), "{script:?}");
@@ -55,7 +55,7 @@ fn assert_seen(kind: &str, detail: &str, script: &[Turn], quiet: Duration, endin
     assert!(line.split_once("\" fix=\"").is_some_and(|(_, fix)| fix.len() > 20), "{line}");
 }
 
-/// Greeting and response, and what else the two say until the server accepts.
+/// Greeting, handshake response, and the packets of the authentication.
 fn authentication(turns: impl IntoIterator<Item = Turn>) -> Script {
     let [hello, response, _] = login(CLIENT_CAPABILITIES).try_into().expect("three chunks");
     [vec![hello, response], turns.into_iter().collect()].concat()
@@ -69,7 +69,7 @@ fn switched(plugin: &str, secret: &[u8]) -> Script {
     ])
 }
 
-/// A client that begins with this plugin, whatever the server offers.
+/// A client that begins with this plugin, although the server offers another.
 fn begun(plugin: &str, secret: &[u8]) -> Script {
     let length = u8::try_from(secret.len()).expect("a short secret");
     let response =
@@ -78,7 +78,7 @@ fn begun(plugin: &str, secret: &[u8]) -> Script {
     vec![Turn::Server(greeting()), Turn::Client(packet(1, &response)), Turn::Server(packet(2, &ok()))]
 }
 
-/// caching_sha2_password asks for the password itself and gets this.
+/// Full authentication of caching_sha2_password, in which the client sends this.
 fn full_authentication(secret: &[u8]) -> Script {
     authentication([
         Turn::Server(packet(2, &auth_switch("caching_sha2_password"))),
@@ -94,8 +94,8 @@ fn fails(errno: u16) -> Script {
     [login(CLIENT_CAPABILITIES), query("select 1", [err(errno)]), quit()].concat()
 }
 
-/// What the server says of its own accord.
-fn noticed(errno: u16) -> Script {
+/// Login, and an unsolicited error of the server.
+fn unsolicited(errno: u16) -> Script {
     [login(CLIENT_CAPABILITIES), vec![Turn::Server(packet(0, &err(errno)))]].concat()
 }
 
@@ -103,7 +103,7 @@ const AT_ONCE: Duration = Duration::ZERO;
 const LONG: Duration = Duration::from_millis(2500);
 
 #[test]
-fn passwords_given_away_are_counted() {
+fn exposed_passwords_are_counted() {
     let at_once = |kind, script: Script| assert_seen(kind, "", &script, AT_ONCE, Ending::ClientFin);
     at_once("clear_password", switched("mysql_clear_password", b"secret\0"));
     at_once("clear_password", switched("dialog", b"secret\0"));
@@ -139,10 +139,10 @@ fn passwords_given_away_are_counted() {
     );
     at_once("old_password", switched("mysql_old_password", b"12345678\0"));
 
-    // The password itself where an encrypted one was asked for is both.
+    // A clear password in place of an encrypted one is both hazards.
     let (counted, lines) = seen(&full_authentication(b"secret\0"), AT_ONCE, Ending::ClientFin);
     assert_eq!((counted.as_str(), lines.len()), ("clear_password 2, full_auth_without_tls 2", 2));
-    // No password, no secret; and a hash is one that serves once.
+    // An empty password is not a secret, and a hash can be used only once.
     for script in [
         switched("mysql_clear_password", b"\0"),
         switched("sha256_password", b"\0"),
@@ -169,15 +169,15 @@ fn servers_that_refuse_are_counted() {
     for errno in [1153, 1301] {
         assert_seen("packet_too_large", "", &fails(errno), AT_ONCE, Ending::ClientFin);
     }
-    // The server speaks before it has read all of the packet, and counts as if nothing had been asked.
-    assert_seen("packet_too_large", "", &noticed(1153), LONG, Ending::ServerFin);
-    for script in [scripts::refused(1045), fails(1146), fails(1040), noticed(1927)] {
+    // The server sends the error before it has read all of the packet, so its sequence id is that of an unsolicited error.
+    assert_seen("packet_too_large", "", &unsolicited(1153), LONG, Ending::ServerFin);
+    for script in [scripts::refused(1045), fails(1146), fails(1040), unsolicited(1927)] {
         assert_eq!(seen(&script, AT_ONCE, Ending::ServerFin), (NONE.to_owned(), vec![]), "{script:?}");
     }
 }
 
 #[test]
-fn idle_connections_that_others_end_are_counted() {
+fn idle_connections_that_the_server_or_the_proxy_closes_are_counted() {
     let idle = login(CLIENT_CAPABILITIES);
     let pooled = [
         idle.clone(),
@@ -192,19 +192,19 @@ fn idle_connections_that_others_end_are_counted() {
             (Ending::Drain, "idle_closed_by_proxy"),
         ] {
             assert_seen(kind, " idle_s=2", script, LONG, ending);
-            // Right behind an answer it has something to do with it.
+            // A close directly after a response is a reaction to it.
             assert_eq!(seen(script, Duration::from_millis(999), ending).0, NONE, "{ending:?}");
         }
         for ending in [Ending::ClientFin, Ending::ClientReset] {
             assert_eq!(seen(script, LONG, ending).0, NONE, "{ending:?}");
         }
     }
-    // MySQL says why it ends a connection, and that is once.
+    // MySQL sends the reason before it closes the connection. The hazard is counted only once.
     for ending in [Ending::ServerFin, Ending::ClientFin] {
-        assert_seen("idle_closed_by_server", " idle_s=0", &noticed(4031), LONG, ending);
+        assert_seen("idle_closed_by_server", " idle_s=0", &unsolicited(4031), LONG, ending);
     }
     let unanswered = [idle.clone(), vec![Turn::Client(command(COM_PING, b""))]].concat();
-    for script in [unanswered, [idle, quit()].concat(), noticed(1927), noticed(1053)] {
+    for script in [unanswered, [idle, quit()].concat(), unsolicited(1927), unsolicited(1053)] {
         for ending in [Ending::ServerFin, Ending::ServerReset, Ending::Drain] {
             assert_eq!(seen(&script, LONG, ending), (NONE.to_owned(), vec![]), "{ending:?} {script:?}");
         }
@@ -212,15 +212,16 @@ fn idle_connections_that_others_end_are_counted() {
 }
 
 #[test]
-fn health_checks_are_counted_and_told_in_powers_of_ten() {
+fn health_checks_are_counted_and_logged_in_powers_of_ten() {
     let greeted = &login(CLIENT_CAPABILITIES)[..1];
     for ending in [Ending::ClientFin, Ending::ClientReset] {
         assert_seen("unanswered_greeting", " count=1", greeted, AT_ONCE, ending);
     }
-    // A server that waits no longer, a client that asks for TLS, and one that never saw the greeting.
-    let asks = [greeted, &[Turn::Client(packet(1, &ssl_request(CLIENT_CAPABILITIES | CLIENT_SSL)))]].concat();
+    // A close by the server, a close by the proxy, and a client that requests TLS.
+    let requests_tls =
+        [greeted, &[Turn::Client(packet(1, &ssl_request(CLIENT_CAPABILITIES | CLIENT_SSL)))]].concat();
     for (script, ending) in
-        [(greeted, Ending::ServerFin), (greeted, Ending::Drain), (&asks, Ending::ClientFin)]
+        [(greeted, Ending::ServerFin), (greeted, Ending::Drain), (&requests_tls, Ending::ClientFin)]
     {
         assert_eq!(seen(script, AT_ONCE, ending).0, NONE, "{ending:?}");
     }
@@ -232,11 +233,11 @@ fn health_checks_are_counted_and_told_in_powers_of_ten() {
     for _ in 0..120 {
         scripts::run(&plugin, &ORDERS, greeted, Ending::ClientFin);
     }
-    // Another destination has a host to block of its own.
+    // Another destination is logged separately.
     let mail = Destination { address: "10.0.0.6:3306", cluster: Some("mail"), ..ORDERS };
     scripts::run(&plugin, &mail, greeted, Ending::ClientFin);
     plugin.flush();
-    let told: Vec<_> = vm
+    let logged: Vec<_> = vm
         .log()
         .iter()
         .map(|(level, line)| {
@@ -247,6 +248,6 @@ fn health_checks_are_counted_and_told_in_powers_of_ten() {
         })
         .collect();
     let expected = ["cluster=orders count=1", "cluster=orders count=10", "cluster=orders count=100"];
-    assert_eq!(told, [&expected[..], &["cluster=mail count=1"]].concat());
+    assert_eq!(logged, [&expected[..], &["cluster=mail count=1"]].concat());
     assert_eq!(hazards(&vm), "unanswered_greeting 120");
 }

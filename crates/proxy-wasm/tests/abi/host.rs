@@ -1,8 +1,8 @@
-//! A proxy-wasm host in the test's own process: the `proxy_*` functions that the crate and the SDK import, and a driver
-//! that calls what they export in the order in which Envoy does, with the statuses Envoy answers.
+//! A proxy-wasm host in the test's own process: the `proxy_*` functions that the crate and the SDK import, and a driver.
+//! The driver calls the exported functions in Envoy's order. The host returns the statuses that Envoy returns.
 //!
-//! State is per thread, as is the SDK's, so tests run in parallel. A panic inside a callback ends the process, as a trap
-//! ends the VM; its message comes to `proxy_log`, which prints it.
+//! State is per thread, like that of the SDK, so tests run in parallel. A panic in a callback ends the process, as a trap
+//! ends the VM. `proxy_log` prints its message.
 #![allow(unsafe_code, reason = "an ABI is a set of unmangled C functions that pass pointers")]
 
 use std::cell::RefCell;
@@ -51,11 +51,12 @@ const PEER_UNKNOWN: u32 = 0;
 const PEER_LOCAL: u32 = 1;
 const PEER_REMOTE: u32 = 2;
 
-/// Of `response.flags`: the upstream could not be connected to; it reset the connection.
+/// Bit of `response.flags`: Envoy could not connect to the upstream.
 const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+/// Bit of `response.flags`: the upstream reset the connection.
 const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
 
-/// Attributes that are read once, when a connection begins to be told of.
+/// Attributes that are read once, before the first events of a connection are recorded.
 const SET_UP: [&str; 7] = [
     "xds.listener_direction",
     "destination.address",
@@ -66,19 +67,19 @@ const SET_UP: [&str; 7] = [
     "plugin_root_id",
 ];
 
-/// Attributes that a line of the log may ask for besides, in the callback that writes it.
+/// Attributes that a callback may also read if it logs a line.
 const TO_LOG: [&str; 3] = ["upstream.address", "xds.cluster_name", "cluster_name"];
 
 /// One call of the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Without `proxy_`.
+    /// Name of the function, without `proxy_`.
     pub name: &'static str,
-    /// What it was about.
+    /// Arguments of the call.
     pub what: String,
 }
 
-/// How many of `calls` have this name.
+/// Number of `calls` with this name.
 pub fn count(calls: &[Call], name: &str) -> usize {
     calls.iter().filter(|call| call.name == name).count()
 }
@@ -99,20 +100,20 @@ struct Host {
     ids: BTreeMap<String, u32>,
     values: BTreeMap<u32, u64>,
     log: Vec<(u32, String)>,
-    /// Since the callback began.
+    /// Calls since the start of the callback.
     calls: Vec<Call>,
-    /// By key.
+    /// Shared data, by key.
     shared_data: BTreeMap<String, Vec<u8>>,
     faults: BTreeMap<&'static str, u32>,
-    /// Of the newest plugin's configuration.
+    /// Calls during the configuration of the newest plugin.
     configure_calls: Vec<Call>,
-    /// What the module must never do. Told after the callback, for a panic inside one ends the process.
+    /// Forbidden acts of the module. They are reported after the callback, because a panic in a callback ends the process.
     violations: Vec<String>,
-    /// What it must not do in a callback that writes no line to the log.
+    /// Acts that are forbidden in a callback that logs no line.
     unless_logged: Vec<String>,
-    /// What the module holds on the heap, in bytes.
+    /// The module's memory on the heap, in bytes.
     heap: isize,
-    /// The most that it held, also in the middle of a callback.
+    /// Maximum of [`Host::heap`], also within callbacks.
     peak: isize,
 }
 
@@ -125,8 +126,8 @@ fn host<T>(what: impl FnOnce(&mut Host) -> T) -> T {
 }
 
 impl Host {
-    /// Records a call; answers with the fault that is set for it.
-    fn called(&mut self, name: &'static str, what: impl ToString) -> Result<(), u32> {
+    /// Records a call. Returns the fault that is set for it.
+    fn record(&mut self, name: &'static str, what: impl ToString) -> Result<(), u32> {
         self.calls.push(Call { name, what: what.to_string() });
         self.faults.get(name).map_or(Ok(()), |status| Err(*status))
     }
@@ -136,8 +137,8 @@ impl Host {
     }
 }
 
-/// A status of a call whose body may end early with another one.
-fn answer(body: impl FnOnce(&mut Host) -> Result<(), u32>) -> u32 {
+/// Status of a call. The body may end early with an error status.
+fn status(body: impl FnOnce(&mut Host) -> Result<(), u32>) -> u32 {
     host(body).err().unwrap_or(OK)
 }
 
@@ -147,7 +148,7 @@ unsafe fn text(data: *const u8, size: usize) -> String {
     String::from_utf8_lossy(unsafe { std::slice::from_raw_parts(data, size) }).into_owned()
 }
 
-/// Gives bytes to the module in memory that its own allocator owns; none as a null pointer.
+/// Passes bytes to the module in memory of its own allocator. Passes no bytes as a null pointer.
 ///
 /// # Safety
 /// The pointers are to live variables.
@@ -170,10 +171,10 @@ unsafe extern "C" fn proxy_log(level: u32, message: *const u8, size: usize) -> u
         eprintln!("{line}");
         return OK;
     }
-    answer(|host| {
-        host.called("log", &line)?;
+    status(|host| {
+        host.record("log", &line)?;
         if !line.chars().all(firstword::escape::is_text) {
-            host.violations.push(format!("a line that a terminal must not get: {line:?}"));
+            host.violations.push(format!("a line that is not safe for a terminal: {line:?}"));
         }
         host.log.push((level, line));
         Ok(())
@@ -183,8 +184,8 @@ unsafe extern "C" fn proxy_log(level: u32, message: *const u8, size: usize) -> u
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32 {
     let _outside = heap::Outside::enter();
-    answer(|host| {
-        host.called("get_current_time_nanoseconds", "")?;
+    status(|host| {
+        host.record("get_current_time_nanoseconds", "")?;
         unsafe { *time = u64::try_from(host.now.as_nanos()).unwrap() };
         Ok(())
     })
@@ -193,8 +194,8 @@ unsafe extern "C" fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
     let _outside = heap::Outside::enter();
-    answer(|host| {
-        host.called("set_tick_period_milliseconds", period)?;
+    status(|host| {
+        host.record("set_tick_period_milliseconds", period)?;
         host.tick_period = Some(period);
         Ok(())
     })
@@ -203,8 +204,8 @@ extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_set_effective_context(context_id: u32) -> u32 {
     let _outside = heap::Outside::enter();
-    answer(|host| {
-        host.called("set_effective_context", context_id)?;
+    status(|host| {
+        host.record("set_effective_context", context_id)?;
         if !host.contexts.contains(&context_id) {
             return Err(BAD_ARGUMENT);
         }
@@ -223,7 +224,7 @@ unsafe extern "C" fn proxy_get_buffer_bytes(
 ) -> u32 {
     let _outside = heap::Outside::enter();
     let found = host(|host| {
-        host.called("get_buffer_bytes", format!("{start}+{max_size}"))?;
+        host.record("get_buffer_bytes", format!("{start}+{max_size}"))?;
         if ![DOWNSTREAM_DATA, UPSTREAM_DATA, PLUGIN_CONFIGURATION].contains(&buffer_type) {
             return Err(BAD_ARGUMENT);
         }
@@ -239,7 +240,7 @@ unsafe extern "C" fn proxy_get_buffer_bytes(
     OK
 }
 
-/// Envoy's rules: from the start, so many bytes give way to others; nothing in the middle.
+/// Follows Envoy's rules: replaces bytes at the start of the buffer, and refuses changes in the middle.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_set_buffer_bytes(
     buffer_type: u32,
@@ -250,8 +251,8 @@ unsafe extern "C" fn proxy_set_buffer_bytes(
 ) -> u32 {
     let _outside = heap::Outside::enter();
     let data = if data_size == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data, data_size) } };
-    answer(|host| {
-        host.called("set_buffer_bytes", format!("{buffer_type} {start} {size} {}", data.escape_ascii()))?;
+    status(|host| {
+        host.record("set_buffer_bytes", format!("{buffer_type} {start} {size} {}", data.escape_ascii()))?;
         let (_, bytes) =
             host.buffer.as_mut().filter(|(present, _)| *present == buffer_type).ok_or(BAD_ARGUMENT)?;
         if start != 0 {
@@ -266,8 +267,8 @@ unsafe extern "C" fn proxy_set_buffer_bytes(
 #[unsafe(no_mangle)]
 extern "C" fn proxy_close_stream(stream_type: u32) -> u32 {
     let _outside = heap::Outside::enter();
-    answer(|host| {
-        host.called("close_stream", stream_type)?;
+    status(|host| {
+        host.record("close_stream", stream_type)?;
         if stream_type == DOWNSTREAM { Ok(()) } else { Err(BAD_ARGUMENT) }
     })
 }
@@ -275,8 +276,8 @@ extern "C" fn proxy_close_stream(stream_type: u32) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_continue_stream(stream_type: u32) -> u32 {
     let _outside = heap::Outside::enter();
-    answer(|host| {
-        host.called("continue_stream", stream_type)?;
+    status(|host| {
+        host.record("continue_stream", stream_type)?;
         if stream_type == DOWNSTREAM { Ok(()) } else { Err(BAD_ARGUMENT) }
     })
 }
@@ -299,7 +300,7 @@ unsafe extern "C" fn proxy_get_property(
                 if TO_LOG.contains(&path.as_str()) { &mut host.unless_logged } else { &mut host.violations };
             list.push(violation);
         }
-        host.called("get_property", &path)?;
+        host.record("get_property", &path)?;
         host.properties.get(&key).cloned().ok_or(NOT_FOUND)
     });
     match found {
@@ -318,8 +319,8 @@ unsafe extern "C" fn proxy_set_property(
 ) -> u32 {
     let _outside = heap::Outside::enter();
     let (path, value) = unsafe { (text(path, path_size), text(value, value_size)) };
-    answer(|host| {
-        host.called("set_property", format!("{path}={value}"))?;
+    status(|host| {
+        host.record("set_property", format!("{path}={value}"))?;
         host.state.insert((host.context(), path), value);
         Ok(())
     })
@@ -336,9 +337,9 @@ unsafe extern "C" fn proxy_call_foreign_function(
 ) -> u32 {
     let _outside = heap::Outside::enter();
     let (name, argument) = unsafe { (text(name, name_size), text(argument, argument_size)) };
-    answer(|host| {
+    status(|host| {
         assert_eq!(name, "declare_property");
-        host.called("call_foreign_function", argument.escape_debug())
+        host.record("call_foreign_function", argument.escape_debug())
     })
 }
 
@@ -353,7 +354,7 @@ unsafe extern "C" fn proxy_get_shared_data(
     let _outside = heap::Outside::enter();
     let key = unsafe { text(key, key_size) };
     let found = host(|host| {
-        host.called("get_shared_data", &key)?;
+        host.record("get_shared_data", &key)?;
         host.shared_data.get(&key).cloned().ok_or(NOT_FOUND)
     });
     match found {
@@ -377,9 +378,9 @@ unsafe extern "C" fn proxy_set_shared_data(
     let _outside = heap::Outside::enter();
     let key = unsafe { text(key, key_size) };
     let value = unsafe { std::slice::from_raw_parts(value, value_size) }.to_vec();
-    answer(|host| {
-        host.called("set_shared_data", &key)?;
-        assert_eq!(cas, 0, "whatever it was");
+    status(|host| {
+        host.record("set_shared_data", &key)?;
+        assert_eq!(cas, 0, "the previous value is ignored");
         host.shared_data.insert(key, value);
         Ok(())
     })
@@ -389,8 +390,8 @@ unsafe extern "C" fn proxy_set_shared_data(
 unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32 {
     let _outside = heap::Outside::enter();
     let name = unsafe { text(name, size) };
-    answer(|host| {
-        host.called("define_metric", &name)?;
+    status(|host| {
+        host.record("define_metric", &name)?;
         // Envoy keeps the kind in the lowest two bits.
         let next = u32::try_from(host.ids.len()).unwrap() * 4 + kind;
         let number = *host.ids.entry(name).or_insert(next);
@@ -403,8 +404,8 @@ unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, size: usize
 #[unsafe(no_mangle)]
 extern "C" fn proxy_increment_metric(id: u32, delta: i64) -> u32 {
     let _outside = heap::Outside::enter();
-    answer(|host| {
-        host.called("increment_metric", format!("{id} {delta}"))?;
+    status(|host| {
+        host.record("increment_metric", format!("{id} {delta}"))?;
         let is_counter = id % 4 == 0;
         let value = host.values.get_mut(&id).filter(|_| !is_counter || delta > 0).ok_or(BAD_ARGUMENT)?;
         let sum = value.checked_add_signed(delta);
@@ -419,19 +420,19 @@ extern "C" fn proxy_increment_metric(id: u32, delta: i64) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_record_metric(id: u32, new: u64) -> u32 {
     let _outside = heap::Outside::enter();
-    answer(|host| {
-        host.called("record_metric", format!("{id} {new}"))?;
+    status(|host| {
+        host.record("record_metric", format!("{id} {new}"))?;
         *host.values.get_mut(&id).ok_or(BAD_ARGUMENT)? = new;
         Ok(())
     })
 }
 
-/// The rest of what the SDK imports.
+/// Functions that the SDK imports and the filter never calls.
 macro_rules! never_called {
     ($($name:ident)*) => {$(
         #[unsafe(no_mangle)]
         extern "C" fn $name() {
-            panic!(concat!(stringify!($name), " is not for this filter"));
+            panic!(concat!(stringify!($name), " must not be called"));
         }
     )*};
 }
@@ -445,34 +446,34 @@ never_called! {
     proxy_resolve_shared_queue proxy_send_local_response proxy_set_header_map_pairs
 }
 
-/// One Envoy worker's VM: this thread.
+/// VM of one Envoy worker: this thread.
 pub struct Vm(());
 
 impl Vm {
-    /// Starts it, without any plugin. The clock stands at 1000 s.
+    /// Starts the VM without a plugin. The clock is at 1000 s.
     pub fn start() -> Self {
         host(|host| {
-            // Context ids go on where the last test on this thread ended: the SDK still knows its contexts.
+            // Context ids continue after those of the last test on this thread, because the SDK still has its contexts.
             let next_context = host.next_context.max(1);
             *host = Host { next_context, now: Duration::from_secs(1000), ..Host::default() };
         });
-        // SAFETY: as often as one likes; it registers the root context with this thread's dispatcher.
+        // SAFETY: may be called any number of times; it registers the root context with this thread's dispatcher.
         unsafe { _initialize() };
         Self(())
     }
 
-    /// A plugin with this configuration.
+    /// Starts a plugin with this configuration.
     pub fn plugin(&self, configuration: &str) -> Plugin {
         let plugin = self.try_plugin(configuration);
         plugin.unwrap_or_else(|_| panic!("configuration refused: {:?}", self.log()))
     }
 
-    /// A plugin; an error if it refuses its configuration.
+    /// Starts a plugin. Returns an error if it refuses its configuration.
     pub fn try_plugin(&self, configuration: &str) -> Result<Plugin, Plugin> {
         self.named_plugin("firstword", configuration)
     }
 
-    /// The same for a plugin of this name.
+    /// Starts a plugin with this name. Returns an error if it refuses its configuration.
     pub fn named_plugin(&self, name: &str, configuration: &str) -> Result<Plugin, Plugin> {
         let id = new_context(0);
         set_property(id, "plugin_name", Some(name.into()));
@@ -484,57 +485,57 @@ impl Vm {
         if accepted { Ok(Plugin { id }) } else { Err(Plugin { id }) }
     }
 
-    /// Lets time go by. The clock stands still otherwise.
+    /// Advances the clock, which otherwise stands still.
     pub fn advance(&self, by: Duration) {
         host(|host| host.now += by);
     }
 
-    /// The clock steps back.
+    /// Sets the clock back.
     pub fn step_back(&self, by: Duration) {
         host(|host| host.now -= by);
     }
 
-    /// From now on the call `proxy_NAME` does nothing and answers `status`.
+    /// Makes the call `proxy_NAME` do nothing and return `status` from now on.
     pub fn fail(&self, name: &'static str, status: u32) {
         host(|host| host.faults.insert(name, status));
     }
 
-    /// All calls work again.
-    pub fn heal(&self) {
+    /// Makes all calls succeed again.
+    pub fn clear_faults(&self) {
         host(|host| host.faults.clear());
     }
 
-    /// The period of ticks in milliseconds.
+    /// Period of ticks in milliseconds.
     pub fn tick_period(&self) -> Option<u32> {
         host(|host| host.tick_period)
     }
 
-    /// The log since this was last asked: levels (0 trace ... 5 critical) and lines.
+    /// Log since the last call of this: levels (0 trace ... 5 critical) and lines.
     pub fn log(&self) -> Vec<(u32, String)> {
         host(|host| std::mem::take(&mut host.log))
     }
 
-    /// What the module holds on the heap since the VM started, in bytes. Only this thread counts, and not the host.
+    /// The module's memory on the heap since the start of the VM, in bytes. It counts only this thread, without the host.
     pub fn heap(&self) -> isize {
         host(|host| host.heap)
     }
 
-    /// The most that [`Vm::heap`] was since this was last asked, also in the middle of a callback.
+    /// Maximum of [`Vm::heap`] since the last call of this, also within callbacks.
     pub fn peak(&self) -> isize {
         host(|host| std::mem::replace(&mut host.peak, host.heap))
     }
 
-    /// What the newest plugin called while it was configured.
+    /// Calls of the newest plugin while it was configured.
     pub fn configure_calls(&self) -> Vec<Call> {
         host(|host| host.configure_calls.clone())
     }
 
-    /// All metrics by the names the module gave them.
+    /// All metrics, by the names that the module defined.
     pub fn metrics(&self) -> BTreeMap<String, u64> {
         host(|host| host.ids.iter().map(|(name, id)| (name.clone(), host.values[id])).collect())
     }
 
-    /// The value of a metric; none if it was never defined.
+    /// Value of a metric. `None` if it was never defined.
     pub fn metric(&self, name: &str) -> Option<u64> {
         self.metrics().get(name).copied()
     }
@@ -546,14 +547,15 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// A new connection of a client; Envoy has chosen the cluster when this returns.
+    /// Opens a connection. Envoy has chosen the cluster when this returns.
     pub fn connect(&self, to: &Destination) -> Stream {
         let (stream, connects, _) = self.connect_from(None, to);
         assert!(connects, "on_new_connection");
         stream
     }
 
-    /// The same of a client at this address (`source.address`), whether the server is connected to, and the host calls.
+    /// Opens a connection of a client at this address (`source.address`). Returns also if Envoy connects to the server, and
+    /// the host calls.
     pub fn connect_from(&self, source: Option<&str>, to: &Destination) -> (Stream, bool, Vec<Call>) {
         let id = new_context(self.id);
         set_property(id, "source.address", source.map(Into::into));
@@ -569,51 +571,51 @@ impl Plugin {
         (Stream { id, held: RefCell::default() }, action == CONTINUE, calls)
     }
 
-    /// One tick.
+    /// Ticks once.
     pub fn tick(&self) -> Vec<Call> {
         callback(self.id, || proxy_on_tick(self.id)).1
     }
 
-    /// As many ticks as it takes until everything is exported, with the default flush interval.
+    /// Ticks until everything is exported, with the default flush interval.
     pub fn flush(&self) {
         self.tick();
         self.tick();
     }
 
-    /// Envoy has no more use for this configuration.
+    /// Ends the plugin, as Envoy does when it no longer needs the configuration.
     pub fn end(self) {
         assert!(callback(self.id, || proxy_on_done(self.id)).0);
         delete_context(self.id);
     }
 }
 
-/// Where a connection goes.
+/// Destination of a connection.
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// `xds.listener_direction`: 0 unspecified, 1 inbound, 2 outbound.
     pub direction: Option<u64>,
     /// `destination.address`.
     pub address: &'static str,
-    /// `xds.cluster_name`, once it is chosen.
+    /// `xds.cluster_name`. `None` if Envoy chooses no cluster.
     pub cluster: Option<&'static str>,
 }
 
-/// An outbound connection to the cluster `orders`.
+/// Destination of an outbound connection to the cluster `orders`.
 pub const ORDERS: Destination =
     Destination { direction: Some(2), address: "10.0.0.5:3306", cluster: Some("orders") };
 
-/// How a connection ends.
+/// Way in which a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     ClientFin,
     ClientReset,
     ServerFin,
     ServerReset,
-    /// The upstream cannot be connected to.
+    /// Envoy cannot connect to the upstream.
     Refused,
-    /// Envoy ends it.
+    /// Envoy closes the connection.
     Drain,
-    /// Envoy gives the filter up without a word about the connection.
+    /// Envoy deletes the filter without a close callback.
     TornDown,
 }
 
@@ -629,33 +631,33 @@ impl Ending {
     ];
 }
 
-/// A connection. Every callback has to answer Continue and keep within its budget of host calls.
+/// Connection. Every callback must return Continue and must not exceed its budget of host calls.
 pub struct Stream {
     id: u32,
-    /// Bytes of the client that wait in Envoy's buffer.
+    /// Held bytes of the client, in Envoy's buffer.
     held: RefCell<Vec<u8>>,
 }
 
-/// What a callback about the client's bytes led to.
+/// Outcome of a callback about the client's bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Led {
-    /// These go on to the server.
-    On(Vec<u8>),
-    /// They wait.
-    Waits,
-    /// The connection ends.
-    Ends,
+pub enum Outcome {
+    /// These bytes are forwarded to the server.
+    Forwarded(Vec<u8>),
+    /// The bytes are held.
+    Held,
+    /// The connection is closed.
+    Closed,
 }
 
 impl Stream {
-    /// Bytes of the client pass in one callback.
+    /// Passes bytes of the client in one callback, which must forward them unchanged.
     pub fn client(&self, bytes: &[u8]) -> Vec<Call> {
         self.data(DOWNSTREAM_DATA, bytes, false)
     }
 
-    /// Bytes of the client where a PROXY header may be looked for, with the end of its stream or not. Envoy hands over
-    /// what waits together with what is new. Gives the host calls too.
-    pub fn front(&self, bytes: &[u8], end_of_stream: bool) -> (Led, Vec<Call>) {
+    /// Passes bytes of the client in one callback, together with the bytes that were held before. Returns the outcome and the
+    /// host calls.
+    pub fn pass_client(&self, bytes: &[u8], end_of_stream: bool) -> (Outcome, Vec<Call>) {
         let mut held = self.held.borrow_mut();
         held.extend(bytes);
         host(|host| host.buffer = Some((DOWNSTREAM_DATA, held.clone())));
@@ -664,25 +666,25 @@ impl Stream {
             (action, host(|host| host.buffer.take()).expect("a buffer").1)
         });
         assert_no_metric_calls(&calls);
-        let led = match action {
+        let outcome = match action {
             CONTINUE => {
                 held.clear();
-                Led::On(left)
+                Outcome::Forwarded(left)
             }
-            PAUSE if count(&calls, "close_stream") == 1 => Led::Ends,
-            PAUSE => Led::Waits,
+            PAUSE if count(&calls, "close_stream") == 1 => Outcome::Closed,
+            PAUSE => Outcome::Held,
             other => panic!("action {other}"),
         };
-        (led, calls)
+        (outcome, calls)
     }
 
-    /// Bytes of the server pass in one callback.
+    /// Passes bytes of the server in one callback, which must forward them unchanged.
     pub fn server(&self, bytes: &[u8]) -> Vec<Call> {
         self.data(UPSTREAM_DATA, bytes, false)
     }
 
-    /// Bytes of the server where some may be held, with the end of its stream or not: what goes on, and the host calls.
-    pub fn server_behind(&self, bytes: &[u8], end_of_stream: bool) -> (Vec<u8>, Vec<Call>) {
+    /// Passes bytes of the server in one callback. Returns the forwarded bytes and the host calls.
+    pub fn pass_server(&self, bytes: &[u8], end_of_stream: bool) -> (Vec<u8>, Vec<Call>) {
         host(|host| host.buffer = Some((UPSTREAM_DATA, bytes.to_vec())));
         let ((action, left), calls) = callback(self.id, || {
             let action = proxy_on_upstream_data(self.id, bytes.len(), end_of_stream);
@@ -693,13 +695,13 @@ impl Stream {
         (left, calls)
     }
 
-    /// Bytes of the server, with the end of its stream.
+    /// Passes bytes of the server with the end of its stream.
     pub fn server_end(&self, bytes: &[u8]) {
         self.data(UPSTREAM_DATA, bytes, true);
         callback(self.id, || proxy_on_upstream_connection_close(self.id, PEER_UNKNOWN));
     }
 
-    /// The end of the client's stream.
+    /// Passes the end of the client's stream.
     pub fn client_end(&self) {
         self.data(DOWNSTREAM_DATA, b"", true);
     }
@@ -725,12 +727,12 @@ impl Stream {
         host(|host| host.state.get(&key).cloned())
     }
 
-    /// The connection to the server is there.
+    /// Records that the connection to the server is established.
     pub fn established(&self) {
         set_property(self.id, "upstream.address", Some("10.0.0.5:3306".into()));
     }
 
-    /// The callbacks of an ending, in Envoy's order. Gives the host calls of the close itself.
+    /// Calls the callbacks of an ending, in Envoy's order. Returns the host calls of the close itself.
     pub fn close(self, ending: Ending) -> Vec<Call> {
         let flags = match ending {
             Ending::Refused => UPSTREAM_CONNECTION_FAILURE,
@@ -792,7 +794,7 @@ fn delete_context(id: u32) {
     host(|host| host.contexts.remove(&id));
 }
 
-/// Calls into the module on behalf of a context. What it read is gone when it returns.
+/// Calls the module for a context. The buffer that it can read exists only during the call.
 fn callback<T>(id: u32, call: impl FnOnce() -> T) -> (T, Vec<Call>) {
     host(|host| (host.current, host.effective) = (id, None));
     let before = heap::held();

@@ -1,4 +1,4 @@
-//! Where a connection's metrics go, and how many there can be.
+//! Labels of a connection's metrics, and the number of series.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::scripts::{self, Turn, login, query, run};
 use crate::{assert_gauges_are_zero, sum};
 use firstword_testing::packets::*;
 
-/// The front parts of all metrics of connections.
+/// Scope labels of all metrics of connections.
 fn fronts(vm: &Vm) -> BTreeSet<String> {
     let metrics = vm.metrics();
     let own = "protocol phase by seen flavor release errno result plugin command verb sender reason kind le version commit";
@@ -49,7 +49,7 @@ fn destination_is_the_rule_or_the_cluster_or_passthrough() {
 }
 
 #[test]
-fn direction_is_the_listeners() {
+fn direction_is_that_of_the_listener() {
     for (direction, label) in [
         (Some(0), "unspecified"),
         (Some(1), "inbound"),
@@ -63,7 +63,7 @@ fn direction_is_the_listeners() {
 }
 
 #[test]
-fn a_rule_can_ask_for_a_direction() {
+fn a_rule_can_match_a_direction() {
     let rules = r#"{"rules": [{"name": "in", "match": {"direction": "inbound"}},
                               {"name": "out", "match": {"direction": "outbound"}}]}"#;
     for (direction, front) in
@@ -74,7 +74,7 @@ fn a_rule_can_ask_for_a_direction() {
 }
 
 #[test]
-fn port_is_a_label_only_where_it_is_named() {
+fn port_is_a_label_value_only_if_a_rule_or_the_table_names_it() {
     let rules = r#"{"metrics": {"labels": ["port"]}, "rules": [{"match": {"ports": ["10000-10009"]}}]}"#;
     for (address, label) in [
         ("10.0.0.5:3306", "port=3306"),
@@ -88,7 +88,7 @@ fn port_is_a_label_only_where_it_is_named() {
 }
 
 #[test]
-fn the_labels_can_be_left_out_and_zeros_are_there_all_the_same() {
+fn zeros_are_exported_without_scope_labels_too() {
     for (labels, front) in [("[]", ""), (r#"["port"]"#, "port=.=other;.;")] {
         let vm = Vm::start();
         let plugin = vm.plugin(&format!(r#"{{"metrics": {{"labels": {labels}}}}}"#));
@@ -106,7 +106,7 @@ fn the_labels_can_be_left_out_and_zeros_are_there_all_the_same() {
     }
 }
 
-/// The largest profile has no budget: here it may have all the series it asks for.
+/// Configuration with a profile. The largest profile may export all its series.
 fn with_profile(profile: &str) -> String {
     let max_series = if profile == "full" { 10_000 } else { 1000 };
     format!(r#"{{"metrics": {{"profile": "{profile}", "max_series": {max_series}}}}}"#)
@@ -121,7 +121,7 @@ fn exported(profile: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_profile_exports_its_own_metrics_and_those_of_the_smaller_ones() {
+fn a_profile_exports_its_own_metrics_and_those_of_smaller_profiles() {
     let names = |names: &str| {
         names.split_whitespace().map(|name| format!("firstword_{name}")).collect::<BTreeSet<_>>()
     };
@@ -150,7 +150,7 @@ fn a_profile_exports_its_own_metrics_and_those_of_the_smaller_ones() {
     assert_eq!(exported("full"), &(&minimal | &standard) | &full);
 }
 
-/// How many commands and errors [`heavy_load`] makes, besides those of the scripts.
+/// Number of commands of [`heavy_load`], without those of the scripts.
 const COMMANDS: u64 = 31 + 500 + 15;
 
 /// All commands, hundreds of error numbers of each kind, all kinds of servers, all endings.
@@ -163,7 +163,7 @@ fn heavy_load(plugin: &Plugin) {
         run(plugin, &ORDERS, &[], ending);
     }
     let mut session = login(CLIENT_CAPABILITIES);
-    // Commands that are answered, in protocols that are followed.
+    // Commands with a response, except those that end inspection.
     for byte in
         (0x00..=0x1f).filter(|byte| ![COM_QUIT, COM_STMT_SEND_LONG_DATA, COM_STMT_CLOSE].contains(byte))
     {
@@ -214,7 +214,7 @@ fn heavy_load(plugin: &Plugin) {
 }
 
 #[test]
-fn the_profiles_keep_their_budgets_for_one_destination() {
+fn the_profiles_do_not_exceed_their_budgets_for_one_destination() {
     let count = |profile: &str| {
         let vm = Vm::start();
         let plugin = vm.plugin(&with_profile(profile));
@@ -248,7 +248,7 @@ fn the_profiles_keep_their_budgets_for_one_destination() {
 }
 
 #[test]
-fn beyond_max_series_everything_is_counted_under_other() {
+fn series_beyond_max_series_are_counted_under_other() {
     for max_series in 90..=120 {
         let vm = Vm::start();
         let plugin = vm.plugin(&format!(r#"{{"metrics": {{"max_series": {max_series}}}}}"#));
@@ -277,7 +277,7 @@ fn beyond_max_series_everything_is_counted_under_other() {
         assert_gauges_are_zero(&vm);
         let others = vm.metrics().keys().filter(|name| name.contains("destination=.=other")).count();
         let own = vm.metrics().len() - others;
-        // A histogram goes to `other` in whole: room for ten series may be left.
+        // A histogram is counted under `other` as a whole, so room for ten series may remain.
         assert!((max_series - 10..=max_series).contains(&own), "{own} of {max_series}");
         assert_eq!(vm.metric("firstword_series"), Some(vm.metrics().len() as u64));
     }

@@ -1,4 +1,4 @@
-//! Plugins and connections, from their beginning to their end.
+//! Start and end of plugins and connections.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn the_empty_configuration_is_the_default_one() {
 }
 
 #[test]
-fn ticks_are_as_frequent_as_exports_but_twice_a_second_at_least() {
+fn ticks_are_as_frequent_as_exports_and_at_least_every_500_ms() {
     for (interval, tick, ticks_per_export) in
         [(100, 100, 1), (500, 500, 1), (1000, 500, 2), (60_000, 500, 120)]
     {
@@ -54,7 +54,7 @@ fn a_bad_configuration_is_refused_with_every_problem() {
 }
 
 #[test]
-fn a_plugin_says_that_it_is_there_if_it_may() {
+fn the_start_of_a_plugin_is_logged_at_level_info() {
     let vm = Vm::start();
     vm.plugin(r#"{"log": {"level": "info"}}"#);
     let line = format!("event=configured version={} commit={}", firstword::VERSION, firstword::COMMIT);
@@ -62,7 +62,7 @@ fn a_plugin_says_that_it_is_there_if_it_may() {
 }
 
 #[test]
-fn lines_are_limited_and_what_is_withheld_is_told() {
+fn lines_are_limited_and_the_number_of_withheld_lines_is_logged() {
     let vm = Vm::start();
     let plugin = vm.plugin(r#"{"log": {"max_per_minute": 2}}"#);
     let desync = || run(&plugin, &ORDERS, &scripts::desync(), Ending::ClientFin);
@@ -83,7 +83,7 @@ fn lines_are_limited_and_what_is_withheld_is_told() {
 }
 
 #[test]
-fn a_connection_that_nobody_answers_is_counted() {
+fn a_connection_without_a_server_is_counted() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     run(&plugin, &ORDERS, &[], Ending::Refused);
@@ -95,7 +95,7 @@ fn a_connection_that_nobody_answers_is_counted() {
 }
 
 #[test]
-fn who_ended_a_connection() {
+fn the_peer_that_ended_a_connection_is_counted() {
     for (ending, by) in [
         (Ending::ClientFin, "client"),
         (Ending::ClientReset, "client"),
@@ -114,7 +114,7 @@ fn who_ended_a_connection() {
         assert_eq!(vm.metric(&closed), Some(1), "{ending:?}");
         assert_eq!(sum(&vm, "connections_closed_total", &[]), 1);
     }
-    // The end of the answer to COM_QUIT comes from the server, on its client's behalf.
+    // The server ends the stream after COM_QUIT, but because the client requested it.
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let quit = [scripts::login(CLIENT_CAPABILITIES), scripts::quit()].concat();
@@ -123,9 +123,9 @@ fn who_ended_a_connection() {
     assert_eq!(sum(&vm, "connections_closed_total", &["by=.=client"]), 1);
 }
 
-/// In whatever state a connection is, and however it ends.
+/// Cases: every state of a connection, and every ending.
 #[test]
-fn gauges_return_to_zero() {
+fn gauges_are_zero_after_the_end_of_all_connections() {
     for ending in Ending::ALL {
         let vm = Vm::start();
         let plugin = vm.plugin("");
@@ -150,7 +150,7 @@ fn gauges_return_to_zero() {
 }
 
 #[test]
-fn a_command_in_flight_is_seen_and_given_back_when_its_answer_never_comes() {
+fn a_command_in_flight_is_counted_until_its_response_or_the_end_of_the_connection() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
@@ -181,7 +181,7 @@ fn a_clock_that_steps_back_gives_no_negative_duration() {
 }
 
 #[test]
-fn two_plugins_in_one_vm_keep_apart() {
+fn two_plugins_in_one_vm_have_separate_metrics() {
     let vm = Vm::start();
     let a = vm.plugin(r#"{"rules": [{"name": "a"}]}"#);
     let b = vm.plugin(r#"{"rules": [{"name": "b"}], "metrics": {"profile": "minimal"}}"#);
@@ -190,7 +190,7 @@ fn two_plugins_in_one_vm_keep_apart() {
     play(&open, &scripts::modern()[..4]);
     a.flush();
     assert_eq!(sum(&vm, "commands_total", &["destination=.=a"]), 10);
-    assert_eq!(sum(&vm, "commands_total", &["destination=.=b"]), 0, "its own tick exports it");
+    assert_eq!(sum(&vm, "commands_total", &["destination=.=b"]), 0, "only its own tick exports its metrics");
     b.flush();
     assert_eq!(sum(&vm, "commands_total", &["destination=.=b"]), 1);
     assert_eq!(sum(&vm, "connections_closed_total", &["destination=.=b"]), 0);
@@ -205,14 +205,14 @@ fn two_plugins_in_one_vm_keep_apart() {
     play(&open, &scripts::quit());
     open.close(Ending::ClientFin);
     b.flush();
-    assert_eq!(sum(&vm, "commands_total", &["destination=.=b"]), 2, "the other one goes on");
+    assert_eq!(sum(&vm, "commands_total", &["destination=.=b"]), 2, "the other plugin still works");
     b.end();
     assert_eq!(vm.metric("firstword_series"), Some(0));
     assert_gauges_are_zero(&vm);
 }
 
 #[test]
-fn the_same_series_of_two_plugins_add_up() {
+fn equal_series_of_two_plugins_are_summed() {
     let vm = Vm::start();
     let plugins = [vm.plugin(""), vm.plugin("")];
     for plugin in &plugins {
@@ -259,7 +259,7 @@ fn connections_that_outlive_their_plugin_are_counted() {
 }
 
 #[test]
-fn connections_of_a_plugin_that_was_refused_pass() {
+fn connections_of_a_refused_plugin_are_forwarded() {
     let vm = Vm::start();
     let Err(plugin) = vm.try_plugin("{") else { panic!("accepted") };
     for ending in Ending::ALL {

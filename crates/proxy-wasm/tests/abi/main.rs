@@ -1,7 +1,7 @@
-//! The filter through its ABI, natively: what Envoy calls, in Envoy's order, and every host call it makes. The driver
-//! itself asserts, for each callback of each test, that traffic goes on and that host calls keep within their budget.
+//! The filter through its ABI, natively: Envoy's callbacks, in Envoy's order, and every host call of the module. For each
+//! callback of each test the driver asserts that traffic is forwarded and that host calls do not exceed their budget.
 
-// A panic is how a test reports.
+// Tests report errors by a panic.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,
@@ -13,13 +13,15 @@
 )]
 
 mod access_log;
-mod cost;
 mod counters;
 mod faults;
-mod first_word;
+mod first_bytes;
 mod golden;
+mod greeting_timeout;
 mod hazards;
+mod hold_split_eof;
 mod host;
+mod host_calls;
 mod labels;
 mod lifecycle;
 mod memory;
@@ -29,9 +31,7 @@ mod proxy_protocol;
 mod rewrites;
 mod scripts;
 mod session;
-mod silence;
-mod slow;
-mod split_eof;
+mod slow_commands;
 
 use firstword_testing::heap;
 use host::Vm;
@@ -39,11 +39,11 @@ use host::Vm;
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;
 
-/// The front part of the metrics of [`host::ORDERS`].
+/// First labels in the names of the metrics of [`host::ORDERS`].
 const OUTBOUND_ORDERS: &str = "direction=.=outbound;.;destination=.=orders;.;";
 
-/// The metrics behind this front part as `name{label=value} number`, in order, zeros included, without the prefix
-/// `firstword_` and without the buckets of histograms. The empty front gives those of the VM.
+/// The metrics whose names begin with `front`, as `name{label=value} number`, sorted, including zeros, without the prefix
+/// `firstword_` and without the buckets of histograms. An empty `front` returns the metrics of the VM.
 fn under(vm: &Vm, front: &str) -> Vec<String> {
     let metrics = vm.metrics();
     let mut lines: Vec<_> = metrics
@@ -67,7 +67,7 @@ fn counted(vm: &Vm, front: &str) -> Vec<String> {
     under(vm, front).into_iter().filter(|line| !line.ends_with(" 0")).collect()
 }
 
-/// How many buckets a histogram has, and `le:count` of the first and of each that counts more than the one below.
+/// Number of buckets of a histogram, and `le:count` of the first bucket and of each that counts more than the one below it.
 fn buckets(vm: &Vm, front: &str, name: &str) -> (usize, String) {
     let ending = format!(";.;firstword_{name}_seconds_bucket");
     let metrics = vm.metrics();
@@ -83,7 +83,7 @@ fn buckets(vm: &Vm, front: &str, name: &str) -> (usize, String) {
     (all, steps.join(" "))
 }
 
-/// The sum of a metric over everything that has all these labels (`key=.=value`).
+/// Sum of a metric over all series with these labels (`key=.=value`).
 fn sum(vm: &Vm, name: &str, labels: &[&str]) -> u64 {
     let ending = format!("firstword_{name}");
     let metrics = vm.metrics();
@@ -94,7 +94,7 @@ fn sum(vm: &Vm, name: &str, labels: &[&str]) -> u64 {
     matching.map(|(_, value)| value).sum()
 }
 
-/// Every gauge but the VM's own has to be back at zero when no connection is open.
+/// Asserts that every gauge except those of the VM is zero, as it must be when no connection is open.
 fn assert_gauges_are_zero(vm: &Vm) {
     for (name, value) in vm.metrics() {
         let gauges = [

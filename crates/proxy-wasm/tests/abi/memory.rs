@@ -1,11 +1,11 @@
-//! The memory of connections: what the worst client of each setting makes the filter keep, and what happens where the budget
-//! `limits.connection_state` is used up. `docs/memory.md` has the same numbers.
+//! Memory of connections: the maximum that a client of each setting can cause, and the effects of a used-up budget
+//! (`limits.connection_state`). `docs/memory.md` has the same numbers.
 
 use std::time::Duration;
 
 use firstword::filter::budget::connection_state;
 
-use crate::host::{Ending, Led, ORDERS, Plugin, Stream, Vm, count};
+use crate::host::{Ending, ORDERS, Outcome, Plugin, Stream, Vm, count};
 use crate::scripts::{login, play};
 use crate::{assert_gauges_are_zero, sum};
 use firstword_testing::packets::*;
@@ -16,18 +16,18 @@ const SLOW: &str = r#"{"defaults": {"mysql": {"slow_command_ms": 1}}}"#;
 const BLOCKS: &str = r#"{"rules": [{"mysql": {"block_local_infile": true}}]}"#;
 const COM_INIT_DB: u8 = 0x02;
 
-/// What the worst client of a setting sends.
+/// The worst client of a setting.
 struct Worst {
     name: &'static str,
     settings: &'static str,
-    /// The command in the place `n` of its pipeline.
+    /// Command number `n` of its pipeline.
     command: fn(usize) -> Vec<u8>,
-    /// The server prepares each of them; they stay open.
+    /// True if the server prepares each command. The statements stay open.
     is_prepared: bool,
-    /// The most that is counted for the connection, in KiB.
+    /// Maximum that is counted for the connection, in KiB.
     most: usize,
-    /// The same when its commands have been answered and its statements are closed, in tenths of a KiB; `None` if inspection
-    /// has ended by then.
+    /// Memory after all responses, and after all statements are closed, in tenths of a KiB. `None` if inspection has ended by
+    /// then.
     idle: Option<usize>,
 }
 
@@ -151,40 +151,41 @@ fn logged_in(plugin: &Plugin) -> Stream {
     stream
 }
 
-/// The response to COM_STMT_PREPARE that opens this statement.
+/// Response to COM_STMT_PREPARE that opens this statement.
 fn prepared(id: u32) -> Vec<u8> {
     let mut head = prepare_ok(0, 0);
     head[1..5].copy_from_slice(&id.to_le_bytes());
     answer([head])
 }
 
-/// Each command comes in a callback of its own, because equal ones of one callback share an entry.
+/// Passes each command in a separate callback, because equal commands of one callback share an entry. Returns the maximum
+/// memory.
 fn storm(vm: &Vm, stream: &Stream, worst: &Worst) -> usize {
     let mut most = 0;
     for n in 0..if worst.is_prepared { 16_400 } else { 1_024 } {
         vm.advance(Duration::from_micros(1));
-        // What a rule ends is taken from the client.
-        let (led, _) = stream.front(&(worst.command)(n), false);
-        if worst.is_prepared && led != Led::On(Vec::new()) {
-            stream.server_behind(&prepared(n as u32 + 1), false);
+        // A connection that a rule ends drops the client's bytes.
+        let (outcome, _) = stream.pass_client(&(worst.command)(n), false);
+        if worst.is_prepared && outcome != Outcome::Forwarded(Vec::new()) {
+            stream.pass_server(&prepared(n as u32 + 1), false);
         }
         most = most.max(connection_state());
     }
     most
 }
 
-/// The server responds to all commands, and the client closes all statements.
+/// Passes responses to all commands, and closes all statements.
 fn calm(stream: &Stream, worst: &Worst) {
     for n in 0..if worst.is_prepared { 16_400_u32 } else { 1_024 } {
         if worst.is_prepared {
-            stream.front(&command(COM_STMT_CLOSE, &(n + 1).to_le_bytes()), false);
+            stream.pass_client(&command(COM_STMT_CLOSE, &(n + 1).to_le_bytes()), false);
         } else {
-            stream.server_behind(&answer([ok()]), false);
+            stream.pass_server(&answer([ok()]), false);
         }
     }
 }
 
-/// The rows of the table in `docs/memory.md`.
+/// Row of the table in `docs/memory.md`.
 fn row(worst: &Worst) -> String {
     let idle = |tenths: usize| format!("{}.{} KiB", tenths / 10, tenths % 10);
     let idle = worst.idle.map_or("inspection has ended".to_owned(), idle);
@@ -192,7 +193,7 @@ fn row(worst: &Worst) -> String {
 }
 
 #[test]
-fn the_document_has_the_worst_clients() {
+fn the_document_lists_the_worst_clients() {
     let text = include_str!("../../../../docs/memory.md");
     let rows: Vec<_> =
         text.lines().skip_while(|line| !line.starts_with("| client sends |")).skip(2).collect();
@@ -201,7 +202,7 @@ fn the_document_has_the_worst_clients() {
 }
 
 #[test]
-fn the_worst_client_of_each_setting() {
+fn the_worst_client_of_each_setting_needs_the_documented_memory() {
     for worst in &WORST {
         let vm = Vm::start();
         let plugin = vm.plugin(worst.settings);
@@ -227,7 +228,7 @@ const MANY: usize = 10_000;
 /// Number of commands that each of them has in flight.
 const IN_FLIGHT: usize = 9;
 
-/// What is counted for a connection of [`crowd`] that is followed, in bytes.
+/// Memory that is counted for an inspected connection of [`crowd`], in bytes.
 fn one_of_a_crowd(settings: &str) -> usize {
     let vm = Vm::start();
     let plugin = vm.plugin(settings);
@@ -242,8 +243,8 @@ fn one_of_a_crowd(settings: &str) -> usize {
     counted
 }
 
-/// This number of connections, each of which logs in and has some commands in flight. All of it passes, unless a rule protects the
-/// connection: then some may be closed. Gives those that are open, with whether the last command went on.
+/// Opens [`MANY`] connections, each of which logs in and has some commands in flight. Some may be closed if a rule protects
+/// them. Returns the open connections, each with true if its last command was forwarded.
 fn crowd(vm: &Vm, plugin: &Plugin, limit: usize) -> Vec<(Stream, bool)> {
     let mut open = Vec::new();
     for _ in 0..MANY {
@@ -252,21 +253,21 @@ fn crowd(vm: &Vm, plugin: &Plugin, limit: usize) -> Vec<(Stream, bool)> {
             stream.close(Ending::Drain);
             continue;
         }
-        stream.server_behind(&greeting(), false);
-        stream.front(&packet(1, &handshake_response(CLIENT_CAPABILITIES)), false);
-        stream.server_behind(&packet(2, &ok()), false);
-        let mut goes_on = true;
+        stream.pass_server(&greeting(), false);
+        stream.pass_client(&packet(1, &handshake_response(CLIENT_CAPABILITIES)), false);
+        stream.pass_server(&packet(2, &ok()), false);
+        let mut is_forwarded = true;
         for _ in 0..IN_FLIGHT {
             vm.advance(Duration::from_micros(1));
-            goes_on = stream.front(&ping(0), false).0 == Led::On(ping(0));
+            is_forwarded = stream.pass_client(&ping(0), false).0 == Outcome::Forwarded(ping(0));
         }
         assert!(connection_state() <= limit);
-        open.push((stream, goes_on));
+        open.push((stream, is_forwarded));
     }
     open
 }
 
-/// Closes the crowd: nothing of it stays counted.
+/// Closes the crowd, and asserts that none of its memory stays counted.
 fn end(vm: &Vm, plugin: Plugin, open: Vec<(Stream, bool)>) {
     for (stream, _) in open {
         stream.close(Ending::ClientReset);
@@ -280,20 +281,24 @@ fn end(vm: &Vm, plugin: Plugin, open: Vec<(Stream, bool)>) {
 #[test]
 fn ten_thousand_connections_do_not_exceed_the_budget() {
     let settings = r#"{"access_log": ["user", "opaque_reason"]}"#;
-    let followed = 16 * MIB / one_of_a_crowd(settings);
+    let inspected = 16 * MIB / one_of_a_crowd(settings);
     let vm = Vm::start();
     let plugin = vm.plugin(settings);
     let heap = vm.heap();
     let open = crowd(&vm, &plugin, 16 * MIB);
-    assert_eq!(open.iter().filter(|(_, goes_on)| *goes_on).count(), MANY, "all traffic passes");
+    assert_eq!(
+        open.iter().filter(|(_, is_forwarded)| *is_forwarded).count(),
+        MANY,
+        "all traffic is forwarded"
+    );
     let unread = open.iter().filter(|(stream, _)| stream.state("user").as_deref() == Some("%")).count();
     let named = open.iter().filter(|(stream, _)| stream.state("user").as_deref() == Some("app")).count();
-    assert_eq!((named, unread), (followed, MANY - followed));
-    // Contexts of the SDK, and what the allocator of a native build counts for lists that callbacks share.
+    assert_eq!((named, unread), (inspected, MANY - inspected));
+    // Contexts of the SDK, and lists that callbacks share, as the allocator of a native build counts them.
     let beyond = vm.heap() - heap - connection_state() as isize;
     assert!(beyond < 2 << 20, "{beyond} bytes that are not counted");
     plugin.flush();
-    assert_eq!(sum(&vm, "opaque_total", &["reason=.=memory"]) as usize, MANY - followed);
+    assert_eq!(sum(&vm, "opaque_total", &["reason=.=memory"]) as usize, MANY - inspected);
     assert_eq!(sum(&vm, "connection_state_bytes", &[]) as usize, connection_state());
     assert_eq!(sum(&vm, "protection_lost_total", &[]), 0);
     let bytes = 5 * IN_FLIGHT * MANY;
@@ -302,9 +307,9 @@ fn ten_thousand_connections_do_not_exceed_the_budget() {
     end(&vm, plugin, open);
 }
 
-/// Some connections fit when they begin, and no longer when the server greets: nothing is known of their login.
+/// Some connections fit when they begin, but no longer when the server sends its greeting. So their login is not inspected.
 #[test]
-fn the_account_is_unreadable_where_inspection_ends_before_the_login() {
+fn the_account_is_unreadable_if_inspection_ends_before_the_login() {
     let settings =
         r#"{"access_log": ["user"], "limits": {"connection_state": "1MiB"}, "log": {"level": "off"}}"#;
     let vm = Vm::start();
@@ -316,7 +321,7 @@ fn the_account_is_unreadable_where_inspection_ends_before_the_login() {
     }
     let of = |name: &str| open.iter().filter(|stream| stream.state("user").as_deref() == Some(name)).count();
     assert_eq!(of("app") + of("%"), 1_000);
-    assert!(of("app") > 300 && of("%") > 300, "{} followed", of("app"));
+    assert!(of("app") > 300 && of("%") > 300, "{} inspected", of("app"));
     for stream in open.drain(..) {
         stream.close(Ending::ClientReset);
     }
@@ -325,18 +330,18 @@ fn the_account_is_unreadable_where_inspection_ends_before_the_login() {
 
 #[test]
 fn protected_connections_beyond_the_budget_are_closed() {
-    let followed = 16 * MIB / one_of_a_crowd(BLOCKS);
+    let inspected = 16 * MIB / one_of_a_crowd(BLOCKS);
     let vm = Vm::start();
     let plugin = vm.plugin(BLOCKS);
     let open = crowd(&vm, &plugin, 16 * MIB);
-    assert_eq!(open.iter().filter(|(_, goes_on)| *goes_on).count(), followed);
+    assert_eq!(open.iter().filter(|(_, is_forwarded)| *is_forwarded).count(), inspected);
     let calls = [plugin.tick(), plugin.tick()].concat();
     // The others were closed when they began.
-    assert_eq!(count(&calls, "close_stream"), 2 * (open.len() - followed));
+    assert_eq!(count(&calls, "close_stream"), 2 * (open.len() - inspected));
     let lost = sum(&vm, "protection_lost_total", &["reason=.=memory"]) as usize;
     assert_eq!(
         (lost, sum(&vm, "opaque_total", &["reason=.=memory"]) as usize),
-        (MANY - followed, MANY - followed)
+        (MANY - inspected, MANY - inspected)
     );
     end(&vm, plugin, open);
 }
@@ -356,7 +361,7 @@ fn the_tick_ends_the_inspection_of_heavy_connections_only() {
     let before = connection_state();
     assert!(before > 768 * KIB && before <= MIB, "{before}");
     plugin.tick();
-    // It stops as soon as a quarter of the budget is free.
+    // The tick stops as soon as a quarter of the budget is free.
     assert_eq!(heavy.iter().filter(|stream| is_opaque(stream)).count(), 2);
     assert!(connection_state() <= 768 * KIB);
     plugin.tick();
@@ -384,7 +389,7 @@ fn connections_of_another_plugin_make_the_share_smaller() {
     }
     assert!(connection_state() > 768 * KIB);
     plugin.tick();
-    // A seventh of three quarters would be more than each of them has.
+    // Each heavy connection has less than a seventh of three quarters of the budget.
     assert_eq!(heavy.iter().filter(|stream| stream.state("opaque_reason").is_some()).count(), 1);
     for stream in heavy.into_iter().chain(small) {
         stream.close(Ending::ClientReset);
@@ -393,9 +398,9 @@ fn connections_of_another_plugin_make_the_share_smaller() {
     other.end();
 }
 
-/// One client has 400,000 pings in flight behind a server that only reads, and leaves.
+/// One client has 390,000 pings in flight to a server that sends no responses, and closes the connection.
 #[test]
-fn the_end_of_a_flood_of_equal_commands_takes_no_memory() {
+fn the_end_of_many_equal_commands_needs_no_memory() {
     for settings in ["{}", SLOW] {
         let vm = Vm::start();
         let plugin = vm.plugin(settings);
@@ -411,16 +416,16 @@ fn the_end_of_a_flood_of_equal_commands_takes_no_memory() {
         let (before, _) = (vm.heap(), vm.peak());
         stream.close(Ending::ClientReset);
         let passing = vm.peak() - before;
-        assert!(passing < 128 << 10, "{passing} bytes to say that 390,000 commands have ended");
+        assert!(passing < 128 << 10, "{passing} bytes to emit the end of 390,000 commands");
         plugin.flush();
         assert_gauges_are_zero(&vm);
         plugin.end();
     }
 }
 
-/// Bytes that are held cannot be given back when inspection ends, so those that do not fit are not held.
+/// Held bytes cannot be released when inspection ends, so bytes beyond the budget are not held.
 #[test]
-fn bytes_are_held_only_where_they_fit() {
+fn bytes_are_held_only_within_the_budget() {
     let settings =
         r#"{"rules": [{"mysql": {"hold_split_eof": "always"}}], "limits": {"connection_state": "1MiB"}}"#;
     let vm = Vm::start();
@@ -431,18 +436,18 @@ fn bytes_are_held_only_where_they_fit() {
     let [head, end] = [answer([prepare_ok(1, 0)]), packet(2, &definition)];
     for stream in &open {
         stream.client(&select_prepared(0));
-        let (on, _) = stream.server_behind(&[&head[..], &end].concat(), false);
-        held += usize::from(on == head);
-        assert!(on == head || on.len() == head.len() + end.len());
+        let (forwarded, _) = stream.pass_server(&[&head[..], &end].concat(), false);
+        held += usize::from(forwarded == head);
+        assert!(forwarded == head || forwarded.len() == head.len() + end.len());
         assert!(connection_state() <= MIB, "{}", connection_state());
     }
-    // Each of these takes 60,105 bytes more; of the others only what an uninspected connection needs is left.
+    // Each of these takes 60,105 bytes more. The others take only the memory of an uninspected connection.
     assert_eq!(held, 16);
     plugin.flush();
-    // The tick has ended the inspection of those that hold bytes too, because more than three quarters were used.
+    // The tick has also ended the inspection of the connections with held bytes, because more than three quarters were used.
     assert_eq!(sum(&vm, "opaque_total", &["reason=.=memory"]), 100);
     for stream in open {
-        let (rest, _) = stream.server_behind(&packet(3, &eof(AUTOCOMMIT)), false);
+        let (rest, _) = stream.pass_server(&packet(3, &eof(AUTOCOMMIT)), false);
         let is_held = rest.len() > 9;
         assert_eq!(rest.len(), if is_held { end.len() + 9 } else { 9 });
         stream.close(Ending::ServerReset);
@@ -451,13 +456,13 @@ fn bytes_are_held_only_where_they_fit() {
     plugin.end();
 }
 
-/// A connection for which there is no room leaves the context of the SDK, and what is remembered to count it.
+/// A connection without room needs only the context of the SDK and its counts.
 #[test]
 fn a_connection_beyond_the_budget_takes_only_its_context() {
     let vm = Vm::start();
     let plugin = vm.plugin(r#"{"limits": {"connection_state": "1MiB"}, "log": {"level": "off"}}"#);
     let connect = |many: usize| -> Vec<_> { (0..many).map(|_| logged_in(&plugin)).collect() };
-    // The lists of contexts double their memory, so both numbers are just beyond a doubling.
+    // The lists of contexts double their memory, so both numbers are slightly above a power of two.
     let first = connect(1_800);
     let (counted, heap) = (connection_state(), vm.heap());
     let more = connect(2 * 1_800);

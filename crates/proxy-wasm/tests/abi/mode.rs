@@ -1,4 +1,4 @@
-//! A new configuration's mode reaches the connections that live under an older one.
+//! The mode of a new configuration reaches open connections of an older one.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::host::{Ending, ORDERS, Plugin, Vm};
 use crate::scripts::{self, play, run};
 use crate::{assert_gauges_are_zero, sum};
 
-/// An older and a newer plugin, as Envoy has them while the older one has connections.
+/// Starts an older and a newer plugin. Envoy keeps both while the older one has connections.
 fn replace(vm: &Vm, older: &str, newer: &str) -> (Plugin, Plugin) {
     let older = vm.plugin(older);
     vm.advance(Duration::from_secs(1));
@@ -20,7 +20,7 @@ const OBSERVE: &str = r#"{"mode": "observe"}"#;
 const OFF: &str = r#"{"mode": "off"}"#;
 
 #[test]
-fn off_ends_inspection_of_open_connections_and_none_of_them() {
+fn off_ends_the_inspection_of_open_connections_without_closing_them() {
     for (older, newer, commands) in [
         (ACTIVE, OFF, 1),
         (OBSERVE, OFF, 1),
@@ -57,9 +57,9 @@ fn off_ends_inspection_of_open_connections_and_none_of_them() {
 }
 
 #[test]
-fn a_newer_configuration_says_nothing_of_connections_that_begin_after_it() {
+fn a_newer_configuration_has_no_effect_on_connections_that_begin_after_it() {
     let vm = Vm::start();
-    // Both stay: two listeners whose plugins have one name.
+    // Two listeners whose plugins have the same name, so that both plugins stay.
     let (on, off) = replace(&vm, ACTIVE, OFF);
     let stream = on.connect(&ORDERS);
     play(&stream, &scripts::classic()[..6]);
@@ -74,7 +74,7 @@ fn a_newer_configuration_says_nothing_of_connections_that_begin_after_it() {
 }
 
 #[test]
-fn a_plugin_of_another_name_is_another_matter() {
+fn a_plugin_with_another_name_has_no_effect() {
     let vm = Vm::start();
     let orders = vm.plugin(ACTIVE);
     let stream = orders.connect(&ORDERS);
@@ -90,7 +90,7 @@ fn a_plugin_of_another_name_is_another_matter() {
 }
 
 #[test]
-fn a_host_without_shared_data_is_told_of_and_changes_nothing() {
+fn a_host_without_shared_data_is_logged_and_traffic_is_counted() {
     let vm = Vm::start();
     vm.fail("set_shared_data", 12);
     vm.fail("get_shared_data", 12);

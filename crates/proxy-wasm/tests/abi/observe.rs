@@ -1,4 +1,4 @@
-//! What `mysql.observe` counts and costs.
+//! Metrics and cost of each value of `mysql.observe`.
 
 use crate::host::{Call, Ending, ORDERS, Vm};
 use crate::scripts::{self, login, play};
@@ -15,7 +15,7 @@ fn reads(calls: &[Call]) -> Vec<&str> {
 }
 
 #[test]
-fn the_servers_bytes_are_not_read_where_requests_are_enough() {
+fn observing_requests_does_not_read_the_responses() {
     let vm = Vm::start();
     let plugin = vm.plugin(&observing("requests"));
     let stream = plugin.connect(&ORDERS);
@@ -37,7 +37,7 @@ fn the_servers_bytes_are_not_read_where_requests_are_enough() {
 }
 
 #[test]
-fn nothing_is_read_behind_the_handshake_where_that_is_enough() {
+fn observing_the_handshake_reads_no_bytes_after_it() {
     let vm = Vm::start();
     let plugin = vm.plugin(&observing("handshake"));
     let stream = plugin.connect(&ORDERS);
@@ -54,7 +54,7 @@ fn nothing_is_read_behind_the_handshake_where_that_is_enough() {
 }
 
 #[test]
-fn bytes_are_counted_whatever_is_looked_at() {
+fn all_bytes_are_counted_with_each_value() {
     let bytes = |what| {
         let vm = Vm::start();
         let plugin = vm.plugin(&observing(what));

@@ -1,8 +1,8 @@
-//! PROXY headers through the ABI: which host calls each verdict becomes, and no others.
+//! PROXY headers through the ABI: the host calls of each verdict.
 
 use std::time::Duration;
 
-use crate::host::{Call, Ending, Led, ORDERS, Stream, Vm};
+use crate::host::{Call, Ending, ORDERS, Outcome, Stream, Vm};
 use crate::{assert_gauges_are_zero, counted, sum};
 use firstword_testing::packets::*;
 
@@ -31,7 +31,7 @@ fn response() -> Vec<u8> {
     packet(1, &handshake_response(CLIENT_CAPABILITIES))
 }
 
-/// A connection of [`CLIENT`] that the server has greeted.
+/// Opens a connection of [`CLIENT`] and passes the greeting.
 fn greeted(vm: &Vm, configuration: &str) -> (crate::host::Plugin, Stream) {
     let plugin = vm.plugin(configuration);
     let (stream, connects, _) = plugin.connect_from(Some(CLIENT), &ORDERS);
@@ -41,17 +41,17 @@ fn greeted(vm: &Vm, configuration: &str) -> (crate::host::Plugin, Stream) {
 }
 
 #[test]
-fn the_clients_address_is_asked_for_where_a_rule_needs_it() {
+fn the_clients_address_is_read_only_if_a_rule_needs_it() {
     let off = rule(r#"{"receive": {"mode": "off"}, "send": {"mode": "off"}}"#);
     let send = rule(r#"{"send": {"mode": "first_bytes"}}"#);
     let observed = optional().replacen('{', r#"{"mode": "observe","#, 1);
-    for (configuration, asks) in
+    for (configuration, reads) in
         [("", false), (off.as_str(), false), (&observed, false), (&optional(), true), (&send, true)]
     {
         let vm = Vm::start();
         let (stream, _, calls) = vm.plugin(configuration).connect_from(Some(CLIENT), &ORDERS);
         let mut expected = vec!["get_property xds.listener_direction", "get_property destination.address"];
-        if asks {
+        if reads {
             expected.push("get_property source.address");
         }
         expected.push("get_current_time_nanoseconds ");
@@ -64,14 +64,14 @@ fn the_clients_address_is_asked_for_where_a_rule_needs_it() {
 fn a_header_costs_one_read_and_one_edit() {
     let vm = Vm::start();
     let (plugin, stream) = greeted(&vm, &optional());
-    let (led, calls) = stream.front(&[V1, &response()].concat(), false);
-    assert_eq!(led, Led::On(response()));
+    let (outcome, calls) = stream.pass_client(&[V1, &response()].concat(), false);
+    assert_eq!(outcome, Outcome::Forwarded(response()));
     let len = V1.len() + response().len();
     assert_eq!(text(&calls), [format!("get_buffer_bytes 0+{len}"), "set_buffer_bytes 2 0 42 ".to_owned()]);
-    // From the server's decision on there is nothing that a connection without a rule does not cost.
+    // After the handshake the connection costs no more than one without a rule.
     stream.server(&packet(2, &ok()));
-    let (led, calls) = stream.front(&command(COM_PING, b""), false);
-    assert_eq!(led, Led::On(command(COM_PING, b"")));
+    let (outcome, calls) = stream.pass_client(&command(COM_PING, b""), false);
+    assert_eq!(outcome, Outcome::Forwarded(command(COM_PING, b"")));
     assert_eq!(text(&calls), ["get_buffer_bytes 0+5", "get_current_time_nanoseconds "]);
     stream.server(&answer([ok()]));
     stream.close(Ending::ClientFin);
@@ -92,45 +92,45 @@ fn a_header_costs_one_read_and_one_edit() {
 }
 
 #[test]
-fn what_waits_is_not_read_before_it_can_be_complete() {
+fn held_bytes_are_not_read_before_the_header_can_be_complete() {
     let vm = Vm::start();
     let (_plugin, stream) = greeted(&vm, &optional());
-    let (led, calls) = stream.front(&V2[..3], false);
+    let (outcome, calls) = stream.pass_client(&V2[..3], false);
     assert_eq!(
-        (led, text(&calls)),
-        (Led::Waits, vec!["get_buffer_bytes 0+3".into(), "get_current_time_nanoseconds ".into()])
+        (outcome, text(&calls)),
+        (Outcome::Held, vec!["get_buffer_bytes 0+3".into(), "get_current_time_nanoseconds ".into()])
     );
-    // Any byte of the signature may be the one that makes it none, and any up to the length one that breaks it.
+    // Each byte of the signature can show that there is no header, and each byte up to the length can make it malformed.
     for (byte, len) in V2[3..16].iter().zip(4..) {
-        let (led, calls) = stream.front(&[*byte], false);
-        assert_eq!((led, text(&calls)), (Led::Waits, vec![format!("get_buffer_bytes 0+{len}")]));
+        let (outcome, calls) = stream.pass_client(&[*byte], false);
+        assert_eq!((outcome, text(&calls)), (Outcome::Held, vec![format!("get_buffer_bytes 0+{len}")]));
     }
-    assert_eq!(stream.front(&V2[16..27], false), (Led::Waits, vec![]));
-    let (led, calls) = stream.front(&V2[27..], false);
-    assert_eq!(led, Led::On(vec![]));
+    assert_eq!(stream.pass_client(&V2[16..27], false), (Outcome::Held, vec![]));
+    let (outcome, calls) = stream.pass_client(&V2[27..], false);
+    assert_eq!(outcome, Outcome::Forwarded(vec![]));
     assert_eq!(text(&calls), ["get_buffer_bytes 0+28", "set_buffer_bytes 2 0 28 "]);
-    assert_eq!(stream.front(&response(), false).0, Led::On(response()));
+    assert_eq!(stream.pass_client(&response(), false).0, Outcome::Forwarded(response()));
     stream.close(Ending::Drain);
 }
 
 #[test]
-fn the_header_sent_goes_in_front_of_the_first_bytes() {
+fn the_header_to_the_server_is_sent_before_the_first_bytes() {
     let send = r#""send": {"mode": "first_bytes", "version": 1}"#;
     let vm = Vm::start();
     let (plugin, stream) = greeted(&vm, &rule(&format!("{{{send}}}")));
     let header = b"PROXY TCP4 10.0.0.9 10.0.0.5 41234 3306\r\n";
-    let (led, calls) = stream.front(&response(), false);
-    assert_eq!(led, Led::On([header, response().as_slice()].concat()));
+    let (outcome, calls) = stream.pass_client(&response(), false);
+    assert_eq!(outcome, Outcome::Forwarded([header, response().as_slice()].concat()));
     let edit = format!("set_buffer_bytes 2 0 0 {}", header.escape_ascii());
     assert_eq!(text(&calls), [format!("get_buffer_bytes 0+{}", response().len()), edit]);
     stream.close(Ending::Drain);
 
-    // One edit where one is removed and another put in its place.
+    // A header that replaces another one is one edit.
     let both =
         format!(r#"{{"receive": {{"mode": "optional", "trusted_networks": ["10.0.0.0/8"]}}, {send}}}"#);
     let (_, connected) = greeted(&vm, &rule(&both));
-    let (led, calls) = connected.front(&[V2, &response()].concat(), false);
-    assert_eq!(led, Led::On([V1, response().as_slice()].concat()));
+    let (outcome, calls) = connected.pass_client(&[V2, &response()].concat(), false);
+    assert_eq!(outcome, Outcome::Forwarded([V1, response().as_slice()].concat()));
     assert_eq!(text(&calls)[1], format!("set_buffer_bytes 2 0 28 {}", V1.escape_ascii()));
     connected.close(Ending::Drain);
     plugin.flush();
@@ -138,7 +138,7 @@ fn the_header_sent_goes_in_front_of_the_first_bytes() {
 }
 
 #[test]
-fn a_refusal_is_one_close_and_one_line() {
+fn a_refused_connection_is_closed_and_logged_once() {
     let untrusted = rule(r#"{"receive": {"mode": "optional", "trusted_networks": ["192.168.0.0/16"]}}"#);
     for (configuration, bytes, result, why) in [
         (
@@ -152,20 +152,20 @@ fn a_refusal_is_one_close_and_one_line() {
     ] {
         let vm = Vm::start();
         let (plugin, stream) = greeted(&vm, &configuration);
-        let (led, calls) = stream.front(bytes, false);
-        assert_eq!(led, Led::Ends);
+        let (outcome, calls) = stream.pass_client(bytes, false);
+        assert_eq!(outcome, Outcome::Closed);
         let line = format!(
             "event=proxy_protocol_refused result={result} why=\"{why}\" peer={CLIENT} direction=outbound \
              destination=10.0.0.5:3306 cluster=orders"
         );
         let names: Vec<_> = calls.iter().map(|call| call.name).collect();
-        // The clock is the log's own.
+        // The log reads the clock.
         let expected =
             ["get_buffer_bytes", "get_current_time_nanoseconds", "get_property", "log", "close_stream"];
         assert_eq!(names, expected);
         assert_eq!(vm.log(), [(3, line)]);
-        // Whatever still comes stays where it is, and is not told again.
-        assert_eq!(stream.front(b"more", false).0, Led::Ends);
+        // Later bytes are not forwarded, and the refusal is not logged again.
+        assert_eq!(stream.pass_client(b"more", false).0, Outcome::Closed);
         assert_eq!(vm.log(), []);
         stream.close(Ending::Drain);
         plugin.flush();
@@ -175,32 +175,36 @@ fn a_refusal_is_one_close_and_one_line() {
 }
 
 #[test]
-fn a_later_header_ends_the_connection_with_all_that_comes_with_it() {
+fn a_later_header_closes_the_connection_and_its_chunk_is_not_forwarded() {
     let vm = Vm::start();
     let (plugin, stream) = greeted(&vm, &optional());
-    assert_eq!(stream.front(&response(), false).0, Led::On(response()));
+    assert_eq!(stream.pass_client(&response(), false).0, Outcome::Forwarded(response()));
     stream.server(&packet(2, &auth_switch("dialog")));
-    assert_eq!(stream.front(&[packet(3, b"secret").as_slice(), V1].concat(), false).0, Led::Ends);
+    assert_eq!(stream.pass_client(&[packet(3, b"secret").as_slice(), V1].concat(), false).0, Outcome::Closed);
     stream.close(Ending::Drain);
     plugin.flush();
     assert_eq!(sum(&vm, "proxy_protocol_received_total", &["format=.=v1", "result=.=malformed"]), 1);
 }
 
-/// Waits for the header before the server is connected to.
+/// Configuration that connects to the server after the header has arrived.
 fn after_header() -> String {
     receive(r#""mode": "required", "connect": "after_header", "timeout_ms": 1000"#)
 }
 
 #[test]
-fn after_header_waits_in_front_of_the_server() {
+fn after_header_holds_the_connection_to_the_server() {
     let vm = Vm::start();
     let plugin = vm.plugin(&after_header());
     let (stream, connects, _) = plugin.connect_from(Some(CLIENT), &ORDERS);
     assert!(!connects);
-    assert_eq!(stream.front(&V1[..20], false).0, Led::Waits);
+    assert_eq!(stream.pass_client(&V1[..20], false).0, Outcome::Held);
     vm.advance(Duration::from_millis(999));
     plugin.tick();
-    assert_eq!(stream.front(&V1[20..], false).0, Led::On(vec![]), "an empty Continue connects");
+    assert_eq!(
+        stream.pass_client(&V1[20..], false).0,
+        Outcome::Forwarded(vec![]),
+        "an empty Continue connects"
+    );
     stream.server(&greeting());
     vm.advance(Duration::from_secs(60));
     plugin.flush();
@@ -209,7 +213,7 @@ fn after_header_waits_in_front_of_the_server() {
 }
 
 #[test]
-fn what_does_not_come_in_time_is_closed_by_the_tick() {
+fn the_tick_closes_a_connection_whose_header_does_not_arrive_in_time() {
     let vm = Vm::start();
     let plugin = vm.plugin(&after_header());
     let (stream, _, _) = plugin.connect_from(Some(CLIENT), &ORDERS);
@@ -231,54 +235,56 @@ fn what_does_not_come_in_time_is_closed_by_the_tick() {
 }
 
 #[test]
-fn a_health_probe_is_closed_without_a_word() {
+fn a_health_check_is_closed_without_a_log_line() {
     let vm = Vm::start();
     let plugin = vm.plugin(&after_header());
     let (stream, _, _) = plugin.connect_from(Some(CLIENT), &ORDERS);
-    let (led, calls) = stream.front(b"", true);
-    assert_eq!((led, text(&calls)), (Led::Ends, vec!["close_stream 2".to_owned()]));
+    let (outcome, calls) = stream.pass_client(b"", true);
+    assert_eq!((outcome, text(&calls)), (Outcome::Closed, vec!["close_stream 2".to_owned()]));
     stream.close(Ending::Drain);
     plugin.flush();
     assert_eq!((sum(&vm, "proxy_protocol_received_total", &[]), vm.log()), (0, vec![]));
     assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=greeting", "by=.=client"]), 1);
 }
 
-/// What the host refuses never lets a header pass.
 #[test]
-fn a_host_that_refuses() {
+fn no_header_is_forwarded_if_the_host_refuses_a_call() {
     for (call, bytes) in [("set_buffer_bytes", [V1, &response()].concat()), ("get_buffer_bytes", V1.to_vec())]
     {
         let vm = Vm::start();
         let (_plugin, stream) = greeted(&vm, &optional());
         vm.fail(call, 2);
-        assert_eq!(stream.front(&bytes, false).0, Led::Ends, "{call}");
-        vm.heal();
+        assert_eq!(stream.pass_client(&bytes, false).0, Outcome::Closed, "{call}");
+        vm.clear_faults();
         stream.close(Ending::Drain);
     }
     let vm = Vm::start();
     let (_plugin, stream) = greeted(&vm, &optional());
     vm.fail("close_stream", 12);
-    let (led, _) = stream.front(b"PROXY TCP5", false);
-    assert_eq!(led, Led::Ends, "tried, and the bytes stay");
-    vm.heal();
+    let (outcome, _) = stream.pass_client(b"PROXY TCP5", false);
+    assert_eq!(outcome, Outcome::Closed, "the bytes stay although the close fails");
+    vm.clear_faults();
     let log: Vec<_> = vm.log().into_iter().map(|(_, line)| line).collect();
     assert_eq!(log[1], "event=host_refused call=close_stream status=UNIMPLEMENTED");
     stream.close(Ending::Drain);
 }
 
 #[test]
-fn a_newer_mode_lets_go_what_waits() {
+fn a_newer_mode_releases_held_bytes() {
     for mode in ["off", "observe"] {
         let vm = Vm::start();
         let old = vm.plugin(&after_header());
         let (stream, _, _) = old.connect_from(Some(CLIENT), &ORDERS);
-        assert_eq!(stream.front(&V1[..20], false).0, Led::Waits);
+        assert_eq!(stream.pass_client(&V1[..20], false).0, Outcome::Held);
         vm.advance(Duration::from_millis(100));
         let new = vm.plugin(&format!(r#"{{"mode": "{mode}"}}"#));
         let calls = old.tick();
         assert!(text(&calls).contains(&"continue_stream 2".to_owned()), "{mode}: {calls:?}");
         vm.advance(Duration::from_secs(60));
-        assert!(!text(&old.tick()).iter().any(|call| call.starts_with("c")), "once, and no time-out");
+        assert!(
+            !text(&old.tick()).iter().any(|call| call.starts_with("c")),
+            "released once, and no time-out"
+        );
         stream.close(Ending::Drain);
         old.flush();
         assert_gauges_are_zero(&vm);

@@ -1,4 +1,4 @@
-//! Connections, chunk by chunk.
+//! Scripts of connections, chunk by chunk.
 
 use crate::host::{Call, Destination, Ending, Plugin, Stream};
 use firstword_testing::packets::*;
@@ -14,7 +14,7 @@ use Turn::{Client, Server};
 
 pub type Script = Vec<Turn>;
 
-/// Lets the chunks of a script pass.
+/// Passes the chunks of a script.
 pub fn play(stream: &Stream, script: &[Turn]) -> Vec<Call> {
     let calls = script.iter().flat_map(|turn| match turn {
         Client(bytes) => stream.client(bytes),
@@ -23,9 +23,9 @@ pub fn play(stream: &Stream, script: &[Turn]) -> Vec<Call> {
     calls.collect()
 }
 
-/// Each chunk in pieces of at most one packet; what is no packet stays whole.
+/// Each chunk in pieces of at most one packet. Bytes that are not a packet stay whole.
 pub fn in_packets(script: &[Turn]) -> Vec<Script> {
-    // What is still to come of a packet, by sender.
+    // Number of missing bytes of a packet, by sender.
     let mut open = [0; 2];
     let mut cut = |mut bytes: &[u8], turn: fn(Vec<u8>) -> Turn, sender: usize| {
         let mut pieces = Script::new();
@@ -48,14 +48,14 @@ pub fn in_packets(script: &[Turn]) -> Vec<Script> {
     turns.collect()
 }
 
-/// A whole connection.
+/// Plays a whole connection.
 pub fn run(plugin: &Plugin, to: &Destination, script: &[Turn], ending: Ending) {
     let stream = plugin.connect(to);
     play(&stream, script);
     stream.close(ending);
 }
 
-/// The bytes of the client and of the server.
+/// Numbers of bytes of the client and of the server.
 pub fn bytes(script: &[Turn]) -> (u64, u64) {
     script.iter().fold((0, 0), |(client, server), turn| match turn {
         Client(bytes) => (client + bytes.len() as u64, server),
@@ -74,7 +74,7 @@ pub fn in_pieces(script: &[Turn], size: usize) -> Script {
     script.iter().flat_map(cut).collect()
 }
 
-/// Each chunk in two, the first of `at` bytes; a shorter chunk stays whole.
+/// Each chunk in two pieces, the first of `at` bytes. A shorter chunk stays whole.
 pub fn cut(script: &[Turn], at: usize) -> Script {
     let cut = |turn: &Turn| -> Script {
         let in_two = |bytes: &[u8], turn: fn(Vec<u8>) -> Turn| match bytes.split_at_checked(at) {
@@ -89,12 +89,12 @@ pub fn cut(script: &[Turn], at: usize) -> Script {
     script.iter().flat_map(cut).collect()
 }
 
-/// Greeting, response and OK of a MariaDB server and a client with these capabilities.
+/// Greeting, handshake response and OK of a MariaDB server and a client with these capabilities.
 pub fn login(capabilities: u32) -> Script {
     vec![Server(greeting()), Client(packet(1, &handshake_response(capabilities))), Server(packet(2, &ok()))]
 }
 
-/// A statement and what answers it.
+/// A statement and its response.
 pub fn query(sql: &str, payloads: impl IntoIterator<Item = Vec<u8>>) -> Script {
     vec![Client(command(COM_QUERY, sql.as_bytes())), Server(answer(payloads))]
 }
@@ -103,7 +103,7 @@ pub fn quit() -> Script {
     vec![Client(command(COM_QUIT, b""))]
 }
 
-/// Everything a client of the old kind does in a day, with EOF packets in result sets.
+/// All usual commands of a client without `CLIENT_DEPRECATE_EOF`.
 pub fn classic() -> Script {
     let mut two_results = vec![column_count(1), column_def("a"), eof(AUTOCOMMIT), row(&["1"])];
     two_results.extend([eof(AUTOCOMMIT | MORE_RESULTS), ok_with(2, AUTOCOMMIT)]);
@@ -136,7 +136,7 @@ pub fn classic() -> Script {
                 binary_row("two"),
                 eof(AUTOCOMMIT),
             ])),
-            // One segment: COM_STMT_CLOSE has no answer.
+            // One segment, because COM_STMT_CLOSE has no response.
             Client([command(COM_STMT_CLOSE, &[1, 0, 0, 0]), command(COM_PING, b"")].concat()),
             Server(answer([ok()])),
             Client(command(COM_CHANGE_USER, b"other\0\0\0")),
@@ -149,7 +149,7 @@ pub fn classic() -> Script {
     .concat()
 }
 
-/// The same under `CLIENT_DEPRECATE_EOF`.
+/// The same with `CLIENT_DEPRECATE_EOF`.
 pub fn modern() -> Script {
     let mut two_results = vec![column_count(1), column_def("a"), row(&["1"])];
     two_results.extend([ok_as_eof(AUTOCOMMIT | MORE_RESULTS), ok_with(2, AUTOCOMMIT)]);
@@ -181,8 +181,8 @@ fn prepare_execute_close(prepared: impl IntoIterator<Item = Vec<u8>>) -> Script 
     vec![Client(command(COM_STMT_PREPARE, b"select a from orders where b = ?")), Server(answer(prepared))]
 }
 
-/// Commands sent ahead of their answers, the answers in one chunk, long errors among them; pieces of a long parameter
-/// while a result set is on its way; a file.
+/// Pipelined commands with their responses in one chunk, long errors among them. Then pieces of a long parameter within a
+/// result set, and a file.
 pub fn pipelined() -> Script {
     let piece = command(COM_STMT_SEND_LONG_DATA, &[b'x'; 300]);
     let rows = answer(result_set(&["1", "2"]));
@@ -207,7 +207,7 @@ pub fn pipelined() -> Script {
     .concat()
 }
 
-/// A client that sends COM_STMT_PREPARE and COM_STMT_EXECUTE at once, in a transaction, and waits for rows.
+/// A client that pipelines COM_STMT_PREPARE and COM_STMT_EXECUTE in a transaction, and then waits for rows.
 pub fn unfinished() -> Script {
     let last_prepared = [0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0, 0];
     let insert = command(COM_STMT_PREPARE, b"insert into orders values (?)");
@@ -235,7 +235,7 @@ pub fn unfinished() -> Script {
     .concat()
 }
 
-/// A semi-synchronous replica: behind an event that it has to acknowledge, the server counts from 1 again.
+/// A semi-synchronous replica. After an event that the replica must acknowledge, the server counts from 1 again.
 pub fn replica() -> Script {
     let (event, marked) = (b"\0event".to_vec(), b"\0\xef\x01event".to_vec());
     let acknowledgement = packet(0, b"\xef\0\0\0\0\0\0\0\0binlog.000001");
@@ -252,7 +252,7 @@ pub fn replica() -> Script {
     .concat()
 }
 
-/// A client that has to give caching_sha2_password its password, without TLS.
+/// A client that must send its password for caching_sha2_password without TLS.
 pub fn full_authentication() -> Script {
     let mut script = login(CLIENT_CAPABILITIES);
     script.pop();
@@ -268,7 +268,7 @@ pub fn full_authentication() -> Script {
     script
 }
 
-/// A client that the server refuses after greeting it.
+/// A client that the server refuses after the greeting.
 pub fn refused(errno: u16) -> Script {
     let mut script = login(CLIENT_CAPABILITIES);
     script.pop();
@@ -276,7 +276,7 @@ pub fn refused(errno: u16) -> Script {
     script
 }
 
-/// A session that goes on in TLS.
+/// A session with TLS.
 pub fn tls() -> Script {
     vec![
         Server(packet(0, &handshake_v10("8.0.41", u32::MAX))),
@@ -286,23 +286,23 @@ pub fn tls() -> Script {
     ]
 }
 
-/// A server that has no room.
+/// A server that has too many connections.
 pub fn too_many_connections() -> Script {
     vec![Server(packet(0, &[&[0xff, 0x10, 0x04][..], b"Too many connections"].concat()))]
 }
 
-/// A session that is compressed from the OK on.
+/// A session that is compressed after the OK.
 pub fn compressed() -> Script {
     let compressed = b"\x10\x00\x00\x00\x00\x00\x00\x0c\x00\x00\x00\x03select 1".to_vec();
     [login(CLIENT_CAPABILITIES | CLIENT_COMPRESS), vec![Client(compressed)]].concat()
 }
 
-/// A command that counts from 7: nothing MySQL does.
+/// A command with sequence id 7, which violates the protocol.
 pub fn desync() -> Script {
     [login(CLIENT_CAPABILITIES), vec![Client(packet(7, b"\x03select 1"))]].concat()
 }
 
-/// The line that reports [`desync`].
+/// The log line of [`desync`].
 pub fn desync_line() -> String {
     let version = firstword::VERSION;
     let packets = "S:100:0:greeting C:79:1:handshake S:7:2:authentication C:9:7:command";
@@ -328,7 +328,7 @@ pub fn http() -> Script {
     ]
 }
 
-/// One of each kind.
+/// All scripts, by name.
 pub fn all() -> Vec<(&'static str, Script)> {
     vec![
         ("classic", classic()),

@@ -1,4 +1,4 @@
-//! What is counted of a connection, to the last unit.
+//! Exact metrics of connections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,12 +18,12 @@ fn metrics_of(script: &[Turn]) -> BTreeMap<String, u64> {
     plugin.flush();
     assert_gauges_are_zero(&vm);
     let mut metrics = vm.metrics();
-    // That an EOF comes later than what is in front of it is all about the cuts.
+    // The number of split EOFs depends on the cuts.
     metrics.retain(|name, _| !name.ends_with("prepare_eof_splits_total"));
     metrics
 }
 
-/// Nothing but this is counted, zeros and buckets left out: `answered` commands, which have durations, and the rest.
+/// Asserts all metrics, except zeros and buckets: `answered` are commands with a response, which have durations.
 fn assert_counted(script: &[Turn], answered: &[(&str, u64)], expected: &[&str]) {
     let vm = Vm::start();
     let plugin = vm.plugin(FULL);
@@ -34,7 +34,7 @@ fn assert_counted(script: &[Turn], answered: &[(&str, u64)], expected: &[&str]) 
     expected.push("server_first_detected_total{protocol=mysql} 1".to_owned());
     expected.push(format!("bytes_total{{sender=client}} {client}"));
     expected.push(format!("bytes_total{{sender=server}} {server}"));
-    // Whom the server decides about has answered the greeting, here without saying what it is.
+    // A client that the server accepts or refuses is counted, here without a name.
     let decided = ["handshakes_total{result=ok} 1", "handshakes_total{result=error} 1"];
     if expected.iter().any(|line| decided.contains(&line.as_str())) {
         expected.push("clients_total{client=none,client_series=none} 1".to_owned());
@@ -184,8 +184,8 @@ warnings_total 0"
     );
 }
 
-/// A greeting after 90 us, its OK after 300 us; a query whose answer begins after 400 us and ends after 3.1 ms, one that
-/// is answered after 90 us, and a ping after 11 s.
+/// A greeting after 90 us and the OK after 300 us. Then a query whose response begins after 400 us and ends after 3.1 ms, one
+/// with a response after 90 us, and a ping with a response after 11 s.
 fn run_slowly(vm: &Vm, configuration: &str) {
     let plugin = vm.plugin(configuration);
     let stream = plugin.connect(&ORDERS);
@@ -217,7 +217,7 @@ fn run_slowly(vm: &Vm, configuration: &str) {
 }
 
 #[test]
-fn durations_are_in_their_buckets() {
+fn durations_are_counted_in_their_buckets() {
     let vm = Vm::start();
     run_slowly(&vm, FULL);
     let of = |labels: &str, name: &str| {
@@ -225,21 +225,21 @@ fn durations_are_in_their_buckets() {
         let part = |ending: &str| vm.metric(&format!("{front}firstword_{name}_{ending}")).unwrap();
         (buckets(&vm, &front, name), part("seconds_count"), part("microseconds_sum"))
     };
-    let told = |steps: &str, count, micros| ((17, steps.to_owned()), count, micros);
-    assert_eq!(of("", "greeting_duration"), told("0.0001:1", 1, 90));
-    assert_eq!(of("", "handshake_duration"), told("0.0001:0 0.0005:1", 1, 300));
+    let expected = |steps: &str, count, micros| ((17, steps.to_owned()), count, micros);
+    assert_eq!(of("", "greeting_duration"), expected("0.0001:1", 1, 90));
+    assert_eq!(of("", "handshake_duration"), expected("0.0001:0 0.0005:1", 1, 300));
     let query = "command=.=query;.;";
     let select = "command=.=query;.;verb=.=select;.;";
     let update = "command=.=query;.;verb=.=update;.;";
-    assert_eq!(of(select, "command_duration"), told("0.0001:0 0.005:1", 1, 3100));
-    assert_eq!(of(update, "command_duration"), told("0.0001:1", 1, 90));
-    assert_eq!(of(query, "command_first_byte"), told("0.0001:1 0.0005:2", 2, 490));
+    assert_eq!(of(select, "command_duration"), expected("0.0001:0 0.005:1", 1, 3100));
+    assert_eq!(of(update, "command_duration"), expected("0.0001:1", 1, 90));
+    assert_eq!(of(query, "command_first_byte"), expected("0.0001:1 0.0005:2", 2, 490));
     let ping = "command=.=ping;.;";
     assert_eq!(
         of("command=.=ping;.;verb=.=none;.;", "command_duration"),
-        told("0.0001:0 +Inf:1", 1, 11_000_000)
+        expected("0.0001:0 +Inf:1", 1, 11_000_000)
     );
-    assert_eq!(of(ping, "command_first_byte"), told("0.0001:0 +Inf:1", 1, 11_000_000));
+    assert_eq!(of(ping, "command_first_byte"), expected("0.0001:0 +Inf:1", 1, 11_000_000));
 
     let vm = Vm::start();
     run_slowly(&vm, "");
@@ -278,7 +278,7 @@ fn the_end_of_a_result_set_can_be_an_ok() {
 }
 
 #[test]
-fn commands_can_be_sent_ahead_of_answers() {
+fn pipelined_commands_are_counted_with_their_responses() {
     assert_counted(
         &scripts::pipelined(),
         &[("ping", 1), ("query", 4)],
@@ -309,7 +309,7 @@ fn commands_can_be_sent_ahead_of_answers() {
 }
 
 #[test]
-fn what_the_server_says_of_a_statement_is_counted_and_what_is_open_is_given_back() {
+fn status_flags_and_warnings_are_counted_and_gauges_are_zero_at_the_end() {
     assert_counted(
         &scripts::unfinished(),
         &[("query", 2), ("stmt_execute", 1), ("stmt_prepare", 1)],
@@ -339,7 +339,7 @@ fn what_the_server_says_of_a_statement_is_counted_and_what_is_open_is_given_back
 }
 
 #[test]
-fn what_is_open_is_seen_while_it_is() {
+fn open_commands_statements_and_transactions_are_counted_while_they_are_open() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
@@ -360,7 +360,7 @@ fn what_is_open_is_seen_while_it_is() {
 }
 
 #[test]
-fn a_binary_log_is_one_answer() {
+fn a_binary_log_is_one_response() {
     assert_counted(
         &scripts::replica(),
         &[],
@@ -400,7 +400,7 @@ fn a_password_without_tls_is_counted() {
 }
 
 #[test]
-fn tls_is_counted_and_not_looked_into() {
+fn tls_is_counted_and_not_inspected() {
     assert_counted(
         &scripts::tls(),
         &[],
@@ -418,7 +418,7 @@ fn tls_is_counted_and_not_looked_into() {
 }
 
 #[test]
-fn compression_is_counted_and_not_looked_into() {
+fn compression_is_counted_and_not_inspected() {
     let mut script = scripts::compressed();
     script.push(Turn::Server(vec![7; 1000]));
     assert_counted(
@@ -441,7 +441,7 @@ fn compression_is_counted_and_not_looked_into() {
 }
 
 #[test]
-fn an_error_instead_of_a_greeting() {
+fn an_error_instead_of_a_greeting_is_counted() {
     assert_counted(
         &scripts::too_many_connections(),
         &[],
@@ -456,7 +456,7 @@ fn an_error_instead_of_a_greeting() {
 }
 
 #[test]
-fn a_refused_password() {
+fn a_refused_password_is_counted() {
     assert_counted(
         &scripts::refused(1045),
         &[],
@@ -475,7 +475,7 @@ fn a_refused_password() {
 }
 
 #[test]
-fn an_error_of_the_servers_own_accord_is_a_notice() {
+fn an_unsolicited_error_is_counted_as_a_notice() {
     let mut script = scripts::login(CLIENT_CAPABILITIES);
     script.push(Turn::Server(packet(0, &err(4031))));
     assert_counted(
@@ -497,7 +497,7 @@ fn an_error_of_the_servers_own_accord_is_a_notice() {
 }
 
 #[test]
-fn a_greeting_of_version_9_is_counted_and_not_followed() {
+fn a_greeting_of_version_9_is_counted_and_not_inspected() {
     let script = [
         Turn::Server(packet(0, b"\x093.20.32\0\x07\0\0\0scramble\0")),
         Turn::Client(packet(1, b"\x05\0\xff\xff\xffapp\0scramble")),
@@ -518,11 +518,11 @@ fn a_greeting_of_version_9_is_counted_and_not_followed() {
 }
 
 #[test]
-fn what_is_not_followed_owes_no_answer() {
+fn commands_are_not_in_flight_after_the_end_of_inspection() {
     for (commands, count, reason) in [
         (command(0x20, b""), 1, "clone"),
         (command(0x21, b""), 1, "replication"),
-        // Equal commands of one callback take no room.
+        // Equal commands of one callback share an entry.
         ([command(COM_PING, b""), command(0x09, b"")].concat().repeat(513), 1024, "memory"),
     ] {
         let vm = Vm::start();
@@ -547,7 +547,7 @@ fn what_is_not_followed_owes_no_answer() {
 }
 
 #[test]
-fn what_cannot_be_followed_becomes_opaque_once_with_one_line() {
+fn a_desync_is_counted_and_logged_once() {
     assert_counted(
         &scripts::desync(),
         &[],
@@ -584,16 +584,16 @@ fn every_cut_counts_the_same() {
     }
 }
 
-/// 16 MiB and more travel in fragments; a server may refuse them before it has them all.
+/// Packets of 16 MiB and more are sent in fragments. A server may refuse such a packet before its last fragment.
 #[test]
-fn long_packets_in_both_directions() {
+fn long_packets_in_both_directions_are_counted_once() {
     let long = "x".repeat(MAX_FRAGMENT + 10);
     let answers = |wire: Vec<u8>| vec![Turn::Client(command(COM_QUERY, long.as_bytes())), Turn::Server(wire)];
     let row_of_16_mib = [&[0xfe, 10, 0, 0, 1, 0, 0, 0, 0][..], long.as_bytes()].concat();
     let rows = vec![column_count(1), column_def("a"), eof(AUTOCOMMIT), row_of_16_mib, eof(AUTOCOMMIT)];
     let script: Script = [
         scripts::login(CLIENT_CAPABILITIES),
-        // The command ends with sequence id 1, so its answer begins with 2.
+        // The command ends with sequence id 1, so its response begins with 2.
         answers(packets(2, rows)),
         answers(packets(2, [ok()])),
     ]

@@ -1,8 +1,8 @@
-//! Searches for a way past a decision by account.
+//! Search for a way to bypass a decision by account.
 //!
-//! Envoy's RBAC filter looks at the access-log state once for each callback, after the filter and before the server gets
-//! the bytes. A model of a server reads what passes as MariaDB and MySQL do: strict about sequence ids, TLS after an
-//! accepted SSLRequest, commands after the login. No packet that names a denied account may be completed on it.
+//! Envoy's RBAC filter reads the access-log state once for each callback, after this filter and before the server gets the
+//! bytes. A model of a server reads the forwarded bytes as MariaDB and MySQL do: strict about sequence ids, TLS after an
+//! accepted SSLRequest, commands after the login. It must never get a complete packet that names a denied account.
 
 use crate::budget::search;
 use crate::host::{Ending, ORDERS, Plugin, Vm};
@@ -13,17 +13,18 @@ const PROTOCOL_41: u32 = 1 << 9;
 const SSL: u32 = 1 << 11;
 const SECURE_CONNECTION: u32 = 1 << 15;
 const PLUGIN_AUTH: u32 = 1 << 19;
-/// What the server offers: also LONG_PASSWORD, CONNECT_WITH_DB and LOCAL_FILES.
+/// Capabilities of the server, including LONG_PASSWORD, CONNECT_WITH_DB and LOCAL_FILES.
 const SERVER: u32 = 1 | 1 << 3 | 1 << 7 | PROTOCOL_41 | SSL | SECURE_CONNECTION | PLUGIN_AUTH;
 
-/// Accounts that may connect, and two that may not. The second letter says how they authenticate.
+/// Accounts that may connect. The second letter is `n` for no password, or `p` for a password.
 const ALLOWED: [&str; 2] = ["an", "ap"];
+/// Accounts that may not connect.
 const DENIED: [&str; 2] = ["en", "ep"];
 
-/// What an administrator wrote down: `envoy/rbac-by-user.yaml` looks at both keys, and one can forget the second.
+/// Keys of an administrator's policy: `envoy/rbac-by-user.yaml` uses both, but an administrator can forget the second.
 const POLICIES: [&str; 2] = [r#"["user", "opaque_reason"]"#, r#"["user"]"#];
 
-/// How the server reads its client's next packet.
+/// The next packet that the server expects of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expects {
     /// A handshake response with this id.
@@ -33,17 +34,17 @@ enum Expects {
     Command,
     /// A piece of a file.
     File(u8),
-    /// Nothing that the filter could read.
+    /// TLS, which the filter cannot read.
     Tls,
     /// The server has closed the connection.
     Nothing,
 }
 
-/// A server, as far as accounts go.
+/// Model of a server that authenticates accounts.
 struct Server {
     expects: Expects,
     unread: Vec<u8>,
-    /// Responses that are on their way.
+    /// Responses that were not sent yet.
     responses: Vec<Vec<u8>>,
 }
 
@@ -52,7 +53,7 @@ impl Server {
         Self { expects: Expects::Login(1), unread: Vec::new(), responses: Vec::new() }
     }
 
-    /// Reads what has come; gives the denied account that a packet names, or that a byte inside TLS can name.
+    /// Reads bytes. Returns the denied account that a packet names, or that a byte inside TLS can name.
     fn read(&mut self, bytes: &[u8]) -> Option<String> {
         self.unread.extend_from_slice(bytes);
         loop {
@@ -72,7 +73,7 @@ impl Server {
         }
     }
 
-    /// Takes a packet; gives the account that it names.
+    /// Takes a packet. Returns the account that it names.
     fn packet(&mut self, id: u8, payload: &[u8]) -> Option<String> {
         match self.expects {
             Expects::Login(expected) if expected == id => {
@@ -128,7 +129,7 @@ impl Server {
         self.expects = Expects::Command;
     }
 
-    /// An account without a password is accepted at once; another one is asked for a secret.
+    /// Accepts an account without a password at once, and requests a secret of any other account.
     fn authenticates(&mut self, id: u8, user: Option<&[u8]>) -> Option<String> {
         let user = String::from_utf8_lossy(user.unwrap_or_default()).into_owned();
         if user.ends_with('n') {
@@ -152,7 +153,7 @@ fn greeting() -> Vec<u8> {
     [&front.concat()[..], b"\x2d\x02\0", &[c, d, 21], &[0; 10], b"123456789012\0dialog\0"].concat()
 }
 
-/// Payloads that a client can send, each with the id that it should have: `None` for the next one.
+/// Random payload of a client, with its sequence id. `None` for the next id.
 fn payload(random: &mut Random) -> (Option<u8>, Vec<u8>) {
     let users = [ALLOWED[0], ALLOWED[1], DENIED[0], DENIED[1], ALLOWED[1]];
     let user = users[random.below(users.len())].as_bytes();
@@ -178,7 +179,7 @@ fn payload(random: &mut Random) -> (Option<u8>, Vec<u8>) {
     }
 }
 
-/// What an honest client would send now, so that attacks get deep into a session.
+/// Next payload of an honest client, so that attacks get deep into a session.
 fn honest(random: &mut Random, server: &Server) -> (Option<u8>, Vec<u8>) {
     let user = ALLOWED[random.below(ALLOWED.len())].as_bytes();
     match server.expects {
@@ -197,22 +198,22 @@ fn honest(random: &mut Random, server: &Server) -> (Option<u8>, Vec<u8>) {
     }
 }
 
-/// How attacks ended: a search that never gets anywhere finds nothing.
+/// Numbers of the endings of attacks. They show if the search reaches the decision.
 #[derive(Debug, Default)]
 struct Endings {
     denied: usize,
     ran_out: usize,
 }
 
-/// One hostile client: what it sent, callback by callback, if a denied account reached the server.
+/// Plays one hostile client. Returns its chunks if a denied account has reached the server.
 fn attack(random: &mut Random, plugin: &Plugin, endings: &mut Endings) -> Option<String> {
     let stream = plugin.connect(&ORDERS);
     let mut server = Server::new();
     let mut sent = Vec::new();
     let mut id = 1;
-    stream.server_behind(&packet(0, &greeting()), false);
+    stream.pass_server(&packet(0, &greeting()), false);
     let (mut found, mut is_denied) = (None, false);
-    // Some begin with any login, and with what is glued to it.
+    // Some clients begin with a random login, with other packets in the same chunk.
     let login = |random: &mut Random| loop {
         let (at, payload) = payload(random);
         if at == Some(1) && payload.len() > 32 {
@@ -235,7 +236,7 @@ fn attack(random: &mut Random, plugin: &Plugin, endings: &mut Endings) -> Option
             sent.push(chunk.clone());
             let user = stream.state("user");
             let is_allowed = user.as_deref().is_none_or(|user| ALLOWED.contains(&user));
-            // The filter state keeps what the first policy asks for; with the second there is no such key.
+            // The second policy has no key `opaque_reason`.
             if !is_allowed || stream.state("opaque_reason").is_some() {
                 is_denied = true;
                 break;
@@ -248,7 +249,7 @@ fn attack(random: &mut Random, plugin: &Plugin, endings: &mut Endings) -> Option
         while random.below(3) > 0 && !server.responses.is_empty() {
             let response = server.responses.remove(0);
             id = response[3].wrapping_add(1);
-            stream.server_behind(&response, false);
+            stream.pass_server(&response, false);
         }
     }
     stream.close(Ending::ClientFin);

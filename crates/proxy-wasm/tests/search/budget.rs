@@ -1,15 +1,15 @@
-//! How long a search takes, and how one of its runs is repeated.
+//! Duration of a search, and repetition of one of its runs.
 //!
-//! `SEARCH_SECONDS=600 cargo test --test search` searches longer. `FIRSTWORD_SEED=7` repeats the run of that seed alone.
+//! `SEARCH_SECONDS=600 cargo test --test search` searches longer. `FIRSTWORD_SEED=7` repeats only the run of that seed.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use firstword_testing::random::Random;
 
-/// Unless `SEARCH_SECONDS` says otherwise.
+/// Default of `SEARCH_SECONDS`.
 const SECONDS: u64 = 5;
 
-/// Prints the seed of a run that fails.
+/// Seed of a run. It is printed if the run fails.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -25,7 +25,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
 }
 
-/// Makes runs, each from a seed of its own, until the time is up; at least one. Gives their number.
+/// Repeats `run` with different seeds until the time is over, at least once. Returns the number of runs.
 pub fn search(mut run: impl FnMut(&mut Random)) -> u64 {
     let mut once = |seed| {
         let _seed = Seed(seed);

@@ -1,6 +1,6 @@
-//! Searches for holes: random hostile peers against the filter, for as long as `SEARCH_SECONDS` says (5 for each search).
+//! Searches for counterexamples: random hostile peers against the filter. Each search takes `SEARCH_SECONDS` (5 by default).
 
-// A panic is how a test reports.
+// Tests report errors by a panic.
 #![allow(
     unreachable_pub,
     clippy::arithmetic_side_effects,
@@ -18,9 +18,9 @@ mod host;
 
 mod accounts;
 mod budget;
+mod local_infile;
 mod memory;
 mod output;
-mod rogue;
 
 use firstword_testing::heap;
 

@@ -1,11 +1,11 @@
-//! No number of hostile connections takes more memory than the budget: random clients and servers through the whole filter.
+//! Search for hostile connections that need more memory than the budget: random clients and servers through the whole filter.
 //!
-//! After every callback
-//! - what the filter counts is at most `limits.connection_state`;
-//! - its heap is at most that, [`FIXED`], and [`OUTSIDE`] for each open connection;
-//! - what has gone on is what came, in order, unless a rule changes bytes or protects the connection.
+//! After every callback:
+//! - The memory that the filter counts is at most `limits.connection_state`.
+//! - Its heap is at most that, plus [`FIXED`], plus [`OUTSIDE`] for each open connection.
+//! - All bytes are forwarded in order, unless a rule changes bytes or protects the connection.
 //!
-//! After all connections have ended nothing is counted, no gauge is left, and the heap is where it began, but for [`FIXED`].
+//! After the end of all connections no memory is counted, all gauges are zero, and the heap has grown by at most [`FIXED`].
 
 mod peers;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::budget::search;
-use crate::host::{Ending, Led, ORDERS, Plugin, Stream, Vm, count};
+use crate::host::{Ending, ORDERS, Outcome, Plugin, Stream, Vm, count};
 use firstword_testing::packets::{CLIENT_CAPABILITIES, greeting, handshake_response, ok, packet};
 use firstword_testing::random::Random;
 use peers::Owed;
@@ -23,22 +23,23 @@ use peers::Owed;
 const FIXED: isize = 512 << 10;
 /// Memory of a connection that the budget does not count, in bytes: the context of the SDK.
 const OUTSIDE: isize = 512;
-/// Maximum memory that a callback needs until it returns, in bytes: without a chunk, and beyond a multiple of its chunk.
-const PASSING: [isize; 2] = [1 << 20, 5 << 20];
-/// The multiple: the chunk read whole, and what takes its place.
-const PASSING_PER_BYTE: isize = 3;
-/// Maximum number of the server's bytes that wait on one connection.
+/// Maximum memory that a callback needs until it returns, in bytes: without a chunk, and with one, in addition to
+/// [`MAX_TEMPORARY_PER_BYTE`].
+const MAX_TEMPORARY: [isize; 2] = [1 << 20, 5 << 20];
+/// Maximum memory for each byte of a chunk: the chunk itself, and the bytes that replace it.
+const MAX_TEMPORARY_PER_BYTE: isize = 3;
+/// Maximum number of the server's bytes that are held on one connection.
 const MAX_HELD: usize = 64 << 10;
 
-/// What a run is configured with.
+/// Configuration of a run.
 struct Settings {
     json: String,
     limit: usize,
-    /// A rule of PROXY headers holds for all connections.
+    /// True if a rule for PROXY headers applies to all connections.
     proxy: bool,
     sends: bool,
     blocks: bool,
-    /// All clients send batches of this kind.
+    /// Kind of the batches of all clients. `None` if the kinds are random.
     theme: Option<usize>,
 }
 
@@ -56,7 +57,7 @@ fn settings(random: &mut Random) -> Settings {
     if receives {
         let connect = if one_in(2) { "after_header" } else { "first" };
         let mode = if one_in(2) { "optional" } else { "required" };
-        // Without a header nothing may pass, so the server is connected to late only where there must be one.
+        // The connection to the server can wait for a header only if the header is required.
         let connect = if mode == "optional" { "first" } else { connect };
         rule["proxy_protocol"]["receive"] =
             json!({"mode": mode, "trusted_networks": ["*"], "connect": connect, "timeout_ms": 1000});
@@ -78,7 +79,7 @@ fn settings(random: &mut Random) -> Settings {
     Settings { theme, json, limit, proxy: receives || sends, sends, blocks: blocks && !requests }
 }
 
-/// One connection, and what its peers have sent.
+/// One connection, and the state of its peers.
 struct Connection {
     stream: Stream,
     greeted: bool,
@@ -86,73 +87,75 @@ struct Connection {
     accepted: bool,
     owed: Vec<Owed>,
     next_id: u32,
-    /// Bytes of the server that have not gone on.
+    /// Bytes of the server that were not forwarded yet.
     pending: Vec<u8>,
-    /// Bytes of the client that wait for a decision about the PROXY header.
-    waiting: Vec<u8>,
+    /// Bytes of the client that are held until the decision about the PROXY header.
+    held: Vec<u8>,
     decided: bool,
-    /// A rule ended it.
-    is_cut: bool,
+    /// True once a rule has ended it.
+    is_blocked: bool,
 }
 
 impl Connection {
     fn client(&mut self, settings: &Settings, bytes: &[u8]) {
-        let (led, calls) = self.stream.front(bytes, false);
-        let mut offered = std::mem::take(&mut self.waiting);
+        let (outcome, calls) = self.stream.pass_client(bytes, false);
+        let mut offered = std::mem::take(&mut self.held);
         offered.extend(bytes);
-        match led {
-            Led::On(on) if self.decided && on == offered => {}
-            Led::On(on) if on.is_empty() && settings.blocks => self.is_cut = true,
-            Led::On(on) => {
+        match outcome {
+            Outcome::Forwarded(forwarded) if self.decided && forwarded == offered => {}
+            Outcome::Forwarded(forwarded) if forwarded.is_empty() && settings.blocks => {
+                self.is_blocked = true
+            }
+            Outcome::Forwarded(forwarded) => {
                 assert!(
                     !self.decided && settings.proxy,
-                    "the client's bytes were changed: {offered:?} to {on:?}, {}",
+                    "the client's bytes were changed: {offered:?} to {forwarded:?}, {}",
                     settings.json
                 );
-                // The server gets its header with the client's first own bytes.
-                self.decided = !on.is_empty();
-                let line = on.windows(2).position(|end| end == b"\r\n").filter(|_| settings.sends);
-                let own = line.filter(|_| on.starts_with(b"PROXY ")).map_or(0, |line| line + 2);
-                assert!(offered.ends_with(&on[own..]), "the client's bytes were changed");
+                // The server gets its header with the client's first bytes after the received header.
+                self.decided = !forwarded.is_empty();
+                let line = forwarded.windows(2).position(|end| end == b"\r\n").filter(|_| settings.sends);
+                let own = line.filter(|_| forwarded.starts_with(b"PROXY ")).map_or(0, |line| line + 2);
+                assert!(offered.ends_with(&forwarded[own..]), "the client's bytes were changed");
             }
-            Led::Waits => {
-                assert!(settings.proxy, "a callback waits: {calls:?}");
-                self.waiting = offered;
+            Outcome::Held => {
+                assert!(settings.proxy, "a callback holds bytes: {calls:?}");
+                self.held = offered;
             }
-            Led::Ends => {
-                assert!(settings.proxy || settings.blocks, "a connection ends: {calls:?}");
-                self.is_cut = true;
+            Outcome::Closed => {
+                assert!(settings.proxy || settings.blocks, "a connection is closed: {calls:?}");
+                self.is_blocked = true;
             }
         }
     }
 
     fn server(&mut self, settings: &Settings, bytes: &[u8], end_stream: bool) {
-        let (on, _) = self.stream.server_behind(bytes, end_stream);
+        let (forwarded, _) = self.stream.pass_server(bytes, end_stream);
         self.pending.extend(bytes);
-        if self.is_cut || settings.blocks && !self.pending.starts_with(&on) {
-            // It may still get an error.
-            self.is_cut = true;
+        if self.is_blocked || settings.blocks && !self.pending.starts_with(&forwarded) {
+            // The client may still get an error.
+            self.is_blocked = true;
             self.pending.clear();
             return;
         }
-        assert!(self.pending.starts_with(&on), "the server's bytes were changed");
-        self.pending.drain(..on.len());
+        assert!(self.pending.starts_with(&forwarded), "the server's bytes were changed");
+        self.pending.drain(..forwarded.len());
         if settings.blocks && self.pending.len() > MAX_HELD {
-            // What is dropped looks like what is held.
-            self.is_cut = true;
+            // The test cannot distinguish dropped bytes from held bytes.
+            self.is_blocked = true;
             self.pending.clear();
         }
         assert!(self.pending.len() <= MAX_HELD, "{} bytes are held", self.pending.len());
         if end_stream && !settings.blocks {
-            assert_eq!(self.pending.len(), 0, "bytes that are never sent");
+            assert_eq!(self.pending.len(), 0, "bytes that are never forwarded");
         }
     }
 
-    /// The peers do something. Gives the length of the chunk.
+    /// Makes one of the peers send bytes. Returns the length of the chunk, including held bytes.
     fn act(&mut self, random: &mut Random, settings: &Settings) -> usize {
         let from_client = |this: &mut Self, bytes: Vec<u8>| {
             this.client(settings, &bytes);
-            bytes.len() + this.waiting.len()
+            bytes.len() + this.held.len()
         };
         let from_server = |this: &mut Self, bytes: Vec<u8>| {
             this.server(settings, &bytes, false);
@@ -205,7 +208,7 @@ impl Connection {
                 let kind = settings.theme.unwrap_or_else(|| random.below(peers::KINDS));
                 let bytes = peers::batch(random, kind, &mut self.owed);
                 let mut sent = 0;
-                // In one callback or in several.
+                // In one callback or in several callbacks.
                 let size = [bytes.len(), 16 << 10, 700][random.below(3)].max(1);
                 for piece in bytes.chunks(size).take(400) {
                     sent = sent.max(from_client(self, piece.to_vec()));
@@ -231,29 +234,29 @@ fn open(plugin: &Plugin, settings: &Settings) -> Option<Connection> {
         owed: Vec::new(),
         next_id: 0,
         pending: Vec::new(),
-        waiting: Vec::new(),
+        held: Vec::new(),
         decided: !settings.proxy,
-        is_cut: false,
+        is_blocked: false,
     })
 }
 
-/// What must be true after a callback with a chunk of this many bytes.
+/// Asserts the properties after a callback with a chunk of `chunk` bytes.
 fn check(vm: &Vm, settings: &Settings, base: isize, open: usize, chunk: usize) {
     let counted = firstword::filter::budget::connection_state();
     assert!(counted <= settings.limit, "{counted} bytes of connection state, {}", settings.json);
     let allowed = counted as isize + FIXED + OUTSIDE * open as isize;
     let heap = vm.heap() - base;
     assert!(heap <= allowed, "{heap} bytes on the heap, {counted} counted, {}", settings.json);
-    let passing = PASSING[usize::from(chunk > 0)] + PASSING_PER_BYTE * chunk as isize;
+    let temporary = MAX_TEMPORARY[usize::from(chunk > 0)] + MAX_TEMPORARY_PER_BYTE * chunk as isize;
     let peak = vm.peak() - base;
     assert!(
-        peak <= settings.limit as isize + FIXED + OUTSIDE * open as isize + passing,
+        peak <= settings.limit as isize + FIXED + OUTSIDE * open as isize + temporary,
         "{peak} at the peak"
     );
 }
 
 fn ending(random: &mut Random, settings: &Settings) -> Ending {
-    // The end of a stream in front of a header is a reason to close, which this driver of the endings does not expect.
+    // The end of a stream before a header closes the connection, which the driver of endings does not expect.
     let endings: &[Ending] = if settings.proxy {
         &[Ending::ClientReset, Ending::ServerReset, Ending::Drain, Ending::TornDown]
     } else {

@@ -1,4 +1,4 @@
-//! Searches for output that a peer can forge: log lines and access-log state of random versions, names and statements.
+//! Search for output that a peer can forge: log lines and access-log state of random versions, names and statements.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use firstword_testing::packets::{
 };
 use firstword_testing::random::Random;
 
-/// Everything that carries words of peers.
+/// All outputs that contain text of peers.
 const SETTINGS: &str = r#"{"access_log": ["user", "schema", "server_version", "client", "opaque_reason"],
     "log": {"level": "trace", "max_per_minute": 60000}, "defaults": {"mysql": {"slow_command_ms": 1}}}"#;
 
 /// `CLIENT_CONNECT_WITH_DB`, `CLIENT_CONNECT_ATTRS`.
 const WITH_NAMES: u32 = 1 << 3 | 1 << 20;
 
-/// What breaks lines, quotes and terminals.
+/// Pieces that can break lines, quotes and terminals.
 const PIECES: [&[u8]; 20] = [
     b"\"",
     b"\\",
@@ -42,7 +42,7 @@ const PIECES: [&[u8]; 20] = [
     b"SELECT ",
 ];
 
-/// Words of pieces and of any bytes, without the NUL that ends them.
+/// Random text of pieces and arbitrary bytes, without the final NUL.
 fn words(random: &mut Random) -> Vec<u8> {
     let mut words = Vec::new();
     for _ in 0..random.below(12) {
@@ -64,8 +64,7 @@ fn response(random: &mut Random) -> Vec<u8> {
     [&front[..], b"mysql_native_password\0", &text(&attributes)].concat()
 }
 
-/// A line of `key=value`, values in quotes or without white space, is read as one that starts with `event=` and has no other
-/// `event`. Nothing is left of it.
+/// Keys of a line of `key=value`, in which values are quoted or contain no white space. `None` if the line is malformed.
 fn keys(line: &str) -> Option<Vec<&str>> {
     let mut rest = line;
     let mut keys = Vec::new();
@@ -93,7 +92,7 @@ fn check_line(line: &str) {
 }
 
 #[test]
-fn no_peer_forges_a_line_or_a_value() {
+fn no_peer_can_forge_a_line_or_a_value() {
     let mut lines = 0;
     search(|random| {
         let vm = Vm::start();
@@ -123,7 +122,7 @@ fn no_peer_forges_a_line_or_a_value() {
             };
             stream.server(&answer([payload]));
         }
-        // The report of a desync has words of both.
+        // The report of a desync contains text of both peers.
         stream.client(&packet(9, b"x"));
         for key in ["user", "schema", "server_version", "client"] {
             let value = stream.state(key).unwrap_or_default();
@@ -135,5 +134,5 @@ fn no_peer_forges_a_line_or_a_value() {
             lines += 1;
         }
     });
-    assert!(lines > 0, "lines to look at");
+    assert!(lines > 0, "no lines");
 }

@@ -12,7 +12,7 @@ const SSL: u32 = 1 << 11;
 const ZSTD: u32 = 1 << 26;
 const EVERYTHING: ClearCapabilities = ClearCapabilities { compress: true, zstd: true, ssl: true };
 
-/// A greeting with these flags, and MariaDB's extended ones.
+/// Greeting with these flags, and with MariaDB's extended flags.
 fn greeting(version: &str, capabilities: u32, extended: u32) -> Vec<u8> {
     let [a, b, c, d] = capabilities.to_le_bytes();
     let mut payload =
@@ -27,12 +27,12 @@ fn packet(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_le_bytes(), payload].concat()
 }
 
-/// Bytes that pass of these chunks, and how often the cleared offer of TLS is reported.
-fn passed(clear: ClearCapabilities, chunks: &[&[u8]]) -> (Vec<u8>, usize) {
+/// Returns the forwarded bytes of these chunks, and how often the removed offer of TLS is reported.
+fn forward(clear: ClearCapabilities, chunks: &[&[u8]]) -> (Vec<u8>, usize) {
     let rules = Rules { clear_capabilities: clear, ..Rules::observe_only() };
     let stage = GreetingFilter::new(&rules, Timestamp::default());
     let mut stage = stage.expect("something to clear");
-    let (mut passed, mut events) = (Vec::new(), Vec::new());
+    let (mut forwarded, mut events) = (Vec::new(), Vec::new());
     for chunk in chunks {
         let chunk = Bytes::copy_from_slice(chunk);
         let (mut clock, mut details) = (Clock::new(&Timestamp::default), Details::default());
@@ -44,26 +44,26 @@ fn passed(clear: ClearCapabilities, chunks: &[&[u8]]) -> (Vec<u8>, usize) {
             &mut Output::new(&mut events, &mut clock, &mut details),
         );
         match rewrite.server_verdict(flow, &mut withheld) {
-            ServerVerdict::Pass => passed.extend_from_slice(&chunk),
+            ServerVerdict::Pass => forwarded.extend_from_slice(&chunk),
             ServerVerdict::Edit(edit) => {
                 assert!(edit.drain <= chunk.len() && edit.prepend.len() == edit.drain);
-                passed.extend(edit.prepend);
-                passed.extend_from_slice(&chunk[edit.drain..]);
+                forwarded.extend(edit.prepend);
+                forwarded.extend_from_slice(&chunk[edit.drain..]);
             }
         }
     }
-    (passed, events.iter().filter(|event| **event == Event::TlsCleared).count())
+    (forwarded, events.iter().filter(|event| **event == Event::TlsCleared).count())
 }
 
-/// However it is cut, a greeting is the same with the flags cleared, and nothing waits.
-fn assert_becomes(clear: ClearCapabilities, before: &[u8], after: &[u8], told: usize) {
+/// Asserts that `before` becomes `after` however it is cut, that no byte is held, and the number of reports of removed TLS.
+fn assert_becomes(clear: ClearCapabilities, before: &[u8], after: &[u8], reports: usize) {
     for cut in 0..=before.len() {
         let (first, second) = before.split_at(cut);
-        assert_eq!(passed(clear, &[first, second]), (after.to_vec(), told), "cut at {cut}");
-        assert_eq!(passed(clear, &[first]).0, after[..cut], "cut at {cut}");
+        assert_eq!(forward(clear, &[first, second]), (after.to_vec(), reports), "cut at {cut}");
+        assert_eq!(forward(clear, &[first]).0, after[..cut], "cut at {cut}");
     }
     let bytes: Vec<&[u8]> = before.chunks(1).collect();
-    assert_eq!(passed(clear, &bytes), (after.to_vec(), told));
+    assert_eq!(forward(clear, &bytes), (after.to_vec(), reports));
 }
 
 #[test]
@@ -82,21 +82,21 @@ fn only_the_flags_change() {
 }
 
 #[test]
-fn what_a_server_does_not_offer_stays_as_it_is() {
+fn a_greeting_without_the_flags_is_unchanged() {
     let untouched = greeting("5.7.44", !(COMPRESS | ZSTD | SSL), 0);
     assert_becomes(EVERYTHING, &untouched, &untouched, 0);
     assert!(GreetingFilter::new(&Rules::observe_only(), Timestamp::default()).is_none());
 }
 
 #[test]
-fn what_follows_the_flags_stays_as_it_is() {
-    let behind = vec![0xff; 40];
-    let before = [greeting("9.7.0", u32::MAX, 0), behind.clone()].concat();
-    let after = [greeting("9.7.0", !(COMPRESS | ZSTD | SSL), 0), behind].concat();
+fn bytes_after_the_greeting_are_unchanged() {
+    let next = vec![0xff; 40];
+    let before = [greeting("9.7.0", u32::MAX, 0), next.clone()].concat();
+    let after = [greeting("9.7.0", !(COMPRESS | ZSTD | SSL), 0), next].concat();
     assert_becomes(EVERYTHING, &before, &after, 1);
 }
 
-/// Servers before 4.1 end their greeting behind the lower flags.
+/// Servers before 4.1 end their greeting after the lower flags.
 #[test]
 fn a_short_greeting_has_no_upper_flags() {
     let short = |lower: u8| {
@@ -104,16 +104,16 @@ fn a_short_greeting_has_no_upper_flags() {
             &[b"\x0a4.0.1\0\x01\0\0\0\x31\x32\x33\x34\x35\x36\x37\x38\0".as_slice(), &[lower, 0xff]].concat(),
         )
     };
-    let behind = [0xff; 12];
-    let before = [short(0xff), behind.to_vec()].concat();
-    let mut after = [short(0xdf), behind.to_vec()].concat();
-    let ssl = after.len() - behind.len() - 1;
+    let next = [0xff; 12];
+    let before = [short(0xff), next.to_vec()].concat();
+    let mut after = [short(0xdf), next.to_vec()].concat();
+    let ssl = after.len() - next.len() - 1;
     after[ssl] = 0xf7;
     assert_becomes(EVERYTHING, &before, &after, 1);
 }
 
 #[test]
-fn what_is_no_such_greeting_stays_as_it_is() {
+fn bytes_that_are_not_a_greeting_of_version_10_are_unchanged() {
     let mut numbered = greeting("9.7.0", u32::MAX, 0);
     numbered[3] = 1;
     for other in [

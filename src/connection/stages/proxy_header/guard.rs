@@ -1,10 +1,10 @@
-//! One header only: nothing that a server could take for a further PROXY header passes in front of a client packet.
+//! Refuses further headers: a server must not get a second PROXY header before a packet of the client.
 //!
-//! MariaDB believes the last header it gets, in front of any packet until it has decided about the client. It tells
-//! one by four bytes in the place of a packet header and reads what follows less strictly than the specification says,
-//! so those four bytes decide here too. They are looked for at every fragment of the connection phase, whatever the
-//! inspection made of the packets: a client that confuses it must not get past this. Inside TLS nothing is seen, and
-//! MariaDB 10.11 believes a header there if it believes everybody (`*`).
+//! MariaDB accepts a header before any packet until it has accepted or refused the client, and believes the last one. It
+//! recognises a header by four bytes in the place of a packet header, and parses the rest less strictly than the
+//! specification. So those four bytes decide here too. The guard checks every fragment of the connection phase by itself. It
+//! does not use the inspector, because a client that confuses the inspector must not get past the guard. The guard cannot
+//! read TLS. MariaDB 10.11 believes a header inside TLS if it trusts all networks (`*`).
 
 use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
@@ -23,12 +23,12 @@ use crate::rules::Rules;
 
 /// First byte of a TLS record that opens a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
-/// The bytes of a greeting that may be needed to read its capabilities.
-const KEEP_GREETING: usize = 512;
-/// The byte of the client's capabilities that has the flag SSL, and the flag in it.
+/// Maximum number of bytes of a greeting that are needed to read its capabilities.
+const MAX_GREETING_PREFIX: usize = 512;
+/// Offset of the byte with the flag SSL in the client's capabilities, and the flag in that byte.
 const SSL: (usize, u8) = (1, 0x08);
 
-/// The connection phase of one connection.
+/// Connection phase of one connection.
 #[derive(Debug)]
 pub(in crate::connection) struct HeaderGuard {
     client: Fragments,
@@ -39,20 +39,20 @@ pub(in crate::connection) struct HeaderGuard {
 #[derive(Debug)]
 struct Server {
     framer: Framer,
-    /// Number of its bytes so far, as far as it matters.
+    /// Number of its bytes so far, at most 4.
     seen: usize,
     greeted: bool,
     offers_tls: bool,
 }
 
-/// What the bytes so far mean.
+/// Meaning of the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GuardState {
-    /// A header can still come.
+    /// A header can still arrive.
     Watching,
-    /// No header can come any more: TLS begins, the server accepted the client, or it is no MySQL server.
+    /// No header can arrive any more: TLS begins, the server has accepted the client, or it is not a MySQL server.
     Over,
-    /// A header came, and the connection is refused.
+    /// A header has arrived, and the connection is refused.
     Header(Format),
     /// The host did not provide the client's bytes, and the connection is refused.
     Unreadable,
@@ -99,16 +99,16 @@ impl Stage for HeaderGuard {
         matches!(self.state, GuardState::Header(_) | GuardState::Unreadable)
     }
 
-    /// All of the greeting counts from the start, because a guard cannot give memory back before the connection ends.
+    /// Counts the maximum from the start, because a guard cannot give memory back before the connection ends.
     fn memory(&self) -> usize {
-        size_of::<Self>().saturating_add(KEEP_GREETING)
+        size_of::<Self>().saturating_add(MAX_GREETING_PREFIX)
     }
 }
 
 impl Default for HeaderGuard {
     fn default() -> Self {
         let server =
-            Server { framer: Framer::new(KEEP_GREETING), seen: 0, greeted: false, offers_tls: false };
+            Server { framer: Framer::new(MAX_GREETING_PREFIX), seen: 0, greeted: false, offers_tls: false };
         Self { client: Fragments::default(), server, state: GuardState::Watching }
     }
 }
@@ -116,7 +116,7 @@ impl Default for HeaderGuard {
 impl HeaderGuard {
     fn client_bytes(&mut self, mut input: &[u8]) -> GuardState {
         while let Some(first) = input.first() {
-            if self.client.asked_for_tls() && self.server.offers_tls && *first == TLS_HANDSHAKE {
+            if self.client.requests_tls() && self.server.offers_tls && *first == TLS_HANDSHAKE {
                 return GuardState::Over;
             }
             if let Some(header) = self.client.next(&mut input) {
@@ -129,7 +129,7 @@ impl HeaderGuard {
     }
 
     fn server_bytes(&mut self, bytes: &[u8]) -> GuardState {
-        if self.server.is_no_mysql(bytes) {
+        if self.server.is_not_mysql(bytes) {
             return GuardState::Over;
         }
         let mut input = bytes;
@@ -141,7 +141,7 @@ impl HeaderGuard {
                     let offers = |greeting: HandshakeV10| greeting.capabilities.contains(Capabilities::SSL);
                     self.server.offers_tls = greeting.is_ok_and(offers);
                 }
-                // Only one who has sent a packet is taken.
+                // A server accepts only a client that has sent a packet.
                 Some(OK) if self.server.greeted && self.client.packets > 0 => return GuardState::Over,
                 _ => {}
             }
@@ -152,8 +152,8 @@ impl HeaderGuard {
 }
 
 impl Server {
-    /// Its first packet is longer than a greeting, or has another sequence id.
-    fn is_no_mysql(&mut self, bytes: &[u8]) -> bool {
+    /// True if the first packet is longer than a greeting, or has another sequence id.
+    fn is_not_mysql(&mut self, bytes: &[u8]) -> bool {
         let (seen, zeroes) = (self.seen, 2..4);
         self.seen = seen.saturating_add(bytes.len()).min(zeroes.end);
         let mut numbered = bytes.iter().zip(seen..);
@@ -161,27 +161,28 @@ impl Server {
     }
 }
 
-/// The client's direction, cut into fragments; of the first one the capabilities are kept.
+/// Fragments of the client's direction, and the flag SSL of the first fragment.
 #[derive(Debug, Default)]
 struct Fragments {
     header: [u8; 4],
+    /// Number of header bytes that have arrived.
     have: usize,
-    /// Payload bytes still to come.
+    /// Number of payload bytes that are still missing.
     left: usize,
-    /// Headers so far, up to 2.
+    /// Number of headers so far, at most 2.
     packets: u8,
-    /// Payload bytes of the first fragment so far, as far as they matter.
+    /// Number of payload bytes of the first fragment that have arrived.
     first: usize,
     ssl_flag: bool,
 }
 
 impl Fragments {
-    /// The first packet was complete and asked for TLS, and nothing has come since.
-    fn asked_for_tls(&self) -> bool {
+    /// True if the first packet is complete and requests TLS, and no byte has arrived since.
+    fn requests_tls(&self) -> bool {
         self.ssl_flag && self.packets == 1 && self.left == 0 && self.have == 0
     }
 
-    /// Takes bytes off `input` up to the end of a header, which it gives, or of a payload.
+    /// Takes bytes off `input` up to the end of a header or of a payload. Returns the header; `None` if no header is complete.
     fn next(&mut self, input: &mut &[u8]) -> Option<[u8; 4]> {
         if self.left > 0 {
             let (payload, rest) = input.split_at_checked(self.left).unwrap_or((input, &[]));

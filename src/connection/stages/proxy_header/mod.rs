@@ -1,4 +1,4 @@
-//! PROXY headers: received, refused where they do not belong, and sent.
+//! PROXY headers: receives the first, refuses later ones, and sends one to the server.
 
 pub(in crate::connection) mod guard;
 pub(in crate::connection) mod receive;
@@ -10,17 +10,17 @@ use crate::event::refusal::{Refusal, RefusalReason};
 use crate::event::{Event, HeaderResult};
 use crate::proxy_protocol::{Endpoints, Format};
 
-/// A header of the client that is believed.
+/// Header of the client that is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) struct Believed {
-    /// Addresses in it; `None` if it names none.
+    /// Addresses in it. `None` if it names no addresses.
     pub(in crate::connection) endpoints: Option<Endpoints>,
 }
 
 /// Refuses the connection.
 fn refuse(result: HeaderResult, format: Option<Format>, why: RefusalReason, out: &mut Output) -> Flow {
     out.details.refusal = Some(Refusal { result, format, why });
-    // A header that never arrived completely is counted without its version, which is for the log alone.
+    // A header that did not arrive completely is counted without its version. Only the log shows the version.
     let format = format.filter(|_| result != HeaderResult::Timeout);
     out.events.push(Event::ProxyHeader { format, result });
     Flow::Close

@@ -2,13 +2,13 @@
 //!
 //! | bytes so far               | `receive` off | trusted           | not trusted, `close` | not trusted, `strip` |
 //! |----------------------------|---------------|-------------------|----------------------|----------------------|
-//! | a signature's beginning    | held          | held              | held                 | held                 |
-//! | a header's beginning       | closed        | held              | closed: untrusted    | held                 |
-//! | a header                   | closed        | removed, believed | closed: untrusted    | removed              |
-//! | a malformed header         | closed        | closed: malformed | closed: untrusted    | closed: malformed    |
-//! | none, `optional`           | pass          | pass              | pass                 | pass                 |
-//! | none, `required`           |               | closed: missing   | closed: missing      | closed: missing      |
-//! | held, or none, for too long|               | closed: timeout   | closed: timeout      | closed: timeout      |
+//! | start of a signature       | held          | held              | held                 | held                 |
+//! | start of a header          | closed        | held              | closed: untrusted    | held                 |
+//! | header                     | closed        | removed, believed | closed: untrusted    | removed              |
+//! | malformed header           | closed        | closed: malformed | closed: untrusted    | closed: malformed    |
+//! | no header, `optional`      | forwarded     | forwarded         | forwarded            | forwarded            |
+//! | no header, `required`      |               | closed: missing   | closed: missing      | closed: missing      |
+//! | no decision in time        |               | closed: timeout   | closed: timeout      | closed: timeout      |
 //!
 //! Held bytes stay in the host's buffer and are delivered again with the next ones. They are parsed from the start each
 //! time, so no copy can get out of step.
@@ -26,27 +26,27 @@ use crate::event::{Event, HeaderResult};
 use crate::proxy_protocol::{Format, Header, MAX_V2_LEN, Probe, probe};
 use crate::rules::{Need, ReceiveRules, Rules, Untrusted};
 
-/// Maximum time for which bytes are held where no rule sets one: the minimum that the specification allows (section 2).
+/// Maximum time for which bytes are held if no rule sets one: the minimum that the specification allows (section 2).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The first bytes of one client.
+/// First bytes of one client.
 #[derive(Debug)]
 pub(in crate::connection) struct HeaderReceiver {
-    /// `None` if no header may be received. One that arrives is then refused.
+    /// `None` if no header may be received. A header that arrives is then refused.
     rules: Option<ReceiveRules>,
-    /// True if a header is sent, because its addresses can be those of the one that is believed.
+    /// True if a header is sent to the server, because it can repeat the addresses of the believed header.
     is_needed_later: bool,
     state: State,
-    /// Time from which on a header is missed; `None` if none is.
+    /// Time from which on the stage waits for a header. `None` if it does not wait.
     waits_since: Option<Timestamp>,
     believed: Option<Believed>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It is not known if there is a header. Once its format is known, `needs` bytes can show it.
+    /// It is not known if there is a header. Once the format is known, a decision needs `needs` bytes.
     Start { needs: usize, held: usize, format: Option<Format> },
-    /// The header has passed, or there is none.
+    /// The header was received, or there is no header.
     Decided,
     /// The connection is refused.
     Refused,
@@ -63,7 +63,7 @@ impl Stage for HeaderReceiver {
             waits_since: None,
             believed: None,
         };
-        // Some senders put the header before the client's first bytes, and those follow the greeting.
+        // Some senders send the header directly before the client's first bytes, which follow the greeting.
         let after_greeting = rules.expected.is_server_first() && !stage.connects_late();
         stage.waits_since = (stage.is_required() && !after_greeting).then_some(opened);
         Some(stage)
@@ -79,8 +79,8 @@ impl Stage for HeaderReceiver {
         match self.state {
             State::Decided => Flow::Continue,
             State::Refused => Flow::Close,
-            // Too few bytes to show more than before. Where not even the signature is complete, the next byte can show
-            // that there is none.
+            // There are too few bytes to decide. Before the signature is complete, each byte can show that there is no
+            // header.
             State::Start { needs, format: Some(_), .. } if rewrite.len() < needs && !end_stream => {
                 self.hold(rewrite.len(), out)
             }
@@ -158,12 +158,13 @@ impl HeaderReceiver {
         self.rules.is_some_and(|rules| !rules.trusted && rules.untrusted == Untrusted::Close)
     }
 
-    /// The header that the client sent, if it is believed.
+    /// Header of the client. `None` if the client sent no header, or if it is not believed.
     pub(in crate::connection) fn believed(&self) -> Option<Believed> {
         self.believed
     }
 
-    /// Returns the length of the header at the start of `bytes`, or what happens to them instead.
+    /// Returns the length of the header at the start of `bytes`, which is 0 without a header, or the decision that ends the
+    /// list.
     fn start(&mut self, bytes: &[u8], end_stream: bool, out: &mut Output) -> Result<usize, Flow> {
         let max = self.rules.map_or(MAX_V2_LEN, |rules| rules.max_header_bytes);
         let probe = probe(bytes, max);
@@ -173,7 +174,7 @@ impl HeaderReceiver {
             Probe::Incomplete { format, .. } => *format,
             Probe::NoHeader => None,
         };
-        // Whatever follows such a signature, and however much of it has arrived.
+        // The bytes after the signature do not matter.
         if format.is_some() && self.rules.is_none() {
             return Err(self.refuse(HeaderResult::Malformed, format, RefusalReason::Unexpected, out));
         }
@@ -213,7 +214,7 @@ impl HeaderReceiver {
 
     fn no_header(&mut self, bytes: &[u8], end_stream: bool, out: &mut Output) -> Result<(), Flow> {
         match (bytes.is_empty(), end_stream) {
-            // A client that leaves without sending a byte is a health check, and is not reported.
+            // A client that closes without a byte is a health check, and is not reported.
             (true, true) if self.is_required() => {
                 self.state = State::Refused;
                 Err(Flow::Close)

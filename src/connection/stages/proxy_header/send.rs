@@ -9,7 +9,7 @@ use crate::event::output::Output;
 use crate::proxy_protocol::encode;
 use crate::rules::{Rules, SendRules};
 
-/// The header that the server gets.
+/// Header that the server gets.
 #[derive(Debug)]
 pub(in crate::connection) struct HeaderSender {
     rules: SendRules,

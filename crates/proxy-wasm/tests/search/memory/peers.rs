@@ -1,4 +1,4 @@
-//! What hostile clients and servers send.
+//! Bytes of hostile clients and servers.
 
 use firstword_testing::packets::*;
 use firstword_testing::random::Random;
@@ -9,7 +9,7 @@ const COM_RESET_CONNECTION: u8 = 0x1f;
 /// Maximum length of one chunk, in bytes.
 const MAX_CHUNK: usize = 200_000;
 
-/// What the server owes the client.
+/// Response that the server still has to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owed {
     Ok,
@@ -19,14 +19,14 @@ pub enum Owed {
     Greeting,
 }
 
-/// Less than one of these, so that both small and large numbers are frequent.
+/// Random number below a random one of these bounds, so that both small and large numbers are frequent.
 fn below_one_of(random: &mut Random, bounds: &[usize]) -> usize {
     let bound = bounds[random.below(bounds.len())];
     random.below(bound)
 }
 
 fn text(random: &mut Random, len: usize) -> Vec<u8> {
-    // The second one is escaped wherever it is shown.
+    // The second byte is escaped in every output.
     let byte = [b'a', 0xff][random.below(2)];
     vec![byte; random.below(len + 1)]
 }
@@ -63,10 +63,10 @@ fn long_statement(random: &mut Random) -> Vec<u8> {
 
 /// Number of kinds of [`batch`].
 pub const KINDS: usize = 14;
-/// The kind that prepares statements which return columns.
+/// Kind that prepares statements with columns.
 pub const PREPARES: usize = 5;
 
-/// A batch of commands of this kind, which a client sends in one piece; what the server owes for them is appended to `owed`.
+/// Batch of commands of this kind, which a client sends at once. Appends the expected responses to `owed`.
 pub fn batch(random: &mut Random, kind: usize, owed: &mut Vec<Owed>) -> Vec<u8> {
     let mut chunk = Vec::new();
     let count = 1 + below_one_of(random, &[1, 10, 100, 1_000, 40_000]);
@@ -98,14 +98,14 @@ pub fn batch(random: &mut Random, kind: usize, owed: &mut Vec<Owed>) -> Vec<u8> 
         chunk.extend(bytes);
         owed.extend(response);
     }
-    // What a straddled statement leaves behind waits for its rest, which never comes or comes as something else.
+    // A statement that is cut. Its rest never arrives, or other bytes arrive in its place.
     if random.below(6) == 0 {
         chunk.extend(&command(COM_QUERY, &[b'x'; 20_000])[..random.below(18_000)]);
     }
     chunk
 }
 
-/// Bytes that follow no protocol, but some of them look like it.
+/// Random bytes that follow no protocol.
 pub fn noise(random: &mut Random) -> Vec<u8> {
     let len = below_one_of(random, &[4, 40, 5_000, 70_000]);
     let mut bytes: Vec<u8> = (0..len.min(64)).map(|_| random.next() as u8).collect();
@@ -113,8 +113,8 @@ pub fn noise(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Responses to the next commands, as an honest server sends them. `id`: of the next prepared statement. One in `pausing`
-/// prepared statements has a column, and its response pauses before its end.
+/// Responses to the next commands, as an honest server sends them. `id`: id of the last prepared statement. One in `pausing`
+/// prepared statements has a column, and its response stops before its end.
 pub fn responses(random: &mut Random, pausing: usize, owed: &mut Vec<Owed>, id: &mut u32) -> Vec<u8> {
     let count = owed.len().min(1 + below_one_of(random, &[1, 100, 5_000]));
     let mut chunk = Vec::new();
@@ -150,7 +150,7 @@ pub fn responses(random: &mut Random, pausing: usize, owed: &mut Vec<Owed>, id: 
     chunk
 }
 
-/// Bytes of a server that does what it wants.
+/// Bytes of a rogue server.
 pub fn rogue(random: &mut Random) -> Vec<u8> {
     match random.below(5) {
         0 => noise(random),
@@ -164,7 +164,7 @@ pub fn rogue(random: &mut Random) -> Vec<u8> {
     }
 }
 
-/// The server's first bytes: a greeting, most of one, or none.
+/// First bytes of the server: a greeting, a part of one, or random bytes.
 pub fn first(random: &mut Random) -> Vec<u8> {
     match random.below(8) {
         0 => packet(0, &[b"\x0a", &vec![b'v'; random.below(5_000)][..]].concat())[..].to_vec(),
@@ -174,7 +174,7 @@ pub fn first(random: &mut Random) -> Vec<u8> {
     }
 }
 
-/// A client's login: often whole, sometimes without its end or with very many attributes.
+/// Login of a client: often complete, sometimes without its end or with very many attributes.
 pub fn login(random: &mut Random) -> Vec<u8> {
     let capabilities = CLIENT_CAPABILITIES | [0, CLIENT_DEPRECATE_EOF, 1 << 23][random.below(3)];
     match random.below(8) {
@@ -194,7 +194,7 @@ pub fn login(random: &mut Random) -> Vec<u8> {
     }
 }
 
-/// What may come before a login where PROXY headers are received.
+/// First bytes of a client on a connection that receives PROXY headers.
 pub fn proxy_header(random: &mut Random) -> Vec<u8> {
     match random.below(5) {
         0 => b"PROXY TCP4 10.1.2.3 10.0.0.5 1000 3306\r\n".to_vec(),

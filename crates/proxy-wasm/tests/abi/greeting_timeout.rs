@@ -1,4 +1,4 @@
-//! Servers that say nothing, and servers that speak first where nobody said so: what is counted and logged.
+//! Metrics and log lines of silent servers, and of servers that speak first on undeclared ports.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn timeouts(vm: &Vm) -> u64 {
 }
 
 #[test]
-fn a_silent_server_is_told_of_once() {
+fn a_silent_server_is_logged_once() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
@@ -36,7 +36,7 @@ fn a_silent_server_is_told_of_once() {
         vm.advance(SECOND);
         plugin.tick();
     }
-    // The connection is none the worse for it.
+    // The connection still works.
     play(&stream, &scripts::classic());
     stream.close(Ending::ClientFin);
     plugin.flush();
@@ -47,7 +47,7 @@ fn a_silent_server_is_told_of_once() {
 }
 
 #[test]
-fn a_server_that_is_not_reached_is_another_cause() {
+fn a_greeting_timeout_without_a_connection_to_the_server_has_its_own_cause() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&Destination { cluster: None, ..ORDERS });
@@ -61,9 +61,9 @@ fn a_server_that_is_not_reached_is_another_cause() {
     stream.close(Ending::Refused);
 }
 
-/// The configuration, where the connection goes, what passes, and after how many seconds its end is told.
+/// Cases: configuration, destination, bytes of the client, and the seconds after which the time-out is counted.
 #[test]
-fn how_long_a_server_may_be_silent() {
+fn the_greeting_timeout_depends_on_the_rule_and_the_first_bytes() {
     let mail = Destination { address: "10.0.0.9:25", ..ORDERS };
     let unknown = Destination { address: "10.0.0.9:10000", ..ORDERS };
     let client = |bytes: &[u8]| Some(bytes.to_vec());
@@ -82,23 +82,23 @@ fn how_long_a_server_may_be_silent() {
         ("{}", &ORDERS, client(b"PRO"), Some(5)),
         ("{}", &ORDERS, client(b"PROXY UNKNOWN\r\n"), Some(5)),
     ];
-    for (configuration, destination, said, expected) in cases {
+    for (configuration, destination, sent, expected) in cases {
         let vm = Vm::start();
         let plugin = vm.plugin(configuration);
         let stream = plugin.connect(destination);
-        if let Some(bytes) = &said {
+        if let Some(bytes) = &sent {
             stream.client(bytes);
         }
-        let mut told = None;
+        let mut counted = None;
         for seconds in 1..=8 {
             vm.advance(SECOND);
             plugin.flush();
-            if told.is_none() && timeouts(&vm) > 0 {
-                told = Some(seconds);
+            if counted.is_none() && timeouts(&vm) > 0 {
+                counted = Some(seconds);
             }
         }
-        let case = format!("{configuration} {destination:?} {said:?}");
-        assert_eq!(told, expected, "{case}");
+        let case = format!("{configuration} {destination:?} {sent:?}");
+        assert_eq!(counted, expected, "{case}");
         assert_eq!(timeouts(&vm), u64::from(expected.is_some()), "{case}");
         stream.close(Ending::Drain);
     }
@@ -130,9 +130,9 @@ fn a_clock_that_steps_back_is_no_timeout() {
     stream.close(Ending::ClientFin);
 }
 
-/// Where the connection goes, who speaks there, and what is said about it.
+/// Cases: destination, first bytes of the server, level and line.
 #[test]
-fn a_server_that_speaks_first_unannounced_is_named_once_with_what_to_declare() {
+fn an_undeclared_server_first_port_is_logged_once_with_its_fix() {
     let mysql: &[u8] = &greeting();
     let place = |direction, address| Destination { direction, address, cluster: Some("c") };
     let cases = [
@@ -185,7 +185,7 @@ fn a_server_that_speaks_first_unannounced_is_named_once_with_what_to_declare() {
 }
 
 #[test]
-fn what_was_declared_is_not_worth_a_line() {
+fn a_declared_server_first_port_is_not_logged() {
     let declared =
         r#"{"rules": [{"match": {"ports": [10000]}, "protocol": "mysql"}], "log": {"level": "info"}}"#;
     for (address, script) in [

@@ -1,4 +1,4 @@
-//! Answers to COM_STMT_PREPARE whose end is held: which host calls that becomes, and what is counted and logged.
+//! Held ends of COM_STMT_PREPARE responses: host calls, metrics and log lines.
 
 use crate::host::{Ending, ORDERS, Plugin, Stream, Vm};
 use crate::{OUTBOUND_ORDERS, counted, sum};
@@ -7,12 +7,12 @@ use firstword_testing::packets::*;
 const HOLD: &str =
     r#"{"rules": [{"name": "orders", "mysql": {"hold_split_eof": "always"}}], "log": {"level": "info"}}"#;
 
-fn answer_to_prepare() -> Vec<u8> {
+fn prepare_response() -> Vec<u8> {
     answer([prepare_ok(1, 1), column_def("?"), eof(AUTOCOMMIT), column_def("a"), eof(AUTOCOMMIT)])
 }
 
-/// A connection whose client has logged in and asks to prepare a statement.
-fn prepares(vm: &Vm, configuration: &str) -> (Plugin, Stream) {
+/// Opens a connection, logs the client in and passes COM_STMT_PREPARE.
+fn send_prepare(vm: &Vm, configuration: &str) -> (Plugin, Stream) {
     let plugin = vm.plugin(configuration);
     let stream = plugin.connect(&ORDERS);
     stream.server(&greeting());
@@ -28,22 +28,22 @@ fn edits(calls: &[crate::host::Call]) -> Vec<&str> {
 }
 
 #[test]
-fn a_split_end_is_taken_out_and_put_back() {
+fn a_split_end_is_removed_and_put_back() {
     let vm = Vm::start();
-    let (plugin, stream) = prepares(&vm, HOLD);
-    let whole = answer_to_prepare();
+    let (plugin, stream) = send_prepare(&vm, HOLD);
+    let whole = prepare_response();
     let tail = whole.len() - 9 - packet(1, &column_def("a")).len();
-    let (left, calls) = stream.server_behind(&whole[..whole.len() - 4], false);
+    let (left, calls) = stream.pass_server(&whole[..whole.len() - 4], false);
     assert_eq!(left, whole[..tail]);
     assert_eq!(edits(&calls).len(), 1, "{calls:?}");
-    let (left, calls) = stream.server_behind(&whole[whole.len() - 4..whole.len() - 1], false);
+    let (left, calls) = stream.pass_server(&whole[whole.len() - 4..whole.len() - 1], false);
     assert_eq!((left.as_slice(), edits(&calls)), (b"".as_slice(), vec!["0 3 "]));
-    let (left, calls) = stream.server_behind(&whole[whole.len() - 1..], false);
+    let (left, calls) = stream.pass_server(&whole[whole.len() - 1..], false);
     assert_eq!(left, whole[tail..]);
     assert!(edits(&calls)[0].starts_with("0 0 "), "{calls:?}");
-    // Nothing of it is left.
+    // The next response is not affected.
     stream.client(&command(COM_STMT_PREPARE, b"select 1"));
-    let (left, calls) = stream.server_behind(&whole, false);
+    let (left, calls) = stream.pass_server(&whole, false);
     assert_eq!((left, edits(&calls)), (whole, vec![]));
     stream.close(Ending::ClientFin);
     plugin.flush();
@@ -55,14 +55,14 @@ fn a_split_end_is_taken_out_and_put_back() {
 }
 
 #[test]
-fn the_end_of_the_stream_lets_go_and_a_reset_loses() {
-    let whole = answer_to_prepare();
+fn the_end_of_the_stream_releases_held_bytes_and_a_reset_loses_them() {
+    let whole = prepare_response();
     for (ending, lost) in [(Ending::ServerFin, 0), (Ending::ServerReset, 1), (Ending::ClientReset, 0)] {
         let vm = Vm::start();
-        let (plugin, stream) = prepares(&vm, HOLD);
-        let (first, _) = stream.server_behind(&whole[..whole.len() - 1], false);
+        let (plugin, stream) = send_prepare(&vm, HOLD);
+        let (first, _) = stream.pass_server(&whole[..whole.len() - 1], false);
         if ending == Ending::ServerFin {
-            let (rest, _) = stream.server_behind(b"", true);
+            let (rest, _) = stream.pass_server(b"", true);
             assert_eq!([first, rest].concat(), whole[..whole.len() - 1]);
         }
         stream.close(ending);
@@ -72,23 +72,23 @@ fn the_end_of_the_stream_lets_go_and_a_reset_loses() {
     }
 }
 
-/// What was taken out must not be lost where the host refuses to put it back: the connection ends.
+/// Held bytes would be lost if the host refuses to put them back.
 #[test]
-fn a_host_that_refuses_ends_the_connection() {
+fn a_refused_edit_closes_the_connection() {
     let vm = Vm::start();
-    let whole = answer_to_prepare();
-    let (_plugin, stream) = prepares(&vm, HOLD);
-    stream.server_behind(&whole[..whole.len() - 1], false);
+    let whole = prepare_response();
+    let (_plugin, stream) = send_prepare(&vm, HOLD);
+    stream.pass_server(&whole[..whole.len() - 1], false);
     vm.fail("set_buffer_bytes", 2);
-    let (_, calls) = stream.server_behind(&whole[whole.len() - 1..], false);
+    let (_, calls) = stream.pass_server(&whole[whole.len() - 1..], false);
     assert_eq!(crate::host::count(&calls, "close_stream"), 1, "{calls:?}");
-    vm.heal();
+    vm.clear_faults();
     stream.close(Ending::Drain);
 }
 
 #[test]
-fn observing_and_off_change_nothing_and_tell_of_clients_in_danger() {
-    let whole = answer_to_prepare();
+fn affected_clients_are_logged_with_and_without_the_rule() {
+    let whole = prepare_response();
     let observe = HOLD.replacen('{', r#"{"mode": "observe","#, 1);
     for (configuration, level, fix) in [
         ("", 3, r#"fix='"mysql": {"hold_split_eof": "affected_clients"}' in the rule of this destination"#),
@@ -104,7 +104,7 @@ fn observing_and_off_change_nothing_and_tell_of_clients_in_danger() {
         vm.log();
         for _ in 0..2 {
             let stream = plugin.connect(&ORDERS);
-            // Without CLIENT_CONNECT_ATTRS anybody can be Connector/J.
+            // Without CLIENT_CONNECT_ATTRS any client can be Connector/J.
             stream.server(&packet(
                 0,
                 &handshake_v10("5.5.62", MARIADB_CAPABILITIES & !(1 << 20 | 1 << 24) | 1),
@@ -114,8 +114,8 @@ fn observing_and_off_change_nothing_and_tell_of_clients_in_danger() {
             stream.client(&command(COM_STMT_PREPARE, b"select a from orders where b = ?"));
             if configuration != HOLD {
                 let cut = whole.len() - 1;
-                assert_eq!(stream.server_behind(&whole[..cut], false).0, whole[..cut]);
-                assert_eq!(stream.server_behind(&whole[cut..], false).0, whole[cut..]);
+                assert_eq!(stream.pass_server(&whole[..cut], false).0, whole[..cut]);
+                assert_eq!(stream.pass_server(&whole[cut..], false).0, whole[cut..]);
             }
             stream.close(Ending::ClientFin);
         }

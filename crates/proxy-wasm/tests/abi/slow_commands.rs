@@ -1,4 +1,4 @@
-//! Commands that take too long: the gauge while they last, and the line when they end.
+//! Slow commands: the gauge while they are in flight, and the log line when they end.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn stalled(vm: &Vm) -> u64 {
 }
 
 #[test]
-fn a_stalled_command_is_seen_while_it_lasts() {
+fn a_stalled_command_is_counted_while_it_is_in_flight() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
@@ -28,7 +28,7 @@ fn a_stalled_command_is_seen_while_it_lasts() {
     plugin.flush();
     assert_eq!(stalled(&vm), 1);
     let calls = [plugin.tick(), plugin.tick()].concat();
-    assert_eq!(count(&calls, "set_effective_context"), 0, "nothing is new");
+    assert_eq!(count(&calls, "set_effective_context"), 0, "nothing has changed");
     vm.advance(10 * SECOND);
     plugin.flush();
     assert_eq!((stalled(&vm), sum(&vm, "commands_in_flight", &[])), (2, 2));
@@ -42,7 +42,7 @@ fn a_stalled_command_is_seen_while_it_lasts() {
 }
 
 #[test]
-fn nothing_stays_stalled_when_a_connection_ends_or_is_not_followed_any_more() {
+fn no_command_is_stalled_after_the_end_of_the_connection_or_of_inspection() {
     for ending in Ending::ALL {
         let vm = Vm::start();
         let plugin = vm.plugin(r#"{"metrics": {"stall_ms": 20000}}"#);
@@ -56,7 +56,7 @@ fn nothing_stays_stalled_when_a_connection_ends_or_is_not_followed_any_more() {
         plugin.flush();
         assert_eq!(stalled(&vm), 1, "{ending:?}");
         if ending == Ending::Drain {
-            // Not what answers a query.
+            // Not a valid response to a query.
             stream.server(&packet(9, b"\0"));
             plugin.flush();
             assert_eq!((stalled(&vm), sum(&vm, "opaque_total", &[])), (0, 1));
@@ -83,15 +83,15 @@ const SLOW: &str = r#"{"rules": [{"name": "db", "mysql": {"slow_command_ms": 200
 const PLACE: &str = "direction=outbound destination=10.0.0.5:3306 cluster=orders rule=db";
 
 #[test]
-fn one_line_for_each_slow_or_failed_command() {
+fn each_slow_or_failed_command_is_logged_in_one_line() {
     let vm = Vm::start();
     let plugin = vm.plugin(SLOW);
     let stream = plugin.connect(&ORDERS);
     play(&stream, &login(CLIENT_CAPABILITIES));
-    let run = |text: &[u8], answered: Vec<u8>, micros: u64| -> Vec<(u32, String)> {
+    let run = |text: &[u8], response: Vec<u8>, micros: u64| -> Vec<(u32, String)> {
         stream.client(&command(COM_QUERY, text));
         vm.advance(Duration::from_micros(micros));
-        stream.server(&answer([answered]));
+        stream.server(&answer([response]));
         vm.log()
     };
     assert_eq!(run(b"update t set a = 'secret'", ok(), 199_999), []);
@@ -112,28 +112,28 @@ fn one_line_for_each_slow_or_failed_command() {
     assert_eq!(vm.log(), [(3, format!("event=slow_command {PLACE} duration_ms=1000.000 command=ping"))]);
 }
 
-/// The values of a line of `key=value`, which can stand in double quotes; `None` if a reader of logfmt is lost in it.
+/// Keys and values of a line of `key=value`, with optional double quotes. `None` if it is not valid logfmt.
 fn logfmt(line: &str) -> Option<Vec<(&str, &str)>> {
     let mut pairs = Vec::new();
     let mut rest = line;
     while !rest.is_empty() {
-        let (key, behind) = rest.split_once('=')?;
-        let (value, behind) = match behind.strip_prefix('"') {
+        let (key, after) = rest.split_once('=')?;
+        let (value, after) = match after.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"')?,
-            None => behind.split_at(behind.find(' ').unwrap_or(behind.len())),
+            None => after.split_at(after.find(' ').unwrap_or(after.len())),
         };
         if key.contains(['"', ' ']) || value.contains(['"', '\\']) {
             return None;
         }
         pairs.push((key, value));
-        rest = if behind.is_empty() { "" } else { behind.strip_prefix(' ')? };
+        rest = if after.is_empty() { "" } else { after.strip_prefix(' ')? };
     }
     Some(pairs)
 }
 
-/// A client's statement and a server's error cannot end or forge a line, hide text in it or reach a terminal.
+/// A client's statement cannot end or forge a line, hide text in it or send codes to a terminal.
 #[test]
-fn a_digest_leaves_its_line_whole() {
+fn a_digest_is_escaped() {
     let vm = Vm::start();
     let plugin = vm.plugin(SLOW);
     let stream = plugin.connect(&ORDERS);
@@ -161,10 +161,10 @@ fn a_digest_leaves_its_line_whole() {
 }
 
 #[test]
-fn a_command_that_is_never_answered_is_told_at_the_end() {
+fn a_command_without_a_response_is_logged_at_the_end() {
     let vm = Vm::start();
     let plugin = vm.plugin(SLOW);
-    for (millis, told) in [(199, false), (200, true)] {
+    for (millis, is_logged) in [(199, false), (200, true)] {
         let stream = plugin.connect(&ORDERS);
         play(&stream, &login(CLIENT_CAPABILITIES));
         stream.client(&command(COM_QUERY, b"select 'secret'"));
@@ -173,13 +173,13 @@ fn a_command_that_is_never_answered_is_told_at_the_end() {
         let line = format!(
             "event=unanswered_command {PLACE} duration_ms=200.000 command=query verb=select digest=\"select ?\""
         );
-        let expected: Vec<_> = told.then_some((3, line)).into_iter().collect();
+        let expected: Vec<_> = is_logged.then_some((3, line)).into_iter().collect();
         assert_eq!(vm.log(), expected);
     }
 }
 
 #[test]
-fn nothing_is_told_or_kept_where_nobody_asks() {
+fn without_the_setting_no_slow_command_is_logged() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
@@ -192,7 +192,7 @@ fn nothing_is_told_or_kept_where_nobody_asks() {
 }
 
 #[test]
-fn a_storm_of_errors_does_not_fill_the_log() {
+fn a_burst_of_errors_does_not_fill_the_log() {
     let vm = Vm::start();
     let plugin = vm.plugin(SLOW);
     let stream = plugin.connect(&ORDERS);

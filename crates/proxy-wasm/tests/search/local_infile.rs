@@ -1,11 +1,11 @@
-//! With `block_local_infile`, a hostile server gets no file that a client's statement does not name, in whatever order it
-//! sends whatever packets.
+//! With `block_local_infile`, a hostile server gets no file that a client's statement does not name. The server sends random
+//! packets in random order.
 //!
 //! The client is a model, more lenient than any real one. Two properties hold:
-//! - what a client sends of such a file does not pass;
-//! - a client that closes a connection whose responses it cannot read gets no such request in a place where it would obey.
+//! - No byte of such a file is forwarded.
+//! - A client that closes the connection after a response that it cannot read gets no such request where it would send a file.
 
-#[path = "rogue/client.rs"]
+#[path = "local_infile/client.rs"]
 mod client;
 
 use client::{Act, Client, Command, Leniency, WANTED};
@@ -24,13 +24,13 @@ const OPTIONAL_METADATA: u32 = 1 << 25;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A command, and whether all that the server has sent arrives before it.
+    /// A command, and true if all bytes of the server arrive before it.
     Client(Command, bool),
-    /// A packet, and how many bytes do not arrive before the next step.
+    /// A packet, and the number of bytes that do not arrive before the next step.
     Server(Piece, usize),
 }
 
-/// A number of bytes that wait.
+/// Random number of bytes that arrive later.
 fn rest(random: &mut Random) -> usize {
     match random.below(4) {
         0 => random.below(20),
@@ -39,12 +39,12 @@ fn rest(random: &mut Random) -> usize {
     }
 }
 
-/// A connection, from its login on.
+/// Random connection, from the login on.
 #[derive(Clone, Debug)]
 struct Scenario {
     leniency: Leniency,
     capabilities: u32,
-    /// What the server sends between the handshake response and its OK.
+    /// Packets of the server between the handshake response and the OK.
     login: Vec<Piece>,
     steps: Vec<Step>,
 }
@@ -55,7 +55,7 @@ impl Scenario {
         for flag in [CLIENT_DEPRECATE_EOF, OPTIONAL_METADATA] {
             capabilities |= flag * random.below(2) as u32;
         }
-        // Without LONG_PASSWORD it is MariaDB, which can report progress.
+        // Without LONG_PASSWORD the server is MariaDB, which can send progress reports.
         capabilities &= !(random.below(2) as u32);
         let style = Style {
             deprecate_eof: capabilities & CLIENT_DEPRECATE_EOF != 0,
@@ -83,7 +83,7 @@ impl Scenario {
             }
             steps.extend(commands.iter().map(|command| Step::Client(*command, random.below(3) > 0)));
             for command in commands {
-                // A lenient client may read it as the response to another command.
+                // A lenient client may read the response as that to another command.
                 let command = if random.below(6) == 0 { *pick(random, &Command::ALL) } else { command };
                 let mut response = style.response(command.payload()[0], random);
                 if random.below(20) == 0 {
@@ -117,8 +117,8 @@ impl Scenario {
         run.client_logged_in();
         for step in &self.steps {
             match step {
-                Step::Client(command, is_behind) => {
-                    if *is_behind {
+                Step::Client(command, is_after_all) => {
+                    if *is_after_all {
                         run.flush(0)?;
                     }
                     let Some(bytes) = run.client.sends(*command) else { continue };
@@ -141,27 +141,27 @@ impl Scenario {
     fn handshake_response(&self) -> Vec<u8> {
         let mut response = handshake_response(self.capabilities);
         if self.capabilities & 1 == 0 {
-            // MariaDB's extended capabilities: the last 4 bytes of the filler.
+            // MariaDB's extended capabilities are the last 4 bytes of the filler.
             response[28..32].copy_from_slice(&0x1f_u32.to_le_bytes());
         }
         packet(1, &response)
     }
 
-    fn shown(&self) -> String {
+    fn text(&self) -> String {
         let lines = [format!("{:?}", self.leniency), format!("capabilities {:#x}", self.capabilities)];
         let login = self.login.iter().map(|piece| format!("login: server: {piece:?}"));
         let steps = self.steps.iter().map(|step| match step {
             Step::Client(command, true) => format!("client: {command:?}"),
-            Step::Client(command, false) => format!("client, before what waits: {command:?}"),
+            Step::Client(command, false) => format!("client, before the pending bytes: {command:?}"),
             Step::Server(piece, 0) => format!("server: {piece:?}"),
-            Step::Server(piece, usize::MAX) => format!("server, waits: {piece:?}"),
-            Step::Server(piece, rest) => format!("server, {rest} bytes wait: {piece:?}"),
+            Step::Server(piece, usize::MAX) => format!("server, arrives later: {piece:?}"),
+            Step::Server(piece, rest) => format!("server, {rest} bytes arrive later: {piece:?}"),
         });
         lines.into_iter().chain(login).chain(steps).collect::<Vec<_>>().join("\n")
     }
 
-    /// The shortest variant without which steps it still fails.
-    fn shrunk(mut self) -> (Self, String) {
+    /// Removes steps as long as the scenario still fails. Returns the rest and its failure.
+    fn shrink(mut self) -> (Self, String) {
         let mut why = self.run().expect_err("a failure");
         loop {
             let mut shorter = (0..self.login.len() + self.steps.len()).map(|at| {
@@ -192,7 +192,7 @@ impl Run {
         self.client.receives(&passed);
     }
 
-    /// Sends all but the last `rest` of the pending bytes.
+    /// Sends the pending bytes except the last `rest`.
     fn flush(&mut self, rest: usize) -> Result<(), String> {
         let len = self.pending.len();
         let bytes: Vec<u8> = self.pending.drain(..len - rest.min(len)).collect();
@@ -202,13 +202,13 @@ impl Run {
         self.client_acts()
     }
 
-    /// `Some(true)` if the bytes pass, `Some(false)` if none do.
+    /// `Some(true)` if all bytes are forwarded, `Some(false)` if no byte is.
     fn client_sends(&mut self, bytes: &[u8]) -> Option<bool> {
         let passed = self.link.pass(Sender::Client, bytes);
         (passed == bytes).then_some(true).or_else(|| passed.is_empty().then_some(false))
     }
 
-    /// The client passes over the connection phase: it reads up to the OK, whatever else comes.
+    /// Ends the connection phase. The model reads all its packets without a check.
     fn client_logged_in(&mut self) {
         self.client.logged_in();
     }
@@ -223,10 +223,12 @@ impl Run {
             let upload = [packet(first, text), packet(first.wrapping_add(1), b"")].concat();
             let passed = self.link.pass(Sender::Client, &upload);
             if !is_named && passed.windows(SECRET.len()).any(|window| window == SECRET) {
-                return Err(format!("the file that answers {command:?} has passed to the server"));
+                return Err(format!(
+                    "the file that the client sends after {command:?} has reached the server"
+                ));
             }
             if !is_named && !self.client.leniency.survives {
-                return Err(format!("the client takes a request for a file for the response to {command:?}"));
+                return Err(format!("the client reads a request for a file as the response to {command:?}"));
             }
             if is_blocked(&self.link.events) {
                 self.client.is_closed = true;
@@ -239,12 +241,12 @@ impl Run {
 }
 
 #[test]
-fn no_order_of_packets_gets_a_file_that_the_statement_does_not_name() {
+fn no_sequence_of_packets_gets_a_file_that_the_statement_does_not_name() {
     search(|random| {
         let scenario = Scenario::random(random);
         if scenario.run().is_err() {
-            let (scenario, why) = scenario.shrunk();
-            panic!("{why}\n{}", scenario.shown());
+            let (scenario, why) = scenario.shrink();
+            panic!("{why}\n{}", scenario.text());
         }
     });
 }

@@ -7,20 +7,20 @@ use firstword_testing::hostile::pick;
 use firstword_testing::packets::*;
 use firstword_testing::random::Random;
 
-/// The file that the client's LOAD DATA LOCAL names.
+/// Name of the file in the client's LOAD DATA LOCAL.
 pub const WANTED: &str = "wanted.tsv";
 
-/// `Protocol::ColumnDefinition41` begins so.
+/// First bytes of `Protocol::ColumnDefinition41`.
 const DEFINITION: &[u8] = b"\x03def";
 
-/// How a model client deviates from a strict one.
+/// Deviations of a model client from a strict one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Leniency {
-    /// Takes any sequence id.
+    /// Accepts any sequence id.
     pub ignores_ids: bool,
-    /// Reads column definitions up to the first EOF, whatever the count says.
+    /// Reads column definitions up to the first EOF, and ignores the count.
     pub definitions_until_eof: bool,
-    /// Takes a column count of 0, in any number of bytes, for an OK.
+    /// Reads a column count of 0, in any number of bytes, as an OK.
     pub zero_count_is_ok: bool,
     /// Reads a column count of 8 bytes as 4 bytes.
     pub short_count: bool,
@@ -28,23 +28,23 @@ pub struct Leniency {
     pub first_byte_of_count: bool,
     /// Never expects a second result.
     pub ignores_more: bool,
-    /// Takes a packet that begins with 0xfe and has under 9 bytes for the end, also with DEPRECATE_EOF.
+    /// Reads a packet that begins with 0xfe and has less than 9 bytes as the end, also with DEPRECATE_EOF.
     pub short_end: bool,
-    /// Takes any packet that begins with 0xfe for the end.
+    /// Reads any packet that begins with 0xfe as the end.
     pub long_end: bool,
     /// Does not read the last EOF of a response to COM_STMT_PREPARE (Connector/J 6.0.4 to 8.0.31).
     pub leaves_prepare_eof: bool,
-    /// Drops what has arrived before it sends a command.
+    /// Drops all bytes that have arrived before it sends a command.
     pub drops_before_command: bool,
-    /// Takes any packet but an ERR for an OK.
+    /// Reads any packet except an ERR as an OK.
     pub any_ok: bool,
     /// Does not read the content of definitions and rows.
     pub takes_any_content: bool,
-    /// Takes a request for a file in the place of any response.
+    /// Accepts a request for a file in place of any response.
     pub sends_always: bool,
     /// Sends commands before it has read the responses to earlier ones.
     pub pipelines: bool,
-    /// Goes on with its next command after a response that it cannot read.
+    /// Continues with its next command after a response that it cannot read.
     pub survives: bool,
 }
 
@@ -107,26 +107,26 @@ impl Command {
     }
 }
 
-/// Where the client is in a response.
+/// Position of the client in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     First,
     Columns(u64),
     ColumnsEof,
     Rows,
-    /// Groups of definitions: what is left of this one, and the size of the next.
+    /// Group of definitions: the number that is left in this group, and the size of the next group.
     Definitions(u16, u16),
     File,
 }
 
-/// What the client does with a packet.
+/// Reaction of the client to a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     Reads,
     Ends,
     /// The packet cannot be read.
     Fails,
-    /// It takes the packet with this sequence id for a request for this file.
+    /// The client reads the packet with this sequence id as a request for this file.
     Sends(u8, Vec<u8>),
 }
 
@@ -159,7 +159,7 @@ impl Client {
         }
     }
 
-    /// The packet of its next command; `None` if it does not send one now.
+    /// Returns the packet of its next command. `None` if it does not send one now.
     pub fn sends(&mut self, command: Command) -> Option<Vec<u8>> {
         if self.is_closed
             || !self.waiting.is_empty() && (!self.leniency.pipelines || command == Command::Load)
@@ -180,12 +180,12 @@ impl Client {
         self.inbox.extend_from_slice(bytes);
     }
 
-    /// The connection phase is over: it has read all packets of the server's.
+    /// Ends the connection phase, and drops all packets of the server so far.
     pub fn logged_in(&mut self) {
         self.inbox.clear();
     }
 
-    /// What it does with the next packet; `None` if it waits for nothing or for more bytes.
+    /// Returns the reaction to the next packet. `None` if the client waits for no packet, or for more bytes.
     pub fn acts(&mut self) -> Option<Act> {
         let command = *self.waiting.front().filter(|_| !self.is_closed)?;
         let (id, payload) = self.packet()?;
@@ -209,12 +209,12 @@ impl Client {
         (self.at, self.next) = (At::First, 1);
     }
 
-    /// It has sent the file, up to the packet in front of this sequence id.
+    /// Records that the client has sent the file, up to the packet before this sequence id.
     pub fn sent_file(&mut self, next: u8) {
         (self.at, self.next) = (At::File, next);
     }
 
-    /// A whole packet, whose fragments are joined.
+    /// Takes a complete packet, with its fragments joined. `None` if bytes are missing.
     fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
         let (mut at, mut payload, mut next) = (0, Vec::new(), self.next);
         loop {
@@ -264,7 +264,7 @@ impl Client {
                 };
                 self.content(payload)
             }
-            // Real clients read one packet there without a look at it.
+            // Real clients read one packet there without a check.
             At::Columns(_) | At::ColumnsEof => {
                 self.at = At::Rows;
                 Act::Reads

@@ -1,4 +1,4 @@
-//! Who speaks first, and what that means.
+//! Detection of the peer that speaks first, and its metrics.
 
 use crate::host::{Destination, Ending, ORDERS, Vm};
 use crate::scripts::{self, Turn, run};
@@ -6,7 +6,7 @@ use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, counted, sum};
 use firstword_testing::packets::*;
 
 #[test]
-fn clients_that_speak_first() {
+fn a_client_that_speaks_first_is_counted_by_its_protocol() {
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x12\x34\x0c\xea";
     let cases: [(&str, &[u8]); 8] = [
         ("proxy_v1", b"PROXY TCP4 1.2.3.4 5.6.7.8 1111 3306\r\n"),
@@ -40,7 +40,7 @@ opaque_total{{reason=not_mysql}} 1",
 }
 
 #[test]
-fn another_server_that_speaks_first() {
+fn a_server_first_protocol_other_than_mysql_is_counted_and_not_inspected() {
     for (configuration, reason) in [
         ("", "not_mysql"),
         (r#"{"rules": [{"match": {"ports": [25]}, "protocol": "server_first"}]}"#, "configured"),
@@ -64,7 +64,7 @@ server_first_detected_total{{protocol=smtp}} 1"
     }
 }
 
-/// What is expected on a port is a hint: what passes decides.
+/// The expected protocol of a port is only a hint.
 #[test]
 fn mysql_is_recognised_on_any_port() {
     for address in ["10.0.0.5:25", "10.0.0.5:10000", "[fd00::5]:443", "/var/run/mysqld.sock"] {
@@ -78,7 +78,7 @@ fn mysql_is_recognised_on_any_port() {
 }
 
 #[test]
-fn a_silent_connection_counts_as_what_is_expected_there() {
+fn a_silent_connection_is_counted_as_the_expected_protocol() {
     for (address, expected) in
         [("10.0.0.5:3306", "mysql"), ("10.0.0.5:10000", "unknown"), ("10.0.0.5:25", "server_first")]
     {
@@ -94,7 +94,7 @@ fn a_silent_connection_counts_as_what_is_expected_there() {
         assert_eq!(sum(&vm, "connections_active", &[]), 1);
         assert_eq!(sum(&vm, "connections_total", &[]), 0, "not recognised yet");
         plugin.flush();
-        assert_eq!(sum(&vm, "connections_active", &[]), 1, "it is not counted anew on each tick");
+        assert_eq!(sum(&vm, "connections_active", &[]), 1, "it is counted once and not on each tick");
 
         stream.server(&greeting());
         plugin.flush();

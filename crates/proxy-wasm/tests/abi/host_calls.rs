@@ -1,4 +1,4 @@
-//! What a packet costs in host calls. The driver holds the general rules; here are the particular ones.
+//! Cost of packets in host calls. The driver checks the general rules, and these tests check exact calls.
 
 use crate::host::{Call, Destination, Ending, ORDERS, Vm, count};
 use crate::scripts::{self, Script, login, play, run};
@@ -18,7 +18,7 @@ fn clock_reads(calls: &[Call]) -> usize {
 }
 
 #[test]
-fn a_command_and_its_answer_cost_one_read_and_the_time_each() {
+fn a_command_and_its_response_cost_one_read_and_one_clock_read_each() {
     let vm = Vm::start();
     let stream = vm.plugin("").connect(&ORDERS);
     play(&stream, &login(CLIENT_CAPABILITIES));
@@ -30,7 +30,7 @@ fn a_command_and_its_answer_cost_one_read_and_the_time_each() {
     assert_eq!(stream.client(&command(COM_PING, b"")), calls("0+5"));
     assert_eq!(stream.server(&answer([ok()])), calls("0+11"));
     let close = command(COM_STMT_CLOSE, &[1, 0, 0, 0]);
-    assert_eq!(stream.client(&close), [call("get_buffer_bytes", "0+9")], "it has no answer");
+    assert_eq!(stream.client(&close), [call("get_buffer_bytes", "0+9")], "it has no response");
 }
 
 #[test]
@@ -43,11 +43,11 @@ fn a_large_chunk_of_small_packets_is_read_in_steps() {
     assert_eq!(rows.len(), 150_067);
     let calls = stream.server(&rows);
     assert_eq!(reads(&calls), ["0+16384", "16384+65536", "81920+65536", "147456+2611"]);
-    assert_eq!(calls.len(), 4 + 1, "nothing else, but the time once: {calls:?}");
+    assert_eq!(calls.len(), 4 + 1, "no other call, except one clock read: {calls:?}");
 }
 
 #[test]
-fn a_chunk_of_rows_alone_costs_no_look_at_the_clock() {
+fn a_chunk_of_only_rows_costs_no_clock_read() {
     let vm = Vm::start();
     let stream = vm.plugin("").connect(&ORDERS);
     play(&stream, &login(CLIENT_CAPABILITIES));
@@ -58,7 +58,7 @@ fn a_chunk_of_rows_alone_costs_no_look_at_the_clock() {
 }
 
 #[test]
-fn payload_is_passed_over_unread() {
+fn payload_that_is_not_inspected_is_not_read() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let stream = plugin.connect(&ORDERS);
@@ -83,11 +83,11 @@ fn payload_is_passed_over_unread() {
 }
 
 #[test]
-fn attributes_are_read_once_and_only_who_closed_is_asked_at_the_end() {
+fn attributes_are_read_once_except_for_the_flags_of_the_close() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
-    // Where it was not the client, for how long the connection had been idle is of interest too.
-    for (ending, asked, clock) in [
+    // If the client has not ended the connection, the filter reads the clock to get the idle time.
+    for (ending, attributes, clock) in [
         (Ending::ClientFin, vec![], 0),
         (Ending::ServerFin, vec![], 1),
         (Ending::ClientReset, vec![], 0),
@@ -100,21 +100,21 @@ fn attributes_are_read_once_and_only_who_closed_is_asked_at_the_end() {
         assert_eq!(properties(&calls), ["xds.cluster_name"]);
         assert_eq!(properties(&play(&stream, &scripts::query("a", result_set(&["1"])))), [""; 0]);
         let calls = stream.close(ending);
-        assert_eq!(properties(&calls), asked, "{ending:?}");
+        assert_eq!(properties(&calls), attributes, "{ending:?}");
         assert_eq!(clock_reads(&calls), clock, "{ending:?}");
     }
 }
 
 #[test]
-fn a_named_rule_saves_the_question_for_the_cluster() {
+fn the_cluster_is_not_read_if_the_rule_has_a_name() {
     let vm = Vm::start();
     let plugin = vm.plugin(r#"{"rules": [{"name": "db", "protocol": "mysql"}]}"#);
     let stream = plugin.connect(&ORDERS);
     assert_eq!(properties(&play(&stream, &scripts::classic())), [""; 0]);
 }
 
-/// Where a script looks at the clock: a word for each chunk, in which a packet is 1 if it asks for the time and else 0.
-fn times_asked(name: &str) -> &'static str {
+/// Clock reads of a script: a word for each chunk, in which 1 is a packet with a clock read, and 0 is one without.
+fn clock_reads_of(name: &str) -> &'static str {
     match name {
         "classic" => "1 0 0 0 1 1 1000001 1 1 1 1 1 100001 1 10001 1 100001 01 1 1 1 0 1 0",
         "modern" => "1 0 1 1 100001 1 1 1 1 1 10001 1 101 1 10001 01 1 0",
@@ -129,33 +129,33 @@ fn times_asked(name: &str) -> &'static str {
         "desync" => "1 0 1 0",
         "smtp" => "0 0 0",
         "http" => "0 0",
-        _ => panic!("a script of which nothing is said: {name}"),
+        _ => panic!("no clock reads for this script: {name}"),
     }
 }
 
-/// The greeting, the end of the handshake, the start of a command, the first and the last packet of an answer.
+/// These are the greeting, the end of the handshake, the start of a command, and the first and last packet of a response.
 #[test]
-fn what_asks_for_the_time() {
-    // The first line of the log in a minute asks for the time too.
-    let asked = |calls: Vec<Call>| clock_reads(&calls) - count(&calls, "log");
+fn only_packets_with_a_duration_read_the_clock() {
+    // The first log line of a minute reads the clock too.
+    let reads = |calls: Vec<Call>| clock_reads(&calls) - count(&calls, "log");
     for (name, script) in scripts::all() {
         let vm = Vm::start();
         let plugin = vm.plugin("");
         let stream = plugin.connect(&ORDERS);
         let chunk = |chunk: Script| -> String {
-            chunk.iter().map(|turn| asked(play(&stream, std::slice::from_ref(turn))).to_string()).collect()
+            chunk.iter().map(|turn| reads(play(&stream, std::slice::from_ref(turn))).to_string()).collect()
         };
-        let told: Vec<_> = scripts::in_packets(&script).into_iter().map(chunk).collect();
-        assert_eq!(told.join(" "), times_asked(name), "{name}");
+        let counts: Vec<_> = scripts::in_packets(&script).into_iter().map(chunk).collect();
+        assert_eq!(counts.join(" "), clock_reads_of(name), "{name}");
         let vm = Vm::start();
         let stream = vm.plugin("").connect(&ORDERS);
-        let byte_by_byte = asked(play(&stream, &scripts::in_pieces(&script, 1)));
-        assert_eq!(byte_by_byte, times_asked(name).matches('1').count(), "{name}");
+        let byte_by_byte = reads(play(&stream, &scripts::in_pieces(&script, 1)));
+        assert_eq!(byte_by_byte, clock_reads_of(name).matches('1').count(), "{name}");
     }
 }
 
 #[test]
-fn an_opaque_connection_costs_nothing_but_the_callback() {
+fn an_opaque_connection_costs_no_host_calls() {
     let opaque = [scripts::tls(), scripts::compressed(), scripts::desync(), scripts::smtp(), scripts::http()];
     for script in opaque {
         let vm = Vm::start();
@@ -175,7 +175,7 @@ fn an_opaque_connection_costs_nothing_but_the_callback() {
 }
 
 #[test]
-fn off_and_opaque_never_read_a_byte() {
+fn excluded_connections_are_never_read() {
     for configuration in [
         r#"{"mode": "off"}"#,
         r#"{"defaults": {"protocol": "opaque"}}"#,
@@ -203,7 +203,7 @@ fn off_and_opaque_never_read_a_byte() {
 }
 
 #[test]
-fn a_tick_without_news_costs_little() {
+fn a_tick_without_changes_costs_five_calls_in_two_ticks() {
     let vm = Vm::start();
     let plugin = vm.plugin("");
     let silent = plugin.connect(&Destination { cluster: None, ..ORDERS });
@@ -220,7 +220,7 @@ fn a_tick_without_news_costs_little() {
             "get_shared_data",
             "increment_metric"
         ],
-        "twice the time and the newest configuration's mode, once the heartbeat"
+        "in each tick the time and the newest mode, in every second tick the heartbeat"
     );
     silent.close(Ending::ClientFin);
 }
