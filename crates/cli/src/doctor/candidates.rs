@@ -9,9 +9,9 @@ use firstword::ports;
 use serde_json::Value;
 
 use super::destination::{Destination, Reason, Side, redirected};
-use super::envoy::chain::FilterChain;
 use super::envoy::dump::Dump;
 use super::envoy::filter::Any;
+use super::envoy::filter_chain::FilterChain;
 use super::envoy::filter_config::{TCP_PROXY, cluster, known};
 use super::envoy::listener::Listener;
 use super::plugin::Plugin;

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::envoy::chain::Network;
 use super::envoy::dump::Dump;
+use super::envoy::filter_chain::Network;
 use super::envoy::listener::{Direction, Listener};
 use super::envoy::listener_filter::has_original_dst;
 

@@ -6,9 +6,9 @@ use firstword::escape;
 use serde_json::Value;
 
 use super::diagnose::name;
-use super::envoy::chain::FilterChain;
 use super::envoy::dump::Dump;
 use super::envoy::filter::{Any, Filter};
+use super::envoy::filter_chain::FilterChain;
 use super::envoy::filter_config::{TCP_PROXY, known};
 use super::envoy::listener::Listener;
 use super::fix::{self, ServicePort, Workload};

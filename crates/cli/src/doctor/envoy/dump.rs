@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::cluster::{Assignment, Cluster};
 use super::filter::Any;
-use super::keys::snake_case;
+use super::key_spelling::snake_case;
 use super::listener::Listener;
 use super::node::Node;
 

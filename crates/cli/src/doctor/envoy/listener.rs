@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::chain::FilterChain;
 use super::filter::Any;
+use super::filter_chain::FilterChain;
 use super::{Metadata, duration};
 
 /// Maximum time of the listener filters if a listener sets none.

@@ -1,12 +1,12 @@
 //! The part of Envoy's configuration that decides where bytes go and when. Unknown fields are ignored, because Envoy's
 //! configuration is large and grows.
 
-pub(super) mod chain;
 pub(super) mod cluster;
 pub(super) mod dump;
 pub(super) mod filter;
+pub(super) mod filter_chain;
 pub(super) mod filter_config;
-pub(super) mod keys;
+pub(super) mod key_spelling;
 pub(super) mod listener;
 pub(super) mod listener_filter;
 pub(super) mod node;

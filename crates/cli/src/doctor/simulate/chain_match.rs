@@ -1,7 +1,7 @@
 //! Envoy's search for the filter chain of a connection: criterion by criterion, the most specific value first. The result of
 //! a criterion stays, even if a later criterion matches nothing.
 
-use super::super::envoy::chain::FilterChain;
+use super::super::envoy::filter_chain::FilterChain;
 use super::super::envoy::listener::Listener;
 use super::socket::Socket;
 

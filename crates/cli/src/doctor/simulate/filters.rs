@@ -8,9 +8,9 @@ use firstword::rules::Need;
 use serde_json::Value;
 
 use super::super::destination::Destination;
-use super::super::envoy::chain::FilterChain;
 use super::super::envoy::dump::Dump;
 use super::super::envoy::filter::{Any, Filter};
+use super::super::envoy::filter_chain::FilterChain;
 use super::super::envoy::filter_config::{FilterConfig, TCP_PROXY, known};
 use super::super::envoy::listener::Direction;
 use super::super::plugin::Plugin;

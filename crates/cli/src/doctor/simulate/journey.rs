@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::envoy::chain::FilterChain;
+use super::super::envoy::filter_chain::FilterChain;
 use super::super::envoy::listener::Listener;
 use super::super::envoy::listener_filter::Kind;
 

@@ -1,7 +1,7 @@
 //! The core neither panics nor exceeds its memory limit, whatever bytes pass. The inputs are random bytes, and captures with
 //! bytes changed, lost, duplicated and out of order.
 //!
-//! `FIRSTWORD_SEED=7 cargo test --test mutate` repeats a run.
+//! `FIRSTWORD_SEED=7 cargo test --test damaged_captures` repeats a run.
 
 // A test reports through a panic.
 #![allow(
