@@ -23,7 +23,7 @@ pub struct SlowCommand {
     /// Number of equal commands that arrived together and got no response; 1 for a single one.
     pub commands: usize,
     /// Time from its first packet to the last of its response, or to the end of the connection.
-    pub took: Duration,
+    pub duration: Duration,
     /// The error that ended it; `None` if it did not fail.
     pub errno: Option<u16>,
     /// True if the response arrived.

@@ -70,7 +70,7 @@ impl HazardKind {
             },
             Event::IdleClosed { by: ClosedBy::Server, .. } => Self::IdleClosedByServer,
             Event::IdleClosed { .. } => Self::IdleClosedByProxy,
-            Event::CommandEnded { answer: Some(answer), .. } => match answer.tally.errno {
+            Event::CommandEnded { response: Some(response), .. } => match response.tally.errno {
                 Some(PACKET_TOO_LARGE | RESULT_TOO_LARGE) => Self::PacketTooLarge,
                 _ => return None,
             },

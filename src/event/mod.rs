@@ -246,11 +246,11 @@ impl Tally {
 
 /// The complete response to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// Its content.
     pub tally: Tally,
     /// Time from the command's first packet to the response's last.
-    pub took: Duration,
+    pub duration: Duration,
     /// Time from the command's first packet to the response's first.
     pub first_byte: Duration,
 }
@@ -310,7 +310,7 @@ pub enum Event {
         /// The result.
         result: HandshakeResult,
         /// Time since the connection began; `None` if the server did not decide.
-        took: Option<Duration>,
+        duration: Option<Duration>,
     },
     /// The server refused the client after greeting it.
     HandshakeError {
@@ -348,7 +348,7 @@ pub enum Event {
         /// Verb of the statement that it executes or prepares; `None` for other commands.
         verb: Option<Verb>,
         /// The response; `None` if it did not arrive or could not be inspected.
-        answer: Option<Answer>,
+        response: Option<Response>,
     },
     /// The responses to further commands will not arrive. The commands equal the one in the preceding
     /// [`Event::CommandEnded`], and arrived together with it.

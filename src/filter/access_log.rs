@@ -150,8 +150,8 @@ impl AccessLogState {
                 Event::CommandSent(_) | Event::CommandStarted(_) => {
                     self.now.commands = self.now.commands.saturating_add(1);
                 }
-                Event::CommandEnded { answer: Some(answer), .. } => {
-                    if let Some(errno) = answer.tally.errno {
+                Event::CommandEnded { response: Some(response), .. } => {
+                    if let Some(errno) = response.tally.errno {
                         self.now.errors = self.now.errors.saturating_add(1);
                         self.now.last_errno = Some(errno);
                     }

@@ -9,7 +9,7 @@ use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
 use super::series::{Cell, Histogram, from_response, histogram_series, signed};
 use super::{Profile, ScopeLabel, budget};
-use crate::event::{Answer, Event, HazardKind, Protocol, Tally};
+use crate::event::{Event, HazardKind, Protocol, Response, Tally};
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::errno;
@@ -201,10 +201,10 @@ impl Accumulator {
             Event::Client { connector, series } => {
                 self.count(scope, Metric::Clients, [LabelCode(connector as u16), client_series(series)]);
             }
-            Event::Handshake { result, took } => {
+            Event::Handshake { result, duration } => {
                 self.count(scope, Metric::Handshakes, label(result as u16));
-                if let Some(took) = took {
-                    self.observe(scope, Metric::HandshakeDuration, NO_LABELS, took);
+                if let Some(duration) = duration {
+                    self.observe(scope, Metric::HandshakeDuration, NO_LABELS, duration);
                 }
             }
             Event::HandshakeError { errno, plugin } => {
@@ -226,10 +226,10 @@ impl Accumulator {
                 self.count(scope, Metric::Commands, label(code(command)));
                 self.add(scope, Metric::CommandsInFlight, NO_LABELS, 1);
             }
-            Event::CommandEnded { command, verb, answer } => {
+            Event::CommandEnded { command, verb, response } => {
                 self.add(scope, Metric::CommandsInFlight, NO_LABELS, -1);
-                if let Some(answer) = answer {
-                    self.response(scope, command, verb, &answer);
+                if let Some(response) = response {
+                    self.response(scope, command, verb, &response);
                 }
             }
             Event::CommandsAbandoned { count, .. } => {
@@ -343,16 +343,16 @@ impl Accumulator {
         self.add(scope, Metric::ConnectionsActive, label(protocol as u16), change);
     }
 
-    fn response(&mut self, scope: ScopeId, command: Command, verb: Option<Verb>, answer: &Answer) {
+    fn response(&mut self, scope: ScopeId, command: Command, verb: Option<Verb>, response: &Response) {
         let of_command = label(code(command));
         let with_verb = labels(code(command), verb.map_or(LabelCode::NONE.0, |verb| verb as u16));
         let timed = if self.profile == Profile::Full { with_verb } else { of_command };
-        self.observe(scope, Metric::CommandDuration, timed, answer.took);
-        self.observe(scope, Metric::CommandFirstByte, of_command, answer.first_byte);
+        self.observe(scope, Metric::CommandDuration, timed, response.duration);
+        self.observe(scope, Metric::CommandFirstByte, of_command, response.first_byte);
         if let Some(verb) = verb.filter(|_| command != Command::STMT_PREPARE) {
             self.count(scope, Metric::Statements, label(verb as u16));
         }
-        self.tally(scope, &answer.tally);
+        self.tally(scope, &response.tally);
     }
 
     fn tally(&mut self, scope: ScopeId, tally: &Tally) {

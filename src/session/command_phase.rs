@@ -28,7 +28,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::details::word;
 use crate::event::output::{Outcome, Output};
 use crate::event::violation::Rule;
-use crate::event::{Answer, ClosedBy, Event, OpaqueReason, Sender, Tally};
+use crate::event::{ClosedBy, Event, OpaqueReason, Response, Sender, Tally};
 use crate::mysql::sql::verb::{Verb, verb};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::{Command, Grammar};
@@ -231,7 +231,7 @@ impl CommandPhase {
         self.set_stalled(0, events);
         self.end_late_rows(events);
         while let Some((Queued { command, verb, .. }, count)) = self.queue.pop_entry() {
-            events.push(Event::CommandEnded { command, verb, answer: None });
+            events.push(Event::CommandEnded { command, verb, response: None });
             if let Some(count) = count.checked_sub(1).filter(|count| *count > 0) {
                 events.push(Event::CommandsAbandoned { command, count });
             }
@@ -468,10 +468,10 @@ impl CommandPhase {
         let tally = self.response.tally();
         let now = out.clock.now();
         let first_byte = self.first_byte.take().unwrap_or(now).since(started);
-        let answer = Answer { tally, took: now.since(started), first_byte };
+        let response = Response { tally, duration: now.since(started), first_byte };
         self.idle = Idle::since(now);
-        out.events.push(Event::CommandEnded { command, verb, answer: Some(answer) });
-        self.record_slow(&queued, answer.took, 1, Some(&tally), out.details);
+        out.events.push(Event::CommandEnded { command, verb, response: Some(response) });
+        self.record_slow(&queued, response.duration, 1, Some(&tally), out.details);
         if command.grammar() != Grammar::BinlogDump {
             self.set_stalled(self.stalled.saturating_sub(1), out.events);
         }

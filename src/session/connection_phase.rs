@@ -286,8 +286,8 @@ impl ConnectionPhase {
     }
 
     fn emit_decision(&self, result: HandshakeResult, out: &mut Output) {
-        let took = Some(out.clock.now().since(self.opened));
-        out.events.push(Event::Handshake { result, took });
+        let duration = Some(out.clock.now().since(self.opened));
+        out.events.push(Event::Handshake { result, duration });
     }
 
     fn greeting(&mut self, packet: &Packet, peers: &mut String, out: &mut Output) -> Outcome {

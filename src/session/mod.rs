@@ -300,7 +300,7 @@ impl Session {
             (State::Connection(connection), None) if connection.is_undecided() => HandshakeResult::Aborted,
             (State::Connection(_), _) => return,
         };
-        events.push(Event::Handshake { result, took: None });
+        events.push(Event::Handshake { result, duration: None });
     }
 
     /// Capabilities of both peers, as far as they are known.

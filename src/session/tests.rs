@@ -78,11 +78,11 @@ fn response(capabilities: u32) -> Vec<u8> {
 }
 
 fn handshake(result: HandshakeResult) -> Event {
-    Event::Handshake { result, took: Some(Duration::from_micros(5)) }
+    Event::Handshake { result, duration: Some(Duration::from_micros(5)) }
 }
 
 fn undecided(result: HandshakeResult) -> Event {
-    Event::Handshake { result, took: None }
+    Event::Handshake { result, duration: None }
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_command_ends_without_a_response_when_the_session_ends() {
         conversation.pass(C, 0, b"\x03SELECT 1");
         conversation.events.clear();
         let (command, verb) = (Command::QUERY, Some(Verb::Select));
-        assert_eq!(conversation.end(reason), [Event::CommandEnded { command, verb, answer: None }]);
+        assert_eq!(conversation.end(reason), [Event::CommandEnded { command, verb, response: None }]);
         assert_eq!(conversation.end(None), []);
     }
 }

@@ -61,7 +61,7 @@ const HANDLED: (&str, u16, u64) = ("mariadb-handlers", 1242, 3);
 /// The tallies of the responses to all commands.
 fn tallies(replayed: &Replayed) -> impl Iterator<Item = Tally> {
     replayed.events.iter().filter_map(|event| match event {
-        Event::CommandEnded { answer, .. } => answer.map(|answer| answer.tally),
+        Event::CommandEnded { response, .. } => response.map(|response| response.tally),
         Event::ResponseContinued(tally) => Some(*tally),
         _ => None,
     })

@@ -234,14 +234,14 @@ fn the_byte_after_the_ssl_request_shows_tls() {
         assert_eq!(watched.emitted(), [], "cut at {cut}");
         // OpenSSL also takes a ClientHello in the framing of SSL 2, which begins with 0x80.
         watched.client(&[0x80]);
-        let unseen = Event::Handshake { result: HandshakeResult::Tls, took: None };
+        let unseen = Event::Handshake { result: HandshakeResult::Tls, duration: None };
         assert_eq!(watched.emitted(), [unseen, Event::Opaque(OpaqueReason::Tls)], "cut at {cut}");
     }
     let mut tls = Watched::new(Inspection::Full);
     tls.server(&greeting());
     tls.emitted();
     tls.client(&[response(32), b"\x16\x03\x01".to_vec()].concat());
-    let unseen = Event::Handshake { result: HandshakeResult::Tls, took: None };
+    let unseen = Event::Handshake { result: HandshakeResult::Tls, duration: None };
     assert_eq!(tls.emitted(), [unseen, Event::Opaque(OpaqueReason::Tls)]);
 }
 

@@ -15,7 +15,7 @@ pub(in crate::filter) fn line(log: &ConnectionLog, rule: Option<&str>, slow: &Sl
             (true, Some(_)) => "failed_command",
             (true, None) => "slow_command",
         };
-        let micros = slow.took.as_micros();
+        let micros = slow.duration.as_micros();
         let (millis, fraction) = (micros / 1000, micros % 1000);
         let mut line = format!("event={event} {}", log.destination());
         // Writing to a String cannot fail.

@@ -64,8 +64,8 @@ fn accumulator(profile: Profile, max_series: u32) -> (Accumulator, ScopeId) {
 }
 
 fn answered(command: Command, verb: Option<Verb>, tally: Tally) -> Event {
-    let (took, first_byte) = (Duration::from_millis(3), Duration::from_millis(2));
-    Event::CommandEnded { command, verb, answer: Some(Answer { tally, took, first_byte }) }
+    let (duration, first_byte) = (Duration::from_millis(3), Duration::from_millis(2));
+    Event::CommandEnded { command, verb, response: Some(Response { tally, duration, first_byte }) }
 }
 
 fn failed(errno: u16) -> Event {
@@ -130,7 +130,7 @@ fn gauges_return_to_zero() {
     metrics.flush(&mut host);
     assert_eq!((active(&host, "unknown"), active(&host, "mysql")), (0, 1));
     let verb = Some(Verb::Select);
-    metrics.record(scope, &Event::CommandEnded { command: Command::QUERY, verb, answer: None });
+    metrics.record(scope, &Event::CommandEnded { command: Command::QUERY, verb, response: None });
     metrics.record(scope, &Event::Closed { protocol, phase: Phase::Command, by: ClosedBy::Client });
     metrics.flush(&mut host);
     assert_eq!((active(&host, "unknown"), active(&host, "mysql")), (0, 0));
@@ -206,7 +206,7 @@ fn a_response_adds_to_every_metric_of_its_tally() {
 fn events_of_the_connection_phase_are_counted() {
     let (mut metrics, scope) = accumulator(Profile::Full, 1000);
     let mut host = Host::default();
-    let handshake = |result, took| Event::Handshake { result, took };
+    let handshake = |result, duration| Event::Handshake { result, duration };
     let plugin = AuthPlugin::CachingSha2Password;
     for event in [
         handshake(HandshakeResult::Ok, Some(Duration::from_micros(7))),
@@ -310,7 +310,7 @@ fn everything(mut record: impl FnMut(Event)) {
         record(Event::Packets { sender: *sender, count: 7 });
     }
     for result in HandshakeResult::ALL {
-        record(Event::Handshake { result: *result, took: Some(Duration::ZERO) });
+        record(Event::Handshake { result: *result, duration: Some(Duration::ZERO) });
     }
     for plugin in AuthPlugin::ALL {
         record(Event::AuthSwitch(*plugin));

@@ -39,13 +39,13 @@ impl CommandPhase {
     pub(super) fn record_slow(
         &self,
         queued: &Queued,
-        took: Duration,
+        duration: Duration,
         commands: usize,
         tally: Option<&Tally>,
         details: &mut Details,
     ) {
         let errno = tally.and_then(|tally| tally.errno);
-        if !self.options.interests.slow_after.is_some_and(|slow| took >= slow || errno.is_some()) {
+        if !self.options.interests.slow_after.is_some_and(|slow| duration >= slow || errno.is_some()) {
             return;
         }
         let Queued { command, verb, pending, .. } = queued;
@@ -58,7 +58,7 @@ impl CommandPhase {
             command,
             verb,
             commands,
-            took,
+            duration,
             errno,
             answered,
             digest,

@@ -94,8 +94,8 @@ fn started(command: Command) -> Event {
 
 /// The end of a response that took no time.
 fn ended(command: Command, verb: Option<Verb>, tally: Tally) -> Event {
-    let answer = Answer { tally, took: Duration::ZERO, first_byte: Duration::ZERO };
-    Event::CommandEnded { command, verb, answer: Some(answer) }
+    let response = Response { tally, duration: Duration::ZERO, first_byte: Duration::ZERO };
+    Event::CommandEnded { command, verb, response: Some(response) }
 }
 
 fn queried(tally: Tally) -> Event {
@@ -139,13 +139,13 @@ fn a_response_is_timed_from_the_commands_first_packet_to_its_own_last() {
     }
     let micros = Duration::from_micros;
     let tally = Tally { rows: 1, result_sets: 1, ..Tally::default() };
-    let query = Answer { tally, first_byte: micros(2), took: micros(6) };
-    let ping = Answer { tally: Tally::default(), first_byte: micros(6), took: micros(6) };
+    let query = Response { tally, first_byte: micros(2), duration: micros(6) };
+    let ping = Response { tally: Tally::default(), first_byte: micros(6), duration: micros(6) };
     let expected = [
         started(Command::QUERY),
         started(Command::PING),
-        Event::CommandEnded { command: Command::QUERY, verb: Some(Verb::Select), answer: Some(query) },
-        Event::CommandEnded { command: Command::PING, verb: None, answer: Some(ping) },
+        Event::CommandEnded { command: Command::QUERY, verb: Some(Verb::Select), response: Some(query) },
+        Event::CommandEnded { command: Command::PING, verb: None, response: Some(ping) },
     ];
     assert_eq!(conversation.events, expected);
 }
@@ -207,7 +207,7 @@ fn a_session_that_becomes_opaque_ends_its_commands_without_a_response() {
         let mut conversation = Conversation::new(CLASSIC);
         assert_eq!(conversation.take((C, 0, &[byte]), true), Err(reason));
         let command = Command(byte);
-        let unanswered = Event::CommandEnded { command, verb: None, answer: None };
+        let unanswered = Event::CommandEnded { command, verb: None, response: None };
         assert_eq!(conversation.end(), [started(command), unanswered]);
     }
 }
@@ -221,7 +221,7 @@ fn the_queue_is_bounded() {
     }
     assert_eq!(conversation.take((C, 0, PING), true), Err(OpaqueReason::Memory));
     assert_eq!(conversation.take((C, 0, QUIT), true), Ok(()), "it takes no entry");
-    let unanswered = Event::CommandEnded { command: Command::PING, verb: None, answer: None };
+    let unanswered = Event::CommandEnded { command: Command::PING, verb: None, response: None };
     let emitted = conversation.end();
     assert_eq!((emitted.len(), &emitted[0]), (1025, &Event::CommandSent(Command::QUIT)));
     assert!(emitted[1..].iter().all(|event| *event == unanswered));
@@ -235,7 +235,7 @@ fn many_equal_commands_without_a_response_end_in_two_events() {
     }
     let command = Command::PING;
     let ended = conversation.end().split_off(5000);
-    let first = Event::CommandEnded { command, verb: None, answer: None };
+    let first = Event::CommandEnded { command, verb: None, response: None };
     assert_eq!(ended, [first, Event::CommandsAbandoned { command, count: 4999 }]);
 }
 
@@ -252,7 +252,7 @@ fn unsolicited_errors_are_server_notices() {
     // The client sends a command at the same time: 4031 has the id 0, and no response follows; 1927 looks like the response.
     let mut crossing = Conversation::after(&[(C, 0, PING)]);
     assert_eq!(crossing.emitted(&[(S, 0, timeout)]), timed_out);
-    assert_eq!(crossing.end(), [Event::CommandEnded { command: Command::PING, verb: None, answer: None }]);
+    assert_eq!(crossing.end(), [Event::CommandEnded { command: Command::PING, verb: None, response: None }]);
     let mut crossing = Conversation::after(&[(C, 0, PING)]);
     assert_eq!(crossing.emitted(&[(S, 1, killed)]), [ended(Command::PING, None, failed(1927))]);
     // During a response.

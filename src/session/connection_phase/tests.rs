@@ -81,7 +81,7 @@ fn response(capabilities: u32, plugin: &str) -> Vec<u8> {
 }
 
 fn handshake(result: HandshakeResult) -> Event {
-    Event::Handshake { result, took: Some(Duration::from_micros(5)) }
+    Event::Handshake { result, duration: Some(Duration::from_micros(5)) }
 }
 
 fn refused(errno: u16, plugin: AuthPlugin) -> [Event; 2] {

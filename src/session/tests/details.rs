@@ -217,7 +217,7 @@ fn slow_and_failed_commands_are_recorded_without_literals() {
         command: Command::QUERY,
         verb: Some(Verb::Select),
         commands: 1,
-        took: Duration::from_micros(1),
+        duration: Duration::from_micros(1),
         errno: None,
         answered: true,
         digest: "SELECT ?".into(),
@@ -225,7 +225,10 @@ fn slow_and_failed_commands_are_recorded_without_literals() {
     };
     assert_eq!(session.slow_commands(), std::slice::from_ref(&slow));
     session.command(b"\x03\0\x01SELECT 'secret'", ERR, 0);
-    assert_eq!(session.slow_commands(), [SlowCommand { took: Duration::ZERO, errno: Some(1045), ..slow }]);
+    assert_eq!(
+        session.slow_commands(),
+        [SlowCommand { duration: Duration::ZERO, errno: Some(1045), ..slow }]
+    );
     session.command(b"\x0e", OK, 2000);
     let slow = session.slow_commands();
     assert_eq!((slow[0].command, slow[0].verb, slow[0].digest.as_str()), (Command::PING, None, ""));
@@ -236,7 +239,7 @@ fn slow_and_failed_commands_are_recorded_without_literals() {
     session.record_unanswered();
     let slow = session.slow_commands();
     assert_eq!(slow.len(), 2);
-    assert!(slow.iter().all(|slow| !slow.answered && slow.took == Duration::from_micros(1)), "{slow:?}");
+    assert!(slow.iter().all(|slow| !slow.answered && slow.duration == Duration::from_micros(1)), "{slow:?}");
 }
 
 /// A string with a backslash before a quote can only be read if the SQL mode is known.

@@ -199,7 +199,7 @@ impl Conversation {
             Event::PreHandshakeError { errno } => self.decided("refused", None, Some(errno)),
             Event::HandshakeError { errno, .. } => self.handshake().errno = Some(errno),
             Event::AuthSwitch(plugin) => self.handshake().auth_plugin = Some(plugin.label().to_owned()),
-            Event::Handshake { result, took } => self.decided(result.label(), took, None),
+            Event::Handshake { result, duration } => self.decided(result.label(), duration, None),
             Event::CommandSent(command) => {
                 self.went_on(sender, location);
                 self.list(command, location, capture);
@@ -209,7 +209,9 @@ impl Conversation {
                 let listed = self.list(command, location, capture);
                 self.in_flight.push_back(InFlight { command, listed, location });
             }
-            Event::CommandEnded { command, verb, answer } => self.end_command(command, verb, answer, piece),
+            Event::CommandEnded { command, verb, response } => {
+                self.end_command(command, verb, response, piece)
+            }
             Event::CommandsAbandoned { count, .. } => {
                 let abandoned = self.in_flight.drain(..count.min(self.in_flight.len()));
                 for index in abandoned.filter_map(|ended| ended.listed) {
@@ -237,28 +239,28 @@ impl Conversation {
         &mut self,
         command: Command,
         verb: Option<Verb>,
-        answer: Option<event::Answer>,
+        response: Option<event::Response>,
         piece: &Piece,
     ) {
         let ended = self.in_flight.pop_front();
         let listed = ended.and_then(|ended| self.report.commands.get_mut(ended.listed?));
-        let response = answer.map(|answer| Answer {
-            first_byte_us: micros(answer.first_byte),
-            took_us: micros(answer.took),
-            rows: answer.tally.rows,
-            affected_rows: answer.tally.affected_rows,
-            warnings: answer.tally.warnings,
-            result_sets: answer.tally.result_sets,
-            errno: answer.tally.errno,
+        let answer = response.map(|response| Answer {
+            first_byte_us: micros(response.first_byte),
+            took_us: micros(response.duration),
+            rows: response.tally.rows,
+            affected_rows: response.tally.affected_rows,
+            warnings: response.tally.warnings,
+            result_sets: response.tally.result_sets,
+            errno: response.tally.errno,
         });
         if let Some(listed) = listed {
             listed.verb = verb.map(Verb::label);
-            listed.unanswered = response.is_none();
-            listed.answer = response;
+            listed.unanswered = answer.is_none();
+            listed.answer = answer;
         }
-        if let Some(answer) = answer {
+        if let Some(response) = response {
             let counts = &mut self.report.counts;
-            let tally = answer.tally;
+            let tally = response.tally;
             counts.rows = counts.rows.saturating_add(tally.rows);
             counts.affected_rows = counts.affected_rows.saturating_add(tally.affected_rows);
             counts.warnings = counts.warnings.saturating_add(u64::from(tally.warnings));
@@ -280,10 +282,10 @@ impl Conversation {
         self.report.handshake.get_or_insert_default()
     }
 
-    fn decided(&mut self, result: &'static str, took: Option<Duration>, errno: Option<u16>) {
+    fn decided(&mut self, result: &'static str, duration: Option<Duration>, errno: Option<u16>) {
         let handshake = self.handshake();
         handshake.result = result;
-        handshake.took_us = took.map(micros);
+        handshake.took_us = duration.map(micros);
         handshake.errno = handshake.errno.or(errno);
     }
 
@@ -358,7 +360,7 @@ impl Conversation {
             Phase::Handshake => (Some("server"), "handshake_response"),
             Phase::Authentication if client_spoke_last => (Some("client"), "authentication"),
             Phase::Authentication => (Some("server"), "authentication"),
-            Phase::Command if !commands.is_empty() => (Some("client"), "answer"),
+            Phase::Command if !commands.is_empty() => (Some("client"), "response"),
             Phase::Command if self.is_struck_by_split() => (Some("client"), "rest_of_split_eof"),
             Phase::Command => (None, "command"),
             Phase::Opaque => return None,

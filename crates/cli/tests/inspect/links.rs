@@ -20,12 +20,12 @@ pub fn counts(emitted: &Replayed) -> Value {
             Event::CommandSent(command) | Event::CommandStarted(command) => {
                 *commands.entry(command.label()).or_default() += 1;
             }
-            Event::CommandEnded { answer: Some(answer), .. } => {
-                rows += answer.tally.rows;
-                affected += answer.tally.affected_rows;
-                warnings += answer.tally.warnings;
-                sets += answer.tally.result_sets;
-                if let Some(errno) = answer.tally.errno {
+            Event::CommandEnded { response: Some(response), .. } => {
+                rows += response.tally.rows;
+                affected += response.tally.affected_rows;
+                warnings += response.tally.warnings;
+                sets += response.tally.result_sets;
+                if let Some(errno) = response.tally.errno {
                     *errors.entry(errno.to_string()).or_default() += 1;
                 }
             }

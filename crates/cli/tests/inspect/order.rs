@@ -98,9 +98,9 @@ fn long_rows() -> Talk {
     let mut row = vec![0xfd, 0xa0, 0x86, 1];
     row.resize(4 + 100_000, b'x');
     let column = b"\x03def\0\0\0\x04text\x04text\x0c\x21\0\0\0\0\0\xfc\0\0\0\0\0";
-    let answer = [packet(1, b"\x01"), packet(2, column), packet(3, b"\xfe\0\0\x02\0"), packet(4, &row)];
-    let answer = [answer.concat(), packet(5, b"\xfe\0\0\x02\0")].concat();
-    for part in answer.chunks(20_000) {
+    let response = [packet(1, b"\x01"), packet(2, column), packet(3, b"\xfe\0\0\x02\0"), packet(4, &row)];
+    let response = [response.concat(), packet(5, b"\xfe\0\0\x02\0")].concat();
+    for part in response.chunks(20_000) {
         talk.push(Sender::Server, part);
     }
     talk.push(Sender::Client, &packet(0, b"\x01"));
@@ -296,7 +296,7 @@ fn open_and_closed_connections_are_reported() {
     assert_eq!(
         connection["waits"],
         json!({
-            "who": "client", "what": "answer", "commands": ["query"],
+            "who": "client", "what": "response", "commands": ["query"],
             "packet": sent, "at_us": since, "for_us": 7_000_000 + 3 * STEP - since,
         })
     );
@@ -360,22 +360,22 @@ fn a_server_without_a_greeting_is_a_hazard() {
 fn every_split_of_the_last_eof_of_a_prepared_statement_is_reported() {
     let column = b"\x03def\0\0\0\x01a\0\x0c\x3f\0\x01\0\0\0\x08\x81\0\0\0\0";
     let login = login();
-    let answer =
+    let response =
         [packet(1, b"\0\x01\0\0\0\x01\0\0\0\0\0\0"), packet(2, column), packet(3, b"\xfe\0\0\x02\0")]
             .concat();
     for passed in 0..10 {
-        let at = answer.len() - 9 + passed;
+        let at = response.len() - 9 + passed;
         for went_on in [false, true] {
             let mut talk = Talk::new([CLIENT, SERVER], 0);
             talk.chunks(&login);
             talk.push(Sender::Client, &packet(0, b"\x16SELECT 1"));
-            talk.push(Sender::Server, &answer[..at]);
+            talk.push(Sender::Server, &response[..at]);
             let first = talk.frames.len() as u64;
             if went_on {
                 talk.push(Sender::Client, &packet(0, b"\x17\x01\0\0\0\0\x01\0\0\0"));
             }
             if passed < 9 {
-                talk.push(Sender::Server, &answer[at..]).at_us += 200;
+                talk.push(Sender::Server, &response[at..]).at_us += 200;
             }
             let rest = talk.frames.len() as u64;
             let report = report(&pcap(&talk.frames), &[]);
