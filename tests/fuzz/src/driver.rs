@@ -139,9 +139,11 @@ impl<'a> Driver<'a> {
             let chunk = WatchedChunk::new(Bytes::copy_from_slice(&offered), is_readable);
             (link.chunk(sender, &chunk, end_stream), chunk.was_read.get())
         });
+        let mut lost_protection = false;
         for event in &self.link.events[emitted..] {
             self.is_opaque |= matches!(event, Event::Opaque(_));
             self.is_blocked |= *event == Event::LocalInfileBlocked;
+            lost_protection |= matches!(event, Event::ProtectionLost(_));
         }
         if let Verdict::Edit(edit) = &verdict {
             // These bytes belong to the host now.
@@ -153,9 +155,31 @@ impl<'a> Driver<'a> {
             assert_eq!(verdict, Verdict::Pass);
             assert!(!(was_opaque && was_read), "read though opaque");
         }
+        if lost_protection {
+            let inspected = byte_count(&self.link.events[emitted..], sender);
+            self.check_lost_protection(sender, &offered, verdict, inspected as usize);
+            return;
+        }
         match sender {
             Sender::Client => self.check_client(&offered, verdict, end_stream, is_readable),
             Sender::Server => self.check_server(&offered, verdict),
+        }
+    }
+
+    /// Checks the verdict about the bytes that make it impossible to judge file requests: the client gets what precedes them
+    /// and at most an error, and the server gets nothing.
+    fn check_lost_protection(&mut self, sender: Sender, offered: &[u8], verdict: Verdict, inspected: usize) {
+        assert!(self.plan.rules.block_local_infile);
+        self.has_refused = true;
+        let direction = &mut self.directions[sender as usize];
+        direction.inspected += inspected;
+        let Verdict::Edit(Edit { drain, prepend }) = verdict else {
+            panic!("passes without protection: {verdict:?}")
+        };
+        assert_eq!(drain, offered.len());
+        match sender {
+            Sender::Client => assert_eq!(prepend, b""),
+            Sender::Server => direction.left.extend_from_slice(&prepend),
         }
     }
 

@@ -360,7 +360,7 @@ impl Conversation {
             Phase::Handshake => (Some("server"), "handshake_response"),
             Phase::Authentication if client_spoke_last => (Some("client"), "authentication"),
             Phase::Authentication => (Some("server"), "authentication"),
-            Phase::Command if !commands.is_empty() => (Some("client"), "response"),
+            Phase::Command if !commands.is_empty() => (Some("client"), "answer"),
             Phase::Command if self.is_struck_by_split() => (Some("client"), "rest_of_split_eof"),
             Phase::Command => (None, "command"),
             Phase::Opaque => return None,

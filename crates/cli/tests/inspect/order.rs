@@ -296,7 +296,7 @@ fn open_and_closed_connections_are_reported() {
     assert_eq!(
         connection["waits"],
         json!({
-            "who": "client", "what": "response", "commands": ["query"],
+            "who": "client", "what": "answer", "commands": ["query"],
             "packet": sent, "at_us": since, "for_us": 7_000_000 + 3 * STEP - since,
         })
     );
