@@ -240,11 +240,11 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
     }
 
     fn edit(&mut self, withheld: &mut Withheld) -> Option<Edit> {
-        if self.changes.is_empty() && self.withhold.is_none() && !self.drops_withheld && withheld.is_empty() {
-            return None;
-        }
         if self.drops_withheld {
             withheld.0.clear();
+        }
+        if self.changes.is_empty() && self.withhold.is_none() && withheld.is_empty() {
+            return None;
         }
         let Some(at) = self.withhold else {
             let last = self.changes.last();
