@@ -48,7 +48,7 @@ struct Worker {
 impl Worker {
     fn start(configuration: &str) -> Self {
         let host = FakeHost::default();
-        let filter = Filter::configure(configuration.as_bytes(), &host);
+        let filter = Filter::configure(configuration.as_bytes(), || panic!("a bad configuration"), &host);
         let filter = filter.unwrap_or_else(|| panic!("refused: {:?}", host.take_log()));
         Self { host, metrics: RefCell::default(), filter }
     }
