@@ -324,7 +324,7 @@ catalogue! {
     GreetingDuration "greeting_duration" Histogram Standard scoped []
         "From the start of a connection to the server's greeting.";
     GreetingTimeouts "greeting_timeouts_total" Counter Minimal scoped []
-        "Connections on which the server was silent for greeting_timeout_ms, where it should speak first.";
+        "Connections on which the server was silent for greeting_timeout, where it should speak first.";
     ServerFirst "server_first_detected_total" Counter Minimal scoped [Spoken]
         "Connections on which the server spoke before the client, by the protocol it spoke.";
     ClientFirst "client_first_total" Counter Standard scoped [Seen]
@@ -350,7 +350,7 @@ catalogue! {
     CommandsInFlight "commands_in_flight" Gauge Minimal scoped []
         "Commands whose answer is not complete.";
     CommandsStalled "commands_stalled" Gauge Minimal scoped []
-        "Those of commands_in_flight that are older than metrics.stall_ms; a COM_BINLOG_DUMP never is.";
+        "Those of commands_in_flight that are older than metrics.stall; a COM_BINLOG_DUMP never is.";
     Statements "statements_total" Counter Standard scoped [Verb]
         "Answered COM_QUERY, COM_STMT_EXECUTE and COM_STMT_BULK_EXECUTE, by the verb of their first statement.";
     CommandDuration "command_duration" Histogram Standard scoped [Command] in full Verb

@@ -190,7 +190,7 @@ fn a_connection_with_late_first_bytes_is_counted_once() {
 #[test]
 fn a_late_greeting_is_reported_and_its_connection_continues() {
     let server = Server::start();
-    let configuration = json!({"defaults": {"protocol": "mysql", "greeting_timeout_ms": 1000}});
+    let configuration = json!({"defaults": {"protocol": "mysql", "greeting_timeout": "1s"}});
     let envoy = Envoy::start(configured(server.address(), configuration));
     let mut diff = CounterDiff::new(&envoy, MYSQL);
     let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);

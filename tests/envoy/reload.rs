@@ -247,7 +247,7 @@ fn a_refused_configuration_changes_nothing() {
 fn stalled_commands_outlive_their_configuration_and_leave_no_count() {
     const EACH: usize = 10;
     let server = Server::start();
-    let stall_early = json!({"defaults": {"protocol": "mysql"}, "metrics": {"stall_ms": 1}});
+    let stall_early = json!({"defaults": {"protocol": "mysql"}, "metrics": {"stall": "1ms"}});
     let options =
         configured(server.address(), stall_early.clone()).concurrency(2).drain_time(Duration::from_secs(8));
     let (mut delivery, options) = Delivery::extract(options);

@@ -187,8 +187,8 @@ fn the_statistics_show_connections_that_wait() {
 
 #[test]
 fn problems_of_the_filter_are_found() {
-    let rule =
-        json!({"rules": [{"match": {"ports": [3306]}, "proxy_protocol": {"send": {"mode": "first_bytes"}}}]});
+    let send = json!({"send": {"mode": "with_first_client_bytes"}});
+    let rule = json!({"rules": [{"match": {"ports": [3306]}, "proxy_protocol": send}]});
     let struct_value =
         json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": {"mode": "off"}});
     let remote = json!({"code": {"remote": {"http_uri": {"uri": "https://a.example/x.wasm"}}}});

@@ -23,7 +23,7 @@ fn ticks_are_as_frequent_as_exports_and_at_least_every_500_ms() {
         [(100, 100, 1), (500, 500, 1), (1000, 500, 2), (60_000, 500, 120)]
     {
         let vm = Vm::start();
-        let plugin = vm.plugin(&format!(r#"{{"metrics": {{"flush_interval_ms": {interval}}}}}"#));
+        let plugin = vm.plugin(&format!(r#"{{"metrics": {{"flush_interval": "{interval}ms"}}}}"#));
         assert_eq!(vm.tick_period(), Some(tick));
         for export in 1..=2 {
             for _ in 1..ticks_per_export {
