@@ -49,7 +49,7 @@ fn a_connection_beyond_the_budget_is_counted_as_opaque_and_logged() {
         [
             "bytes_total{sender=client} 30",
             "bytes_total{sender=server} 70",
-            "connections_closed_total{phase=opaque,by=client} 1",
+            "connections_closed_total{phase=opaque,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "opaque_total{reason=memory} 1",
         ]

@@ -29,7 +29,7 @@ fn inspecting_requests_does_not_read_the_responses() {
     plugin.flush();
     assert_eq!(sum(&vm, "commands_total", &[]), 3);
     assert_eq!(sum(&vm, "handshakes_total", &["result=.=ok"]), 1);
-    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=command", "by=.=client"]), 1);
+    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=command", "closed_by=.=client"]), 1);
     for answered in ["rows_total", "errors_total", "opaque_total", "command_duration_seconds_count"] {
         assert_eq!(sum(&vm, answered, &[]), 0, "{answered}");
     }

@@ -89,7 +89,7 @@ fn a_connection_without_a_server_is_counted() {
     run(&plugin, &ORDERS, &[], Ending::Refused);
     plugin.flush();
     let expected =
-        ["connections_closed_total{phase=greeting,by=proxy} 1", "connections_total{protocol=mysql} 1"];
+        ["connections_closed_total{phase=greeting,closed_by=proxy} 1", "connections_total{protocol=mysql} 1"];
     assert_eq!(counted(&vm, OUTBOUND_ORDERS), expected);
     assert_gauges_are_zero(&vm);
 }
@@ -109,8 +109,9 @@ fn the_peer_that_ended_a_connection_is_counted() {
         let plugin = vm.plugin("");
         run(&plugin, &ORDERS, &scripts::login(CLIENT_CAPABILITIES), ending);
         plugin.flush();
-        let closed =
-            format!("{OUTBOUND_ORDERS}phase=.=command;.;by=.={by};.;firstword_connections_closed_total");
+        let closed = format!(
+            "{OUTBOUND_ORDERS}phase=.=command;.;closed_by=.={by};.;firstword_connections_closed_total"
+        );
         assert_eq!(vm.metric(&closed), Some(1), "{ending:?}");
         assert_eq!(sum(&vm, "connections_closed_total", &[]), 1);
     }
@@ -120,7 +121,7 @@ fn the_peer_that_ended_a_connection_is_counted() {
     let quit = [scripts::login(CLIENT_CAPABILITIES), scripts::quit()].concat();
     run(&plugin, &ORDERS, &quit, Ending::ServerFin);
     plugin.flush();
-    assert_eq!(sum(&vm, "connections_closed_total", &["by=.=client"]), 1);
+    assert_eq!(sum(&vm, "connections_closed_total", &["closed_by=.=client"]), 1);
 }
 
 /// Cases: every state of a connection, and every ending.

@@ -244,7 +244,7 @@ fn a_health_check_is_closed_without_a_log_line() {
     stream.close(Ending::Drain);
     plugin.flush();
     assert_eq!((sum(&vm, "proxy_protocol_received_total", &[]), vm.log()), (0, vec![]));
-    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=greeting", "by=.=client"]), 1);
+    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=greeting", "closed_by=.=client"]), 1);
 }
 
 #[test]
