@@ -1,4 +1,4 @@
-# Functions for the other scripts: messages, Debian packages, the check for Rust, Go.
+# Functions for the other scripts: messages, Debian packages, the check for Rust and its targets, Go.
 
 say() { echo "${0##*/}: $*"; }
 
@@ -66,4 +66,27 @@ need_rust() {
     oldest=$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)
     [ "$oldest" = "$wanted" ] || fail "Rust $found is too old, $wanted or newer is needed; run: rustup update stable"
     command -v cc >/dev/null || apt_install gcc libc6-dev
+}
+
+# True if rustc has the standard library for the target $1.
+has_target() {
+    libdir=$("${RUSTC:-rustc}" --print target-libdir --target "$1" 2>/dev/null) || return 1
+    [ -n "$(find "$libdir" -name 'libstd-*.rlib' 2>/dev/null)" ]
+}
+
+# Adds the standard library for the target $1 by rustup. Tried once for each version of Rust, because it takes time and cannot
+# succeed without a network.
+add_target() {
+    command -v rustup >/dev/null || return 1
+    sysroot=$("${RUSTC:-rustc}" --print sysroot)
+    case $sysroot in "$(rustup show home)"/*) ;; *) return 1 ;; esac
+    refused=target/rustup-refused-$1
+    this="$sysroot $("${RUSTC:-rustc}" --version)"
+    [ "$(cat "$refused" 2>/dev/null)" != "$this" ] || return 1
+    say "adding rustup's target $1"
+    RUST_BACKTRACE=0 RUSTUP_MAX_RETRIES=0 timeout 60 rustup --quiet target add "$1" && return 0
+    say "rustup could not add the target; not trying again until 'make clean'"
+    mkdir -p target
+    echo "$this" >"$refused"
+    return 1
 }

@@ -20,27 +20,6 @@ target=wasm32-unknown-unknown
 # A target directory of its own, so that native builds and another rustc do not make cargo build everything again.
 target_dir=$root/target/wasm
 
-has_target() {
-    libdir=$("${RUSTC:-rustc}" --print target-libdir --target "$target" 2>/dev/null) || return 1
-    [ -n "$(find "$libdir" -name 'libstd-*.rlib' 2>/dev/null)" ]
-}
-
-# Tried once for each version of Rust, because it takes time and cannot succeed without a network.
-add_target() {
-    command -v rustup >/dev/null || return 1
-    sysroot=$("${RUSTC:-rustc}" --print sysroot)
-    case $sysroot in "$(rustup show home)"/*) ;; *) return 1 ;; esac
-    refused=$root/target/rustup-refused
-    this="$sysroot $("${RUSTC:-rustc}" --version)"
-    [ "$(cat "$refused" 2>/dev/null)" != "$this" ] || return 1
-    say "adding rustup's target $target"
-    RUST_BACKTRACE=0 RUSTUP_MAX_RETRIES=0 timeout 60 rustup --quiet target add "$target" && return 0
-    say "rustup could not add the target; not trying again until 'make clean'"
-    mkdir -p "$root/target"
-    echo "$this" >"$refused"
-    return 1
-}
-
 # The standard library's sources must have the version of the compiler.
 has_debian() {
     command -v wasm-ld >/dev/null || return 1
@@ -50,9 +29,9 @@ has_debian() {
 
 need_rust
 case ${WASM_TOOLCHAIN:-any} in
-any) if has_target || add_target; then way=rustup; else way=debian; fi ;;
+any) if has_target "$target" || add_target "$target"; then way=rustup; else way=debian; fi ;;
 rustup)
-    has_target || add_target || fail "no standard library for wasm32; run: rustup target add $target"
+    has_target "$target" || add_target "$target" || fail "no standard library for wasm32; run: rustup target add $target"
     way=rustup
     ;;
 debian) way=debian ;;

@@ -11,7 +11,7 @@
 //! -----  ----------------  ----------------------------------------------  ----------------------------------------------
 //!   9    filter            one configuration on one worker; Host is the    connection config metrics event ports rules
 //!                          only word for the proxy                         mysql proxy_protocol clock escape version
-//!   8    connection        one connection: two lists of stages             stages rewrite inspector chunk event rules clock
+//!   8    connection        one connection: its table of stages             stages rewrite inspector chunk event rules clock
 //!   7     - stages         change, hold or drop bytes                      inspector rewrite chunk event rules mysql
 //!                                                                          proxy_protocol clock
 //!   6     - inspector      reads bytes, cannot change one                  chunk session event rules mysql
@@ -36,15 +36,15 @@
 //!
 //! 1. A shell gets bytes from its proxy and passes them as a [`connection::chunk::Chunk`] to [`filter::stream::Stream`]. The
 //!    bytes stay with the proxy until they are read. The stream runs the callback with [`event::runner::Runner`].
-//! 2. [`connection::Connection`] passes the chunk through the list of its direction. The stages at the start of the list see
-//!    it first: they receive PROXY headers, refuse later ones, and drop the bytes of a blocked connection.
+//! 2. [`connection::Connection`] runs its table of stages, from top to bottom. Before the inspector, stages receive PROXY
+//!    headers, refuse later ones, and drop the bytes of a blocked connection.
 //! 3. The inspector counts the byte. Until it knows which peer speaks first, [`connection::inspector::detect`] reads the
 //!    first bytes. It never holds a byte to see more.
 //! 4. On a MySQL connection, [`mysql::wire::packet::Framer`] takes the byte as part of a packet header, of the prefix of a
 //!    packet, or of the rest, which it does not even read.
 //! 5. [`session::Session`] takes each prefix. It follows both directions and emits [`event::Event`]s. A packet that is not
 //!    valid in the current state makes the connection opaque: its bytes are still forwarded and counted, but not inspected.
-//! 6. The stages at the end of the list change, hold or drop the byte. All changes of the chunk become one edit, and the
+//! 6. The table runs again: after the inspector, stages change, hold or drop the byte. All changes of the chunk become one edit, and the
 //!    verdict goes back to the shell.
 //! 7. The stream records the events in [`metrics::Accumulator`], in access-log state and in the log. A tick exports the
 //!    metrics.

@@ -1,4 +1,4 @@
-//! Promises of a release: one version everywhere, the right commit, licences that allow distribution, and metrics that stay as
+//! Promises of a release: images named by their digest, the right commit, licences that allow distribution, and metrics that stay as
 //! they are.
 
 // A test and its helpers report through a panic.
@@ -50,18 +50,29 @@ fn documents(directory: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Each tag of the image is the version in Cargo.toml.
+/// An image is named by its digest, because a tag can be moved to another image, and no registry is ours before a release.
 #[test]
-fn every_image_has_this_version() {
-    let tagged = Regex::new(r"firstword/firstword:v([0-9][0-9A-Za-z.+-]*[0-9A-Za-z])").unwrap();
+fn no_manifest_names_the_image_by_tag() {
+    // A registry's host, or the scheme of a WasmPlugin's image.
+    let image =
+        Regex::new(r"(oci://|[a-z0-9-]+[.][a-z0-9.-]*/)[A-Za-z0-9._/-]*firstword[:@][A-Za-z0-9:._-]*")
+            .unwrap();
     let mut places = 0;
-    for path in ["", "istio", "envoy", ".github"].iter().flat_map(|directory| documents(directory)) {
-        for found in tagged.captures_iter(&text(path.to_str().unwrap())) {
-            assert_eq!(&found[1], VERSION, "{}", path.display());
+    let named = |path: &PathBuf| path.extension().is_some_and(|extension| extension != "md");
+    for path in ["istio", "envoy"].iter().flat_map(|directory| documents(directory)).filter(named) {
+        for found in image.find_iter(&text(path.to_str().unwrap())) {
+            assert!(found.as_str().contains("firstword@sha256:"), "{}: {}", path.display(), found.as_str());
             places += 1;
         }
     }
-    assert!(places >= 4, "{places}");
+    assert!(places >= 6, "{places}");
+    for (tagged, finds) in [
+        ("url: oci://registry.example.com/firstword:v1", true),
+        ("image: ghcr.io/a/firstword:1", true),
+        ("image: firstword-client:compose", false),
+    ] {
+        assert_eq!(image.is_match(tagged), finds, "{tagged}");
+    }
 }
 
 /// The changelog has the form of keepachangelog.com: unreleased changes first, then each version with its date, the newest first.

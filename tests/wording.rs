@@ -1,4 +1,4 @@
-//! The words that the project does not use (`tests/wording/words.txt`), and the length of sentences in comments.
+//! The words that the project does not use (`tests/wording/words.txt`), and the length of sentences in comments and documents.
 //!
 //! `FIRSTWORD_WORDING="src/mysql CONTRIBUTING.md" cargo test --test wording -- --nocapture` lists the findings of these
 //! paths.
@@ -9,18 +9,24 @@
 use std::fs::{read, read_dir};
 use std::path::Path;
 
-/// Maximum number of words in one sentence of a comment.
+/// Maximum number of words in one sentence of a comment or document.
 const MAX_WORDS: usize = 35;
 
 /// Files and folders in which the language is checked.
 const CHECKED: &[&str] = &[
     ".ci",
     ".github",
+    "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Cargo.toml",
     "Makefile",
+    "README.md",
+    "SECURITY.md",
     "benches",
     "crates",
+    "docs",
+    "envoy",
+    "istio",
     "scripts",
     "src",
     "tests",

@@ -3,7 +3,8 @@
 //! A shell translates the callbacks of a proxy into calls of this module, and implements [`host::Host`] with the functions
 //! of that proxy. The shell does four things:
 //!
-//! 1. It reads a configuration with [`Filter::configure`], and then calls [`Filter::log_start`].
+//! 1. It reads a configuration with [`Filter::configure`], and then calls [`Filter::log_start`]. It remembers which
+//!    configurations were accepted and rejected ([`rejection::ProxyState`]).
 //! 2. For each connection it calls [`stream::Stream::open`], passes the bytes to the stream, and applies the verdicts.
 //! 3. Every [`Filter::tick_period`] it calls [`Filter::begin_tick`], then [`stream::Stream::tick`] for each stream that is
 //!    due, then [`Filter::end_tick`].
@@ -17,6 +18,7 @@ mod log;
 pub mod mode;
 mod policy;
 mod recorder;
+pub mod rejection;
 pub mod stream;
 pub mod uninspected;
 
@@ -31,6 +33,7 @@ use self::host::{Host, HostError};
 use self::log::RateLimitedLog;
 use self::log::once::ReportOnce;
 use self::log::{affected_clients, host_calls, ports};
+use self::rejection::ProxyState;
 use crate::config::{Config, Mode};
 use crate::event::runner::Runner;
 use crate::event::{Event, HazardKind};
@@ -56,6 +59,12 @@ pub struct Filter {
     /// The part of it that the gauge already has.
     reported_state: Cell<i64>,
     has_ended: Cell<bool>,
+    /// True if the filter runs with the defaults, because the configuration has problems.
+    is_rejected: bool,
+    /// True if the gauge of rejected configurations counts this one.
+    is_counted_as_rejected: Cell<bool>,
+    /// True if the next tick exports all counts, also if the flush interval is not over.
+    flushes_on_tick: Cell<bool>,
     reported_ports: ReportOnce<u16>,
     reported_clients: ReportOnce<AffectedClient>,
     reported_hazards: ReportOnce<(ScopeId, HazardKind)>,
@@ -65,17 +74,27 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads a configuration. Logs each of its problems and returns `None` if it has any.
-    pub fn configure(configuration: &[u8], host: &dyn Host) -> Option<Self> {
+    /// Reads a configuration. If it has problems, logs each of them, and either runs with the defaults or refuses, depending
+    /// on the state of the proxy ([`rejection`]). Returns `None` if it refuses.
+    pub fn configure(
+        configuration: &[u8],
+        proxy: impl FnOnce() -> ProxyState,
+        host: &dyn Host,
+    ) -> Option<Self> {
         match Config::parse(configuration) {
             Ok(config) => Some(Self::new(config)),
             Err(problems) => {
-                for problem in &problems {
-                    host.log(Level::Error, &format!("configuration refused: {problem}"));
-                }
-                None
+                let runs = rejection::runs_with_defaults(configuration, &problems, proxy(), host);
+                runs.then(Self::rejected)
             }
         }
+    }
+
+    /// Returns a filter with the defaults, in place of a configuration that has problems.
+    fn rejected() -> Self {
+        let filter = Self { is_rejected: true, ..Self::new(Config::default()) };
+        filter.count_as_rejected(true);
+        filter
     }
 
     fn new(config: Config) -> Self {
@@ -92,6 +111,9 @@ impl Filter {
             connection_state: Cell::new(0),
             reported_state: Cell::new(0),
             has_ended: Cell::new(false),
+            is_rejected: false,
+            is_counted_as_rejected: Cell::new(false),
+            flushes_on_tick: Cell::new(false),
             reported_ports: ReportOnce::new(ports::MAX_PORTS),
             reported_clients: ReportOnce::new(affected_clients::MAX_CLIENTS),
             reported_hazards: ReportOnce::new(usize::MAX),
@@ -111,6 +133,22 @@ impl Filter {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.config.mode
+    }
+
+    /// True if the filter runs with the defaults, because the configuration has problems.
+    #[must_use]
+    pub fn is_rejected(&self) -> bool {
+        self.is_rejected
+    }
+
+    /// Sets whether the gauge of rejected configurations counts this one. The next tick exports the change. Use false if a
+    /// newer configuration was accepted, because the proxy keeps this one as long as it has connections.
+    pub fn count_as_rejected(&self, counts: bool) {
+        let counts = counts && self.is_rejected && !self.has_ended();
+        if self.is_counted_as_rejected.replace(counts) != counts {
+            self.with_metrics(|metrics| metrics.config_rejected(if counts { 1 } else { -1 }));
+            self.flushes_on_tick.set(true);
+        }
     }
 
     /// Logs that the configuration is effective.
@@ -146,7 +184,7 @@ impl Filter {
         };
         self.with_metrics(|metrics| metrics.tick(change));
         let ticks = self.ticks.get().saturating_add(1);
-        let is_due = ticks >= self.ticks_per_flush;
+        let is_due = self.flushes_on_tick.replace(false) || ticks >= self.ticks_per_flush;
         self.ticks.set(if is_due { 0 } else { ticks });
         if is_due {
             self.flush(sink);
@@ -164,6 +202,7 @@ impl Filter {
     pub fn end(&self, memory: Option<i64>, sink: &mut impl Sink) {
         let reported = self.reported_state.replace(0);
         self.has_ended.set(true);
+        self.count_as_rejected(false);
         let change =
             MemoryChange { linear: memory.unwrap_or_default(), connection_state: reported.saturating_neg() };
         self.with_metrics(|metrics| metrics.end(change, sink));

@@ -9,7 +9,7 @@ use super::host::{ConnectionInfo, Host};
 use super::mode::PublishedMode;
 use super::policy::{ConnectionPolicy, ResolvedRules};
 use super::recorder::Recorder;
-use super::uninspected::Uninspected;
+use super::uninspected::UninspectedStream;
 use crate::clock::Timestamp;
 use crate::config::Mode;
 use crate::connection::Connection;
@@ -39,7 +39,7 @@ impl Stream {
     ///
     /// # Errors
     /// The budget of connection state has no room. The connection is then counted but not inspected.
-    pub fn open(filter: &Filter, info: ConnectionInfo, host: &dyn Host) -> Result<Self, Uninspected> {
+    pub fn open(filter: &Filter, info: ConnectionInfo, host: &dyn Host) -> Result<Self, UninspectedStream> {
         let policy = ConnectionPolicy::new(&filter.config, info);
         let ResolvedRules { rules, peer } = policy.resolve(filter.access_log.as_ref(), host);
         let mut this = Self {
@@ -57,7 +57,7 @@ impl Stream {
         };
         let bytes = memory(&this.connection);
         if !budget::has_room(filter.budget(), bytes) {
-            return Err(Uninspected::new(filter, &policy, host));
+            return Err(UninspectedStream::new(filter, &policy, host));
         }
         reserve(&mut this.reservation, filter, bytes);
         Ok(this)

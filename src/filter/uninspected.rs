@@ -12,7 +12,7 @@ use crate::metrics::ScopeId;
 
 /// Connection that is not inspected.
 #[derive(Clone, Copy, Debug)]
-pub struct Uninspected {
+pub struct UninspectedStream {
     to: Destination,
     /// `None` until the first event, because the cluster is not known before.
     scope: Option<ScopeId>,
@@ -20,7 +20,7 @@ pub struct Uninspected {
     is_refused: bool,
 }
 
-impl Uninspected {
+impl UninspectedStream {
     pub(super) fn new(filter: &Filter, policy: &ConnectionPolicy, host: &dyn Host) -> Self {
         let is_refused = policy.is_protected();
         let mut this = Self { to: policy.destination(), scope: None, ended_first: None, is_refused };

@@ -263,6 +263,11 @@ impl Accumulator {
         self.memory(change);
     }
 
+    /// Counts that a plugin begins (1) or ceases (-1) to run with the defaults, because its configuration has problems.
+    pub fn config_rejected(&mut self, change: i64) {
+        self.add(VM, Metric::ConfigRejected, NO_LABELS, change);
+    }
+
     fn memory(&mut self, change: MemoryChange) {
         self.add(VM, Metric::VmMemory, NO_LABELS, change.linear);
         self.add(VM, Metric::ConnectionState, NO_LABELS, change.connection_state);

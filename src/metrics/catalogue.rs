@@ -415,6 +415,8 @@ catalogue! {
         "Metric series defined by all VMs.";
     SeriesOverflow "series_overflow_total" Counter Minimal vm []
         "What was counted under `other` because its label set is beyond metrics.max_series.";
+    ConfigRejected "config_rejected" Gauge Minimal vm []
+        "Number of plugins in all VMs that run with the defaults, because their configuration has problems.";
     BuildInfo "build_info" Gauge Minimal vm [Version Commit]
         "1, with the version and commit of the filter.";
 }

@@ -169,8 +169,8 @@ fn the_end_of_an_old_configuration_counts_its_connections() {
          connections_active{protocol=mysql} -2",
     );
     diff.expect_nothing();
-    // The new plugin has seen no connection, so only the six series of each of the two VMs remain.
-    assert_eq!(envoy.metric("firstword_series", &[]), Some(12.0));
+    // The new plugin has seen no connection, so only the seven series of each of the two VMs remain.
+    assert_eq!(envoy.metric("firstword_series", &[]), Some(14.0));
 
     let pair = Pair::logged_in(address, &server);
     pair.close();
@@ -215,14 +215,16 @@ fn a_new_vm_continues_the_counters_of_the_old_one() {
     diff.finish();
 }
 
-/// The old configuration remains in force if the new one is refused.
+/// The old configuration remains in force if the new one is refused. No connection is closed.
 #[test]
 fn a_refused_configuration_changes_nothing() {
+    const OPEN: usize = 200;
     let server = Server::start();
     let (delivery, options) = Delivery::extract(configured(server.address(), json!({})));
     let envoy = Envoy::start(options);
     let mut diff = CounterDiff::new(&envoy, MYSQL);
-    let mut pair = Pair::logged_in(envoy.listener_addr(MYSQL), &server);
+    let address = envoy.listener_addr(MYSQL);
+    let mut pairs: Vec<_> = (0..OPEN).map(|_| Pair::logged_in(address, &server)).collect();
     let mut listener = delivery.listener.clone();
     reconfigure(json!({"mode": "of"}))(&mut listener);
     delivery.write(json!([listener]));
@@ -231,14 +233,43 @@ fn a_refused_configuration_changes_nothing() {
         let rejected = envoy.stats(r"^listener_manager\.lds\.update_rejected$");
         (rejected.values().sum::<u64>() == 1).then_some(())
     });
-    pair.play(&commands());
-    pair.close();
-    let new = Pair::logged_in(envoy.listener_addr(MYSQL), &server);
+    assert_eq!(envoy.metric("firstword_config_rejected", &[]), Some(0.0));
+    for pair in &mut pairs {
+        pair.play(&commands());
+    }
+    pairs.into_iter().for_each(Pair::close);
+    Pair::logged_in(envoy.listener_addr(MYSQL), &server).close();
+    let closed = "connections_closed_total{closed_by=client,phase=command} 1\n";
+    diff.expect(&[format!("{LOGIN}{COMMANDS}{closed}").repeat(OPEN), format!("{LOGIN}{closed}")].concat());
+}
+
+/// The filter of the main thread and that of the worker run with the defaults. Envoy keeps them for an open connection after
+/// the configuration was corrected.
+#[test]
+fn the_gauge_of_rejected_configurations_follows_the_newest_configuration() {
+    let server = Server::start();
+    let (mut delivery, options) = Delivery::extract(configured(server.address(), json!({"mode": "of"})));
+    let envoy = Envoy::start(options);
+    let address = envoy.listener_addr(MYSQL);
+    let rejected = |number| envoy.wait_metric("firstword_config_rejected", &[], number);
+    rejected(2.0);
+    let mut open = Pair::logged_in(address, &server);
+
+    delivery.change(&envoy, reconfigure(json!({"mode": "observe"})));
+    rejected(0.0);
+    open.play(&commands());
+
+    // Envoy does not ask again about the text that it still runs.
+    delivery.change(&envoy, reconfigure(json!({"mode": "of"})));
+    let new = Pair::logged_in(address, &server);
+    rejected(1.0);
+    delivery.change(&envoy, reconfigure(json!({"mode": "active"})));
+    rejected(0.0);
+    open.close();
     new.close();
-    diff.expect(&format!(
-        "{LOGIN}{LOGIN}{COMMANDS}
-         connections_closed_total{{closed_by=client,phase=command}} 2"
-    ));
+    assert_eq!(envoy.stat(r"^wasm\.envoy\.wasm\.runtime\.v8\.fail"), 0);
+    let log = envoy.log();
+    assert!(!log.contains("configuration refused"), "{log}");
 }
 
 /// Commands without a response while their configuration is replaced, on two workers. The old plugin exports them, and

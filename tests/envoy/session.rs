@@ -56,6 +56,7 @@ firstword_hazards_total{destination="mysql",direction="unspecified",kind="split_
 firstword_hazards_total{destination="mysql",direction="unspecified",kind="tls_required"} 0
 firstword_hazards_total{destination="mysql",direction="unspecified",kind="too_many_connections"} 0
 firstword_hazards_total{destination="mysql",direction="unspecified",kind="unanswered_greeting"} 0
+firstword_config_rejected{} 0
 firstword_connection_state_bytes{} 0
 firstword_heartbeat_total{} +
 firstword_local_infile_blocked_total{destination="mysql",direction="unspecified"} 0
@@ -80,7 +81,7 @@ firstword_protection_lost_total{destination="mysql",direction="unspecified",reas
 firstword_protection_lost_total{destination="mysql",direction="unspecified",reason="not_mysql"} 0
 firstword_rows_total{destination="mysql",direction="unspecified"} 4
 firstword_series_overflow_total{} 0
-firstword_series{} 118
+firstword_series{} 120
 firstword_server_first_detected_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_slow_flag_total{destination="mysql",direction="unspecified"} 0
 firstword_statements_total{destination="mysql",direction="unspecified",verb="ddl"} 1

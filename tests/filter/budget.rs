@@ -4,7 +4,7 @@ use firstword::connection::chunk::Edit;
 use firstword::event::Sender;
 use firstword::filter::budget::connection_state;
 use firstword::filter::stream::Stream;
-use firstword::filter::uninspected::Uninspected;
+use firstword::filter::uninspected::UninspectedStream;
 use firstword_testing::packets::*;
 
 use super::{ORDERS_METRICS, Worker, login};
@@ -12,7 +12,7 @@ use super::{ORDERS_METRICS, Worker, login};
 const MIB: usize = 1 << 20;
 
 /// Opens connections until the budget has no room.
-fn fill(worker: &Worker) -> (Vec<Stream>, Uninspected) {
+fn fill(worker: &Worker) -> (Vec<Stream>, UninspectedStream) {
     let mut streams = Vec::new();
     loop {
         match worker.open() {

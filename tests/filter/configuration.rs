@@ -5,21 +5,117 @@ use std::time::Duration;
 
 use firstword::filter::Filter;
 use firstword::filter::budget::connection_state;
+use firstword::filter::rejection::ProxyState;
 use firstword_testing::fake_host::{FakeHost, FakeMetrics};
 use log::Level;
 
 use super::Worker;
 
-#[test]
-fn each_problem_of_a_refused_configuration_is_logged() {
+const TYPO: &str = r#"{"mode": "on", "rules": [{"prots": []}]}"#;
+const NEW: ProxyState = ProxyState { always_refuses: false, has_accepted: false, has_rejected: false };
+
+/// Returns the filter, and its lines at level error.
+fn configure(text: &[u8], proxy: ProxyState) -> (Option<Filter>, Vec<String>) {
     let host = FakeHost::default();
-    assert!(Filter::configure(br#"{"mode": "on", "rules": [{"prots": []}]}"#, &host).is_none());
-    let log = host.take_log();
-    assert_eq!(log.len(), 2, "{log:?}");
-    for path in ["$.mode", "$.rules[0].prots"] {
-        let problem = format!("configuration refused: {path}: ");
-        assert!(log.iter().any(|(level, line)| *level == Level::Error && line.starts_with(&problem)));
+    let filter = Filter::configure(text, || proxy, &host);
+    let line = |(level, line)| {
+        assert_eq!(level, Level::Error, "{line}");
+        line
+    };
+    (filter, host.take_log().into_iter().map(line).collect())
+}
+
+#[test]
+fn a_new_proxy_runs_with_the_defaults_and_each_problem_is_logged() {
+    for proxy in [NEW, ProxyState { has_accepted: true, has_rejected: true, ..NEW }] {
+        let (filter, log) = configure(TYPO.as_bytes(), proxy);
+        assert!(filter.is_some_and(|filter| filter.is_rejected()));
+        assert_eq!(log.len(), 3, "{log:?}");
+        for (line, path) in log.iter().zip(["$.mode", "$.rules[0].prots"]) {
+            assert!(line.starts_with(&format!("configuration rejected: {path}: ")), "{line}");
+        }
+        assert!(log[2].starts_with("event=config_rejected problems=2 "), "{log:?}");
     }
+    assert!(!Worker::start("{}").filter.is_rejected());
+}
+
+#[test]
+fn a_proxy_that_keeps_an_older_configuration_or_always_refuses_logs_each_problem_only() {
+    for proxy in [
+        ProxyState { has_accepted: true, ..NEW },
+        ProxyState { always_refuses: true, ..NEW },
+        ProxyState { always_refuses: true, has_accepted: true, has_rejected: true },
+    ] {
+        let (filter, log) = configure(TYPO.as_bytes(), proxy);
+        assert!(filter.is_none(), "{proxy:?}");
+        assert_eq!(log.len(), 2, "{log:?}");
+        for (line, path) in log.iter().zip(["$.mode", "$.rules[0].prots"]) {
+            assert!(line.starts_with(&format!("configuration refused: {path}: ")), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_new_proxy_refuses_a_text_with_a_protecting_word() {
+    for (text, word) in [
+        (r#"{"mode": "on", "rules": [{"proxy_protocol": {}}]}"#, Some("proxy_protocol")),
+        (r#"{"mode": "on", "rules": [{"tls": {}}]}"#, Some("tls")),
+        (
+            r#"{"mode": "on", "rules": [{"mysql": {"clear_capabilities": ["zstd"]}}]}"#,
+            Some("clear_capabilities"),
+        ),
+        (r#"{"mode": "on", "rules": [{"mysql": {"block_local_infile": true}}]}"#, Some("block_local_infile")),
+        (r#"{"mode": "on", "access_log": ["user"]}"#, Some("user")),
+        (r#"{"mode": "on", "access_log": ["schema"]}"#, Some("schema")),
+        (r#"{"mode": "on", "access_log": ["source"]}"#, Some("source")),
+        (r#"{"mode": "on", "access_log": ["opaque_reason"]}"#, Some("opaque_reason")),
+        // A typo in the protecting word itself.
+        (r#"{"rules": [{"match": {"ports": [3306]}, "proxy_protocl": {}}]}"#, Some("proxy_protocol")),
+        // Text that is not JSON has no quotes.
+        ("rules: [{mysql: {block_local_infile: true}}]", Some("block_local_infile")),
+        (r#"{"rules": [{"tls": "#, Some("tls")),
+        ("\n\x0e\n\x0eproxy_protocol\x12\x00", Some("proxy_protocol")),
+        (r#"{"mode": "on", "username": "the user"}"#, None),
+        (r#"{"mode": "on", "rules": [{"name": "users-tls"}]}"#, None),
+        ("mode: on", None),
+        ("{", None),
+    ] {
+        let (filter, log) = configure(text.as_bytes(), NEW);
+        assert_eq!(filter.is_none(), word.is_some(), "{text}");
+        let named = word.map(|word| format!("event=config_refused word={word} "));
+        let last = log.last().unwrap();
+        assert!(last.starts_with(&named.unwrap_or_else(|| "event=config_rejected ".to_owned())), "{log:?}");
+        let verb = if word.is_some() { "refused" } else { "rejected" };
+        assert!(log[0].starts_with(&format!("configuration {verb}: $")), "{log:?}");
+    }
+}
+
+#[test]
+fn the_gauge_of_rejected_configurations_is_exported_on_the_next_tick() {
+    let (filter, _) = configure(TYPO.as_bytes(), NEW);
+    let (filter, mut metrics) = (filter.unwrap(), FakeMetrics::default());
+    let mut tick = |expected| {
+        filter.end_tick(None, &mut metrics);
+        assert_eq!(metrics.sum("config_rejected", &[]), expected);
+    };
+    tick(1);
+    filter.count_as_rejected(true);
+    tick(1);
+    filter.count_as_rejected(false);
+    tick(0);
+    filter.count_as_rejected(true);
+    tick(1);
+    filter.end(None, &mut metrics);
+    assert_eq!(metrics.sum("config_rejected", &[]), 0);
+    // A connection ends later.
+    filter.count_as_rejected(true);
+    filter.end(None, &mut metrics);
+    assert_eq!(metrics.sum("config_rejected", &[]), 0);
+
+    let worker = Worker::start("{}");
+    worker.filter.count_as_rejected(true);
+    worker.flush();
+    assert_eq!(worker.sum("config_rejected", &[]), 0, "a good configuration is never counted");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use firstword::filter::Filter;
 use firstword::filter::host::{ConnectionInfo, Host};
 use firstword::filter::mode::PublishedMode;
 use firstword::filter::stream::Stream;
-use firstword::filter::uninspected::Uninspected;
+use firstword::filter::uninspected::UninspectedStream;
 use firstword_testing::fake_host::{FakeHost, FakeMetrics};
 use firstword_testing::link::Verdict;
 use firstword_testing::packets::*;
@@ -48,12 +48,12 @@ struct Worker {
 impl Worker {
     fn start(configuration: &str) -> Self {
         let host = FakeHost::default();
-        let filter = Filter::configure(configuration.as_bytes(), &host);
+        let filter = Filter::configure(configuration.as_bytes(), || panic!("a bad configuration"), &host);
         let filter = filter.unwrap_or_else(|| panic!("refused: {:?}", host.take_log()));
         Self { host, metrics: RefCell::default(), filter }
     }
 
-    fn open(&self) -> Result<Stream, Uninspected> {
+    fn open(&self) -> Result<Stream, UninspectedStream> {
         Stream::open(&self.filter, orders(), &self.host)
     }
 

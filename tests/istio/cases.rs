@@ -23,7 +23,7 @@ const INBOUND_DESTINATION: &str = "inbound_3306__";
 macro_rules! plugin_of_database {
     () => {
         "{apiVersion: extensions.istio.io/v1alpha1, kind: WasmPlugin, metadata: {name: firstword, namespace: db}, spec: {
-           selector: {matchLabels: {app: mysql}}, type: NETWORK, url: 'oci://ghcr.io/firstword/firstword:v0.1.0',
+           selector: {matchLabels: {app: mysql}}, type: NETWORK, url: 'oci://registry.example.com/firstword@sha256:own',
            pluginName: firstword, phase: AUTHN, failStrategy: FAIL_OPEN,
            match: [{mode: SERVER, ports: [{number: 3306}]}], pluginConfig: {}}}"
     };

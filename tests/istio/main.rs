@@ -1,5 +1,5 @@
 //! The manifests of `istio/`: whether the API server accepts them, the configuration that istiod makes of them, and their
-//! effect in network namespaces with Istio's redirection, a real Envoy and a real MariaDB.
+//! effect in network namespaces with Istio's redirection, a real Envoy and a real MariaDB. Also the commands of `README.md`.
 
 // Clippy does not know helpers of tests as tests. They report by a panic, and read the real clock.
 #![allow(
@@ -21,6 +21,7 @@ mod lab;
 mod manifests;
 mod patches;
 mod pilot;
+mod readme;
 mod readme_table;
 mod run;
 mod schemas;

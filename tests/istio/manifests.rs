@@ -189,12 +189,9 @@ fn assert_configuration(json: &str, location: &str) {
     assert_ne!(config, Config::default(), "{location}");
 }
 
+/// Asserts that the image is the placeholder. Its registry and digest exist nowhere, so a fetch of it fails loudly.
 fn assert_image(url: &Value, location: &str) {
-    let image = format!("oci://ghcr.io/firstword/firstword:v{}", env!("CARGO_PKG_VERSION"));
-    let own = url
-        .as_str()
-        .is_some_and(|url| url.starts_with("oci://registry.example.com/") && url.contains("@sha256:"));
-    assert!(own || *url == image, "{location}: {url}");
+    assert_eq!(*url, format!("oci://registry.example.com/firstword@sha256:{}", "0".repeat(64)), "{location}");
 }
 
 #[test]
@@ -265,7 +262,9 @@ fn the_plugin_against_hazards_differs_from_the_base_in_its_rules() {
 #[test]
 fn the_example_overlay_replaces_names_ports_and_addresses() {
     let output = kustomized(&directory().join("overlays/example"));
-    assert_eq!(output.len(), 3);
+    let kinds: Vec<_> = output.iter().map(|resource| resource.kind.as_str()).collect();
+    // No Deployment, because an example must not start pods when it is applied as it is.
+    assert_eq!(kinds, ["WasmPlugin", "ServiceEntry"]);
     assert!(output.iter().all(|resource| resource.namespace == "shop"), "{output:?}");
     let plugin = one(&output, "WasmPlugin");
     assert_eq!(plugin["spec"]["match"], json!([{"mode": "CLIENT", "ports": [{"number": 3307}]}]));
@@ -274,7 +273,33 @@ fn the_example_overlay_replaces_names_ports_and_addresses() {
     assert_eq!(one(&output, "ServiceEntry")["spec"]["addresses"], json!(["10.20.30.40"]));
     assert_configuration(&plugin["spec"]["pluginConfig"].to_string(), "overlays/example");
     assert_image(&plugin["spec"]["url"], "overlays/example");
-    let pod = &one(&output, "Deployment")["spec"]["template"];
+}
+
+/// A kustomization that lists a Deployment and the component puts the annotations on its pods.
+#[test]
+fn the_component_annotates_the_deployments_of_an_overlay() {
+    let copy = temp_dir();
+    let status = Command::new("cp").arg("-r").arg(directory()).arg(copy.path()).status().expect("cp");
+    assert!(status.success());
+    let overlay = copy.path().join("istio/overlays/example");
+    let path = overlay.join("kustomization.yaml");
+    let kustomization = std::fs::read_to_string(&path).expect("the kustomization");
+    let with_deployment =
+        kustomization.replacen("- serviceentry.yaml", "- serviceentry.yaml\n- deployment.yaml", 1);
+    assert_ne!(kustomization, with_deployment);
+    std::fs::write(&path, with_deployment).expect("the kustomization");
+    let container = json!({"name": "app", "image": "registry.example.com/app"});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app", "labels": {"app": "app"}},
+        "spec": {
+            "selector": {"matchLabels": {"app": "app"}},
+            "template": {"metadata": {"labels": {"app": "app"}}, "spec": {"containers": [container]}},
+        },
+    });
+    // JSON is YAML.
+    std::fs::write(overlay.join("deployment.yaml"), deployment.to_string()).expect("the Deployment");
+    let output = kustomized(&overlay);
+    let (pod, plugin) = (&one(&output, "Deployment")["spec"]["template"], one(&output, "WasmPlugin"));
     assert_eq!(pod["metadata"]["annotations"], annotations());
     assert_eq!(pod["metadata"]["labels"], plugin["spec"]["selector"]["matchLabels"]);
 }

@@ -36,7 +36,9 @@ const CONFIGURATION: &str = r#"{
 /// - `proxied` accepts PROXY headers.
 /// - `held` holds the ends of responses, and blocks requests for files.
 /// - `inspected` has an inspector.
-const LISTENERS: [&str; 7] = ["silent", "scripted", "slow", "small", "proxied", "held", "inspected"];
+/// - `rejected` has a filter whose configuration has a typo.
+const LISTENERS: [&str; 8] =
+    ["silent", "scripted", "slow", "small", "proxied", "held", "inspected", "rejected"];
 
 fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr) -> Envoy {
     let (proxied_port, held_port) = (firstword_testing::free_port(), firstword_testing::free_port());
@@ -63,6 +65,10 @@ fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr) -> Envoy 
                     filters[0]["typed_config"]["config"]["name"] = json!("small");
                     filters[0]["typed_config"]["config"]["configuration"]["value"] =
                         json!(r#"{"metrics": {"max_series": 5, "flush_interval": "200ms"}}"#);
+                }
+                "rejected" => {
+                    filters[0]["typed_config"]["config"]["name"] = json!("rejected");
+                    filters[0]["typed_config"]["config"]["configuration"]["value"] = json!(r#"{"mode": "of"}"#);
                 }
                 "inspected" => {
                     listener["listener_filters_timeout"] = json!("0s");

@@ -33,20 +33,23 @@ enum Fault {
     DigestFailClosed,
     /// The module's file is truncated.
     Corrupt,
-    /// The filter refuses its configuration.
+    /// The filter refuses its configuration, because it contains a protecting setting.
     Configuration,
+    /// The configuration has a typo, and no protecting setting.
+    Typo,
     /// The module is correct, but this Envoy has no V8.
     NoV8,
 }
 
 impl Fault {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Nothing,
         Self::Missing,
         Self::Digest,
         Self::DigestFailClosed,
         Self::Corrupt,
         Self::Configuration,
+        Self::Typo,
         Self::NoV8,
     ];
 
@@ -58,13 +61,18 @@ impl Fault {
             Self::DigestFailClosed => "the same, `failure_policy: FAIL_CLOSED`",
             Self::Corrupt => "module corrupt",
             Self::Configuration => "configuration refused",
+            Self::Typo => "configuration rejected",
             Self::NoV8 => "Envoy without V8",
         }
     }
 
     /// The filter with this fault.
     fn filter(self, delivery: &Delivery) -> Option<Value> {
-        let configuration = if self == Self::Configuration { json!({"mode": "of"}) } else { json!({}) };
+        let configuration = match self {
+            Self::Configuration => protecting(),
+            Self::Typo => typo(),
+            _ => json!({}),
+        };
         let mut filter = delivery.filter(&configuration);
         let code = &mut filter["config"]["vm_config"]["code"];
         match self {
@@ -83,7 +91,7 @@ impl Fault {
                 std::fs::write(&half, &module[..module.len() / 2]).expect("half a module");
                 code["local"]["filename"] = json!(half);
             }
-            Self::Configuration | Self::NoV8 => {}
+            Self::Configuration | Self::Typo | Self::NoV8 => {}
         }
         if self == Self::DigestFailClosed {
             let config = filter["config"].as_object_mut().expect("a plugin");
@@ -92,6 +100,16 @@ impl Fault {
         }
         Some(filter)
     }
+}
+
+/// A configuration with two typos.
+fn typo() -> Value {
+    json!({"mode": "of", "rules": [{"match": {"prots": [3306]}}]})
+}
+
+/// A configuration with the same typos beside a setting that protects clients.
+fn protecting() -> Value {
+    json!({"mode": "of", "rules": [{"match": {"prots": [3306]}, "mysql": {"block_local_infile": true}}]})
 }
 
 /// How the filter is delivered to the proxy.
@@ -256,6 +274,36 @@ fn row(
     let row = [&[name, way.name(), new, ready], &running[..]].concat();
     println!("{row:?}");
     row.into_iter().map(str::to_owned).collect()
+}
+
+/// A typo costs no connection of a new proxy. Beside a protecting setting it is refused, and the log names the setting.
+#[test]
+fn a_typo_in_a_new_proxy_does_not_cost_the_database() {
+    let server = MariaDb::start(&[]);
+    for way in Way::ALL {
+        for fail_open in [true, false] {
+            let launch = |configuration: &Value| {
+                let (delivery, envoy) = Delivery::new(server.addr());
+                let mut filter = delivery.filter(configuration);
+                filter["config"]["fail_open"] = json!(fail_open);
+                way.write(&delivery, Some(filter));
+                (delivery, Envoy::launch(envoy))
+            };
+            let case = format!("{}, fail_open: {fail_open}", way.name());
+            let (_delivery, envoy) = launch(&typo());
+            wait_for("ready Envoy", PATIENCE, || (envoy.readiness() == "LIVE").then_some(()));
+            assert_eq!(outcome(&envoy), "inspected", "{case}");
+            // The filter of the main thread, and that of the worker.
+            envoy.wait_metric("firstword_config_rejected", &[], 2.0);
+            for path in ["$.mode", "$.rules[0].match.prots"] {
+                envoy.wait_log(&format!("configuration rejected: {path}: "));
+            }
+
+            let (_delivery, envoy) = launch(&protecting());
+            envoy.wait_log("event=config_refused word=block_local_infile ");
+            assert_ne!(outcome(&envoy), "inspected", "{case}");
+        }
+    }
 }
 
 #[test]

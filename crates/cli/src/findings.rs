@@ -63,7 +63,7 @@ pub(crate) struct Fix {
     pub(crate) what: String,
     /// The files of this repository from which the fix was made.
     pub(crate) from: Vec<&'static str>,
-    /// YAML that is ready to apply; may hold several documents.
+    /// YAML to review and apply, or a patch if `what` says so; may hold several documents.
     pub(crate) yaml: String,
 }
 

@@ -2,7 +2,7 @@
 //! statuses that are normal here: a property that does not exist yet, a buffer that no longer exists. A panic would reset
 //! every connection of the Envoy worker.
 //!
-//! Names, arguments and statuses: proxy-wasm ABI specification 0.2.1.
+//! Names, arguments and statuses: proxy-wasm ABI specification 0.2.1, and for the environment WASI preview 1.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -69,7 +69,14 @@ unsafe extern "C" {
     fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
-/// `proxy_status_t` of a call that succeeded.
+// The standard library for this target has no environment.
+#[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "wasi_snapshot_preview1"))]
+unsafe extern "C" {
+    fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u32;
+    fn environ_get(variables: *mut *const u8, text: *mut u8) -> u32;
+}
+
+/// `proxy_status_t` of a call that succeeded, and `errno` of WASI.
 const OK: u32 = 0;
 /// `proxy_status_t` of a call about something that does not exist.
 const NOT_FOUND: u32 = 1;
@@ -203,6 +210,25 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), HostError> 
     // SAFETY: `key` and `value` outlive the call.
     let status = unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) };
     check("set_shared_data", status)
+}
+
+/// Maximum size of the environment in bytes, and of its number of variables.
+const MAX_ENVIRONMENT: usize = 1 << 20;
+
+/// Returns the value of an environment variable of the VM. `None` if it is not set, or the host refuses.
+pub(crate) fn environment(name: &str) -> Option<Vec<u8>> {
+    let (mut count, mut size) = (0, 0);
+    // SAFETY: the pointers are to live locals.
+    let status = unsafe { environ_sizes_get(&mut count, &mut size) };
+    if status != OK || count.max(size) > MAX_ENVIRONMENT {
+        return None;
+    }
+    let (mut variables, mut text) = (vec![ptr::null(); count], vec![0; size]);
+    // SAFETY: the host writes as many pointers and bytes as it has just returned.
+    let status = unsafe { environ_get(variables.as_mut_ptr(), text.as_mut_ptr()) };
+    // `NAME=value`, each with a NUL at its end.
+    let mut all = text.split(|byte| *byte == 0).filter(|_| status == OK);
+    all.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec))
 }
 
 /// Returns the time of the host's clock. Zero if the host has no clock, which makes all durations zero.

@@ -20,20 +20,51 @@ pub(crate) struct Instance {
     /// Inspected connections, by context id.
     streams: RefCell<BTreeMap<u32, Weak<RefCell<Stream>>>>,
     shared_mode: SharedMode,
+    /// What was published when a rejected configuration was last in use: at its start, or at the start of a connection.
+    published_at_use: RefCell<Option<Vec<u8>>>,
     /// `None` after the end of the plugin.
     memory: Cell<Option<VmMemory>>,
 }
 
 impl Instance {
-    /// Starts a plugin and publishes its mode.
-    pub(crate) fn new(filter: Filter) -> Self {
+    /// Starts a plugin. Publishes its mode, or remembers that its configuration was rejected.
+    pub(crate) fn new(filter: Filter, shared_mode: SharedMode, configuration: &[u8]) -> Self {
         let host = Envoy::default();
-        let shared_mode = SharedMode::new();
         filter.log_start(&host);
-        let published = shared_mode.publish(PublishedMode { since: host.now(), mode: filter.mode() });
-        filter.check(published, &host);
+        let shared = if filter.is_rejected() {
+            shared_mode.remember_rejected(configuration)
+        } else {
+            shared_mode.publish(PublishedMode { since: host.now(), mode: filter.mode() })
+        };
+        filter.check(shared, &host);
         filter.declare_filter_state(&host, hostcalls::declare_text);
-        Self { filter, streams: RefCell::default(), shared_mode, memory: Cell::new(Some(VmMemory::new())) }
+        let this = Self {
+            filter,
+            streams: RefCell::default(),
+            shared_mode,
+            published_at_use: RefCell::default(),
+            memory: Cell::new(Some(VmMemory::new())),
+        };
+        this.use_now();
+        this
+    }
+
+    /// Notes that a rejected configuration is in use now. Envoy uses the newest configuration for each new connection.
+    pub(crate) fn use_now(&self) {
+        if self.filter.is_rejected()
+            && let Ok(mut published) = self.published_at_use.try_borrow_mut()
+        {
+            *published = self.shared_mode.published();
+        }
+    }
+
+    /// Counts a rejected configuration until the proxy has accepted another one.
+    fn count_if_rejected(&self) {
+        if self.filter.is_rejected()
+            && let Ok(published) = self.published_at_use.try_borrow()
+        {
+            self.filter.count_as_rejected(*published == self.shared_mode.published());
+        }
     }
 
     /// Adds the stream of a connection that begins. The stream gets ticks until it is dropped.
@@ -54,6 +85,7 @@ impl Instance {
     pub(crate) fn tick(&self) {
         let host = Envoy::default();
         self.filter.begin_tick(&host);
+        self.count_if_rejected();
         self.tick_streams(&host);
         let memory = self.memory.take();
         let change = memory.as_ref().map(VmMemory::change);

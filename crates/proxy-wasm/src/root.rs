@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use firstword::filter::Filter;
+use firstword::filter::rejection::ProxyState;
 use log::Level;
 use proxy_wasm::traits::{Context, RootContext, StreamContext};
 use proxy_wasm::types::ContextType;
@@ -10,7 +11,11 @@ use proxy_wasm::types::ContextType;
 use crate::host::Envoy;
 use crate::hostcalls::{self, Buffer};
 use crate::instance::Instance;
+use crate::shared_mode::SharedMode;
 use crate::stream::Stream;
+
+/// Environment variable of the VM: with the value `refuse` the filter refuses each bad configuration.
+const ON_CONFIG_ERROR: &str = "FIRSTWORD_ON_CONFIG_ERROR";
 
 /// Root context: reads the configuration, creates the contexts of connections, and ticks.
 #[derive(Default)]
@@ -21,14 +26,20 @@ pub(crate) struct Root {
 
 impl Root {
     fn configure(&mut self, configuration: &[u8]) -> bool {
-        let Some(filter) = Filter::configure(configuration, &Envoy::default()) else { return false };
+        let shared_mode = SharedMode::new();
+        let state = || ProxyState {
+            always_refuses: hostcalls::environment(ON_CONFIG_ERROR).is_some_and(|value| value == b"refuse"),
+            has_accepted: shared_mode.published().is_some(),
+            has_rejected: shared_mode.has_rejected(configuration),
+        };
+        let Some(filter) = Filter::configure(configuration, state, &Envoy::default()) else { return false };
         let period = u32::try_from(filter.tick_period().as_millis()).unwrap_or(u32::MAX);
         if let Err(error) = hostcalls::set_tick_period(period) {
             // Without ticks no metric would ever be exported.
             hostcalls::log(Level::Error, &format!("event=refused {error}"));
             return false;
         }
-        self.instance = Some(Rc::new(Instance::new(filter)));
+        self.instance = Some(Rc::new(Instance::new(filter, shared_mode, configuration)));
         true
     }
 }
@@ -63,6 +74,9 @@ impl RootContext for Root {
     }
 
     fn create_stream_context(&self, context_id: u32) -> Option<Box<dyn StreamContext>> {
+        if let Some(instance) = &self.instance {
+            instance.use_now();
+        }
         Some(Box::new(Stream::new(context_id, self.instance.clone())))
     }
 

@@ -9,7 +9,7 @@ use firstword::connection::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict};
 use firstword::event::Sender;
 use firstword::filter::host::Host;
 use firstword::filter::stream;
-use firstword::filter::uninspected::Uninspected;
+use firstword::filter::uninspected::UninspectedStream;
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, PeerType};
 
@@ -31,7 +31,7 @@ enum State {
     #[default]
     None,
     Inspected(Rc<RefCell<stream::Stream>>),
-    Uninspected(Box<Uninspected>),
+    Uninspected(Box<UninspectedStream>),
 }
 
 impl Stream {

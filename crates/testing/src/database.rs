@@ -25,7 +25,7 @@ pub const PASSWORD: &str = "app";
 pub const DATABASE: &str = "demo";
 
 /// Option that makes the server look up and remember the names of its clients' hosts. That is the default of both servers, and
-/// [`Recipe::launch`] omits the option, because MySQL takes even `=0` for `=1`.
+/// `Recipe::launch` omits the option, because MySQL takes even `=0` for `=1`.
 pub const RESOLVE: &str = "--skip-name-resolve=0";
 
 const START: Duration = Duration::from_secs(60);

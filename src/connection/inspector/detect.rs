@@ -120,7 +120,7 @@ impl Detector {
         }
     }
 
-    /// The first bytes that have arrived, at most [`MAX_FIRST_BYTES`].
+    /// The first bytes that have arrived, at most 16.
     #[must_use]
     pub fn seen(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()

@@ -183,7 +183,8 @@ impl Workload {
 
     /// Declares a port of a Service as TCP. With `mtls`, also turns off the mesh's TLS for it.
     pub(super) fn declared(&self, service: &ServicePort, port: u16, mtls: bool) -> Fix {
-        self.perhaps_without_mtls(declares(service), (&SERVICE_PORT, &service_port(service)), port, mtls)
+        let what = declares(service) + if mtls { " for the first document; apply the second" } else { "" };
+        self.perhaps_without_mtls(what, (&SERVICE_PORT, &service_port(service)), port, mtls)
     }
 
     pub(super) fn gateway(&self, port: u16, to: Option<&ServicePort>) -> Fix {
@@ -262,7 +263,9 @@ pub(super) fn send(service: Option<&ServicePort>) -> Fix {
 
 fn declares(service: &ServicePort) -> String {
     let ServicePort { name, namespace, port, .. } = service;
-    format!("port {port} of the Service {namespace}/{name} declared as TCP, by kubectl apply --server-side")
+    format!(
+        "port {port} of the Service {namespace}/{name} declared as TCP, by kubectl patch service {name} -n {namespace} --patch-file FILE"
+    )
 }
 
 fn service_port(service: &ServicePort) -> Vec<(&'static str, String)> {
@@ -357,6 +360,25 @@ mod tests {
     fn whole_words_are_replaced_once() {
         let values = [("10", "20".to_owned()), ("20", "30".to_owned()), ("10_a", "x".to_owned())];
         assert_eq!(replaced("10 100 a10 {10} 20 10_a 10_b", &values), "20 100 a10 {20} 30 x 20_b");
+    }
+
+    /// `kubectl apply` of a part of a Service can remove its selector, so the fix names the command of its file.
+    #[test]
+    fn a_port_of_a_service_is_declared_by_a_patch() {
+        let command = SERVICE_PORT.text.lines().find_map(|line| line.strip_prefix("#   ")).unwrap();
+        let command = command.replace(SERVICE_PORT.path, "FILE");
+        let service = ServicePort::of_cluster("outbound|3307||orders.shop.svc.cluster.local").unwrap();
+        let expected = command.replace("mysql -n db", "orders -n shop");
+        assert_ne!(command, expected);
+        assert!(service_port_tcp(&service).what.ends_with(&format!(", by {expected}")), "{expected}");
+        let workload = Workload { namespace: None, label: None, name: None };
+        for (mtls, documents) in [(false, 1), (true, 2)] {
+            let fix = workload.declared(&service, 3306, mtls);
+            assert!(fix.what.contains(&expected), "{}", fix.what);
+            assert_eq!(fix.what.ends_with("for the first document; apply the second"), mtls, "{}", fix.what);
+            assert_eq!(fix.yaml.split("---\n").count(), documents);
+            assert!(!fix.yaml.contains("#   "), "{}", fix.yaml);
+        }
     }
 
     #[test]

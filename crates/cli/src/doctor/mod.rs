@@ -83,8 +83,8 @@ Examples:
     kubectl port-forward POD 15000 & firstword doctor localhost:15000 --dest 55.108.108.2:10000
   Clients outside the mesh hang when they connect to the pod of a database:
     istioctl proxy-config all POD -o json | firstword doctor - --side inbound --dest 10.1.2.3:3306
-  The fix alone, to be applied:
-    firstword doctor dump.json --dest 55.108.108.2:10000 -o json | jq -r '.findings[0].fixes[0].yaml' | kubectl apply -f -
+  The first fix alone, for review:
+    firstword doctor dump.json --dest 55.108.108.2:10000 -o json | jq -r '.findings[0].fixes[0] | .what, .yaml'
   An Envoy of one's own:
     firstword doctor envoy.yaml
 

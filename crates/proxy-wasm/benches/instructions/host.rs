@@ -79,6 +79,7 @@ macro_rules! nothing {
 }
 
 nothing! {
+    environ_get environ_sizes_get
     proxy_set_tick_period_milliseconds proxy_set_effective_context proxy_set_buffer_bytes proxy_continue_stream
     proxy_close_stream proxy_set_property proxy_call_foreign_function proxy_get_shared_data proxy_set_shared_data
     proxy_define_metric proxy_increment_metric proxy_record_metric

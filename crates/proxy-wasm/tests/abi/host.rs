@@ -104,6 +104,8 @@ struct Host {
     calls: Vec<Call>,
     /// Shared data, by key.
     shared_data: BTreeMap<String, Vec<u8>>,
+    /// Environment of the VM: `NAME=value`, each with a NUL at its end.
+    environment: Vec<u8>,
     faults: BTreeMap<&'static str, u32>,
     /// Calls during the configuration of the newest plugin.
     configure_calls: Vec<Call>,
@@ -387,6 +389,32 @@ unsafe extern "C" fn proxy_set_shared_data(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u32 {
+    let _outside = heap::Outside::enter();
+    status(|host| {
+        host.record("environ_sizes_get", "")?;
+        let bytes = &host.environment;
+        unsafe { (*count, *size) = (bytes.iter().filter(|byte| **byte == 0).count(), bytes.len()) };
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn environ_get(variables: *mut *const u8, text: *mut u8) -> u32 {
+    let _outside = heap::Outside::enter();
+    status(|host| {
+        host.record("environ_get", "")?;
+        let mut start = 0;
+        for (index, variable) in host.environment.split_inclusive(|byte| *byte == 0).enumerate() {
+            unsafe { *variables.add(index) = text.add(start) };
+            start += variable.len();
+        }
+        unsafe { std::ptr::copy_nonoverlapping(host.environment.as_ptr(), text, host.environment.len()) };
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32 {
     let _outside = heap::Outside::enter();
     let name = unsafe { text(name, size) };
@@ -483,6 +511,12 @@ impl Vm {
         let (accepted, calls) = callback(id, || proxy_on_configure(id, configuration.len()));
         host(|host| host.configure_calls = calls);
         if accepted { Ok(Plugin { id }) } else { Err(Plugin { id }) }
+    }
+
+    /// Sets the environment of the VM, each variable as `NAME=value`.
+    pub fn environment(&self, variables: &[&str]) {
+        let text = variables.iter().flat_map(|variable| [variable, "\0"]).collect::<String>();
+        host(|host| host.environment = text.into());
     }
 
     /// Advances the clock, which otherwise stands still.

@@ -129,7 +129,7 @@ fn a_profile_exports_its_own_metrics_and_those_of_smaller_profiles() {
         "connections_total connections_active greeting_timeouts_total server_first_detected_total
          pre_handshake_errors_total handshakes_total commands_total
          commands_in_flight commands_stalled errors_total bytes_total opaque_total heartbeat_total vm_memory_bytes series connection_state_bytes
-         series_overflow_total build_info",
+         series_overflow_total config_rejected build_info",
     );
     let standard = names(
         "connections_closed_total greeting_duration_seconds_bucket greeting_duration_seconds_count

@@ -13,6 +13,7 @@
 )]
 
 mod access_log;
+mod bad_configuration;
 mod counters;
 mod faults;
 mod first_bytes;

@@ -175,6 +175,7 @@ warnings_total 0"
     assert_eq!(
         vm_lines,
         [
+            "config_rejected 0",
             "connection_state_bytes 0",
             "heartbeat_total 2",
             &series,
