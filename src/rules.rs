@@ -162,10 +162,10 @@ pub struct ReceiveRules {
 pub enum Need {
     /// `optional`: no header is required.
     Optional,
-    /// `required` and `connect: first`: the proxy connects to the server, which may send its greeting, before the header has
-    /// arrived.
+    /// `required` and `connect_upstream: immediately`: the proxy connects to the server before the header has arrived, and
+    /// the server may send its greeting.
     Required,
-    /// `required` and `connect: after_header`: the proxy connects to the server once the header has arrived.
+    /// `required` and `connect_upstream: after_header`: the proxy connects to the server once the header has arrived.
     BeforeConnect,
 }
 

@@ -73,7 +73,7 @@ fn the_configuration_table_names_every_setting() {
     let mut known: BTreeSet<_> = config::settings().filter(|path| !is_refused_in_defaults(path)).collect();
     // `defaults.mysql` has those keys of a rule's `mysql` that change no bytes.
     if known.remove("defaults.mysql") {
-        known.extend(["defaults.mysql.observe", "defaults.mysql.slow_command_ms"].map(str::to_owned));
+        known.extend(["defaults.mysql.inspect", "defaults.mysql.slow_command"].map(str::to_owned));
     }
     assert_eq!(documented, known);
 }
@@ -84,7 +84,7 @@ fn siblings(path: &str) -> &'static str {
         "rules[].proxy_protocol.receive.mode" => "\"trusted_networks\":[\"10.0.0.0/8\"],",
         "rules[].proxy_protocol.receive.trusted_networks" => "\"mode\":\"required\",",
         _ if path.contains(".receive.") => "\"mode\":\"required\",\"trusted_networks\":[\"10.0.0.0/8\"],",
-        _ if path.contains(".send.") && !path.ends_with(".mode") => "\"mode\":\"first_bytes\",",
+        _ if path.contains(".send.") && !path.ends_with(".mode") => "\"mode\":\"with_first_client_bytes\",",
         _ => "",
     }
 }
@@ -104,18 +104,18 @@ fn configuration(path: &str, siblings: &str, value: &str) -> String {
 fn value(path: &str) -> &'static str {
     match path.rsplit('.').next().unwrap_or_default() {
         "mode" if path.contains("receive") => "\"required\"",
-        "mode" if path.contains("send") => "\"first_bytes\"",
+        "mode" if path.contains("send") => "\"with_first_client_bytes\"",
         "mode" => "\"off\"",
         "name" => "\"orders\"",
         "ports" => "[3306]",
         "addresses" | "trusted_networks" => "[\"10.0.0.0/8\"]",
         "direction" => "\"outbound\"",
         "protocol" => "\"mysql\"",
-        "untrusted" => "\"strip\"",
-        "connect" => "\"first\"",
+        "on_untrusted_header" => "\"strip\"",
+        "connect_upstream" => "\"immediately\"",
         "version" => "2",
         "when" => "\"always\"",
-        "observe" => "\"requests\"",
+        "inspect" => "\"requests\"",
         "hold_split_eof" => "\"always\"",
         "clear_capabilities" => "[\"zstd\"]",
         "block_local_infile" => "true",
@@ -123,8 +123,9 @@ fn value(path: &str) -> &'static str {
         "labels" => "[\"port\"]",
         "access_log" => "[\"schema\"]",
         "level" => "\"info\"",
+        "greeting_timeout" | "timeout" | "slow_command" | "flush_interval" | "stall" => "\"100ms\"",
         "connection_state" => "\"2048KiB\"",
-        "max_header_bytes" | "flush_interval_ms" | "max_series" => "1000",
+        "max_header_bytes" | "max_series" => "1000",
         _ => "100",
     }
 }
@@ -279,7 +280,7 @@ fn the_document_about_memory_has_the_limits_of_the_code() {
         (
             include_str!("../src/session/pending.rs"),
             "const MAX_DIGESTED_PREFIX: usize = 1024;",
-            "1 KiB with `slow_command_ms`",
+            "1 KiB with `slow_command`",
         ),
         (
             include_str!("../src/session/mod.rs"),

@@ -3,7 +3,7 @@
 //! Functions with many callers are `inline(never)`, because the size of the module counts and their speed does not.
 
 use super::error::Problems;
-use super::keys::Keys;
+use super::keys::{self, Keys};
 use super::node::Node;
 use super::text::alternatives;
 
@@ -90,7 +90,15 @@ impl<'n> Field<'n> {
     pub(super) fn one_of(&self, words: &[&'static str], problems: &mut Problems) -> Option<&'static str> {
         let found = self.text().and_then(|text| words.iter().find(|word| **word == text).copied());
         if found.is_none() {
-            self.refuse(&alternatives(words), problems);
+            let key = self.at.rsplit('.').next().unwrap_or_default();
+            match self.text().and_then(|text| keys::renamed_value(key, text, words)) {
+                Some(new) => {
+                    let expected = alternatives(words);
+                    let problem = format!("expected {expected}, found {}, renamed to {new:?}", self.node);
+                    problems.add(&self.at, problem);
+                }
+                None => self.refuse(&alternatives(words), problems),
+            }
         }
         found
     }
@@ -128,10 +136,12 @@ pub(super) struct Object<'n> {
 }
 
 impl<'n> Object<'n> {
-    /// The value of a key; `None` if the object does not have the key.
+    /// The value of a key; `None` if the object does not have the key. The value of its former name is checked like its own, so
+    /// that all problems are reported at once.
     #[inline(never)]
     pub(super) fn get(&self, key: &str) -> Option<Field<'n>> {
-        let (_, node) = self.entries.iter().find(|entry| entry.0 == key)?;
+        let of = |key: &str| self.entries.iter().find(|entry| entry.0 == key);
+        let (key, node) = of(key).or_else(|| of(keys::former_key(key)?))?;
         Some(Field { at: path_of_key(&self.at, key), node })
     }
 

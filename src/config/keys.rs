@@ -13,31 +13,75 @@ pub(super) const ROOT: Keys =
     Keys { path: "$", names: &["mode", "rules", "defaults", "metrics", "access_log", "log", "limits"] };
 pub(super) const RULE: Keys = Keys {
     path: "$.rules[]",
-    names: &["name", "match", "protocol", "greeting_timeout_ms", "proxy_protocol", "mysql"],
+    names: &["name", "match", "protocol", "greeting_timeout", "proxy_protocol", "mysql"],
 };
 pub(super) const MATCH: Keys = Keys { path: "$.rules[].match", names: &["ports", "addresses", "direction"] };
 pub(super) const PROXY_PROTOCOL: Keys =
     Keys { path: "$.rules[].proxy_protocol", names: &["receive", "send"] };
 pub(super) const RECEIVE: Keys = Keys {
     path: "$.rules[].proxy_protocol.receive",
-    names: &["mode", "trusted_networks", "untrusted", "timeout_ms", "connect", "max_header_bytes"],
+    names: &[
+        "mode",
+        "trusted_networks",
+        "on_untrusted_header",
+        "timeout",
+        "connect_upstream",
+        "max_header_bytes",
+    ],
 };
 pub(super) const SEND: Keys =
     Keys { path: "$.rules[].proxy_protocol.send", names: &["mode", "version", "when"] };
 pub(super) const MYSQL: Keys = Keys {
     path: "$.rules[].mysql",
-    names: &["observe", "hold_split_eof", "clear_capabilities", "block_local_infile", "slow_command_ms"],
+    names: &["inspect", "hold_split_eof", "clear_capabilities", "block_local_infile", "slow_command"],
 };
 /// `proxy_protocol` is a known key here, because the message that refuses it gives the reason.
 pub(super) const DEFAULTS: Keys =
-    Keys { path: "$.defaults", names: &["protocol", "greeting_timeout_ms", "mysql", "proxy_protocol"] };
+    Keys { path: "$.defaults", names: &["protocol", "greeting_timeout", "mysql", "proxy_protocol"] };
 pub(super) const METRICS: Keys =
-    Keys { path: "$.metrics", names: &["profile", "labels", "flush_interval_ms", "max_series", "stall_ms"] };
+    Keys { path: "$.metrics", names: &["profile", "labels", "flush_interval", "max_series", "stall"] };
 pub(super) const LIMITS: Keys = Keys { path: "$.limits", names: &["connection_state"] };
 pub(super) const LOG: Keys = Keys { path: "$.log", names: &["level", "max_per_minute"] };
 
 const ALL: [&Keys; 11] =
     [&ROOT, &RULE, &MATCH, &PROXY_PROTOCOL, &RECEIVE, &SEND, &MYSQL, &METRICS, &LOG, &LIMITS, &DEFAULTS];
+
+/// A name that was replaced before the first release.
+struct Renamed {
+    old: &'static str,
+    new: &'static str,
+}
+
+/// The keys that were renamed.
+const RENAMED_KEYS: [Renamed; 8] = [
+    Renamed { old: "greeting_timeout_ms", new: "greeting_timeout" },
+    Renamed { old: "untrusted", new: "on_untrusted_header" },
+    Renamed { old: "timeout_ms", new: "timeout" },
+    Renamed { old: "connect", new: "connect_upstream" },
+    Renamed { old: "observe", new: "inspect" },
+    Renamed { old: "slow_command_ms", new: "slow_command" },
+    Renamed { old: "flush_interval_ms", new: "flush_interval" },
+    Renamed { old: "stall_ms", new: "stall" },
+];
+
+/// The values that were renamed, each after the key it belongs to.
+const RENAMED_VALUES: [(&str, Renamed); 3] = [
+    ("inspect", Renamed { old: "all", new: "full" }),
+    ("connect_upstream", Renamed { old: "first", new: "immediately" }),
+    ("mode", Renamed { old: "first_bytes", new: "with_first_client_bytes" }),
+];
+
+/// The former name of a key.
+pub(super) fn former_key(key: &str) -> Option<&'static str> {
+    RENAMED_KEYS.iter().find(|renamed| renamed.new == key).map(|renamed| renamed.old)
+}
+
+/// The new name of a value of `key`, if `words` contain it.
+pub(super) fn renamed_value(key: &str, value: &str, words: &[&'static str]) -> Option<&'static str> {
+    let key = RENAMED_KEYS.iter().find(|renamed| renamed.old == key).map_or(key, |renamed| renamed.new);
+    let renamed = RENAMED_VALUES.iter().find(|(of, renamed)| *of == key && renamed.old == value);
+    renamed.map(|(_, renamed)| renamed.new).filter(|new| words.contains(new))
+}
 
 /// The path of every setting that is not itself an object with known keys.
 pub(super) fn settings() -> impl Iterator<Item = String> {
@@ -52,6 +96,10 @@ pub(super) fn settings() -> impl Iterator<Item = String> {
 impl Keys {
     /// The message for a key that is not one of these.
     pub(super) fn unknown(&self, key: &str) -> String {
+        let renamed = RENAMED_KEYS.iter().find(|renamed| renamed.old == key);
+        if let Some(Renamed { new, .. }) = renamed.filter(|renamed| self.names.contains(&renamed.new)) {
+            return format!("renamed to {new:?}");
+        }
         let near = self.names.iter().find(|name| is_near(name, key));
         let hint = match (near, ALL.iter().find(|keys| keys.names.contains(&key))) {
             (Some(near), _) => format!(" (did you mean {near:?}?)"),
@@ -114,7 +162,7 @@ mod tests {
     #[test]
     fn a_name_is_near_another_style_of_it_and_never_another_key() {
         assert!(is_near("max_series", "maxSeries"));
-        assert!(is_near("flush_interval_ms", "flush_interval"));
+        assert!(is_near("flush_interval", "flush-intervall"));
         assert!(is_near("ports", "port"));
         assert!(!is_near("log", "tag"));
         for (keys, name) in ALL.iter().flat_map(|keys| keys.names.iter().map(move |name| (keys, name))) {

@@ -3,6 +3,7 @@
 //! This module reads and checks the whole schema. It never accepts a setting and then ignores it.
 
 mod coverage;
+mod duration;
 mod error;
 mod field;
 mod keys;
@@ -21,7 +22,7 @@ use std::time::Duration;
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
 pub use node::MAX_BYTES;
-pub use policy::{Observe, Policy, ProtocolRule};
+pub use policy::{Inspect, Policy, ProtocolRule};
 pub use proxy_protocol::{ProxyProtocol, Receive, Send};
 
 use crate::event::Direction;
@@ -196,19 +197,19 @@ impl MetricsConfig {
             let label = |found| LABELS.iter().find(|(word, _)| *word == found).map(|(_, label)| *label);
             config.labels = labels.into_iter().filter_map(label).collect();
         }
-        if let Some(millis) =
-            metrics.get("flush_interval_ms").and_then(|field| field.integer(100, 60_000, problems))
+        if let Some(interval) =
+            metrics.get("flush_interval").and_then(|field| field.duration(100, 60_000, problems))
         {
-            config.flush_interval = Duration::from_millis(millis.into());
+            config.flush_interval = interval;
         }
         if let Some(series) = metrics.get("max_series").and_then(|field| field.integer(1, 100_000, problems))
         {
             config.max_series = series;
         }
-        if let Some(millis) =
-            metrics.get("stall_ms").and_then(|field| field.integer(1, text::MAX_MS, problems))
+        if let Some(stall) =
+            metrics.get("stall").and_then(|field| field.duration(1, duration::HOUR, problems))
         {
-            config.stall = Duration::from_millis(millis.into());
+            config.stall = stall;
         }
         config
     }
@@ -264,7 +265,7 @@ mod tests {
             slow_command: None,
             proxy_protocol: ProxyProtocol { receive: None, send: None },
             hold_split_eof: HoldSplitEof::Off,
-            observe: Observe::All,
+            inspect: Inspect::Full,
             clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
             block_local_infile: false,
         };
@@ -276,8 +277,8 @@ mod tests {
     fn every_global_setting_is_read() {
         let config = Config::parse(
             br#"{"mode": "observe",
-                 "metrics": {"profile": "full", "labels": ["port", "direction"], "flush_interval_ms": 250.0, "max_series": 5,
-                             "stall_ms": 20000},
+                 "metrics": {"profile": "full", "labels": ["port", "direction"], "flush_interval": "250ms", "max_series": 5,
+                             "stall": "20s"},
                  "access_log": ["user", "commands"],
                  "log": {"level": "off", "max_per_minute": 1}}"#,
         )
@@ -293,11 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_overrides_slow_command_ms_of_the_defaults() {
+    fn a_rule_overrides_slow_command_of_the_defaults() {
         let config = Config::parse(
-            br#"{"defaults": {"mysql": {"slow_command_ms": 200}}, "rules": [
-                 {"match": {"ports": [1]}, "mysql": {"slow_command_ms": 7}},
-                 {"match": {"ports": [2]}, "mysql": {"slow_command_ms": 0}},
+            br#"{"defaults": {"mysql": {"slow_command": "200ms"}}, "rules": [
+                 {"match": {"ports": [1]}, "mysql": {"slow_command": "7ms"}},
+                 {"match": {"ports": [2]}, "mysql": {"slow_command": "0s"}},
                  {"match": {"ports": [3]}}]}"#,
         )
         .unwrap();

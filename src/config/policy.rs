@@ -22,10 +22,10 @@ pub enum ProtocolRule {
 
 /// The inspected part of a MySQL connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Observe {
+pub enum Inspect {
     /// All packets of both sides.
     #[default]
-    All,
+    Full,
     /// The connection phase and the client's packets after it.
     Requests,
     /// The connection phase.
@@ -49,7 +49,7 @@ pub struct Policy {
     /// Clients for which the end of a COM_STMT_PREPARE response is held until it is complete; `Off` if no rule matched.
     pub hold_split_eof: HoldSplitEof,
     /// The inspected part of a MySQL connection.
-    pub observe: Observe,
+    pub inspect: Inspect,
     /// Capabilities that the filter clears in the server's greeting; none if no rule matched.
     pub clear_capabilities: ClearCapabilities,
     /// Whether the filter blocks requests for files that the client's statement does not name; false if no rule matched.
@@ -66,7 +66,7 @@ impl Default for Policy {
             slow_command: None,
             proxy_protocol: ProxyProtocol::default(),
             hold_split_eof: HoldSplitEof::default(),
-            observe: Observe::default(),
+            inspect: Inspect::default(),
             clear_capabilities: ClearCapabilities::default(),
             block_local_infile: false,
         }

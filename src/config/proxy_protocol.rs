@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::duration::HOUR;
 use super::error::Problems;
 use super::field::Object;
 use super::keys;
 use super::matching::read_networks;
-use super::text::{MAX_MS, alternatives};
+use super::text::alternatives;
 use crate::proxy_protocol::networks::Networks;
 use crate::proxy_protocol::{Format, MAX_V1_LEN, MAX_V2_LEN};
 use crate::rules::{Need, Untrusted};
@@ -27,7 +28,7 @@ pub struct Receive {
     pub need: Need,
     /// Peers whose headers the filter believes; none by default.
     pub trusted_networks: Networks,
-    /// The action for a header of another peer.
+    /// `on_untrusted_header`: the action for a header of another peer.
     pub untrusted: Untrusted,
     /// Maximum time until the header is complete, 1 ms to an hour.
     pub timeout: Duration,
@@ -35,7 +36,7 @@ pub struct Receive {
     pub max_header_bytes: usize,
 }
 
-/// `send` in the mode `first_bytes`.
+/// `send` in the mode `with_first_client_bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Send {
     /// `version`.
@@ -59,7 +60,7 @@ pub(super) fn read(rule: &Object<'_>, problems: &mut Problems) -> ProxyProtocol 
 
 fn read_receive(receive: &Object<'_>, problems: &mut Problems) -> Option<Receive> {
     let mode = read_mode(receive, &["off", "optional", "required"], problems);
-    let untrusted = receive.get("untrusted").and_then(|field| field.word(&UNTRUSTED, problems));
+    let untrusted = receive.get("on_untrusted_header").and_then(|field| field.word(&UNTRUSTED, problems));
     let untrusted = untrusted.unwrap_or_default();
     let trusted_networks = match receive.get("trusted_networks") {
         Some(field) => read_networks(&field, problems),
@@ -71,13 +72,13 @@ fn read_receive(receive: &Object<'_>, problems: &mut Problems) -> Option<Receive
         }
         None => None,
     };
-    let timeout = receive.get("timeout_ms").and_then(|field| field.integer(1, MAX_MS, problems));
-    let connect = receive.get("connect").and_then(|field| {
-        let connect = field.one_of(&["first", "after_header"], problems);
+    let timeout = receive.get("timeout").and_then(|field| field.duration(1, HOUR, problems));
+    let connect = receive.get("connect_upstream").and_then(|field| {
+        let connect = field.one_of(&["immediately", "after_header"], problems);
         if connect == Some("after_header") && mode == Some("optional") {
             // The client may wait for the server's greeting.
-            field
-                .refuse("\"first\" with the mode \"optional\", which must never wait for a header", problems);
+            let expected = "\"immediately\" with the mode \"optional\", which must never wait for a header";
+            field.refuse(expected, problems);
         }
         connect
     });
@@ -95,22 +96,22 @@ fn read_receive(receive: &Object<'_>, problems: &mut Problems) -> Option<Receive
         need,
         trusted_networks: trusted_networks.unwrap_or_default(),
         untrusted,
-        timeout: Duration::from_millis(timeout.unwrap_or(3000).into()),
+        timeout: timeout.unwrap_or(Duration::from_secs(3)),
         max_header_bytes: max.and_then(|max| usize::try_from(max).ok()).unwrap_or(536),
     })
 }
 
 fn read_send(send: &Object<'_>, receives: bool, problems: &mut Problems) -> Option<Send> {
-    let mode = read_mode(send, &["off", "first_bytes"], problems);
+    let mode = read_mode(send, &["off", "with_first_client_bytes"], problems);
     let version = send.get("version").and_then(|field| field.integer(1, 2, problems));
     let when = send.get("when").and_then(|field| {
         let when = field.one_of(&["always", "not_received"], problems);
-        if when == Some("not_received") && mode == Some("first_bytes") && !receives {
+        if when == Some("not_received") && mode == Some("with_first_client_bytes") && !receives {
             field.refuse("\"always\" where \"receive\" is off, because no header is received then", problems);
         }
         when
     });
-    (mode? == "first_bytes").then_some(Send {
+    (mode? == "with_first_client_bytes").then_some(Send {
         format: if version == Some(2) { Format::V2 } else { Format::V1 },
         only_unless_received: when == Some("not_received"),
     })

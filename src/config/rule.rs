@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::duration::HOUR;
 use super::error::Problems;
 use super::field::{Field, Object};
 use super::matching::{Coverage, Match};
-use super::policy::{Observe, Policy, ProtocolRule};
-use super::text::{MAX_MS, alternatives};
+use super::policy::{Inspect, Policy, ProtocolRule};
+use super::text::alternatives;
 use super::{keys, proxy_protocol};
 use crate::metrics;
 use crate::rules::{ClearCapabilities, HoldSplitEof};
@@ -35,8 +36,8 @@ const HOLD_SPLIT_EOF: [(&str, HoldSplitEof); 3] = [
     ("always", HoldSplitEof::Always),
 ];
 
-const OBSERVE: [(&str, Observe); 3] =
-    [("all", Observe::All), ("requests", Observe::Requests), ("handshake", Observe::Handshake)];
+const INSPECT: [(&str, Inspect); 3] =
+    [("full", Inspect::Full), ("requests", Inspect::Requests), ("handshake", Inspect::Handshake)];
 
 /// The settings of `mysql` that change bytes.
 const BYTE_CHANGING: [&str; 3] = ["hold_split_eof", "clear_capabilities", "block_local_infile"];
@@ -58,10 +59,10 @@ pub(super) fn read_defaults(
     let protocol = read_protocol(&defaults, problems);
     let greeting_timeout = read_greeting_timeout(&defaults, problems);
     let mysql = read_mysql(&defaults, problems);
-    let slow_command_ms = mysql.as_ref().and_then(|mysql| mysql.slow_command_ms);
-    let observe = mysql.as_ref().and_then(|mysql| mysql.observe).unwrap_or_default();
+    let slow_command = mysql.as_ref().and_then(|mysql| mysql.slow_command);
+    let inspect = mysql.as_ref().and_then(|mysql| mysql.inspect).unwrap_or_default();
     if let Some(mysql) = &mysql {
-        mysql.check_against(observe, problems);
+        mysql.check_against(inspect, problems);
         mysql.check_access_log(access_log, problems);
     }
     let mysql = mysql.map(|mysql| mysql.object);
@@ -73,8 +74,8 @@ pub(super) fn read_defaults(
     Policy {
         protocol: protocol.unwrap_or(built_in.protocol),
         greeting_timeout: greeting_timeout.unwrap_or(built_in.greeting_timeout),
-        slow_command: slow_command_ms.and_then(slow_command),
-        observe,
+        slow_command: slow_command.filter(|duration| !duration.is_zero()),
+        inspect,
         ..built_in
     }
 }
@@ -135,9 +136,11 @@ fn read_rule(
         policy.hold_split_eof = mysql.hold_split_eof;
         policy.clear_capabilities = mysql.clear_capabilities;
         policy.block_local_infile = mysql.block_local_infile;
-        policy.observe = mysql.observe.unwrap_or(policy.observe);
-        policy.slow_command = mysql.slow_command_ms.map_or(policy.slow_command, slow_command);
-        mysql.check_against(policy.observe, problems);
+        policy.inspect = mysql.inspect.unwrap_or(policy.inspect);
+        if let Some(duration) = mysql.slow_command {
+            policy.slow_command = Some(duration).filter(|duration| !duration.is_zero());
+        }
+        mysql.check_against(policy.inspect, problems);
         mysql.check_access_log(access_log, problems);
         let no_addresses = matching.as_ref().is_some_and(|matching| !matching.has_addresses());
         if let (Some(ssl), true) = (&mysql.clears_ssl, no_addresses) {
@@ -172,8 +175,7 @@ fn read_protocol(policy: &Object<'_>, problems: &mut Problems) -> Option<Protoco
 }
 
 fn read_greeting_timeout(policy: &Object<'_>, problems: &mut Problems) -> Option<Duration> {
-    let millis = policy.get("greeting_timeout_ms")?.integer(1, MAX_MS, problems)?;
-    Some(Duration::from_millis(millis.into()))
+    policy.get("greeting_timeout")?.duration(1, HOUR, problems)
 }
 
 /// The part `mysql`, with the facts that checks of other parts need.
@@ -181,30 +183,31 @@ struct Mysql<'n> {
     object: Object<'n>,
     /// The path of `clear_capabilities`, if `ssl` is in it.
     clears_ssl: Option<String>,
-    slow_command_ms: Option<u32>,
+    /// Zero turns it off.
+    slow_command: Option<Duration>,
     hold_split_eof: HoldSplitEof,
-    observe: Option<Observe>,
+    inspect: Option<Inspect>,
     clear_capabilities: ClearCapabilities,
     block_local_infile: bool,
 }
 
 impl Mysql<'_> {
-    /// Reports settings that need the server's responses, if `observe` leaves these out.
-    fn check_against(&self, observe: Observe, problems: &mut Problems) {
-        let Some((word, _)) = OBSERVE.iter().find(|(_, value)| *value == observe && observe != Observe::All)
+    /// Reports settings that need the server's responses, if `inspect` leaves these out.
+    fn check_against(&self, inspect: Inspect, problems: &mut Problems) {
+        let Some((word, _)) = INSPECT.iter().find(|(_, value)| *value == inspect && inspect != Inspect::Full)
         else {
             return;
         };
         let needing = [
             ("hold_split_eof", self.hold_split_eof != HoldSplitEof::Off),
             ("block_local_infile", self.block_local_infile),
-            ("slow_command_ms", self.slow_command_ms.is_some_and(|millis| millis > 0)),
+            ("slow_command", self.slow_command.is_some_and(|duration| !duration.is_zero())),
         ];
         for (key, is_set) in needing {
             if let Some(field) = self.object.get(key).filter(|_| is_set) {
-                let why = "which does not look at what the server answers";
+                let why = "which does not read the server's responses";
                 problems
-                    .add(&field.at, format!("expected it with \"observe\": \"all\", found {word:?}, {why}"));
+                    .add(&field.at, format!("expected it with \"inspect\": \"full\", found {word:?}, {why}"));
             }
         }
     }
@@ -220,22 +223,22 @@ impl Mysql<'_> {
         problems.add(&self.object.at, problem);
     }
 
-    /// Reports `observe: handshake` if the access log uses a key that can change after the login.
+    /// Reports `inspect: handshake` if the access log uses a key that can change after the login.
     fn check_access_log(&self, access_log: &[&'static str], problems: &mut Problems) {
         let changing = access_log.iter().find(|key| matches!(**key, "user" | "schema"));
-        if let (Some(key), Some(Observe::Handshake)) = (changing, self.observe) {
+        if let (Some(key), Some(Inspect::Handshake)) = (changing, self.inspect) {
             let problem = format!(
-                "expected \"all\" or \"requests\" beside the access_log key {key:?}, found \"handshake\", which reads \
+                "expected \"full\" or \"requests\" beside the access_log key {key:?}, found \"handshake\", which reads \
                  nothing after the login, so a change of account would not be seen"
             );
-            problems.add(&format!("{}.observe", self.object.at), problem);
+            problems.add(&format!("{}.inspect", self.object.at), problem);
         }
     }
 }
 
 fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<'n>> {
     let object = policy.object("mysql", &keys::MYSQL, problems)?;
-    let observe = object.get("observe").and_then(|field| field.word(&OBSERVE, problems));
+    let inspect = object.get("inspect").and_then(|field| field.word(&INSPECT, problems));
     let hold_split_eof = object.get("hold_split_eof").and_then(|field| field.word(&HOLD_SPLIT_EOF, problems));
     let (mut clears_ssl, mut clear_capabilities) = (None, ClearCapabilities::default());
     if let Some(field) = object.get("clear_capabilities") {
@@ -245,21 +248,16 @@ fn read_mysql<'n>(policy: &Object<'n>, problems: &mut Problems) -> Option<Mysql<
         clears_ssl = ssl.then_some(field.at);
     }
     let block_local_infile = object.get("block_local_infile").and_then(|field| field.boolean(problems));
-    let slow_command_ms = object.get("slow_command_ms").and_then(|field| field.integer(0, MAX_MS, problems));
+    let slow_command = object.get("slow_command").and_then(|field| field.duration(0, HOUR, problems));
     let hold_split_eof = hold_split_eof.unwrap_or_default();
     let block_local_infile = block_local_infile.unwrap_or_default();
     Some(Mysql {
         object,
         clears_ssl,
-        slow_command_ms,
+        slow_command,
         hold_split_eof,
-        observe,
+        inspect,
         clear_capabilities,
         block_local_infile,
     })
-}
-
-/// The threshold of `slow_command_ms`; `None` for 0.
-fn slow_command(millis: u32) -> Option<Duration> {
-    (millis > 0).then(|| Duration::from_millis(millis.into()))
 }

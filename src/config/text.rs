@@ -1,7 +1,4 @@
-//! Texts and limits that several parts of the configuration share.
-
-/// Maximum of a duration setting, in milliseconds: one hour.
-pub(super) const MAX_MS: u32 = 3_600_000;
+//! Texts that several parts of the configuration share.
 
 /// `"a", "b" or "c"`.
 pub(super) fn alternatives(words: &[&str]) -> String {

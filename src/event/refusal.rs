@@ -61,12 +61,12 @@ impl fmt::Display for RefusalReason {
             Self::Untrusted => "its sender is not in receive.trusted_networks",
             Self::Missing => "the first bytes are no header",
             Self::Timeout { held, connected: true } => {
-                return write!(f, "{held} bytes of a header within receive.timeout_ms");
+                return write!(f, "{held} bytes of a header within receive.timeout");
             }
             Self::Timeout { held, connected: false } => {
                 return write!(
                     f,
-                    "{held} bytes of a header within receive.timeout_ms; with connect after_header Envoy reads \
+                    "{held} bytes of a header within receive.timeout; with connect_upstream after_header Envoy reads \
                      none unless tcp_proxy has max_early_data_bytes (Envoy 1.37 and newer)"
                 );
             }

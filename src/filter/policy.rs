@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::access_log::StateKeys;
 use super::destination::{Destination, Labels};
 use super::host::{ConnectionInfo, Host};
-use crate::config::{Config, Mode, Observe, Policy, ProtocolRule, ProxyProtocol};
+use crate::config::{Config, Inspect, Mode, Policy, ProtocolRule, ProxyProtocol};
 use crate::ports;
 use crate::proxy_protocol::Endpoints;
 use crate::rules::{
@@ -37,16 +37,16 @@ impl<'c> ConnectionPolicy<'c> {
         let address = info.destination.map(|destination| destination.ip());
         let rule = config.policy(port, address, info.direction);
         let hint = port.map_or(Expected::Unknown, ports::expected);
-        let observed = match rule.observe {
-            Observe::All => Inspection::Full,
-            Observe::Requests => Inspection::Requests,
-            Observe::Handshake => Inspection::Handshake,
+        let inspected = match rule.inspect {
+            Inspect::Full => Inspection::Full,
+            Inspect::Requests => Inspection::Requests,
+            Inspect::Handshake => Inspection::Handshake,
         };
         let (inspection, expected) = match (config.mode, rule.protocol) {
             (Mode::Off, _) | (_, ProtocolRule::Opaque) => (Inspection::Nothing, Expected::Opaque),
-            (_, ProtocolRule::Mysql) => (observed, Expected::Mysql),
+            (_, ProtocolRule::Mysql) => (inspected, Expected::Mysql),
             (_, ProtocolRule::ServerFirst) => (Inspection::FirstBytes, Expected::ServerFirst),
-            (_, ProtocolRule::Detect) => (observed, hint),
+            (_, ProtocolRule::Detect) => (inspected, hint),
         };
         Self { config, info, rule, inspection, expected }
     }

@@ -69,7 +69,7 @@ pub enum Label {
     /// [`Phase`].
     Phase,
     /// [`ClosedBy`].
-    By,
+    ClosedBy,
     /// [`ClientFirst`].
     Seen,
     /// [`Flavor`].
@@ -122,7 +122,7 @@ impl Label {
         match self {
             Self::Protocol | Self::Spoken => "protocol",
             Self::Phase => "phase",
-            Self::By => "by",
+            Self::ClosedBy => "closed_by",
             Self::Seen => "seen",
             Self::Flavor => "flavor",
             Self::Release => "release",
@@ -151,7 +151,7 @@ impl Label {
             Self::Protocol => at!(Protocol::ALL, code),
             Self::Spoken => at!(ServerFirst::ALL, code),
             Self::Phase => at!(Phase::ALL, code),
-            Self::By => at!(ClosedBy::ALL, code),
+            Self::ClosedBy => at!(ClosedBy::ALL, code),
             Self::Seen => at!(ClientFirst::ALL, code),
             Self::Flavor => at!(Flavor::ALL, code),
             Self::Release => Release::from_code(code.0).label().into(),
@@ -209,7 +209,7 @@ impl Label {
             Self::Protocol => Some(Protocol::ALL.len()),
             Self::Spoken => Some(ServerFirst::ALL.len()),
             Self::Phase => Some(Phase::ALL.len()),
-            Self::By => Some(ClosedBy::ALL.len()),
+            Self::ClosedBy => Some(ClosedBy::ALL.len()),
             Self::Seen => Some(ClientFirst::ALL.len()),
             Self::Flavor => Some(Flavor::ALL.len()),
             Self::Result => Some(HandshakeResult::ALL.len()),
@@ -319,12 +319,12 @@ catalogue! {
         "Connections, counted when what they carry is recognised or when they end.";
     ConnectionsActive "connections_active" Gauge Minimal scoped [Protocol]
         "Open connections; one on which no peer has spoken yet counts as what is expected there.";
-    ConnectionsClosed "connections_closed_total" Counter Standard scoped [Phase By]
-        "Connections that ended, by how far they had come and who ended them.";
+    ConnectionsClosed "connections_closed_total" Counter Standard scoped [Phase ClosedBy]
+        "Connections that ended, by their phase and by who closed them.";
     GreetingDuration "greeting_duration" Histogram Standard scoped []
         "From the start of a connection to the server's greeting.";
     GreetingTimeouts "greeting_timeouts_total" Counter Minimal scoped []
-        "Connections on which the server was silent for greeting_timeout_ms, where it should speak first.";
+        "Connections on which the server should speak first and was silent for greeting_timeout.";
     ServerFirst "server_first_detected_total" Counter Minimal scoped [Spoken]
         "Connections on which the server spoke before the client, by the protocol it spoke.";
     ClientFirst "client_first_total" Counter Standard scoped [Seen]
@@ -344,19 +344,19 @@ catalogue! {
     PlaintextFullAuth "plaintext_full_auth_total" Counter Standard scoped []
         "Full authentications by caching_sha2_password without TLS.";
     Clients "clients_total" Counter Full scoped [Client ClientSeries]
-        "Clients that answered the greeting, by what they say of their library.";
+        "Clients that responded to the greeting, by the library that they name.";
     Commands "commands_total" Counter Minimal scoped [Command]
-        "Commands the client sent.";
+        "Commands that the client sent.";
     CommandsInFlight "commands_in_flight" Gauge Minimal scoped []
-        "Commands whose answer is not complete.";
+        "Commands whose response is not complete.";
     CommandsStalled "commands_stalled" Gauge Minimal scoped []
-        "Those of commands_in_flight that are older than metrics.stall_ms; a COM_BINLOG_DUMP never is.";
+        "Commands in flight for longer than metrics.stall, without COM_BINLOG_DUMP.";
     Statements "statements_total" Counter Standard scoped [Verb]
-        "Answered COM_QUERY, COM_STMT_EXECUTE and COM_STMT_BULK_EXECUTE, by the verb of their first statement.";
+        "COM_QUERY, COM_STMT_EXECUTE and COM_STMT_BULK_EXECUTE with a response, by the verb of their first statement.";
     CommandDuration "command_duration" Histogram Standard scoped [Command] in full Verb
-        "From a command's first packet to the last of its answer.";
+        "From a command's first packet to the last of its response.";
     CommandFirstByte "command_first_byte" Histogram Full scoped [Command]
-        "From a command's first packet to the first of its answer.";
+        "From a command's first packet to the first of its response.";
     Errors "errors_total" Counter Minimal scoped [Errno]
         "Commands that ended with an error.";
     Rows "rows_total" Counter Standard scoped []
@@ -388,9 +388,9 @@ catalogue! {
     ProtectionLost "protection_lost_total" Counter Standard scoped [Lost]
         "Connections closed because a rule's protection (block_local_infile, proxy_protocol) could no longer be enforced, by the cause.";
     PrepareEofSplits "prepare_eof_splits_total" Counter Standard scoped []
-        "Answers to COM_STMT_PREPARE whose final EOF came later than the column definitions in front of it.";
+        "Responses to COM_STMT_PREPARE whose final EOF came later than the column definitions before it.";
     PrepareEofHeld "prepare_eof_held_total" Counter Standard scoped []
-        "Answers to COM_STMT_PREPARE whose end was held until it was complete (hold_split_eof).";
+        "Responses to COM_STMT_PREPARE whose end was held until it was complete (hold_split_eof).";
     PrepareEofLost "prepare_eof_lost_total" Counter Standard scoped []
         "Connections that the server ended while bytes were held, which are lost.";
     EofHazardClients "eof_hazard_clients_total" Counter Standard scoped []
@@ -400,11 +400,11 @@ catalogue! {
     ServerNotices "server_notices_total" Counter Standard scoped [Errno]
         "Unsolicited errors from the server, outside any command.";
     Opaque "opaque_total" Counter Minimal scoped [Reason]
-        "Connections passed through uninspected from some point on, by the cause.";
+        "Connections forwarded without inspection from some point on, by the reason.";
     ProxyProtocolReceived "proxy_protocol_received_total" Counter Minimal scoped [Format HeaderResult]
-        "PROXY headers of clients, and connections closed for want of one, by what became of them.";
+        "PROXY headers of clients, and connections closed because none came, by their result.";
     ProxyProtocolSent "proxy_protocol_sent_total" Counter Minimal scoped [Format]
-        "PROXY headers sent to servers in front of the client's first bytes.";
+        "PROXY headers sent to servers before the client's first bytes.";
     Heartbeat "heartbeat_total" Counter Minimal vm []
         "Ticks of all VMs.";
     VmMemory "vm_memory_bytes" Gauge Minimal vm []

@@ -4,34 +4,34 @@ use std::time::Duration;
 
 use super::Profile;
 
-/// Upper bounds as the text of their label and in nanoseconds, in steps of 1, 2.5 and 5.
-const BOUNDS: [(&str, u64); 16] = [
-    ("0.0001", 100_000),
-    ("0.00025", 250_000),
-    ("0.0005", 500_000),
-    ("0.001", 1_000_000),
-    ("0.0025", 2_500_000),
-    ("0.005", 5_000_000),
-    ("0.01", 10_000_000),
-    ("0.025", 25_000_000),
-    ("0.05", 50_000_000),
-    ("0.1", 100_000_000),
-    ("0.25", 250_000_000),
-    ("0.5", 500_000_000),
-    ("1", 1_000_000_000),
-    ("2.5", 2_500_000_000),
-    ("5", 5_000_000_000),
-    ("10", 10_000_000_000),
+/// Upper bounds in steps of 1, 2.5 and 5: the text of the label, nanoseconds, and whether `standard` exports it. Those of `standard`
+/// are the bounds that OpenTelemetry advises for database calls, and one below them.
+const BOUNDS: [(&str, u64, bool); 16] = [
+    ("0.0001", 100_000, false),
+    ("0.00025", 250_000, true),
+    ("0.0005", 500_000, false),
+    ("0.001", 1_000_000, true),
+    ("0.0025", 2_500_000, false),
+    ("0.005", 5_000_000, true),
+    ("0.01", 10_000_000, true),
+    ("0.025", 25_000_000, false),
+    ("0.05", 50_000_000, true),
+    ("0.1", 100_000_000, true),
+    ("0.25", 250_000_000, false),
+    ("0.5", 500_000_000, true),
+    ("1", 1_000_000_000, true),
+    ("2.5", 2_500_000_000, false),
+    ("5", 5_000_000_000, true),
+    ("10", 10_000_000_000, true),
 ];
 
 /// The label of the last bucket.
 const INFINITY: &str = "+Inf";
 
-/// The bounds that a profile exports: all, or every second one.
+/// The bounds that a profile exports.
 pub fn bounds(profile: Profile) -> impl Iterator<Item = (&'static str, u64)> {
-    let step = if profile == Profile::Full { 1 } else { 2 };
-    let skip = if profile == Profile::Full { 0 } else { 1 };
-    BOUNDS.into_iter().skip(skip).step_by(step).chain([(INFINITY, u64::MAX)])
+    let exported = BOUNDS.into_iter().filter(move |(.., standard)| *standard || profile == Profile::Full);
+    exported.map(|(le, nanos, _)| (le, nanos)).chain([(INFINITY, u64::MAX)])
 }
 
 /// Durations that are not exported yet.
@@ -47,7 +47,7 @@ impl Pending {
     /// Adds a duration.
     pub fn observe(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let index = BOUNDS.iter().position(|(_, bound)| nanos <= *bound).unwrap_or(BOUNDS.len());
+        let index = BOUNDS.iter().position(|(_, bound, _)| nanos <= *bound).unwrap_or(BOUNDS.len());
         if let Some(count) = self.counts.get_mut(index) {
             *count = count.saturating_add(1);
         }
@@ -64,7 +64,7 @@ impl Pending {
     /// Number of durations of at most `bound` nanoseconds.
     #[must_use]
     pub fn up_to(&self, bound: u64) -> u64 {
-        let bounds = BOUNDS.iter().map(|(_, bound)| *bound).chain([u64::MAX]);
+        let bounds = BOUNDS.iter().map(|(_, bound, _)| *bound).chain([u64::MAX]);
         let within = bounds.zip(self.counts).take_while(|(upper, _)| *upper <= bound);
         within.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
@@ -100,9 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_profile_has_every_second_bound() {
+    fn the_standard_profile_has_the_bounds_of_opentelemetry_and_one_below() {
         let standard: Vec<_> = bounds(Profile::Standard).map(|(le, _)| le).collect();
-        assert_eq!(standard, ["0.00025", "0.001", "0.005", "0.025", "0.1", "0.5", "2.5", "10", "+Inf"]);
+        assert_eq!(
+            standard,
+            ["0.00025", "0.001", "0.005", "0.01", "0.05", "0.1", "0.5", "1", "5", "10", "+Inf"]
+        );
     }
 
     #[test]

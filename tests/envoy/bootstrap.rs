@@ -23,7 +23,7 @@ pub fn configured(server: SocketAddr, configuration: Value) -> EnvoyOptions {
 
 /// Sets an export interval of a tenth of the default, so that tests do not wait.
 pub fn with_fast_flush(mut configuration: Value) -> Value {
-    configuration["metrics"]["flush_interval_ms"] = json!(100);
+    configuration["metrics"]["flush_interval"] = json!("100ms");
     configuration
 }
 

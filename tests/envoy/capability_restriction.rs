@@ -52,7 +52,7 @@ fn the_listed_host_calls_are_sufficient() {
     let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
     pair.play(&session());
     pair.close();
-    diff.expect(&format!("{LOGIN}{COMMANDS} connections_closed_total{{by=client,phase=command}} 1"));
+    diff.expect(&format!("{LOGIN}{COMMANDS} connections_closed_total{{closed_by=client,phase=command}} 1"));
     diff.finish();
 }
 

@@ -57,7 +57,7 @@ const CASES: [Case; 13] = [
         },
         before: LOGIN,
         // Four bytes that belong to no command. The packet is incomplete, so the filter does not see that yet.
-        counts: "connections_closed_total{by=client,phase=command} 1
+        counts: "connections_closed_total{closed_by=client,phase=command} 1
                   bytes_total{sender=server} 4",
     },
     Case {
@@ -71,7 +71,7 @@ const CASES: [Case; 13] = [
             vec![client, pair.server.rest()]
         },
         before: LOGIN,
-        counts: "connections_closed_total{by=server,phase=command} 1
+        counts: "connections_closed_total{closed_by=server,phase=command} 1
                   commands_total{command=ping} 1
                   bytes_total{sender=client} 5",
     },
@@ -86,7 +86,7 @@ const CASES: [Case; 13] = [
             vec![client, pair.server.rest()]
         },
         before: LOGIN,
-        counts: "connections_closed_total{by=server,phase=command} 1
+        counts: "connections_closed_total{closed_by=server,phase=command} 1
                   server_notices_total{errno=1053} 1
                   bytes_total{sender=server} 13",
     },
@@ -98,7 +98,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: LOGIN,
-        counts: "connections_closed_total{by=client,phase=command} 1",
+        counts: "connections_closed_total{closed_by=client,phase=command} 1",
     },
     Case {
         name: "the client resets during a command",
@@ -110,7 +110,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: LOGIN,
-        counts: "connections_closed_total{by=client,phase=command} 1
+        counts: "connections_closed_total{closed_by=client,phase=command} 1
                   commands_total{command=ping} 1
                   bytes_total{sender=client} 5",
     },
@@ -122,7 +122,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: LOGIN,
-        counts: "connections_closed_total{by=RESETTER,phase=command} 1",
+        counts: "connections_closed_total{closed_by=RESETTER,phase=command} 1",
     },
     Case {
         name: "the client quits and the server resets",
@@ -134,7 +134,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: LOGIN,
-        counts: "connections_closed_total{by=client,phase=command} 1
+        counts: "connections_closed_total{closed_by=client,phase=command} 1
                   commands_total{command=quit} 1
                   bytes_total{sender=client} 5",
     },
@@ -145,7 +145,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: NOTHING,
-        counts: "connections_closed_total{by=client,phase=greeting} 1",
+        counts: "connections_closed_total{closed_by=client,phase=greeting} 1",
     },
     Case {
         name: "the client resets before the greeting",
@@ -154,7 +154,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: NOTHING,
-        counts: "connections_closed_total{by=client,phase=greeting} 1",
+        counts: "connections_closed_total{closed_by=client,phase=greeting} 1",
     },
     Case {
         name: "the server closes before the greeting",
@@ -163,7 +163,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: NOTHING,
-        counts: "connections_closed_total{by=server,phase=greeting} 1",
+        counts: "connections_closed_total{closed_by=server,phase=greeting} 1",
     },
     Case {
         name: "the server resets in the middle of the greeting",
@@ -174,7 +174,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: NOTHING,
-        counts: "connections_closed_total{by=RESETTER,phase=greeting} 1
+        counts: "connections_closed_total{closed_by=RESETTER,phase=greeting} 1
                   server_first_detected_total{protocol=mysql} 1
                   bytes_total{sender=server} 40",
     },
@@ -186,7 +186,7 @@ const CASES: [Case; 13] = [
             vec![pair.server.rest()]
         },
         before: GREETING,
-        counts: "connections_closed_total{by=client,phase=handshake} 1",
+        counts: "connections_closed_total{closed_by=client,phase=handshake} 1",
     },
     Case {
         name: "the server refuses the login and closes",
@@ -196,7 +196,7 @@ const CASES: [Case; 13] = [
             vec![pair.client.rest()]
         },
         before: NOTHING,
-        counts: "connections_closed_total{by=server,phase=authentication} 1
+        counts: "connections_closed_total{closed_by=server,phase=authentication} 1
                   greeting_duration_seconds_count 1
                   greetings_total{flavor=mariadb,release=10.11} 1
                   server_first_detected_total{protocol=mysql} 1
@@ -236,7 +236,7 @@ fn a_connection_without_an_upstream_server_is_closed_by_the_proxy() {
     assert_eq!(Peer::connect(envoy.listener_addr(MYSQL)).rest(), expected);
     diff.expect(
         "connections_total{protocol=mysql} 1
-         connections_closed_total{by=proxy,phase=greeting} 1",
+         connections_closed_total{closed_by=proxy,phase=greeting} 1",
     );
     diff.finish();
 }
@@ -255,7 +255,7 @@ fn an_idle_connection_is_closed_by_the_proxy() {
     pair.server.assert_finished();
     diff.expect(
         "connections_total{protocol=mysql} 1
-         connections_closed_total{by=proxy,phase=greeting} 1",
+         connections_closed_total{closed_by=proxy,phase=greeting} 1",
     );
     diff.finish();
 }

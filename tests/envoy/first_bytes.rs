@@ -42,7 +42,7 @@ const CASES: [(&str, Script, &str); 8] = [
         "connections_total{protocol=client_first} 1
          client_first_total{seen=http} 1
          opaque_total{reason=not_mysql} 1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     ),
     (
         "TLS",
@@ -50,7 +50,7 @@ const CASES: [(&str, Script, &str); 8] = [
         "connections_total{protocol=client_first} 1
          client_first_total{seen=tls} 1
          opaque_total{reason=not_mysql} 1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     ),
     (
         "SMTP",
@@ -58,7 +58,7 @@ const CASES: [(&str, Script, &str); 8] = [
         "connections_total{protocol=server_first} 1
          server_first_detected_total{protocol=smtp} 1
          opaque_total{reason=not_mysql} 1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     ),
     (
         "PROXY protocol, version 1",
@@ -66,7 +66,7 @@ const CASES: [(&str, Script, &str); 8] = [
         "connections_total{protocol=client_first} 1
          client_first_total{seen=proxy_v1} 1
          opaque_total{reason=not_mysql} 1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     ),
     (
         "PROXY protocol, version 2",
@@ -74,7 +74,7 @@ const CASES: [(&str, Script, &str); 8] = [
         "connections_total{protocol=client_first} 1
          client_first_total{seen=proxy_v2} 1
          opaque_total{reason=not_mysql} 1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     ),
     (
         "X Protocol, a notice first",
@@ -82,7 +82,7 @@ const CASES: [(&str, Script, &str); 8] = [
         "connections_total{protocol=server_first} 1
          server_first_detected_total{protocol=other} 1
          opaque_total{reason=not_mysql} 1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     ),
     (
         "X Protocol, the client first",
@@ -90,7 +90,7 @@ const CASES: [(&str, Script, &str); 8] = [
         "connections_total{protocol=client_first} 1
          client_first_total{seen=mysqlx} 1
          opaque_total{reason=not_mysql} 1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     ),
     (
         "Redis",
@@ -98,7 +98,7 @@ const CASES: [(&str, Script, &str); 8] = [
         "connections_total{protocol=client_first} 1
          client_first_total{seen=other} 1
          opaque_total{reason=not_mysql} 1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     ),
 ];
 
@@ -152,7 +152,7 @@ fn a_silent_connection_is_counted_while_it_is_open() {
         diff.expect(&format!(
             "connections_active{{protocol={protocol}}} -1
              connections_total{{protocol={protocol}}} 1
-             connections_closed_total{{by=client,phase=greeting}} 1"
+             connections_closed_total{{closed_by=client,phase=greeting}} 1"
         ));
         diff.finish();
     }
@@ -180,7 +180,7 @@ fn a_connection_with_late_first_bytes_is_counted_once() {
     pair.close();
     diff.expect(
         "connections_active{protocol=server_first} -1
-         connections_closed_total{by=client,phase=opaque} 1",
+         connections_closed_total{closed_by=client,phase=opaque} 1",
     );
     diff.finish_with_log_lines(&["seen=smtp expected=mysql"]);
 }
@@ -190,7 +190,7 @@ fn a_connection_with_late_first_bytes_is_counted_once() {
 #[test]
 fn a_late_greeting_is_reported_and_its_connection_continues() {
     let server = Server::start();
-    let configuration = json!({"defaults": {"protocol": "mysql", "greeting_timeout_ms": 1000}});
+    let configuration = json!({"defaults": {"protocol": "mysql", "greeting_timeout": "1s"}});
     let envoy = Envoy::start(configured(server.address(), configuration));
     let mut diff = CounterDiff::new(&envoy, MYSQL);
     let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);
@@ -204,7 +204,7 @@ fn a_late_greeting_is_reported_and_its_connection_continues() {
     pair.close();
     diff.expect(
         "connections_active{protocol=mysql} -1
-         connections_closed_total{by=client,phase=command} 1",
+         connections_closed_total{closed_by=client,phase=command} 1",
     );
     let upstream = server.address();
     let line = format!("cluster=mysql upstream={upstream} causes=\"1: the server resolves the client's name");
@@ -229,7 +229,7 @@ fn a_connection_that_is_configured_as_opaque_is_only_counted() {
         pair.close();
         diff.expect(
             "connections_active{protocol=opaque} -1
-             connections_closed_total{by=client,phase=opaque} 1",
+             connections_closed_total{closed_by=client,phase=opaque} 1",
         );
         diff.finish();
     }

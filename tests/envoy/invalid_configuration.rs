@@ -24,7 +24,7 @@ fn rejections(options: impl FnOnce(SocketAddr) -> EnvoyOptions) -> Vec<String> {
     envoy.wait_metric("firstword_config_rejected", &[], 2.0);
     let mut diff = CounterDiff::new(&envoy, MYSQL);
     Pair::logged_in(envoy.listener_addr(MYSQL), &server).close();
-    diff.expect(&format!("{LOGIN}connections_closed_total{{by=client,phase=command}} 1"));
+    diff.expect(&format!("{LOGIN}connections_closed_total{{closed_by=client,phase=command}} 1"));
     problems("rejected", &envoy.log())
 }
 
@@ -132,7 +132,7 @@ fn an_empty_configuration_is_valid() {
         let envoy = Envoy::start(options);
         let mut diff = CounterDiff::new(&envoy, MYSQL);
         Pair::logged_in(envoy.listener_addr(MYSQL), &server).close();
-        diff.expect(&format!("{LOGIN}connections_closed_total{{by=client,phase=command}} 1"));
+        diff.expect(&format!("{LOGIN}connections_closed_total{{closed_by=client,phase=command}} 1"));
         assert_clean(&envoy.log());
     }
 }

@@ -66,7 +66,7 @@ fn assert_counted(chunks: &[(Sender, Vec<u8>)], piece: usize, counts: &str) {
          commands_total{{command=quit}} 1
          bytes_total{{sender=client}} {}
          bytes_total{{sender=server}} {}
-         connections_closed_total{{by=client,phase=command}} 1",
+         connections_closed_total{{closed_by=client,phase=command}} 1",
         total(Client),
         total(Upstream)
     ));

@@ -148,7 +148,7 @@ fn a_server_that_only_reads_does_not_exhaust_the_vm() {
     let server = start_reading_server();
     let rules = json!({
         "access_log": ["user", "schema"],
-        "defaults": {"protocol": "mysql", "mysql": {"slow_command_ms": 1}},
+        "defaults": {"protocol": "mysql", "mysql": {"slow_command": "1ms"}},
     });
     let envoy = Envoy::start(configured(server, rules));
     let address = envoy.listener_addr(MYSQL);

@@ -227,7 +227,7 @@ impl Comparison<'_> {
                 stat(listener, "tx_bytes_total"),
                 envoy.stat(r"^cluster\.tls\.upstream_cx_rx_bytes_total$"),
                 ours("bytes_total", ("sender", "server")),
-                ours("connections_closed_total", ("by", "server")),
+                ours("connections_closed_total", ("closed_by", "server")),
             ]
         };
 
@@ -257,8 +257,8 @@ impl Comparison<'_> {
             "connections_total{{{labels},protocol=client_first}} {connections}
              client_first_total{{{labels},seen={seen}}} {connections}
              opaque_total{{{labels},reason=not_mysql}} {connections}
-             connections_closed_total{{by=client,{labels},phase=opaque}} {}
-             connections_closed_total{{by=server,{labels},phase=opaque}} {by_server}
+             connections_closed_total{{closed_by=client,{labels},phase=opaque}} {}
+             connections_closed_total{{closed_by=server,{labels},phase=opaque}} {by_server}
              bytes_total{{{labels},sender=client}} {received}
              bytes_total{{{labels},sender=server}} {sent}",
             connections - by_server

@@ -55,7 +55,7 @@ fn plugins_that_share_a_vm_count_separately() {
     ";
     diff.expect(&format!(
         "{LOGIN}{LOGIN_FULL_PROFILE}{COMMANDS}{COMMANDS_FULL_PROFILE}
-         connections_closed_total{{by=client,phase=command}} 1
+         connections_closed_total{{closed_by=client,phase=command}} 1
          {minimal}"
     ));
     diff.finish();
@@ -83,7 +83,7 @@ fn two_workers_add_to_the_same_series() {
     for pair in pairs {
         pair.close();
     }
-    let closed = "connections_closed_total{by=client,phase=command} 1\n";
+    let closed = "connections_closed_total{closed_by=client,phase=command} 1\n";
     diff.expect(&format!("{LOGIN}{COMMANDS}{closed}").repeat(CONNECTIONS));
     diff.finish();
     let workers = envoy.stats(r"^listener\..*\.worker_[01]\.downstream_cx_total$");

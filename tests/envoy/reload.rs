@@ -116,20 +116,20 @@ fn connections_outlive_their_configuration_without_lost_counts() {
     diff.expect(COMMANDS);
     old.close();
     diff.expect(
-        "connections_closed_total{by=client,phase=command} 1
+        "connections_closed_total{closed_by=client,phase=command} 1
          connections_active{protocol=mysql} -1",
     );
     silent.close();
     diff.expect(
         "connections_total{protocol=mysql} 1
-         connections_closed_total{by=client,phase=greeting} 1
+         connections_closed_total{closed_by=client,phase=greeting} 1
          connections_active{protocol=mysql} -1",
     );
     new.play(&commands());
     new.close();
     diff.expect(&format!(
         "{COMMANDS}{COMMANDS_FULL_PROFILE}
-         connections_closed_total{{by=client,phase=command}} 1
+         connections_closed_total{{closed_by=client,phase=command}} 1
          connections_active{{protocol=mysql}} -1"
     ));
     diff.finish();
@@ -163,8 +163,8 @@ fn the_end_of_an_old_configuration_counts_its_connections() {
     waiting.server.assert_finished();
     diff.expect(
         "connections_total{protocol=mysql} 1
-         connections_closed_total{by=proxy,phase=command} 1
-         connections_closed_total{by=proxy,phase=greeting} 1
+         connections_closed_total{closed_by=proxy,phase=command} 1
+         connections_closed_total{closed_by=proxy,phase=greeting} 1
          commands_in_flight -1
          connections_active{protocol=mysql} -2",
     );
@@ -176,7 +176,7 @@ fn the_end_of_an_old_configuration_counts_its_connections() {
     pair.close();
     diff.expect(&format!(
         "{LOGIN}{LOGIN_FULL_PROFILE}
-         connections_closed_total{{by=client,phase=command}} 1"
+         connections_closed_total{{closed_by=client,phase=command}} 1"
     ));
     diff.finish();
 
@@ -209,7 +209,7 @@ fn a_new_vm_continues_the_counters_of_the_old_one() {
     new.close();
     diff.expect(&format!(
         "{COMMANDS}{COMMANDS}
-         connections_closed_total{{by=client,phase=command}} 2
+         connections_closed_total{{closed_by=client,phase=command}} 2
          connections_active{{protocol=mysql}} -2"
     ));
     diff.finish();
@@ -239,7 +239,7 @@ fn a_refused_configuration_changes_nothing() {
     }
     pairs.into_iter().for_each(Pair::close);
     Pair::logged_in(envoy.listener_addr(MYSQL), &server).close();
-    let closed = "connections_closed_total{by=client,phase=command} 1\n";
+    let closed = "connections_closed_total{closed_by=client,phase=command} 1\n";
     diff.expect(&[format!("{LOGIN}{COMMANDS}{closed}").repeat(OPEN), format!("{LOGIN}{closed}")].concat());
 }
 
@@ -278,7 +278,7 @@ fn the_gauge_of_rejected_configurations_follows_the_newest_configuration() {
 fn stalled_commands_outlive_their_configuration_and_leave_no_count() {
     const EACH: usize = 10;
     let server = Server::start();
-    let stall_early = json!({"defaults": {"protocol": "mysql"}, "metrics": {"stall_ms": 1}});
+    let stall_early = json!({"defaults": {"protocol": "mysql"}, "metrics": {"stall": "1ms"}});
     let options =
         configured(server.address(), stall_early.clone()).concurrency(2).drain_time(Duration::from_secs(8));
     let (mut delivery, options) = Delivery::extract(options);
@@ -323,14 +323,14 @@ fn stalled_commands_outlive_their_configuration_and_leave_no_count() {
          command_duration_seconds_count{{command=query}} 1
          statements_total{{verb=select}} 1
          rows_total 1
-         connections_closed_total{{by=client,phase=command}} 1
+         connections_closed_total{{closed_by=client,phase=command}} 1
          {ended}",
         response.len()
     );
-    let left = format!("connections_closed_total{{by=client,phase=command}} 1\n{ended}");
-    let drained = format!("connections_closed_total{{by=proxy,phase=command}} 1\n{ended}");
+    let left = format!("connections_closed_total{{closed_by=client,phase=command}} 1\n{ended}");
+    let drained = format!("connections_closed_total{{closed_by=proxy,phase=command}} 1\n{ended}");
     diff.expect(&[answered, left, drained].map(|lines| lines.repeat(EACH)).concat());
     new.close();
-    diff.expect(&format!("connections_closed_total{{by=client,phase=command}} 1\n{ended}"));
+    diff.expect(&format!("connections_closed_total{{closed_by=client,phase=command}} 1\n{ended}"));
     diff.finish();
 }

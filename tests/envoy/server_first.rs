@@ -126,7 +126,7 @@ fn assert_recognised(server: &Daemon, name: &str, greeting: &str) {
             "connections_total{{protocol=server_first}} {CONNECTIONS}
              server_first_detected_total{{protocol={name}}} {CONNECTIONS}
              opaque_total{{reason={reason}}} {CONNECTIONS}
-             connections_closed_total{{by=client,phase=opaque}} {CONNECTIONS}
+             connections_closed_total{{closed_by=client,phase=opaque}} {CONNECTIONS}
              bytes_total{{sender=server}} {}",
             sent.iter().sum::<usize>()
         ));

@@ -32,7 +32,7 @@ firstword_commands_total{command="ping",destination="mysql",direction="unspecifi
 firstword_commands_total{command="query",destination="mysql",direction="unspecified"} 6
 firstword_commands_total{command="quit",destination="mysql",direction="unspecified"} 1
 firstword_connections_active{destination="mysql",direction="unspecified",protocol="mysql"} 0
-firstword_connections_closed_total{by="client",destination="mysql",direction="unspecified",phase="command"} 1
+firstword_connections_closed_total{closed_by="client",destination="mysql",direction="unspecified",phase="command"} 1
 firstword_connections_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_eof_hazard_clients_total{destination="mysql",direction="unspecified"} 0
 firstword_errors_total{destination="mysql",direction="unspecified",errno="1146"} 1
@@ -102,7 +102,8 @@ const HISTOGRAMS: [(&str, &str, f64); 4] = [
 ];
 
 /// Bounds of the buckets. Every duration of a session is below the last finite bound.
-const BOUNDS: [&str; 9] = ["0.00025", "0.001", "0.005", "0.025", "0.1", "0.5", "2.5", "10", "+Inf"];
+const BOUNDS: [&str; 11] =
+    ["0.00025", "0.001", "0.005", "0.01", "0.05", "0.1", "0.5", "1", "5", "10", "+Inf"];
 
 /// The series of one of [`HISTOGRAMS`]: its buckets in the order of their bounds, its count, its sum.
 fn histogram(name: &str, own: &str) -> (Vec<String>, String, String) {
@@ -186,7 +187,7 @@ const GREETED: &str = "
 const CAPTURES: [(&str, &str); 3] = [
     (
         "session-prepared",
-        "connections_closed_total{by=client,phase=command} 1
+        "connections_closed_total{closed_by=client,phase=command} 1
          handshakes_total{result=ok} 1
          clients_total{client=rust-mysql,client_series=28.0} 1
          command_duration_seconds_count{command=query,verb=select} 1
@@ -207,7 +208,7 @@ const CAPTURES: [(&str, &str); 3] = [
     ),
     (
         "session-refused",
-        "connections_closed_total{by=client,phase=authentication} 1
+        "connections_closed_total{closed_by=client,phase=authentication} 1
          handshakes_total{result=error} 1
          clients_total{client=rust-mysql,client_series=28.0} 1
          handshake_errors_total{errno=1045,plugin=mysql_native_password} 1
@@ -216,7 +217,7 @@ const CAPTURES: [(&str, &str); 3] = [
     ),
     (
         "session-cli-compressed",
-        "connections_closed_total{by=client,phase=opaque} 1
+        "connections_closed_total{closed_by=client,phase=opaque} 1
          handshakes_total{result=ok} 1
          clients_total{client=libmariadb,client_series=3.3} 1
          opaque_total{reason=compressed} 1
@@ -286,7 +287,7 @@ fn a_silent_client_receives_the_greeting() {
         medians[0], medians[1]
     );
     // The filter's counts are complete.
-    let left = [("phase", "handshake"), ("by", "client")];
+    let left = [("phase", "handshake"), ("closed_by", "client")];
     envoy.wait_metric("firstword_connections_closed_total", &left, 101.0);
     // The filter reports them as health checks.
     let log = envoy.log();

@@ -60,7 +60,7 @@ pub const COMMANDS_FULL_PROFILE: &str = "
 ";
 
 /// Counts of the end of a connection by the client in the command phase.
-const CLOSED: &str = "connections_closed_total{by=client,phase=command} 1
+const CLOSED: &str = "connections_closed_total{closed_by=client,phase=command} 1
 ";
 
 /// Counts of [`crate::traffic::session`] in the minimal profile.

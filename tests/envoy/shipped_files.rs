@@ -19,7 +19,7 @@ use firstword_testing::process::in_path;
 
 /// Counts of a login and of the end of its connection.
 fn counts() -> String {
-    format!("{LOGIN}connections_closed_total{{by=client,phase=command}} 1")
+    format!("{LOGIN}connections_closed_total{{closed_by=client,phase=command}} 1")
 }
 
 /// Asserts that a request goes through an HTTP connection manager, which adds headers in both directions. Only Envoy receives
@@ -166,7 +166,7 @@ fn the_envoy_of_docker_compose() {
     stranger.rest();
     diff.expect(
         "connections_total{protocol=mysql} 1
-        connections_closed_total{by=proxy,phase=greeting} 1
+        connections_closed_total{closed_by=proxy,phase=greeting} 1
         proxy_protocol_received_total{format=v1,result=untrusted} 1",
     );
     diff.finish_with_log_lines(&["event=proxy_protocol_refused result=untrusted"]);

@@ -49,7 +49,7 @@ fn a_connection_beyond_the_budget_is_counted_as_opaque_and_logged() {
         [
             "bytes_total{sender=client} 30",
             "bytes_total{sender=server} 70",
-            "connections_closed_total{phase=opaque,by=client} 1",
+            "connections_closed_total{phase=opaque,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "opaque_total{reason=memory} 1",
         ]
@@ -82,7 +82,7 @@ fn a_protected_connection_beyond_the_budget_is_refused_and_no_byte_of_it_is_forw
 #[test]
 fn a_tick_ends_the_inspection_of_a_connection_above_its_share() {
     let worker = Worker::start(
-        r#"{"limits": {"connection_state": "1MiB"}, "defaults": {"mysql": {"slow_command_ms": 1}}}"#,
+        r#"{"limits": {"connection_state": "1MiB"}, "defaults": {"mysql": {"slow_command": "1ms"}}}"#,
     );
     let (mut streams, _) = fill(&worker);
     // The first connection needs more than the minimum share, because its statements are in flight.

@@ -138,7 +138,7 @@ fn a_flush_is_due_after_the_interval_and_a_tick_takes_half_a_second_at_most() {
     for (interval, period, ticks) in
         [(100, 100, 1), (500, 500, 1), (1000, 500, 2), (1250, 500, 3), (60_000, 500, 120)]
     {
-        let worker = Worker::start(&format!(r#"{{"metrics": {{"flush_interval_ms": {interval}}}}}"#));
+        let worker = Worker::start(&format!(r#"{{"metrics": {{"flush_interval": "{interval}ms"}}}}"#));
         assert_eq!(worker.filter.tick_period(), Duration::from_millis(period));
         for flush in 1..=2 {
             for _ in 1..ticks {

@@ -44,7 +44,7 @@ fn a_session_is_counted_exactly() {
             "command_duration_seconds_count{command=query} 2".into(),
             "commands_total{command=query} 2".into(),
             "commands_total{command=quit} 1".into(),
-            "connections_closed_total{phase=command,by=client} 1".into(),
+            "connections_closed_total{phase=command,closed_by=client} 1".into(),
             "connections_total{protocol=mysql} 1".into(),
             "errors_total{errno=1054} 1".into(),
             "greeting_duration_seconds_count 1".into(),
@@ -67,7 +67,7 @@ fn the_host_call_for_the_closing_side_is_made_only_if_the_traffic_does_not_show_
         worker.host.closed_by = by;
         let closed = |worker: &Worker, by: ClosedBy| {
             worker.flush();
-            worker.sum("connections_closed_total", &[&format!("by={}", by.label())])
+            worker.sum("connections_closed_total", &[&format!("closed_by={}", by.label())])
         };
         worker.close(worker.connect());
         assert_eq!(worker.host.take_calls(), ["closed_by", "cluster"]);

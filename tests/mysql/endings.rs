@@ -19,7 +19,7 @@ fn client(envoy: &Envoy) -> Client {
 fn assert_closed_by_server(envoy: &Envoy, count: u64) {
     let metrics = envoy.stable(QUIET);
     assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
-    assert_eq!(sum(&metrics, "connections_closed_total", &[("by", "server")]), count);
+    assert_eq!(sum(&metrics, "connections_closed_total", &[("closed_by", "server")]), count);
     assert_eq!(sum(&metrics, "connections_active", &[]), 0);
     assert_eq!(sum(&metrics, "commands_in_flight", &[]), 0);
 }

@@ -91,7 +91,7 @@ fn an_idle_session_closed_by_envoy_is_a_hazard(database: &Database) {
     idle.query("SELECT 1").expect("a row");
     assert!(idle.next_packet().is_none());
     let metrics = assert_hazards(&envoy, &[("idle_closed_by_proxy", 1)]);
-    assert_eq!(sum(&metrics, "connections_closed_total", &[("by", "proxy"), ("phase", "command")]), 1);
+    assert_eq!(sum(&metrics, "connections_closed_total", &[("closed_by", "proxy"), ("phase", "command")]), 1);
     assert!(envoy.log().contains(" idle_s="), "{}", envoy.log());
 }
 

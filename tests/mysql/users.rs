@@ -204,13 +204,13 @@ fn assert_each_account_in_a_callback_is_judged(database: &Database) {
     create_witness(database);
     let secrets: [&[u8]; 3] = [&[], &packet(2, b""), &packet(2, b"\0")];
     let mut denials = 0;
-    for observe in ["all", "requests"] {
+    for inspect in ["full", "requests"] {
         let envoy = Envoy::start(rbac_options(database).edit(|bootstrap| {
             let configuration =
                 &mut filters(bootstrap)[0]["typed_config"]["config"]["configuration"]["value"];
             let text = configuration.as_str().expect("a configuration").replace(
                 r#""protocol": "mysql""#,
-                &format!(r#""protocol": "mysql", "mysql": {{"observe": "{observe}"}}"#),
+                &format!(r#""protocol": "mysql", "mysql": {{"inspect": "{inspect}"}}"#),
             );
             *configuration = text.into();
         }));
@@ -220,15 +220,15 @@ fn assert_each_account_in_a_callback_is_judged(database: &Database) {
             // Between two allowed accounts.
             let mut client = Client::login(address(&envoy), &login("app"));
             client.send(&[evil.clone(), change_to("app")].concat());
-            assert!(client.closes(), "{observe}");
+            assert!(client.closes(), "{inspect}");
             // After the login.
             let mut client = Client::connect(address(&envoy));
             let response = packet(1, &client.response(&login("app")).expect("a greeting"));
             client.send(&[response, evil].concat());
-            assert!(client.closes(), "{observe}");
+            assert!(client.closes(), "{inspect}");
             denied_here += 2;
         }
-        assert_eq!(denied(&envoy), denied_here, "{observe}");
+        assert_eq!(denied(&envoy), denied_here, "{inspect}");
         denials += denied_here;
     }
     assert_eq!(denials, 12);

@@ -20,10 +20,10 @@ const MAX_ROUNDS: usize = 90;
 
 /// Configuration of the filter in all listeners except `small`.
 const CONFIGURATION: &str = r#"{
-  "defaults": {"greeting_timeout_ms": 500, "protocol": "mysql"},
-  "metrics": {"profile": "full", "stall_ms": 500, "flush_interval_ms": 200},
+  "defaults": {"greeting_timeout": "500ms", "protocol": "mysql"},
+  "metrics": {"profile": "full", "stall": "500ms", "flush_interval": "200ms"},
   "rules": [{"name": "proxied", "match": {"ports": [PROXIED]}, "protocol": "mysql", "proxy_protocol": {
-    "receive": {"mode": "optional", "trusted_networks": ["127.0.0.2"]}, "send": {"mode": "first_bytes"}}},
+    "receive": {"mode": "optional", "trusted_networks": ["127.0.0.2"]}, "send": {"mode": "with_first_client_bytes"}}},
     {"name": "held", "match": {"ports": [HELD]}, "mysql": {"hold_split_eof": "always", "block_local_infile": true}}]
 }"#;
 
@@ -64,7 +64,7 @@ fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr) -> Envoy 
                 "small" => {
                     filters[0]["typed_config"]["config"]["name"] = json!("small");
                     filters[0]["typed_config"]["config"]["configuration"]["value"] =
-                        json!(r#"{"metrics": {"max_series": 5, "flush_interval_ms": 200}}"#);
+                        json!(r#"{"metrics": {"max_series": 5, "flush_interval": "200ms"}}"#);
                 }
                 "rejected" => {
                     filters[0]["typed_config"]["config"]["name"] = json!("rejected");

@@ -11,7 +11,7 @@ use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 
 const CONFIGURATION: &str = r#"{"metrics": {"profile": "full", "labels": ["direction", "destination", "port"],
-    "flush_interval_ms": 100}, "rules": [{"name": "orders", "protocol": "mysql"}]}"#;
+    "flush_interval": "100ms"}, "rules": [{"name": "orders", "protocol": "mysql"}]}"#;
 
 fn envoy(server: &MariaDb, stats_config: Option<Value>) -> Envoy {
     let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", server.addr());

@@ -1,4 +1,4 @@
-//! `connect: after_header`: no client reaches the server without a header.
+//! `connect_upstream: after_header`: no client reaches the server without a header.
 
 use std::thread;
 
@@ -15,15 +15,15 @@ use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
 use firstword_testing::packets::greeting;
 use firstword_testing::peer::{Ending, Peer, Server};
 
-fn after_header(timeout_ms: u32) -> Value {
-    json!({"mode": "required", "connect": "after_header", "trusted_networks": trusted_networks(), "timeout_ms": timeout_ms})
+fn after_header(timeout: &str) -> Value {
+    json!({"mode": "required", "connect_upstream": "after_header", "trusted_networks": trusted_networks(), "timeout": timeout})
 }
 
 #[test]
 fn envoy_connects_to_the_server_after_the_header() {
     for (header, format) in [(V1, "v1"), (V2, "v2")] {
         let server = Server::start();
-        let envoy = Envoy::start(with_early_data(options(server.address(), &after_header(60_000), &off())));
+        let envoy = Envoy::start(with_early_data(options(server.address(), &after_header("60s"), &off())));
         // Whole, cut, and in one piece with the bytes after it.
         for (cut, after) in [(0, b"".as_slice()), (9, b""), (3, b"\x03\0\0\x01abc")] {
             let mut client = Peer::connect(envoy.listener_addr(MYSQL));
@@ -52,7 +52,7 @@ fn envoy_connects_to_the_server_after_the_header() {
 fn health_probes_never_reach_the_server() {
     // A single probe that reached the server would block the host.
     let server = MariaDb::start(&["--max-connect-errors=1"]);
-    let envoy = Envoy::start(with_early_data(options(server.addr(), &after_header(60_000), &off())));
+    let envoy = Envoy::start(with_early_data(options(server.addr(), &after_header("60s"), &off())));
     let address = envoy.listener_addr(MYSQL);
     let before = server.statuses(&["Connections", "Aborted_connects", "Aborted_clients"]);
     let login = Login::new(CLASSIC).user(USER, PASSWORD);
@@ -103,7 +103,7 @@ fn health_probes_never_reach_the_server() {
 #[test]
 fn a_client_without_a_header_is_closed_and_never_reaches_the_server() {
     let server = Server::start();
-    let envoy = Envoy::start(with_early_data(options(server.address(), &after_header(300), &off())));
+    let envoy = Envoy::start(with_early_data(options(server.address(), &after_header("300ms"), &off())));
     let mut silent = Peer::connect(envoy.listener_addr(MYSQL));
     let mut partial = Peer::connect(envoy.listener_addr(MYSQL));
     partial.send(&V1[..20]);
@@ -117,9 +117,9 @@ fn a_client_without_a_header_is_closed_and_never_reaches_the_server() {
     let log = refusals(&envoy).join("\n");
     assert_eq!(log.lines().count(), 3, "{log}");
     for part in [
-        "result=timeout format=none why=\"0 bytes of a header within receive.timeout_ms; with connect after_header \
+        "result=timeout format=none why=\"0 bytes of a header within receive.timeout; with connect_upstream after_header \
          Envoy reads none unless tcp_proxy has max_early_data_bytes",
-        "result=timeout format=v1 why=\"20 bytes of a header within receive.timeout_ms;",
+        "result=timeout format=v1 why=\"20 bytes of a header within receive.timeout;",
         "result=missing format=none why=\"the first bytes are no header\" peer=127.0.0.1:",
     ] {
         assert!(log.contains(part), "{part}\n{log}");
@@ -130,7 +130,7 @@ fn a_client_without_a_header_is_closed_and_never_reaches_the_server() {
 #[test]
 fn connections_end_also_without_early_data() {
     let server = Server::start();
-    let envoy = envoy(server.address(), &after_header(300), &off());
+    let envoy = envoy(server.address(), &after_header("300ms"), &off());
     let address = envoy.listener_addr(MYSQL);
     let mut with_header = Peer::connect(address);
     with_header.send(V1);

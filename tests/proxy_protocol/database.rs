@@ -23,7 +23,7 @@ fn optional() -> Value {
 }
 
 fn send(version: u8) -> Value {
-    json!({"mode": "first_bytes", "version": version})
+    json!({"mode": "with_first_client_bytes", "version": version})
 }
 
 /// The client's host according to the server: in `user()`, and in the process list.
@@ -79,7 +79,7 @@ fn the_server_sees_the_clients_address() {
 #[test]
 fn a_header_is_not_forwarded_without_send() {
     let server = MariaDb::start(&[TRUSTS_ENVOY]);
-    let strip = json!({"mode": "optional", "untrusted": "strip"});
+    let strip = json!({"mode": "optional", "on_untrusted_header": "strip"});
     for receive in [optional(), strip] {
         let envoy = envoy(server.addr(), &receive, &off());
         let mut client = Client::connect(envoy.listener_addr(MYSQL));

@@ -44,7 +44,7 @@ pub(crate) fn envoy(server: SocketAddr, receive: &Value, send: &Value) -> Envoy 
     Envoy::start(options(server, receive, send))
 }
 
-/// Lets Envoy read before it connects to the server, because `connect: after_header` needs that since Envoy 1.37.
+/// Lets Envoy read before it connects to the server, because `connect_upstream: after_header` needs that since Envoy 1.37.
 pub(crate) fn with_early_data(options: EnvoyOptions) -> EnvoyOptions {
     options.edit(|bootstrap| tcp_proxy(&mut listeners(bootstrap)[0])["max_early_data_bytes"] = json!(1024))
 }

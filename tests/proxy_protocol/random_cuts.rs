@@ -68,7 +68,7 @@ fn a_header_cut_at_any_byte_is_stripped() {
     let server = Server::start();
     let address = server.address();
     let server = Mutex::new(server);
-    let receive = json!({"mode": "required", "trusted_networks": trusted_networks(), "timeout_ms": 60_000});
+    let receive = json!({"mode": "required", "trusted_networks": trusted_networks(), "timeout": "60s"});
     let options = options(address, &receive, &off()).concurrency(2);
     let envoy = Envoy::start(options);
     let address = envoy.listener_addr(MYSQL);

@@ -12,7 +12,7 @@ use firstword_testing::packets::greeting;
 use firstword_testing::peer::{Peer, Server};
 
 fn receive(mode: &str, trusted: &Value, untrusted: &str) -> Value {
-    json!({"mode": mode, "trusted_networks": trusted, "untrusted": untrusted, "timeout_ms": 60_000})
+    json!({"mode": mode, "trusted_networks": trusted, "on_untrusted_header": untrusted, "timeout": "60s"})
 }
 
 /// Each header is cut at several bytes. The server receives only the handshake response, or no byte if the filter closes.

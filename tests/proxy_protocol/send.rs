@@ -11,11 +11,11 @@ use firstword_testing::packets::greeting;
 use firstword_testing::peer::{Peer, Server};
 
 fn send(version: u8, when: &str) -> Value {
-    json!({"mode": "first_bytes", "version": version, "when": when})
+    json!({"mode": "with_first_client_bytes", "version": version, "when": when})
 }
 
 fn optional(trusted: &Value) -> Value {
-    json!({"mode": "optional", "trusted_networks": trusted, "untrusted": "strip"})
+    json!({"mode": "optional", "trusted_networks": trusted, "on_untrusted_header": "strip"})
 }
 
 /// The header before the client's first bytes: none, with the received addresses, or with the connection's.
@@ -95,8 +95,7 @@ fn the_server_receives_the_addresses_as_documented() {
 #[test]
 fn after_header_and_send_work_together() {
     let server = Server::start();
-    let receive =
-        json!({"mode": "required", "connect": "after_header", "trusted_networks": trusted_networks()});
+    let receive = json!({"mode": "required", "connect_upstream": "after_header", "trusted_networks": trusted_networks()});
     let envoy = Envoy::start(with_early_data(options(server.address(), &receive, &send(1, "always"))));
     let mut client = Peer::connect(envoy.listener_addr(MYSQL));
     client.send(V2);
@@ -113,8 +112,8 @@ fn after_header_and_send_work_together() {
 fn a_server_that_waits_for_the_header_is_logged_as_the_cause() {
     let server = Server::start();
     let rule = json!({
-        "name": "orders", "protocol": "mysql", "greeting_timeout_ms": 500,
-        "proxy_protocol": {"send": {"mode": "first_bytes"}},
+        "name": "orders", "protocol": "mysql", "greeting_timeout": "500ms",
+        "proxy_protocol": {"send": {"mode": "with_first_client_bytes"}},
     });
     let envoy = Envoy::start(crate::bootstrap::configured(server.address(), json!({"rules": [rule]})));
     let mut client = Peer::connect(envoy.listener_addr(MYSQL));

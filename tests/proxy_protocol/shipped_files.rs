@@ -119,7 +119,7 @@ fn after_header_without_early_data_logs_the_cause() {
         let early = tcp_proxy(listener).as_object_mut().expect("tcp_proxy").remove("max_early_data_bytes");
         assert_eq!(early, Some(json!(1024)));
         configure(listener, |configuration| {
-            configuration["rules"][0]["proxy_protocol"]["receive"]["timeout_ms"] = json!(300);
+            configuration["rules"][0]["proxy_protocol"]["receive"]["timeout"] = json!("300ms");
         });
     });
     let envoy = Envoy::start(options);
@@ -170,7 +170,7 @@ fn a_server_that_waits_for_the_header_hangs_with_first_bytes() {
     let waiting = start_waiting_server(server.addr());
     let options = file_options("envoy/proxy-send.yaml", waiting.addr("waiting")).edit(|bootstrap| {
         configure(&mut listeners(bootstrap)[0], |configuration| {
-            configuration["rules"][0]["greeting_timeout_ms"] = json!(500);
+            configuration["rules"][0]["greeting_timeout"] = json!("500ms");
         });
     });
     let envoy = Envoy::start(options);

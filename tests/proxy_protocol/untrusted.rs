@@ -65,7 +65,9 @@ struct Setting {
 impl Setting {
     fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for (mode, connect) in [("optional", "first"), ("required", "first"), ("required", "after_header")] {
+        for (mode, connect) in
+            [("optional", "immediately"), ("required", "immediately"), ("required", "after_header")]
+        {
             for untrusted in ["close", "strip"] {
                 for send in ["off", "always", "not_received"] {
                     all.push(Self { mode, connect, untrusted, send });
@@ -83,14 +85,14 @@ impl Setting {
     fn configuration(self, trusted: Option<&Value>) -> Value {
         let Self { mode, connect, untrusted, send } = self;
         let mut receive = json!({
-            "mode": mode, "connect": connect, "untrusted": untrusted, "timeout_ms": 60_000,
+            "mode": mode, "connect_upstream": connect, "on_untrusted_header": untrusted, "timeout": "60s",
         });
         if let Some(trusted) = trusted {
             receive["trusted_networks"] = trusted.clone();
         }
         let send = match send {
             "off" => json!({"mode": "off"}),
-            when => json!({"mode": "first_bytes", "when": when}),
+            when => json!({"mode": "with_first_client_bytes", "when": when}),
         };
         let proxy_protocol = json!({"receive": receive, "send": send});
         with_fast_flush(

@@ -68,7 +68,7 @@ impl Delivery {
     /// The filter with this configuration and frequent exports.
     pub fn filter(&self, configuration: &Value) -> Value {
         let mut configuration = configuration.clone();
-        configuration["metrics"]["flush_interval_ms"] = json!(100);
+        configuration["metrics"]["flush_interval"] = json!("100ms");
         let mut filter = self.filter.clone();
         filter["config"]["configuration"]["value"] = json!(configuration.to_string());
         filter

@@ -187,8 +187,8 @@ fn the_statistics_show_connections_that_wait() {
 
 #[test]
 fn problems_of_the_filter_are_found() {
-    let rule =
-        json!({"rules": [{"match": {"ports": [3306]}, "proxy_protocol": {"send": {"mode": "first_bytes"}}}]});
+    let send = json!({"send": {"mode": "with_first_client_bytes"}});
+    let rule = json!({"rules": [{"match": {"ports": [3306]}, "proxy_protocol": send}]});
     let struct_value =
         json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": {"mode": "off"}});
     let remote = json!({"code": {"remote": {"http_uri": {"uri": "https://a.example/x.wasm"}}}});
@@ -222,6 +222,33 @@ fn problems_of_the_filter_are_found() {
     second["address"]["socket_address"]["port_value"] = json!(3307);
     two["static_resources"]["listeners"].as_array_mut().unwrap().push(second);
     assert_eq!(codes(&json_of(&["-"], &two).1), ["warning vm-shared"]);
+}
+
+#[test]
+fn a_tag_for_the_former_name_of_a_label_is_found() {
+    let mut input = with_filter(&[json!({})]);
+    let tags = input["stats_config"]["stats_tags"].as_array_mut().unwrap();
+    tags.push(json!({"tag_name": "closed_by", "regex": r"(closed_by=\.=(.*?);\.;)"}));
+    assert_eq!(codes(&json_of(&["-"], &input).1), [""; 0]);
+    let tags = input["stats_config"]["stats_tags"].as_array_mut().unwrap();
+    tags.push(json!({"tag_name": "by", "regex": r"(by=\.=(.*?);\.;)"}));
+    let (code, report) = json_of(&["-"], &input);
+    assert_eq!((code, codes(&report)), (3, vec!["warning label-renamed".to_owned()]));
+    let why = report["findings"][0]["why"].as_str().unwrap();
+    assert!(why.contains("label by, which was renamed to closed_by"), "{why}");
+    assert!(why.ends_with("Replace the stats_tags of the bootstrap by those of envoy/mysql.yaml."), "{why}");
+
+    // In Istio the fix is the annotation with the labels of today.
+    input["node"] = json!({"id": "sidecar~10.0.0.9~app-0.shop~shop.svc.cluster.local", "metadata": {
+        "NAMESPACE": "shop", "WORKLOAD_NAME": "app", "LABELS": {"app": "app"}, "ISTIO_VERSION": "1.30.0"}});
+    let (_, report) = json_of(&["-"], &input);
+    let renamed = report["findings"].as_array().unwrap();
+    let renamed = renamed.iter().find(|finding| finding["code"] == "label-renamed").unwrap();
+    assert!(
+        renamed["why"].as_str().unwrap().ends_with("annotation sidecar.istio.io/extraStatTags of the pod.")
+    );
+    let fix = renamed["fixes"].to_string();
+    assert!(fix.contains("phase,closed_by,seen") && !fix.contains(",by,"), "{fix}");
 }
 
 #[test]

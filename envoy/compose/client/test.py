@@ -215,7 +215,7 @@ class Counts(unittest.TestCase):
         self.assertEqual(firstword.sum("rows_total"), server.sum("rows"))
         self.assertEqual(firstword.sum("affected_rows_total"), server.sum("affected"))
         self.assertEqual(firstword.sum("warnings_total"), server.sum("warnings"))
-        self.assertEqual(firstword.by("connections_closed_total", "by"), {"client": 5})
+        self.assertEqual(firstword.by("connections_closed_total", "closed_by"), {"client": 5})
         self.assertEqual(firstword.by("opaque_total", "reason"), {})
         return firstword
 

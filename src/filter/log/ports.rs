@@ -17,8 +17,8 @@ pub(in crate::filter) fn greeting_timeout(log: &ConnectionLog) {
     log.line(Level::Warn, || {
         let upstream = log.host.upstream_address().map(|text| word(&text));
         let causes = if upstream.is_some() && log.to.sends_header {
-            "1: the server waits for the PROXY header, which send \"first_bytes\" cannot bring before the client \
-             speaks: Percona Server, Vitess and accept-proxy listeners need Envoy's upstream_proxy_protocol \
+            "1: the server waits for the PROXY header, which send \"with_first_client_bytes\" cannot bring \
+             before the client speaks: Percona Server, Vitess and accept-proxy listeners need Envoy's upstream_proxy_protocol \
              instead; 2: the server resolves the client's name in a slow DNS (skip_name_resolve), or is \
              overloaded; 3: the next hop waits for the client's bytes: tls_inspector, http_inspector or \
              proxy_protocol in its listener"

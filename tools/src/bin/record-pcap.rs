@@ -148,7 +148,7 @@ fn record_mysql() {
 fn record_proxy_header() {
     let server = MariaDb::start(&["--proxy-protocol-networks=127.0.0.1"]);
     create_account(&server);
-    let rule = r#"{"rules": [{"name": "orders", "proxy_protocol": {"send": {"mode": "first_bytes", "version": 2}}}]}"#;
+    let rule = r#"{"rules": [{"name": "orders", "proxy_protocol": {"send": {"mode": "with_first_client_bytes", "version": 2}}}]}"#;
     let options = EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", server.addr());
     let envoy = Envoy::start(options.configuration(rule));
     let mut dump = Dump::start("lo", &[server.addr().port()], &[]);

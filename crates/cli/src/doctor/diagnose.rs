@@ -266,8 +266,9 @@ impl Case<'_> {
             Cause::NoEarlyData => (
                 "early-data-missing",
                 Severity::Error,
-                "Firstword has been configured to connect after the header (connect: after_header), but tcp_proxy, which has no \
-                 max_early_data_bytes, reads nothing before it has connected: every connection ends after timeout_ms."
+                "Firstword has been configured to connect after the header (connect_upstream: after_header), but tcp_proxy, \
+                 which has no max_early_data_bytes, reads nothing before it has connected: every connection ends after \
+                 receive.timeout."
                     .to_owned(),
                 if self.dump.node.is_gateway() { vec![self.workload.receive_at_gateway(port)] } else { Vec::new() },
             ),

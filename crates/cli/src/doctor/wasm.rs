@@ -51,6 +51,7 @@ pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
     }
     findings.extend(shared(&distinct));
     findings.extend(untagged(dump));
+    findings.extend(renamed_tag(dump));
     findings
 }
 
@@ -275,16 +276,18 @@ fn shared(found: &[&Found]) -> Vec<Finding> {
     findings
 }
 
+/// True if Envoy makes this label of a part of the names of metrics.
+fn has_tag(statistics: &Value, label: &str) -> bool {
+    let tags = statistics.get("stats_tags").and_then(Value::as_array);
+    tags.into_iter().flatten().any(|tag| tag.get("tag_name").and_then(Value::as_str) == Some(label))
+}
+
 /// Labels that Envoy leaves in the names of the filter's metrics.
 fn untagged(dump: &Dump) -> Option<Finding> {
     /// Labels that almost every metric has.
     const LABELS: [&str; 3] = ["direction", "destination", "protocol"];
     let statistics = dump.statistics.as_ref()?;
-    let tags = statistics.get("stats_tags").and_then(Value::as_array);
-    let has = |label: &&&str| {
-        tags.into_iter().flatten().any(|tag| tag.get("tag_name").and_then(Value::as_str) == Some(**label))
-    };
-    let missing: Vec<_> = LABELS.iter().filter(|label| !has(label)).copied().collect();
+    let missing: Vec<_> = LABELS.into_iter().filter(|label| !has_tag(statistics, label)).collect();
     if missing.is_empty() {
         return None;
     }
@@ -302,4 +305,25 @@ fn untagged(dump: &Dump) -> Option<Finding> {
         missing.join(", ")
     );
     Some(finding(Severity::Warning, "labels-missing", &Location::default(), why, fixes))
+}
+
+/// A tag for the former name of a label of the filter's metrics.
+fn renamed_tag(dump: &Dump) -> Option<Finding> {
+    /// The former name, which Istio's tag finds at the end of the new one, and the new name.
+    const RENAMED: (&str, &str) = ("by", "closed_by");
+    let (old, new) = RENAMED;
+    dump.statistics.as_ref().filter(|statistics| has_tag(statistics, old))?;
+    let (place, fixes) = if dump.node.is_of_istio() {
+        (
+            "Replace the annotation sidecar.istio.io/extraStatTags of the pod",
+            vec![Workload::of(dump).annotations()],
+        )
+    } else {
+        ("Replace the stats_tags of the bootstrap by those of envoy/mysql.yaml", Vec::new())
+    };
+    let why = format!(
+        "Envoy has a tag for the label {old}, which was renamed to {new}. With it, firstword_connections_closed_total gets a wrong \
+         name or a wrong label. {place}."
+    );
+    Some(finding(Severity::Warning, "label-renamed", &Location::default(), why, fixes))
 }

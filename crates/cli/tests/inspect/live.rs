@@ -69,8 +69,9 @@ fn assert_equal(report: &Value, metrics: &Metrics) {
     assert_eq!(hazard("prepare_eof_split"), all("prepare_eof_splits_total"));
     assert_eq!(hazard("split_eof"), all("eof_hazard_clients_total"));
     assert_eq!(hazard("full_auth_without_tls"), all("plaintext_full_auth_total"));
-    let ended =
-        |phase: &str, who: &str| sum(metrics, "connections_closed_total", &[("phase", phase), ("by", who)]);
+    let ended = |phase: &str, who: &str| {
+        sum(metrics, "connections_closed_total", &[("phase", phase), ("closed_by", who)])
+    };
     for phase in ["greeting", "handshake", "authentication", "command", "opaque"] {
         let connections = report["connections"].as_array().unwrap();
         let quits = |who: &str| {

@@ -27,7 +27,7 @@ const SCENARIOS: [(&str, &str); 3] = [
     (
         "rules",
         r#"{"rules": [{"match": {"direction": "unspecified"}, "protocol": "mysql", "mysql":
-            {"block_local_infile": true, "hold_split_eof": "always", "slow_command_ms": 1000}}]}"#,
+            {"block_local_infile": true, "hold_split_eof": "always", "slow_command": "1s"}}]}"#,
     ),
 ];
 

@@ -72,9 +72,9 @@ fn the_end_of_inspection_is_written_in_the_same_callback() {
 /// A filter that decides by account reads the state once for each callback, and would check only the last account.
 #[test]
 fn a_callback_that_names_several_accounts_names_none() {
-    for observe in ["all", "requests"] {
+    for inspect in ["full", "requests"] {
         let vm = Vm::start();
-        let rule = format!(r#"{{"match": {{"ports": [3306]}}, "mysql": {{"observe": "{observe}"}}}}"#);
+        let rule = format!(r#"{{"match": {{"ports": [3306]}}, "mysql": {{"inspect": "{inspect}"}}}}"#);
         let plugin = vm.plugin(&format!(r#"{{"access_log": ["user", "opaque_reason"], "rules": [{rule}]}}"#));
         let change = |user: &str| command(0x11, format!("{user}\0\0\0").as_bytes());
         let state = |callbacks: &[Vec<u8>]| {
@@ -83,11 +83,11 @@ fn a_callback_that_names_several_accounts_names_none() {
             callbacks.iter().for_each(|bytes| drop(stream.client(bytes)));
             stream.state("user").expect("an account")
         };
-        assert_eq!(state(&[[change("app"), change("app")].concat()]), "app", "{observe}");
+        assert_eq!(state(&[[change("app"), change("app")].concat()]), "app", "{inspect}");
         assert_eq!(state(&[change("evil"), change("app")]), "app", "each callback by itself");
-        assert_eq!(state(&[[change("evil"), change("app")].concat()]), "%", "{observe}");
+        assert_eq!(state(&[[change("evil"), change("app")].concat()]), "%", "{inspect}");
         let [front, rest] = [&change("app")[..9], &change("app")[9..]].map(<[u8]>::to_vec);
-        assert_eq!(state(&[front, [rest, change("evil"), change("app")].concat()]), "%", "{observe}");
+        assert_eq!(state(&[front, [rest, change("evil"), change("app")].concat()]), "%", "{inspect}");
     }
     // After the login, when a server reads commands.
     let vm = Vm::start();

@@ -6,7 +6,7 @@ use crate::host::{Call, Ending, ORDERS, Vm, count};
 use crate::scripts::{self, play, run};
 use crate::{assert_gauges_are_zero, sum};
 
-const TYPO: &str = r#"{"mode": "of", "metrics": {"flush_interval_ms": 60000}}"#;
+const TYPO: &str = r#"{"mode": "of", "metrics": {"flush_interval": "60s"}}"#;
 const ANOTHER_TYPO: &str = r#"{"mode": "on"}"#;
 const PROTECTING: &str =
     r#"{"mode": "of", "rules": [{"match": {"ports": [3306]}, "mysql": {"block_local_infile": true}}]}"#;

@@ -27,7 +27,7 @@ fn a_client_that_speaks_first_is_counted_by_its_protocol() {
             "bytes_total{{sender=client}} {}
 bytes_total{{sender=server}} {}
 client_first_total{{seen={seen}}} 1
-connections_closed_total{{phase=opaque,by=client}} 1
+connections_closed_total{{phase=opaque,closed_by=client}} 1
 connections_total{{protocol=client_first}} 1
 opaque_total{{reason=not_mysql}} 1",
             bytes.len(),
@@ -54,7 +54,7 @@ fn a_server_first_protocol_other_than_mysql_is_counted_and_not_inspected() {
         let expected = format!(
             "bytes_total{{sender=client}} {client}
 bytes_total{{sender=server}} {server}
-connections_closed_total{{phase=opaque,by=server}} 1
+connections_closed_total{{phase=opaque,closed_by=server}} 1
 connections_total{{protocol=server_first}} 1
 opaque_total{{reason={reason}}} 1
 server_first_detected_total{{protocol=smtp}} 1"

@@ -20,12 +20,12 @@ const SETTINGS: [(&str, &str); 4] = [
     (
         "rules",
         r#"{"rules": [{"match": {"ports": [3306]}, "mysql": {"block_local_infile": true, "hold_split_eof": "always",
-            "clear_capabilities": ["compress", "zstd"], "slow_command_ms": 1}}]}"#,
+            "clear_capabilities": ["compress", "zstd"], "slow_command": "1ms"}}]}"#,
     ),
     (
         "proxy",
         r#"{"rules": [{"match": {"ports": [3306]}, "proxy_protocol": {
-            "receive": {"mode": "optional", "trusted_networks": ["10.0.0.0/8"]}, "send": {"mode": "first_bytes"}}}]}"#,
+            "receive": {"mode": "optional", "trusted_networks": ["10.0.0.0/8"]}, "send": {"mode": "with_first_client_bytes"}}}]}"#,
     ),
 ];
 

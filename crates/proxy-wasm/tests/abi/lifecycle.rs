@@ -23,7 +23,7 @@ fn ticks_are_as_frequent_as_exports_and_at_least_every_500_ms() {
         [(100, 100, 1), (500, 500, 1), (1000, 500, 2), (60_000, 500, 120)]
     {
         let vm = Vm::start();
-        let plugin = vm.plugin(&format!(r#"{{"metrics": {{"flush_interval_ms": {interval}}}}}"#));
+        let plugin = vm.plugin(&format!(r#"{{"metrics": {{"flush_interval": "{interval}ms"}}}}"#));
         assert_eq!(vm.tick_period(), Some(tick));
         for export in 1..=2 {
             for _ in 1..ticks_per_export {
@@ -71,7 +71,7 @@ fn a_connection_without_a_server_is_counted() {
     run(&plugin, &ORDERS, &[], Ending::Refused);
     plugin.flush();
     let expected =
-        ["connections_closed_total{phase=greeting,by=proxy} 1", "connections_total{protocol=mysql} 1"];
+        ["connections_closed_total{phase=greeting,closed_by=proxy} 1", "connections_total{protocol=mysql} 1"];
     assert_eq!(counted(&vm, OUTBOUND_ORDERS), expected);
     assert_gauges_are_zero(&vm);
 }
@@ -91,8 +91,9 @@ fn the_peer_that_ended_a_connection_is_counted() {
         let plugin = vm.plugin("");
         run(&plugin, &ORDERS, &scripts::login(CLIENT_CAPABILITIES), ending);
         plugin.flush();
-        let closed =
-            format!("{OUTBOUND_ORDERS}phase=.=command;.;by=.={by};.;firstword_connections_closed_total");
+        let closed = format!(
+            "{OUTBOUND_ORDERS}phase=.=command;.;closed_by=.={by};.;firstword_connections_closed_total"
+        );
         assert_eq!(vm.metric(&closed), Some(1), "{ending:?}");
         assert_eq!(sum(&vm, "connections_closed_total", &[]), 1);
     }
@@ -102,7 +103,7 @@ fn the_peer_that_ended_a_connection_is_counted() {
     let quit = [scripts::login(CLIENT_CAPABILITIES), scripts::quit()].concat();
     run(&plugin, &ORDERS, &quit, Ending::ServerFin);
     plugin.flush();
-    assert_eq!(sum(&vm, "connections_closed_total", &["by=.=client"]), 1);
+    assert_eq!(sum(&vm, "connections_closed_total", &["closed_by=.=client"]), 1);
 }
 
 /// Cases: every state of a connection, and every ending.

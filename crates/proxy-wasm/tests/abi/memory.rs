@@ -12,7 +12,7 @@ use firstword_testing::packets::*;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-const SLOW: &str = r#"{"defaults": {"mysql": {"slow_command_ms": 1}}}"#;
+const SLOW: &str = r#"{"defaults": {"mysql": {"slow_command": "1ms"}}}"#;
 const BLOCKS: &str = r#"{"rules": [{"mysql": {"block_local_infile": true}}]}"#;
 const COM_INIT_DB: u8 = 0x02;
 
@@ -41,7 +41,7 @@ const WORST: [Worst; 9] = [
         idle: Some(15),
     },
     Worst {
-        name: "statements of 1 KiB, `slow_command_ms`",
+        name: "statements of 1 KiB, `slow_command`",
         settings: SLOW,
         command: statement,
         is_prepared: false,
@@ -97,7 +97,7 @@ const WORST: [Worst; 9] = [
         idle: None,
     },
     Worst {
-        name: "prepared statements of 250 bytes, `slow_command_ms`",
+        name: "prepared statements of 250 bytes, `slow_command`",
         settings: SLOW,
         command: long_prepared,
         is_prepared: true,
@@ -349,7 +349,7 @@ fn protected_connections_beyond_the_budget_are_closed() {
 #[test]
 fn the_tick_ends_the_inspection_of_heavy_connections_only() {
     let settings = r#"{"access_log": ["opaque_reason"], "limits": {"connection_state": "1MiB"},
-        "defaults": {"mysql": {"slow_command_ms": 1}}}"#;
+        "defaults": {"mysql": {"slow_command": "1ms"}}}"#;
     let vm = Vm::start();
     let plugin = vm.plugin(settings);
     let is_opaque = |stream: &Stream| stream.state("opaque_reason").is_some();
@@ -378,7 +378,7 @@ fn the_tick_ends_the_inspection_of_heavy_connections_only() {
 #[test]
 fn connections_of_another_plugin_make_the_share_smaller() {
     let settings = r#"{"access_log": ["opaque_reason"], "limits": {"connection_state": "1MiB"},
-        "defaults": {"mysql": {"slow_command_ms": 1}}}"#;
+        "defaults": {"mysql": {"slow_command": "1ms"}}}"#;
     let vm = Vm::start();
     let (plugin, other) = (vm.plugin(settings), vm.named_plugin("other", settings));
     let Ok(other) = other else { panic!("refused") };

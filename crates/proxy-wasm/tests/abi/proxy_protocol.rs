@@ -43,7 +43,7 @@ fn greeted(vm: &Vm, configuration: &str) -> (crate::host::Plugin, Stream) {
 #[test]
 fn the_clients_address_is_read_only_if_a_rule_needs_it() {
     let off = rule(r#"{"receive": {"mode": "off"}, "send": {"mode": "off"}}"#);
-    let send = rule(r#"{"send": {"mode": "first_bytes"}}"#);
+    let send = rule(r#"{"send": {"mode": "with_first_client_bytes"}}"#);
     let observed = optional().replacen('{', r#"{"mode": "observe","#, 1);
     for (configuration, reads) in
         [("", false), (off.as_str(), false), (&observed, false), (&optional(), true), (&send, true)]
@@ -115,7 +115,7 @@ fn held_bytes_are_not_read_before_the_header_can_be_complete() {
 
 #[test]
 fn the_header_to_the_server_is_sent_before_the_first_bytes() {
-    let send = r#""send": {"mode": "first_bytes", "version": 1}"#;
+    let send = r#""send": {"mode": "with_first_client_bytes", "version": 1}"#;
     let vm = Vm::start();
     let (plugin, stream) = greeted(&vm, &rule(&format!("{{{send}}}")));
     let header = b"PROXY TCP4 10.0.0.9 10.0.0.5 41234 3306\r\n";
@@ -188,7 +188,7 @@ fn a_later_header_closes_the_connection_and_its_chunk_is_not_forwarded() {
 
 /// Configuration that connects to the server after the header has arrived.
 fn after_header() -> String {
-    receive(r#""mode": "required", "connect": "after_header", "timeout_ms": 1000"#)
+    receive(r#""mode": "required", "connect_upstream": "after_header", "timeout": "1s""#)
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_health_check_is_closed_without_a_log_line() {
     stream.close(Ending::Drain);
     plugin.flush();
     assert_eq!((sum(&vm, "proxy_protocol_received_total", &[]), vm.log()), (0, vec![]));
-    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=greeting", "by=.=client"]), 1);
+    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=greeting", "closed_by=.=client"]), 1);
 }
 
 #[test]

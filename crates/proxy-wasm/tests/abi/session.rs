@@ -106,7 +106,7 @@ commands_total{{command=stmt_prepare}} 1
 compressed_bytes_total{{sender=client}} 0
 compressed_bytes_total{{sender=server}} 0
 connections_active{{protocol=mysql}} 0
-connections_closed_total{{phase=command,by=client}} 1
+connections_closed_total{{phase=command,closed_by=client}} 1
 connections_total{{protocol=mysql}} 1
 eof_hazard_clients_total 0
 errors_total{{errno=1146}} 1
@@ -245,7 +245,7 @@ fn durations_are_counted_in_their_buckets() {
     let vm = Vm::start();
     run_slowly(&vm, "");
     let standard = buckets(&vm, &format!("{OUTBOUND_ORDERS}{query}"), "command_duration");
-    assert_eq!(standard, (9, "0.00025:1 0.005:2".to_owned()));
+    assert_eq!(standard, (11, "0.00025:1 0.005:2".to_owned()));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn the_end_of_a_result_set_can_be_an_ok() {
             "commands_total{command=stmt_close} 1",
             "commands_total{command=stmt_execute} 1",
             "commands_total{command=stmt_prepare} 1",
-            "connections_closed_total{phase=command,by=client} 1",
+            "connections_closed_total{phase=command,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "errors_total{errno=1146} 1",
             "greeting_duration_seconds_count 1",
@@ -289,7 +289,7 @@ fn pipelined_commands_are_counted_with_their_responses() {
             "commands_total{command=query} 4",
             "commands_total{command=quit} 1",
             "commands_total{command=stmt_send_long_data} 2",
-            "connections_closed_total{phase=command,by=client} 1",
+            "connections_closed_total{phase=command,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "errors_total{errno=1064} 1",
             "errors_total{errno=1146} 1",
@@ -319,7 +319,7 @@ fn status_flags_and_warnings_are_counted_and_gauges_are_zero_at_the_end() {
             "commands_total{command=query} 3",
             "commands_total{command=stmt_execute} 1",
             "commands_total{command=stmt_prepare} 1",
-            "connections_closed_total{phase=command,by=client} 1",
+            "connections_closed_total{phase=command,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mariadb,release=10.11} 1",
@@ -367,7 +367,7 @@ fn a_binary_log_is_one_response() {
         &[],
         &[
             "commands_total{command=binlog_dump} 1",
-            "connections_closed_total{phase=command,by=client} 1",
+            "connections_closed_total{phase=command,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mariadb,release=10.11} 1",
@@ -386,7 +386,7 @@ fn a_password_without_tls_is_counted() {
         &[],
         &[
             "auth_switches_total{plugin=caching_sha2_password} 1",
-            "connections_closed_total{phase=command,by=client} 1",
+            "connections_closed_total{phase=command,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mariadb,release=10.11} 1",
@@ -406,7 +406,7 @@ fn tls_is_counted_and_not_inspected() {
         &scripts::tls(),
         &[],
         &[
-            "connections_closed_total{phase=opaque,by=client} 1",
+            "connections_closed_total{phase=opaque,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mysql,release=8.0} 1",
@@ -428,7 +428,7 @@ fn compression_is_counted_and_not_inspected() {
         &[
             "compressed_bytes_total{sender=client} 20",
             "compressed_bytes_total{sender=server} 1000",
-            "connections_closed_total{phase=opaque,by=client} 1",
+            "connections_closed_total{phase=opaque,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mariadb,release=10.11} 1",
@@ -447,7 +447,7 @@ fn an_error_instead_of_a_greeting_is_counted() {
         &scripts::too_many_connections(),
         &[],
         &[
-            "connections_closed_total{phase=greeting,by=client} 1",
+            "connections_closed_total{phase=greeting,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "packets_total{sender=server} 1",
             "hazards_total{kind=too_many_connections} 1",
@@ -462,7 +462,7 @@ fn a_refused_password_is_counted() {
         &scripts::refused(1045),
         &[],
         &[
-            "connections_closed_total{phase=authentication,by=client} 1",
+            "connections_closed_total{phase=authentication,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mariadb,release=10.11} 1",
@@ -483,7 +483,7 @@ fn an_unsolicited_error_is_counted_as_a_notice() {
         &script,
         &[],
         &[
-            "connections_closed_total{phase=command,by=client} 1",
+            "connections_closed_total{phase=command,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mariadb,release=10.11} 1",
@@ -508,7 +508,7 @@ fn a_greeting_of_version_9_is_counted_and_not_inspected() {
         &script,
         &[],
         &[
-            "connections_closed_total{phase=opaque,by=client} 1",
+            "connections_closed_total{phase=opaque,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mysql,release=other} 1",
@@ -553,7 +553,7 @@ fn a_desync_is_counted_and_logged_once() {
         &scripts::desync(),
         &[],
         &[
-            "connections_closed_total{phase=opaque,by=client} 1",
+            "connections_closed_total{phase=opaque,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "greeting_duration_seconds_count 1",
             "greetings_total{flavor=mariadb,release=10.11} 1",
@@ -601,7 +601,7 @@ fn long_packets_in_both_directions_are_counted_once() {
     .concat();
     let expected = [
         "commands_total{command=query} 2",
-        "connections_closed_total{phase=command,by=client} 1",
+        "connections_closed_total{phase=command,closed_by=client} 1",
         "connections_total{protocol=mysql} 1",
         "greeting_duration_seconds_count 1",
         "greetings_total{flavor=mariadb,release=10.11} 1",
@@ -624,7 +624,7 @@ fn long_packets_in_both_directions_are_counted_once() {
         &[("query", 1)],
         &[
             "commands_total{command=query} 1",
-            "connections_closed_total{phase=command,by=client} 1",
+            "connections_closed_total{phase=command,closed_by=client} 1",
             "connections_total{protocol=mysql} 1",
             "hazards_total{kind=packet_too_large} 1",
             "errors_total{errno=1153} 1",

@@ -45,7 +45,7 @@ fn a_stalled_command_is_counted_while_it_is_in_flight() {
 fn no_command_is_stalled_after_the_end_of_the_connection_or_of_inspection() {
     for ending in Ending::ALL {
         let vm = Vm::start();
-        let plugin = vm.plugin(r#"{"metrics": {"stall_ms": 20000}}"#);
+        let plugin = vm.plugin(r#"{"metrics": {"stall": "20s"}}"#);
         let stream = plugin.connect(&ORDERS);
         play(&stream, &login(CLIENT_CAPABILITIES));
         stream.client(&command(COM_QUERY, b"select a"));
@@ -79,7 +79,7 @@ fn a_replica_is_not_stalled() {
     assert_eq!((stalled(&vm), sum(&vm, "commands_in_flight", &[])), (0, 1));
 }
 
-const SLOW: &str = r#"{"rules": [{"name": "db", "mysql": {"slow_command_ms": 200}}]}"#;
+const SLOW: &str = r#"{"rules": [{"name": "db", "mysql": {"slow_command": "200ms"}}]}"#;
 const PLACE: &str = "direction=outbound destination=10.0.0.5:3306 cluster=orders rule=db";
 
 #[test]

@@ -262,11 +262,11 @@ fn no_denied_account_reaches_the_server() {
     let vm = Vm::start();
     let mut plugins = Vec::new();
     for keys in POLICIES {
-        for observe in ["all", "requests"] {
-            for block in [false, observe == "all"] {
+        for inspect in ["full", "requests"] {
+            for block in [false, inspect == "full"] {
                 let rule = format!(
                     r#"{{"access_log": {keys}, "log": {{"level": "off"}}, "rules": [{{"match": {{"ports": [3306]}},
-                        "mysql": {{"observe": "{observe}", "block_local_infile": {block}}}}}]}}"#
+                        "mysql": {{"inspect": "{inspect}", "block_local_infile": {block}}}}}]}}"#
                 );
                 plugins.push((rule.clone(), vm.plugin(&rule)));
             }

@@ -46,24 +46,24 @@ struct Settings {
 fn settings(random: &mut Random) -> Settings {
     let mut one_in = |n: usize| random.below(n) == 0;
     let (receives, sends, blocks, requests) = (one_in(4), one_in(6), one_in(2), one_in(5));
-    let mut mysql = json!({"slow_command_ms": if one_in(2) { 1 } else { 0 }});
+    let mut mysql = json!({"slow_command": if one_in(2) { "1ms" } else { "0s" }});
     if !requests {
         mysql["hold_split_eof"] = if one_in(2) { "always".into() } else { "off".into() };
         mysql["block_local_infile"] = blocks.into();
     } else {
-        mysql = json!({"observe": "requests"});
+        mysql = json!({"inspect": "requests"});
     }
     let mut rule = json!({"protocol": "mysql", "mysql": mysql});
     if receives {
-        let connect = if one_in(2) { "after_header" } else { "first" };
+        let connect = if one_in(2) { "after_header" } else { "immediately" };
         let mode = if one_in(2) { "optional" } else { "required" };
         // The connection to the server can wait for a header only if the header is required.
-        let connect = if mode == "optional" { "first" } else { connect };
+        let connect = if mode == "optional" { "immediately" } else { connect };
         rule["proxy_protocol"]["receive"] =
-            json!({"mode": mode, "trusted_networks": ["*"], "connect": connect, "timeout_ms": 1000});
+            json!({"mode": mode, "trusted_networks": ["*"], "connect_upstream": connect, "timeout": "1s"});
     }
     if sends {
-        rule["proxy_protocol"]["send"] = json!({"mode": "first_bytes"});
+        rule["proxy_protocol"]["send"] = json!({"mode": "with_first_client_bytes"});
     }
     let limit = 1 << (20 + random.below(2));
     let mut json = json!({

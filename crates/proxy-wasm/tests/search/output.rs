@@ -13,7 +13,7 @@ use firstword_testing::random::Random;
 
 /// All outputs that contain text of peers.
 const SETTINGS: &str = r#"{"access_log": ["user", "schema", "server_version", "client", "opaque_reason"],
-    "log": {"level": "trace", "max_per_minute": 60000}, "defaults": {"mysql": {"slow_command_ms": 1}}}"#;
+    "log": {"level": "trace", "max_per_minute": 60000}, "defaults": {"mysql": {"slow_command": "1ms"}}}"#;
 
 /// `CLIENT_CONNECT_WITH_DB`, `CLIENT_CONNECT_ATTRS`.
 const WITH_NAMES: u32 = 1 << 3 | 1 << 20;

@@ -1,12 +1,12 @@
-//! Metrics and cost of each value of `mysql.observe`.
+//! Metrics and cost of each value of `mysql.inspect`.
 
 use crate::host::{Call, Ending, ORDERS, Vm};
 use crate::scripts::{self, login, play};
 use crate::{assert_gauges_are_zero, counted, sum};
 use firstword_testing::packets::*;
 
-fn observing(what: &str) -> String {
-    format!(r#"{{"rules": [{{"match": {{"ports": [3306]}}, "mysql": {{"observe": "{what}"}}}}]}}"#)
+fn inspecting(what: &str) -> String {
+    format!(r#"{{"rules": [{{"match": {{"ports": [3306]}}, "mysql": {{"inspect": "{what}"}}}}]}}"#)
 }
 
 fn reads(calls: &[Call]) -> Vec<&str> {
@@ -15,9 +15,9 @@ fn reads(calls: &[Call]) -> Vec<&str> {
 }
 
 #[test]
-fn observing_requests_does_not_read_the_responses() {
+fn inspecting_requests_does_not_read_the_responses() {
     let vm = Vm::start();
-    let plugin = vm.plugin(&observing("requests"));
+    let plugin = vm.plugin(&inspecting("requests"));
     let stream = plugin.connect(&ORDERS);
     play(&stream, &login(CLIENT_CAPABILITIES));
     assert_eq!(reads(&stream.client(&command(COM_QUERY, b"select a"))), ["0+13"]);
@@ -29,7 +29,7 @@ fn observing_requests_does_not_read_the_responses() {
     plugin.flush();
     assert_eq!(sum(&vm, "commands_total", &[]), 3);
     assert_eq!(sum(&vm, "handshakes_total", &["result=.=ok"]), 1);
-    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=command", "by=.=client"]), 1);
+    assert_eq!(sum(&vm, "connections_closed_total", &["phase=.=command", "closed_by=.=client"]), 1);
     for answered in ["rows_total", "errors_total", "opaque_total", "command_duration_seconds_count"] {
         assert_eq!(sum(&vm, answered, &[]), 0, "{answered}");
     }
@@ -37,9 +37,9 @@ fn observing_requests_does_not_read_the_responses() {
 }
 
 #[test]
-fn observing_the_handshake_reads_no_bytes_after_it() {
+fn inspecting_the_handshake_reads_no_bytes_after_it() {
     let vm = Vm::start();
-    let plugin = vm.plugin(&observing("handshake"));
+    let plugin = vm.plugin(&inspecting("handshake"));
     let stream = plugin.connect(&ORDERS);
     play(&stream, &login(CLIENT_CAPABILITIES));
     assert_eq!(stream.client(&command(COM_QUERY, b"select a")), []);
@@ -57,7 +57,7 @@ fn observing_the_handshake_reads_no_bytes_after_it() {
 fn all_bytes_are_counted_with_each_value() {
     let bytes = |what| {
         let vm = Vm::start();
-        let plugin = vm.plugin(&observing(what));
+        let plugin = vm.plugin(&inspecting(what));
         let stream = plugin.connect(&ORDERS);
         play(&stream, &scripts::classic());
         stream.close(Ending::ClientFin);
@@ -65,7 +65,7 @@ fn all_bytes_are_counted_with_each_value() {
         let lines = counted(&vm, crate::OUTBOUND_ORDERS);
         lines.into_iter().filter(|line| line.starts_with("bytes_total")).collect::<Vec<_>>()
     };
-    assert_eq!(bytes("all").len(), 2);
-    assert_eq!(bytes("requests"), bytes("all"));
-    assert_eq!(bytes("handshake"), bytes("all"));
+    assert_eq!(bytes("full").len(), 2);
+    assert_eq!(bytes("requests"), bytes("full"));
+    assert_eq!(bytes("handshake"), bytes("full"));
 }
