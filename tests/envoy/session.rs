@@ -81,7 +81,7 @@ firstword_protection_lost_total{destination="mysql",direction="unspecified",reas
 firstword_protection_lost_total{destination="mysql",direction="unspecified",reason="not_mysql"} 0
 firstword_rows_total{destination="mysql",direction="unspecified"} 4
 firstword_series_overflow_total{} 0
-firstword_series{} 120
+firstword_series{} 128
 firstword_server_first_detected_total{destination="mysql",direction="unspecified",protocol="mysql"} 1
 firstword_slow_flag_total{destination="mysql",direction="unspecified"} 0
 firstword_statements_total{destination="mysql",direction="unspecified",verb="ddl"} 1
