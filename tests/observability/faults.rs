@@ -34,7 +34,7 @@ const CONFIGURATION: &str = r#"{
 /// - `slow` has slow statements.
 /// - `small` has a filter with few series.
 /// - `proxied` accepts PROXY headers.
-/// - `held` holds the ends of responses, and blocks requests for files.
+/// - `held` has the rule that holds the end of a response and blocks requests of the server for local files.
 /// - `inspected` has an inspector.
 /// - `rejected` has a filter whose configuration has a typo.
 const LISTENERS: [&str; 8] =

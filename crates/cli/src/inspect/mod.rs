@@ -98,7 +98,7 @@ Limits:
 Exit status:
   0  nothing found, or only what is good to know (info)
   1  a connection hung or failed by a hazard (error)
-  2  wrong usage, or the file could not be read, or not to its end (what stands in front of that place is reported)
+  2  wrong usage, or the file could not be read, or not to its end (the part before that place is reported)
   3  a hazard that connections or secrets are exposed to (warning), and there is no error
 
 Examples:
