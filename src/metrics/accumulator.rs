@@ -165,11 +165,13 @@ impl Accumulator {
         }
     }
 
-    /// Counts an event of a connection of `scope`.
+    /// Counts a hazard of a connection of `scope`.
+    pub fn hazard(&mut self, scope: ScopeId, kind: HazardKind) {
+        self.count(scope, Metric::Hazards, label(kind as u16));
+    }
+
+    /// Counts an event of a connection of `scope`, without the hazard that it may show.
     pub fn record(&mut self, scope: ScopeId, event: &Event) {
-        if let Some(kind) = HazardKind::of(event) {
-            self.count(scope, Metric::Hazards, label(kind as u16));
-        }
         match *event {
             Event::Waiting(expected) => self.active(scope, expected.into(), 1),
             Event::Recognised { protocol, waited_as } => {
