@@ -38,6 +38,7 @@ pub mod proxies;
 pub mod random;
 pub mod relay;
 pub mod replay;
+pub mod shell;
 pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
