@@ -44,7 +44,7 @@ Exit status:
 
 Examples:
   firstword check-config firstword.json
-  firstword check-config envoy/*.yaml istio/*/*.yaml
+  find envoy istio -name '*.yaml' -exec firstword check-config {} +
   kubectl get envoyfilters,wasmplugins,configmaps -A -o yaml | firstword check-config -
   helm template CHART | firstword check-config -
   echo '{"rules": [{"match": {"ports": [3306]}, "protocol": "mysql"}]}' | firstword check-config -
