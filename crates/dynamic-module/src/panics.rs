@@ -24,3 +24,14 @@ pub(crate) fn inject(place: &str) {
 /// Does nothing: only the module of one test panics.
 #[cfg(not(feature = "inject-panics"))]
 pub(crate) fn inject(_: &str) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_in_none() {
+        assert_eq!(catch(|| 7), Some(7));
+        assert_eq!(catch(|| panic!("a bug")), None::<()>);
+    }
+}

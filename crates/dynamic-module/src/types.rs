@@ -61,3 +61,21 @@ pub(crate) fn log_level(level: log::Level) -> u32 {
         log::Level::Error => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_gathered_across_slices() {
+        let slices: [&[u8]; 4] = [b"abc", b"", b"de", b"f"];
+        let whole = b"abcdef";
+        for start in 0..=7 {
+            for max in 0..=7 {
+                let end = (start + max).min(whole.len());
+                let expected = whole.get(start..end).unwrap_or_default();
+                assert_eq!(gather(slices.into_iter(), start, max), expected, "{start} {max}");
+            }
+        }
+    }
+}
