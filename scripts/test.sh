@@ -26,7 +26,7 @@ unshare --net true 2>/dev/null || leave_out needs_netns "the tests in network na
 scenarios="
     closing::each_ending_equals first_bytes::other_protocols invalid_configuration::a_bad_configuration
     invalid_configuration::a_new_proxy invalid_configuration::the_environment labels::series_have_the_configured
-    large_packets reload::a_refused_configuration reload::connections_outlive reload::the_gauge_of_rejected
+    large_packets reload::a_refused_configuration reload::the_mode_of reload::connections_outlive reload::the_gauge_of_rejected
     session::the_shipped_file server_first
     commands::mariadb::local_infile_is_counted transparency::the_filters_counts_equal users::rbac_judges_a_login
     users::the_access_log

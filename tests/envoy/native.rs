@@ -123,7 +123,7 @@ fn a_drain_loses_no_count() {
 /// The flush interval is a minute, so only the shutdown exports. Envoy sends the counters to statsd a last time when it ends.
 #[test]
 fn a_shutdown_exports_what_was_counted() {
-    for (workers, signals) in [(1, 1), (2, 2)] {
+    for (workers, signals) in [(1, 1), (2, 2), (4, 1)] {
         let server = Server::start();
         let statsd = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let port = statsd.local_addr().expect("a bound address").port();

@@ -221,6 +221,28 @@ fn a_new_vm_continues_the_counters_of_the_old_one() {
     diff.finish();
 }
 
+/// Envoy does not notify the old configuration of the new one.
+#[test]
+fn the_mode_of_a_new_configuration_reaches_open_connections() {
+    let server = Server::start();
+    let mysql = json!({"defaults": {"protocol": "mysql"}});
+    let (mut delivery, options) = Delivery::extract(configured(server.address(), mysql));
+    let envoy = Envoy::start(options);
+    let mut diff = CounterDiff::new(&envoy, MYSQL);
+    let mut open = Pair::logged_in(envoy.listener_addr(MYSQL), &server);
+    diff.expect(&format!("{LOGIN} connections_active{{protocol=mysql}} 1"));
+    delivery.change(&envoy, reconfigure(json!({"mode": "off"})));
+    diff.expect("opaque_total{reason=configured} 1");
+    open.play(&commands());
+    open.close();
+    diff.expect(
+        "bytes_total{sender=client} 251
+         bytes_total{sender=server} 382
+         connections_closed_total{closed_by=client,phase=opaque} 1
+         connections_active{protocol=mysql} -1",
+    );
+}
+
 /// The old configuration remains in force if the new one is refused. No connection is closed.
 #[test]
 fn a_refused_configuration_changes_nothing() {
