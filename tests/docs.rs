@@ -81,7 +81,7 @@ fn the_examples_are_configurations() {
     assert!(count >= 5, "{count}");
 }
 
-const DOCUMENTS: [&str; 25] = [
+const DOCUMENTS: [&str; 26] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -100,6 +100,7 @@ const DOCUMENTS: [&str; 25] = [
     "docs/limitations.md",
     "docs/memory.md",
     "docs/metrics.md",
+    "docs/native.md",
     "docs/protocol-rules.md",
     "docs/symptoms.md",
     "docs/testing.md",
