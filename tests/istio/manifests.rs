@@ -76,6 +76,7 @@ fn the_api_server_accepts_each_manifest() {
         "EnvoyFilter",
         "Gateway",
         "PeerAuthentication",
+        "ProxyConfig",
         "Service",
         "ServiceEntry",
         "Sidecar",

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::documents;
-use crate::findings::{Format, Paint};
+use crate::findings::Format;
+use crate::paint::Paint;
 use report::Report;
 
 /// Check a configuration before Envoy or Istio gets it
@@ -61,8 +62,8 @@ JSON: an object with
                    no-trusted-networks  warning: PROXY headers are optional, and each one closes its connection
                    skipped              info: a file or Wasm filter of others"#;
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let mut report = Report::new(Paint::for_stdout());
+pub(crate) fn run(arguments: &Arguments, paint: Paint) -> ExitCode {
+    let mut report = Report::new(paint);
     for path in &arguments.files {
         let file = if path == Path::new("-") { "standard input".into() } else { path.to_string_lossy() };
         match documents::read(path).and_then(|bytes| contents::read(&bytes)) {

@@ -35,7 +35,7 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
         let index = *indices.entry((ip, port, side)).or_insert(found.len());
         match found.get_mut(index) {
             Some(known) => known.reason = known.reason.max(reason),
-            None => found.push(Destination { ip, port, side, reason }),
+            None => found.push(Destination { ip, port, host: None, from_dns: false, side, reason }),
         }
     };
     let outbound = redirected(dump, Side::Outbound);

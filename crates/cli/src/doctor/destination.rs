@@ -13,6 +13,10 @@ pub(super) struct Destination {
     /// `None` for any address without a listener of its own.
     pub(super) ip: Option<IpAddr>,
     pub(super) port: u16,
+    /// The name by which the user asked for it.
+    pub(super) host: Option<String>,
+    /// Whether the address comes from a name server outside the mesh, so that it may change.
+    pub(super) from_dns: bool,
     pub(super) side: Side,
     pub(super) reason: Reason,
 }

@@ -60,6 +60,15 @@ struct TransportSocket {
 }
 
 impl FilterChain {
+    /// Whether a filter of the chain can begin TLS in the middle of the connection.
+    pub(in super::super) fn starts_tls(&self) -> bool {
+        let kind = "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig";
+        self.transport_socket.as_ref().is_some_and(|socket| match &socket.typed_config {
+            Some(config) => config.kind() == kind,
+            None => socket.name == "envoy.transport_sockets.starttls",
+        })
+    }
+
     /// Whether the client has to begin TLS before it receives anything.
     pub(in super::super) fn terminates_tls(&self) -> bool {
         let Some(socket) = &self.transport_socket else { return false };
@@ -106,6 +115,13 @@ impl Network {
             _ => false,
         };
         within.then_some(self.prefix_len)
+    }
+
+    /// The address, if the network has only one.
+    pub(in super::super) fn address(&self) -> Option<IpAddr> {
+        let ip: IpAddr = self.address_prefix.parse().ok()?;
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        (self.prefix_len >= bits).then_some(ip)
     }
 
     /// The first address of the network.

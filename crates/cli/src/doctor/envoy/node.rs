@@ -37,6 +37,11 @@ impl Node {
         instance.split(',').chain([own]).filter_map(|address| address.trim().parse().ok()).collect()
     }
 
+    /// The pod's name and namespace, as in `app-0.shop`.
+    pub(in super::super) fn pod(&self) -> Option<&str> {
+        self.kind().and(self.id.split('~').nth(2))
+    }
+
     pub(in super::super) fn namespace(&self) -> Option<&str> {
         let of_id = || self.id.split('~').nth(2)?.rsplit_once('.').map(|(_, namespace)| namespace);
         self.metadata.get("NAMESPACE").and_then(Value::as_str).or_else(of_id)
