@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::case::{Case, Clients, DATABASE, Expected, MYSQL_PORT, PORT};
+use crate::case::{AUTOMATIC, Case, Clients, DATABASE, Expected, MYSQL_PORT, PORT};
 use crate::cases::CASES;
 use crate::doctor::{Verdict, doctor, dump};
 use crate::lab::pod::{Pod, start_with};
@@ -122,7 +122,9 @@ fn try_fix(world: &World, pod: &Pod, trial: &Trial) {
     let own_misses = missed.iter().filter(|missed| given.iter().any(|one| missed.starts_with(&names(one))));
     assert_eq!(own_misses.collect::<Vec<_>>(), [""; 0], "patches that change nothing");
     let inside = |server| start_with(world, pod, &proxy, xds, &case.annotations(), server);
-    let to = case.destinations(own)[0];
+    let by_name = fix["from"][0].as_str().is_some_and(|from| from.ends_with("dns-name.yaml"));
+    // With the fix by name, clients get the address that Istio has chosen.
+    let to = if by_name { (AUTOMATIC, PORT).into() } else { case.destinations(own)[0] };
     let mut server = None;
     let (from, running) = match &case.clients {
         Clients::Outbound(_) => {

@@ -167,7 +167,9 @@ impl Case<'_> {
         }
         let is_outbound = self.to.side == Side::Outbound && self.is_istio();
         let takes_all = is_outbound && redirected(self.dump, Side::Outbound) == Some(wait.listener);
-        let (code, why, fixes) = if takes_all {
+        let (code, why, fixes) = if let Some(cause) = self.waypoint_inspector(wait) {
+            cause
+        } else if takes_all {
             self.outbound_inspector(wait)
         } else if is_outbound {
             self.service_inspector(journey, wait)

@@ -22,6 +22,7 @@ mod statistics;
 mod target;
 mod tls;
 mod wasm;
+mod waypoint;
 mod workload;
 
 use std::io::{self, Write as _};

@@ -6,6 +6,7 @@ use super::envoy::dump::Dump;
 use super::envoy::filter_chain::FilterChain;
 use super::envoy::filter_config::cluster;
 use super::envoy::listener::Listener;
+use super::waypoint;
 
 /// Maximum number of addresses of a host that are examined.
 const MAX_ADDRESSES: usize = 8;
@@ -75,7 +76,12 @@ fn of_listeners(dump: &Dump, host: &str, port: u16) -> Vec<IpAddr> {
         let ranges = chains.iter().flat_map(|chain| &chain.filter_chain_match.prefix_ranges);
         own.chain(ranges.filter_map(|network| network.address())).collect()
     };
-    dump.listeners.iter().flat_map(of_listener).collect()
+    // The chains of a waypoint, as in inbound-vip|3306|tcp|mysql.db.svc.cluster.local.
+    let end = format!("|{host}");
+    let named = dump.waypoint().map(|(_, inner)| waypoint::named(inner)).into_iter().flatten();
+    let of_waypoint = named
+        .filter(|named| named.port == Some(port) && named.chains.iter().any(|chain| chain.ends_with(&end)));
+    dump.listeners.iter().flat_map(of_listener).chain(of_waypoint.map(|named| named.ip)).collect()
 }
 
 /// Hosts of a port that the proxy resolves by DNS and that have no listener of their own.

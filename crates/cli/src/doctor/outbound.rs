@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use super::diagnose::{Case, name, short};
 use super::envoy::dump::Dump;
+use super::envoy::filter_chain::FilterChain;
+use super::envoy::filter_config::cluster;
 use super::envoy::listener::Listener;
 use super::envoy::listener_filter::Kind;
 use super::fix::{self, ServicePort, Workload};
@@ -42,6 +44,14 @@ impl Case<'_> {
                 [one] => format!("{one} declares"),
                 more => format!("{} declare", more.join(", ")),
             };
+            if let Some(pods) = self.headless(wait.listener) {
+                let why = format!(
+                    "{who} port {port} as HTTP. The pods of the headless Service {}/{} are filter chains of the listener {name} for \
+                     all addresses of the port, which inspects each connection before it chooses a chain. Its {filter}",
+                    pods.namespace, pods.name
+                );
+                return ("headless-pods", why, self.headless_fixes(&services));
+            }
             let why = format!(
                 "{who} port {port} as HTTP. Istio therefore inspects each connection to the port whose address has no \
                  listener of its own, in the listener {name}. Its {filter}"
@@ -74,6 +84,25 @@ impl Case<'_> {
             [only] if self.to.host.is_none() && fix::is_name(only) => Some((*only).to_owned()),
             _ => None,
         })
+    }
+
+    /// The headless Service whose pod is a chain of a listener for all addresses; `None` if the destination is no such pod.
+    fn headless(&self, listener: &Listener) -> Option<ServicePort> {
+        let is_pod = |chain: &&FilterChain| {
+            let mut ranges = chain.filter_chain_match.prefix_ranges.iter();
+            ranges.any(|network| network.address().is_some() && network.address() == self.to.ip)
+        };
+        let filters = listener.chains().filter(is_pod).flat_map(|chain| &chain.filters);
+        filters.filter_map(|filter| cluster(filter, self.dump)).find_map(ServicePort::of_cluster)
+    }
+
+    fn headless_fixes(&self, services: &[String]) -> Vec<Fix> {
+        let port = self.to.port;
+        let mut fixes = Workload::without_merged_listeners();
+        fixes.insert(1, Workload::other_port(services, port));
+        fixes.extend(self.to.ip.map(|ip| self.workload.pods_entry(ip, port)));
+        fixes.push(self.workload.sniff_timeout(port));
+        fixes
     }
 
     /// ServiceEntries for the destination, the one that stays right first.

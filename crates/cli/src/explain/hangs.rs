@@ -44,6 +44,42 @@ without a declaration.",
         docs: ISTIO,
     },
     Code {
+        code: "headless-pods",
+        title: "the pods of a headless Service share a listener with an HTTP Service",
+        text: "With PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER (Istio 1.32, off by default), the pods of a headless
+Service are filter chains of the listener for all addresses of their port. If an HTTP Service has that
+port number, the listener inspects each connection, before it chooses the pod's chain. All replicas
+hang. Nothing on the database's own Service ends it. A ServiceEntry with the pods' addresses does, and
+goes stale when a pod restarts. Turn the setting off, or give the HTTP Service another port number.",
+        docs: "istio/README.md#headless-services",
+    },
+    Code {
+        code: "waypoint-undeclared-port",
+        title: "the waypoint inspects a port that declares no protocol",
+        text: "A waypoint inspects connections for HTTP on each port that declares no protocol. The inspector waits
+for the client's first bytes, and a MySQL client waits for the greeting. Envoy closes the connection
+after 15 seconds. Set appProtocol: tcp on the Service's port, or name it tcp-mysql.",
+        docs: "istio/README.md#ambient-meshes",
+    },
+    Code {
+        code: "waypoint-mixed-port",
+        title: "the waypoint inspects a port number that an HTTP Service also has",
+        text: "A waypoint leaves a port number out of the inspection only if all of its Services declare it in the same
+way. One Service declares this number as TCP and another one as HTTP, or without a protocol. The
+inspector waits for the client's first bytes, and Envoy closes the connection after 15 seconds. Give
+one of the Services another port number.",
+        docs: "istio/README.md#ambient-meshes",
+    },
+    Code {
+        code: "waypoint-for-workloads",
+        title: "a waypoint for workloads inspects every port",
+        text: "If a workload uses a waypoint, the waypoint inspects every connection for HTTP, whatever the Services
+declare, because it accepts any port for a workload. The inspector waits for the client's first bytes,
+and Envoy closes the connection after 15 seconds. Every database behind the waypoint is affected. Label
+the waypoint's Gateway with istio.io/waypoint-for: service.",
+        docs: "istio/README.md#ambient-meshes",
+    },
+    Code {
         code: "outbound-inspector",
         title: "the listener of all outbound connections inspects them",
         text: "With outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS (Istio 1.31 and newer), or by an EnvoyFilter, the

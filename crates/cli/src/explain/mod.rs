@@ -117,13 +117,14 @@ mod tests {
     #[test]
     fn each_code_has_one_explanation() {
         /// Literals with hyphens that are no codes.
-        const OTHERS: [&str; 6] = [
+        const OTHERS: [&str; 7] = [
             "current-context",
             "firstword-dns",
             "firstword-listener-add",
             "firstword-mysql",
             "firstword-sniff-timeout",
             "istio-peer-exchange",
+            "mysql-pods",
         ];
         let known: BTreeSet<_> = all().map(|code| code.code.to_owned()).collect();
         assert_eq!(known.len(), all().count(), "a code has two explanations");
@@ -132,7 +133,7 @@ mod tests {
         let used: BTreeSet<_> = used.into_iter().chain(single).collect();
         assert_eq!(used.difference(&known).collect::<Vec<_>>(), [""; 0], "codes without an explanation");
         assert_eq!(known.difference(&used).collect::<Vec<_>>(), [""; 0], "explanations without a finding");
-        assert!(used.len() > 40, "{}", used.len());
+        assert!(used.len() > 45, "{}", used.len());
     }
 
     /// The section of a heading's text, as GitHub writes it.

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "modules of a test")]
 
 mod databases;
+mod headless;
 mod names;
 mod output;
 mod support;
+mod waypoint;

@@ -191,6 +191,14 @@ impl Dump {
         Ok(())
     }
 
+    /// The listeners of a waypoint: the one that accepts tunnels, and the one that accepts the connections inside them.
+    pub(in super::super) fn waypoint(&self) -> Option<(&Listener, &Listener)> {
+        let named = |name: &str| self.listeners.iter().find(|listener| listener.name == name);
+        let outer = named("connect_terminate")?;
+        let known = self.node.is_waypoint() || !self.node.is_of_istio();
+        named("main_internal").filter(|_| known).map(|inner| (outer, inner))
+    }
+
     pub(in super::super) fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.as_ref()?.get(name)
     }

@@ -25,6 +25,10 @@ impl Node {
         self.kind() == Some("router")
     }
 
+    pub(in super::super) fn is_waypoint(&self) -> bool {
+        self.kind() == Some("waypoint")
+    }
+
     /// Whether Istio's agent started it.
     pub(in super::super) fn is_of_istio(&self) -> bool {
         self.kind().is_some()

@@ -15,6 +15,8 @@ macro_rules! template {
 }
 
 pub(super) const DNS_NAME: Template = template!("istio/scenarios/port-conflict/dns-name.yaml");
+pub(super) const PODS_ENTRY: Template = template!("istio/scenarios/headless/serviceentry.yaml");
+pub(super) const MAIN_INTERNAL: Template = template!("istio/scenarios/waypoint/main-internal.yaml");
 pub(super) const SERVICE_ENTRY: Template = template!("istio/scenarios/port-conflict/serviceentry.yaml");
 pub(super) const SIDECAR: Template = template!("istio/scenarios/port-conflict/sidecar.yaml");
 pub(super) const LISTENER_ADD: Template = template!("istio/scenarios/port-conflict/listener-add.yaml");

@@ -13,6 +13,8 @@ pub(in super::super) struct Workload {
     pub(super) label: Option<String>,
     /// The name of its Deployment.
     pub(super) name: Option<String>,
+    /// The name of the Gateway from which Istio made it.
+    pub(super) gateway: Option<String>,
     /// Its own name and namespace, as in `app-0.shop`.
     pod: Option<String>,
 }
@@ -68,6 +70,7 @@ impl Workload {
             namespace: dump.node.namespace().and_then(own),
             label,
             name: dump.node.metadata_text("WORKLOAD_NAME").and_then(own),
+            gateway: labels.get("gateway.networking.k8s.io/gateway-name").copied().and_then(own),
             pod: dump.node.pod().and_then(own),
         }
     }
