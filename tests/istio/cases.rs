@@ -228,13 +228,9 @@ pub const CASES: &[Case] = &[
     )
     .mesh_of(MeshOf::Headless)
     .apply(&["scenarios/headless/serviceentry.yaml"]),
-    Case::outbound(
-        "H2",
-        "the same, `sniff-timeout.yaml`, `extension.yaml`",
-        database(After(50)).http(ManagerIfQuick),
-    )
-    .mesh_of(MeshOf::Headless)
-    .apply(&[EXTENSION, SNIFF_TIMEOUT]),
+    Case::outbound("H2", "the same, `sniff-timeout.yaml`", database(After(50)).http(ManagerIfQuick))
+        .mesh_of(MeshOf::Headless)
+        .apply(&[SNIFF_TIMEOUT]),
     Case::outbound(
         "D0",
         "**ALLOW_ANY_DYNAMIC_DNS**, any address without a listener",

@@ -117,9 +117,13 @@ fn try_fix(world: &World, pod: &Pod, trial: &Trial) {
     let proxy = case.proxy(own);
     let mesh = case.mesh(&proxy, world.files().to_str().expect("a path"));
     let (xds, missed) = xds_and_misses(&mesh, &proxy, &resources);
-    // A patch of the case may have nothing left to change. A patch of the fix must change something.
+    // A patch of the case may have nothing left to change. A patch of the fix must change something. One adds the filter to the
+    // chain for unknown destinations, which a ServiceEntry without addresses replaces.
     let names = |one: &Resource| format!("{}/{} ", one.namespace, one.name);
+    let of_filter = format!("default/firstword-sniff-timeout-{PORT} configPatches[1]");
+    let is_expected = |missed: &&String| case.name == "N0" && **missed == of_filter;
     let own_misses = missed.iter().filter(|missed| given.iter().any(|one| missed.starts_with(&names(one))));
+    let own_misses = own_misses.filter(|missed| !is_expected(missed));
     assert_eq!(own_misses.collect::<Vec<_>>(), [""; 0], "patches that change nothing");
     let inside = |server| start_with(world, pod, &proxy, xds, &case.annotations(), server);
     let by_name = fix["from"][0].as_str().is_some_and(|from| from.ends_with("dns-name.yaml"));

@@ -18,7 +18,7 @@ use super::greeting::Greeting;
 use super::proxy_headers::ProxyHeaders;
 use super::report::{self, Answer, Both, Connection, FirstWord, Handshake, Opaque, PacketLocation, Waits};
 use super::segment::Ends;
-use super::slowest::{self, SlowCommand};
+use super::slowest;
 use super::stream::Piece;
 
 /// Memory that the core of the filter uses, in bytes: for a connection, a prepared statement, a command without a response.
@@ -256,7 +256,7 @@ impl Conversation {
             errno: response.tally.errno,
         });
         if let (Some(location), Some(answer)) = (location, &answer) {
-            let slow = SlowCommand::new(command.label(), verb.map(Verb::label), location, answer);
+            let slow = slowest::of(command.label(), verb.map(Verb::label), location, answer);
             slowest::add(&mut self.report.slowest, slow, max_slowest);
         }
         if let Some(listed) = ended.and_then(|ended| self.report.commands.get_mut(ended.listed?)) {

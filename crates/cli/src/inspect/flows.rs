@@ -12,9 +12,9 @@ use firstword::rules::Expected;
 
 use super::capture::Capture;
 use super::flow::Flow;
-use super::report::{PacketLocation, Report};
+use super::report::{PacketLocation, Report, SlowCommand};
 use super::segment::{Ends, Segment};
-use super::slowest::{self, SlowCommand};
+use super::slowest;
 use super::table::{Entry, Table};
 
 /// Limits that hold for every capture, also for one from an attacker.

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::slowest::SlowCommand;
-
 /// Counts by name.
 pub(super) type Counts<K = String> = BTreeMap<K, u64>;
 
@@ -56,6 +54,21 @@ impl Report {
             problem: None,
         }
     }
+}
+
+/// One of the slowest commands.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct SlowCommand {
+    /// The number of its connection.
+    pub(super) connection: u64,
+    pub(super) command: &'static str,
+    pub(super) verb: Option<&'static str>,
+    #[serde(flatten)]
+    pub(super) location: PacketLocation,
+    pub(super) first_byte_us: u64,
+    pub(super) took_us: u64,
+    pub(super) rows: u64,
+    pub(super) errno: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]

@@ -1,42 +1,23 @@
 //! The commands of a capture that took longest.
 
-use serde::Serialize;
+use super::report::{Answer, PacketLocation, SlowCommand};
 
-use super::report::{Answer, PacketLocation};
-
-/// One of the slowest commands.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct SlowCommand {
-    /// The number of its connection.
-    pub(super) connection: u64,
-    pub(super) command: &'static str,
-    pub(super) verb: Option<&'static str>,
-    #[serde(flatten)]
-    pub(super) location: PacketLocation,
-    pub(super) first_byte_us: u64,
-    pub(super) took_us: u64,
-    pub(super) rows: u64,
-    pub(super) errno: Option<u16>,
-}
-
-impl SlowCommand {
-    /// A command of a connection whose number is not known yet.
-    pub(super) fn new(
-        command: &'static str,
-        verb: Option<&'static str>,
-        location: PacketLocation,
-        answer: &Answer,
-    ) -> Self {
-        Self {
-            connection: 0,
-            command,
-            verb,
-            location,
-            first_byte_us: answer.first_byte_us,
-            took_us: answer.took_us,
-            rows: answer.rows,
-            errno: answer.errno,
-        }
+/// A command of a connection whose number is not known yet.
+pub(super) fn of(
+    command: &'static str,
+    verb: Option<&'static str>,
+    location: PacketLocation,
+    answer: &Answer,
+) -> SlowCommand {
+    SlowCommand {
+        connection: 0,
+        command,
+        verb,
+        location,
+        first_byte_us: answer.first_byte_us,
+        took_us: answer.took_us,
+        rows: answer.rows,
+        errno: answer.errno,
     }
 }
 
@@ -67,11 +48,11 @@ mod tests {
         let mut slowest = Vec::new();
         for (packet, took_us) in [(1, 5), (2, 9), (3, 5), (4, 1), (5, 7)] {
             let location = PacketLocation { packet, at_us: 0 };
-            add(&mut slowest, SlowCommand::new("query", None, location, &answer(took_us)), 3);
+            add(&mut slowest, of("query", None, location, &answer(took_us)), 3);
         }
         let kept: Vec<_> = slowest.iter().map(|one| (one.location.packet, one.took_us)).collect();
         assert_eq!(kept, [(2, 9), (5, 7), (1, 5)]);
-        add(&mut slowest, SlowCommand::new("query", None, PacketLocation::default(), &answer(99)), 0);
+        add(&mut slowest, of("query", None, PacketLocation::default(), &answer(99)), 0);
         assert_eq!(slowest.len(), 3);
     }
 }

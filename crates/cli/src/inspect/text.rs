@@ -9,9 +9,8 @@ use crate::paint::{BOLD, Paint, RED, YELLOW};
 
 use super::report::{
     Both, Client, Command, Connection, Counts, End, Handshake, Hazard, PacketLocation, ProxyHeader, Report,
-    Server, Severity, Traffic,
+    Server, Severity, SlowCommand, Traffic,
 };
-use super::slowest::SlowCommand;
 
 /// Writes the report, with a line feed at the end. Text from the capture is escaped.
 pub(super) fn write(report: &Report, paint: Paint, out: &mut impl Write) -> io::Result<()> {
