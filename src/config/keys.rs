@@ -103,14 +103,18 @@ pub(super) fn settings() -> impl Iterator<Item = String> {
 }
 
 impl Keys {
-    /// The message for a key that is not one of these.
-    pub(super) fn unknown(&self, key: &str) -> String {
+    /// The first of these keys that another key resembles. `None` if it resembles none.
+    pub(super) fn nearest(&self, key: &str) -> Option<&'static str> {
+        self.names.iter().find(|name| is_near(name, key)).copied()
+    }
+
+    /// The message for a key that is not one of these. `suggestion`: the key that it resembles.
+    pub(super) fn unknown(&self, key: &str, suggestion: Option<&str>) -> String {
         let renamed = RENAMED_KEYS.iter().find(|renamed| renamed.old == key);
         if let Some(Renamed { new, .. }) = renamed.filter(|renamed| self.names.contains(&renamed.new)) {
             return format!("renamed to {new:?}");
         }
-        let near = self.names.iter().find(|name| is_near(name, key));
-        let hint = match (near, ALL.iter().find(|keys| keys.names.contains(&key))) {
+        let hint = match (suggestion, ALL.iter().find(|keys| keys.names.contains(&key))) {
             (Some(near), _) => format!(" (did you mean {near:?}?)"),
             (None, Some(home)) => format!(" (it belongs in {})", home.path),
             (None, None) => String::new(),

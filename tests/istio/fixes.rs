@@ -11,14 +11,15 @@ use serde_json::Value;
 
 use crate::case::{AUTOMATIC, Case, Clients, DATABASE, Expected, MYSQL_PORT, PORT};
 use crate::cases::CASES;
-use crate::doctor::{Verdict, doctor, dump};
+use crate::doctor::dump;
 use crate::lab::pod::{Pod, start_with};
-use crate::lab::probe::{client, client_with_header};
 use crate::lab::world::{World, database, pod_address};
 use crate::pilot::resource::{Resource, parse};
 use crate::pilot::{xds, xds_and_misses};
 use crate::run::{HEADER, PODS, PODS_FOR_FIXES, Probe, is_too_new, world};
 use crate::schemas::Schemas;
+use firstword_testing::doctor::{Verdict, doctor};
+use firstword_testing::probe::{client, client_with_header};
 use firstword_testing::program::firstword;
 
 /// A fix to try: a case, the kind of client that fails, the code of the finding, and the index of the fix.

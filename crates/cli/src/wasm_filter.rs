@@ -113,6 +113,10 @@ fn is_ours(name: &str) -> bool {
 
 /// Checks the `google.protobuf.Any` that holds a plugin's configuration in Envoy.
 fn of_any(any: &Value) -> Checked {
+    // Istiod sends an Any without a type if a WasmPlugin has no configuration.
+    if any.as_object().is_some_and(serde_json::Map::is_empty) {
+        return check(b"");
+    }
     let value = get(any, "value");
     let text = value.and_then(Value::as_str);
     match (get(any, "@type").and_then(type_name), value, text) {

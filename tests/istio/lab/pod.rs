@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::namespace::Namespace;
 use super::world::{World, link};
 use crate::pilot::mesh::{Mesh, Proxy};
 use crate::pilot::resource::Resource;
 use crate::pilot::{Xds, agent, bootstrap, xds};
 use firstword_testing::envoy::Envoy;
+use firstword_testing::namespace::Namespace;
 
 const REDIRECT: &str = include_str!("redirect.rules");
 

@@ -16,7 +16,7 @@ use report::Report;
 /// Check a configuration before Envoy or Istio gets it
 ///
 /// In CI, with as many files as you like, or what a cluster or a chart has:
-///   firstword check-config envoy/*.yaml istio/*/*.yaml
+///   find envoy istio -name '*.yaml' -exec firstword check-config {} +
 ///   kubectl get envoyfilters,wasmplugins,configmaps -A -o yaml | firstword check-config -
 ///   helm template CHART | firstword check-config -
 ///   echo '{"rules": [{"match": {"ports": [3306]}, "protocol": "mysql"}]}' | firstword check-config -

@@ -248,7 +248,12 @@ impl Case<'_> {
                 "extension-missing",
                 Severity::Error,
                 format!(
-                    "The configuration of the filter {} has not arrived, and there is no default_config. Envoy closes every connection.",
+                    "{} the configuration of the filter {}, and the filter has no default_config: Envoy closes every connection.",
+                    if self.dump.refused_filters.contains(name) {
+                        "Envoy has refused"
+                    } else {
+                        "Envoy has not received"
+                    },
                     escape::text(name)
                 ),
                 if name == "istio-system.firstword" {

@@ -47,6 +47,7 @@ pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
         findings.extend(configuration(found));
         findings.extend(failure(found));
         findings.extend(digest(found));
+        findings.extend(file(dump, found));
         findings.extend(sends_late(dump, found));
     }
     findings.extend(shared(&distinct));
@@ -103,8 +104,13 @@ fn pending(dump: &Dump) -> Vec<Finding> {
     let names: BTreeSet<_> = filters.filter(is_pending).map(|filter| &filter.name).collect();
     let of = |name: &String| {
         let location = Location { filter: Some(escape::text(name)), ..Location::default() };
-        let why = "The filter's configuration has not come; its default_config stands in, so that traffic passes unseen.";
-        finding(Severity::Info, "extension-pending", &location, why.to_owned(), Vec::new())
+        let (severity, code, what) = if dump.refused_filters.contains(name) {
+            (Severity::Warning, "extension-refused", "Envoy has refused the filter's configuration")
+        } else {
+            (Severity::Info, "extension-pending", "Envoy has not received the filter's configuration")
+        };
+        let why = format!("{what}. Its default_config is in force, so traffic passes uninspected.");
+        finding(severity, code, &location, why, Vec::new())
     };
     names.into_iter().map(of).collect()
 }
@@ -192,6 +198,27 @@ fn digest(found: &Found) -> Option<Finding> {
         let severity = if uri.starts_with("oci://") { Severity::Info } else { Severity::Warning };
         finding(severity, "module-without-digest", &found.location, why, Vec::new())
     })
+}
+
+/// The module in Istio: the image from which the agent took it, or a file that only the pod can have.
+fn file(dump: &Dump, found: &Found) -> Option<Finding> {
+    /// Directory in which the agent keeps what it fetched, each file under the digest of the image's manifest.
+    const FETCHED: &str = "/var/lib/istio/data/";
+    let file = found.plugin.text(&["vm_config", "code", "local", "filename"])?;
+    if !dump.node.is_of_istio() {
+        return None;
+    }
+    if let Some(path) = file.strip_prefix(FETCHED) {
+        let digest = path.rsplit('/').next()?.strip_suffix(".wasm")?;
+        let why = format!("The module is that of the image sha256:{}.", escape::text(digest));
+        return Some(finding(Severity::Info, "module-image", &found.location, why, Vec::new()));
+    }
+    let why = format!(
+        "The module is the file {}. If the pod does not have it, Envoy refuses the filter and closes every connection, and a dump \
+         does not show that. The statistics do: give doctor Envoy's admin interface.",
+        escape::text(file)
+    );
+    Some(finding(Severity::Info, "module-file", &found.location, why, Vec::new()))
 }
 
 /// PROXY headers that Firstword sends. They reach the server only after the greeting.

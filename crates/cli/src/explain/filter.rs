@@ -21,6 +21,28 @@ and nothing is counted.",
         docs: "istio/README.md#when-the-module-is-missing",
     },
     Code {
+        code: "extension-refused",
+        title: "traffic passes uninspected, because Envoy has refused the filter's configuration",
+        text: "Envoy has refused each configuration of the filter. Its default_config is in force, so connections pass and
+nothing is counted. Envoy's log has the reason. The usual ones are a bad configuration and a module file
+that does not exist.",
+        docs: "istio/README.md#a-bad-configuration",
+    },
+    Code {
+        code: "module-image",
+        title: "the image from which the module comes",
+        text: "Istio's agent names the file of a module by the digest of the image's manifest. Compare it with the digest
+of the image that you tested.",
+        docs: INSTALL,
+    },
+    Code {
+        code: "module-file",
+        title: "the module is a file that only the pod can have",
+        text: "A WasmPlugin or EnvoyFilter names a file. If the pod does not have it, Envoy refuses the filter, and without
+a default_config closes every connection. Only Envoy's statistics show that: use the admin interface.",
+        docs: "istio/README.md#when-the-module-is-missing",
+    },
+    Code {
         code: "filter-twice",
         title: "two filters of Firstword are in one chain",
         text: "Each of them counts every connection. Remove the WasmPlugin or the EnvoyFilter.",

@@ -107,10 +107,10 @@ fn lines_begin_with_the_name_of_the_file() {
 #[test]
 fn a_file_that_cannot_be_read_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
-    for file in ["none.json", "."] {
+    for (file, problem) in [("none.json", "cannot read it: "), (".", "it is a folder; name its files")] {
         std::fs::write(directory.path().join("right.json"), "{}").unwrap();
         let (code, report) = run(&["check-config", file, "right.json"], Vec::new(), directory.path());
-        assert!(report.starts_with(&format!("{file}: error: cannot read it: ")), "{report}");
+        assert!(report.starts_with(&format!("{file}: error: {problem}")), "{report}");
         assert!(report.ends_with("ok: right.json\n1 configuration, 1 problem, 0 warnings\n"), "{report}");
         assert_eq!(code, 2);
     }

@@ -1,6 +1,6 @@
 //! The content of the input: a configuration dump, a bootstrap, or listeners alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::de::DeserializeOwned;
@@ -29,6 +29,9 @@ pub(in super::super) struct Dump {
     pub(in super::super) names: BTreeMap<String, Vec<IpAddr>>,
     /// Listeners that Envoy refused, each with its name and the reason.
     pub(in super::super) refused: Vec<(String, String)>,
+    /// Filters that Envoy discovers by name, and of which it has refused each configuration. A dump lists what it refused
+    /// as if it were in force, so only statistics show this.
+    pub(in super::super) refused_filters: BTreeSet<String>,
 }
 
 /// The expected input, for the message about any other input.
@@ -197,6 +200,13 @@ impl Dump {
         let outer = named("connect_terminate")?;
         let known = self.node.is_waypoint() || !self.node.is_of_istio();
         named("main_internal").filter(|_| known).map(|inner| (outer, inner))
+    }
+
+    /// Removes the configurations of filters that Envoy has refused.
+    pub(in super::super) fn refuse_filters(&mut self, has_refused: impl Fn(&str) -> bool) {
+        let Some(extensions) = &mut self.extensions else { return };
+        self.refused_filters = extensions.keys().filter(|name| has_refused(name)).cloned().collect();
+        extensions.retain(|name, _| !self.refused_filters.contains(name));
     }
 
     pub(in super::super) fn cluster(&self, name: &str) -> Option<&Cluster> {
