@@ -46,7 +46,7 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
             let tcp = |chain: &&str| {
                 inner.chains().any(|known| known.name == **chain && forwards_bytes(dump, known))
             };
-            if let Some(port) = named.port.filter(|_| named.chains.iter().any(|chain| tcp(chain))) {
+            if let Some(port) = named.port.filter(|_| named.chains.iter().any(tcp)) {
                 add(Some(named.ip), port, Side::Inbound, &named.chains);
             }
         }
