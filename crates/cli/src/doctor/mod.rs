@@ -49,8 +49,8 @@ use target::Target;
 ///   kubectl port-forward deploy/app 15000 & firstword doctor localhost:15000 --dest orders.example.com:3306
 /// Clients outside the mesh hang when they connect to the pod of a database:
 ///   istioctl proxy-config all POD -o json | firstword doctor - --side inbound --dest 10.1.2.3:3306
-/// The manifest of the second fix, for review:
-///   firstword doctor dump.json --dest 55.108.108.2:10000 --fix 2
+/// The manifest of the first fix, for review:
+///   firstword doctor dump.json --dest 55.108.108.2:10000 --fix 1
 /// An Envoy without Istio:
 ///   firstword doctor envoy.yaml
 #[derive(clap::Args)]

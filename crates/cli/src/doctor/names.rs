@@ -1,5 +1,6 @@
 //! The addresses of a host: by the proxy's own table, its clusters and listeners, and then by the system.
 
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, ToSocketAddrs as _};
 
 use super::envoy::dump::Dump;
@@ -84,12 +85,30 @@ fn of_listeners(dump: &Dump, host: &str, port: u16) -> Vec<IpAddr> {
     dump.listeners.iter().flat_map(of_listener).chain(of_waypoint.map(|named| named.ip)).collect()
 }
 
-/// Hosts of a port that the proxy resolves by DNS and that have no listener of their own.
-pub(super) fn by_dns(dump: &Dump, port: u16) -> Vec<&str> {
-    let prefix = format!("outbound|{port}||");
+/// Hosts that the proxy resolves by DNS and that have no listener of their own, by port. One pass over the listeners.
+pub(super) fn by_dns(dump: &Dump) -> BTreeMap<u16, Vec<&str>> {
+    let mut addressed = HashSet::new();
+    for listener in &dump.listeners {
+        let own = listener.addresses().any(|address| !address.ip().is_unspecified());
+        for chain in listener.chains() {
+            let mut ranges = chain.filter_chain_match.prefix_ranges.iter();
+            if own || ranges.any(|network| network.address().is_some()) {
+                addressed.extend(chain.filters.iter().filter_map(|filter| cluster(filter, dump)));
+            }
+        }
+    }
+    let mut found: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     let clusters = dump.clusters.iter().flatten();
-    let hosts = clusters
-        .filter(|(_, cluster)| cluster.is_resolved_by_dns())
-        .filter_map(|(name, _)| name.strip_prefix(&prefix));
-    hosts.filter(|host| of_listeners(dump, host, port).is_empty()).collect()
+    for (name, _) in clusters.filter(|(_, cluster)| cluster.is_resolved_by_dns()) {
+        let mut parts = name.splitn(4, '|');
+        let (Some("outbound"), Some(port), Some(""), Some(host)) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
+        if let Some(port) = port.parse().ok().filter(|_| !addressed.contains(name.as_str())) {
+            found.entry(port).or_default().push(host);
+        }
+    }
+    found
 }

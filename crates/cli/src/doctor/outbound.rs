@@ -80,7 +80,7 @@ impl Case<'_> {
     /// itself resolves by DNS.
     fn dns_name(&self) -> Option<String> {
         let asked = self.to.host.clone().filter(|_| self.to.from_dns);
-        asked.or_else(|| match names::by_dns(self.dump, self.to.port).as_slice() {
+        asked.or_else(|| match names::by_dns(self.dump).get(&self.to.port)?.as_slice() {
             [only] if self.to.host.is_none() && fix::is_name(only) => Some((*only).to_owned()),
             _ => None,
         })

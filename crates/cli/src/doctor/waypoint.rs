@@ -47,7 +47,7 @@ impl Case<'_> {
                 declared.into_iter().chain([main_internal]).collect(),
             ));
         }
-        let others: Vec<_> = others(inner, port, own).collect();
+        let others: Vec<_> = others(inner, port, own).take(3).collect();
         let who = if others.is_empty() { "Another Service".to_owned() } else { others.join(" and ") };
         let why = format!(
             "{who} in the same waypoint has port {port} as HTTP or without a protocol, and {of} has it as TCP. The waypoint inspects \
@@ -59,7 +59,7 @@ impl Case<'_> {
 
 /// Whether the inspector is on for every port, because workloads use the waypoint.
 fn serves_workloads(inner: &Listener) -> bool {
-    named(inner).iter().any(|named| named.port.is_none())
+    inner.filter_chain_matcher.as_ref().is_some_and(matcher::names_any_port)
 }
 
 /// The destinations that a waypoint's listener names.

@@ -97,6 +97,13 @@ impl Network {
         Some(Self { address_prefix: prefix.to_owned(), prefix_len: length.parse().ok()? })
     }
 
+    /// A `CidrRange` in JSON. Without a length, it is a whole address family.
+    pub(in super::super) fn of(range: &Value) -> Option<Self> {
+        let prefix_len = range.get("prefix_len").and_then(Value::as_u64).unwrap_or(0);
+        let address_prefix = range.get("address_prefix")?.as_str()?.to_owned();
+        Some(Self { address_prefix, prefix_len: u8::try_from(prefix_len).ok()? })
+    }
+
     /// The prefix length if the address is in the network. Without an address, only the network of all addresses matches.
     pub(in super::super) fn covers(&self, address: Option<IpAddr>) -> Option<u8> {
         if self.prefix_len == 0 {

@@ -75,14 +75,13 @@ fn by_text(tree: &Value, text: Option<String>) -> Result<Option<&Value>, NotEval
     Ok(text.and_then(|text| map.get(&text)))
 }
 
-/// The ranges of an `IPMatcher`.
-fn ranges(custom: &Value) -> Option<impl Iterator<Item = (&Value, Vec<Network>)>> {
+/// The entries of an `IPMatcher`, each with its networks.
+fn ranges(custom: &Value) -> Option<impl Iterator<Item = (&Value, &[Value])>> {
     let config = custom.get("typed_config").filter(|_| kind(custom) == Some("IPMatcher"))?;
     let ranges = config.get("range_matchers").and_then(Value::as_array).into_iter().flatten();
     Some(ranges.filter_map(|range| {
-        let networks = range.get("ranges").and_then(Value::as_array).into_iter().flatten();
-        let networks = networks.filter_map(|network| serde_json::from_value(network.clone()).ok());
-        Some((range.get("on_match")?, networks.collect()))
+        let networks = range.get("ranges").and_then(Value::as_array)?;
+        Some((range.get("on_match")?, networks.as_slice()))
     }))
 }
 
@@ -90,10 +89,22 @@ fn ranges(custom: &Value) -> Option<impl Iterator<Item = (&Value, Vec<Network>)>
 fn by_network(custom: &Value, ip: Option<IpAddr>) -> Result<Option<&Value>, NotEvaluated> {
     let ranges = ranges(custom).ok_or(NotEvaluated)?;
     let covering = ranges.filter_map(|(on_match, networks)| {
-        let best = networks.iter().filter_map(|network| network.covers(ip)).max()?;
+        let best = networks.iter().filter_map(|network| prefix_len(network, ip)).max()?;
         Some((best, on_match))
     });
     Ok(covering.max_by_key(|(length, _)| *length).map(|(_, on_match)| on_match))
+}
+
+/// The prefix length of a network with the address. A network of one address is compared without a copy, because a waypoint has
+/// one for each Service.
+fn prefix_len(network: &Value, ip: Option<IpAddr>) -> Option<u8> {
+    let length = network.get("prefix_len").and_then(Value::as_u64).unwrap_or(0);
+    let prefix: IpAddr = network.get("address_prefix")?.as_str()?.parse().ok()?;
+    let bits = if prefix.is_ipv4() { 32 } else { 128 };
+    if length >= bits {
+        return (ip == Some(prefix)).then_some(u8::MAX);
+    }
+    Network::of(network)?.covers(ip)
 }
 
 /// The type of an extension, without its package.
@@ -106,7 +117,7 @@ pub(in super::super) fn named(matcher: &Value) -> Vec<Named<'_>> {
     let custom = matcher.get("matcher_tree").and_then(|tree| tree.get("custom_match"));
     let mut found = Vec::new();
     for (on_match, networks) in custom.and_then(ranges).into_iter().flatten() {
-        for ip in networks.iter().filter_map(Network::address) {
+        for ip in networks.iter().filter_map(Network::of).filter_map(|network| network.address()) {
             let ports = on_match.get("matcher").and_then(ports);
             match ports {
                 Some(ports) => {
@@ -117,6 +128,13 @@ pub(in super::super) fn named(matcher: &Value) -> Vec<Named<'_>> {
         }
     }
     found
+}
+
+/// Whether a matcher names an address without asking for the port.
+pub(in super::super) fn names_any_port(matcher: &Value) -> bool {
+    let custom = matcher.get("matcher_tree").and_then(|tree| tree.get("custom_match"));
+    let mut ranges = custom.and_then(ranges).into_iter().flatten();
+    ranges.any(|(on_match, _)| on_match.get("matcher").and_then(ports).is_none())
 }
 
 /// The ports of a matcher by port, each with its chains; `None` if it is another matcher.
