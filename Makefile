@@ -1,7 +1,7 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm cli tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
-	test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image reproduce deny \
+	test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image chart reproduce deny \
 	release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
@@ -34,8 +34,9 @@ tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: 
 tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
 	@scripts/mysql.sh
 
-tools-istio: ## get kustomize and Istio's schemas into target/tools; as root also iproute2 and iptables
+tools-istio: ## get kustomize, Helm and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
+	@scripts/helm.sh
 
 tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers and dumpcap (these as root), an Envoy without V8, curl
 	@scripts/servers.sh
@@ -100,6 +101,9 @@ record: rust tools tools-mysql ## record the captures that tests/replay.rs repla
 
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
 	@cargo run --quiet --locked --package firstword-tools --bin image
+
+chart: ## pack the Helm chart, into target/chart (IMAGE_REPOSITORY=... IMAGE_DIGEST=...: defaults of its image)
+	@scripts/chart.sh
 
 reproduce: rust ## build the module in two clean clones: both must be the same, byte for byte
 	@scripts/reproduce.sh

@@ -81,7 +81,7 @@ fn the_examples_are_configurations() {
     assert!(count >= 5, "{count}");
 }
 
-const DOCUMENTS: [&str; 25] = [
+const DOCUMENTS: [&str; 26] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -97,6 +97,7 @@ const DOCUMENTS: [&str; 25] = [
     "docs/demo.md",
     "docs/hang.md",
     "docs/hazards.md",
+    "docs/install-helm.md",
     "docs/limitations.md",
     "docs/memory.md",
     "docs/metrics.md",

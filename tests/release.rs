@@ -59,7 +59,7 @@ fn no_manifest_names_the_image_by_tag() {
             .unwrap();
     let mut places = 0;
     let named = |path: &PathBuf| path.extension().is_some_and(|extension| extension != "md");
-    for path in ["istio", "envoy"].iter().flat_map(|directory| documents(directory)).filter(named) {
+    for path in ["istio", "envoy", "charts"].iter().flat_map(|directory| documents(directory)).filter(named) {
         for found in image.find_iter(&text(path.to_str().unwrap())) {
             assert!(found.as_str().contains("firstword@sha256:"), "{}: {}", path.display(), found.as_str());
             places += 1;

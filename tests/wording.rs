@@ -23,6 +23,7 @@ const CHECKED: &[&str] = &[
     "README.md",
     "SECURITY.md",
     "benches",
+    "charts",
     "crates",
     "docs",
     "envoy",
