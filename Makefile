@@ -1,6 +1,6 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm cli tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
+.PHONY: help rust sysbench prometheus wasm cli man tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
 	test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image chart reproduce deny \
 	release clean
 
@@ -27,6 +27,10 @@ wasm: ## build target/firstword.wasm, the module Envoy loads
 
 cli: ## build target/firstword, the command, as one static binary for Linux
 	@scripts/cli.sh
+
+man: rust ## write the manual pages of the command into target/man
+	@mkdir -p target/man
+	@cargo run --quiet --locked --package firstword-cli -- man target/man
 
 tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: that Envoy too)
 	@scripts/tools.sh

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 mod check_config;
+mod completions;
 mod doctor;
 mod documents;
 mod find;
@@ -15,7 +16,7 @@ mod wasm_filter;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Tools for the Firstword Envoy filter.
 #[derive(Parser)]
@@ -28,16 +29,22 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     CheckConfig(check_config::Arguments),
+    Completions(completions::Arguments),
     Doctor(doctor::Arguments),
     Inspect(inspect::Arguments),
+    // `make man` runs it. A user reads the pages that it writes.
+    #[command(hide = true)]
+    Man(completions::ManArguments),
     Schema(schema::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Man(arguments) => completions::write_manual(&arguments, Arguments::command()),
         Command::Schema(arguments) => schema::run(&arguments),
     }
 }
