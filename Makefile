@@ -119,8 +119,8 @@ deny: rust ## check licences, sources and advisories of all packages (OFFLINE=1:
 	target/tools/cargo-deny --locked $(if $(OFFLINE),--offline) $(not_handed_on:%=--exclude %) check licenses
 	target/tools/cargo-deny --locked $(if $(OFFLINE),--offline) check bans sources $(if $(OFFLINE),,advisories)
 
-release: rust ## put what a release consists of into target/dist, from a tree without changes
-	@scripts/release.sh
+release: rust ## put what a release consists of into target/dist, from a tree without changes (DRY=1: run the whole workflow here)
+	@$(if $(DRY),scripts/release-dry.sh,scripts/release-checks.sh && scripts/release.sh)
 
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --all --check

@@ -81,11 +81,12 @@ fn the_examples_are_configurations() {
     assert!(count >= 5, "{count}");
 }
 
-const DOCUMENTS: [&str; 26] = [
+const DOCUMENTS: [&str; 27] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "SUPPORT.md",
     "docs/access-log.md",
     "docs/client-address.md",
     "docs/commands.md",

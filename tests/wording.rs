@@ -22,6 +22,8 @@ const CHECKED: &[&str] = &[
     "Makefile",
     "README.md",
     "SECURITY.md",
+    "SUPPORT.md",
+    "action.yml",
     "benches",
     "charts",
     "crates",
