@@ -179,7 +179,7 @@ fn each_manifest_keeps_our_rules() {
     );
 }
 
-fn assert_envoy_filter(resource: &Resource, location: &str, references_found: &mut BTreeSet<String>) {
+pub fn assert_envoy_filter(resource: &Resource, location: &str, references_found: &mut BTreeSet<String>) {
     let spec = resource.spec();
     assert!(spec["priority"].is_i64(), "{location}: no priority");
     let patches = spec["configPatches"].as_array().expect("patches");
@@ -248,7 +248,7 @@ fn the_annotation_names_each_label() {
 }
 
 /// Output of `kubectl kustomize` for a folder in `istio/`, or for a copy of it.
-fn kustomized(directory: &Path) -> Vec<Resource> {
+pub fn kustomized(directory: &Path) -> Vec<Resource> {
     let kustomize = root().join("target/tools/kustomize");
     let output = Command::new(kustomize).arg("build").arg(directory).output();
     let output = output.unwrap_or_else(|e| panic!("kustomize: {e}; run: make tools-istio"));
@@ -266,7 +266,7 @@ fn kustomized(directory: &Path) -> Vec<Resource> {
     resources
 }
 
-fn one<'r>(resources: &'r [Resource], kind: &str) -> &'r Value {
+pub fn one<'r>(resources: &'r [Resource], kind: &str) -> &'r Value {
     let found: Vec<_> = resources.iter().filter(|resource| resource.kind == kind).collect();
     let [one] = found.as_slice() else { panic!("{} of {kind}", found.len()) };
     &one.document

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 mod check_config;
+mod completions;
 mod doctor;
 mod documents;
 mod explain;
@@ -18,7 +19,7 @@ mod wrap;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use paint::{Colour, Paint};
 
@@ -36,9 +37,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     CheckConfig(check_config::Arguments),
+    Completions(completions::Arguments),
     Doctor(doctor::Arguments),
     Explain(explain::Arguments),
     Inspect(inspect::Arguments),
+    // `make man` runs it. A user reads the pages that it writes.
+    #[command(hide = true)]
+    Man(completions::ManArguments),
     Schema(schema::Arguments),
 }
 
@@ -47,9 +52,11 @@ fn main() -> ExitCode {
     let paint = Paint::for_stdout(arguments.color);
     match arguments.command {
         Command::CheckConfig(arguments) => check_config::run(&arguments, paint),
+        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Doctor(arguments) => doctor::run(&arguments, paint),
         Command::Explain(arguments) => explain::run(&arguments, paint),
         Command::Inspect(arguments) => inspect::run(&arguments, paint),
+        Command::Man(arguments) => completions::write_manual(&arguments, Arguments::command()),
         Command::Schema(arguments) => schema::run(&arguments),
     }
 }

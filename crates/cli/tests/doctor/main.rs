@@ -6,6 +6,7 @@ mod filter;
 mod inputs;
 mod listener_filters;
 mod listeners;
+mod native;
 mod refused;
 
 use assert_cmd::Command;

@@ -23,6 +23,8 @@ pub(in super::super) struct Dump {
     pub(in super::super) endpoints: Option<BTreeMap<String, Assignment>>,
     /// Filter configurations that Envoy discovered by name; `None` if the input has no list of them.
     pub(in super::super) extensions: Option<BTreeMap<String, Any>>,
+    /// `bootstrap_extensions`; `None` if the input has no bootstrap.
+    pub(in super::super) bootstrap_extensions: Option<Value>,
     /// `stats_config`; `None` if the input has no bootstrap.
     pub(in super::super) statistics: Option<Value>,
     /// Addresses with which Istio's agent or a DNS listener responds, by host.
@@ -97,6 +99,8 @@ impl Dump {
         if let Some(node) = bootstrap.get("node") {
             self.node = typed(node, &format!("{at}.node"))?;
         }
+        let extensions = bootstrap.get("bootstrap_extensions");
+        self.bootstrap_extensions = Some(extensions.cloned().unwrap_or(Value::Null));
         self.statistics = Some(bootstrap.get("stats_config").cloned().unwrap_or(Value::Null));
         Ok(())
     }
