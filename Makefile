@@ -1,8 +1,8 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm native cli tools tools-mysql tools-istio tools-servers demo test test-all test-drivers test-hazards \
-	test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image reproduce deny \
-	release clean
+.PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers demo test test-all test-drivers \
+	test-hazards test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image chart \
+	reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm FIRSTWORD_NATIVE=$(CURDIR)/target/libfirstword.so \
@@ -31,14 +31,19 @@ native: ## build target/libfirstword.so, for Envoy 1.39 and newer (PORTABLE=1: f
 cli: ## build target/firstword, the command, as one static binary for Linux
 	@scripts/cli.sh
 
+man: rust ## write the manual pages of the command into target/man
+	@mkdir -p target/man
+	@cargo run --quiet --locked --package firstword-cli -- man target/man
+
 tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: that Envoy too)
 	@scripts/tools.sh
 
 tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
 	@scripts/mysql.sh
 
-tools-istio: ## get kustomize and Istio's schemas into target/tools; as root also iproute2 and iptables
+tools-istio: ## get kustomize, Helm and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
+	@scripts/helm.sh
 
 tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers and dumpcap (these as root), an Envoy without V8, curl
 	@scripts/servers.sh
@@ -108,6 +113,9 @@ record: rust tools tools-mysql ## record the captures that tests/replay.rs repla
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
 	@cargo run --quiet --locked --package firstword-tools --bin image
 
+chart: ## pack the Helm chart, into target/chart (IMAGE_REPOSITORY=... IMAGE_DIGEST=...: defaults of its image)
+	@scripts/chart.sh
+
 reproduce: rust ## build the module in two clean clones: both must be the same, byte for byte
 	@scripts/reproduce.sh
 
@@ -118,8 +126,8 @@ deny: rust ## check licences, sources and advisories of all packages (OFFLINE=1:
 	target/tools/cargo-deny --locked $(if $(OFFLINE),--offline) $(not_handed_on:%=--exclude %) check licenses
 	target/tools/cargo-deny --locked $(if $(OFFLINE),--offline) check bans sources $(if $(OFFLINE),,advisories)
 
-release: rust ## put what a release consists of into target/dist, from a tree without changes
-	@scripts/release.sh
+release: rust ## put what a release consists of into target/dist, from a tree without changes (DRY=1: run the whole workflow here)
+	@$(if $(DRY),scripts/release-dry.sh,scripts/release-checks.sh && scripts/release.sh)
 
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --all --check

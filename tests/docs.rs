@@ -81,11 +81,12 @@ fn the_examples_are_configurations() {
     assert!(count >= 5, "{count}");
 }
 
-const DOCUMENTS: [&str; 26] = [
+const DOCUMENTS: [&str; 28] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "SUPPORT.md",
     "docs/access-log.md",
     "docs/client-address.md",
     "docs/commands.md",
@@ -97,6 +98,7 @@ const DOCUMENTS: [&str; 26] = [
     "docs/demo.md",
     "docs/hang.md",
     "docs/hazards.md",
+    "docs/install-helm.md",
     "docs/limitations.md",
     "docs/memory.md",
     "docs/metrics.md",

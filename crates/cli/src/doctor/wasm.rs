@@ -71,7 +71,7 @@ fn finding(
     why: String,
     fixes: Vec<Fix>,
 ) -> Finding {
-    Finding { severity, code, location: location.clone(), why, fixes }
+    Finding::new(severity, code, location.clone(), why, fixes)
 }
 
 fn in_chain<'d>(
