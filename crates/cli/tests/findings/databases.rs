@@ -122,7 +122,10 @@ fn a_native_module_in_an_old_istio_is_an_error() {
     let with = |version: &str| {
         let mut input = database(json!({"filters": [module, tcp_proxy("db")]}), &json!({}));
         input["configs"][0]["bootstrap"]["node"]["metadata"]["ISTIO_VERSION"] = json!(version);
-        codes(&report(&DEST, &input))
+        // The bootstrap of this dump has no extension at all.
+        let mut found = codes(&report(&DEST, &input));
+        found.retain(|code| code != "warning native-without-extension");
+        found
     };
     for old in ["1.30.4", "1.28.0-alpha.1", "1.9.0"] {
         assert_eq!(with(old), ["error native-module-unsupported"], "{old}");
