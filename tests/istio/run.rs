@@ -16,10 +16,11 @@ use crate::case::{
     Outbound, PORT,
 };
 use crate::cases::CASES;
-use crate::lab::namespace::Namespace;
 use crate::lab::pod::{PLAIN, Pod, Running, start};
-use crate::lab::probe::{Http, SILENCE, Seen, addresses, client, client_with_header, listen, request};
 use crate::lab::world::{FIRST_CLIENT_PORT, World, database, pod_address};
+use firstword_testing::doctor::doctor;
+use firstword_testing::namespace::Namespace;
+use firstword_testing::probe::{Http, SILENCE, Seen, addresses, client, client_with_header, listen, request};
 use firstword_testing::wait_for;
 
 /// Number of cases that run at the same time. It exceeds the number of cores, because they mostly wait.
@@ -146,7 +147,7 @@ fn assert_diagnosed(pod: &Pod, running: &Running, case: &Case) {
     for to in case.destinations(pod_address(pod.number)) {
         let mut inside = pod.namespace.command();
         inside.arg(firstword_testing::program::firstword());
-        case.assert_verdicts(&crate::doctor::doctor(inside, &admin, to, b""));
+        case.assert_verdicts(&doctor(inside, &admin, to, b""));
     }
 }
 

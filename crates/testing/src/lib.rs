@@ -19,18 +19,22 @@
 pub mod capture;
 pub mod client;
 pub mod database;
+pub mod doctor;
 pub mod dumpcap;
 pub mod envoy;
 pub mod fake_host;
 #[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
 pub mod heap;
 pub mod hostile;
+pub mod http_backend;
 pub mod invariants;
 pub mod link;
 pub mod mariadb;
 pub mod mysqld;
+pub mod namespace;
 pub mod packets;
 pub mod peer;
+pub mod probe;
 pub mod process;
 pub mod program;
 pub mod prometheus;
@@ -38,6 +42,7 @@ pub mod proxies;
 pub mod random;
 pub mod relay;
 pub mod replay;
+pub mod shell;
 pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

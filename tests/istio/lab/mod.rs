@@ -1,7 +1,5 @@
 //! Pods in network namespaces with Istio's redirection, and a world outside them with databases and an HTTP Service.
 
 pub mod certificates;
-pub mod namespace;
 pub mod pod;
-pub mod probe;
 pub mod world;

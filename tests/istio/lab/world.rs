@@ -1,7 +1,6 @@
 //! Servers and clients outside the pods: a MariaDB at several addresses, the HTTP Service with the same port number, and a
 //! client with a sidecar.
 
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,13 +10,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::certificates;
-use super::namespace::Namespace;
 use crate::case::{
     DATABASE, HTTP_POD, HTTP_POD_PORT, HTTP_SERVICE, MYSQL_POD, MYSQL_PORT, MYSQL_SERVICE, NEIGHBOUR, PORT,
     SECOND,
 };
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use firstword_testing::http_backend;
 use firstword_testing::mariadb::MariaDb;
+use firstword_testing::namespace::Namespace;
 use firstword_testing::temp_dir;
 
 /// First port of the client's sidecar, on the world's loopback. Each port connects to port 3306 of one pod with mTLS.
@@ -67,7 +67,7 @@ impl World {
         namespace.run_with("iptables-restore", &redirect);
         let listener = namespace
             .enter(|| TcpListener::bind((HTTP_POD, HTTP_POD_PORT)).expect("the HTTP Service's port"));
-        thread::spawn(move || serve_http(&listener));
+        thread::spawn(move || http_backend::serve(&listener));
         let database = database(&namespace, files.path(), PORT);
         let mut world = Self { client_sidecar: None, _database: database, namespace, files };
         let listeners: Vec<_> = (0..pods).map(|pod| world.client_listener(pod)).collect();
@@ -137,6 +137,11 @@ impl World {
     }
 }
 
+/// The pod's own address.
+pub fn pod_address(pod: u8) -> IpAddr {
+    link(pod).1.into()
+}
+
 /// A MariaDB at this port of each address of a namespace, which trusts PROXY headers from pods.
 pub fn database(namespace: &Namespace, files: &Path, port: u16) -> MariaDb {
     let launcher = namespace.launcher(files, &firstword_testing::mariadbd(), None);
@@ -144,30 +149,4 @@ pub fn database(namespace: &Namespace, files: &Path, port: u16) -> MariaDb {
         launcher,
         &["--bind-address=0.0.0.0", &format!("--port={port}"), "--proxy-protocol-networks=10.1.0.0/16"],
     )
-}
-
-/// Responds to one request on each connection, with another `server` header than Envoy's.
-fn serve_http(listener: &TcpListener) {
-    for stream in listener.incoming() {
-        let Ok(mut stream) = stream else { continue };
-        thread::spawn(move || {
-            let mut request: Vec<u8> = Vec::new();
-            let mut buffer = [0; 1024];
-            while !String::from_utf8_lossy(&request).contains("\r\n\r\n") {
-                match stream.read(&mut buffer) {
-                    Ok(size @ 1..) => request.extend(&buffer[..size]),
-                    _ => return,
-                }
-            }
-            let response =
-                "HTTP/1.1 200 OK\r\nserver: backend\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n";
-            // Ignore an error, because the client may have closed.
-            let _ = stream.write_all(response.as_bytes());
-        });
-    }
-}
-
-/// The pod's own address.
-pub fn pod_address(pod: u8) -> IpAddr {
-    link(pod).1.into()
 }

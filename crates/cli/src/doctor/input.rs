@@ -47,8 +47,12 @@ pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, Str
             (name, bytes, None)
         }
     };
-    let dump = parse(&bytes).and_then(Dump::read).map_err(|problem| named(&name, problem))?;
-    Ok(Input { name, dump, statistics: given_statistics.or(fetched) })
+    let mut dump = parse(&bytes).and_then(Dump::read).map_err(|problem| named(&name, problem))?;
+    let statistics = given_statistics.or(fetched);
+    if let Some(statistics) = &statistics {
+        dump.refuse_filters(|filter| statistics.has_refused_filter(filter));
+    }
+    Ok(Input { name, dump, statistics })
 }
 
 /// Reads JSON or YAML. A text that begins like JSON and is not valid is more probably incomplete JSON than YAML.

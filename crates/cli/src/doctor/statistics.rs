@@ -28,6 +28,13 @@ impl Statistics {
         self.0.get(&format!("listener.{listener}.{name}")).copied()
     }
 
+    /// Whether Envoy has refused each configuration of a network filter that it discovers by name.
+    pub(super) fn has_refused_filter(&self, filter: &str) -> bool {
+        let of =
+            |name: &str| self.0.get(&format!("extension_config_discovery.network_filter.{filter}.{name}"));
+        of("update_rejected").is_some_and(|count| *count > 0) && of("update_success") == Some(&0)
+    }
+
     /// Whether any listener has the statistic.
     pub(super) fn has_any(&self, name: &str) -> bool {
         let is = |known: &String| {

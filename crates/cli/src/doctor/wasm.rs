@@ -12,7 +12,7 @@ use super::envoy::filter_chain::FilterChain;
 use super::envoy::filter_config::{TCP_PROXY, known};
 use super::envoy::listener::Listener;
 use super::fix::{self, ServicePort, Workload};
-use super::plugin::Plugin;
+use super::plugin::{Plugin, module};
 use crate::findings::{Finding, Fix, Location, Severity};
 
 /// Firstword in a chain.
@@ -45,11 +45,20 @@ pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
         .collect();
     for found in &distinct {
         findings.extend(configuration(found));
-        findings.extend(failure(found));
-        findings.extend(digest(found));
+        if found.plugin.is_native() {
+            findings.extend(without_extension(dump, found));
+        } else {
+            findings.extend(failure(found));
+            findings.extend(digest(found));
+            findings.extend(file(dump, found));
+        }
         findings.extend(sends_late(dump, found));
     }
-    findings.extend(shared(&distinct));
+    let wasm: Vec<_> = distinct.into_iter().filter(|found| !found.plugin.is_native()).collect();
+    if wasm.is_empty() {
+        return findings;
+    }
+    findings.extend(shared(&wasm));
     findings.extend(untagged(dump));
     findings.extend(renamed_tag(dump));
     findings
@@ -62,7 +71,7 @@ fn finding(
     why: String,
     fixes: Vec<Fix>,
 ) -> Finding {
-    Finding { severity, code, location: location.clone(), why, fixes }
+    Finding::new(severity, code, location.clone(), why, fixes)
 }
 
 fn in_chain<'d>(
@@ -103,8 +112,13 @@ fn pending(dump: &Dump) -> Vec<Finding> {
     let names: BTreeSet<_> = filters.filter(is_pending).map(|filter| &filter.name).collect();
     let of = |name: &String| {
         let location = Location { filter: Some(escape::text(name)), ..Location::default() };
-        let why = "The filter's configuration has not come; its default_config stands in, so that traffic passes unseen.";
-        finding(Severity::Info, "extension-pending", &location, why.to_owned(), Vec::new())
+        let (severity, code, what) = if dump.refused_filters.contains(name) {
+            (Severity::Warning, "extension-refused", "Envoy has refused the filter's configuration")
+        } else {
+            (Severity::Info, "extension-pending", "Envoy has not received the filter's configuration")
+        };
+        let why = format!("{what}. Its default_config is in force, so traffic passes uninspected.");
+        finding(severity, code, &location, why, Vec::new())
     };
     names.into_iter().map(of).collect()
 }
@@ -150,6 +164,18 @@ fn configuration(found: &Found) -> Vec<Finding> {
     found.plugin.problems().iter().map(problem).collect()
 }
 
+/// A native module whose bootstrap extension is missing, or is another file.
+fn without_extension(dump: &Dump, found: &Found) -> Option<Finding> {
+    let extensions = dump.bootstrap_extensions.as_ref()?.as_array();
+    let configs = extensions.into_iter().flatten().filter_map(|extension| extension.get("typed_config"));
+    let has_extension = configs.into_iter().any(|config| module(config) == found.plugin.module());
+    (!has_extension).then(|| {
+        let why = "The bootstrap has no extension with the same module. The filter works, but exports no metrics, and no time-out \
+                   ends a connection. envoy/native.yaml has the extension.";
+        finding(Severity::Warning, "native-without-extension", &found.location, why.to_owned(), Vec::new())
+    })
+}
+
 /// The consequence of a crash of the filter for connections.
 fn failure(found: &Found) -> Option<Finding> {
     let field = |key: &str| found.plugin.field(&[key]);
@@ -192,6 +218,27 @@ fn digest(found: &Found) -> Option<Finding> {
         let severity = if uri.starts_with("oci://") { Severity::Info } else { Severity::Warning };
         finding(severity, "module-without-digest", &found.location, why, Vec::new())
     })
+}
+
+/// The module in Istio: the image from which the agent took it, or a file that only the pod can have.
+fn file(dump: &Dump, found: &Found) -> Option<Finding> {
+    /// Directory in which the agent keeps what it fetched, each file under the digest of the image's manifest.
+    const FETCHED: &str = "/var/lib/istio/data/";
+    let file = found.plugin.text(&["vm_config", "code", "local", "filename"])?;
+    if !dump.node.is_of_istio() {
+        return None;
+    }
+    if let Some(path) = file.strip_prefix(FETCHED) {
+        let digest = path.rsplit('/').next()?.strip_suffix(".wasm")?;
+        let why = format!("The module is that of the image sha256:{}.", escape::text(digest));
+        return Some(finding(Severity::Info, "module-image", &found.location, why, Vec::new()));
+    }
+    let why = format!(
+        "The module is the file {}. If the pod does not have it, Envoy refuses the filter and closes every connection, and a dump \
+         does not show that. The statistics do: give doctor Envoy's admin interface.",
+        escape::text(file)
+    );
+    Some(finding(Severity::Info, "module-file", &found.location, why, Vec::new()))
 }
 
 /// PROXY headers that Firstword sends. They reach the server only after the greeting.

@@ -14,6 +14,8 @@ fn problems_of_the_filter_are_found() {
     let remote = json!({"code": {"remote": {"http_uri": {"uri": "https://a.example/x.wasm"}}}});
     for (configs, expected) in [
         (vec![json!({})], vec![]),
+        // A WasmPlugin without pluginConfig, as istiod sends it.
+        (vec![json!({"configuration": {}})], vec![]),
         (vec![json!({}), json!({})], vec!["error filter-twice"]),
         (vec![json!({"configuration": struct_value})], vec!["error configuration"]),
         (vec![json!({"configuration": string_value(&json!({"mode": 1}))})], vec!["error configuration"]),
@@ -101,4 +103,70 @@ fn a_missing_module_is_found() {
     let (_, report) = json_of(&arguments, &dump(rbac));
     assert_eq!(codes(&report), ["error listener-refused", "info extension-pending"]);
     assert_eq!(verdicts(&report), ["127.0.0.1:3306 silent: greeting"]);
+}
+
+/// A dump of a sidecar whose filter Envoy discovers by name, with a module at this path.
+fn sidecar_with_module(file: &str, default: &Value) -> Value {
+    let mut discovery = json!({"config_source": {"ads": {}}});
+    if !default.is_null() {
+        discovery["default_config"] = default.clone();
+    }
+    let proxy = json!({"name": "tcp", "typed_config": {"@type": TCP_PROXY, "cluster": "db"}});
+    let filters = json!([{"name": "default.firstword", "config_discovery": discovery}, proxy]);
+    let listener = listener(&json!({"filter_chains": [{"filters": filters}]}));
+    let wasm = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm",
+        "config": {"name": "firstword", "fail_open": true, "vm_config": {"code": {"local": {"filename": file}}}},
+    });
+    json!({"configs": [
+        {"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump", "bootstrap": {"node": {
+            "id": "sidecar~10.0.0.9~app-0.shop~shop.svc.cluster.local",
+            "metadata": {"NAMESPACE": "shop", "ISTIO_VERSION": "1.32.0"}}}},
+        {"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "dynamic_listeners": [
+            {"name": "mysql", "active_state": {"listener": listener}}]},
+        {"@type": "type.googleapis.com/envoy.admin.v3.EcdsConfigDump", "ecds_filters": [
+            {"ecds_filter": {"name": "default.firstword", "typed_config": wasm}}]},
+    ]})
+}
+
+#[test]
+fn a_module_that_envoy_refuses_is_found_in_the_statistics() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("stats");
+    let of = |default: Value, statistics: &str| {
+        let prefix = "extension_config_discovery.network_filter.default.firstword";
+        let lines = statistics.split(' ').map(|line| format!("{prefix}.{}\n", line.replace('=', ": ")));
+        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        let input = sidecar_with_module("/var/local/firstword/firstword.wasm", &default);
+        let arguments = ["-", "--side", "inbound", "--dest", "127.0.0.1:3306", "--stats"];
+        let (code, report) = json_of(&[arguments.as_slice(), &[path.to_str().unwrap()]].concat(), &input);
+        let mut found = codes(&report);
+        found.retain(|code| !code.ends_with("labels-missing") && !code.ends_with("hang-not-visible"));
+        (code == 1, verdicts(&report), found)
+    };
+    let verdict = |word: &str| vec![format!("127.0.0.1:3306 silent: {word}")];
+    let rbac = json!({"@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"});
+    assert_eq!(
+        of(Value::Null, "update_rejected=1 update_success=0"),
+        (true, verdict("closed"), vec!["error extension-missing".to_owned()])
+    );
+    assert_eq!(
+        of(rbac, "update_rejected=1 update_success=0"),
+        (false, verdict("greeting"), vec!["warning extension-refused".to_owned()])
+    );
+    // Envoy keeps the configuration that it has accepted.
+    assert_eq!(
+        of(Value::Null, "update_rejected=1 update_success=1"),
+        (false, verdict("greeting"), vec!["info module-file".to_owned()])
+    );
+}
+
+#[test]
+fn the_image_from_which_istio_took_the_module_is_named() {
+    let digest = "6ce6".repeat(16);
+    let module = format!("/var/lib/istio/data/{}/{digest}.wasm", "0a".repeat(32));
+    let (_, report) = json_of(&["-"], &sidecar_with_module(&module, &Value::Null));
+    let found =
+        report["findings"].as_array().unwrap().iter().find(|one| one["code"] == "module-image").unwrap();
+    assert_eq!(found["why"], format!("The module is that of the image sha256:{digest}."));
 }

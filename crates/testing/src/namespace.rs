@@ -10,12 +10,18 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-use firstword_testing::process::{Process, in_path};
-use firstword_testing::wait_for;
+use super::process::{Process, in_path};
+use super::wait_for;
 
 /// A network namespace. Dropping it ends the process that holds it.
 pub struct Namespace {
     holder: Process,
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Namespace {

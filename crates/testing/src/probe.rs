@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::client::{CLASSIC, Client, Login};
+use super::mariadb::{PASSWORD, USER};
 use super::namespace::Namespace;
-use firstword_testing::client::{CLASSIC, Client, Login};
-use firstword_testing::mariadb::{PASSWORD, USER};
 
 /// A server that is silent for this time is taken to be silent for ever.
 pub const SILENCE: Duration = Duration::from_secs(5);
