@@ -75,7 +75,7 @@ fn pip_installs_only_requirements_with_hashes() {
             }
         }
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 5);
 }
 
 /// Every version of Envoy that a file of this repository names has hashes.
