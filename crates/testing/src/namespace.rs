@@ -19,7 +19,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    pub fn new() -> Self {
+    pub fn create() -> Self {
         let null = Path::new("/dev/null");
         let arguments = ["--net", "--", "sleep", "infinity"].map(Into::into);
         let holder = Process::start(&program("unshare"), &arguments, null, null);
