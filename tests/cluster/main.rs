@@ -15,6 +15,8 @@
 
 mod defects;
 mod documents;
+mod dumps;
+mod fixes;
 mod lab;
 mod manifests;
 mod mesh;

@@ -23,5 +23,6 @@ mod patches;
 mod pilot;
 mod readme;
 mod readme_table;
+mod real_dumps;
 mod run;
 mod schemas;
