@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use firstword::config::{self, Config};
+use firstword::config::Config;
 use firstword::event::HazardKind;
 use firstword::metrics::Profile;
 use firstword::metrics::catalogue::{Kind, Metric};
@@ -59,84 +59,6 @@ fn the_metric_table_is_the_catalogue() {
     let expected: Vec<_> = Metric::ALL.iter().map(|metric| metric_row(*metric).to_vec()).collect();
     let as_markdown: Vec<_> = expected.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
     assert_eq!(table("metric"), expected, "the table should be:\n{}", as_markdown.join("\n"));
-}
-
-/// True for settings of `defaults` that the parser knows only to refuse them with the reason.
-fn is_refused_in_defaults(path: &str) -> bool {
-    path.strip_prefix("defaults.").is_some_and(|rest| rest.starts_with("proxy_protocol"))
-}
-
-#[test]
-fn the_configuration_table_names_every_setting() {
-    let documented: BTreeSet<_> =
-        table("setting").iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
-    let mut known: BTreeSet<_> = config::settings().filter(|path| !is_refused_in_defaults(path)).collect();
-    // `defaults.mysql` has those keys of a rule's `mysql` that change no bytes.
-    if known.remove("defaults.mysql") {
-        known.extend(["defaults.mysql.inspect", "defaults.mysql.slow_command"].map(str::to_owned));
-    }
-    assert_eq!(documented, known);
-}
-
-/// Other settings that the object around the setting at `path` needs.
-fn siblings(path: &str) -> &'static str {
-    match path {
-        "rules[].proxy_protocol.receive.mode" => "\"trusted_networks\":[\"10.0.0.0/8\"],",
-        "rules[].proxy_protocol.receive.trusted_networks" => "\"mode\":\"required\",",
-        _ if path.contains(".receive.") => "\"mode\":\"required\",\"trusted_networks\":[\"10.0.0.0/8\"],",
-        _ if path.contains(".send.") && !path.ends_with(".mode") => "\"mode\":\"with_first_client_bytes\",",
-        _ => "",
-    }
-}
-
-/// A configuration in which only the setting at `path` and its siblings have a value.
-fn configuration(path: &str, siblings: &str, value: &str) -> String {
-    let (key, rest) = path.split_once('.').unwrap_or((path, ""));
-    let (siblings, nested) = if rest.is_empty() { (siblings, "") } else { ("", siblings) };
-    let inner = if rest.is_empty() { value.to_owned() } else { configuration(rest, nested, value) };
-    match key.strip_suffix("[]") {
-        Some(key) => format!("{{{siblings}\"{key}\":[{inner}]}}"),
-        None => format!("{{{siblings}\"{key}\":{inner}}}"),
-    }
-}
-
-/// A value of each setting.
-fn value(path: &str) -> &'static str {
-    match path.rsplit('.').next().unwrap_or_default() {
-        "mode" if path.contains("receive") => "\"required\"",
-        "mode" if path.contains("send") => "\"with_first_client_bytes\"",
-        "mode" => "\"off\"",
-        "name" => "\"orders\"",
-        "ports" => "[3306]",
-        "addresses" | "trusted_networks" => "[\"10.0.0.0/8\"]",
-        "direction" => "\"outbound\"",
-        "protocol" => "\"mysql\"",
-        "on_untrusted_header" => "\"strip\"",
-        "connect_upstream" => "\"immediately\"",
-        "version" => "2",
-        "when" => "\"always\"",
-        "inspect" => "\"requests\"",
-        "hold_split_eof" => "\"always\"",
-        "clear_capabilities" => "[\"zstd\"]",
-        "block_local_infile" => "true",
-        "profile" => "\"full\"",
-        "labels" => "[\"port\"]",
-        "access_log" => "[\"schema\"]",
-        "level" => "\"info\"",
-        "greeting_timeout" | "timeout" | "slow_command" | "flush_interval" | "stall" => "\"100ms\"",
-        "connection_state" => "\"2048KiB\"",
-        "max_header_bytes" | "max_series" => "1000",
-        _ => "100",
-    }
-}
-
-#[test]
-fn every_setting_of_the_configuration_table_is_accepted() {
-    for row in table("setting") {
-        let path = row[0].trim_matches('`');
-        let configuration = configuration(path, siblings(path), value(path));
-        assert_eq!(Config::parse(configuration.as_bytes()).err(), None, "{configuration}");
-    }
 }
 
 #[test]

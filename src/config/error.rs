@@ -11,12 +11,20 @@ pub struct ConfigError {
     pub at: String,
     /// One line: the expected value and the value found.
     pub problem: String,
+    /// See [`ConfigError::suggestion`].
+    suggestion: Option<&'static str>,
 }
 
 impl ConfigError {
     /// The only constructor. It escapes both texts, because a configuration's keys and values may hold any character.
     pub(super) fn new(at: &str, problem: &str) -> Self {
-        Self { at: escape::text(at), problem: escape::text(problem) }
+        Self { at: escape::text(at), problem: escape::text(problem), suggestion: None }
+    }
+
+    /// The key that a misspelt key resembles. `None` if the problem is another one, or if the key resembles no known key.
+    #[must_use]
+    pub fn suggestion(&self) -> Option<&'static str> {
+        self.suggestion
     }
 }
 
@@ -73,10 +81,19 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    #[inline(never)]
     pub(super) fn add(&mut self, at: &str, problem: String) {
+        self.add_with_suggestion(at, problem, None);
+    }
+
+    #[inline(never)]
+    pub(super) fn add_with_suggestion(
+        &mut self,
+        at: &str,
+        problem: String,
+        suggestion: Option<&'static str>,
+    ) {
         if self.first.len() < MAX_PROBLEMS {
-            self.first.push(ConfigError::new(at, &problem));
+            self.first.push(ConfigError { suggestion, ..ConfigError::new(at, &problem) });
         }
         self.count = self.count.saturating_add(1);
     }
@@ -102,5 +119,20 @@ impl Problems {
 impl From<ConfigError> for ConfigErrors {
     fn from(error: ConfigError) -> Self {
         Self(vec![error])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn only_a_misspelt_key_has_a_suggestion_and_the_text_shows_it() {
+        let text = r#"{"rulez": [], "mode": "fast", "(did you mean \"tls\"?)": 1}"#;
+        let errors = Config::parse(text.as_bytes()).unwrap_err();
+        let found: Vec<_> = errors.iter().map(|error| (error.at.as_str(), error.suggestion())).collect();
+        let quoted = r#"$["(did you mean \"tls\"?)"]"#;
+        assert_eq!(found, [("$.rulez", Some("rules")), (quoted, None), ("$.mode", None)]);
+        assert!(errors.to_string().starts_with("$.rulez: unknown key (did you mean \"rules\"?), expected"));
     }
 }

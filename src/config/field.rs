@@ -32,7 +32,9 @@ impl<'n> Field<'n> {
             return None;
         };
         for (key, _) in entries.iter().filter(|(key, _)| !keys.names.contains(&key.as_str())) {
-            problems.add(&path_of_key(&self.at, key), keys.unknown(key));
+            let suggestion = keys.nearest(key);
+            let problem = keys.unknown(key, suggestion);
+            problems.add_with_suggestion(&path_of_key(&self.at, key), problem, suggestion);
         }
         for name in keys.names {
             let times = entries.iter().filter(|(key, _)| key == name).count();

@@ -83,7 +83,16 @@ pub(super) fn renamed_value(key: &str, value: &str, words: &[&'static str]) -> O
     renamed.map(|(_, renamed)| renamed.new).filter(|new| words.contains(new))
 }
 
+/// Whether an object with these keys is probably a configuration: one is a key of its root, perhaps misspelt, or each belongs to
+/// an object of a configuration.
+pub(super) fn resemble_a_configuration(keys: &[&str]) -> bool {
+    let is_of_root = |key: &&str| ROOT.names.iter().any(|name| is_near(name, key));
+    let has_home = |key: &&str| ALL.iter().any(|keys| keys.names.contains(key));
+    keys.iter().any(is_of_root) || keys.iter().all(has_home)
+}
+
 /// The path of every setting that is not itself an object with known keys.
+#[cfg(test)]
 pub(super) fn settings() -> impl Iterator<Item = String> {
     let path = |keys: &Keys, name: &str| format!("{}.{name}", keys.path);
     let paths = ALL.iter().flat_map(move |keys| keys.names.iter().map(move |name| path(keys, name)));
@@ -94,14 +103,18 @@ pub(super) fn settings() -> impl Iterator<Item = String> {
 }
 
 impl Keys {
-    /// The message for a key that is not one of these.
-    pub(super) fn unknown(&self, key: &str) -> String {
+    /// The first of these keys that another key resembles. `None` if it resembles none.
+    pub(super) fn nearest(&self, key: &str) -> Option<&'static str> {
+        self.names.iter().find(|name| is_near(name, key)).copied()
+    }
+
+    /// The message for a key that is not one of these. `suggestion`: the key that it resembles.
+    pub(super) fn unknown(&self, key: &str, suggestion: Option<&str>) -> String {
         let renamed = RENAMED_KEYS.iter().find(|renamed| renamed.old == key);
         if let Some(Renamed { new, .. }) = renamed.filter(|renamed| self.names.contains(&renamed.new)) {
             return format!("renamed to {new:?}");
         }
-        let near = self.names.iter().find(|name| is_near(name, key));
-        let hint = match (near, ALL.iter().find(|keys| keys.names.contains(&key))) {
+        let hint = match (suggestion, ALL.iter().find(|keys| keys.names.contains(&key))) {
             (Some(near), _) => format!(" (did you mean {near:?}?)"),
             (None, Some(home)) => format!(" (it belongs in {})", home.path),
             (None, None) => String::new(),

@@ -47,6 +47,10 @@ impl Match {
         self.ports.as_deref().unwrap_or_default()
     }
 
+    pub(super) fn direction(&self) -> Option<Direction> {
+        self.direction
+    }
+
     pub(super) fn has_addresses(&self) -> bool {
         self.addresses.is_some()
     }

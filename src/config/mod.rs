@@ -6,6 +6,7 @@ mod coverage;
 mod duration;
 mod error;
 mod field;
+pub mod json_schema;
 mod keys;
 mod limits;
 mod matching;
@@ -13,6 +14,7 @@ mod node;
 mod policy;
 mod proxy_protocol;
 mod rule;
+mod settings;
 mod text;
 
 use std::net::IpAddr;
@@ -24,12 +26,13 @@ pub use limits::Limits;
 pub use node::MAX_BYTES;
 pub use policy::{Inspect, Policy, ProtocolRule};
 pub use proxy_protocol::{ProxyProtocol, Receive, Send};
+pub use rule::Rule;
+pub use settings::{Absent, SETTINGS, Setting, Values, Word};
 
 use crate::event::Direction;
 use crate::metrics::{Profile, ScopeLabel};
 use error::Problems;
 use field::{Field, Object};
-use rule::Rule;
 
 /// A whole configuration. The default, which is the same as an empty configuration, changes nothing on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,15 +176,22 @@ impl Config {
             .map_or(&self.defaults, |rule| &rule.policy)
     }
 
+    /// The rules, in order. Their paths are `$.rules[0]`, `$.rules[1]` and so on.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// The destination ports that rules name, in the order of the rules. They may overlap.
     pub fn named_ports(&self) -> impl Iterator<Item = RangeInclusive<u16>> + '_ {
         self.rules.iter().flat_map(|rule| rule.matching.ports().iter().cloned())
     }
 }
 
-/// The path of every setting, as in `rules[].match.ports`.
-pub fn settings() -> impl Iterator<Item = String> {
-    keys::settings()
+/// Whether a JSON object with these keys is probably a configuration, perhaps with misspelt keys.
+#[must_use]
+pub fn resemble_a_configuration(keys: &[&str]) -> bool {
+    keys::resemble_a_configuration(keys)
 }
 
 impl MetricsConfig {

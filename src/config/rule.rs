@@ -1,5 +1,6 @@
 //! `rules` and `defaults`: the settings of connections.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::matching::{Coverage, Match};
 use super::policy::{Inspect, Policy, ProtocolRule};
 use super::text::alternatives;
 use super::{keys, proxy_protocol};
+use crate::event::Direction;
 use crate::metrics;
 use crate::rules::{ClearCapabilities, HoldSplitEof};
 
@@ -44,9 +46,29 @@ const BYTE_CHANGING: [&str; 3] = ["hold_split_eof", "clear_capabilities", "block
 
 /// One of `rules`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub struct Rule {
     pub(super) matching: Match,
     pub(super) policy: Policy,
+}
+
+impl Rule {
+    /// The settings of the connections that the rule matches.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The destination ports that the rule matches. They may overlap. Empty if it matches every port.
+    #[must_use]
+    pub fn ports(&self) -> &[RangeInclusive<u16>] {
+        self.matching.ports()
+    }
+
+    /// The direction that the rule matches; `None` if it matches every direction.
+    #[must_use]
+    pub fn direction(&self) -> Option<Direction> {
+        self.matching.direction()
+    }
 }
 
 /// Reads `defaults`: the settings of connections that no rule matches, and those that a rule omits.

@@ -36,7 +36,7 @@ impl HazardKind {
             ),
             Self::HostBlocked => (
                 "the server blocks the address of this host after max_connect_errors handshakes that did not end (1129)",
-                "FLUSH HOSTS, or TRUNCATE TABLE performance_schema.host_cache; then find the health check that connects and \
+                "TRUNCATE TABLE performance_schema.host_cache (in MariaDB FLUSH HOSTS); then find the health check that connects and \
                  leaves",
             ),
             Self::HostNotAllowed => (

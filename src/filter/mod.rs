@@ -245,13 +245,18 @@ impl Filter {
             .unwrap_or_default()
     }
 
-    /// Counts events in the metrics.
+    /// Counts events in the metrics, without the hazards that they show.
     fn count(&self, scope: ScopeId, events: &[Event]) {
         self.with_metrics(|metrics| {
             for event in events {
                 metrics.record(scope, event);
             }
         });
+    }
+
+    /// Counts a hazard in the metrics.
+    fn count_hazard(&self, scope: ScopeId, kind: HazardKind) {
+        self.with_metrics(|metrics| metrics.hazard(scope, kind));
     }
 
     /// `None` if the configuration requires no access-log state.

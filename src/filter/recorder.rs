@@ -57,7 +57,8 @@ impl Recorder {
         for slow in &details.slow {
             slow_commands::line(&log, rule, slow);
         }
-        log_events(filter, &log, scope, events);
+        record_hazards(filter, &log, scope, events);
+        log_events(filter, &log, events);
         if let Some(refusal) = &details.refusal {
             proxy_headers::refused(&log, self.peer, refusal);
         }
@@ -67,15 +68,22 @@ impl Recorder {
     }
 }
 
-fn log_events(filter: &Filter, log: &ConnectionLog, scope: ScopeId, events: &[Event]) {
+/// Counts the hazards that events show, and logs them.
+fn record_hazards(filter: &Filter, log: &ConnectionLog, scope: ScopeId, events: &[Event]) {
     for event in events {
+        let Some(kind) = HazardKind::of(event) else { continue };
+        filter.count_hazard(scope, kind);
         // `rule_effects` logs blocked requests.
-        let has_own_line = |kind: &HazardKind| {
-            *kind == HazardKind::LocalInfileUnsolicited && events.contains(&Event::LocalInfileBlocked)
-        };
-        if let Some(kind) = HazardKind::of(event).filter(|kind| !has_own_line(kind)) {
+        let has_own_line =
+            kind == HazardKind::LocalInfileUnsolicited && events.contains(&Event::LocalInfileBlocked);
+        if !has_own_line {
             hazards::seen(log, &filter.reported_hazards, scope, kind, event);
         }
+    }
+}
+
+fn log_events(filter: &Filter, log: &ConnectionLog, events: &[Event]) {
+    for event in events {
         match event {
             Event::GreetingTimeout => ports::greeting_timeout(log),
             Event::ServerFirst(spoken) => ports::server_first(log, &filter.reported_ports, *spoken),

@@ -71,10 +71,9 @@ pub(super) fn runs_with_defaults(
 /// Returns the first protecting setting that the text contains, or that a misspelt key resembles.
 fn protecting_word(configuration: &[u8], problems: &ConfigErrors) -> Option<&'static str> {
     let is_json = serde_json::from_slice::<IgnoredAny>(configuration).is_ok();
-    let hints: Vec<String> = problems.into_iter().map(ToString::to_string).collect();
     PROTECTING.into_iter().find(|word| {
-        let hint = format!("(did you mean \"{word}\"?)");
-        contains(configuration, word, is_json) || hints.iter().any(|problem| problem.contains(&hint))
+        contains(configuration, word, is_json)
+            || problems.iter().any(|problem| problem.suggestion() == Some(*word))
     })
 }
 

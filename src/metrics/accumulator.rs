@@ -1,13 +1,13 @@
 //! Counts events in the VM's memory. [`Accumulator::flush`] exports the counts to the host on the tick and at the end, never
 //! on the data path.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::catalogue::{Kind, LabelCode, Labels, Metric, NO_LABELS, client_series, label, labels};
 use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
 use super::series::{Cell, Histogram, from_response, histogram_series, signed};
+use super::table::Table;
 use super::{Profile, ScopeLabel, budget};
 use crate::event::{Event, HazardKind, Protocol, Response, Tally};
 use crate::mysql::sql::verb::Verb;
@@ -84,8 +84,8 @@ pub struct Accumulator {
     max_series: usize,
     scopes: Vec<Scope>,
     /// By [`Key::rank`], like the histograms.
-    cells: BTreeMap<u64, (Key, Cell)>,
-    histograms: BTreeMap<u64, (Key, Histogram)>,
+    cells: Table<(Key, Cell)>,
+    histograms: Table<(Key, Histogram)>,
     /// Number of series that the host has defined.
     defined: u64,
     /// Number of them that the gauge of series includes.
@@ -109,8 +109,8 @@ impl Accumulator {
             scope_labels,
             max_series: max_series as usize,
             scopes: vec![Scope::new(String::new()), Scope::new(overflow)],
-            cells: BTreeMap::new(),
-            histograms: BTreeMap::new(),
+            cells: Table::default(),
+            histograms: Table::default(),
             defined: 0,
             announced: 0,
             build_info_is_set: false,
@@ -165,11 +165,13 @@ impl Accumulator {
         }
     }
 
-    /// Counts an event of a connection of `scope`.
+    /// Counts a hazard of a connection of `scope`.
+    pub fn hazard(&mut self, scope: ScopeId, kind: HazardKind) {
+        self.count(scope, Metric::Hazards, label(kind as u16));
+    }
+
+    /// Counts an event of a connection of `scope`, without the hazard that it may show.
     pub fn record(&mut self, scope: ScopeId, event: &Event) {
-        if let Some(kind) = HazardKind::of(event) {
-            self.count(scope, Metric::Hazards, label(kind as u16));
-        }
         match *event {
             Event::Waiting(expected) => self.active(scope, expected.into(), 1),
             Event::Recognised { protocol, waited_as } => {
@@ -275,9 +277,8 @@ impl Accumulator {
 
     /// Exports all changes since the last flush to `sink`. Keeps the changes that it refuses for the next flush.
     pub fn flush(&mut self, sink: &mut impl Sink) {
-        for (_, histogram) in self.histograms.values_mut() {
-            histogram.apply_pending(self.profile);
-        }
+        let profile = self.profile;
+        self.histograms.for_each(|(_, histogram)| histogram.apply_pending(profile));
         if !self.build_info_is_set {
             let key = Key { scope: VM, metric: Metric::BuildInfo, labels: NO_LABELS };
             let name = self.name(key, None, "");
@@ -304,19 +305,19 @@ impl Accumulator {
 
     fn write(&mut self, sink: &mut impl Sink) {
         let mut cells = std::mem::take(&mut self.cells);
-        for (key, cell) in cells.values_mut() {
+        cells.for_each(|(key, cell)| {
             let kind = key.metric.definition().kind;
             self.export(cell, kind, sink, |this| this.name(*key, None, ""));
-        }
+        });
         self.cells = cells;
         let mut histograms = std::mem::take(&mut self.histograms);
-        for (key, histogram) in histograms.values_mut() {
+        histograms.for_each(|(key, histogram)| {
             let buckets = bounds(self.profile).map(|(le, _)| (Some(le), "_seconds_bucket"));
             let parts = buckets.chain([(None, "_seconds_count"), (None, "_microseconds_sum")]);
             for (cell, (le, ending)) in histogram.cells.iter_mut().zip(parts) {
                 self.export(cell, Kind::Counter, sink, |this| this.name(*key, le, ending));
             }
-        }
+        });
         self.histograms = histograms;
     }
 
@@ -391,18 +392,20 @@ impl Accumulator {
             return;
         }
         let key = Key { scope, metric, labels };
-        let cell = match self.cells.get_mut(&key.rank()) {
-            Some((_, cell)) => cell,
+        let cell = match self.cells.get_mut(key.rank()) {
+            Some((_, cell)) => Some(cell),
             None => {
                 let key = self.admitted(key, 1);
                 self.cell(key)
             }
         };
-        cell.delta = cell.delta.saturating_add(change);
+        if let Some(cell) = cell {
+            cell.delta = cell.delta.saturating_add(change);
+        }
     }
 
-    fn cell(&mut self, key: Key) -> &mut Cell {
-        &mut self.cells.entry(key.rank()).or_insert_with(|| (key, Cell::default())).1
+    fn cell(&mut self, key: Key) -> Option<&mut Cell> {
+        self.cells.get_or_insert_with(key.rank(), || (key, Cell::default())).map(|(_, cell)| cell)
     }
 
     fn observe(&mut self, scope: ScopeId, metric: Metric, labels: Labels, duration: Duration) {
@@ -410,14 +413,15 @@ impl Accumulator {
             return;
         }
         let key = Key { scope, metric, labels };
-        if let Some((_, histogram)) = self.histograms.get_mut(&key.rank()) {
+        if let Some((_, histogram)) = self.histograms.get_mut(key.rank()) {
             return histogram.pending.observe(duration);
         }
         let series = histogram_series(self.profile);
         let key = self.admitted(key, series);
-        let (_, histogram) =
-            self.histograms.entry(key.rank()).or_insert_with(|| (key, Histogram::new(series)));
-        histogram.pending.observe(duration);
+        let new = || (key, Histogram::new(series));
+        if let Some((_, histogram)) = self.histograms.get_or_insert_with(key.rank(), new) {
+            histogram.pending.observe(duration);
+        }
     }
 
     /// The key under which a label set without series is counted. It never changes, because series are never removed.
@@ -430,7 +434,7 @@ impl Accumulator {
         if limit.is_some_and(|limit| key.labels != others && !self.is_within_budget(key, limit, others)) {
             key.labels = others;
         }
-        if self.cells.contains_key(&key.rank()) || self.histograms.contains_key(&key.rank()) {
+        if self.cells.contains(key.rank()) || self.histograms.contains(key.rank()) {
             return key;
         }
         // In `full` any label set can use up the series. A third is kept for the label sets that `standard` always has.
@@ -453,14 +457,14 @@ impl Accumulator {
         }
         let all = Key { labels: NO_LABELS, ..key }.rank()
             ..=Key { labels: labels(u16::MAX, u16::MAX), ..key }.rank();
-        let cells = self.cells.range(all.clone()).map(|(_, (key, _))| key.labels);
-        let histograms = self.histograms.range(all).map(|(_, (key, _))| key.labels);
+        let cells = self.cells.range(all.clone()).map(|(key, _)| key.labels);
+        let histograms = self.histograms.range(all).map(|(key, _)| key.labels);
         let early = cells.chain(histograms).filter(|labels| *labels != others && !is_reserved(*labels));
         early.count() < limit.saturating_sub(budget::reserved(key.metric, self.profile).len())
     }
 
     fn has_room(&self, more: usize) -> bool {
-        let histograms = self.histograms.values().map(|(_, histogram)| histogram.cells.len());
+        let histograms = self.histograms.iter().map(|(_, histogram)| histogram.cells.len());
         // The series `build_info` has no cell.
         let series = histograms.fold(self.cells.len().saturating_add(1), usize::saturating_add);
         series.saturating_add(more) <= self.max_series

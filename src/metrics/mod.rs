@@ -6,6 +6,7 @@ pub mod catalogue;
 mod encoding;
 pub mod histogram;
 mod series;
+mod table;
 
 pub use accumulator::{Accumulator, MemoryChange, ScopeId, Sink};
 pub use encoding::{RESERVED, label_value};

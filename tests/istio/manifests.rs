@@ -85,6 +85,26 @@ fn the_api_server_accepts_each_manifest() {
     assert!(kinds.iter().eq(expected), "{kinds:?}");
 }
 
+/// An editor finds the schema of `pluginConfig` by the first line of the manifest.
+#[test]
+fn each_manifest_with_a_plugin_names_its_schema() {
+    let mut count = 0;
+    for (file, resources) in all() {
+        let path = directory().join(&file);
+        let text = std::fs::read_to_string(&path).expect("a manifest");
+        let schema =
+            text.lines().next().and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
+        let has_plugin = resources.iter().any(|resource| resource.kind == "WasmPlugin");
+        assert_eq!(schema.is_some(), has_plugin, "istio/{file}");
+        if let Some(schema) = schema {
+            let schema = path.with_file_name("").join(schema).canonicalize().expect("the schema");
+            assert_eq!(schema, root().join("docs/schemas/kubernetes.json"), "istio/{file}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4);
+}
+
 #[test]
 fn the_api_server_refuses_each_mistake() {
     let schemas = Schemas::read();

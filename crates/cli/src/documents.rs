@@ -18,6 +18,9 @@ const MAX_OPEN_BRACKETS: usize = 10_000;
 
 /// Reads a whole file; `-` is the standard input.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    if path.is_dir() {
+        return Err("it is a folder; name its files, for example by find and xargs".to_owned());
+    }
     let input: io::Result<Box<dyn Read>> = match path.to_str() {
         Some("-") => Ok(Box::new(io::stdin())),
         _ => File::open(path).map(|file| Box::new(file) as Box<dyn Read>),

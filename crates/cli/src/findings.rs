@@ -77,14 +77,21 @@ pub(crate) enum Format {
     Json,
 }
 
+impl Severity {
+    /// The colour and the word.
+    fn style(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Error => (RED, "error"),
+            Self::Warning => (YELLOW, "warning"),
+            Self::Info => (CYAN, "info"),
+        }
+    }
+}
+
 impl Finding {
     /// The finding as text in the colours of `paint`, with a final line feed. Text from the input is escaped.
     pub(crate) fn text(&self, paint: Paint) -> String {
-        let (colour, word) = match self.severity {
-            Severity::Error => (RED, "error"),
-            Severity::Warning => (YELLOW, "warning"),
-            Severity::Info => (CYAN, "info"),
-        };
+        let (colour, word) = self.severity.style();
         let mut text =
             format!("{}: {}\n", paint.with(colour, &format!("{word}[{}]", self.code)), self.location.text());
         text.push_str(&indented(&wrapped(&escape::text(&self.why))));
@@ -151,6 +158,12 @@ impl Paint {
     fn new(is_terminal: bool, no_color: Option<&str>, term: Option<&str>) -> Self {
         let can = term.is_some_and(|term| !term.is_empty() && term != "dumb");
         Self(is_terminal && can && no_color.is_none_or(str::is_empty))
+    }
+
+    /// The word for a severity, in its colour.
+    pub(crate) fn severity(self, severity: Severity) -> String {
+        let (colour, word) = severity.style();
+        self.with(colour, word)
     }
 
     /// A text in a colour, by its number in ECMA-48's SGR.

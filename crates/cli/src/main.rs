@@ -8,6 +8,9 @@ mod documents;
 mod find;
 mod findings;
 mod inspect;
+mod protobuf_json;
+mod reach;
+mod schema;
 mod wasm_filter;
 
 use std::process::ExitCode;
@@ -27,6 +30,7 @@ enum Command {
     CheckConfig(check_config::Arguments),
     Doctor(doctor::Arguments),
     Inspect(inspect::Arguments),
+    Schema(schema::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -34,5 +38,6 @@ fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
     }
 }

@@ -6,16 +6,19 @@ use base64::Engine;
 use firstword::config::Config;
 use serde_json::Value;
 
+use crate::protobuf_json::get;
+use crate::reach::Reach;
+
 /// A Wasm filter found in a document.
 pub(crate) struct WasmFilter {
     /// The JSON path of its configuration in the document.
     pub(crate) at: String,
     /// Whether a name, root id, VM id, or file name of its code holds `firstword`.
     pub(crate) named: bool,
-    /// Problems, one line each. A path that begins with `$` is a path in the configuration.
-    pub(crate) problems: Vec<String>,
-    /// The configuration; `None` if it is not valid.
-    pub(crate) config: Option<Config>,
+    /// The configuration, or its problems, one line each. A path that begins with `$` is a path in the configuration.
+    pub(crate) checked: Checked,
+    /// The connections that the filter sees; empty if the file does not say it.
+    pub(crate) reach: Vec<Reach>,
 }
 
 const NETWORK_FILTER: &str = "envoy.extensions.filters.network.wasm.v3.Wasm";
@@ -47,10 +50,9 @@ impl WasmFilter {
             Some(configuration) => of_any(configuration),
             None => check(b""),
         };
-        let (config, problems) = split(checked);
         // An HTTP filter without our name belongs to another author, even if it is the only one.
         let at = format!("{at}{path}.config.configuration");
-        (named || kind == NETWORK_FILTER).then_some(Self { at, named, problems, config })
+        (named || kind == NETWORK_FILTER).then_some(Self { at, named, checked, reach: Vec::new() })
     }
 
     /// Reads a `WasmPlugin` or `TrafficExtension` of Istio. `None` if the resource is another one.
@@ -70,33 +72,30 @@ impl WasmFilter {
             problems.push(format!("{path}.type: expected \"NETWORK\", found {found}"));
         }
         // Istio turns this Struct into JSON.
-        let (config, own_problems) = split(match get(plugin, "pluginConfig") {
+        let checked = match get(plugin, "pluginConfig") {
             Some(config) => check(config.to_string().as_bytes()),
             None => check(b""),
-        });
-        problems.extend(own_problems);
+        };
+        let checked = match checked {
+            Ok(config) if problems.is_empty() => Ok(config),
+            Ok(_) => Err(problems),
+            Err(own) => Err([problems, own].concat()),
+        };
         Some(Self {
             at: format!("{at}.{path}.pluginConfig"),
             named: names.into_iter().flatten().any(is_ours),
-            problems,
-            config,
+            checked,
+            reach: get(resource, "spec").map(Reach::of_plugin).unwrap_or_default(),
         })
     }
 }
 
 /// A configuration, or its problems.
-type Checked = Result<Config, Vec<String>>;
+pub(crate) type Checked = Result<Config, Vec<String>>;
 
 /// Checks a configuration as the filter does.
 pub(crate) fn check(json: &[u8]) -> Checked {
     Config::parse(json).map_err(|errors| errors.iter().map(ToString::to_string).collect())
-}
-
-fn split(checked: Checked) -> (Option<Config>, Vec<String>) {
-    match checked {
-        Ok(config) => (Some(config), Vec::new()),
-        Err(problems) => (None, problems),
-    }
 }
 
 /// Paths of names in the configuration of a Wasm filter.
@@ -143,23 +142,6 @@ fn of_any(any: &Value) -> Checked {
 /// `type.googleapis.com/NAME` -> `NAME`.
 fn type_name(url: &Value) -> Option<&str> {
     url.as_str()?.rsplit('/').next()
-}
-
-/// The value of a key in protobuf's JSON, in `snake_case` or in `camelCase`.
-pub(crate) fn get<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
-    let object = value.as_object()?;
-    object.get(key).or_else(|| object.get(&camel_case(key)))
-}
-
-fn camel_case(key: &str) -> String {
-    let mut words = key.split('_');
-    let mut camel = words.next().unwrap_or_default().to_owned();
-    for word in words {
-        let mut chars = word.chars();
-        camel.extend(chars.next().map(|first| first.to_ascii_uppercase()));
-        camel.push_str(chars.as_str());
-    }
-    camel
 }
 
 fn walk<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {

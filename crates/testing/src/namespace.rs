@@ -18,8 +18,14 @@ pub struct Namespace {
     holder: Process,
 }
 
+impl Default for Namespace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Namespace {
-    pub fn create() -> Self {
+    pub fn new() -> Self {
         let null = Path::new("/dev/null");
         let arguments = ["--net", "--", "sleep", "infinity"].map(Into::into);
         let holder = Process::start(&program("unshare"), &arguments, null, null);

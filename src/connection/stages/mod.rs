@@ -162,7 +162,7 @@ macro_rules! stages {
 
             /// True if there is no stage, so that only the inspector takes the bytes.
             fn are_absent(&self) -> bool {
-                self.memory == 0
+                true $(&& self.$name.is_none())*
             }
 
             fn uses_landmarks(&self) -> bool {
@@ -227,3 +227,31 @@ macro_rules! stages {
 }
 
 pub(super) use stages;
+
+#[cfg(test)]
+mod tests {
+    #![allow(dead_code, reason = "the test uses a part of the table")]
+
+    use super::*;
+
+    /// Stage of zero bytes.
+    #[derive(Debug)]
+    struct Fieldless;
+
+    impl Stage for Fieldless {
+        fn new(_: &Rules, _: Timestamp) -> Option<Self> {
+            Some(Self)
+        }
+    }
+
+    stages! {
+        fieldless: Fieldless,
+    }
+
+    #[test]
+    fn a_stage_without_fields_is_not_absent() {
+        let stages = Stages::new(&Rules::observe_only(), Timestamp::default());
+        assert!(!stages.are_absent());
+        assert_eq!(stages.memory, 0);
+    }
+}

@@ -47,7 +47,7 @@ impl Pod {
     pub fn start(world: &World, kubectl: &Kubectl, pod: &Value, number: u8, age: u32) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("no text: {pod:#}")).to_owned();
         let (of, name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
-        let network = Namespace::create();
+        let network = Namespace::new();
         let (outside, inside) = link(number);
         let holder = network.id();
         world.namespace.run(&format!("ip link add pod{number} type veth peer name eth0 netns {holder}"));

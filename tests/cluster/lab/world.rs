@@ -30,7 +30,7 @@ pub struct World {
 
 impl World {
     pub fn new(files: &Path) -> Self {
-        let namespace = Namespace::create();
+        let namespace = Namespace::new();
         for address in [NODE, REGISTRY, DATABASE, SECOND, NEIGHBOUR, SHOP_DATABASE] {
             namespace.run(&format!("ip address add {address}/32 dev lo"));
         }

@@ -3,7 +3,7 @@
 # option for TLS.
 set -eu
 programs=$1
-case ${10} in tls) tls=$3 ;; *) tls=$2 ;; esac
+case ${10} in plain) tls=$2 ;; tls) tls=$3 ;; default) tls= ;; esac
 export MYSQL_PWD="$7"
 database=$8
 file=$9

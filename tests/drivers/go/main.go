@@ -17,7 +17,7 @@ import (
 
 func main() {
 	if len(os.Args) != 8 {
-		log.Fatal("usage: go-sql-driver HOST PORT USER PASSWORD DATABASE FILE plain|tls")
+		log.Fatal("usage: go-sql-driver HOST PORT USER PASSWORD DATABASE FILE plain|tls|default")
 	}
 	config := mysql.NewConfig()
 	config.Net, config.Addr = "tcp", os.Args[1]+":"+os.Args[2]

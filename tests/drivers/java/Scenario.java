@@ -27,7 +27,7 @@ class Scenario {
     public static void main(String[] args) throws Exception {
         String kind = args[0], host = args[1], port = args[2], user = args[3], password = args[4], database = args[5];
         String file = args[6];
-        boolean tls = args[7].equals("tls");
+        String transport = args[7];
         Properties options = new Properties();
         options.setProperty("user", user);
         options.setProperty("password", password);
@@ -38,22 +38,31 @@ class Scenario {
             // Pipelines commands, and sends batches in bulk.
             options.setProperty("useBulkStmts", "true");
             options.setProperty("useResetConnection", "true");
-            options.setProperty("sslMode", tls ? "trust" : "disable");
         } else {
             options.setProperty("useCursorFetch", "true");
             options.setProperty("allowLoadLocalInfile", "true");
-            options.setProperty("sslMode", tls ? "REQUIRED" : "DISABLED");
-            // The names of these options in 5.1.
-            options.setProperty("useSSL", Boolean.toString(tls));
-            options.setProperty("verifyServerCertificate", "false");
-            options.setProperty("enabledTLSProtocols", "TLSv1.2");
             options.setProperty("characterEncoding", "UTF-8");
+        }
+        if (!transport.equals("default")) {
+            setTls(options, kind, transport.equals("tls"));
         }
         String url = "jdbc:%s://%s:%s/%s".formatted(kind, host, port, database);
         try (Connection db = DriverManager.getConnection(url, options)) {
             say("driver", db.getMetaData().getDriverName(), db.getMetaData().getDriverVersion().replaceAll(".*-j?| .*", ""));
             new Scenario(db).run(kind, file, user, password);
         }
+    }
+
+    private static void setTls(Properties options, String kind, boolean tls) {
+        if (kind.equals("mariadb")) {
+            options.setProperty("sslMode", tls ? "trust" : "disable");
+            return;
+        }
+        options.setProperty("sslMode", tls ? "REQUIRED" : "DISABLED");
+        // The names of these options in 5.1.
+        options.setProperty("useSSL", Boolean.toString(tls));
+        options.setProperty("verifyServerCertificate", "false");
+        options.setProperty("enabledTLSProtocols", "TLSv1.2");
     }
 
     private void run(String kind, String file, String user, String password) throws Exception {

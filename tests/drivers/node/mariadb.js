@@ -11,8 +11,9 @@ async function main([host, port, user, password, database, file, transport]) {
   say('driver', 'mariadb', mariadb.version);
   const options = {
     host, port, user, password, database, rowsAsArray: true, dateStrings: true, maxAllowedPacket: 64 << 20,
-    allowPublicKeyRetrieval: true, ssl: transport === 'tls' ? { rejectUnauthorized: false } : false,
+    allowPublicKeyRetrieval: true,
   };
+  if (transport !== 'default') options.ssl = transport === 'tls' ? { rejectUnauthorized: false } : false;
   const connection = await mariadb.createConnection(options);
 
   // All of these are in flight at the same time.

@@ -8,10 +8,12 @@ import scenario
 from scenario import rows, say
 
 pure = sys.argv[1] == "pure"
-login, infile, tls = scenario.arguments()
+login, infile, transport = scenario.arguments()
+if transport != "default":
+    login["ssl_disabled"] = transport == "plain"
 say("driver", "mysql-connector-python", mysql.connector.__version__)
 connection = mysql.connector.connect(
-    **login, use_pure=pure, ssl_disabled=not tls, allow_local_infile=True, consume_results=True)
+    **login, use_pure=pure, allow_local_infile=True, consume_results=True)
 scenario.run(connection, mysql.connector.Error, infile)
 
 cursor = connection.cursor(prepared=True)

@@ -8,10 +8,10 @@ import pymysql
 import scenario
 from scenario import rows, say
 
-login, infile, tls = scenario.arguments()
-if tls:
+login, infile, transport = scenario.arguments()
+if transport == "tls":
     login["ssl"] = ssl._create_unverified_context()
-else:
+elif transport == "plain":
     login["ssl_disabled"] = True
 say("driver", "PyMySQL", importlib.metadata.version("PyMySQL"))
 connection = pymysql.connect(**login, local_infile=True, max_allowed_packet=64 << 20)

@@ -61,4 +61,4 @@ def run(connection, error_class, infile):
 def arguments():
     host, port, user, password, database, infile, transport = sys.argv[-7:]
     login = dict(host=host, port=int(port), user=user, password=password, database=database)
-    return login, infile, transport == "tls"
+    return login, infile, transport

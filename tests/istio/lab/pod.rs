@@ -21,7 +21,7 @@ pub struct Pod {
 
 impl Pod {
     pub fn new(world: &World, number: u8) -> Self {
-        let namespace = Namespace::create();
+        let namespace = Namespace::new();
         let (outside, inside) = link(number);
         let holder = namespace.id();
         world.namespace.run(&format!("ip link add pod{number} type veth peer name eth0 netns {holder}"));

@@ -52,7 +52,7 @@ impl World {
         }
         certificates::write(files.path());
 
-        let namespace = Namespace::create();
+        let namespace = Namespace::new();
         for address in [DATABASE, SECOND, NEIGHBOUR, HTTP_POD, MYSQL_POD] {
             namespace.run(&format!("ip address add {address}/32 dev lo"));
         }

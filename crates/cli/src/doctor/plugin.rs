@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::destination::{Destination, Side};
 use super::envoy::filter::Any;
-use crate::wasm_filter::{WasmFilter, get};
+use crate::protobuf_json::get;
+use crate::wasm_filter::WasmFilter;
 
 /// A Wasm filter with the name Firstword, and its configuration in Envoy.
 pub(super) struct Plugin<'d> {
@@ -23,12 +24,12 @@ impl<'d> Plugin<'d> {
 
     /// Firstword's own configuration; `None` if it is not valid.
     pub(super) fn config(&self) -> Option<&Config> {
-        self.filter.config.as_ref()
+        self.filter.checked.as_ref().ok()
     }
 
     /// The problems of Firstword's own configuration.
     pub(super) fn problems(&self) -> &[String] {
-        &self.filter.problems
+        self.filter.checked.as_ref().err().map_or(&[], Vec::as_slice)
     }
 
     /// A field of `PluginConfig`, by its path.

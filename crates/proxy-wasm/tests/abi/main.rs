@@ -15,6 +15,7 @@
 mod access_log;
 mod bad_configuration;
 mod counters;
+mod expected_counts;
 mod faults;
 mod first_bytes;
 mod golden;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::expected_counts::Counts;
 use crate::host::{Ending, ORDERS, Vm};
-use crate::scripts::{self, Script, Turn, bytes, cut, in_pieces, run};
-use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, buckets, counted, sum, under};
+use crate::scripts::{self, Script, Turn, cut, in_pieces, run};
+use crate::{OUTBOUND_ORDERS, assert_gauges_are_zero, buckets, sum, under};
 use firstword_testing::packets::*;
 
 const FULL: &str = r#"{"metrics": {"profile": "full"}}"#;
@@ -23,35 +24,13 @@ fn metrics_of(script: &[Turn]) -> BTreeMap<String, u64> {
     metrics
 }
 
-/// Asserts all metrics, except zeros and buckets: `answered` are commands with a response, which have durations.
-fn assert_counted(script: &[Turn], answered: &[(&str, u64)], expected: &[&str]) {
+/// Asserts all metrics after one connection, zeros included, without buckets.
+fn assert_counted(script: &[Turn], expected: Counts) {
     let vm = Vm::start();
     let plugin = vm.plugin(FULL);
     run(&plugin, &ORDERS, script, Ending::ClientFin);
     plugin.flush();
-    let (client, server) = bytes(script);
-    let mut expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
-    expected.push("server_first_detected_total{protocol=mysql} 1".to_owned());
-    expected.push(format!("bytes_total{{sender=client}} {client}"));
-    expected.push(format!("bytes_total{{sender=server}} {server}"));
-    // A client that the server accepts or refuses is counted, here without a name.
-    let decided = ["handshakes_total{result=ok} 1", "handshakes_total{result=error} 1"];
-    if expected.iter().any(|line| decided.contains(&line.as_str())) {
-        expected.push("clients_total{client=none,client_series=none} 1".to_owned());
-    }
-    for (command, count) in answered {
-        let by_command = format!("command=.={command}");
-        assert_eq!(sum(&vm, "command_duration_seconds_count", &[by_command.as_str()]), *count, "{command}");
-        expected.push(format!("command_first_byte_seconds_count{{command={command}}} {count}"));
-    }
-    let commands: u64 = answered.iter().map(|(_, count)| count).sum();
-    assert_eq!(sum(&vm, "command_duration_seconds_count", &[]), commands);
-    expected.retain(|line| !line.ends_with(" 0"));
-    expected.sort();
-    let mut found = counted(&vm, OUTBOUND_ORDERS);
-    found.retain(|line| !line.starts_with("command_duration"));
-    assert_eq!(found, expected);
-    assert_gauges_are_zero(&vm);
+    expected.assert(&vm, script);
 }
 
 #[test]
@@ -65,107 +44,30 @@ fn a_session_is_counted_exactly_zeros_included() {
     stream.close(Ending::ClientFin);
     plugin.flush();
 
-    let (client, server) = bytes(&script);
-    let expected = format!(
-        "affected_rows_total 7
-auth_switches_total{{plugin=mysql_native_password}} 1
-bytes_total{{sender=client}} {client}
-bytes_total{{sender=server}} {server}
-clients_total{{client=none,client_series=none}} 1
-command_duration_microseconds_sum{{command=change_user,verb=none}} 0
-command_duration_microseconds_sum{{command=ping,verb=none}} 0
-command_duration_microseconds_sum{{command=query,verb=select}} 0
-command_duration_microseconds_sum{{command=query,verb=update}} 0
-command_duration_microseconds_sum{{command=stmt_execute,verb=select}} 0
-command_duration_microseconds_sum{{command=stmt_prepare,verb=select}} 0
-command_duration_seconds_count{{command=change_user,verb=none}} 1
-command_duration_seconds_count{{command=ping,verb=none}} 1
-command_duration_seconds_count{{command=query,verb=select}} 3
-command_duration_seconds_count{{command=query,verb=update}} 1
-command_duration_seconds_count{{command=stmt_execute,verb=select}} 1
-command_duration_seconds_count{{command=stmt_prepare,verb=select}} 1
-command_first_byte_microseconds_sum{{command=change_user}} 0
-command_first_byte_microseconds_sum{{command=ping}} 0
-command_first_byte_microseconds_sum{{command=query}} 0
-command_first_byte_microseconds_sum{{command=stmt_execute}} 0
-command_first_byte_microseconds_sum{{command=stmt_prepare}} 0
-command_first_byte_seconds_count{{command=change_user}} 1
-command_first_byte_seconds_count{{command=ping}} 1
-command_first_byte_seconds_count{{command=query}} 4
-command_first_byte_seconds_count{{command=stmt_execute}} 1
-command_first_byte_seconds_count{{command=stmt_prepare}} 1
-commands_in_flight 0
-commands_stalled 0
-commands_total{{command=change_user}} 1
-commands_total{{command=ping}} 1
-commands_total{{command=query}} 4
-commands_total{{command=quit}} 1
-commands_total{{command=stmt_close}} 1
-commands_total{{command=stmt_execute}} 1
-commands_total{{command=stmt_prepare}} 1
-compressed_bytes_total{{sender=client}} 0
-compressed_bytes_total{{sender=server}} 0
-connections_active{{protocol=mysql}} 0
-connections_closed_total{{phase=command,closed_by=client}} 1
-connections_total{{protocol=mysql}} 1
-eof_hazard_clients_total 0
-errors_total{{errno=1146}} 1
-greeting_duration_microseconds_sum 3001
-greeting_duration_seconds_count 1
-greeting_timeouts_total 0
-greetings_total{{flavor=mariadb,release=10.11}} 1
-handshake_duration_microseconds_sum 3001
-handshake_duration_seconds_count 1
-handshakes_total{{result=aborted}} 0
-handshakes_total{{result=error}} 0
-handshakes_total{{result=ok}} 1
-handshakes_total{{result=tls}} 0
-hazards_total{{kind=clear_password}} 0
-hazards_total{{kind=full_auth_without_tls}} 0
-hazards_total{{kind=host_blocked}} 0
-hazards_total{{kind=host_not_allowed}} 0
-hazards_total{{kind=idle_closed_by_proxy}} 0
-hazards_total{{kind=idle_closed_by_server}} 0
-hazards_total{{kind=local_infile_undecidable}} 0
-hazards_total{{kind=local_infile_unsolicited}} 0
-hazards_total{{kind=old_password}} 0
-hazards_total{{kind=packet_too_large}} 0
-hazards_total{{kind=split_eof}} 0
-hazards_total{{kind=tls_required}} 0
-hazards_total{{kind=too_many_connections}} 0
-hazards_total{{kind=unanswered_greeting}} 0
-local_infile_blocked_total 0
-local_infile_total 0
-no_index_used_total 0
-opaque_total{{reason=clone}} 0
-opaque_total{{reason=compressed}} 0
-opaque_total{{reason=configured}} 0
-opaque_total{{reason=desync}} 0
-opaque_total{{reason=late_start}} 0
-opaque_total{{reason=memory}} 0
-opaque_total{{reason=not_mysql}} 0
-opaque_total{{reason=replication}} 0
-opaque_total{{reason=tls}} 0
-packets_total{{sender=client}} 13
-packets_total{{sender=server}} 32
-plaintext_full_auth_total 0
-prepare_eof_held_total 0
-prepare_eof_lost_total 0
-prepare_eof_splits_total 0
-prepared_statements_open 0
-protection_lost_total{{reason=desync}} 0
-protection_lost_total{{reason=memory}} 0
-protection_lost_total{{reason=not_mysql}} 0
-result_sets_total 3
-rows_total 6
-server_first_detected_total{{protocol=mysql}} 1
-slow_flag_total 0
-statements_total{{verb=select}} 4
-statements_total{{verb=update}} 1
-transactions_open 0
-warnings_total 0"
-    );
-    assert_eq!(under(&vm, OUTBOUND_ORDERS), expected.lines().collect::<Vec<_>>());
+    let commands = [
+        ("change_user", "none", 1),
+        ("ping", "none", 1),
+        ("query", "select", 3),
+        ("query", "update", 1),
+        ("stmt_execute", "select", 1),
+        ("stmt_prepare", "select", 1),
+    ];
+    let expected = Counts::accepted().responses(&commands).with(&[
+        ("affected_rows_total", 7),
+        ("auth_switches_total{plugin=mysql_native_password}", 1),
+        ("commands_total{command=quit}", 1),
+        ("commands_total{command=stmt_close}", 1),
+        ("errors_total{errno=1146}", 1),
+        ("greeting_duration_microseconds_sum", 3001),
+        ("handshake_duration_microseconds_sum", 3001),
+        ("packets_total{sender=client}", 13),
+        ("packets_total{sender=server}", 32),
+        ("result_sets_total", 3),
+        ("rows_total", 6),
+        ("statements_total{verb=select}", 4),
+        ("statements_total{verb=update}", 1),
+    ]);
+    expected.assert(&vm, &script);
 
     let mut vm_lines = under(&vm, "");
     let build_info = vm_lines.remove(0);
@@ -252,29 +154,26 @@ fn durations_are_counted_in_their_buckets() {
 fn the_end_of_a_result_set_can_be_an_ok() {
     assert_counted(
         &scripts::modern(),
-        &[("ping", 1), ("query", 4), ("stmt_execute", 1), ("stmt_prepare", 1)],
-        &[
-            "affected_rows_total 7",
-            "commands_total{command=ping} 1",
-            "commands_total{command=query} 4",
-            "commands_total{command=quit} 1",
-            "commands_total{command=stmt_close} 1",
-            "commands_total{command=stmt_execute} 1",
-            "commands_total{command=stmt_prepare} 1",
-            "connections_closed_total{phase=command,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "errors_total{errno=1146} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "packets_total{sender=client} 10",
-            "packets_total{sender=server} 24",
-            "result_sets_total 3",
-            "rows_total 6",
-            "statements_total{verb=select} 4",
-            "statements_total{verb=update} 1",
-        ],
+        Counts::accepted()
+            .responses(&[
+                ("ping", "none", 1),
+                ("query", "select", 3),
+                ("query", "update", 1),
+                ("stmt_execute", "select", 1),
+                ("stmt_prepare", "select", 1),
+            ])
+            .with(&[
+                ("affected_rows_total", 7),
+                ("commands_total{command=quit}", 1),
+                ("commands_total{command=stmt_close}", 1),
+                ("errors_total{errno=1146}", 1),
+                ("packets_total{sender=client}", 10),
+                ("packets_total{sender=server}", 24),
+                ("result_sets_total", 3),
+                ("rows_total", 6),
+                ("statements_total{verb=select}", 4),
+                ("statements_total{verb=update}", 1),
+            ]),
     );
 }
 
@@ -282,30 +181,28 @@ fn the_end_of_a_result_set_can_be_an_ok() {
 fn pipelined_commands_are_counted_with_their_responses() {
     assert_counted(
         &scripts::pipelined(),
-        &[("ping", 1), ("query", 4)],
-        &[
-            "affected_rows_total 7",
-            "commands_total{command=ping} 1",
-            "commands_total{command=query} 4",
-            "commands_total{command=quit} 1",
-            "commands_total{command=stmt_send_long_data} 2",
-            "connections_closed_total{phase=command,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "errors_total{errno=1064} 1",
-            "errors_total{errno=1146} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "local_infile_total 1",
-            "packets_total{sender=client} 11",
-            "packets_total{sender=server} 13",
-            "result_sets_total 1",
-            "rows_total 2",
-            "statements_total{verb=load} 1",
-            "statements_total{verb=other} 2",
-            "statements_total{verb=select} 1",
-        ],
+        Counts::accepted()
+            .responses(&[
+                ("ping", "none", 1),
+                ("query", "load", 1),
+                ("query", "other", 2),
+                ("query", "select", 1),
+            ])
+            .with(&[
+                ("affected_rows_total", 7),
+                ("commands_total{command=quit}", 1),
+                ("commands_total{command=stmt_send_long_data}", 2),
+                ("errors_total{errno=1064}", 1),
+                ("errors_total{errno=1146}", 1),
+                ("local_infile_total", 1),
+                ("packets_total{sender=client}", 11),
+                ("packets_total{sender=server}", 13),
+                ("result_sets_total", 1),
+                ("rows_total", 2),
+                ("statements_total{verb=load}", 1),
+                ("statements_total{verb=other}", 2),
+                ("statements_total{verb=select}", 1),
+            ]),
     );
 }
 
@@ -313,29 +210,27 @@ fn pipelined_commands_are_counted_with_their_responses() {
 fn status_flags_and_warnings_are_counted_and_gauges_are_zero_at_the_end() {
     assert_counted(
         &scripts::unfinished(),
-        &[("query", 2), ("stmt_execute", 1), ("stmt_prepare", 1)],
-        &[
-            "affected_rows_total 1",
-            "commands_total{command=query} 3",
-            "commands_total{command=stmt_execute} 1",
-            "commands_total{command=stmt_prepare} 1",
-            "connections_closed_total{phase=command,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "no_index_used_total 1",
-            "packets_total{sender=client} 6",
-            "packets_total{sender=server} 16",
-            "result_sets_total 1",
-            "rows_total 1",
-            "slow_flag_total 1",
-            "statements_total{verb=begin} 1",
-            "statements_total{verb=insert} 1",
-            "statements_total{verb=select} 1",
-            "warnings_total 5",
-        ],
+        Counts::accepted()
+            .responses(&[
+                ("query", "begin", 1),
+                ("query", "select", 1),
+                ("stmt_execute", "insert", 1),
+                ("stmt_prepare", "insert", 1),
+            ])
+            .with(&[
+                ("affected_rows_total", 1),
+                ("commands_total{command=query}", 3),
+                ("no_index_used_total", 1),
+                ("packets_total{sender=client}", 6),
+                ("packets_total{sender=server}", 16),
+                ("result_sets_total", 1),
+                ("rows_total", 1),
+                ("slow_flag_total", 1),
+                ("statements_total{verb=begin}", 1),
+                ("statements_total{verb=insert}", 1),
+                ("statements_total{verb=select}", 1),
+                ("warnings_total", 5),
+            ]),
     );
 }
 
@@ -364,18 +259,11 @@ fn open_commands_statements_and_transactions_are_counted_while_they_are_open() {
 fn a_binary_log_is_one_response() {
     assert_counted(
         &scripts::replica(),
-        &[],
-        &[
-            "commands_total{command=binlog_dump} 1",
-            "connections_closed_total{phase=command,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "packets_total{sender=client} 4",
-            "packets_total{sender=server} 7",
-        ],
+        Counts::accepted().with(&[
+            ("commands_total{command=binlog_dump}", 1),
+            ("packets_total{sender=client}", 4),
+            ("packets_total{sender=server}", 7),
+        ]),
     );
 }
 
@@ -383,20 +271,13 @@ fn a_binary_log_is_one_response() {
 fn a_password_without_tls_is_counted() {
     assert_counted(
         &scripts::full_authentication(),
-        &[],
-        &[
-            "auth_switches_total{plugin=caching_sha2_password} 1",
-            "connections_closed_total{phase=command,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "packets_total{sender=client} 4",
-            "packets_total{sender=server} 5",
-            "hazards_total{kind=full_auth_without_tls} 1",
-            "plaintext_full_auth_total 1",
-        ],
+        Counts::accepted().with(&[
+            ("auth_switches_total{plugin=caching_sha2_password}", 1),
+            ("hazards_total{kind=full_auth_without_tls}", 1),
+            ("packets_total{sender=client}", 4),
+            ("packets_total{sender=server}", 5),
+            ("plaintext_full_auth_total", 1),
+        ]),
     );
 }
 
@@ -404,17 +285,12 @@ fn a_password_without_tls_is_counted() {
 fn tls_is_counted_and_not_inspected() {
     assert_counted(
         &scripts::tls(),
-        &[],
-        &[
-            "connections_closed_total{phase=opaque,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mysql,release=8.0} 1",
-            "handshakes_total{result=tls} 1",
-            "opaque_total{reason=tls} 1",
-            "packets_total{sender=client} 1",
-            "packets_total{sender=server} 1",
-        ],
+        Counts::closed_in("opaque").greeting("mysql", "8.0").with(&[
+            ("handshakes_total{result=tls}", 1),
+            ("opaque_total{reason=tls}", 1),
+            ("packets_total{sender=client}", 1),
+            ("packets_total{sender=server}", 1),
+        ]),
     );
 }
 
@@ -424,20 +300,13 @@ fn compression_is_counted_and_not_inspected() {
     script.push(Turn::Server(vec![7; 1000]));
     assert_counted(
         &script,
-        &[],
-        &[
-            "compressed_bytes_total{sender=client} 20",
-            "compressed_bytes_total{sender=server} 1000",
-            "connections_closed_total{phase=opaque,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "opaque_total{reason=compressed} 1",
-            "packets_total{sender=client} 1",
-            "packets_total{sender=server} 2",
-        ],
+        Counts::closed_in("opaque").handshake("ok").with(&[
+            ("compressed_bytes_total{sender=client}", 20),
+            ("compressed_bytes_total{sender=server}", 1000),
+            ("opaque_total{reason=compressed}", 1),
+            ("packets_total{sender=client}", 1),
+            ("packets_total{sender=server}", 2),
+        ]),
     );
 }
 
@@ -445,14 +314,11 @@ fn compression_is_counted_and_not_inspected() {
 fn an_error_instead_of_a_greeting_is_counted() {
     assert_counted(
         &scripts::too_many_connections(),
-        &[],
-        &[
-            "connections_closed_total{phase=greeting,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "packets_total{sender=server} 1",
-            "hazards_total{kind=too_many_connections} 1",
-            "pre_handshake_errors_total{errno=1040} 1",
-        ],
+        Counts::closed_in("greeting").with(&[
+            ("hazards_total{kind=too_many_connections}", 1),
+            ("packets_total{sender=server}", 1),
+            ("pre_handshake_errors_total{errno=1040}", 1),
+        ]),
     );
 }
 
@@ -460,18 +326,11 @@ fn an_error_instead_of_a_greeting_is_counted() {
 fn a_refused_password_is_counted() {
     assert_counted(
         &scripts::refused(1045),
-        &[],
-        &[
-            "connections_closed_total{phase=authentication,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshake_errors_total{errno=1045,plugin=mysql_native_password} 1",
-            "handshakes_total{result=error} 1",
-            "packets_total{sender=client} 1",
-            "packets_total{sender=server} 2",
-        ],
+        Counts::closed_in("authentication").handshake("error").with(&[
+            ("handshake_errors_total{errno=1045,plugin=mysql_native_password}", 1),
+            ("packets_total{sender=client}", 1),
+            ("packets_total{sender=server}", 2),
+        ]),
     );
 }
 
@@ -481,19 +340,12 @@ fn an_unsolicited_error_is_counted_as_a_notice() {
     script.push(Turn::Server(packet(0, &err(4031))));
     assert_counted(
         &script,
-        &[],
-        &[
-            "connections_closed_total{phase=command,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "packets_total{sender=client} 1",
-            "packets_total{sender=server} 3",
-            "hazards_total{kind=idle_closed_by_server} 1",
-            "server_notices_total{errno=4031} 1",
-        ],
+        Counts::accepted().with(&[
+            ("hazards_total{kind=idle_closed_by_server}", 1),
+            ("packets_total{sender=client}", 1),
+            ("packets_total{sender=server}", 3),
+            ("server_notices_total{errno=4031}", 1),
+        ]),
     );
 }
 
@@ -506,15 +358,9 @@ fn a_greeting_of_version_9_is_counted_and_not_inspected() {
     ];
     assert_counted(
         &script,
-        &[],
-        &[
-            "connections_closed_total{phase=opaque,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mysql,release=other} 1",
-            "opaque_total{reason=not_mysql} 1",
-            "packets_total{sender=server} 1",
-        ],
+        Counts::closed_in("opaque")
+            .greeting("mysql", "other")
+            .with(&[("opaque_total{reason=not_mysql}", 1), ("packets_total{sender=server}", 1)]),
     );
 }
 
@@ -551,18 +397,11 @@ fn commands_are_not_in_flight_after_the_end_of_inspection() {
 fn a_desync_is_counted_and_logged_once() {
     assert_counted(
         &scripts::desync(),
-        &[],
-        &[
-            "connections_closed_total{phase=opaque,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "opaque_total{reason=desync} 1",
-            "packets_total{sender=client} 2",
-            "packets_total{sender=server} 2",
-        ],
+        Counts::closed_in("opaque").handshake("ok").with(&[
+            ("opaque_total{reason=desync}", 1),
+            ("packets_total{sender=client}", 2),
+            ("packets_total{sender=server}", 2),
+        ]),
     );
     let vm = Vm::start();
     run(&vm.plugin(FULL), &ORDERS, &scripts::desync(), Ending::ClientFin);
@@ -599,42 +438,29 @@ fn long_packets_in_both_directions_are_counted_once() {
         answers(packets(2, [ok()])),
     ]
     .concat();
-    let expected = [
-        "commands_total{command=query} 2",
-        "connections_closed_total{phase=command,closed_by=client} 1",
-        "connections_total{protocol=mysql} 1",
-        "greeting_duration_seconds_count 1",
-        "greetings_total{flavor=mariadb,release=10.11} 1",
-        "handshake_duration_seconds_count 1",
-        "handshakes_total{result=ok} 1",
-        "packets_total{sender=client} 5",
-        "packets_total{sender=server} 9",
-        "result_sets_total 1",
-        "rows_total 1",
-        "statements_total{verb=other} 2",
-    ];
-    assert_counted(&script, &[("query", 2)], &expected);
-    assert_counted(&in_pieces(&script, 1 << 20), &[("query", 2)], &expected);
+    let expected = || {
+        Counts::accepted().responses(&[("query", "other", 2)]).with(&[
+            ("packets_total{sender=client}", 5),
+            ("packets_total{sender=server}", 9),
+            ("result_sets_total", 1),
+            ("rows_total", 1),
+            ("statements_total{verb=other}", 2),
+        ])
+    };
+    assert_counted(&script, expected());
+    assert_counted(&in_pieces(&script, 1 << 20), expected());
 
     let wire = command(COM_QUERY, long.as_bytes());
     let (head, tail) = wire.split_at(MAX_FRAGMENT + 6);
     let refused = [Turn::Client(head.into()), Turn::Server(packet(2, &err(1153))), Turn::Client(tail.into())];
     assert_counted(
         &[scripts::login(CLIENT_CAPABILITIES), refused.to_vec()].concat(),
-        &[("query", 1)],
-        &[
-            "commands_total{command=query} 1",
-            "connections_closed_total{phase=command,closed_by=client} 1",
-            "connections_total{protocol=mysql} 1",
-            "hazards_total{kind=packet_too_large} 1",
-            "errors_total{errno=1153} 1",
-            "greeting_duration_seconds_count 1",
-            "greetings_total{flavor=mariadb,release=10.11} 1",
-            "handshake_duration_seconds_count 1",
-            "handshakes_total{result=ok} 1",
-            "packets_total{sender=client} 3",
-            "packets_total{sender=server} 3",
-            "statements_total{verb=other} 1",
-        ],
+        Counts::accepted().responses(&[("query", "other", 1)]).with(&[
+            ("errors_total{errno=1153}", 1),
+            ("hazards_total{kind=packet_too_large}", 1),
+            ("packets_total{sender=client}", 3),
+            ("packets_total{sender=server}", 3),
+            ("statements_total{verb=other}", 1),
+        ]),
     );
 }

@@ -12,7 +12,7 @@
     clippy::unwrap_used
 )]
 
-#[path = "../abi/host.rs"]
+#[path = "../abi/host/mod.rs"]
 #[allow(dead_code, reason = "each program uses a part of this")]
 mod host;
 

@@ -18,7 +18,8 @@ pub struct Arguments {
     pub password: String,
     pub database: String,
     pub file: String,
-    pub tls: bool,
+    /// `plain`, `tls`, or `default`: without any option of TLS.
+    pub transport: String,
 }
 
 pub type Error = Box<dyn std::error::Error>;
@@ -54,7 +55,7 @@ pub fn version(package: &str) -> &str {
 async fn main() -> Result<(), Error> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [driver, host, port, user, password, database, file, transport] = words.as_slice() else {
-        return Err("usage: mysql_async|sqlx HOST PORT USER PASSWORD DATABASE FILE plain|tls".into());
+        return Err("usage: mysql_async|sqlx HOST PORT USER PASSWORD DATABASE FILE plain|tls|default".into());
     };
     let arguments = Arguments {
         host: host.clone(),
@@ -63,7 +64,7 @@ async fn main() -> Result<(), Error> {
         password: password.clone(),
         database: database.clone(),
         file: file.clone(),
-        tls: transport == "tls",
+        transport: transport.clone(),
     };
     if driver == "again" {
         std::panic::set_hook(Box::new(|_| {}));

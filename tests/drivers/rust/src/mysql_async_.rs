@@ -18,7 +18,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
         .prefer_socket(false)
         .max_allowed_packet(Some(64 << 20))
         .local_infile_handler(Some(WhiteListFsHandler::new([arguments.file.clone()])))
-        .ssl_opts(arguments.tls.then_some(tls));
+        .ssl_opts((arguments.transport == "tls").then_some(tls));
     let mut db = Conn::new(options).await?;
 
     say("text", text(&mut db, "SELECT * FROM kinds").await?);

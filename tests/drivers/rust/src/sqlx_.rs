@@ -8,13 +8,17 @@ use crate::{Arguments, BATCH, Error, FIELD, LAST, STATEMENT, digest, names, rows
 
 /// Runs the scenario. sqlx sends a `&str` as text, and prepares a statement from `query`.
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
-    let options = MySqlConnectOptions::new()
+    let mut options = MySqlConnectOptions::new()
         .host(&arguments.host)
         .port(arguments.port)
         .username(&arguments.user)
         .password(&arguments.password)
-        .database(&arguments.database)
-        .ssl_mode(if arguments.tls { MySqlSslMode::Required } else { MySqlSslMode::Disabled });
+        .database(&arguments.database);
+    match arguments.transport.as_str() {
+        "plain" => options = options.ssl_mode(MySqlSslMode::Disabled),
+        "tls" => options = options.ssl_mode(MySqlSslMode::Required),
+        _ => {}
+    }
     let mut db = options.connect().await?;
 
     say("text", text(&mut db, "SELECT * FROM kinds").await?);

@@ -40,10 +40,13 @@ impl Dump {
         let mut documents: Vec<Value> =
             documents.into_iter().filter(|document| !document.is_null()).collect();
         let document = match documents.len() {
-            1 => snake_case(documents.remove(0)),
+            1 => documents.remove(0),
             0 => return Err(format!("$: expected {EXPECTED}, found nothing")),
             count => return Err(format!("$: expected {EXPECTED}, found {count} YAML documents")),
         };
+        // In the spelling of the input.
+        let found = in_words(&document);
+        let document = snake_case(document);
         let mut dump = Self::default();
         match &document {
             Value::Array(listeners) => {
@@ -59,7 +62,7 @@ impl Dump {
             Value::Object(object) if object.contains_key("filter_chains") => {
                 dump.add_listener(&document, "$")?;
             }
-            other => return Err(format!("$: expected {EXPECTED}, found {}", in_words(other))),
+            _ => return Err(format!("$: expected {EXPECTED}, found {found}")),
         }
         if dump.listeners.is_empty() && dump.refused.is_empty() {
             return Err("$: expected at least one listener, found none".to_owned());
