@@ -1,8 +1,8 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm cli tools tools-mysql tools-istio tools-servers tools-cluster demo test test-drivers \
-	test-hazards test-istio test-cluster search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image reproduce deny \
-	release clean
+.PHONY: help rust sysbench prometheus wasm cli tools tools-mysql tools-istio tools-servers tools-cluster demo test \
+	test-drivers test-hazards test-istio test-cluster search fuzz compose-test bench instructions footprint test-small \
+	record lint lint-workflows coverage image reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \

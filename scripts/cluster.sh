@@ -4,7 +4,7 @@
 #   kube-apiserver, kube-controller-manager, kube-proxy, kubectl, etcd   from tests/cluster/tools/kubernetes
 #   pilot-discovery, pilot-agent, istioctl                               from tests/cluster/tools/istio
 #
-# A first build takes about half an hour on two cores. go.mod and go.sum of the two modules pin every source file.
+# A first build takes up to an hour on two cores. go.mod and go.sum of the two modules pin every source file.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
