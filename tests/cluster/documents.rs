@@ -127,3 +127,39 @@ spec:
     pluginName: firstword
     failStrategy: FAIL_OPEN
     pluginConfig: {rules: [{name: orders, match: {ports: [10000]}, protocol: mysql}]}";
+
+pub const ADDED_CHAIN: &str = "
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: chain, namespace: default}
+spec:
+  configPatches:
+  - applyTo: FILTER_CHAIN
+    match: {context: SIDECAR_OUTBOUND, listener: {name: 0.0.0.0_10000}}
+    patch:
+      operation: ADD
+      value:
+        filter_chain_match: {prefix_ranges: [{address_prefix: 55.108.108.2, prefix_len: 32}]}
+        filters:
+        - name: envoy.filters.network.tcp_proxy
+          typed_config:
+            '@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+            stat_prefix: chain
+            cluster: PassthroughCluster";
+
+pub const NATIVE_HEADER: &str = "
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: native, namespace: db}
+spec:
+  workloadSelector: {labels: {app: mysql}}
+  configPatches:
+  - applyTo: LISTENER_FILTER
+    match: {context: SIDECAR_INBOUND, listener: {name: virtualInbound}}
+    patch:
+      operation: INSERT_FIRST
+      value:
+        name: envoy.filters.listener.proxy_protocol
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol
+          allow_requests_without_proxy_protocol: true";

@@ -7,7 +7,7 @@ use crate::mesh::ADMIN;
 use firstword_testing::root;
 
 /// Rows whose dump is kept. The stand-in has a case of the same name, and clients that connect to the same address.
-const KEPT: [&str; 9] = ["A1", "A2", "F5", "F5 plugin", "F1", "S1", "F3", "F2m", "D0"];
+const KEPT: [&str; 10] = ["A1", "A2", "F5", "F5 plugin", "F1", "S1", "F3", "F4", "F2m", "D0"];
 /// Fields of the node by which `firstword doctor` describes the pod.
 const METADATA: [&str; 5] = ["NAMESPACE", "WORKLOAD_NAME", "LABELS", "ISTIO_VERSION", "ANNOTATIONS"];
 

@@ -1,8 +1,8 @@
 //! The rows of the decision table: a mesh, what is applied, and the outcome for each kind of client.
 
 use crate::documents::{
-    DATABASE_PLUGIN, DECLARED_TCP, DISABLED_INSPECTOR, EXCLUDED, NETWORK_ENTRY, OTHER_PORT,
-    REMOVED_INSPECTOR, STRICT, TLS_GATEWAY, TRAFFIC_EXTENSION, UNDECLARED,
+    ADDED_CHAIN, DATABASE_PLUGIN, DECLARED_TCP, DISABLED_INSPECTOR, EXCLUDED, NATIVE_HEADER, NETWORK_ENTRY,
+    OTHER_PORT, REMOVED_INSPECTOR, STRICT, TLS_GATEWAY, TRAFFIC_EXTENSION, UNDECLARED,
 };
 use crate::outcome::Outcome::{self, After, Closed, Greeting, Silence};
 use firstword_testing::probe::Http::{self, Manager, Raw};
@@ -24,6 +24,8 @@ pub struct Row {
     pub http: Option<Http>,
     /// Label `destination` of the filter's counts, and the pod that counts. `None` if no filter is in the chain.
     pub counted: Option<(&'static str, &'static str)>,
+    /// Whether the database outside receives the address of the client's own socket.
+    pub sends_header: bool,
 }
 
 /// A kind of client, which waits for the greeting unless it sends a header.
@@ -73,6 +75,7 @@ const fn row(name: &'static str, what: &'static str, clients: &'static [(Client,
         clients,
         http: None,
         counted: None,
+        sends_header: false,
     }
 }
 
@@ -196,6 +199,11 @@ pub const ROWS: &[Row] = &[
         ..row("X2", "the HTTP Service's port declared `tcp`", &[(Client::Outside, Greeting)])
     },
     Row {
+        resources: ADDED_CHAIN,
+        http: Some(Manager),
+        ..row("F4", "an EnvoyFilter that adds a filter chain for the address", &[(Client::Outside, Silence)])
+    },
+    Row {
         resources: DISABLED_INSPECTOR,
         http: Some(Manager),
         ..row(
@@ -283,6 +291,15 @@ pub const ROWS: &[Row] = &[
         )
     },
     Row {
+        resources: NATIVE_HEADER,
+        apply: &[PEER_AUTHENTICATION],
+        ..row(
+            "P2",
+            "Envoy's `proxy_protocol` listener filter, `peerauthentication.yaml`",
+            &[(Client::Header, Greeting), (Client::Plain, Silence)],
+        )
+    },
+    Row {
         apply: &[RECEIVE],
         counted: Some((TO_DATABASE, "mysql")),
         ..row(
@@ -311,6 +328,7 @@ pub const ROWS: &[Row] = &[
     Row {
         apply: &[SERVICE_ENTRY, "scenarios/proxy-protocol/send-cluster-add.yaml"],
         http: Some(Manager),
+        sends_header: true,
         ..row(
             "P6",
             "`serviceentry.yaml`, `proxy-protocol/send-cluster-add.yaml`",

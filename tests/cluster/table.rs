@@ -12,7 +12,7 @@ use crate::mesh::Mesh;
 use crate::outcome::{Outcome, Probe, http};
 use crate::report::Report;
 use crate::rows::{Client, ROWS, Row};
-use firstword_testing::probe::Http;
+use firstword_testing::probe::{Http, addresses};
 use firstword_testing::wait_for;
 
 pub const STEP: &str = "table";
@@ -70,6 +70,11 @@ fn run_row(mesh: &Mesh<'_>, row: &Row) -> String {
     for (client, expected) in row.clients {
         greeted += pods.probe(mesh, *client).expect(*expected);
         observed.push(format!("{}: {expected}", client.in_words()));
+    }
+    if row.sends_header {
+        let (known, own) = addresses(&pods.app.network, outside());
+        assert_eq!(known, own, "the address that the server knows");
+        observed.push("the server sees the client's own address and port".into());
     }
     if let (Some(of), Some(before)) = (counted, before) {
         let expected = before + f64::from(greeted);
