@@ -1,11 +1,11 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm cli tools tools-mysql tools-istio tools-servers tools-cluster demo test \
-	test-drivers test-hazards test-istio test-cluster search fuzz compose-test bench instructions footprint test-small \
-	record lint lint-workflows coverage image reproduce deny release clean
+.PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers tools-cluster \
+	demo test test-all test-drivers test-hazards test-istio test-cluster search fuzz compose-test bench instructions \
+	footprint test-small record lint lint-workflows coverage image chart reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
-peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm \
+peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm FIRSTWORD_NATIVE=$(CURDIR)/target/libfirstword.so \
 	ENVOY=$(CURDIR)/target/tools/envoy$(addprefix -,$(ENVOY_VERSION)) MARIADBD=$(CURDIR)/target/tools/mariadbd \
 	MYSQLD=$(CURDIR)/target/tools/mysqld
 
@@ -25,8 +25,15 @@ prometheus:
 wasm: ## build target/firstword.wasm, the module Envoy loads
 	@scripts/wasm.sh
 
+native: ## build target/libfirstword.so, for Envoy 1.39 and newer (PORTABLE=1: for glibc 2.28 and newer)
+	@scripts/native.sh $(if $(PORTABLE),portable)
+
 cli: ## build target/firstword, the command, as one static binary for Linux
 	@scripts/cli.sh
+
+man: rust ## write the manual pages of the command into target/man
+	@mkdir -p target/man
+	@cargo run --quiet --locked --package firstword-cli -- man target/man
 
 tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: that Envoy too)
 	@scripts/tools.sh
@@ -34,8 +41,9 @@ tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: 
 tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
 	@scripts/mysql.sh
 
-tools-istio: ## get kustomize and Istio's schemas into target/tools; as root also iproute2 and iptables
+tools-istio: ## get kustomize, Helm and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
+	@scripts/helm.sh
 
 tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers and dumpcap (these as root), an Envoy without V8, curl
 	@scripts/servers.sh
@@ -48,9 +56,13 @@ tools-cluster: ## build Kubernetes' and Istio's programs into target/tools/clust
 	@scripts/cluster.sh
 
 # Without root or network namespaces the tests that need them are left out, and named.
-test: rust sysbench prometheus tools tools-istio tools-servers wasm lint ## everything that must pass
+test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
 	@$(peers) scripts/test.sh
+
+# Tests that only the wasm module can pass are named in scripts/test.sh.
+test-all: test ## everything on wasm, and then everything that can run on the native module
+	@$(peers) SHELL_UNDER_TEST=native scripts/test.sh
 
 # `make tools` links the newest.
 envoy_versions := $(if $(filter all,$(ENVOY_VERSIONS)),1.36.3 1.37.0 1.38.2 1.39.3 1.40.0,$(ENVOY_VERSIONS))
@@ -85,7 +97,7 @@ compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root i
 	@scripts/compose.sh
 
 # Envoy measures the numbers, so the profile of the benchmark itself does not change them.
-bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in two minutes; ROUNDS=400: more exactly)
+bench: rust sysbench tools wasm native ## measure what the filter costs (QUICK=1: in two minutes; ROUNDS=400: more exactly)
 	@scripts/wasm.sh benches/floor
 	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
 	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) cargo bench --profile dev --bench scale
@@ -93,7 +105,7 @@ bench: rust sysbench tools wasm ## measure what the filter costs (QUICK=1: in tw
 instructions: rust ## count the instructions of the filter for a query, against the committed baseline (BLESS=1: write it)
 	@scripts/instructions.sh
 
-footprint: rust tools wasm ## measure what the filter takes before the first query: memory, VMs, time to start
+footprint: rust tools wasm native ## measure what the filter takes before the first query: memory, VMs, time to start
 	@scripts/wasm.sh benches/floor
 	@$(peers) cargo bench --profile dev --bench footprint
 
@@ -108,6 +120,9 @@ record: rust tools tools-mysql ## record the captures that tests/replay.rs repla
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
 	@cargo run --quiet --locked --package firstword-tools --bin image
 
+chart: ## pack the Helm chart, into target/chart (IMAGE_REPOSITORY=... IMAGE_DIGEST=...: defaults of its image)
+	@scripts/chart.sh
+
 reproduce: rust ## build the module in two clean clones: both must be the same, byte for byte
 	@scripts/reproduce.sh
 
@@ -118,8 +133,8 @@ deny: rust ## check licences, sources and advisories of all packages (OFFLINE=1:
 	target/tools/cargo-deny --locked $(if $(OFFLINE),--offline) $(not_handed_on:%=--exclude %) check licenses
 	target/tools/cargo-deny --locked $(if $(OFFLINE),--offline) check bans sources $(if $(OFFLINE),,advisories)
 
-release: rust ## put what a release consists of into target/dist, from a tree without changes
-	@scripts/release.sh
+release: rust ## put what a release consists of into target/dist, from a tree without changes (DRY=1: run the whole workflow here)
+	@$(if $(DRY),scripts/release-dry.sh,scripts/release-checks.sh && scripts/release.sh)
 
 lint: rust ## formatting, clippy, documentation
 	cargo fmt --all --check

@@ -27,7 +27,9 @@ use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::mariadb::{MariaDb, PASSWORD, USER};
 use firstword_testing::process::cpu_time;
-use measure::{CONNECTIONS, QUERIES, QUIET, Spread, envoy, modules, option, point_selects, sysbench};
+use measure::{
+    CONNECTIONS, PROXIES, QUERIES, QUIET, Spread, envoy, modules, option, point_selects, sysbench,
+};
 
 /// One thread for each connection would need more memory than the connections themselves.
 const SERVER: [&str; 3] =
@@ -65,7 +67,7 @@ fn main() {
     many_connections(&mut proxies, many, rounds);
 }
 
-fn large_results(proxies: &[Proxy; 3], rounds: usize) {
+fn large_results(proxies: &[Proxy; PROXIES], rounds: usize) {
     let mebibytes = f64::from(ROW) * f64::from(ROWS) / f64::from(1 << 20);
     println!("\nA result of {mebibytes:.0} MiB, {rounds} rounds ...\n");
     let mut samples = proxies.each_ref().map(|_| (Vec::new(), Vec::new()));
@@ -113,8 +115,8 @@ fn read_all(address: SocketAddr) {
     assert!(status.success(), "mariadb: {status}");
 }
 
-fn many_connections(proxies: &mut [Proxy; 3], many: u32, rounds: usize) {
-    let [plain, _, ours] = proxies;
+fn many_connections(proxies: &mut [Proxy; PROXIES], many: u32, rounds: usize) {
+    let [plain, _, ours, _] = proxies;
     let mut before = None;
     println!("\n  open        CPU per query to plain  memory of the VM for each, bytes");
     for open in [FEW, many] {

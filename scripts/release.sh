@@ -3,10 +3,16 @@
 #
 #   firstword.wasm            the module
 #   oci/image, oci/artifact   the images that Istio's agent can fetch, as image layouts
+#   oci/command               the image of the command, for x86_64 and aarch64
+#   firstword-VERSION.tgz     the Helm chart, with the digest of oci/image
+#   firstword-VERSION-linux-PROCESSOR.tar.gz, kubectl-firstword-linux-PROCESSOR.tar.gz, firstword.krew.yaml
+#                             the command (scripts/archives.sh)
 #   sbom.cdx.json             the packages in the module (CycloneDX 1.5)
-#   LICENSES.txt              the full text of their licences
+#   LICENSES.txt              the full text of the licences of the packages in the module and in the command
 #   BUILD.txt                 version, commit, toolchain, digests
 #   SHA256SUMS                the hashes of these files
+#
+# IMAGE_REPOSITORY is the repository to which oci/image will be pushed, and becomes the chart's. Without it, a user sets it.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -24,7 +30,20 @@ build=$(scripts/wasm.sh) || fail "the module does not build"
 echo "$build"
 cp target/firstword.wasm "$files"
 images=$(cargo run --quiet --locked --package firstword-tools --bin image) || fail "no images"
+
+# The command as a static binary: target/firstword for this machine, and target/firstword-MACHINE for the other one.
+case $(uname -m) in
+x86_64) x86_64=target/firstword aarch64=target/firstword-aarch64 other=aarch64 ;;
+aarch64) x86_64=target/firstword-x86_64 aarch64=target/firstword other=x86_64 ;;
+*) fail "no release from $(uname -m)" ;;
+esac
+CLI_LIBC=musl scripts/cli.sh || fail "the command does not build"
+CLI_MACHINE=$other scripts/cli.sh || fail "the command does not build for $other"
+command=$(cargo run --quiet --locked --package firstword-tools --bin image -- amd64=$x86_64 arm64=$aarch64) ||
+    fail "no image of the command"
+images=$(printf '%s\n%s' "$images" "$command")
 cp -r target/oci "$files"
+IMAGE_DIGEST=$(echo "$images" | sed -n 's|^target/oci/image  *||p') scripts/chart.sh "$files"
 
 # cargo-cyclonedx writes a file next to the Cargo.toml of each package, with this directory's name in it. The time is the
 # commit's.
@@ -34,20 +53,31 @@ sed "s|path+file://$root|path+file:///firstword|g" crates/proxy-wasm/sbom.cdx.js
 rm -f sbom.cdx.json ./*/sbom.cdx.json ./*/*/sbom.cdx.json
 
 # The licence texts of each package.
-cargo tree --locked --offline --package firstword-proxy-wasm --edges no-dev,no-proc-macro --target wasm32-unknown-unknown --prefix none --no-dedupe \
-    --format '{p}' | sort -u | sed -n 's/^\([^ ]*\) v\([^ ]*\)$/\1-\2/p' >"$files/packages"
+packages() {
+    cargo tree --locked --offline --package "$1" --edges no-dev,no-proc-macro --target "$2" --prefix none --no-dedupe --format '{p}'
+}
+{
+    packages firstword-proxy-wasm wasm32-unknown-unknown
+    packages firstword-cli x86_64-unknown-linux-musl
+} | sort -u | sed -n 's/^\([^ ]*\) v\([^ ]*\)$/\1-\2/p' >"$files/packages"
 cp LICENSE "$files/LICENSES.txt"
 while read -r package; do
     directory=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -mindepth 2 -maxdepth 2 -name "$package" | head -n 1)
     texts=$(find "${directory:-/nowhere}" -maxdepth 1 -iname 'licen[cs]e*' -o -maxdepth 1 -iname 'copying*' \
         -o -maxdepth 1 -iname 'notice*' | sort)
-    [ -n "$texts" ] || fail "$package brings no licence"
+    # Of a package without a text, the one that it offers and that comes first here.
+    if [ -z "$texts" ]; then
+        grep -q '^license = .*Apache-2.0' "${directory:-/nowhere}/Cargo.toml" || fail "$package brings no licence"
+        printf '\n\n==== %s: the Apache License, Version 2.0, as above\n' "$package" >>"$files/LICENSES.txt"
+        continue
+    fi
     for text in $texts; do
         printf '\n\n==== %s, %s\n\n' "$package" "${text##*/}"
         cat "$text"
     done >>"$files/LICENSES.txt"
 done <"$files/packages"
 rm "$files/packages"
+scripts/archives.sh "$files" $x86_64 $aarch64 "$files/LICENSES.txt"
 
 {
     echo "firstword $(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"

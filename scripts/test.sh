@@ -1,5 +1,8 @@
 #!/bin/sh
-# Runs all tests that can run on this machine. Prints the sums of all targets, and the names of the tests that are left out.
+# Runs all tests that can run on this machine, with the wasm module. Then runs one scenario of each feature with the native
+# module. Prints the sums of all targets, and the names of the tests that are left out.
+#
+# SHELL_UNDER_TEST=native runs all tests with real peers that can pass with the native module, and nothing else.
 #
 # Modules with tests have the name of their requirement: needs_mysqld, needs_netns, needs_root, needs_drivers,
 # needs_cluster. Cargo ignores them by default. `make test-drivers` and `make test-hazards` run those that need drivers,
@@ -20,19 +23,45 @@ leave_out() {
     leave_out needs_root "the tests of SSH, SMTP and FTP servers, and those that capture (run: sudo make test)"
 unshare --net true 2>/dev/null || leave_out needs_netns "the tests in network namespaces (run: sudo make test-istio)"
 
+# One of each feature. tests/envoy/native.rs has the others.
+scenarios="
+    closing::each_ending_equals first_bytes::other_protocols invalid_configuration::a_bad_configuration
+    invalid_configuration::a_new_proxy invalid_configuration::the_environment labels::series_have_the_configured
+    large_packets reload::a_refused_configuration reload::the_mode_of reload::connections_outlive reload::the_gauge_of_rejected
+    session::the_shipped_file server_first
+    commands::mariadb::local_infile_is_counted transparency::the_filters_counts_equal users::rbac_judges_a_login
+    users::the_access_log
+    receive::each_mode shipped_files::proxy_send_sends shipped_files::proxy_receive_strips"
+# What only wasm has: restricted host calls, and a configuration that arrives as the bytes of a Struct.
+only_wasm="--skip capability_restriction --skip invalid_configuration::a_struct --skip native::"
+# The targets whose tests take the module from FIRSTWORD_SHELL.
+both_shells="--test envoy --test mysql --test proxy_protocol"
+
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
-echo 1 >"$run/status"
-{
-    # shellcheck disable=SC2086 # a list
-    (set -x; cargo test -- --include-ignored $skip) && echo 0 >"$run/status" || echo $? >"$run/status"
-} | tee "$run/output"
+echo 0 >"$run/status"
+: >"$run/output"
+
+# Runs cargo test with these arguments. Keeps its output, and its status if it fails.
+tests() {
+    { (set -x; cargo test "$@") || echo $? >"$run/status"; } | tee -a "$run/output"
+}
+
+scripts/native.sh panics
+# shellcheck disable=SC2086 # lists
+if [ "${SHELL_UNDER_TEST:-wasm}" = native ]; then
+    export FIRSTWORD_SHELL=native
+    tests $both_shells -- --include-ignored $skip $only_wasm
+else
+    tests -- --include-ignored $skip
+    FIRSTWORD_SHELL=native tests $both_shells -- $scenarios
+fi
 sums=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored; .* \([0-9]*\) filtered out.*/\1 \2 \3 \4/p' \
     "$run/output" | awk '{ passed += $1; failed += $2; ignored += $3; out += $4 }
         END { printf "%d passed, %d failed, %d ignored, %d filtered out", passed, failed, ignored, out }')
 
 status=$(cat "$run/status")
-if [ "$status" = 0 ]; then
+if [ "$status" = 0 ] && [ "${SHELL_UNDER_TEST:-wasm}" = wasm ]; then
     if [ "$(scripts/commit.sh)" != unknown ]; then
         scripts/reproduce.sh || status=$?
     else

@@ -81,11 +81,12 @@ fn the_examples_are_configurations() {
     assert!(count >= 5, "{count}");
 }
 
-const DOCUMENTS: [&str; 25] = [
+const DOCUMENTS: [&str; 28] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "SUPPORT.md",
     "docs/access-log.md",
     "docs/client-address.md",
     "docs/commands.md",
@@ -97,9 +98,11 @@ const DOCUMENTS: [&str; 25] = [
     "docs/demo.md",
     "docs/hang.md",
     "docs/hazards.md",
+    "docs/install-helm.md",
     "docs/limitations.md",
     "docs/memory.md",
     "docs/metrics.md",
+    "docs/native.md",
     "docs/protocol-rules.md",
     "docs/symptoms.md",
     "docs/testing.md",

@@ -40,7 +40,8 @@ const LEVELS: &[(&str, u8)] = &[
 ];
 
 /// The shells, and the only file of each that holds unsafe code. The entry point needs an attribute in `lib.rs`.
-const SHELLS: [(&str, &str); 1] = [("crates/proxy-wasm/src", "hostcalls")];
+const SHELLS: [(&str, &str); 2] =
+    [("crates/proxy-wasm/src", "hostcalls"), ("crates/dynamic-module/src", "abi")];
 
 /// A name that contains one of these is about a protocol, which only the library knows.
 const PROTOCOL_WORDS: [&str; 8] =

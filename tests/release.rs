@@ -59,7 +59,7 @@ fn no_manifest_names_the_image_by_tag() {
             .unwrap();
     let mut places = 0;
     let named = |path: &PathBuf| path.extension().is_some_and(|extension| extension != "md");
-    for path in ["istio", "envoy"].iter().flat_map(|directory| documents(directory)).filter(named) {
+    for path in ["istio", "envoy", "charts"].iter().flat_map(|directory| documents(directory)).filter(named) {
         for found in image.find_iter(&text(path.to_str().unwrap())) {
             assert!(found.as_str().contains("firstword@sha256:"), "{}: {}", path.display(), found.as_str());
             places += 1;
@@ -233,4 +233,77 @@ fn no_stable_metric_changes_by_accident() {
         new.is_empty(),
         "add these metrics to tests/stable_metrics.txt; they are stable from then on: {new:#?}"
     );
+}
+
+/// A tree that `release-checks.sh` accepts: this one, with the contact and the heading of the changelog that a release needs.
+fn releasable(parent: &Path) -> PathBuf {
+    let tree = parent.join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let mut copy = Command::new("cp");
+    copy.current_dir(root()).arg("-r").args([
+        "scripts",
+        "istio",
+        "charts",
+        "Cargo.toml",
+        "LICENSE",
+        "SUPPORT.md",
+    ]);
+    assert!(copy.arg(&tree).status().unwrap().success());
+    let replaced = text("SECURITY.md").replace("CONTACT-NOT-SET.", "security@example.org.");
+    std::fs::write(tree.join("SECURITY.md"), replaced).unwrap();
+    std::fs::write(tree.join("CHANGELOG.md"), format!("## [{VERSION}] - 2026-12-24\n")).unwrap();
+    tree
+}
+
+/// Problems that keep a tree from being released. Empty if there are none.
+fn release_problems(tree: &Path, tag: &str) -> String {
+    let output =
+        Command::new(tree.join("scripts/release-checks.sh")).arg(tag).output().expect("release-checks.sh");
+    let problems = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.success(), problems.is_empty(), "{problems}");
+    problems
+}
+
+#[test]
+fn a_release_stops_at_what_is_not_ready() {
+    let parent = tempfile::tempdir().unwrap();
+    let tree = releasable(parent.path());
+    let tag = format!("v{VERSION}");
+    assert_eq!(release_problems(&tree, &tag), "");
+    assert!(release_problems(&tree, "v99.0.0").contains("the tag is v99.0.0"));
+
+    let broken = |file: &str, from: &str, to: &str, why: &str| {
+        let path = tree.join(file);
+        let right = std::fs::read_to_string(&path).unwrap();
+        assert!(right.contains(from), "{file} has no {from}");
+        std::fs::write(&path, right.replace(from, to)).unwrap();
+        let problems = release_problems(&tree, &tag);
+        assert!(problems.contains(why) && problems.lines().count() == 1, "{file}: {problems}");
+        std::fs::write(&path, right).unwrap();
+    };
+    broken("SECURITY.md", "security@example.org", "CONTACT-NOT-SET", "no security contact");
+    broken("SECURITY.md", "Security contact: ", "", "no security contact");
+    broken("CHANGELOG.md", VERSION, "99.0.0", "CHANGELOG.md has no heading");
+    broken("istio/base/wasmplugin.yaml", &"0".repeat(64), &"1".repeat(64), "a manifest names an image");
+    std::fs::remove_file(tree.join("SUPPORT.md")).unwrap();
+    assert!(release_problems(&tree, &tag).contains("SUPPORT.md is missing"));
+}
+
+/// `make release DRY=1` runs each script of the release workflow, and lists the programs that it cannot run.
+#[test]
+fn the_dry_run_has_each_step_of_the_workflow() {
+    let (workflow, dry) = (text(".github/workflows/release.yaml"), text("scripts/release-dry.sh"));
+    let script = Regex::new(r"scripts/[a-z-]+\.sh").unwrap();
+    let steps: BTreeSet<_> = script.find_iter(&workflow).map(|found| found.as_str()).collect();
+    assert_eq!(steps.len(), 4, "{steps:?}");
+    for step in steps {
+        assert!(dry.contains(step), "{step}");
+    }
+    let (_, not_run) = dry.split_once("step \"not run").unwrap();
+    let program = Regex::new(r"(?m)^ *(?:- run: )?(cosign [a-z-]+|gh release create)").unwrap();
+    let programs: BTreeSet<_> = program.captures_iter(&workflow).map(|found| found[1].to_owned()).collect();
+    assert_eq!(programs.len(), 4, "{programs:?}");
+    for program in programs {
+        assert!(not_run.contains(&program), "{program}");
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
 use firstword_testing::process::cpu_time;
+use firstword_testing::shell::native;
 use firstword_testing::{root, wasm};
 
 /// Connections that send queries at the same time.
@@ -18,16 +19,27 @@ pub const QUERIES: u32 = 4000;
 /// Time after which the filter has exported its counts: longer than two ticks.
 pub const QUIET: Duration = Duration::from_millis(1500);
 
-/// Proxies by name: `tcp_proxy` alone, with the filter of `benches/floor`, which only reads the bytes, and with our filter.
-pub fn modules() -> [(&'static str, Option<PathBuf>); 3] {
-    [("plain", None), ("floor", Some(root().join("target/floor.wasm"))), ("firstword", Some(wasm()))]
+/// Number of proxies under comparison.
+pub const PROXIES: usize = 4;
+
+/// Proxies by name: `tcp_proxy` alone, with the filter of `benches/floor`, which only reads the bytes, with our filter as a wasm
+/// module, and with it as a native module.
+pub fn modules() -> [(&'static str, Option<PathBuf>); PROXIES] {
+    [
+        ("plain", None),
+        ("floor", Some(root().join("target/floor.wasm"))),
+        ("firstword", Some(wasm())),
+        ("native", Some(native())),
+    ]
 }
 
 /// Starts Envoy with the configuration for users, and with this module in place of the filter. `None` removes the filter.
 pub fn envoy(database: &MariaDb, module: Option<PathBuf>, workers: u32) -> Envoy {
-    let options =
-        EnvoyOptions::new("envoy/mysql.yaml").upstream("mysql", database.addr()).concurrency(workers);
+    let is_native = module.as_ref().is_some_and(|module| module.extension().is_some_and(|end| end == "so"));
+    let file = if is_native { "envoy/native.yaml" } else { "envoy/mysql.yaml" };
+    let options = EnvoyOptions::new(file).upstream("mysql", database.addr()).concurrency(workers);
     Envoy::start(match module {
+        Some(module) if is_native => options.native(&module),
         Some(module) => options.wasm(&module),
         None => options.edit(|bootstrap| {
             let filters = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"];

@@ -197,6 +197,12 @@ impl Connection {
         self.stages.holds_connection()
     }
 
+    /// True if a rule changes, holds or drops bytes of the connection.
+    #[must_use]
+    pub fn is_rewritten(&self) -> bool {
+        !self.stages.are_absent() || !self.withheld.is_empty()
+    }
+
     /// Time at which the connection was opened.
     #[must_use]
     pub const fn opened(&self) -> Timestamp {

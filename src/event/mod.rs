@@ -74,6 +74,16 @@ impl From<Expected> for Protocol {
 }
 
 labels! {
+    /// What followed a panic in a callback about a connection.
+    PanicResult {
+        /// The connection was closed, because it could not continue without its rules.
+        Closed = "closed",
+        /// The connection continues without inspection.
+        Passed = "passed",
+    }
+}
+
+labels! {
     /// The first bytes of a client that sent before the server.
     ClientFirst {
         /// PROXY protocol, human-readable header.

@@ -37,6 +37,11 @@ impl StateKeys {
         }
     }
 
+    /// True if a filter after this one may decide by these keys, as RBAC does by the account.
+    pub(super) fn can_decide(&self) -> bool {
+        ["user", "schema", "source", "opaque_reason"].iter().any(|key| self.has(key))
+    }
+
     /// Details that the core must record for these keys.
     pub(super) fn interests(&self) -> Interests {
         let mut interests = Interests::NONE;

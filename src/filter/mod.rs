@@ -11,6 +11,7 @@
 //! 4. At the end of a configuration it calls [`Filter::end`], and again after each connection that ends later.
 
 mod access_log;
+pub mod after_panic;
 pub mod budget;
 mod destination;
 pub mod host;
@@ -121,6 +122,12 @@ impl Filter {
             runner: Cell::default(),
             config,
         }
+    }
+
+    /// Returns another filter with the same configuration, for another worker. Only this one counts as rejected.
+    #[must_use]
+    pub fn for_worker(&self) -> Self {
+        Self::new(self.config.clone())
     }
 
     /// Time between two ticks.

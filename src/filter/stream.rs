@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::Filter;
 use super::access_log::AccessLogState;
 use super::budget::{self, Reservation};
+use super::destination::Destination;
 use super::host::{ConnectionInfo, Host};
 use super::mode::PublishedMode;
 use super::policy::{ConnectionPolicy, ResolvedRules};
@@ -134,6 +135,16 @@ impl Stream {
         if verdict == TickVerdict::Close {
             filter.check(host.close(), host);
         }
+    }
+
+    /// True if the connection cannot continue without the filter, because a rule changes its bytes.
+    pub(super) fn is_rewritten(&self) -> bool {
+        self.connection.is_rewritten()
+    }
+
+    /// Destination of the connection, for the log.
+    pub(super) fn destination(&self) -> Destination {
+        self.recorder.to
     }
 
     /// Takes the end of the connection.

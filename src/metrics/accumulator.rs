@@ -8,8 +8,9 @@ use super::encoding::{push_label, push_name, scope};
 use super::histogram::bounds;
 use super::series::{Cell, Histogram, from_response, histogram_series, signed};
 use super::table::Table;
+use super::templates::HISTOGRAM;
 use super::{Profile, ScopeLabel, budget};
-use crate::event::{Event, HazardKind, Protocol, Response, Tally};
+use crate::event::{Event, HazardKind, PanicResult, Protocol, Response, Tally};
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::errno;
@@ -270,6 +271,11 @@ impl Accumulator {
         self.add(VM, Metric::ConfigRejected, NO_LABELS, change);
     }
 
+    /// Counts a panic in a callback about a connection.
+    pub fn panic(&mut self, result: PanicResult) {
+        self.count(VM, Metric::Panics, label(result as u16));
+    }
+
     fn memory(&mut self, change: MemoryChange) {
         self.add(VM, Metric::VmMemory, NO_LABELS, change.linear);
         self.add(VM, Metric::ConnectionState, NO_LABELS, change.connection_state);
@@ -312,8 +318,9 @@ impl Accumulator {
         self.cells = cells;
         let mut histograms = std::mem::take(&mut self.histograms);
         histograms.for_each(|(key, histogram)| {
-            let buckets = bounds(self.profile).map(|(le, _)| (Some(le), "_seconds_bucket"));
-            let parts = buckets.chain([(None, "_seconds_count"), (None, "_microseconds_sum")]);
+            let [(bucket, _), (count, _), (sum, _)] = HISTOGRAM;
+            let buckets = bounds(self.profile).map(|(le, _)| (Some(le), bucket));
+            let parts = buckets.chain([(None, count), (None, sum)]);
             for (cell, (le, ending)) in histogram.cells.iter_mut().zip(parts) {
                 self.export(cell, Kind::Counter, sink, |this| this.name(*key, le, ending));
             }

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use super::Profile;
 use crate::event::{
-    ClientFirst, ClosedBy, HandshakeResult, HazardKind, HeaderResult, OpaqueReason, Phase, ProtectionLost,
-    Protocol, Sender, ServerFirst,
+    ClientFirst, ClosedBy, HandshakeResult, HazardKind, HeaderResult, OpaqueReason, PanicResult, Phase,
+    ProtectionLost, Protocol, Sender, ServerFirst,
 };
 use crate::mysql::peer::client::{Connector, Series};
 use crate::mysql::peer::server::{Flavor, Release};
@@ -102,6 +102,8 @@ pub enum Label {
     Lost,
     /// [`HazardKind`].
     Kind,
+    /// [`PanicResult`].
+    PanicResult,
     /// The version of this filter.
     Version,
     /// The commit of this build.
@@ -128,7 +130,7 @@ impl Label {
             Self::Release => "release",
             Self::Errno => "errno",
             Self::Format => "format",
-            Self::Result | Self::HeaderResult => "result",
+            Self::Result | Self::HeaderResult | Self::PanicResult => "result",
             Self::Plugin => "plugin",
             Self::Client => "client",
             Self::ClientSeries => "client_series",
@@ -171,6 +173,7 @@ impl Label {
             Self::Reason => at!(OpaqueReason::ALL, code),
             Self::Lost => at!(ProtectionLost::ALL, code),
             Self::Kind => at!(HazardKind::ALL, code),
+            Self::PanicResult => at!(PanicResult::ALL, code),
             Self::Version => VERSION.into(),
             Self::Commit => COMMIT.into(),
         }
@@ -217,6 +220,7 @@ impl Label {
             Self::Reason => Some(OpaqueReason::ALL.len()),
             Self::Lost => Some(ProtectionLost::ALL.len()),
             Self::Kind => Some(HazardKind::ALL.len()),
+            Self::PanicResult => Some(PanicResult::ALL.len()),
             Self::Plugin => Some(AuthPlugin::ALL.len()),
             Self::Client => Some(Connector::ALL.len()),
             Self::Verb => Some(Verb::ALL.len()),
@@ -417,6 +421,8 @@ catalogue! {
         "What was counted under `other` because its label set is beyond metrics.max_series.";
     ConfigRejected "config_rejected" Gauge Minimal vm []
         "Number of plugins in all VMs that run with the defaults, because their configuration has problems.";
+    Panics "panics_total" Counter Minimal vm [PanicResult]
+        "Connections on which the native module panicked, by what followed. In wasm a panic ends the VM.";
     BuildInfo "build_info" Gauge Minimal vm [Version Commit]
         "1, with the version and commit of the filter.";
 }

@@ -1,12 +1,12 @@
 //! The encoding of labels in a metric's name: `label=.=value;.;label=.=value;.;name`.
 //!
 //! Envoy's wasm metrics have only names. One `stats_tags` rule (Istio: `extraStatTags`) for each label turns them into labels
-//! again.
+//! again. A host that has labels decodes the name itself.
 
 use super::ScopeLabel;
 
 /// The start of every metric's name.
-const PREFIX: &str = "firstword_";
+pub(super) const PREFIX: &str = "firstword_";
 
 /// Texts at which Istio's bootstrap splits a name, wherever they occur.
 pub const RESERVED: [&str; 4] = ["cache.", "tag.", "component.", "wasm_filter."];
@@ -15,7 +15,7 @@ pub const RESERVED: [&str; 4] = ["cache.", "tag.", "component.", "wasm_filter."]
 const MAX_VALUE_LEN: usize = 128;
 
 impl ScopeLabel {
-    fn key(self) -> &'static str {
+    pub(super) fn key(self) -> &'static str {
         match self {
             Self::Direction => "direction",
             Self::Destination => "destination",
@@ -35,6 +35,22 @@ pub fn label_value(name: &str) -> String {
         value = value.replace(reserved, &reserved.replace('.', "_"));
     }
     value
+}
+
+/// Name of a metric, and its labels with their values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded<'a> {
+    /// Labels, in the order of the encoding.
+    pub labels: Vec<(&'a str, &'a str)>,
+    /// Name without labels, with the prefix `firstword_`.
+    pub name: &'a str,
+}
+
+/// Decodes a metric's name. It was encoded by this library, because no value of a label contains a separator.
+#[must_use]
+pub fn decode(encoded: &str) -> Decoded<'_> {
+    let (labels, name) = encoded.rsplit_once(";.;").unwrap_or(("", encoded));
+    Decoded { labels: labels.split(";.;").filter_map(|label| label.split_once("=.=")).collect(), name }
 }
 
 /// Appends one label to the labels of a name.
@@ -87,5 +103,8 @@ mod tests {
         let expected =
             "direction=.=outbound;.;destination=.=orders;.;command=.=query;.;firstword_commands_total";
         assert_eq!(text, expected);
+        let labels = vec![("direction", "outbound"), ("destination", "orders"), ("command", "query")];
+        assert_eq!(decode(&text), Decoded { labels, name: "firstword_commands_total" });
+        assert_eq!(decode("firstword_series"), Decoded { labels: vec![], name: "firstword_series" });
     }
 }

@@ -7,9 +7,10 @@ mod encoding;
 pub mod histogram;
 mod series;
 mod table;
+pub mod templates;
 
 pub use accumulator::{Accumulator, MemoryChange, ScopeId, Sink};
-pub use encoding::{RESERVED, label_value};
+pub use encoding::{Decoded, RESERVED, decode, label_value};
 
 /// The set of exported metrics. Each profile contains the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// Number of entries that are found without a search. A command counts about ten series, and a worker has a few destinations.
-const SLOTS: usize = 64;
+const SLOTS: usize = 256;
 
 /// The position of an entry, and its rank.
 #[derive(Clone, Copy, Debug)]
@@ -13,20 +13,22 @@ struct Slot {
     position: usize,
 }
 
+/// A slot without an entry, because no table has so many.
+const EMPTY: Slot = Slot { rank: 0, position: usize::MAX };
+
 /// Entries by their rank. None is ever removed.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     entries: Vec<T>,
     /// Positions in `entries`.
     positions: BTreeMap<u64, usize>,
-    /// The last entry found for each hash of a rank. An empty slot has a position beyond the end.
-    recent: [Slot; SLOTS],
+    /// The last entry found for each hash of a rank, if there are entries.
+    recent: Vec<Slot>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        let empty = Slot { rank: 0, position: usize::MAX };
-        Self { entries: Vec::new(), positions: BTreeMap::new(), recent: [empty; SLOTS] }
+        Self { entries: Vec::new(), positions: BTreeMap::new(), recent: Vec::new() }
     }
 }
 
@@ -42,7 +44,7 @@ impl<T> Table<T> {
     /// Returns the entry with this rank.
     pub(super) fn get_mut(&mut self, rank: u64) -> Option<&mut T> {
         let slot = self.recent.get_mut(hash(rank))?;
-        if slot.rank != rank || slot.position == usize::MAX {
+        if slot.rank != rank || slot.position == EMPTY.position {
             *slot = Slot { rank, position: *self.positions.get(&rank)? };
         }
         self.entries.get_mut(slot.position)
@@ -50,6 +52,7 @@ impl<T> Table<T> {
 
     /// Returns the entry with this rank, which `new` makes if it does not exist.
     pub(super) fn get_or_insert_with(&mut self, rank: u64, new: impl FnOnce() -> T) -> Option<&mut T> {
+        self.recent.resize(SLOTS, EMPTY);
         let next = self.entries.len();
         let position = *self.positions.entry(rank).or_insert(next);
         if position == next {
@@ -78,7 +81,7 @@ impl<T> Table<T> {
 /// Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, 6.4). Less than [`SLOTS`].
 fn hash(rank: u64) -> usize {
     let mixed = rank.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::try_from(mixed >> 58).unwrap_or_default()
+    usize::try_from(mixed >> 56).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use firstword_testing::envoy::Envoy;
 use firstword_testing::prometheus::{Metrics, Sample};
+use firstword_testing::shell::is_filter_line;
 
 /// Maximum time until counts arrive on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,11 +90,11 @@ impl<'e> CounterDiff<'e> {
             assert!(!is_live || *value == 0, "{line} {value} after all connections are closed");
         }
         let log = self.envoy.log();
-        let logged: Vec<_> = log.lines().filter(|line| line.contains("wasm log")).collect();
+        let logged: Vec<_> = log.lines().filter(|line| is_filter_line(line)).collect();
         let each_is_there = logged.len() == lines.len()
             && logged.iter().zip(lines).all(|(logged, line)| logged.contains(line));
         assert!(each_is_there, "logged: {logged:#?}\nexpected: {lines:#?}");
-        let others: Vec<_> = log.lines().filter(|line| !line.contains("wasm log")).collect();
+        let others: Vec<_> = log.lines().filter(|line| !is_filter_line(line)).collect();
         assert_clean(&others.join("\n"));
     }
 
@@ -180,8 +181,9 @@ pub fn ours(metrics: &Metrics) -> impl Iterator<Item = &Sample> {
 /// Asserts that neither Envoy nor the filter has complained. Ignores the deprecation that `envoy/mysql.yaml` explains.
 pub fn assert_clean(log: &str) {
     for line in log.lines() {
-        let complains = ["[error]", "[critical]", "panicked", "wasm log", "in-VM backtrace"];
-        assert!(!complains.iter().any(|word| line.contains(word)), "{line}\n\n{log}");
+        let complains = ["[error]", "[critical]", "panicked", "in-VM backtrace"];
+        let complains = complains.iter().any(|word| line.contains(word)) || is_filter_line(line);
+        assert!(!complains, "{line}\n\n{log}");
         let deprecated = line.contains("Deprecated") || line.contains("deprecated");
         assert!(!deprecated || line.contains("PluginConfig.fail_open"), "{line}\n\n{log}");
     }

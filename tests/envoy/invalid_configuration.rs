@@ -10,6 +10,7 @@ use crate::session_counts::LOGIN;
 use crate::traffic::Pair;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::peer::{Server, closed_address};
+use firstword_testing::shell;
 
 /// `envoy/mysql.yaml` with this value as the filter's configuration.
 fn with_raw(server: SocketAddr, configuration: Value) -> EnvoyOptions {
@@ -20,8 +21,7 @@ fn with_raw(server: SocketAddr, configuration: Value) -> EnvoyOptions {
 fn rejections(options: impl FnOnce(SocketAddr) -> EnvoyOptions) -> Vec<String> {
     let server = Server::start();
     let envoy = Envoy::start(options(server.address()));
-    // The filter of the main thread, and that of the worker.
-    envoy.wait_metric("firstword_config_rejected", &[], 2.0);
+    envoy.wait_metric("firstword_config_rejected", &[], shell::idle_filters().into());
     let mut diff = CounterDiff::new(&envoy, MYSQL);
     Pair::logged_in(envoy.listener_addr(MYSQL), &server).close();
     diff.expect(&format!("{LOGIN}connections_closed_total{{closed_by=client,phase=command}} 1"));
@@ -51,8 +51,11 @@ fn problems(verb: &str, log: &str) -> Vec<String> {
     problems
 }
 
-/// An environment variable of the VM.
+/// The environment variable: in wasm of the VM, else of Envoy.
 fn environment(options: EnvoyOptions, value: &str) -> EnvoyOptions {
+    if shell::is_native() {
+        return options.environment("FIRSTWORD_ON_CONFIG_ERROR", value);
+    }
     options.edit(|bootstrap| {
         let vm = &mut plugin(&mut listeners(bootstrap)[0])["vm_config"];
         vm["environment_variables"]["key_values"]["FIRSTWORD_ON_CONFIG_ERROR"] = json!(value);

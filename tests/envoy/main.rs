@@ -24,6 +24,7 @@ mod labels;
 mod large_packets;
 mod listener_filters;
 mod memory;
+mod native;
 mod other_protocols;
 mod plugins;
 mod reload;

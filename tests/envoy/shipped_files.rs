@@ -192,6 +192,7 @@ fn each_file_has_a_test() {
         "exact-address.yaml",
         "hazards.yaml",
         "mysql.yaml",
+        "native.yaml",
         "port-range.yaml",
         "proxy-forward-native.yaml",
         "proxy-forward.yaml",

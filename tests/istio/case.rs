@@ -10,6 +10,8 @@ use crate::pilot::resource::{Resource, parse};
 
 /// Addresses of the database in the article: two that the manifests name, and one that they do not.
 pub const DATABASE: Ipv4Addr = Ipv4Addr::new(55, 108, 108, 2);
+/// The address that Istio chooses for a host without one, [`crate::pilot::mesh::AUTOMATIC`].
+pub const AUTOMATIC: Ipv4Addr = Ipv4Addr::new(240, 240, 0, 1);
 pub const SECOND: Ipv4Addr = Ipv4Addr::new(55, 108, 108, 9);
 pub const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(55, 108, 108, 10);
 pub const PORT: u16 = 10_000;
@@ -62,6 +64,8 @@ pub enum MeshOf {
     DynamicDns,
     /// No Service has the port of the database in the pod.
     NoService,
+    /// The database is the pod of a headless Service, with `PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER`.
+    Headless,
 }
 
 /// Clients of a case, with the expected outcome of each kind.
@@ -186,6 +190,11 @@ impl Case {
         Self { counted_as: Some(destination), ..self }
     }
 
+    /// Whether the configuration is from the stand-in alone: no istiod has generated it for this repository.
+    pub fn is_of_the_stand_in(&self) -> bool {
+        self.mesh == MeshOf::Headless || self.name.starts_with('N')
+    }
+
     /// All resources that are applied.
     pub fn all_resources(&self) -> Vec<Resource> {
         let own = (!self.resources.is_empty()).then(|| parse(self.resources)).into_iter().flatten();
@@ -226,6 +235,7 @@ impl Case {
                     ports: vec![port],
                     selector: [("app".to_owned(), app.to_owned())].into(),
                     endpoints: vec![endpoint],
+                    by_dns: false,
                 }
             };
         let http = Port { number: PORT, target: HTTP_POD_PORT, protocol: Protocol::Http };
@@ -249,6 +259,13 @@ impl Case {
         ];
         if self.mesh == MeshOf::NoService {
             services.pop();
+        }
+        if self.mesh == MeshOf::Headless {
+            let service = services.last_mut().expect("the database");
+            // Its pod is a chain of the listener for all addresses of the port, and connections go to the pod's own address.
+            service.address = format!("{DATABASE}/32");
+            service.ports = vec![Port { number: PORT, target: PORT, protocol: Protocol::Tcp }];
+            service.endpoints.clear();
         }
         Mesh {
             version: "1.32.0",

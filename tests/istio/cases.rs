@@ -1,13 +1,14 @@
 //! The cases: configurations of a mesh that break a server-first database, and the manifests of `istio/` that fix them.
 
 use crate::case::{
-    Case, Clients, DATABASE, Expected, HttpExpected, MYSQL_PORT, MYSQL_SERVICE, MeshOf, NEIGHBOUR, Outbound,
-    PORT, SECOND, UNDECLARED_PORT,
+    AUTOMATIC, Case, Clients, DATABASE, Expected, HttpExpected, MYSQL_PORT, MYSQL_SERVICE, MeshOf, NEIGHBOUR,
+    Outbound, PORT, SECOND, UNDECLARED_PORT,
 };
 
 const EXTENSION: &str = "envoyfilter/extension.yaml";
 const WASM_PLUGIN: &str = "base/wasmplugin.yaml";
 const SERVICE_ENTRY: &str = "scenarios/port-conflict/serviceentry.yaml";
+const SNIFF_TIMEOUT: &str = "scenarios/port-conflict/sniff-timeout.yaml";
 const LISTENER_ADD: &str = "scenarios/port-conflict/listener-add.yaml";
 const DYNAMIC_DNS: &str = "scenarios/dynamic-dns/envoyfilter.yaml";
 const INBOUND: &str = "envoyfilter/inbound.yaml";
@@ -53,6 +54,12 @@ const DISABLE: &str = "{kind: PeerAuthentication, metadata: {name: default, name
 const NETWORK_SERVICE_ENTRY: &str = "
     {kind: ServiceEntry, metadata: {name: network, namespace: default}, spec: {
       hosts: [network.external], addresses: [55.108.108.0/24], resolution: NONE,
+      ports: [{number: 10000, name: tcp-mysql, protocol: TCP}]}}";
+
+/// As users write it, and as its manifest has it, but without DNS proxying.
+const NAMED_SERVICE_ENTRY: &str = "
+    {kind: ServiceEntry, metadata: {name: orders-example-com, namespace: default}, spec: {
+      hosts: [orders.example.com], resolution: DNS, location: MESH_EXTERNAL,
       ports: [{number: 10000, name: tcp-mysql, protocol: TCP}]}}";
 
 const ADD_FILTER_CHAIN: &str = "
@@ -146,6 +153,18 @@ pub const CASES: &[Case] = &[
     Case::outbound("A5 filter", "the same with the filter: `wasmplugin.yaml`", service(Greeting))
         .apply(&[WASM_PLUGIN])
         .counted_as(SERVICE_DESTINATION),
+    Case::outbound(
+        "N0",
+        "a ServiceEntry for the database's name, without addresses, without DNS proxying",
+        database(Hang).http(Manager),
+    )
+    .resources(NAMED_SERVICE_ENTRY),
+    Case::outbound(
+        "N1",
+        "`dns-name.yaml`, a client that connects by the name",
+        Outbound::to((AUTOMATIC, PORT), Greeting).http(Manager),
+    )
+    .apply(&["scenarios/port-conflict/dns-name.yaml"]),
     Case::outbound("F5", "`serviceentry.yaml`", database(Greeting).http(Manager)).apply(&[SERVICE_ENTRY]),
     Case::outbound("F5 plugin", "`serviceentry.yaml`, `wasmplugin.yaml`", database(Greeting).http(Manager))
         .apply(&[SERVICE_ENTRY, WASM_PLUGIN])
@@ -173,7 +192,7 @@ pub const CASES: &[Case] = &[
     Case::outbound("S1", "`sidecar.yaml`", database(Greeting).http(Raw))
         .apply(&["scenarios/port-conflict/sidecar.yaml"]),
     Case::outbound("F3", "`sniff-timeout.yaml`, `extension.yaml`", database(After(50)).http(ManagerIfQuick))
-        .apply(&[EXTENSION, "scenarios/port-conflict/sniff-timeout.yaml"])
+        .apply(&[EXTENSION, SNIFF_TIMEOUT])
         .counted_as("orders"),
     Case::outbound(
         "X1",
@@ -196,6 +215,22 @@ pub const CASES: &[Case] = &[
     .resources(DISABLE_INSPECTOR),
     Case::outbound("F2", "an EnvoyFilter that removes `http_inspector`", database(Greeting).http(Raw))
         .resources(REMOVE_INSPECTOR),
+    Case::outbound(
+        "H0",
+        "**the pod of a headless Service**, with PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER (1.32)",
+        database(Hang).http(Manager),
+    )
+    .mesh_of(MeshOf::Headless),
+    Case::outbound(
+        "H1",
+        "the same, `headless/serviceentry.yaml`, until the pod restarts",
+        database(Greeting).http(Manager),
+    )
+    .mesh_of(MeshOf::Headless)
+    .apply(&["scenarios/headless/serviceentry.yaml"]),
+    Case::outbound("H2", "the same, `sniff-timeout.yaml`", database(After(50)).http(ManagerIfQuick))
+        .mesh_of(MeshOf::Headless)
+        .apply(&[SNIFF_TIMEOUT]),
     Case::outbound(
         "D0",
         "**ALLOW_ANY_DYNAMIC_DNS**, any address without a listener",

@@ -2,6 +2,7 @@
 //!
 //! `istiod/*.json` is the output of the discovery server of github.com/istio/istio at 86c9f01 (August 2026, 1.32-dev) for the
 //! Services, the mesh configuration and the resources of each case. It is reduced to the fields that decide where bytes go.
+//! The cases by name (N) and of headless Services (H) are from the stand-in alone, in the shape of istiod's source.
 
 use std::path::PathBuf;
 
@@ -26,6 +27,10 @@ fn ours(case: &Case) -> Xds {
 #[test]
 fn each_case_has_the_configuration_that_istiod_generates() {
     for case in CASES {
+        if case.is_of_the_stand_in() {
+            assert!(!golden(case).exists(), "{}: compare it with istiod's output", case.name);
+            continue;
+        }
         let text = std::fs::read_to_string(golden(case));
         let text = text.unwrap_or_else(|e| panic!("{}: {e}", golden(case).display()));
         let theirs: Value = serde_json::from_str(&text).expect("JSON");

@@ -14,6 +14,7 @@
 
 mod case;
 mod cases;
+mod chart;
 mod doctor;
 mod fixes;
 mod istiod;

@@ -76,9 +76,11 @@ fn the_api_server_accepts_each_manifest() {
         "EnvoyFilter",
         "Gateway",
         "PeerAuthentication",
+        "ProxyConfig",
         "Service",
         "ServiceEntry",
         "Sidecar",
+        "TrafficExtension",
         "VirtualService",
         "WasmPlugin",
     ];
@@ -144,7 +146,17 @@ fn each_manifest_keeps_our_rules() {
                     assert_configuration(&resource.spec()["pluginConfig"].to_string(), &location);
                     assert_image(&resource.spec()["url"], &location);
                 }
-                "PeerAuthentication" => {
+                "TrafficExtension" => {
+                    let wasm = &resource.spec()["wasm"];
+                    assert!(resource.spec()["targetRefs"].is_array(), "{location}: no targetRefs");
+                    assert_eq!(
+                        (&wasm["failStrategy"], &wasm["type"]),
+                        (&json!("FAIL_OPEN"), &json!("NETWORK"))
+                    );
+                    assert_configuration(&wasm["pluginConfig"].to_string(), &location);
+                    assert_image(&wasm["url"], &location);
+                }
+                "PeerAuthentication" | "ProxyConfig" => {
                     assert!(
                         resource.spec()["selector"]["matchLabels"].is_object(),
                         "{location}: no selector"
@@ -167,13 +179,16 @@ fn each_manifest_keeps_our_rules() {
     );
 }
 
-fn assert_envoy_filter(resource: &Resource, location: &str, references_found: &mut BTreeSet<String>) {
+pub fn assert_envoy_filter(resource: &Resource, location: &str, references_found: &mut BTreeSet<String>) {
     let spec = resource.spec();
     assert!(spec["priority"].is_i64(), "{location}: no priority");
     let patches = spec["configPatches"].as_array().expect("patches");
     // An extension may be for all proxies, because a proxy requests it by name.
     let extensions = patches.iter().all(|patch| patch["applyTo"] == "EXTENSION_CONFIG");
-    assert!(extensions || spec["workloadSelector"]["labels"].is_object(), "{location}: no workloadSelector");
+    // A waypoint has no labels of its own. Its Gateway is the target.
+    let selects =
+        spec["workloadSelector"]["labels"].is_object() || spec["targetRefs"][0]["kind"] == "Gateway";
+    assert!(extensions || selects, "{location}: no workloadSelector");
     for patch in patches {
         let (of, operation) = (&patch["applyTo"], &patch["patch"]["operation"]);
         assert!(of != "LISTENER_FILTER" || operation != "REPLACE", "{location}: istioctl analyze refuses it");
@@ -233,7 +248,7 @@ fn the_annotation_names_each_label() {
 }
 
 /// Output of `kubectl kustomize` for a folder in `istio/`, or for a copy of it.
-fn kustomized(directory: &Path) -> Vec<Resource> {
+pub fn kustomized(directory: &Path) -> Vec<Resource> {
     let kustomize = root().join("target/tools/kustomize");
     let output = Command::new(kustomize).arg("build").arg(directory).output();
     let output = output.unwrap_or_else(|e| panic!("kustomize: {e}; run: make tools-istio"));
@@ -251,7 +266,7 @@ fn kustomized(directory: &Path) -> Vec<Resource> {
     resources
 }
 
-fn one<'r>(resources: &'r [Resource], kind: &str) -> &'r Value {
+pub fn one<'r>(resources: &'r [Resource], kind: &str) -> &'r Value {
     let found: Vec<_> = resources.iter().filter(|resource| resource.kind == kind).collect();
     let [one] = found.as_slice() else { panic!("{} of {kind}", found.len()) };
     &one.document

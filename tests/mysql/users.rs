@@ -12,6 +12,7 @@ use firstword_testing::database::{Database, PASSWORD, joined};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::{GENERAL_LOG, MariaDb};
 use firstword_testing::packets::packet;
+use firstword_testing::shell::is_native;
 use firstword_testing::{temp_dir, wait_for};
 
 /// Accounts of the server in addition to `app`. `envoy/rbac-by-user.yaml` allows `app` and `report`.
@@ -320,17 +321,19 @@ fn the_access_log_shows_open_and_closed_connections() {
     assert!(!text.contains("nosuch") && !text.contains("SELECT"), "{text}");
 }
 
-/// Envoy's expressions can compare the state with text, because we declare it as text.
+/// Envoy's expressions can compare the state with text, because the wasm module declares it as text. That of the native module
+/// is bytes.
 #[test]
 fn the_access_log_can_be_limited_to_one_user() {
     let database = database(&[]);
+    let user = if is_native() { "b'report'" } else { "'report'" };
     let options = EnvoyOptions::new("envoy/access-log.yaml").upstream("mysql", database.addr());
     let envoy = Envoy::start(options.edit(|bootstrap| {
         filters(bootstrap)[1]["typed_config"]["access_log"][0]["filter"]["extension_filter"] = json!({
             "name": "cel",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-                "expression": "filter_state['wasm.firstword.user'] == 'report'",
+                "expression": format!("filter_state['wasm.firstword.user'] == {user}"),
             },
         });
     }));

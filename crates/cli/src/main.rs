@@ -3,19 +3,25 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 mod check_config;
+mod completions;
 mod doctor;
 mod documents;
+mod explain;
 mod find;
 mod findings;
 mod inspect;
+mod paint;
 mod protobuf_json;
 mod reach;
 mod schema;
 mod wasm_filter;
+mod wrap;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use paint::{Colour, Paint};
 
 /// Tools for the Firstword Envoy filter.
 #[derive(Parser)]
@@ -23,21 +29,34 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// When the output has colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", alias = "colour")]
+    color: Colour,
 }
 
 #[derive(Subcommand)]
 enum Command {
     CheckConfig(check_config::Arguments),
+    Completions(completions::Arguments),
     Doctor(doctor::Arguments),
+    Explain(explain::Arguments),
     Inspect(inspect::Arguments),
+    // `make man` runs it. A user reads the pages that it writes.
+    #[command(hide = true)]
+    Man(completions::ManArguments),
     Schema(schema::Arguments),
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::CheckConfig(arguments) => check_config::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
+    let arguments = Arguments::parse();
+    let paint = Paint::for_stdout(arguments.color);
+    match arguments.command {
+        Command::CheckConfig(arguments) => check_config::run(&arguments, paint),
+        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+        Command::Doctor(arguments) => doctor::run(&arguments, paint),
+        Command::Explain(arguments) => explain::run(&arguments, paint),
+        Command::Inspect(arguments) => inspect::run(&arguments, paint),
+        Command::Man(arguments) => completions::write_manual(&arguments, Arguments::command()),
         Command::Schema(arguments) => schema::run(&arguments),
     }
 }

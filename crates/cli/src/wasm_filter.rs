@@ -1,4 +1,4 @@
-//! A Wasm filter in a file: its owner, and the configuration that Envoy would pass to it.
+//! A Wasm filter, or a filter of a native module, in a file: its owner, and the configuration that Envoy would pass to it.
 
 use std::fmt::Display;
 
@@ -9,8 +9,10 @@ use serde_json::Value;
 use crate::protobuf_json::get;
 use crate::reach::Reach;
 
-/// A Wasm filter found in a document.
+/// A filter found in a document.
 pub(crate) struct WasmFilter {
+    /// True if it is of a native module.
+    pub(crate) is_native: bool,
     /// The JSON path of its configuration in the document.
     pub(crate) at: String,
     /// Whether a name, root id, VM id, or file name of its code holds `firstword`.
@@ -22,13 +24,15 @@ pub(crate) struct WasmFilter {
 }
 
 const NETWORK_FILTER: &str = "envoy.extensions.filters.network.wasm.v3.Wasm";
+const NATIVE_FILTER: &str = "envoy.extensions.filters.network.dynamic_modules.v3.DynamicModuleNetworkFilter";
 const HTTP_FILTER: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
 /// The start of a non-empty `google.protobuf.Struct`, which the filter receives instead of JSON.
 const STRUCT_BYTES: &[u8] = b"\x0a\x08\x0a\x04mode\x12\x00";
 
 impl WasmFilter {
-    /// Reads a `typed_config` of Envoy. `name` is the name of the filter. `None` if it is not a Wasm filter.
+    /// Reads a `typed_config` of Envoy. `name` is the name of the filter. `None` if it is neither a Wasm filter nor Firstword's
+    /// native module.
     pub(crate) fn of_envoy(at: &dyn Display, name: Option<&str>, typed_config: &Value) -> Option<Self> {
         let kind = type_name(get(typed_config, "@type")?)?;
         let (kind, body, path) = match kind {
@@ -37,6 +41,9 @@ impl WasmFilter {
             }
             kind => (kind, typed_config, ""),
         };
+        if kind == NATIVE_FILTER {
+            return Self::of_native(&format!("{at}{path}"), name, body);
+        }
         if kind != NETWORK_FILTER && kind != HTTP_FILTER {
             return None;
         }
@@ -52,7 +59,29 @@ impl WasmFilter {
         };
         // An HTTP filter without our name belongs to another author, even if it is the only one.
         let at = format!("{at}{path}.config.configuration");
-        (named || kind == NETWORK_FILTER).then_some(Self { at, named, checked, reach: Vec::new() })
+        (named || kind == NETWORK_FILTER).then_some(Self {
+            is_native: false,
+            at,
+            named,
+            checked,
+            reach: Vec::new(),
+        })
+    }
+
+    /// Reads a filter of a native module. `None` without our name, because the module belongs to another author.
+    fn of_native(at: &str, name: Option<&str>, body: &Value) -> Option<Self> {
+        let named = name.is_some_and(is_ours)
+            || NATIVE_NAMES.iter().any(|path| text(body, path).is_some_and(is_ours));
+        let checked = match get(body, "filter_config") {
+            // Envoy turns this Struct into JSON.
+            Some(any) if get(any, "@type").and_then(type_name) == Some("google.protobuf.Struct") => {
+                check(get(any, "value").map(Value::to_string).unwrap_or_default().as_bytes())
+            }
+            Some(any) => of_any(any),
+            None => check(b""),
+        };
+        let at = format!("{at}.filter_config");
+        named.then_some(Self { is_native: true, at, named, checked, reach: Vec::new() })
     }
 
     /// Reads a `WasmPlugin` or `TrafficExtension` of Istio. `None` if the resource is another one.
@@ -82,6 +111,7 @@ impl WasmFilter {
             Err(own) => Err([problems, own].concat()),
         };
         Some(Self {
+            is_native: false,
             at: format!("{at}.{path}.pluginConfig"),
             named: names.into_iter().flatten().any(is_ours),
             checked,
@@ -105,6 +135,13 @@ const NAMES: [&[&str]; 5] = [
     &["config", "vm_config", "vm_id"],
     &["config", "vm_config", "code", "local", "filename"],
     &["config", "vm_config", "code", "remote", "http_uri", "uri"],
+];
+
+/// Paths of names in the configuration of a filter of a native module.
+const NATIVE_NAMES: [&[&str]; 3] = [
+    &["filter_name"],
+    &["dynamic_module_config", "name"],
+    &["dynamic_module_config", "module", "local", "filename"],
 ];
 
 fn is_ours(name: &str) -> bool {

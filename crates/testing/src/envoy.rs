@@ -33,6 +33,8 @@ pub struct EnvoyOptions {
     program: PathBuf,
     /// Further arguments for Envoy.
     arguments: Vec<OsString>,
+    /// Variables for Envoy, as `NAME=VALUE`.
+    environment: Vec<OsString>,
     /// Program that starts Envoy in another namespace or as another user, and the user that then owns Envoy's files.
     launcher: Option<(PathBuf, u32)>,
 }
@@ -87,6 +89,9 @@ impl EnvoyOptions {
 
     fn with_addresses(mut bootstrap: Value) -> Self {
         bootstrap["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+        if bootstrap.to_string().contains("libfirstword.so") {
+            return Self::unchanged(bootstrap).native(&super::shell::native());
+        }
         Self::unchanged(bootstrap).wasm(&super::wasm())
     }
 
@@ -100,6 +105,7 @@ impl EnvoyOptions {
             drain_time: Duration::from_secs(600),
             program: super::envoy(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             launcher: None,
         }
     }
@@ -143,6 +149,7 @@ impl EnvoyOptions {
                 }
                 config
             });
+            set_each(bootstrap, "filter_config", &mut |_| value.clone());
         })
     }
 
@@ -151,6 +158,16 @@ impl EnvoyOptions {
         self.edit(|bootstrap| {
             set_each(bootstrap, "filename", &mut |filename| match filename.as_str() {
                 Some(name) if name.ends_with(".wasm") => json!(module),
+                _ => filename.clone(),
+            });
+        })
+    }
+
+    /// Sets another native module than the one under test.
+    pub fn native(self, module: &Path) -> Self {
+        self.edit(|bootstrap| {
+            set_each(bootstrap, "filename", &mut |filename| match filename.as_str() {
+                Some(name) if name.ends_with(".so") => json!(module),
                 _ => filename.clone(),
             });
         })
@@ -177,6 +194,12 @@ impl EnvoyOptions {
     /// Sets another Envoy than the one under test.
     pub fn program(mut self, program: PathBuf) -> Self {
         self.program = program;
+        self
+    }
+
+    /// Sets an environment variable of Envoy.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push(format!("{name}={value}").into());
         self
     }
 
@@ -476,8 +499,10 @@ fn launch(options: &EnvoyOptions) -> (Process, Files) {
             options.program.clone()
         }
     };
+    let mut bootstrap = options.bootstrap.clone();
+    super::shell::translate_bootstrap(&mut bootstrap);
     // Envoy reads JSON as well as YAML.
-    std::fs::write(files.path("bootstrap.json"), options.bootstrap.to_string()).expect("a bootstrap file");
+    std::fs::write(files.path("bootstrap.json"), bootstrap.to_string()).expect("a bootstrap file");
     let mut arguments: Vec<OsString> = vec![
         "--config-path".into(),
         files.path("bootstrap.json").into(),
@@ -496,6 +521,14 @@ fn launch(options: &EnvoyOptions) -> (Process, Files) {
         "50".into(),
     ];
     arguments.extend(options.arguments.iter().cloned());
+    // `env` becomes Envoy.
+    let (program, arguments) = match options.environment.as_slice() {
+        [] => (program, arguments),
+        variables => {
+            let all = variables.iter().cloned().chain([program.into()]).chain(arguments);
+            ("/usr/bin/env".into(), all.collect())
+        }
+    };
     let process = Process::start(&program, &arguments, &files.path("envoy.out"), &files.path("envoy.log"));
     (process, files)
 }

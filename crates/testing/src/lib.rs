@@ -42,6 +42,7 @@ pub mod proxies;
 pub mod random;
 pub mod relay;
 pub mod replay;
+pub mod shell;
 pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

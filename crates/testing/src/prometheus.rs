@@ -75,7 +75,10 @@ fn parse_labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
                 character => value.push(character),
             }
         }
-        labels.insert(key.to_owned(), value);
+        // An empty value is the same as no label.
+        if !value.is_empty() {
+            labels.insert(key.to_owned(), value);
+        }
         rest = characters.as_str();
     }
 }

@@ -84,6 +84,7 @@ pub fn start_with(
     std::fs::set_permissions(files.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .expect("a directory");
     agent::deliver(&mut xds, files.path(), &world.module());
+    resolve(&mut xds, database);
     let address = |of: SocketAddr| json!({"socket_address": {"address": of.ip(), "port_value": of.port()}});
     xds.listeners.push(json!({
         "name": "plain", "address": address(PLAIN),
@@ -99,4 +100,14 @@ pub fn start_with(
     }));
     let envoy = world.start_envoy(&pod.namespace, bootstrap::bootstrap(&xds, proxy, annotations));
     Running { envoy, _files: files }
+}
+
+/// Replaces hosts that Envoy would resolve by the address of the database, because the namespaces have no name server.
+fn resolve(xds: &mut Xds, database: SocketAddr) {
+    for cluster in xds.clusters.iter_mut().filter(|cluster| cluster["type"] == "STRICT_DNS") {
+        cluster["type"] = json!("STATIC");
+        let endpoint = &mut cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+        endpoint["address"] =
+            json!({"socket_address": {"address": database.ip(), "port_value": database.port()}});
+    }
 }

@@ -25,8 +25,14 @@ pub fn clusters(mesh: &Mesh, proxy: &Proxy, services: &[Service], resources: &[R
                     json!({"endpoint": {"address": {"socket_address": address}}})
                 })
                 .collect();
-            let kind = if endpoints.is_empty() { "original_dst_cluster" } else { "static_cluster" };
-            let mut cluster = shape(kind, &[("name", &name)]);
+            let mut cluster = match endpoints.is_empty() {
+                _ if service.by_dns => {
+                    let number = port.number.to_string();
+                    shape("dns_cluster", &[("name", &name), ("host", &service.host), ("port", &number)])
+                }
+                true => shape("original_dst_cluster", &[("name", &name)]),
+                false => shape("static_cluster", &[("name", &name)]),
+            };
             if !endpoints.is_empty() {
                 cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = json!(endpoints);
             }

@@ -51,6 +51,8 @@ pub struct Service {
     pub selector: BTreeMap<String, String>,
     /// Addresses of its pods. If empty, connections go to their original destination.
     pub endpoints: Vec<IpAddr>,
+    /// Whether the proxy resolves the host by DNS.
+    pub by_dns: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +124,13 @@ impl Proxy {
 impl Mesh {
     /// Services that a proxy can see: those of the mesh and of `ServiceEntry`s, without those that a `Sidecar` excludes.
     pub fn services_with(&self, proxy: &Proxy, resources: &[Resource]) -> Vec<Service> {
-        let entries = of_kind(resources, "ServiceEntry").flat_map(service_entry);
+        // With DNS proxying, a proxy has a listener for the address that istiod has chosen.
+        let proxying = |config: &Resource| {
+            config.selects(&proxy.namespace, &proxy.labels, "/selector/matchLabels")
+                && config.spec()["environmentVariables"]["ISTIO_META_DNS_CAPTURE"] == "true"
+        };
+        let chosen = if of_kind(resources, "ProxyConfig").any(proxying) { AUTOMATIC } else { "0.0.0.0" };
+        let entries = of_kind(resources, "ServiceEntry").flat_map(|entry| service_entry(entry, chosen));
         let mut services: Vec<_> = self.services.iter().cloned().chain(entries).collect();
         for given in of_kind(resources, "Service") {
             declare(&mut services, given);
@@ -179,6 +187,7 @@ fn declare(services: &mut Vec<Service>, given: &Resource) {
             .collect(),
         selector: selector.map(|(key, value)| (key.clone(), text(value))).collect(),
         endpoints: Vec::new(),
+        by_dns: false,
     });
 }
 
@@ -190,11 +199,17 @@ fn imports(host: &str, own_namespace: &str, service: &Service) -> bool {
     (namespace == "*" || namespace == service.namespace) && (host == "*" || host == service.host)
 }
 
-/// Services of a `ServiceEntry`: one for each host and address.
-fn service_entry(entry: &Resource) -> Vec<Service> {
+/// The address that istiod chooses for a host without one.
+pub const AUTOMATIC: &str = "240.240.0.1";
+
+/// Services of a `ServiceEntry`: one for each host and address. `chosen`: the address of a host without one.
+fn service_entry(entry: &Resource, chosen: &str) -> Vec<Service> {
     let spec = entry.spec();
     let list = |key: &str| spec[key].as_array().cloned().unwrap_or_default();
-    assert_eq!(spec["resolution"], "NONE", "a ServiceEntry with other resolution");
+    let by_dns = spec["resolution"] == "DNS";
+    assert!(by_dns || spec["resolution"] == "NONE", "a ServiceEntry with other resolution");
+    let addresses =
+        if by_dns && list("addresses").is_empty() { vec![chosen.into()] } else { list("addresses") };
     let ports: Vec<_> = list("ports")
         .iter()
         .map(|port| {
@@ -205,7 +220,7 @@ fn service_entry(entry: &Resource) -> Vec<Service> {
         .collect();
     let mut services = Vec::new();
     for host in list("hosts") {
-        for address in list("addresses") {
+        for address in &addresses {
             services.push(Service {
                 host: host.as_str().expect("a host").into(),
                 namespace: entry.namespace.clone(),
@@ -213,6 +228,7 @@ fn service_entry(entry: &Resource) -> Vec<Service> {
                 ports: ports.clone(),
                 selector: BTreeMap::new(),
                 endpoints: Vec::new(),
+                by_dns,
             });
         }
     }

@@ -12,6 +12,8 @@
 )]
 
 mod agent;
+#[path = "../../src/bin/image/command.rs"]
+mod command;
 #[path = "../../src/bin/image/layout.rs"]
 mod layout;
 mod registry;
@@ -141,6 +143,34 @@ fn the_agent_fetches_the_module_in_each_form() {
             let url = format!("oci://{}/{REPOSITORY}{reference}", registry.host());
             assert!(fetch(&url) == Ok(module.clone()), "{form:?} {reference}: {:?}", fetch(&url).err());
         }
+    }
+}
+
+/// A runtime chooses the binary by its own processor.
+#[test]
+fn the_image_of_the_command_has_one_binary_for_each_processor() {
+    let binaries: [(&str, &[u8]); 2] = [("amd64", b"for x86_64"), ("arm64", b"for aarch64")];
+    let layouts = [temp_dir(), temp_dir()];
+    let digests = layouts.each_ref().map(|directory| command::write(&binaries, directory.path()));
+    assert_eq!(digests[0], digests[1], "the same binaries make the same image");
+    let registry = Registry::start();
+    registry.push(layouts[0].path(), REPOSITORY, TAG);
+    assert_eq!(registry.digest(REPOSITORY, TAG), digests[0], "the registry has another one");
+    for (processor, binary) in binaries {
+        let config = registry.config(REPOSITORY, TAG, processor);
+        assert_eq!(config["architecture"], processor);
+        assert_eq!(config["config"]["Entrypoint"], json!(["/firstword"]));
+        assert_eq!(config["config"]["User"], "65532:65532");
+        let archive = registry.files(REPOSITORY, TAG, processor);
+        let mut archive = tar::Archive::new(archive.as_slice());
+        let mut entries = archive.entries().unwrap().map(Result::unwrap);
+        let mut file = entries.next().expect("the binary");
+        assert_eq!(file.path().unwrap().to_str(), Some("firstword"));
+        assert_eq!(file.header().mode().unwrap() & 0o777, 0o755);
+        let mut content = Vec::new();
+        std::io::copy(&mut file, &mut content).unwrap();
+        assert_eq!(content, binary);
+        assert!(entries.next().is_none());
     }
 }
 

@@ -56,6 +56,23 @@ impl Registry {
         self.crane(&["digest", &format!("{}/{repository}:{tag}", self.host())])
     }
 
+    /// The configuration of the image for one processor.
+    pub fn config(&self, repository: &str, tag: &str, processor: &str) -> Value {
+        let image = format!("{}/{repository}:{tag}", self.host());
+        let text = self.crane(&["config", "--platform", &format!("linux/{processor}"), &image]);
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// A tar archive of the files of the image for one processor.
+    pub fn files(&self, repository: &str, tag: &str, processor: &str) -> Vec<u8> {
+        let image = format!("{}/{repository}:{tag}", self.host());
+        let platform = format!("linux/{processor}");
+        let output = Command::new(crane()).args(["export", "--platform", &platform, &image, "-"]).output();
+        let output = output.expect("crane");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
     pub fn manifest(&self, repository: &str, tag: &str) -> Value {
         let text = self.crane(&["manifest", &format!("{}/{repository}:{tag}", self.host())]);
         serde_json::from_str(&text).expect("JSON")

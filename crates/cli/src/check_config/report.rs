@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::contents::{Configuration, Contents};
 use super::warnings;
-use crate::findings::{Finding, Format, Location, Paint, Severity};
+use crate::findings::{Finding, Format, Location, Severity};
+use crate::paint::Paint;
 
 /// The exit status of a file; the largest is that of the command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +36,7 @@ impl Report {
     /// Adds a file that cannot be read.
     pub(super) fn add_unusable(&mut self, file: &str, why: &str) {
         self.outcome = Outcome::Unusable;
-        let word = self.paint.severity(Severity::Error);
+        let word = Severity::Error.painted(self.paint);
         self.add_line(&format!("{file}: "), &word, why);
         self.add_finding(Severity::Error, "unusable-file", of_file(file), why);
     }
@@ -89,7 +90,7 @@ impl Report {
             }
         }
         for (severity, code, path, why) in own {
-            let word = self.paint.severity(severity);
+            let word = severity.painted(self.paint);
             self.add_line("  ", &word, &format!("{path}: {why}"));
             let location = Location { filter: place.clone(), path: Some(path), ..of_file(file) };
             self.add_finding(severity, code, location, &why);
@@ -101,7 +102,7 @@ impl Report {
         if self.configurations == 0 && self.outcome != Outcome::Unusable {
             self.outcome = Outcome::Unusable;
             let why = "found no configuration of Firstword, neither as one JSON object nor in a Wasm filter";
-            let word = self.paint.severity(Severity::Error);
+            let word = Severity::Error.painted(self.paint);
             self.add_line("", &word, why);
             self.add_finding(Severity::Error, "no-configuration", Location::default(), why);
         }
@@ -132,7 +133,7 @@ impl Report {
     }
 
     fn add_finding(&mut self, severity: Severity, code: &'static str, location: Location, why: &str) {
-        self.findings.push(Finding { severity, code, location, why: escape::text(why), fixes: Vec::new() });
+        self.findings.push(Finding::new(severity, code, location, escape::text(why), Vec::new()));
     }
 
     /// Adds a line: `word` as it is, because it may have colours, and the rest escaped.

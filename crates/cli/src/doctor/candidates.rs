@@ -15,6 +15,7 @@ use super::envoy::filter_chain::FilterChain;
 use super::envoy::filter_config::{TCP_PROXY, cluster, known};
 use super::envoy::listener::Listener;
 use super::plugin::Plugin;
+use super::waypoint;
 
 /// Words in the name of a listener or cluster that suggest a MySQL server.
 const NAMES: [&str; 8] = ["mysql", "mariadb", "percona", "galera", "vitess", "tidb", "proxysql", "maxscale"];
@@ -35,11 +36,22 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
         let index = *indices.entry((ip, port, side)).or_insert(found.len());
         match found.get_mut(index) {
             Some(known) => known.reason = known.reason.max(reason),
-            None => found.push(Destination { ip, port, side, reason }),
+            None => found.push(Destination { ip, port, host: None, from_dns: false, side, reason }),
         }
     };
     let outbound = redirected(dump, Side::Outbound);
     let inbound = redirected(dump, Side::Inbound);
+    if let Some((_, inner)) = dump.waypoint() {
+        for named in waypoint::named(inner) {
+            let tcp = |chain: &&str| {
+                inner.chains().any(|known| known.name == **chain && forwards_bytes(dump, known))
+            };
+            if let Some(port) = named.port.filter(|_| named.chains.iter().any(tcp)) {
+                add(Some(named.ip), port, Side::Inbound, &named.chains);
+            }
+        }
+        return found;
+    }
     for listener in &dump.listeners {
         if outbound.is_some_and(|outbound| outbound == listener) {
             add(None, ANY_PORT, Side::Outbound, &[]);

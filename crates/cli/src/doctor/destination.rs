@@ -13,6 +13,10 @@ pub(super) struct Destination {
     /// `None` for any address without a listener of its own.
     pub(super) ip: Option<IpAddr>,
     pub(super) port: u16,
+    /// The name by which the user asked for it.
+    pub(super) host: Option<String>,
+    /// Whether the address comes from a name server outside the mesh, so that it may change.
+    pub(super) from_dns: bool,
     pub(super) side: Side,
     pub(super) reason: Reason,
 }
@@ -43,6 +47,8 @@ pub(super) enum Entry<'d> {
     Listener(&'d Listener),
     /// To a listener by redirection, so that the listener has to restore the destination.
     Redirected(&'d Listener),
+    /// Inside a tunnel that ends at the first listener. The second one accepts it, with its own destination.
+    Tunnelled(&'d Listener, &'d Listener),
     /// Not through this Envoy, because of this reason.
     Bypass(&'static str),
     NoListener,
@@ -63,6 +69,9 @@ impl Destination {
     }
 
     pub(super) fn entry<'d>(&self, dump: &'d Dump) -> Entry<'d> {
+        if let Some((outer, inner)) = dump.waypoint() {
+            return Entry::Tunnelled(outer, inner);
+        }
         let bound = || dump.listeners.iter().filter(|listener| listener.is_bound());
         let exact = |listener: &&Listener| listener.addresses().any(|address| address == self.address());
         if let Some(listener) = self.ip.and_then(|_| bound().find(exact)) {

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use firstword::escape;
-use serde_json::Value;
-
 use super::destination::{Destination, Reason, Side, redirected};
 use super::envoy::dump::Dump;
 use super::envoy::filter::Filter;
-use super::envoy::filter_config::cluster;
 use super::envoy::listener::Listener;
 use super::envoy::listener_filter::Kind;
 use super::fix::{self, ServicePort, Workload};
 use super::simulate::{Cause, Client, Journey, Outcome, Wait};
 use crate::findings::{Finding, Fix, Location, Severity};
+use firstword::escape;
 
 /// The cause of a bad outcome: a code, one or two sentences, and fixes.
 pub(super) struct Diagnosis {
@@ -47,7 +44,10 @@ impl Case<'_> {
             (Outcome::Greeting | Outcome::Bypass(_), None) => return None,
             (Outcome::Unknown(why), _) => Diagnosis {
                 code: "undecided",
-                why: format!("What becomes of the connection cannot be decided: {}.", escape::text(why)),
+                why: format!(
+                    "The configuration does not decide what happens to the connection: {}.",
+                    escape::text(why)
+                ),
                 fixes: Vec::new(),
                 severity: Severity::Info,
             },
@@ -76,8 +76,42 @@ impl Case<'_> {
                 .map(|resource| escape::text(&resource)),
             ..Location::default()
         };
-        let Diagnosis { code, why, fixes, .. } = diagnosis;
-        Some(Finding { severity, code, location, why: escape::text(&why), fixes })
+        let Diagnosis { code, why, mut fixes, .. } = diagnosis;
+        Fix::sort(&mut fixes);
+        let mut finding = Finding::new(severity, code, location, escape::text(&why), fixes);
+        finding.title = self.title(journey);
+        finding.verify = self.verify().filter(|_| severity > Severity::Info).unwrap_or_default();
+        Some(finding)
+    }
+
+    /// The connections and what becomes of them.
+    fn title(&self, journey: &Journey) -> String {
+        let to = match &self.to.host {
+            Some(host) => format!("{} ({})", escape::text(host), self.to.text()),
+            None => self.to.text(),
+        };
+        let who = match journey.client {
+            Client::Silent => "connections",
+            Client::ProxyHeader => "connections with a PROXY header",
+            Client::Mesh => "connections by mutual TLS",
+        };
+        let after = journey.after.as_millis();
+        let what = match &journey.outcome {
+            Outcome::Greeting | Outcome::Bypass(_) => format!("get the greeting after {after} ms"),
+            Outcome::Hang(_) => "hang".to_owned(),
+            Outcome::Closed(_) if after == 0 => "are closed at once".to_owned(),
+            Outcome::Closed(_) => format!("are closed after {after} ms"),
+            Outcome::Unknown(_) => "cannot be judged".to_owned(),
+        };
+        format!("{who} to {to} {what}")
+    }
+
+    /// The command that shows a listener for the address.
+    fn verify(&self) -> Option<String> {
+        let ip = self.to.ip.filter(|_| self.to.side == Side::Outbound && self.is_istio())?;
+        let Destination { port, .. } = self.to;
+        let pod = self.workload.argument();
+        Some(format!("istioctl proxy-config listener {pod} --address {ip} --port {port}"))
     }
 
     /// An AuthorizationPolicy. It refuses a client only after the client has received the greeting.
@@ -89,8 +123,8 @@ impl Case<'_> {
             config.is_some_and(|config| config.body().get("rules").is_some())
         };
         let filter = chain.filters.iter().find(refuses)?;
-        let why = "The filter decides by the client's first bytes, which come after the greeting: who is refused gets the greeting, \
-                   and is closed when it answers.";
+        let why = "The filter decides by the client's first bytes, which come after the greeting. A client that is refused receives \
+                   the greeting, and is closed when it responds.";
         let location = Location {
             destination: Some(self.to.text()),
             listener: journey.listeners.last().map(|listener| escape::text(name(listener))),
@@ -99,7 +133,7 @@ impl Case<'_> {
             ..Location::default()
         };
         let (severity, code) = (Severity::Info, "rbac-after-greeting");
-        Some(Finding { severity, code, location, why: why.to_owned(), fixes: Vec::new() })
+        Some(Finding::new(severity, code, location, why.to_owned(), Vec::new()))
     }
 
     /// Envoy's default limit of connections. Istio sets another limit for each of its clusters.
@@ -107,12 +141,12 @@ impl Case<'_> {
         let name = journey.cluster.as_deref().filter(|_| journey.outcome == Outcome::Greeting)?;
         self.dump.cluster(name).filter(|cluster| cluster.has_default_limit())?;
         let why = format!(
-            "Envoy lets 1024 connections of the cluster {name} be open at once unless configured otherwise, and closes each further \
-             one before the greeting; circuit_breakers.thresholds of the cluster has max_connections for another number."
+            "Envoy lets 1024 connections of the cluster {name} be open at once, and closes each further one before the greeting. Set \
+             max_connections in circuit_breakers.thresholds of the cluster."
         );
         let location = Location { destination: Some(self.to.text()), ..Location::default() };
         let (severity, code) = (Severity::Info, "default-connection-limit");
-        Some(Finding { severity, code, location, why: escape::text(&why), fixes: Vec::new() })
+        Some(Finding::new(severity, code, location, escape::text(&why), Vec::new()))
     }
 
     /// The diagnosis for a listener filter that waited.
@@ -121,7 +155,7 @@ impl Case<'_> {
         let who = match journey.client {
             Client::Silent => "the client waits for the server's greeting",
             Client::ProxyHeader => {
-                "the client has sent its PROXY header, which was taken away, and waits for the greeting"
+                "the client has sent its PROXY header, which was removed, and waits for the greeting"
             }
             Client::Mesh => "the client's sidecar waits too",
         };
@@ -133,7 +167,9 @@ impl Case<'_> {
         }
         let is_outbound = self.to.side == Side::Outbound && self.is_istio();
         let takes_all = is_outbound && redirected(self.dump, Side::Outbound) == Some(wait.listener);
-        let (code, why, fixes) = if takes_all {
+        let (code, why, fixes) = if let Some(cause) = self.waypoint_inspector(wait) {
+            cause
+        } else if takes_all {
             self.outbound_inspector(wait)
         } else if is_outbound {
             self.service_inspector(journey, wait)
@@ -143,45 +179,10 @@ impl Case<'_> {
         let mut why = format!("{why} waits for the client's first bytes, and {who}: {ends}.");
         if takes_all && wait.listener.continue_on_listener_filters_timeout && journey.chain.is_some() {
             why.push_str(
-                " The time-out also skips original_dst, so that the connection goes nowhere but to the listener's \
-                 own port.",
+                " The time-out also skips original_dst, so the connection goes to the listener's own port.",
             );
         }
         Diagnosis { code, why, fixes, severity }
-    }
-
-    /// Code, beginning of the sentence, and fixes for an inspector in Istio's listener of all outbound connections.
-    fn outbound_inspector(&self, wait: &Wait) -> (&'static str, String, Vec<Fix>) {
-        let by_istio = wait.kind == Kind::HttpInspector;
-        let from = if by_istio {
-            "Istio puts it there with outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS"
-        } else {
-            "some EnvoyFilter has put it there: take it away"
-        };
-        let (name, filter) = (name(wait.listener), short(&wait.filter));
-        let why = format!(
-            "The listener {name}, which takes every connection of the pod's, has {filter} ({from}). It"
-        );
-        let fix = by_istio.then(|| self.workload.dynamic_dns(self.to.port));
-        ("outbound-inspector", why, fix.into_iter().collect())
-    }
-
-    /// The same for an inspector in an outbound listener of a Service.
-    fn service_inspector(&self, journey: &Journey, wait: &Wait) -> (&'static str, String, Vec<Fix>) {
-        let (port, name, filter) = (self.to.port, name(wait.listener), short(&wait.filter));
-        if wait.listener.addresses().any(|address| address.ip().is_unspecified()) {
-            let services = http_services(self.dump, port);
-            let who = if services.is_empty() { "Some HTTP Service".to_owned() } else { services.join(", ") };
-            let why = format!(
-                "{who} has port {port} as HTTP, so that the listener {name} takes connections to every address on it \
-                 that has no listener of its own. Its {filter}"
-            );
-            return ("port-conflict", why, self.own_listener());
-        }
-        let why = format!(
-            "The listener {name} is made for a port that declares no protocol, or HTTP and TCP at once. Its {filter}"
-        );
-        ("undeclared-port", why, self.declared_tcp(journey, wait.listener))
     }
 
     /// The same for an inspector of a gateway or of a standalone Envoy.
@@ -189,13 +190,14 @@ impl Case<'_> {
         let (port, name, filter) = (self.to.port, name(wait.listener), short(&wait.filter));
         if self.dump.node.is_gateway() {
             let why = format!(
-                "The gateway's server on port {port} is one for TLS, or has one beside it. The listener's {filter}"
+                "The gateway's server on port {port} has protocol TLS or HTTPS, or another server on the port has. The \
+                 listener's {filter}"
             );
-            let service = journey_service(wait.listener, self.dump);
+            let service = ServicePort::of_listener(wait.listener, self.dump);
             return ("gateway-inspector", why, vec![self.workload.gateway(port, service.as_ref())]);
         }
         let other = if journey.listeners.len() > 1 {
-            "A listener of the exact address and without inspectors leaves other connections to the port as they are \
+            "A listener for the exact address, without inspectors, changes nothing for other connections to the port \
              (envoy/exact-address.yaml). "
         } else {
             ""
@@ -223,8 +225,8 @@ impl Case<'_> {
             Cause::Tls => (
                 "tls-first",
                 Severity::Error,
-                "The filter chain terminates TLS: it waits for the client's ClientHello, and the client waits for the server's \
-                 greeting, for ever. A MySQL client begins TLS only after the greeting."
+                "The filter chain ends TLS. It waits for the client's ClientHello, and the client waits for the server's greeting. A \
+                 MySQL client begins TLS only after the greeting."
                     .to_owned(),
                 if self.is_istio_inbound() { vec![self.workload.peer_authentication(port)] } else { Vec::new() },
             ),
@@ -232,8 +234,7 @@ impl Case<'_> {
                 "client-first-filter",
                 Severity::Error,
                 format!(
-                    "The filter chain ends in {}, which waits for the client's request, and the client waits for the server's \
-                     greeting, for ever.",
+                    "The filter chain ends in {}, which waits for the client's request, and the client waits for the server's greeting.",
                     escape::text(short(filter))
                 ),
                 journey
@@ -264,14 +265,14 @@ impl Case<'_> {
             Cause::NoHeader => (
                 "header-required",
                 Severity::Info,
-                "A PROXY header is required here: a client that comes without one is closed, as configured.".to_owned(),
+                "A PROXY header is required here. A client without one is closed, as configured.".to_owned(),
                 Vec::new(),
             ),
             Cause::NoEarlyData => (
                 "early-data-missing",
                 Severity::Error,
-                "Firstword has been configured to connect after the header (connect_upstream: after_header), but tcp_proxy, \
-                 which has no max_early_data_bytes, reads nothing before it has connected: every connection ends after \
+                "Firstword is configured to connect after the header (connect_upstream: after_header). tcp_proxy has no \
+                 max_early_data_bytes, so it reads nothing before it has connected. Every connection ends after \
                  receive.timeout."
                     .to_owned(),
                 if self.dump.node.is_gateway() { vec![self.workload.receive_at_gateway(port)] } else { Vec::new() },
@@ -279,66 +280,37 @@ impl Case<'_> {
             Cause::NoChain => (
                 "no-chain",
                 Severity::Error,
-                "No filter chain of the listener is for such a connection: Envoy closes it at once.".to_owned(),
+                "No filter chain of the listener matches such a connection, so Envoy closes it at once.".to_owned(),
                 Vec::new(),
             ),
             Cause::NoEndpoint(name) if name == "BlackHoleCluster" => (
                 "black-hole",
                 Severity::Error,
-                "The mesh passes on only what it knows (outboundTrafficPolicy REGISTRY_ONLY), and this destination it does not \
-                 know: Envoy closes the connection at once."
+                "The mesh forwards only to hosts that it knows (outboundTrafficPolicy REGISTRY_ONLY), and it does not know this \
+                 destination. Envoy closes the connection at once."
                     .to_owned(),
-                self.own_listener(),
+                self.service_entries(),
             ),
             Cause::NoEndpoint(name) => (
                 "no-endpoint",
                 Severity::Error,
-                format!("The cluster {} has no endpoint: Envoy closes the connection at once.", escape::text(name)),
+                format!("The cluster {} has no endpoint, so Envoy closes the connection at once.", escape::text(name)),
                 Vec::new(),
             ),
             Cause::NoCluster(name) => (
                 "no-cluster",
                 Severity::Error,
-                format!("There is no cluster {}: Envoy closes the connection at once.", escape::text(name)),
+                format!("There is no cluster {}, so Envoy closes the connection at once.", escape::text(name)),
                 Vec::new(),
             ),
             Cause::NoListener => (
                 "no-listener",
                 Severity::Error,
-                "No listener takes such a connection, so it does not come to this Envoy, or is refused.".to_owned(),
+                "No listener of this Envoy accepts such a connection. It does not reach this Envoy, or is refused.".to_owned(),
                 Vec::new(),
             ),
         };
         Some(Diagnosis { code, why, fixes, severity })
-    }
-
-    /// Fixes that create a listener for the address.
-    fn own_listener(&self) -> Vec<Fix> {
-        let port = self.to.port;
-        let of_ip = self.to.ip.map(|ip| {
-            [
-                self.workload.service_entry(ip, port),
-                self.workload.listener_add(ip, port),
-                self.workload.sidecar(),
-            ]
-        });
-        of_ip.into_iter().flatten().chain([self.workload.sniff_timeout(port)]).collect()
-    }
-
-    /// A fix that declares the port of a Service as TCP; without a Service, one that creates a listener for the address.
-    fn declared_tcp(&self, journey: &Journey, listener: &Listener) -> Vec<Fix> {
-        let of_journey = journey.cluster.as_deref().and_then(ServicePort::of_cluster);
-        match of_journey.or_else(|| journey_service(listener, self.dump)) {
-            Some(service) => vec![fix::service_port_tcp(&service)],
-            None => {
-                let entry = |ip| {
-                    let mut fix = self.workload.service_entry(ip, self.to.port);
-                    fix.what.push_str("; instead of the ServiceEntry that has the address now");
-                    fix
-                };
-                self.to.ip.map(entry).into_iter().collect()
-            }
-        }
     }
 }
 
@@ -350,7 +322,7 @@ fn consequence(journey: &Journey, wait: &Wait) -> (Severity, String) {
     match &journey.outcome {
         Outcome::Greeting => (
             Severity::Warning,
-            format!("each connection pays the {} of listener_filters_timeout", time(wait.timeout)),
+            format!("each connection waits for the {} of listener_filters_timeout", time(wait.timeout)),
         ),
         Outcome::Closed(_) => (
             Severity::Error,
@@ -359,35 +331,8 @@ fn consequence(journey: &Journey, wait: &Wait) -> (Severity, String) {
                 time(wait.timeout)
             ),
         ),
-        _ => (Severity::Error, "for ever, as listener_filters_timeout is 0s".to_owned()),
+        _ => (Severity::Error, "without a time limit, because listener_filters_timeout is 0s".to_owned()),
     }
-}
-
-/// The Service's port to which a listener forwards bytes.
-fn journey_service(listener: &Listener, dump: &Dump) -> Option<ServicePort> {
-    let filters = listener.chains().flat_map(|chain| &chain.filters);
-    let clusters = filters.filter_map(|filter| cluster(filter, dump));
-    clusters.filter_map(ServicePort::of_cluster).next()
-}
-
-/// The names of a few Services that declare this port as HTTP.
-fn http_services(dump: &Dump, port: u16) -> Vec<String> {
-    let prefix = format!("outbound|{port}|");
-    let chains = || dump.listeners.iter().flat_map(Listener::chains);
-    let is_forwarded = |cluster: &str| {
-        let mut filters =
-            chains().flat_map(|chain| &chain.filters).filter_map(|filter| filter.typed_config.as_ref());
-        filters.any(|config| config.body().get("cluster").and_then(Value::as_str) == Some(cluster))
-    };
-    let names = dump.clusters.iter().flat_map(|clusters| clusters.keys());
-    let services = names.filter(|name| name.starts_with(&prefix) && !is_forwarded(name)).map(|name| {
-        let host = name.rsplit('|').next().unwrap_or_default();
-        ServicePort::of_cluster(name).map_or_else(
-            || host.to_owned(),
-            |service| format!("Service {}/{}", service.namespace, service.name),
-        )
-    });
-    services.take(3).collect()
 }
 
 /// A fix that disables the filter for the port; `None` if its name may not stand in YAML.
@@ -398,11 +343,12 @@ fn disabled(wait: &Wait, port: u16) -> Option<Fix> {
     let end = u32::from(port).saturating_add(1);
     let range = format!("{{destination_port_range: {{start: {port}, end: {end}}}}}");
     let yaml = format!("listener_filters:\n- name: {filter}\n{config}  filter_disabled: {range}\n");
-    let what = format!(
-        "port {port} left out of the inspection; on a port of MySQL's alone, no listener filter at all"
-    );
+    let what =
+        format!("Disable {} for port {port}, or remove it if the port is for MySQL alone", short(filter));
+    let price =
+        "HTTP or TLS on this port is no longer recognised. The listener's open connections are closed once.";
     let plain = fix::is_name(filter) && (message.is_empty() || fix::is_name(message));
-    plain.then(|| Fix { what, from: vec!["envoy/port-range.yaml"], yaml })
+    plain.then(|| Fix { from: vec!["envoy/port-range.yaml"], yaml, ..Fix::advice(what, price) })
 }
 
 /// The name of a listener in texts.

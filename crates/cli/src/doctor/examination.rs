@@ -8,10 +8,11 @@ use super::envoy::dump::Dump;
 use super::envoy::filter_config::known;
 use super::envoy::listener_filter::{Kind, kind};
 use super::input::Input;
+use super::listeners::WAITING_NOW;
 use super::plugin::Plugin;
 use super::simulate::{Client, Journey, journey};
-use super::{listeners, wasm};
-use crate::findings::{Finding, Location};
+use super::{drain, listeners, native, shared, tls, wasm};
+use crate::findings::{Finding, Location, Severity};
 
 pub(super) struct Examination<'i> {
     pub(super) input: &'i str,
@@ -27,6 +28,10 @@ impl<'i> Examination<'i> {
         let mut findings = Vec::new();
         let mut forwarded: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
         for (to, journeys) in &destinations {
+            if to.reason != Reason::Forwarded {
+                findings.extend(drain::finding(dump, to, journeys));
+                findings.extend(tls::findings(dump, to, journeys));
+            }
             for finding in diagnose::findings(dump, to, journeys) {
                 if to.reason == Reason::Forwarded {
                     forwarded.entry(finding.code).or_default().push(finding);
@@ -37,10 +42,30 @@ impl<'i> Examination<'i> {
         }
         findings.extend(forwarded.into_values().filter_map(merge));
         let all = !destinations.iter().any(|(to, _)| to.reason == Reason::Requested);
-        findings.extend(listeners::findings(dump, input.statistics.as_ref(), all));
+        let known = destinations.iter().filter(|(to, _)| to.reason != Reason::Forwarded);
+        let waits: Vec<_> =
+            known.flat_map(|(_, journeys)| journeys).flat_map(|journey| &journey.waits).collect();
+        let waits: Vec<_> = waits.into_iter().map(|wait| wait.listener).collect();
+        findings.extend(listeners::findings(dump, input.statistics.as_ref(), &waits, all));
+        findings.extend(shared::findings(dump));
+        findings.extend(native::finding(dump));
         findings.extend(wasm::findings(dump));
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        // Connections that hang now come first.
+        findings.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.code != WAITING_NOW));
+        for (fix, number) in findings.iter_mut().flat_map(|finding| &mut finding.fixes).zip(1..) {
+            fix.number = number;
+        }
         Self { input: &input.name, destinations, findings }
+    }
+
+    /// Whether a finding is only good to know, so that the report names it on request.
+    pub(super) fn is_note(&self, finding: &Finding) -> bool {
+        let explains = |(to, journeys): &(&Destination, Vec<Journey>)| {
+            to.reason == Reason::Requested
+                && Some(to.text()) == finding.location.destination
+                && journeys.iter().any(Journey::is_refused)
+        };
+        finding.severity == Severity::Info && !self.destinations.iter().any(explains)
     }
 }
 
@@ -85,9 +110,10 @@ fn merge(findings: Vec<Finding>) -> Option<Finding> {
             destination: Some(format!("{}{more}", destinations.join(", "))),
             ..Default::default()
         };
-        first.why = format!("If a server speaks first there. Of the first: {}", first.why);
+        first.title = "connections would wait, if a server speaks first there".to_owned();
+        first.why = format!("Of the first: {}", first.why);
     } else {
-        first.why = format!("If a server speaks first there: {}", first.why);
+        first.title = format!("if a server speaks first there, {}", first.title);
     }
     // With --dest the user gets the fixes for one destination.
     first.fixes.clear();

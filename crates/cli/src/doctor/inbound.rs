@@ -6,9 +6,9 @@ use super::diagnose::{Case, Diagnosis, short};
 use super::envoy::dump::Dump;
 use super::envoy::listener::Listener;
 use super::envoy::listener_filter::{self, Kind, kind};
-use super::fix::ServicePort;
+use super::fix::{ServicePort, Workload};
 use super::simulate::{Client, Journey, Wait};
-use crate::findings::Severity;
+use crate::findings::{Fix, Severity};
 
 const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -60,17 +60,17 @@ impl Case<'_> {
         let number = self.to.port;
         let port = Port::of(wait.listener, number);
         let filter = short(&wait.filter);
-        let mut fixes = vec![match self.own_service() {
+        let mut fixes: Vec<_> = port.mtls.then(Workload::into_the_mesh).into_iter().collect();
+        fixes.push(match self.own_service() {
             Some(service) if port.declared && port.http => {
                 self.workload.declared(&service, number, port.mtls)
             }
             _ if port.declared => self.workload.peer_authentication(number),
             _ => self.workload.service(number, port.mtls),
-        }];
+        });
         if journey.client == Client::ProxyHeader {
             let why = format!(
-                "Envoy's proxy_protocol listener filter takes the header away in front of {filter}, which waits for what comes \
-                 behind it; {ends}"
+                "Envoy's proxy_protocol listener filter removes the header before {filter}, which waits for the bytes behind it; {ends}"
             );
             fixes.push(self.workload.receive(number, false));
             return Diagnosis { code: "proxy-protocol-before-inspector", why, fixes, severity };
@@ -83,8 +83,8 @@ impl Case<'_> {
             ),
             (true, false) => (
                 "inbound-strict",
-                "Mutual TLS is STRICT for the port: who comes without it is not refused, but waited for",
-                severity.min(Severity::Warning),
+                "Mutual TLS is STRICT for the port, as it should be in a mesh. A client without it is not refused at once",
+                Severity::Info,
             ),
             (false, _) if port.declared => (
                 "inbound-undeclared",
@@ -97,7 +97,13 @@ impl Case<'_> {
                 severity,
             ),
         };
-        let more = if port.mtls { " Clients with a sidecar are not affected." } else { "" };
+        let more = match (port.mtls, port.plain) {
+            (true, true) => " Clients with a sidecar are not affected.",
+            (true, false) => {
+                " Clients with a sidecar are not affected. If all clients are in the mesh, do nothing."
+            }
+            _ => "",
+        };
         let why = format!("{because}. Its {filter} waits for the client's first bytes, and {ends}{more}");
         Diagnosis { code, why, fixes, severity }
     }
@@ -105,12 +111,14 @@ impl Case<'_> {
     /// The diagnosis for Envoy's own `proxy_protocol` filter that waits for a header.
     pub(super) fn waits_for_header(&self, journey: &Journey, wait: &Wait, ends: &str) -> Diagnosis {
         let why = format!(
-            "Envoy's proxy_protocol listener filter waits for a PROXY header, also where it allows connections without one, \
-             and the client, who sends none, waits for the greeting: {ends}. Clients whose proxy sends a header at once are \
-             another matter."
+            "Envoy's proxy_protocol listener filter waits for a PROXY header, also where it allows connections without one. The \
+             client sends none and waits for the greeting: {ends}. Clients whose proxy sends a header at once are not affected."
         );
         let receive = || self.workload.receive(self.to.port, Port::of(wait.listener, self.to.port).mtls);
-        let fixes = self.is_istio_inbound().then(receive).into_iter().collect();
+        let through =
+            || Fix::advice("Let these clients connect through the proxy that sends the header", "none.");
+        let of_istio = || [through(), receive()];
+        let fixes = self.is_istio_inbound().then(of_istio).into_iter().flatten().collect();
         // If a header is required, it is right to refuse a client without one.
         let allowed = allows_no_header(journey, self.dump);
         let severity = if allowed { Severity::Warning } else { Severity::Info };

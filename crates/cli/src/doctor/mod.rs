@@ -4,60 +4,85 @@ mod admin;
 mod candidates;
 mod destination;
 mod diagnose;
+mod drain;
 mod envoy;
 mod examination;
 mod fix;
 mod inbound;
 mod input;
 mod listeners;
+mod names;
+mod native;
+mod outbound;
 mod plugin;
 mod report;
+mod shared;
 mod simulate;
 mod statistics;
+mod target;
+mod tls;
 mod wasm;
+mod waypoint;
+mod workload;
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use firstword::escape;
 
-use crate::findings::{Format, Paint, Severity};
+use crate::findings::{Format, Severity};
+use crate::paint::Paint;
 use destination::{Destination, Reason, Side};
 use envoy::dump::Dump;
 use examination::Examination;
+use target::Target;
 
-/// Find out why connections to a database hang, and what ends it
+/// Find out why connections to a database hang, and print the fix
 ///
-/// Reads what Envoy is configured with, follows a connection on which the server has the first word (MySQL, MariaDB, SMTP,
-/// ...) through it, and says which listener takes it, what waits for a client that waits for the greeting, and for how long.
-/// Each finding comes with its cause and, where there is one, with the YAML that ends it, filled in.
+/// Follows a connection on which the server speaks first (MySQL, MariaDB, SMTP, ...) through Envoy's configuration, and says
+/// which listener accepts it, what waits for the client, and for how long. Each finding has its cause and its fixes.
 ///
-/// INPUT is one of
-///   HOST:PORT or http://HOST:PORT   Envoy's admin interface (asked for /config_dump and /stats, nothing is changed)
-///   FILE, or - for the standard input:
-///     a /config_dump, or the output of "istioctl proxy-config all POD -o json"
-///     the output of "istioctl proxy-config listeners POD -o json" (says less: no clusters, nothing of the pod)
-///     an Envoy bootstrap, YAML or JSON, with static_resources
-///
-/// Listeners on Unix sockets are named and not looked at.
+/// A database at 55.108.108.2:10000 does not greet a pod:
+///   istioctl proxy-config all deploy/app -o json | firstword doctor - --dest 55.108.108.2:10000
+/// By name, and with the statistics that show who waits at this moment:
+///   kubectl port-forward deploy/app 15000 & firstword doctor localhost:15000 --dest orders.example.com:3306
+/// Clients outside the mesh hang when they connect to the pod of a database:
+///   istioctl proxy-config all POD -o json | firstword doctor - --side inbound --dest 10.1.2.3:3306
+/// The manifest of the first fix, for review:
+///   firstword doctor dump.json --dest 55.108.108.2:10000 --fix 1
+/// An Envoy without Istio:
+///   firstword doctor envoy.yaml
 #[derive(clap::Args)]
-#[command(after_help = HELP, verbatim_doc_comment)]
+#[command(after_long_help = HELP, verbatim_doc_comment)]
 pub(crate) struct Arguments {
-    #[arg(value_name = "INPUT", help = "Where Envoy's configuration is")]
+    /// Envoy's admin interface (HOST:PORT), a configuration (FILE, - for the standard input), or a workload (deploy/NAME)
+    ///
+    /// Of the admin interface, /config_dump and /stats are read. A file is a /config_dump, the output of "istioctl
+    /// proxy-config all POD -o json" or "... listeners POD -o json" (says less), or an Envoy bootstrap, YAML or JSON.
+    /// For a workload, the command prints what to run. It reads no cluster.
+    #[arg(value_name = "INPUT")]
     input: PathBuf,
-    /// Envoy's /stats, of about the same time: shows who waits now. Not needed with an admin interface
-    #[arg(long, value_name = "FILE")]
-    stats: Option<PathBuf>,
-    /// What the client connects to; may be repeated. Without it, all that the configuration itself suggests
-    #[arg(long, value_name = "IP:PORT")]
-    dest: Vec<SocketAddr>,
+    /// What the client connects to, by name or address; may be repeated
+    ///
+    /// Without it, everything that the configuration suggests. A name is looked up in the configuration first, and then by
+    /// the system's resolver.
+    #[arg(long, value_name = "HOST:PORT")]
+    dest: Vec<Target>,
     /// Whether the pod connects to the destinations or others connect to the pod there
     ///
     /// By default the pod's own addresses are inbound, all others outbound.
     #[arg(long, value_name = "SIDE", requires = "dest")]
     side: Option<SideName>,
+    /// Envoy's /stats, of about the same time; not needed with an admin interface
+    #[arg(long, value_name = "FILE")]
+    stats: Option<PathBuf>,
+    /// Print the manifest of this fix and nothing else
+    #[arg(long, value_name = "NUMBER", conflicts_with = "output")]
+    fix: Option<usize>,
+    /// Also show notes: findings that are only good to know
+    #[arg(short, long)]
+    verbose: bool,
     /// Text for people or JSON for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -73,39 +98,10 @@ enum SideName {
 const HELP: &str = r#"Exit status:
   0  nothing found, or only what is good to know (info)
   1  something does not work (error)
-  2  wrong usage, or an input that cannot be read
+  2  wrong usage, an input that cannot be read, or a workload
   3  something works at a price, or not for everybody (warning), and there is no error
 
-Examples:
-  A database outside the mesh at 55.108.108.2:10000 does not answer a pod:
-    istioctl proxy-config all POD -o json | firstword doctor - --dest 55.108.108.2:10000
-  The same, with the statistics that show who waits at this moment:
-    kubectl port-forward POD 15000 & firstword doctor localhost:15000 --dest 55.108.108.2:10000
-  Clients outside the mesh hang when they connect to the pod of a database:
-    istioctl proxy-config all POD -o json | firstword doctor - --side inbound --dest 10.1.2.3:3306
-  The first fix alone, for review:
-    firstword doctor dump.json --dest 55.108.108.2:10000 -o json | jq -r '.findings[0].fixes[0] | .what, .yaml'
-  An Envoy of one's own:
-    firstword doctor envoy.yaml
-
-JSON: an object with
-  format        1; another number where a field has changed its meaning
-  input         what was read
-  destinations  [{destination, side: inbound|outbound, because: asked|known|passed_on, clients: [{
-                  client: silent (waits for the greeting)
-                          proxy_header (the same behind a proxy that sends a PROXY header at once)
-                          mesh (comes by mutual TLS from a sidecar),
-                  verdict: greeting|delayed|hang|closed|bypass|unknown, after_ms (delayed, closed),
-                  listeners, chain, cluster (those that it passes through), waits: [{listener, filter, ms (null: for ever)}],
-                  why}]}]
-  findings      [{severity: error|warning|info, code, where: {destination, listener, chain, filter, resource, path},
-                  why, fixes: [{what, from, yaml}]}], the worst first
-  worst         the severity of the worst finding, or null
-The filter's own configuration, where it is found, is checked as "firstword check-config" does.
-
-Limits, which hold whatever is in the input: 64 MiB, with the limits to values that "firstword check-config --help" names, and
-10000 destinations. The time grows with the destinations times the listeners and chains: seconds for 10000 of each. With --dest it
-grows with the size of the input."#;
+"firstword explain CODE" explains a finding. docs/commands.md describes the JSON and the limits."#;
 
 /// Maximum number of destinations, because each of them is compared with all listeners.
 const MAX_DESTINATIONS: usize = 10_000;
@@ -113,16 +109,18 @@ const MAX_DESTINATIONS: usize = 10_000;
 /// The exit status of wrong usage and unreadable input.
 const UNUSABLE: u8 = 2;
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    match examine(arguments) {
-        Ok((text, worst)) => {
+/// What the command prints, and the exit status.
+struct Answer {
+    text: String,
+    status: u8,
+}
+
+pub(crate) fn run(arguments: &Arguments, paint: Paint) -> ExitCode {
+    match answer(arguments, paint) {
+        Ok(Answer { text, status }) => {
             // It is not an error if the reader closes its end.
             let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::from(match worst {
-                None | Some(Severity::Info) => 0,
-                Some(Severity::Warning) => 3,
-                Some(Severity::Error) => 1,
-            })
+            ExitCode::from(status)
         }
         Err(problem) => {
             let _ = writeln!(io::stderr(), "firstword doctor: {}", escape::text(&problem));
@@ -131,10 +129,13 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// The text to print, and the worst severity in it.
-fn examine(arguments: &Arguments) -> Result<(String, Option<Severity>), String> {
+fn answer(arguments: &Arguments, paint: Paint) -> Result<Answer, String> {
+    if workload::is_workload(&arguments.input) {
+        let text = workload::instructions(&arguments.input, &options(arguments));
+        return Ok(Answer { text, status: UNUSABLE });
+    }
     let input = input::read(&arguments.input, arguments.stats.as_deref())?;
-    let destinations = destinations(&input.dump, arguments);
+    let destinations = destinations(&input.dump, arguments)?;
     if destinations.len() > MAX_DESTINATIONS {
         let count = destinations.len();
         return Err(format!(
@@ -143,24 +144,57 @@ fn examine(arguments: &Arguments) -> Result<(String, Option<Severity>), String> 
         ));
     }
     let examination = Examination::new(&input, &destinations);
+    if let Some(number) = arguments.fix {
+        return Ok(Answer { text: report::manifest(&examination, number)?, status: 0 });
+    }
     let text = match arguments.output {
-        Format::Text => report::text(&examination, Paint::for_stdout()),
+        Format::Text => report::text(&examination, arguments.verbose, paint),
         Format::Json => report::json(&examination),
     };
-    Ok((text, report::worst(&examination)))
+    let status = match report::worst(&examination) {
+        None | Some(Severity::Info) => 0,
+        Some(Severity::Warning) => 3,
+        Some(Severity::Error) => 1,
+    };
+    Ok(Answer { text, status })
 }
 
-fn destinations(dump: &Dump, arguments: &Arguments) -> Vec<Destination> {
+/// The options about destinations, as on the command line.
+fn options(arguments: &Arguments) -> String {
+    let side = arguments.side.map_or("", |side| match side {
+        SideName::Inbound => " --side inbound",
+        SideName::Outbound => " --side outbound",
+    });
+    let dest = arguments.dest.iter().map(|target| match target {
+        Target::Address(address) => format!(" --dest {address}"),
+        Target::Host(host, port) => format!(" --dest {host}:{port}"),
+    });
+    dest.chain([side.to_owned()]).collect()
+}
+
+fn destinations(dump: &Dump, arguments: &Arguments) -> Result<Vec<Destination>, String> {
     if arguments.dest.is_empty() {
-        return candidates::all(dump);
+        return Ok(candidates::all(dump));
     }
-    let asked = |to: &SocketAddr| {
-        let side = match arguments.side {
-            Some(SideName::Inbound) => Side::Inbound,
-            Some(SideName::Outbound) => Side::Outbound,
-            None => destination::side(dump, to.ip()),
-        };
-        Destination { ip: Some(to.ip()), port: to.port(), side, reason: Reason::Requested }
+    let side = |ip| match arguments.side {
+        Some(SideName::Inbound) => Side::Inbound,
+        Some(SideName::Outbound) => Side::Outbound,
+        None => destination::side(dump, ip),
     };
-    arguments.dest.iter().map(asked).collect()
+    let mut all = Vec::new();
+    for target in &arguments.dest {
+        let (port, host, found) = match target {
+            Target::Address(to) => (to.port(), None, names::of_address(to.ip())),
+            Target::Host(host, port) => (*port, Some(host), names::resolve(dump, host, *port)?),
+        };
+        all.extend(found.addresses.into_iter().map(|ip| Destination {
+            ip: Some(ip),
+            port,
+            host: host.cloned(),
+            from_dns: found.from_dns,
+            side: side(ip),
+            reason: Reason::Requested,
+        }));
+    }
+    Ok(all)
 }

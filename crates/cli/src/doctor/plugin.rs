@@ -9,7 +9,7 @@ use super::envoy::filter::Any;
 use crate::protobuf_json::get;
 use crate::wasm_filter::WasmFilter;
 
-/// A Wasm filter with the name Firstword, and its configuration in Envoy.
+/// A filter with the name Firstword, of Wasm or of the native module, and its configuration in Envoy.
 pub(super) struct Plugin<'d> {
     config: &'d Value,
     filter: WasmFilter,
@@ -20,6 +20,16 @@ impl<'d> Plugin<'d> {
     pub(super) fn of(name: &str, config: &'d Any) -> Option<Self> {
         let filter = WasmFilter::of_envoy(&"", Some(name), config.value()).filter(|filter| filter.named)?;
         Some(Self { config: config.body(), filter })
+    }
+
+    /// True if it is the native module.
+    pub(super) fn is_native(&self) -> bool {
+        self.filter.is_native
+    }
+
+    /// The file or name of the native module.
+    pub(super) fn module(&self) -> [Option<&'d Value>; 2] {
+        module(self.config)
     }
 
     /// Firstword's own configuration; `None` if it is not valid.
@@ -63,4 +73,10 @@ impl<'d> Plugin<'d> {
                 && sides.into_iter().any(|side| policy(side).proxy_protocol.send.is_some())
         })
     }
+}
+
+/// The file and the name of the native module in a configuration of Envoy.
+pub(super) fn module(config: &Value) -> [Option<&Value>; 2] {
+    let module = config.get("dynamic_module_config");
+    ["module", "name"].map(|key| get(module?, key))
 }

@@ -11,20 +11,22 @@ use super::diagnose::name;
 use super::examination::Examination;
 use super::listeners::UNIX_SOCKET;
 use super::simulate::{Cause, Client, Journey, Outcome};
-use crate::findings::{BOLD, Paint, Severity};
+use crate::findings::{Fix, Severity};
+use crate::paint::{BOLD, Paint};
 
-/// The version of the JSON format.
-const FORMAT: u32 = 1;
+/// The version of the JSON format. It changes if a field changes its meaning or goes.
+const FORMAT: u32 = 2;
 
 pub(super) fn worst(of: &Examination) -> Option<Severity> {
     of.findings.iter().map(|finding| finding.severity).max()
 }
 
-/// The JSON object that `--help` describes, in one line.
+/// The JSON object that docs/commands.md describes, in one line.
 pub(super) fn json(of: &Examination) -> String {
     let destinations = of.destinations.iter().map(|(to, journeys)| {
         json!({
             "destination": to.text(),
+            "host": to.host,
             "side": side(to.side),
             "because": match to.reason {
                 Reason::Requested => "asked",
@@ -114,11 +116,25 @@ fn why(journey: &Journey) -> String {
     }
 }
 
-/// The report as text.
-pub(super) fn text(of: &Examination, paint: Paint) -> String {
+/// The manifest of a fix, by its number.
+pub(super) fn manifest(of: &Examination, number: usize) -> Result<String, String> {
+    let fixes: Vec<&Fix> = of.findings.iter().flat_map(|finding| &finding.fixes).collect();
+    match fixes.iter().find(|fix| fix.number == number) {
+        Some(fix) if fix.yaml.is_empty() => {
+            Err(format!("fix {number} has no manifest. It is: {}. {}", fix.what, fix.trade_off))
+        }
+        Some(fix) => Ok(escape::lines(&fix.yaml)),
+        None if fixes.is_empty() => Err(format!("there is no fix {number}, because no finding has a fix")),
+        None => Err(format!("there is no fix {number}: expected a number from 1 to {}", fixes.len())),
+    }
+}
+
+/// The report as text. `all`: with findings that are only good to know.
+pub(super) fn text(of: &Examination, all: bool, paint: Paint) -> String {
     let mut text = String::new();
     for (to, journeys) in &of.destinations {
-        let _ = writeln!(text, "{} {}", paint.with(BOLD, &to.text()), side(to.side));
+        let host = to.host.as_ref().map_or_else(String::new, |host| format!("{}, ", escape::text(host)));
+        let _ = writeln!(text, "{} {}", paint.with(BOLD, &format!("{host}{}", to.text())), side(to.side));
         for journey in journeys {
             let who = match journey.client {
                 Client::Silent => "client that waits for the greeting",
@@ -135,14 +151,23 @@ pub(super) fn text(of: &Examination, paint: Paint) -> String {
     }
     let is_all = !of.findings.iter().any(|finding| finding.code == UNIX_SOCKET);
     if of.destinations.is_empty() && is_all {
-        text.push_str("Nothing here passes bytes on to a server that may speak first.\n");
+        text.push_str("Nothing here forwards bytes to a server that may speak first.\n");
     }
-    for finding in &of.findings {
+    let (notes, shown): (Vec<_>, Vec<_>) =
+        of.findings.iter().partition(|finding| !all && of.is_note(finding));
+    for finding in &shown {
         text.push('\n');
         text.push_str(&finding.text(paint));
     }
-    if of.findings.is_empty() {
+    if shown.is_empty() {
         text.push_str("\nNothing was found that keeps a greeting back.\n");
+    }
+    match notes.len() {
+        0 => {}
+        1 => text.push_str("\n1 note (show it with -v)\n"),
+        count => {
+            let _ = writeln!(text, "\n{count} notes (show them with -v)");
+        }
     }
     text
 }
@@ -151,7 +176,7 @@ fn what(journey: &Journey) -> String {
     match verdict(journey) {
         ("greeting", _) => "gets it at once".to_owned(),
         ("delayed", Some(after)) => format!("gets it after {} ms", after.as_millis()),
-        ("hang", _) => "hangs for ever".to_owned(),
+        ("hang", _) => "hangs".to_owned(),
         ("closed", Some(after)) if !after.is_zero() => format!("is closed after {} ms", after.as_millis()),
         ("closed", _) => "is closed at once".to_owned(),
         ("bypass", _) => "does not pass this proxy".to_owned(),

@@ -12,7 +12,7 @@ use super::envoy::filter_chain::FilterChain;
 use super::envoy::filter_config::{TCP_PROXY, known};
 use super::envoy::listener::Listener;
 use super::fix::{self, ServicePort, Workload};
-use super::plugin::Plugin;
+use super::plugin::{Plugin, module};
 use crate::findings::{Finding, Fix, Location, Severity};
 
 /// Firstword in a chain.
@@ -45,12 +45,20 @@ pub(super) fn findings(dump: &Dump) -> Vec<Finding> {
         .collect();
     for found in &distinct {
         findings.extend(configuration(found));
-        findings.extend(failure(found));
-        findings.extend(digest(found));
-        findings.extend(file(dump, found));
+        if found.plugin.is_native() {
+            findings.extend(without_extension(dump, found));
+        } else {
+            findings.extend(failure(found));
+            findings.extend(digest(found));
+            findings.extend(file(dump, found));
+        }
         findings.extend(sends_late(dump, found));
     }
-    findings.extend(shared(&distinct));
+    let wasm: Vec<_> = distinct.into_iter().filter(|found| !found.plugin.is_native()).collect();
+    if wasm.is_empty() {
+        return findings;
+    }
+    findings.extend(shared(&wasm));
     findings.extend(untagged(dump));
     findings.extend(renamed_tag(dump));
     findings
@@ -63,7 +71,7 @@ fn finding(
     why: String,
     fixes: Vec<Fix>,
 ) -> Finding {
-    Finding { severity, code, location: location.clone(), why, fixes }
+    Finding::new(severity, code, location.clone(), why, fixes)
 }
 
 fn in_chain<'d>(
@@ -154,6 +162,18 @@ fn configuration(found: &Found) -> Vec<Finding> {
         finding(Severity::Error, "configuration", &location, escape::text(why), Vec::new())
     };
     found.plugin.problems().iter().map(problem).collect()
+}
+
+/// A native module whose bootstrap extension is missing, or is another file.
+fn without_extension(dump: &Dump, found: &Found) -> Option<Finding> {
+    let extensions = dump.bootstrap_extensions.as_ref()?.as_array();
+    let configs = extensions.into_iter().flatten().filter_map(|extension| extension.get("typed_config"));
+    let has_extension = configs.into_iter().any(|config| module(config) == found.plugin.module());
+    (!has_extension).then(|| {
+        let why = "The bootstrap has no extension with the same module. The filter works, but exports no metrics, and no time-out \
+                   ends a connection. envoy/native.yaml has the extension.";
+        finding(Severity::Warning, "native-without-extension", &found.location, why.to_owned(), Vec::new())
+    })
 }
 
 /// The consequence of a crash of the filter for connections.

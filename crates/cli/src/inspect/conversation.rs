@@ -18,6 +18,7 @@ use super::greeting::Greeting;
 use super::proxy_headers::ProxyHeaders;
 use super::report::{self, Answer, Both, Connection, FirstWord, Handshake, Opaque, PacketLocation, Waits};
 use super::segment::Ends;
+use super::slowest;
 use super::stream::Piece;
 
 /// Memory that the core of the filter uses, in bytes: for a connection, a prepared statement, a command without a response.
@@ -210,7 +211,7 @@ impl Conversation {
                 self.in_flight.push_back(InFlight { command, listed, location });
             }
             Event::CommandEnded { command, verb, response } => {
-                self.end_command(command, verb, response, piece)
+                self.end_command(command, verb, response, piece, capture.max_slowest)
             }
             Event::CommandsAbandoned { count, .. } => {
                 let abandoned = self.in_flight.drain(..count.min(self.in_flight.len()));
@@ -241,9 +242,10 @@ impl Conversation {
         verb: Option<Verb>,
         response: Option<event::Response>,
         piece: &Piece,
+        max_slowest: usize,
     ) {
         let ended = self.in_flight.pop_front();
-        let listed = ended.and_then(|ended| self.report.commands.get_mut(ended.listed?));
+        let location = ended.as_ref().map(|ended| ended.location);
         let answer = response.map(|response| Answer {
             first_byte_us: micros(response.first_byte),
             took_us: micros(response.duration),
@@ -253,7 +255,11 @@ impl Conversation {
             result_sets: response.tally.result_sets,
             errno: response.tally.errno,
         });
-        if let Some(listed) = listed {
+        if let (Some(location), Some(answer)) = (location, &answer) {
+            let slow = slowest::of(command.label(), verb.map(Verb::label), location, answer);
+            slowest::add(&mut self.report.slowest, slow, max_slowest);
+        }
+        if let Some(listed) = ended.and_then(|ended| self.report.commands.get_mut(ended.listed?)) {
             listed.verb = verb.map(Verb::label);
             listed.unanswered = answer.is_none();
             listed.answer = answer;

@@ -312,6 +312,7 @@ impl Flow {
         let end = end.or(replaced.map(|location| (None, "replaced", location)));
         report.end =
             end.map(|(by, how, location)| End { by, how, location, quit, phase, unanswered, reset_by });
+        report.began = capture.time_of(report.first);
         report
     }
 }

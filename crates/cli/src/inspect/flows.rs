@@ -1,6 +1,6 @@
 //! The connections of a capture, by their ends, and the choice of those that are reported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use firstword::connection::inspector::detect::{Detection, Detector};
@@ -12,8 +12,9 @@ use firstword::rules::Expected;
 
 use super::capture::Capture;
 use super::flow::Flow;
-use super::report::{PacketLocation, Report};
+use super::report::{PacketLocation, Report, SlowCommand};
 use super::segment::{Ends, Segment};
+use super::slowest;
 use super::table::{Entry, Table};
 
 /// Limits that hold for every capture, also for one from an attacker.
@@ -219,6 +220,13 @@ impl Flows {
         }
         let connection = super::report::Connection { number, ..flow.finish(replaced, capture) };
         report.totals.add(&connection);
+        for slow in &connection.slowest {
+            slowest::add(
+                &mut report.slowest,
+                SlowCommand { connection: number, ..slow.clone() },
+                capture.max_slowest,
+            );
+        }
         let listed = self.listed.saturating_add(connection.memory());
         if report.connections.len() < self.limits.listed && listed <= self.limits.memory {
             self.listed = listed;
@@ -237,8 +245,14 @@ impl Flows {
             self.report(followed, None, capture, report);
         }
         report.connections.sort_by_key(|connection| connection.number);
+        let mut renumbered = HashMap::new();
         for (connection, number) in report.connections.iter_mut().zip(1..) {
+            renumbered.insert(connection.number, number);
             connection.number = number;
+        }
+        for slow in &mut report.slowest {
+            // 0 is a connection that is not listed.
+            slow.connection = renumbered.get(&slow.connection).copied().unwrap_or_default();
         }
     }
 }
@@ -266,7 +280,7 @@ mod tests {
 
     fn capture(packets: u64) -> Capture {
         let at = Timestamp::default();
-        Capture { max_commands: 50, shows_user: false, packets, began: Some(at), now: at }
+        Capture { max_commands: 50, max_slowest: 0, shows_user: false, packets, began: Some(at), now: at }
     }
 
     struct Reader {
@@ -278,7 +292,12 @@ mod tests {
 
     impl Reader {
         fn new(limits: Limits) -> Self {
-            Self { flows: Flows::limited(&[], limits), report: Report::default(), packets: 0, max_memory: 0 }
+            Self {
+                flows: Flows::limited(&[], limits),
+                report: Report::new(String::new()),
+                packets: 0,
+                max_memory: 0,
+            }
         }
 
         /// A segment of the client `number` to a server, or back.
@@ -357,7 +376,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_listed_connections_is_limited() {
-        let limits = Limits { open: 1000, ended: 1000, listed: 1000, memory: 300_000, ..SMALL };
+        let limits = Limits { open: 1000, ended: 1000, listed: 1000, memory: 330_000, ..SMALL };
         let mut reader = Reader::new(limits);
         for number in 1..=200 {
             reader.segment(number, false, true, 0, None, b"");

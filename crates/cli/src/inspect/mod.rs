@@ -15,9 +15,12 @@ mod pcap;
 mod proxy_headers;
 mod report;
 mod segment;
+mod selection;
+mod slowest;
 mod stream;
 mod table;
 mod text;
+mod wall_clock;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -28,38 +31,61 @@ use clap::ValueEnum;
 use firstword::clock::Timestamp;
 use firstword::escape;
 
+use crate::paint::Paint;
+
 use capture::Capture;
 use flows::Flows;
 use report::{Report, Severity};
+use selection::Selection;
 
-/// Tell from a capture what happened on its MySQL connections
+/// Show what happened on the MySQL connections of a capture
 ///
-/// Reads a pcap or pcapng file, as tcpdump, dumpcap, tshark and Wireshark write it, and runs each TCP connection
-/// through the same code as the filter: who spoke first and when, the handshake, each command with its timings, rows
-/// and errors, hazards such as an EOF split between two packets (with the place of the cut), PROXY headers. Also why a
-/// connection could not be followed, how it ended, and who waits for whom where it did not.
+/// Reads a pcap or pcapng file and runs each TCP connection through the same code as the filter: who spoke first, the
+/// handshake, each command with its time, rows and error, hazards, PROXY headers, and how it ended or who waits for whom.
 ///
-/// Without --port, connections to ports of MySQL and what speaks its protocol are reported, and all others that begin
-/// with a MySQL greeting or a PROXY header.
+/// Record, then read:
+///   tcpdump -i any -s 0 -w mysql.pcap 'tcp port 3306'
+///   firstword inspect mysql.pcap
+/// In a pod, with nothing on its disk:
+///   kubectl exec POD -c istio-proxy -- sudo tcpdump -i any -U -w - 'tcp port 3306' | firstword inspect -
+/// Only what went wrong, the ten slowest commands, or one connection:
+///   firstword inspect --problems mysql.pcap
+///   firstword inspect --slowest 10 mysql.pcap
+///   firstword inspect --connection 7 --limit 1000 mysql.pcap
+/// For programs:
+///   firstword inspect -o json mysql.pcap | jq '.totals.counts.errors'
+///   firstword inspect -o json-schema - </dev/null
 ///
 /// Never shown: statements, their parameters and results, passwords and scrambles; the account's name only with --user.
 #[derive(clap::Args)]
-#[command(after_long_help = HELP)]
+#[command(after_long_help = HELP, verbatim_doc_comment)]
 pub(crate) struct Arguments {
     /// The capture; "-" is the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Tell of the connections to this server port, whatever they carry, and of no others; may be repeated
+    /// Report the connections to this server port, whatever they carry, and no others; may be repeated
+    ///
+    /// Without it, connections to ports of MySQL and of servers with its protocol are reported, and all others that begin
+    /// with a MySQL greeting or a PROXY header.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
-    /// List so many commands of each connection; all are counted
+    /// List only connections with an error, a hazard, or a peer that waits in vain
+    #[arg(long)]
+    problems: bool,
+    /// List the slowest commands of all connections
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    slowest: u16,
+    /// List only the connection with this number
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    connection: Option<u64>,
+    /// List at most this number of commands of each connection; all are counted
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     limit: usize,
     /// Show the accounts' names
     #[arg(long)]
     user: bool,
-    /// How it is reported
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    /// The form of the report
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
@@ -68,7 +94,7 @@ pub(crate) struct Arguments {
 enum Output {
     /// For people
     Text,
-    /// One JSON object, whose shape only grows
+    /// One JSON object
     Json,
     /// The JSON Schema of that object; the capture is not read
     JsonSchema,
@@ -76,62 +102,49 @@ enum Output {
 
 const SCHEMA: &str = include_str!("report.schema.json");
 
-const HELP: &str = r#"What a capture shows:
-  Times are the capture's. "at" counts from its first packet, "first byte" and "total" from the command's packet.
-  A command is shown where its packet is; an answer that is not in the capture is shown as "unanswered".
-  Captures that begin in the middle of a connection tell of its bytes only (opaque: late_start), as the filter does.
-  Where packets are missing, or were cut by a snapshot length, what they held is unknown: inside rows and the like they
-  are passed over, anywhere else the connection cannot be followed on (opaque: desync, bytes missing).
-  TLS and compression hide what follows them, as for the filter.
-
-What is read:
-  pcap and pcapng; Ethernet, also with VLAN tags, Linux "any" (SLL, SLL2), loopback of BSD and macOS, raw IP; IPv4, IPv6.
-  Not read: fragments of IP packets, tunnels, SSLKEYLOGFILE. Checksums are not looked at, since network cards make them.
-
-Limits:
-  They hold whatever is in a capture.
-  65536 connections at once and 512 MiB for them, of it 64 MiB for what waits for missing packets: what exceeds this is
-  counted as "too many". 10000 connections listed and 512 MiB for them: the others are only counted.
-  16 PROXY headers of a connection. Captures of 64 GiB, records of 16 MiB, 65536 interfaces.
-  The time grows with the number of packets and bytes, and with nothing else.
-
-Exit status:
+const HELP: &str = r#"Exit status:
   0  nothing found, or only what is good to know (info)
   1  a connection hung or failed by a hazard (error)
   2  wrong usage, or the file could not be read, or not to its end (the part before that place is reported)
   3  a hazard that connections or secrets are exposed to (warning), and there is no error
 
-Examples:
-  tcpdump -i any -s 0 -w mysql.pcap 'tcp port 3306'    # record, then:
-  firstword inspect mysql.pcap
-  firstword inspect --port 10000 --limit 1000 mysql.pcapng
-  kubectl exec POD -c istio-proxy -- sudo tcpdump -i any -U -w - 'tcp port 3306' | firstword inspect -
-  firstword inspect -o json mysql.pcap | jq '.connections[] | select(.hazard_counts.prepare_eof_split) | .hazards'
-  firstword inspect -o json mysql.pcap | jq '.totals.counts.errors'
-  firstword inspect -o json-schema - </dev/null"#;
+docs/commands.md describes what a capture shows, the formats that are read, the limits, and the JSON."#;
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+pub(crate) fn run(arguments: &Arguments, paint: Paint) -> ExitCode {
     let out = &mut io::BufWriter::new(io::stdout().lock());
     if arguments.output == Output::JsonSchema {
         let _ = out.write_all(SCHEMA.as_bytes()).and_then(|()| out.flush());
         return ExitCode::SUCCESS;
     }
-    let report = inspect(arguments);
-    // It is not an error if the reader closes its end. The report is written in parts, because it can be large.
-    let _ = match arguments.output {
-        Output::Json => write_json(&report, out),
-        _ => text::write(&report, out),
-    };
-    let _ = out.flush();
+    let mut report = inspect(arguments);
+    let selection = Selection { problems: arguments.problems, connection: arguments.connection };
+    let nothing_read = report.packets == 0 && report.problem.is_some();
+    let selected = if nothing_read { Ok(()) } else { selection.apply(&mut report) };
+    if let Err(problem) = selected {
+        return unusable(&report.file, &problem);
+    }
+    if !nothing_read {
+        // It is not an error if the reader closes its end. The report is written in parts, because it can be large.
+        let _ = match arguments.output {
+            Output::Json => write_json(&report, out),
+            _ => text::write(&report, paint, out),
+        };
+        let _ = out.flush();
+    }
     if let Some(problem) = &report.problem {
-        let _ = writeln!(io::stderr(), "{}", escape::text(&format!("{}: {problem}", report.file)));
-        return ExitCode::from(2);
+        return unusable(&report.file, problem);
     }
     ExitCode::from(match report.totals.worst {
         None | Some(Severity::Info) => 0,
         Some(Severity::Error) => 1,
         Some(Severity::Warning) => 3,
     })
+}
+
+/// Reports that a file cannot be used, or not to its end.
+fn unusable(file: &str, problem: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{}", escape::text(&format!("{file}: {problem}")));
+    ExitCode::from(2)
 }
 
 fn write_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
@@ -158,7 +171,7 @@ impl<W: Write> Write for EscapedJson<W> {
 fn inspect(arguments: &Arguments) -> Report {
     let standard_input = arguments.file == Path::new("-");
     let file = if standard_input { "standard input".into() } else { arguments.file.to_string_lossy() };
-    let mut report = Report { file: file.into_owned(), ..Report::default() };
+    let mut report = Report::new(file.into_owned());
     let input: io::Result<Box<dyn Read + Send>> = if standard_input {
         Ok(Box::new(io::stdin()))
     } else {
@@ -175,6 +188,7 @@ fn report_on(input: impl Read + Send, arguments: &Arguments, report: &mut Report
     let mut flows = Flows::new(&arguments.port);
     let mut capture = Capture {
         max_commands: arguments.limit,
+        max_slowest: usize::from(arguments.slowest),
         shows_user: arguments.user,
         packets: 0,
         began: None,
@@ -191,5 +205,7 @@ fn report_on(input: impl Read + Send, arguments: &Arguments, report: &mut Report
     });
     flows.finish(&capture, report);
     report.packets = capture.packets;
+    report.began = capture.began.map(wall_clock::rfc3339);
+    report.ended = capture.began.map(|_| wall_clock::rfc3339(capture.now));
     report.problem = read.err();
 }

@@ -9,10 +9,17 @@ use serde::Serialize;
 /// Counts by name.
 pub(super) type Counts<K = String> = BTreeMap<K, u64>;
 
-#[derive(Debug, Default, Serialize)]
+/// The version of the JSON format. It changes if a key changes its meaning or goes; keys may be added.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize)]
 pub(super) struct Report {
+    pub(super) format: u32,
     pub(super) file: String,
     pub(super) packets: u64,
+    /// The times of the first and the last packet.
+    pub(super) began: Option<String>,
+    pub(super) ended: Option<String>,
     /// Packets that are not read, by the reason.
     pub(super) left_out: Counts,
     pub(super) connections: Vec<Connection>,
@@ -20,9 +27,48 @@ pub(super) struct Report {
     pub(super) not_listed: u64,
     /// Connections that are not followed, because there are too many.
     pub(super) not_followed: u64,
+    /// Connections that the user did not select.
+    pub(super) not_selected: u64,
     pub(super) totals: Totals,
+    /// The commands that took longest, the slowest first.
+    pub(super) slowest: Vec<SlowCommand>,
     /// The problem of the file. The report covers the packets before it.
     pub(super) problem: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(file: String) -> Self {
+        Self {
+            format: FORMAT,
+            file,
+            packets: 0,
+            began: None,
+            ended: None,
+            left_out: Counts::new(),
+            connections: Vec::new(),
+            not_listed: 0,
+            not_followed: 0,
+            not_selected: 0,
+            totals: Totals::default(),
+            slowest: Vec::new(),
+            problem: None,
+        }
+    }
+}
+
+/// One of the slowest commands.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct SlowCommand {
+    /// The number of its connection.
+    pub(super) connection: u64,
+    pub(super) command: &'static str,
+    pub(super) verb: Option<&'static str>,
+    #[serde(flatten)]
+    pub(super) location: PacketLocation,
+    pub(super) first_byte_us: u64,
+    pub(super) took_us: u64,
+    pub(super) rows: u64,
+    pub(super) errno: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -80,6 +126,8 @@ pub(super) struct Connection {
     pub(super) server: String,
     /// The first packet.
     pub(super) first: PacketLocation,
+    /// The time of the first packet.
+    pub(super) began: String,
     /// Time from the SYN to the client's ACK; `None` if the capture does not have both.
     pub(super) tcp_handshake_us: Option<u64>,
     pub(super) protocol: &'static str,
@@ -89,6 +137,9 @@ pub(super) struct Connection {
     pub(super) opaque: Option<Opaque>,
     pub(super) commands: Vec<Command>,
     pub(super) commands_not_listed: u64,
+    /// Its slowest commands, which the report lists together with those of other connections.
+    #[serde(skip)]
+    pub(super) slowest: Vec<SlowCommand>,
     pub(super) counts: Traffic,
     pub(super) hazards: Vec<Hazard>,
     /// Number of all hazards, by their code. The list is shorter if there are many.
@@ -286,6 +337,7 @@ impl Connection {
         [
             size_of::<Self>(),
             each(self.commands.len(), size_of::<Command>()),
+            each(self.slowest.len(), size_of::<SlowCommand>()),
             each(self.hazards.len(), size_of::<Hazard>().saturating_add(TEXT_SIZE)),
             each(self.proxy_headers.len(), size_of::<ProxyHeader>().saturating_add(TEXT_SIZE)),
             each(counts.into_iter().fold(0, usize::saturating_add), ENTRY_SIZE),

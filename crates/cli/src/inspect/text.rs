@@ -5,17 +5,20 @@ use std::io::{self, Write};
 
 use firstword::escape;
 
+use crate::paint::{BOLD, Paint, RED, YELLOW};
+
 use super::report::{
     Both, Client, Command, Connection, Counts, End, Handshake, Hazard, PacketLocation, ProxyHeader, Report,
-    Server, Severity, Traffic,
+    Server, Severity, SlowCommand, Traffic,
 };
 
-/// Writes the report, with a line feed at the end.
-pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+/// Writes the report, with a line feed at the end. Text from the capture is escaped.
+pub(super) fn write(report: &Report, paint: Paint, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(of_totals(report, paint).as_bytes())?;
     for connection in &report.connections {
-        writeln!(out, "{}", escape::lines(&of_connection(connection)))?;
+        write!(out, "\n{}", of_connection(connection, paint))?;
     }
-    out.write_all(escape::lines(&of_totals(report)).as_bytes())
+    Ok(())
 }
 
 /// Microseconds as a text in milliseconds.
@@ -42,12 +45,24 @@ fn counts<K: std::fmt::Display>(counts: &Counts<K>) -> String {
 }
 
 /// Lines of a name and a text.
-#[derive(Default)]
-struct Lines(String);
+struct Lines {
+    text: String,
+    paint: Paint,
+}
 
 impl Lines {
+    fn new(head: &str, paint: Paint) -> Self {
+        Self { text: format!("{}\n", paint.with(BOLD, &escape::text(head))), paint }
+    }
+
     fn add(&mut self, name: &str, text: &str) {
-        let _ = writeln!(self.0, "  {name:<10} {text}");
+        let padded = format!("{name:<10}");
+        let name = match name {
+            "ERROR" | "MISSING" => self.paint.with(RED, &padded),
+            "WARNING" => self.paint.with(YELLOW, &padded),
+            _ => padded,
+        };
+        let _ = writeln!(self.text, "  {name} {}", escape::text(text));
     }
 
     fn add_counts<K: std::fmt::Display>(&mut self, name: &str, of: &Counts<K>) {
@@ -63,12 +78,14 @@ impl Lines {
     }
 }
 
-fn of_connection(connection: &Connection) -> String {
+fn of_connection(connection: &Connection, paint: Paint) -> String {
     let Connection { number, client, server, .. } = connection;
-    let mut lines = Lines(format!("connection {number}: {client} -> {server}, {}\n", connection.protocol));
+    let head = format!("connection {number}: {client} -> {server}, {}", connection.protocol);
+    let mut lines = Lines::new(&head, paint);
     let handshake = connection.tcp_handshake_us;
     let handshake = handshake.map_or("not in the capture".to_owned(), |us| format!("took {}", ms(us)));
-    lines.add("began", &format!("{}; TCP handshake {handshake}", location(connection.first)));
+    let began = &connection.began;
+    lines.add("began", &format!("{began}, {}; TCP handshake {handshake}", location(connection.first)));
     for header in &connection.proxy_headers {
         lines.add("proxy", &of_header(header));
     }
@@ -120,7 +137,7 @@ fn of_connection(connection: &Connection) -> String {
         }
         (None, None) => lines.add("open", "where the capture ends"),
     }
-    lines.0
+    lines.text
 }
 
 fn of_header(header: &ProxyHeader) -> String {
@@ -158,7 +175,12 @@ fn of_handshake(handshake: &Handshake, lines: &mut Lines) {
         lines.add("", &format!("can: {}", list(capabilities)));
     }
     if let Some(Client { name, version, user, .. }) = &handshake.client {
-        let name = if name.is_empty() { "says no name" } else { name };
+        let in_tls = handshake.result == "tls";
+        let name = match name.as_str() {
+            "" if in_tls => "(inside TLS)",
+            "" => "says no name",
+            name => name,
+        };
         let user = user.as_ref().map_or(String::new(), |user| format!(", user {user}"));
         lines.add("client", format!("{name} {version}{user}").replace(" ,", ",").trim_end());
         lines.add("agreed", &list(&handshake.agreed));
@@ -268,18 +290,25 @@ fn of_end(end: &End) -> String {
     text
 }
 
-fn of_totals(report: &Report) -> String {
+fn of_totals(report: &Report, paint: Paint) -> String {
     let totals = &report.totals;
     let packets = plural(report.packets, "packet");
     let connections = plural(totals.connections, "connection");
-    let mut lines = Lines(format!("{}: {packets}, {connections}\n", escape::text(&report.file)));
+    let mut lines = Lines::new(&format!("{}: {packets}, {connections}", report.file), paint);
+    if let (Some(began), Some(ended)) = (&report.began, &report.ended) {
+        lines.add("from", began);
+        lines.add("to", ended);
+    }
+    if report.not_selected > 0 {
+        lines.add("not listed", &format!("{}, as selected", plural(report.not_selected, "connection")));
+    }
     if report.not_listed > 0 {
-        lines.add("not listed", &plural(report.not_listed, "connection"));
+        lines.add("too many", &format!("{} not listed", plural(report.not_listed, "connection")));
     }
     if report.not_followed > 0 {
         lines.add(
             "too many",
-            &format!("{} not looked at, or not to the end", plural(report.not_followed, "connection")),
+            &format!("{} not inspected, or not to the end", plural(report.not_followed, "connection")),
         );
     }
     for (reason, count) in &report.left_out {
@@ -287,8 +316,40 @@ fn of_totals(report: &Report) -> String {
     }
     lines.add_counts("protocols", &totals.protocols);
     lines.add_counts("handshakes", &totals.handshakes);
+    let count = |counts: &Counts<&'static str>, key| counts.get(key).copied().unwrap_or_default();
+    let (in_tls, mysql) = (count(&totals.handshakes, "tls"), count(&totals.protocols, "mysql"));
+    if in_tls > 0 {
+        let what =
+            format!("{in_tls} of {} used TLS, which hides their commands", plural(mysql, "MySQL connection"));
+        lines.add("TLS", &format!("{what}. To see them, turn TLS off in the client and record again"));
+    }
     lines.add_counts("opaque", &totals.opaque);
     lines.add_counts("hazards", &totals.hazards);
     of_traffic(&totals.counts, &mut lines);
-    lines.0
+    of_slowest(&report.slowest, &mut lines);
+    lines.text
+}
+
+fn of_slowest(slowest: &[SlowCommand], lines: &mut Lines) {
+    if slowest.is_empty() {
+        return;
+    }
+    let row = |cells: [&str; 7]| {
+        let [connection, packet, at, first, total, rows, command] = cells;
+        format!("{connection:>10} {packet:>8} {at:>13} {first:>11} {total:>11} {rows:>9}  {command}")
+    };
+    let head = ["connection", "packet", "at ms", "first byte", "total ms", "rows", "command"];
+    lines.add("slowest", &row(head));
+    for slow in slowest {
+        let number = |us: u64| ms(us).trim_end_matches(" ms").to_owned();
+        let mut command =
+            slow.verb.map_or(slow.command.to_owned(), |verb| format!("{} {verb}", slow.command));
+        if let Some(errno) = slow.errno {
+            let _ = write!(command, ", error {errno}");
+        }
+        let connection = if slow.connection == 0 { "-".to_owned() } else { slow.connection.to_string() };
+        let (packet, rows) = (slow.location.packet.to_string(), slow.rows.to_string());
+        let [at, first, total] = [slow.location.at_us, slow.first_byte_us, slow.took_us].map(number);
+        lines.add("", &row([&connection, &packet, &at, &first, &total, &rows, &command]));
+    }
 }

@@ -57,7 +57,7 @@ fn help_and_version_are_printed_and_wrong_usage_is_an_error() {
     let run = |arguments: &[&str]| run(arguments, Vec::new(), Path::new("."));
     let (code, help) = run(&["check-config", "--help"]);
     assert_eq!(code, 0);
-    for part in ["WasmPlugin", "\"firstword\"", "Exit status:", "Examples:", "kubectl get"] {
+    for part in ["WasmPlugin", "\"firstword\"", "Exit status:", "docs/commands.md", "kubectl get"] {
         assert!(help.contains(part), "{part}: {help}");
     }
     assert_eq!(run(&["--version"]).1, format!("firstword {}\n", env!("CARGO_PKG_VERSION")));

@@ -48,7 +48,7 @@ fn the_statistics_show_connections_that_wait() {
     let (code, report) = json_of(&["-", "--stats", path.to_str().unwrap()], &input);
     assert_eq!((code, codes(&report)), (3, vec!["warning connections-waiting".to_owned()]));
     let why = report["findings"][0]["why"].as_str().unwrap();
-    assert!(why.starts_with("2 connections wait") && why.contains("15000 ms; 7 have"), "{why}");
+    assert!(why.starts_with("2 connections wait") && why.contains("15000 ms. 7 have"), "{why}");
 }
 
 #[test]
@@ -121,8 +121,8 @@ fn a_listener_on_a_unix_socket_is_reported_as_skipped() {
     let unix = listener(&json!({"address": pipe, "listener_filters": [inspector("tls_inspector")]}));
     let (code, text, _) = run(&["-"], bootstrap(std::slice::from_ref(&unix)).to_string());
     assert_eq!(code, 3);
-    let expected = "warning[unix-socket-skipped]: listener mysql\n  The listener accepts connections on the Unix socket \
-                    /run/my%C2%9Bsql.sock. doctor does not look at\n  such listeners:";
+    let expected = "warning[unix-socket-skipped]: a listener on a Unix socket is not examined\n  where   listener mysql\n  cause   \
+                    The listener accepts connections on the Unix socket /run/my%C2%9Bsql.sock.";
     assert!(text.trim_start().starts_with(expected), "{text}");
     assert!(!text.contains("Nothing"), "{text}");
     // Together with another listener, and as a further address of one.

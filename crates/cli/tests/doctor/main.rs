@@ -6,6 +6,7 @@ mod filter;
 mod inputs;
 mod listener_filters;
 mod listeners;
+mod native;
 mod refused;
 
 use assert_cmd::Command;
@@ -52,9 +53,8 @@ fn help_is_printed_and_wrong_usage_is_an_error() {
         "config_dump",
         "istioctl proxy-config",
         "Exit status:",
-        "Examples:",
-        "JSON:",
-        "--dest <IP:PORT>",
+        "--dest <HOST:PORT>",
+        "docs/commands.md",
     ] {
         assert!(help.contains(part), "{part}: {help}");
     }
@@ -63,7 +63,8 @@ fn help_is_printed_and_wrong_usage_is_an_error() {
     for wrong in [
         &[][..],
         &["-", "--dest", "10.0.0.1"],
-        &["-", "--dest", "mysql:3306"],
+        &["-", "--dest", "mysql"],
+        &["-", "--fix", "0"],
         &["-", "--side", "inbound"],
         &["-", "-o", "xml"],
     ] {

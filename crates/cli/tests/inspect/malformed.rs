@@ -15,22 +15,30 @@ fn assert_refused(input: &[u8], problem: &str) {
     assert_eq!(printed.code, 2, "{problem}");
 }
 
+/// Asserts that only the problem is printed, as text and as JSON.
+fn assert_not_read(input: &[u8], problem: &str) {
+    assert_refused(input, problem);
+    for arguments in [&["-"][..], &["-o", "json", "-"]] {
+        assert_eq!(run(arguments, input).output, "", "{problem}");
+    }
+}
+
 #[test]
 fn a_file_that_is_not_a_capture_is_refused() {
     let foreign = |found: &str| format!("byte 0: expected a pcap or pcapng file, found {found}");
-    assert_refused(b"", &foreign("an empty one"));
-    assert_refused(b"hello, world", &foreign("one that begins with the bytes 68 65 6c 6c 6f 2c 20 77"));
-    assert_refused(
+    assert_not_read(b"", &foreign("an empty one"));
+    assert_not_read(b"hello, world", &foreign("one that begins with the bytes 68 65 6c 6c 6f 2c 20 77"));
+    assert_not_read(
         b"\x1f\x8b\x08\0",
         &foreign("one compressed by gzip: try gzip -dc FILE | firstword inspect -"),
     );
-    assert_refused(
+    assert_not_read(
         b"\x28\xb5\x2f\xfd\0",
         &foreign("one compressed by Zstandard: try zstd -dc FILE | firstword inspect -"),
     );
     let frames = Talk::whole(&recorded_as("mariadb-auth-native")).frames;
     for file in [pcap(&frames), pcapng(&frames)] {
-        assert_refused(
+        assert_not_read(
             &file[..20],
             &foreign(&{
                 let bytes: Vec<_> = file[..8].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -112,7 +120,9 @@ fn assert_ends(input: &[u8]) -> Result<(), TestCaseError> {
             "{}",
             printed.problem
         );
-        if arguments.len() > 1 {
+        // Of a file that is no capture only the problem is printed.
+        let nothing_read = printed.code == 2 && printed.output.is_empty();
+        if arguments.len() > 1 && !nothing_read {
             printed.json();
         }
     }

@@ -13,7 +13,8 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The proxy-wasm ABI of the SDK, which the module exports as `proxy_abi_version_0_2_1`.
 const ABI: &str = "0.2.1";
 
@@ -28,11 +29,7 @@ pub(crate) enum Form {
 
 /// Replaces `directory` by a layout with one image. Returns the manifest's digest.
 pub(crate) fn write(form: Form, module: &[u8], directory: &Path) -> String {
-    if directory.exists() {
-        std::fs::remove_dir_all(directory).expect("the old layout removed");
-    }
-    let blobs = Blobs { directory };
-    std::fs::create_dir_all(directory.join("blobs/sha256")).expect("a directory for the layout");
+    let blobs = Blobs::create(directory);
     let (config, layers) = match form {
         Form::Image => image(&blobs, module),
         Form::Artifact => artifact(&blobs, module),
@@ -42,23 +39,28 @@ pub(crate) fn write(form: Form, module: &[u8], directory: &Path) -> String {
         "mediaType": MANIFEST,
         "config": config,
         "layers": layers,
-        "annotations": {
-            "org.opencontainers.image.title": env!("CARGO_PKG_NAME"),
-            "org.opencontainers.image.description": env!("CARGO_PKG_DESCRIPTION"),
-            "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
-            "org.opencontainers.image.licenses": env!("CARGO_PKG_LICENSE"),
-        },
+        "annotations": annotations(),
     });
-    let mut descriptor = blobs.add(MANIFEST, manifest.to_string().as_bytes());
+    write_index(directory, blobs.add(MANIFEST, manifest.to_string().as_bytes()))
+}
+
+/// Annotations of an image.
+pub(crate) fn annotations() -> Value {
+    json!({
+        "org.opencontainers.image.title": env!("CARGO_PKG_NAME"),
+        "org.opencontainers.image.description": env!("CARGO_PKG_DESCRIPTION"),
+        "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
+        "org.opencontainers.image.licenses": env!("CARGO_PKG_LICENSE"),
+    })
+}
+
+/// Writes the files of a layout that name its only image. Returns the image's digest.
+pub(crate) fn write_index(directory: &Path, mut descriptor: Value) -> String {
     let digest = descriptor["digest"].as_str().expect("a digest").to_owned();
     // The tag, for tools that copy by it.
     let tag = concat!("v", env!("CARGO_PKG_VERSION"));
     descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [descriptor],
-    });
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor]});
     for (name, content) in [("oci-layout", json!({"imageLayoutVersion": "1.0.0"})), ("index.json", index)] {
         std::fs::write(directory.join(name), content.to_string()).expect("a file of the layout");
     }
@@ -67,7 +69,7 @@ pub(crate) fn write(form: Form, module: &[u8], directory: &Path) -> String {
 
 /// The descriptors of the configuration and of the layers.
 fn image(blobs: &Blobs, module: &[u8]) -> (Value, Vec<Value>) {
-    let archive = archive(module);
+    let archive = archive("plugin.wasm", 0o644, module);
     let config = json!({
         // A module runs on any platform, and Istio's agent requests this one everywhere.
         "architecture": "amd64",
@@ -92,36 +94,46 @@ fn artifact(blobs: &Blobs, module: &[u8]) -> (Value, Vec<Value>) {
     (runtime.clone(), vec![titled(runtime, "runtime-config.json"), titled(module, "plugin.wasm")])
 }
 
-/// A tar archive with `plugin.wasm`, readable for all users and without a time.
-fn archive(module: &[u8]) -> Vec<u8> {
+/// A tar archive with one file of the user root, without a time.
+pub(crate) fn archive(name: &str, mode: u32, content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
-    header.set_size(u64::try_from(module.len()).expect("a size"));
-    header.set_mode(0o644);
+    header.set_size(u64::try_from(content.len()).expect("a size"));
+    header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
     let mut archive = tar::Builder::new(Vec::new());
-    archive.append_data(&mut header, "plugin.wasm", module).expect("an archive in memory");
+    archive.append_data(&mut header, name, content).expect("an archive in memory");
     archive.into_inner().expect("an archive in memory")
 }
 
-fn compressed(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn compressed(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzBuilder::new().write(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("memory");
     encoder.finish().expect("memory")
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(bytes))
 }
 
-struct Blobs<'a> {
+/// The blobs of a layout.
+pub(crate) struct Blobs<'a> {
     directory: &'a Path,
 }
 
-impl Blobs<'_> {
+impl<'a> Blobs<'a> {
+    /// Replaces `directory` by one without blobs.
+    pub(crate) fn create(directory: &'a Path) -> Self {
+        if directory.exists() {
+            std::fs::remove_dir_all(directory).expect("the old layout removed");
+        }
+        std::fs::create_dir_all(directory.join("blobs/sha256")).expect("a directory for the layout");
+        Self { directory }
+    }
+
     /// Stores a blob under its digest. Returns its descriptor.
-    fn add(&self, media_type: &str, bytes: &[u8]) -> Value {
+    pub(crate) fn add(&self, media_type: &str, bytes: &[u8]) -> Value {
         let digest = digest(bytes);
         let path = self.directory.join("blobs").join(digest.replace(':', "/"));
         std::fs::write(path, bytes).expect("a blob of the layout");

@@ -118,6 +118,13 @@ impl Cluster {
         fixed && self.load_assignment.as_ref().is_none_or(Assignment::is_empty)
     }
 
+    /// Whether Envoy resolves the endpoints' names by DNS.
+    pub(in super::super) fn is_resolved_by_dns(&self) -> bool {
+        let other = self.cluster_type.as_ref().and_then(|other| other.get("name")).and_then(Value::as_str);
+        ["STRICT_DNS", "LOGICAL_DNS"].contains(&self.kind.as_str())
+            || other.is_some_and(|name| name.ends_with("dns"))
+    }
+
     /// Whether EDS provides the endpoints.
     pub(in super::super) fn is_discovered(&self) -> bool {
         self.kind == "EDS"
@@ -133,12 +140,45 @@ impl Cluster {
         endpoint.address.as_ref()?.envoy_internal_address.as_ref()?.server_listener_name.as_deref()
     }
 
+    /// Whether Envoy uses TLS to the endpoints, and verifies nothing.
+    pub(in super::super) fn accepts_every_certificate(&self) -> bool {
+        self.sockets().filter_map(|socket| socket.typed_config.as_ref()).any(|config| {
+            tls_context(config.kind(), config.body()).is_some_and(|context| {
+                let common = context.get("common_tls_context").unwrap_or(&Value::Null);
+                !VALIDATIONS.iter().any(|key| common.get(key).is_some())
+            })
+        })
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        let matched = self.transport_socket_matches.iter().filter_map(|one| one.transport_socket.as_ref());
+        self.transport_socket.iter().chain(matched)
+    }
+
     /// Whether Envoy sends a PROXY header to the endpoints.
     pub(in super::super) fn sends_proxy_header(&self) -> bool {
         const KIND: &str =
             "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
-        let matched = self.transport_socket_matches.iter().filter_map(|one| one.transport_socket.as_ref());
-        let mut sockets = self.transport_socket.iter().chain(matched);
-        sockets.any(|socket| socket.typed_config.as_ref().is_some_and(|config| config.kind() == KIND))
+        self.sockets().any(|socket| socket.typed_config.as_ref().is_some_and(|config| config.kind() == KIND))
+    }
+}
+
+/// Keys of `common_tls_context` by which Envoy verifies a certificate.
+const VALIDATIONS: [&str; 3] =
+    ["validation_context", "validation_context_sds_secret_config", "combined_validation_context"];
+
+/// The `UpstreamTlsContext` of a transport socket, also inside another one; `None` if there is no TLS.
+fn tls_context<'v>(kind: &str, body: &'v Value) -> Option<&'v Value> {
+    match kind {
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext" => Some(body),
+        "envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig" => {
+            body.get("tls_socket_config")
+        }
+        "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport" => {
+            let inner = body.get("transport_socket")?.get("typed_config")?;
+            let kind = inner.get("@type")?.as_str()?.rsplit('/').next()?;
+            kind.ends_with(".UpstreamTlsContext").then_some(inner)
+        }
+        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! The content of the input: a configuration dump, a bootstrap, or listeners alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,6 +10,7 @@ use super::cluster::{Assignment, Cluster};
 use super::filter::Any;
 use super::key_spelling::snake_case;
 use super::listener::Listener;
+use super::name_table;
 use super::node::Node;
 
 #[derive(Clone, Debug, Default)]
@@ -21,8 +23,12 @@ pub(in super::super) struct Dump {
     pub(in super::super) endpoints: Option<BTreeMap<String, Assignment>>,
     /// Filter configurations that Envoy discovered by name; `None` if the input has no list of them.
     pub(in super::super) extensions: Option<BTreeMap<String, Any>>,
+    /// `bootstrap_extensions`; `None` if the input has no bootstrap.
+    pub(in super::super) bootstrap_extensions: Option<Value>,
     /// `stats_config`; `None` if the input has no bootstrap.
     pub(in super::super) statistics: Option<Value>,
+    /// Addresses with which Istio's agent or a DNS listener responds, by host.
+    pub(in super::super) names: BTreeMap<String, Vec<IpAddr>>,
     /// Listeners that Envoy refused, each with its name and the reason.
     pub(in super::super) refused: Vec<(String, String)>,
     /// Filters that Envoy discovers by name, and of which it has refused each configuration. A dump lists what it refused
@@ -78,6 +84,7 @@ impl Dump {
         if !is_listener {
             return Err(format!("{at}: expected a listener, found {}", in_words(listener)));
         }
+        self.names.extend(name_table::of_listener(listener));
         self.listeners.push(typed(listener, at)?);
         Ok(())
     }
@@ -92,6 +99,8 @@ impl Dump {
         if let Some(node) = bootstrap.get("node") {
             self.node = typed(node, &format!("{at}.node"))?;
         }
+        let extensions = bootstrap.get("bootstrap_extensions");
+        self.bootstrap_extensions = Some(extensions.cloned().unwrap_or(Value::Null));
         self.statistics = Some(bootstrap.get("stats_config").cloned().unwrap_or(Value::Null));
         Ok(())
     }
@@ -121,6 +130,7 @@ impl Dump {
                 "ClustersConfigDump" => self.add_clusters(config, &at)?,
                 "EndpointsConfigDump" => self.add_endpoints(config, &at)?,
                 "EcdsConfigDump" => self.add_extensions(config, &at)?,
+                "NameTable" => self.names.extend(name_table::of_istio(config)),
                 _ => {}
             }
         }
@@ -186,6 +196,14 @@ impl Dump {
             }
         }
         Ok(())
+    }
+
+    /// The listeners of a waypoint: the one that accepts tunnels, and the one that accepts the connections inside them.
+    pub(in super::super) fn waypoint(&self) -> Option<(&Listener, &Listener)> {
+        let named = |name: &str| self.listeners.iter().find(|listener| listener.name == name);
+        let outer = named("connect_terminate")?;
+        let known = self.node.is_waypoint() || !self.node.is_of_istio();
+        named("main_internal").filter(|_| known).map(|inner| (outer, inner))
     }
 
     /// Removes the configurations of filters that Envoy has refused.

@@ -60,6 +60,15 @@ struct TransportSocket {
 }
 
 impl FilterChain {
+    /// Whether a filter of the chain can begin TLS in the middle of the connection.
+    pub(in super::super) fn starts_tls(&self) -> bool {
+        let kind = "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig";
+        self.transport_socket.as_ref().is_some_and(|socket| match &socket.typed_config {
+            Some(config) => config.kind() == kind,
+            None => socket.name == "envoy.transport_sockets.starttls",
+        })
+    }
+
     /// Whether the client has to begin TLS before it receives anything.
     pub(in super::super) fn terminates_tls(&self) -> bool {
         let Some(socket) = &self.transport_socket else { return false };
@@ -88,6 +97,13 @@ impl Network {
         Some(Self { address_prefix: prefix.to_owned(), prefix_len: length.parse().ok()? })
     }
 
+    /// A `CidrRange` in JSON. Without a length, it is a whole address family.
+    pub(in super::super) fn of(range: &Value) -> Option<Self> {
+        let prefix_len = range.get("prefix_len").and_then(Value::as_u64).unwrap_or(0);
+        let address_prefix = range.get("address_prefix")?.as_str()?.to_owned();
+        Some(Self { address_prefix, prefix_len: u8::try_from(prefix_len).ok()? })
+    }
+
     /// The prefix length if the address is in the network. Without an address, only the network of all addresses matches.
     pub(in super::super) fn covers(&self, address: Option<IpAddr>) -> Option<u8> {
         if self.prefix_len == 0 {
@@ -106,6 +122,13 @@ impl Network {
             _ => false,
         };
         within.then_some(self.prefix_len)
+    }
+
+    /// The address, if the network has only one.
+    pub(in super::super) fn address(&self) -> Option<IpAddr> {
+        let ip: IpAddr = self.address_prefix.parse().ok()?;
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        (self.prefix_len >= bits).then_some(ip)
     }
 
     /// The first address of the network.

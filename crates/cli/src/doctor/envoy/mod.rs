@@ -9,6 +9,8 @@ pub(super) mod filter_config;
 pub(super) mod key_spelling;
 pub(super) mod listener;
 pub(super) mod listener_filter;
+pub(super) mod matcher;
+pub(super) mod name_table;
 pub(super) mod node;
 
 use std::time::Duration;

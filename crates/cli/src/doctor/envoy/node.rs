@@ -25,6 +25,10 @@ impl Node {
         self.kind() == Some("router")
     }
 
+    pub(in super::super) fn is_waypoint(&self) -> bool {
+        self.kind() == Some("waypoint")
+    }
+
     /// Whether Istio's agent started it.
     pub(in super::super) fn is_of_istio(&self) -> bool {
         self.kind().is_some()
@@ -35,6 +39,11 @@ impl Node {
         let instance = self.metadata.get("INSTANCE_IPS").and_then(Value::as_str).unwrap_or_default();
         let own = self.kind().and(self.id.split('~').nth(1)).unwrap_or_default();
         instance.split(',').chain([own]).filter_map(|address| address.trim().parse().ok()).collect()
+    }
+
+    /// The pod's name and namespace, as in `app-0.shop`.
+    pub(in super::super) fn pod(&self) -> Option<&str> {
+        self.kind().and(self.id.split('~').nth(2))
     }
 
     pub(in super::super) fn namespace(&self) -> Option<&str> {

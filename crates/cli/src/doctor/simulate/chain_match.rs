@@ -3,21 +3,36 @@
 
 use super::super::envoy::filter_chain::FilterChain;
 use super::super::envoy::listener::Listener;
+use super::super::envoy::matcher::{self, Facts};
 use super::socket::Socket;
 
+/// The chain by the listener's matcher, or by the conditions of its chains. An error if the matcher is not evaluated.
+pub(super) fn choose<'d>(listener: &'d Listener, socket: &Socket) -> Result<Option<&'d FilterChain>, String> {
+    let Some(matcher) = &listener.filter_chain_matcher else { return Ok(find(listener, socket)) };
+    let facts = Facts {
+        ip: socket.ip(),
+        port: socket.local.port(),
+        transport_protocol: socket.transport_protocol(),
+        application_protocols: socket.application_protocols,
+    };
+    let name = matcher::find(matcher, &facts)?;
+    let named = |name: &str| listener.filter_chains.iter().find(|chain| chain.name == name);
+    Ok(name.and_then(named).or(listener.default_filter_chain.as_ref()))
+}
+
 /// The chain that matches the connection, otherwise the default chain.
-pub(super) fn find<'d>(listener: &'d Listener, socket: &Socket) -> Option<&'d FilterChain> {
+fn find<'d>(listener: &'d Listener, socket: &Socket) -> Option<&'d FilterChain> {
     search(listener, socket).or(listener.default_filter_chain.as_ref())
 }
 
 fn search<'d>(listener: &'d Listener, socket: &Socket) -> Option<&'d FilterChain> {
     let port = u32::from(socket.local.port());
     let mut chains: Vec<_> = listener.filter_chains.iter().collect();
-    choose(&mut chains, |chain| match chain.filter_chain_match.destination_port {
+    keep_best(&mut chains, |chain| match chain.filter_chain_match.destination_port {
         None => Some(0),
         Some(wanted) => (wanted == port).then_some(1_u8),
     });
-    choose(&mut chains, |chain| {
+    keep_best(&mut chains, |chain| {
         let networks = &chain.filter_chain_match.prefix_ranges;
         if networks.is_empty() {
             return Some(0);
@@ -26,13 +41,13 @@ fn search<'d>(listener: &'d Listener, socket: &Socket) -> Option<&'d FilterChain
     });
     // A client that waits for a greeting has not named a server. A client with mTLS has, but only the mesh knows the
     // name.
-    choose(&mut chains, |chain| chain.filter_chain_match.server_names.is_empty().then_some(0));
-    choose(&mut chains, |chain| match chain.filter_chain_match.transport_protocol.as_str() {
+    keep_best(&mut chains, |chain| chain.filter_chain_match.server_names.is_empty().then_some(0));
+    keep_best(&mut chains, |chain| match chain.filter_chain_match.transport_protocol.as_str() {
         "" => Some(0),
         wanted => (wanted == socket.transport_protocol()).then_some(1),
     });
     let offered = socket.application_protocols;
-    choose(&mut chains, |chain| {
+    keep_best(&mut chains, |chain| {
         let wanted = &chain.filter_chain_match.application_protocols;
         if wanted.is_empty() {
             return Some(0);
@@ -42,12 +57,12 @@ fn search<'d>(listener: &'d Listener, socket: &Socket) -> Option<&'d FilterChain
         u8::try_from(first).ok().and_then(|first| u8::MAX.checked_sub(first))
     });
     // The client's address is not known: chains that require one come second.
-    choose(&mut chains, |chain| Some(u8::from(!chain.filter_chain_match.depends_on_client())));
+    keep_best(&mut chains, |chain| Some(u8::from(!chain.filter_chain_match.depends_on_client())));
     chains.first().copied()
 }
 
 /// Keeps the chains that match best. A rank of `None` means no match.
-fn choose(chains: &mut Vec<&FilterChain>, rank: impl Fn(&FilterChain) -> Option<u8>) {
+fn keep_best(chains: &mut Vec<&FilterChain>, rank: impl Fn(&FilterChain) -> Option<u8>) {
     let best = chains.iter().filter_map(|chain| rank(chain)).max();
     chains.retain(|chain| best.is_some() && rank(chain) == best);
 }

@@ -85,6 +85,11 @@ pub(in super::super) struct Journey<'d> {
 }
 
 impl Journey<'_> {
+    /// Whether the client does not get the greeting here.
+    pub(in super::super) fn is_refused(&self) -> bool {
+        !matches!(self.outcome, Outcome::Greeting | Outcome::Bypass(_))
+    }
+
     /// Whether the chosen chain is made for this client.
     pub(in super::super) fn has_chain_for_client(&self) -> bool {
         self.client != Client::Mesh || self.chain.is_some_and(FilterChain::terminates_tls)

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::destination::{Destination, Entry};
 use super::envoy::dump::Dump;
+use super::envoy::filter_chain::FilterChain;
 use super::envoy::listener::Listener;
 use journey::Step;
 use socket::{Socket, Unread};
@@ -44,23 +45,22 @@ pub(super) fn journey<'d>(dump: &'d Dump, to: &Destination, client: Client) -> J
             let own = listener.addresses().next().unwrap_or_else(|| to.address());
             (listener, own)
         }
+        Entry::Tunnelled(outer, inner) => {
+            journey.listeners.push(outer);
+            (inner, to.address())
+        }
         Entry::Bypass(why) => {
             journey.outcome = Outcome::Bypass(why);
             return journey;
         }
         Entry::NoListener => return journey,
     };
-    let mut socket = Socket {
-        unread: match client {
-            Client::Silent => Unread::Nothing,
-            Client::ProxyHeader => Unread::ProxyHeader,
-            Client::Mesh => Unread::ClientHello,
-        },
-        local,
-        restored: false,
-        transport_protocol: "",
-        application_protocols: &[],
+    let unread = match client {
+        Client::Silent => Unread::Nothing,
+        Client::ProxyHeader => Unread::ProxyHeader,
+        Client::Mesh => Unread::ClientHello,
     };
+    let mut socket = Socket::new(unread, local);
     loop {
         match accept(&mut journey, dump, listener, &mut socket, to) {
             Step::Accept(next) => listener = next,
@@ -70,6 +70,11 @@ pub(super) fn journey<'d>(dump: &'d Dump, to: &Destination, client: Client) -> J
             }
         }
     }
+}
+
+/// The chain that a listener chooses for a client that waits, without its listener filters.
+pub(super) fn chain_for<'d>(listener: &'d Listener, to: &Destination) -> Option<&'d FilterChain> {
+    chain_match::choose(listener, &Socket::new(Unread::Nothing, to.address())).ok().flatten()
 }
 
 /// Takes the connection through a listener.
@@ -94,12 +99,10 @@ fn accept<'d>(
             return Step::Accept(next);
         }
     }
-    if listener.filter_chain_matcher.is_some() {
-        let why = "the listener chooses its chains by filter_chain_matcher".to_owned();
-        return Step::End(Outcome::Unknown(why));
-    }
-    let Some(chain) = chain_match::find(listener, socket) else {
-        return Step::End(Outcome::Closed(Cause::NoChain));
+    let chain = match chain_match::choose(listener, socket) {
+        Ok(Some(chain)) => chain,
+        Ok(None) => return Step::End(Outcome::Closed(Cause::NoChain)),
+        Err(why) => return Step::End(Outcome::Unknown(why)),
     };
     journey.chain = Some(chain);
     filters::run(journey, dump, chain, socket, to)

@@ -26,6 +26,11 @@ pub(super) struct Socket {
 pub(super) const MESH_ALPN: &[&str] = &["istio-peer-exchange", "istio"];
 
 impl Socket {
+    /// A connection of which Envoy knows nothing but its destination.
+    pub(super) fn new(unread: Unread, local: SocketAddr) -> Self {
+        Self { unread, local, restored: false, transport_protocol: "", application_protocols: &[] }
+    }
+
     /// The address; `None` if it is unspecified.
     pub(super) fn ip(&self) -> Option<IpAddr> {
         Some(self.local.ip()).filter(|ip| !ip.is_unspecified())

@@ -1,0 +1,264 @@
+//! One connection. It translates hooks into calls of the filter, and verdicts into calls of Envoy.
+//!
+//! Envoy can call a hook of the same connection during a call that resumes or closes it. So these calls come last, when
+//! neither the state nor the filter is borrowed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use firstword::connection::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict};
+use firstword::event::{PanicResult, Sender};
+use firstword::filter::after_panic::Panicked;
+use firstword::filter::host::Host;
+use firstword::filter::stream::Stream;
+use firstword::filter::uninspected::UninspectedStream;
+
+use crate::abi::ConnectionHandle;
+use crate::configuration::{Configuration, SharedFilter, lock};
+use crate::host::{Envoy, connection_info};
+use crate::panics::{catch, inject};
+use crate::types::{CloseSide, Status};
+use crate::worker::{self, Key, Tick};
+
+/// Filter of one connection.
+pub(crate) struct Connection {
+    handle: ConnectionHandle,
+    configuration: Arc<Configuration>,
+    filter: SharedFilter,
+    state: RefCell<State>,
+    /// True if the client has ended its stream.
+    client_ended: Cell<bool>,
+    /// `None` if the connection gets no ticks.
+    key: Cell<Option<Key>>,
+}
+
+/// State of a connection. It is [`State::None`] only before the first hook and after the close.
+#[derive(Default)]
+enum State {
+    #[default]
+    None,
+    Inspected(Box<Stream>),
+    Uninspected(Box<UninspectedStream>),
+    /// A hook has panicked. The stream is closed with the connection, and gets no more bytes.
+    Panicked(Option<Box<Stream>>, PanicResult),
+}
+
+/// Verdict about bytes of one sender.
+enum Verdict {
+    Pass,
+    Hold,
+    Edit(Edit),
+    Close,
+}
+
+impl Connection {
+    pub(crate) fn new(configuration: Arc<Configuration>, handle: ConnectionHandle) -> Self {
+        let filter = configuration.worker(handle.worker());
+        Self {
+            handle,
+            configuration,
+            filter,
+            state: RefCell::default(),
+            client_ended: Cell::new(false),
+            key: Cell::new(None),
+        }
+    }
+
+    /// Takes the start of the connection.
+    pub(crate) fn opened(self: &Rc<Self>) -> Status {
+        catch(|| self.open()).unwrap_or_else(|| self.give_up(Sender::Client, 0))
+    }
+
+    /// Takes bytes of a sender.
+    pub(crate) fn data(&self, sender: Sender, len: usize, end_stream: bool) -> Status {
+        if end_stream && sender == Sender::Client {
+            self.client_ended.set(true);
+        }
+        let inspect = || {
+            inject(sender.label());
+            self.verdict(sender, len, end_stream)
+        };
+        match catch(inspect) {
+            Some(verdict) => self.apply(sender, verdict),
+            None => self.give_up(sender, len),
+        }
+    }
+
+    /// Takes the end of the connection. Has no effect if it has ended.
+    pub(crate) fn closed(&self, side: CloseSide) {
+        if let Some(key) = self.key.take() {
+            worker::remove(key);
+        }
+        // An inspected stream has seen this itself. After a panic it has not.
+        let side = if self.client_ended.get() { CloseSide::Client } else { side };
+        let host = Envoy::new(self.handle, Some(side));
+        let state = self.state.try_borrow_mut().map(|mut state| std::mem::take(&mut *state));
+        let end = || {
+            inject("close");
+            match state.unwrap_or_default() {
+                State::None | State::Panicked(None, _) => {}
+                State::Inspected(mut stream) | State::Panicked(Some(mut stream), _) => {
+                    stream.close(&lock(&self.filter), &host);
+                }
+                State::Uninspected(mut stream) => stream.close(&lock(&self.filter), &host),
+            }
+        };
+        if catch(end).is_none() {
+            // Envoy has closed the connection, so only the count is left to do.
+            catch(|| self.decide_after_panic(None));
+        }
+    }
+
+    fn open(self: &Rc<Self>) -> Status {
+        inject("open");
+        self.configuration.use_now();
+        if let Some(counter) = self.configuration.unexported() {
+            self.handle.count(counter);
+        }
+        let host = Envoy::new(self.handle, None);
+        let opened = Stream::open(&lock(&self.filter), connection_info(self.handle), &host);
+        match opened {
+            Ok(stream) => {
+                let holds_connection = stream.holds_connection();
+                self.state.replace(State::Inspected(Box::new(stream)));
+                let ticked: Weak<dyn Tick> = Rc::<Self>::downgrade(self);
+                self.key.set(Some(worker::add(self.handle, ticked)));
+                if holds_connection { Status::Stop } else { Status::Continue }
+            }
+            Err(stream) => {
+                self.state.replace(State::Uninspected(Box::new(stream)));
+                if stream.is_refused() { self.close() } else { Status::Continue }
+            }
+        }
+    }
+
+    fn verdict(&self, sender: Sender, len: usize, end_stream: bool) -> Verdict {
+        let Ok(mut state) = self.state.try_borrow_mut() else { return Verdict::Pass };
+        let host = Envoy::new(self.handle, None);
+        let chunk = HostChunk { handle: self.handle, sender, len };
+        let filter = lock(&self.filter);
+        match &mut *state {
+            State::None | State::Panicked(_, PanicResult::Passed) => Verdict::Pass,
+            State::Panicked(_, PanicResult::Closed) => drop_all(len),
+            State::Inspected(stream) => match sender {
+                Sender::Client => stream.client(&filter, &chunk, end_stream, &host).into(),
+                Sender::Server => stream.server(&filter, &chunk, end_stream, &host).into(),
+            },
+            State::Uninspected(stream) => {
+                let edit = stream.data(&filter, sender, len, end_stream, &host);
+                edit.map_or(Verdict::Pass, Verdict::Edit)
+            }
+        }
+    }
+
+    /// Obeys a verdict. If Envoy refuses a change, closes the connection, because bytes that had to be removed would be
+    /// forwarded.
+    fn apply(&self, sender: Sender, verdict: Verdict) -> Status {
+        match verdict {
+            Verdict::Pass => Status::Continue,
+            Verdict::Hold => Status::Stop,
+            Verdict::Edit(edit) if self.handle.edit_front(sender, edit.drain, &edit.prepend) => {
+                Status::Continue
+            }
+            Verdict::Edit(_) | Verdict::Close => self.close(),
+        }
+    }
+
+    /// Closes the connection. Its bytes stay in Envoy's buffer.
+    fn close(&self) -> Status {
+        self.handle.close();
+        Status::Stop
+    }
+
+    /// Gives up the connection after a panic in a hook about `len` bytes of `sender`: closes it, or lets it pass. Closes it
+    /// if the decision panics too.
+    fn give_up(&self, sender: Sender, len: usize) -> Status {
+        let stream =
+            self.state.try_borrow_mut().ok().and_then(|mut state| match std::mem::take(&mut *state) {
+                State::Inspected(stream) => Some(stream),
+                _ => None,
+            });
+        let result = catch(|| self.decide_after_panic(stream.as_deref())).unwrap_or(PanicResult::Closed);
+        self.state.replace(State::Panicked(stream, result));
+        match result {
+            PanicResult::Passed => Status::Continue,
+            PanicResult::Closed => {
+                self.apply(sender, drop_all(len));
+                self.close()
+            }
+        }
+    }
+
+    fn decide_after_panic(&self, stream: Option<&Stream>) -> PanicResult {
+        let host = Envoy::new(self.handle, None);
+        let whose = match stream {
+            Some(stream) => Panicked::Inspected(stream),
+            None => Panicked::Uninspected(connection_info(self.handle)),
+        };
+        lock(&self.filter).after_panic(whose, &host)
+    }
+}
+
+impl Tick for Connection {
+    fn tick(&self) {
+        let host = Envoy::new(self.handle, None);
+        let tick = || {
+            inject("tick");
+            let Ok(mut state) = self.state.try_borrow_mut() else { return };
+            let State::Inspected(stream) = &mut *state else { return };
+            let filter = lock(&self.filter);
+            if let Some(due) = stream.due(&filter, host.now(), self.configuration.newest()) {
+                stream.tick(&filter, due, &host);
+            }
+        };
+        match catch(tick) {
+            Some(()) => host.finish(),
+            None => {
+                self.give_up(Sender::Client, 0);
+            }
+        }
+    }
+}
+
+fn drop_all(len: usize) -> Verdict {
+    Verdict::Edit(Edit { drain: len, prepend: Vec::new() })
+}
+
+impl From<ClientVerdict> for Verdict {
+    fn from(verdict: ClientVerdict) -> Self {
+        match verdict {
+            ClientVerdict::Pass => Self::Pass,
+            ClientVerdict::Hold => Self::Hold,
+            ClientVerdict::Edit(edit) => Self::Edit(edit),
+            ClientVerdict::Close => Self::Close,
+        }
+    }
+}
+
+impl From<ServerVerdict> for Verdict {
+    fn from(verdict: ServerVerdict) -> Self {
+        match verdict {
+            ServerVerdict::Pass => Self::Pass,
+            ServerVerdict::Edit(edit) => Self::Edit(edit),
+        }
+    }
+}
+
+/// Bytes of one hook, still in Envoy's buffer.
+struct HostChunk {
+    handle: ConnectionHandle,
+    sender: Sender,
+    len: usize,
+}
+
+impl Chunk for HostChunk {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn read(&self, start: usize, max: usize) -> Option<Bytes> {
+        self.handle.read(self.sender, start, max).map(Bytes::from)
+    }
+}

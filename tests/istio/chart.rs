@@ -1,0 +1,407 @@
+//! The Helm chart in `charts/firstword`: it makes the objects of `istio/`, and refuses values that would cost connections.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use firstword::config::json_schema;
+use serde_json::{Value, json};
+
+use crate::manifests::{annotations, assert_envoy_filter, directory, kustomized, one, resources};
+use crate::pilot::resource::{Resource, of_kind, parse};
+use crate::schemas::Schemas;
+use firstword_testing::{root, temp_dir};
+
+/// Files of the chart that are copies, because a chart can read only its own files, and what they are copies of.
+const COPIES: [(&str, &str); 6] = [
+    ("alerts.yaml", "envoy/observability/alerts.yaml"),
+    ("configuration.schema.json", "docs/schemas/configuration.json"),
+    ("dashboard.json", "envoy/observability/grafana/firstword.json"),
+    ("pod-annotations.yaml", "istio/components/pod-annotations/annotations.yaml"),
+    ("podmonitor.yaml", "envoy/observability/podmonitor.yaml"),
+    ("rules.yaml", "envoy/observability/rules.yaml"),
+];
+
+/// Values of the tests, which are the examples of each kind.
+const EXAMPLES: [&str; 3] = ["envoyfilter", "everything", "wasmplugin"];
+
+fn chart() -> PathBuf {
+    root().join("charts/firstword")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
+}
+
+/// Compares a file of the chart with what it should contain. With `FIRSTWORD_BLESS` it writes the file.
+fn assert_file(path: &Path, expected: &str) {
+    if std::env::var_os("FIRSTWORD_BLESS").is_some() {
+        std::fs::write(path, expected).expect("a file of the chart");
+    }
+    let test = "FIRSTWORD_BLESS=1 cargo test --test istio chart writes it";
+    assert!(read(path) == expected, "{} is old; {test}", path.display());
+}
+
+#[test]
+fn the_files_of_the_chart_are_copies() {
+    for (copy, of) in COPIES {
+        assert_file(&chart().join("files").join(copy), &read(root().join(of)));
+    }
+    let files = std::fs::read_dir(chart().join("files")).expect("a directory");
+    let files: BTreeSet<_> = files.map(|file| file.expect("a file").file_name()).collect();
+    assert!(files.iter().eq(COPIES.map(|(copy, _)| copy)), "{files:?}");
+}
+
+/// The rest of the schema is written by hand.
+#[test]
+fn the_schema_of_values_has_that_of_the_configuration() {
+    let path = chart().join("values.schema.json");
+    let mut schema: Value = serde_json::from_str(&read(&path)).expect("JSON");
+    let mut configuration = json_schema::configuration();
+    configuration.as_object_mut().expect("a schema").remove("$schema");
+    schema["definitions"]["configuration"] = configuration;
+    assert_eq!(schema["properties"]["config"], json!({"$ref": "#/definitions/configuration"}));
+    assert_file(&path, &format!("{schema:#}\n"));
+}
+
+#[test]
+fn the_chart_has_the_version_of_the_module() {
+    let chart: Value = serde_norway::from_str(&read(chart().join("Chart.yaml"))).expect("YAML");
+    for key in ["version", "appVersion"] {
+        assert_eq!(chart[key], env!("CARGO_PKG_VERSION"), "{key}");
+    }
+}
+
+fn helm(arguments: &[&str], values: &[&Path]) -> Output {
+    let mut helm = Command::new(root().join("target/tools/helm"));
+    helm.args(arguments).arg(chart());
+    for values in values {
+        helm.arg("--values").arg(values);
+    }
+    // A cluster of the user's must not matter.
+    helm.env("KUBECONFIG", "/nonexistent")
+        .output()
+        .unwrap_or_else(|e| panic!("helm: {e}; run: make tools-istio"))
+}
+
+fn example(name: &str) -> PathBuf {
+    chart().join(format!("ci/{name}-values.yaml"))
+}
+
+/// Output of `helm template`, or what it says against the values. `changes` are merged into the example.
+fn try_template(release: &str, name: &str, changes: &Value) -> Result<Vec<Resource>, String> {
+    let directory = temp_dir();
+    let changed = directory.path().join("changes.json");
+    std::fs::write(&changed, changes.to_string()).expect("a file");
+    let arguments = ["template", release, "--namespace", "platform"];
+    let output = helm(&arguments, &[&example(name), &changed]);
+    match output.status.success() {
+        true => Ok(parse(&String::from_utf8(output.stdout).expect("UTF-8"))),
+        false => Err(String::from_utf8(output.stderr).expect("UTF-8")),
+    }
+}
+
+fn template(name: &str, changes: &Value) -> Vec<Resource> {
+    try_template("firstword", name, changes).unwrap_or_else(|message| panic!("{name}: {message}"))
+}
+
+/// The objects of a chart or a manifest, in an order and in a form that the tool that made them does not choose.
+fn normalised<'r>(resources: impl IntoIterator<Item = &'r Resource>) -> Vec<Value> {
+    let one = |resource: &Resource| {
+        let mut document = resource.document.clone();
+        // Helm's labels, by which it finds what it has made.
+        document["metadata"].as_object_mut().expect("metadata").remove("labels");
+        if let Some(text) = document.pointer_mut(CONFIGURATION) {
+            *text = serde_json::from_str(text.as_str().expect("JSON in a string")).expect("JSON");
+        }
+        document
+    };
+    let mut documents: Vec<_> = resources.into_iter().map(one).collect();
+    documents.sort_by_key(|document| format!("{}/{}", document["kind"], document["metadata"]["name"]));
+    documents
+}
+
+/// Where an EnvoyFilter with the module has its configuration.
+const CONFIGURATION: &str = "/spec/configPatches/0/patch/value/typed_config/config/configuration/value";
+
+#[test]
+fn the_chart_makes_what_the_overlays_make() {
+    for (values, overlay) in [("envoyfilter", "envoyfilter"), ("wasmplugin", "example")] {
+        let expected = kustomized(&directory().join("overlays").join(overlay));
+        assert!(expected.len() >= 2);
+        let made = template(values, &json!({}));
+        assert_eq!(normalised(&made), normalised(&expected), "{values}");
+    }
+}
+
+/// Each resource has a manifest in `istio/` whose effect the cases show.
+#[test]
+fn the_chart_makes_what_the_manifests_are() {
+    let made = template("everything", &json!({}));
+    let files = [
+        "envoyfilter/extension.yaml",
+        "envoyfilter/outbound-tcp.yaml",
+        "envoyfilter/outbound-passthrough.yaml",
+        "envoyfilter/inbound.yaml",
+        "envoyfilter/gateway.yaml",
+        "scenarios/port-conflict/serviceentry.yaml",
+    ];
+    let expected: Vec<_> = files.iter().flat_map(|file| resources(file)).collect();
+    let of_istio = made.iter().filter(|resource| is_of_istio(resource));
+    assert_eq!(normalised(of_istio), normalised(&expected));
+    let mut references = BTreeSet::new();
+    for filter in of_kind(&made, "EnvoyFilter") {
+        assert_envoy_filter(filter, &filter.name, &mut references);
+    }
+    assert_eq!(references.len(), 1, "{references:#?}");
+}
+
+fn is_of_istio(resource: &Resource) -> bool {
+    resource.document["apiVersion"].as_str().expect("a version").contains("istio.io")
+}
+
+#[test]
+fn the_api_server_accepts_each_resource_of_the_chart() {
+    let schemas = Schemas::read();
+    let mut kinds = BTreeSet::new();
+    for name in EXAMPLES {
+        for kind in ["EnvoyFilter", "WasmPlugin", "TrafficExtension"] {
+            let mut changes = json!({"kind": kind});
+            if name == "everything" && kind != "EnvoyFilter" {
+                // A plugin reaches ports only.
+                let app = json!({"labels": {"app": "app"}, "outbound": {"ports": [3306]}, "inbound": {"ports": [3306]}});
+                let gateway =
+                    json!({"name": "gateway", "labels": {"istio": "a"}, "gateway": {"ports": [3306]}});
+                changes["targets"] = json!([app, gateway]);
+                changes["image"] = json!({"pullSecret": "registry"});
+            }
+            for resource in template(name, &changes).iter().filter(|resource| is_of_istio(resource)) {
+                kinds.insert(resource.kind.clone());
+                assert_eq!(schemas.problems(resource), [""; 0], "{name}, {kind}: {}", resource.document);
+            }
+        }
+    }
+    let expected = ["EnvoyFilter", "ServiceEntry", "TrafficExtension", "WasmPlugin"];
+    assert!(kinds.iter().eq(expected), "{kinds:?}");
+}
+
+/// A plugin reaches clients' ports and databases' ports by its `match`, as `istio/base` does.
+#[test]
+fn a_plugin_is_the_same_in_both_kinds() {
+    let target = json!({
+        "namespace": "default", "labels": {"app": "app"},
+        "outbound": {"ports": [3306, 10000]}, "inbound": {"ports": [3306]},
+    });
+    let rule = json!({"name": "orders", "match": {"ports": [10000], "addresses": ["55.108.108.2"]}, "protocol": "mysql"});
+    let changes = |kind: &str| json!({"kind": kind, "targets": [target], "config": {"rules": [rule]}, "serviceEntries": []});
+    let plugin = template("wasmplugin", &changes("WasmPlugin"));
+    assert_eq!(normalised(&plugin), normalised(&resources("base/wasmplugin.yaml")));
+
+    let extension = template("wasmplugin", &changes("TrafficExtension"));
+    let [mut extension] = normalised(&extension).try_into().expect("one document");
+    let spec = extension["spec"].as_object_mut().expect("a spec");
+    let Some(Value::Object(wasm)) = spec.remove("wasm") else { panic!("{spec:?}") };
+    spec.extend(wasm);
+    extension["kind"] = json!("WasmPlugin");
+    assert_eq!(vec![extension], normalised(&plugin));
+}
+
+/// Several releases in one mesh have names of their own, and proxies ask for the module of the right one.
+#[test]
+fn the_name_of_the_release_is_in_each_name() {
+    let made = try_template("shop", "envoyfilter", &json!({})).expect("resources");
+    let mut names: Vec<_> = made.iter().map(|resource| resource.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["shop-firstword-extension", "shop-firstword-outbound-tcp"]);
+    let patch = |resource: &str, path: &str| {
+        let resource = made.iter().find(|made| made.name.ends_with(resource)).expect(resource);
+        resource.spec()["configPatches"][0]["patch"]["value"].pointer(path).cloned()
+    };
+    for resource in ["extension", "outbound-tcp"] {
+        assert_eq!(patch(resource, "/name"), Some(json!("istio-system.shop-firstword")), "{resource}");
+    }
+    // Envoy finds the filter's entry point by this name, whatever the release is.
+    assert_eq!(patch("extension", "/typed_config/config/root_id"), Some(json!("firstword")));
+}
+
+#[test]
+fn observability_is_that_of_envoy() {
+    let made = template("everything", &json!({}));
+    let [monitor] =
+        parse(&read(root().join("envoy/observability/podmonitor.yaml"))).try_into().expect("one document");
+    let filters: Vec<_> = of_kind(&made, "EnvoyFilter").collect();
+    let monitors: Vec<_> = of_kind(&made, "PodMonitor").collect();
+    assert_eq!(monitors.len(), 4);
+    for made in monitors {
+        assert_eq!(made.spec()["podMetricsEndpoints"], monitor.spec()["podMetricsEndpoints"]);
+        let filter =
+            filters.iter().find(|filter| filter.name == made.name).expect("the filter of the target");
+        assert_eq!(made.namespace, filter.namespace);
+        assert_eq!(made.spec()["selector"]["matchLabels"], filter.spec()["workloadSelector"]["labels"]);
+    }
+
+    let groups = |file: &str| -> Value {
+        let rules: Value = serde_norway::from_str(&read(root().join(file))).expect("YAML");
+        rules["groups"].clone()
+    };
+    let mut expected = groups("envoy/observability/rules.yaml").as_array().expect("groups").clone();
+    expected.extend(groups("envoy/observability/alerts.yaml").as_array().expect("groups").clone());
+    let rule = one(&made, "PrometheusRule");
+    assert_eq!(rule["spec"]["groups"], json!(expected));
+    assert_eq!(rule["metadata"]["labels"]["release"], "prometheus");
+
+    let dashboard = one(&made, "ConfigMap");
+    assert_eq!(
+        dashboard["data"]["firstword.json"],
+        read(root().join("envoy/observability/grafana/firstword.json"))
+    );
+    assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
+
+    let without = template("envoyfilter", &json!({}));
+    assert!(without.iter().all(|resource| resource.kind == "EnvoyFilter"), "{without:?}");
+}
+
+/// The policy is for our plugins only, and knows the settings of the configuration.
+#[test]
+fn the_admission_policy_warns_of_settings_that_the_filter_does_not_know() {
+    let made = template("everything", &json!({}));
+    let (policy, binding) =
+        (one(&made, "ValidatingAdmissionPolicy"), one(&made, "ValidatingAdmissionPolicyBinding"));
+    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+    assert_eq!(binding["spec"]["validationActions"], json!(["Warn"]));
+    let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().expect("CEL");
+    assert_eq!(condition.matches("pluginName.contains('firstword')").count(), 2, "{condition}");
+    let schema = json_schema::configuration();
+    let quoted = |properties: &str| {
+        let properties = schema.pointer(properties).and_then(Value::as_object).expect("properties");
+        let keys: Vec<_> = properties.keys().map(|key| format!("'{key}'")).collect();
+        format!("key in [{}]", keys.join(","))
+    };
+    let validation = |at: usize| policy["spec"]["validations"][at]["expression"].as_str().expect("CEL");
+    assert!(validation(0).contains(&quoted("/properties")), "{}", validation(0));
+    assert!(validation(1).contains(&quoted("/properties/rules/items/properties")), "{}", validation(1));
+
+    let denying = template("everything", &json!({"admissionPolicy": {"action": "Deny"}}));
+    let denying = one(&denying, "ValidatingAdmissionPolicyBinding");
+    assert_eq!(denying["spec"]["validationActions"], json!(["Deny"]));
+}
+
+/// Asserts that `helm template` refuses the values, and says why.
+fn assert_refused(name: &str, changes: &Value, why: &str) {
+    let message = try_template("firstword", name, changes).expect_err(&format!("{changes}"));
+    assert!(message.contains(why), "{changes}: {message}");
+}
+
+#[test]
+fn a_typo_in_the_values_is_refused() {
+    let rule = |rule: Value| json!({"config": {"rules": [rule]}});
+    assert_refused("envoyfilter", &rule(json!({"name": "a", "protcol": "mysql"})), "protcol");
+    assert_refused("envoyfilter", &rule(json!({"name": "a", "protocol": "mysq"})), "config.rules.0.protocol");
+    assert_refused("envoyfilter", &rule(json!({"mysql": {"block_local_infil": true}})), "block_local_infil");
+    assert_refused("envoyfilter", &json!({"config": {"metrics": {"max_series": 0}}}), "max_series");
+    assert_refused("envoyfilter", &json!({"config": {"rule": []}}), "rule");
+    assert_refused("envoyfilter", &json!({"image": {"tag": "v1"}}), "tag");
+    assert_refused("envoyfilter", &json!({"image": {"digest": "sha256:0"}}), "image.digest");
+    assert_refused(
+        "envoyfilter",
+        &json!({"image": {"repository": "registry.example.com/firstword:v1"}}),
+        "repository",
+    );
+    assert_refused("envoyfilter", &json!({"kind": "Wasmplugin"}), "kind");
+    assert_refused(
+        "envoyfilter",
+        &json!({"targets": [{"labels": {"app": "app"}, "outbund": {"ports": [1]}}]}),
+        "outbund",
+    );
+    assert_refused(
+        "envoyfilter",
+        &json!({"targets": [{"labels": {}, "outbound": {"ports": [1]}}]}),
+        "labels",
+    );
+    let entry = json!({"name": "a", "addresses": ["10.0.0.0/8"], "port": 1});
+    assert_refused("wasmplugin", &json!({"serviceEntries": [entry]}), "addresses");
+}
+
+#[test]
+fn values_that_would_fail_later_are_refused() {
+    assert_refused(
+        "envoyfilter",
+        &json!({"image": {"repository": ""}}),
+        "image.repository is empty. Push the image",
+    );
+    assert_refused("wasmplugin", &json!({"image": {"digest": ""}}), "image.digest is empty. Set the digest");
+    assert_refused(
+        "envoyfilter",
+        &json!({"image": {"pullSecret": "a"}}),
+        "an EnvoyFilter cannot name a Secret",
+    );
+    assert_refused("envoyfilter", &json!({"targets": []}), "targets is empty");
+    let target = |outbound: Value| json!({"labels": {"app": "app"}, "outbound": outbound});
+    let targets = |outbound: Value| json!({"targets": [target(outbound)]});
+    assert_refused("envoyfilter", &json!({"targets": [{"labels": {"app": "app"}}]}), "has no connections");
+    let two = json!({"targets": [target(json!({"ports": [1]})), target(json!({"ports": [2]}))]});
+    assert_refused("envoyfilter", &two, "two targets are named platform/firstword");
+    assert_refused("wasmplugin", &targets(json!({"passthrough": true})), "need kind EnvoyFilter");
+    let twice = targets(json!({"ports": [10000], "listeners": ["55.108.108.2_10000"]}));
+    assert_refused("envoyfilter", &twice, "would count each of its connections twice");
+}
+
+/// It also renders the notes, which `helm template` leaves out.
+#[test]
+fn helm_finds_no_fault_in_the_chart() {
+    for name in EXAMPLES {
+        let output = helm(&["lint", "--strict"], &[&example(name)]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}: {text}");
+        assert!(text.contains("1 chart(s) linted, 0 chart(s) failed") && !text.contains("[ERROR]"), "{text}");
+    }
+}
+
+/// The notes print the annotations as a user would paste them.
+#[test]
+fn the_notes_read_the_annotations() {
+    let notes = read(chart().join("templates/NOTES.txt"));
+    let path =
+        notes.split_once(r#".Files.Get "files/pod-annotations.yaml" | fromYaml | dig "#).expect("the file").1;
+    let path = path.split_once(" dict").expect("the end").0;
+    let path: String = path.split(' ').map(|key| format!("/{}", key.trim_matches('"'))).collect();
+    let file: Value =
+        serde_norway::from_str(&read(chart().join("files/pod-annotations.yaml"))).expect("YAML");
+    assert_eq!(file.pointer(&path), Some(&annotations()));
+}
+
+/// The release writes the digest of its image into the chart. A registry has its chart and ours alike: the same bytes.
+#[test]
+fn the_packed_chart_has_the_digest_and_the_same_bytes() {
+    let digest = format!("sha256:{}", "1".repeat(64));
+    let pack = || {
+        let directory = temp_dir();
+        let mut script = Command::new(root().join("scripts/chart.sh"));
+        script
+            .arg(directory.path())
+            .env("IMAGE_DIGEST", &digest)
+            .env("IMAGE_REPOSITORY", "registry.example.com/ours");
+        let output = script.output().expect("chart.sh");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let name = format!("firstword-{}.tgz", env!("CARGO_PKG_VERSION"));
+        let packed = directory.path().join(name);
+        assert!(packed.is_file(), "{}", String::from_utf8_lossy(&output.stdout));
+        (directory, packed)
+    };
+    let (first, second) = (pack(), pack());
+    assert!(std::fs::read(&first.1).expect("a chart") == std::fs::read(&second.1).expect("a chart"));
+
+    let targets = json!({"targets": [{"labels": {"app": "app"}, "outbound": {"ports": [3306]}}]});
+    let values = first.0.path().join("values.json");
+    std::fs::write(&values, targets.to_string()).expect("a file");
+    let mut helm = Command::new(root().join("target/tools/helm"));
+    helm.args(["template", "firstword"])
+        .arg(&first.1)
+        .arg("--values")
+        .arg(values)
+        .env("KUBECONFIG", "/nonexistent");
+    let output = helm.output().expect("helm");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(text.contains(&format!("oci://registry.example.com/ours@{digest}")), "{text}");
+}
