@@ -43,6 +43,13 @@ a default_config closes every connection. Only Envoy's statistics show that: use
         docs: "istio/README.md#when-the-module-is-missing",
     },
     Code {
+        code: "native-without-extension",
+        title: "the native module has no bootstrap extension",
+        text: "Without an extension of the same file in the bootstrap the filter exports no metrics, and no time-out ends a
+connection. envoy/native.yaml has the extension.",
+        docs: "docs/native.md",
+    },
+    Code {
         code: "filter-twice",
         title: "two filters of Firstword are in one chain",
         text: "Each of them counts every connection. Remove the WasmPlugin or the EnvoyFilter.",
