@@ -55,6 +55,7 @@ demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filt
 # Without root or network namespaces the tests that need them are left out, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
+	@ENVOY_VERSION=1.39.3 scripts/tools.sh
 	@$(peers) scripts/test.sh
 
 # Tests that only the wasm module can pass are named in scripts/test.sh.
