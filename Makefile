@@ -1,8 +1,8 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers demo test test-all test-drivers \
-	test-hazards test-istio search fuzz compose-test bench instructions footprint test-small record lint lint-workflows coverage image chart \
-	reproduce deny release clean
+.PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers tools-cluster \
+	demo test test-all test-drivers test-hazards test-istio test-cluster search fuzz compose-test bench instructions \
+	footprint test-small record lint lint-workflows coverage image chart reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm FIRSTWORD_NATIVE=$(CURDIR)/target/libfirstword.so \
@@ -52,6 +52,9 @@ tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP ser
 demo: rust tools wasm ## run MySQL traffic through Envoy and print what the filter saw (KEEP=1: leave it running)
 	@$(peers) cargo run --package firstword-tools --bin demo
 
+tools-cluster: ## build Kubernetes' and Istio's programs into target/tools/cluster (the first time: an hour on two cores)
+	@scripts/cluster.sh
+
 # Without root or network namespaces the tests that need them are left out, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
@@ -70,6 +73,10 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 		[ $$version = newest ] && envoy=envoy || { envoy=envoy-$$version; ENVOY_VERSION=$$version scripts/tools.sh; }; \
 		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --test istio -- --include-ignored; \
 	done
+
+test-cluster: tools tools-istio tools-cluster image ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
+	@unshare --net true || { echo "make test-cluster: needs root, and to make network namespaces" >&2; exit 1; }
+	@$(peers) STEPS="$(STEPS)" cargo test --quiet --test cluster -- --ignored --nocapture
 
 test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
 	@$(peers) cargo test --quiet --test drivers -- --ignored --nocapture

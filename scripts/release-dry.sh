@@ -63,7 +63,13 @@ grep -q "sha256: $sum" target/dist/firstword.krew.yaml || fail "the manifest for
 target/tools/crane export --platform "linux/$arch" "$repository-command:$tag" - | tar -xO firstword |
     cmp - "$work/kubectl-firstword"
 
+step "verify: the lists of packages"
+for package in proxy-wasm:sbom.cdx.json clap:sbom-command.cdx.json; do
+    grep -q "\"name\": \"${package%%:*}\"" "target/dist/${package#*:}" || fail "${package#*:} has no ${package%%:*}"
+done
+released=$(scripts/release-files.sh) || fail "the release has not all of its files"
+
 step "not run: needs GitHub"
 echo "cosign sign, cosign attest and cosign sign-blob (they sign with the workflow's identity)"
-echo "gh release create, with: $(scripts/release-files.sh | tr '\n' ' ')"
+echo "gh release create, with: $(echo "$released" | tr '\n' ' ')"
 say "version $version: every step that needs no account has run"

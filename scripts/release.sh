@@ -7,7 +7,8 @@
 #   firstword-VERSION.tgz     the Helm chart, with the digest of oci/image
 #   firstword-VERSION-linux-PROCESSOR.tar.gz, kubectl-firstword-linux-PROCESSOR.tar.gz, firstword.krew.yaml
 #                             the command (scripts/archives.sh)
-#   sbom.cdx.json             the packages in the module (CycloneDX 1.5)
+#   sbom.cdx.json, sbom-command.cdx.json
+#                             the packages in the module and in the command (CycloneDX 1.5)
 #   LICENSES.txt              the full text of the licences of the packages in the module and in the command
 #   BUILD.txt                 version, commit, toolchain, digests
 #   SHA256SUMS                the hashes of these files
@@ -45,12 +46,16 @@ images=$(printf '%s\n%s' "$images" "$command")
 cp -r target/oci "$files"
 IMAGE_DIGEST=$(echo "$images" | sed -n 's|^target/oci/image  *||p') scripts/chart.sh "$files"
 
-# cargo-cyclonedx writes a file next to the Cargo.toml of each package, with this directory's name in it. The time is the
-# commit's.
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) target/tools/cargo-cyclonedx cyclonedx --quiet --format json \
-    --spec-version 1.5 --target wasm32-unknown-unknown --override-filename sbom.cdx || fail "no list of packages"
-sed "s|path+file://$root|path+file:///firstword|g" crates/proxy-wasm/sbom.cdx.json >"$files/sbom.cdx.json"
-rm -f sbom.cdx.json ./*/sbom.cdx.json ./*/*/sbom.cdx.json
+# $1: file, $2: directory of the package, $3: target. cargo-cyclonedx writes a file next to the Cargo.toml of each package, with
+# this directory's name in it. The time is the commit's.
+list_packages() {
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) target/tools/cargo-cyclonedx cyclonedx --quiet --format json \
+        --spec-version 1.5 --target "$3" --override-filename sbom.cdx || fail "no list of packages"
+    sed "s|path+file://$root|path+file:///firstword|g" "$2/sbom.cdx.json" >"$files/$1"
+    rm -f sbom.cdx.json crates/*/sbom.cdx.json tools/sbom.cdx.json
+}
+list_packages sbom.cdx.json crates/proxy-wasm wasm32-unknown-unknown
+list_packages sbom-command.cdx.json crates/cli x86_64-unknown-linux-musl
 
 # The licence texts of each package.
 packages() {

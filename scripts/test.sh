@@ -4,13 +4,14 @@
 #
 # SHELL_UNDER_TEST=native runs all tests with real peers that can pass with the native module, and nothing else.
 #
-# Modules with tests have the name of their requirement: needs_mysqld, needs_netns, needs_root, needs_drivers. Cargo ignores them
-# by default. `make test-drivers` and `make test-hazards` run those that need drivers.
+# Modules with tests have the name of their requirement: needs_mysqld, needs_netns, needs_root, needs_drivers,
+# needs_cluster. Cargo ignores them by default. `make test-drivers` and `make test-hazards` run those that need drivers,
+# `make test-cluster` those that need a cluster.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-skip="--skip needs_drivers"
+skip="--skip needs_drivers --skip needs_cluster"
 left=
 leave_out() {
     skip="$skip --skip $1"

@@ -24,5 +24,6 @@ mod patches;
 mod pilot;
 mod readme;
 mod readme_table;
+mod real_dumps;
 mod run;
 mod schemas;

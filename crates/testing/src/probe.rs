@@ -98,7 +98,8 @@ pub fn request(to: SocketAddr, host: &str, pause: Duration) -> Http {
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap_or_else(|e| panic!("{host}: {e}"));
     assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.contains("ok\n"), "{host}: {response}");
-    if response.contains("\r\nserver: istio-envoy\r\n") {
+    // Istio's sidecars say `envoy` to their own pod, and `istio-envoy` to others.
+    if ["envoy", "istio-envoy"].iter().any(|name| response.contains(&format!("\r\nserver: {name}\r\n"))) {
         Http::Manager
     } else {
         assert!(response.contains("\r\nserver: backend\r\n"), "{host}: {response}");

@@ -117,7 +117,7 @@ fn tls_to_the_server_without_verification_is_a_warning() {
 
 #[test]
 fn a_native_module_in_an_old_istio_is_an_error() {
-    let module = json!({"name": "firstword", "typed_config": {
+    let module = json!({"name": "module", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.dynamic_modules.v3.DynamicModuleNetworkFilter"}});
     let with = |version: &str| {
         let mut input = database(json!({"filters": [module, tcp_proxy("db")]}), &json!({}));

@@ -1,0 +1,66 @@
+#!/bin/sh
+# Builds the programs of a Kubernetes cluster with Istio into target/tools/cluster, for `make test-cluster`. Existing ones are used.
+#
+#   kube-apiserver, kube-controller-manager, kube-proxy, kubectl, etcd   from tests/cluster/tools/kubernetes
+#   pilot-discovery, pilot-agent, istioctl                               from tests/cluster/tools/istio
+#
+# A first build takes up to an hour on two cores. go.mod and go.sum of the two modules pin every source file.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+cluster=$(pwd -P)/target/tools/cluster
+modules=$(pwd -P)/tests/cluster/tools
+kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' "$modules/kubernetes/go.mod")
+[ -n "$kubernetes" ] || fail "tests/cluster/tools/kubernetes/go.mod names no version of k8s.io/kubernetes"
+mkdir -p "$cluster"
+
+# The programs know their version from the linker only.
+version=k8s.io/component-base/version
+minor=${kubernetes#v1.}
+kubernetes_flags="-X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*}"
+
+need_go() {
+    command -v go >/dev/null || fail "Go 1.26 or newer is needed to build Kubernetes and Istio: https://go.dev/dl"
+    oldest=$(printf '%s\n1.21\n' "$(go env GOVERSION | sed 's/^go//')" | sort -V | head -n 1)
+    [ "$oldest" = 1.21 ] || fail "$(go version) is too old: Go 1.21 and newer can fetch the Go 1.26 that is needed"
+}
+
+# $1: program, $2: its Go module in tests/cluster/tools, $3: package, $4: flags for the linker. A link names the sums of the module
+# from which a program was built, so that another version is built again.
+build() {
+    sums=$(cat "$modules/$2/go.mod" "$modules/$2/go.sum" | sha256sum | cut -c 1-12)
+    [ ! -x "$cluster/$1-$sums" ] || { ln -sfn "$1-$sums" "$cluster/$1" && return; }
+    need_go
+    say "building $1"
+    start=$(date +%s)
+    # The cache stays until all programs are built, so that an interrupted build goes on where it was.
+    (cd "$modules/$2" && GOPATH=$cluster/go GOCACHE=$cluster/go/build GOFLAGS=-modcacherw CGO_ENABLED=0 \
+        nice -n 5 go build -mod=readonly -trimpath -ldflags "-s -w $4" -o "$cluster/$1.new" "$3") || fail "go could not build $1"
+    mv "$cluster/$1.new" "$cluster/$1-$sums"
+    ln -sfn "$1-$sums" "$cluster/$1"
+    seconds=$(($(date +%s) - start))
+    say "built $1 in $((seconds / 60)) min $((seconds % 60)) s"
+}
+
+build etcd kubernetes go.etcd.io/etcd/server/v3 ""
+build kubectl kubernetes k8s.io/kubernetes/cmd/kubectl "$kubernetes_flags"
+build kube-apiserver kubernetes k8s.io/kubernetes/cmd/kube-apiserver "$kubernetes_flags"
+build kube-controller-manager kubernetes k8s.io/kubernetes/cmd/kube-controller-manager "$kubernetes_flags"
+build kube-proxy kubernetes k8s.io/kubernetes/cmd/kube-proxy "$kubernetes_flags"
+build pilot-discovery istio istio.io/istio/pilot/cmd/pilot-discovery ""
+build pilot-agent istio istio.io/istio/pilot/cmd/pilot-agent ""
+build istioctl istio istio.io/istio/istioctl/cmd/istioctl ""
+
+# The template from which the agent makes Envoy's bootstrap. Istio's image has it.
+[ -e "$cluster/envoy_bootstrap-$sums.json" ] || {
+    need_go
+    istio=$(cd "$modules/istio" && GOPATH=$cluster/go GOFLAGS=-modcacherw go mod download -json istio.io/istio |
+        sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    cp "$istio/tools/packaging/common/envoy_bootstrap.json" "$cluster/envoy_bootstrap.new"
+    chmod 644 "$cluster/envoy_bootstrap.new"
+    mv "$cluster/envoy_bootstrap.new" "$cluster/envoy_bootstrap-$sums.json"
+}
+ln -sfn "envoy_bootstrap-$sums.json" "$cluster/envoy_bootstrap.json"
+rm -rf "$cluster/go"
+say "Kubernetes $kubernetes, $("$cluster/etcd" --version | head -n 1)"

@@ -1,0 +1,164 @@
+//! One container: a program with the arguments, the environment and the volumes that the Pod gives it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::environment;
+use super::program;
+use super::world::{REGISTRY, World};
+use firstword_testing::namespace::Namespace;
+use firstword_testing::process::{Process, read_log};
+use firstword_testing::{root, wait_for};
+
+/// User of Istio's images.
+const ISTIO_PROXY: u64 = 1337;
+/// Version of the agent, by which EnvoyFilters choose proxies. Istio's release build links it into the program.
+const VERSION: &str = "1.31.0";
+/// Maximum time of an init container.
+const INIT: Duration = Duration::from_secs(60);
+
+/// A running container. Dropping it kills all its processes.
+pub struct Container {
+    process: Process,
+    log: PathBuf,
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // Not SIGTERM, because the parent of a PID namespace ignores it.
+        self.process.kill();
+    }
+}
+
+/// Everything that a container needs from its Pod.
+pub struct Parent<'p> {
+    pub pod: &'p Value,
+    pub namespace: &'p Namespace,
+    /// Folder of the Pod's files.
+    pub directory: &'p Path,
+    /// Folders of the volumes, by their names.
+    pub volumes: &'p BTreeMap<String, PathBuf>,
+}
+
+/// The program that an image stands for. `None` if no program of Istio is in it.
+fn program_of(image: &str) -> Option<&'static str> {
+    match image_name(image) {
+        "pilot" => Some("pilot-discovery"),
+        "proxyv2" => Some("pilot-agent"),
+        _ => None,
+    }
+}
+
+/// `registry/PATH/NAME:TAG` -> `NAME`.
+pub fn image_name(image: &str) -> &str {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    name.split([':', '@']).next().unwrap_or(name)
+}
+
+impl Container {
+    /// Starts a container of the Pod. `None` if its image has no program.
+    pub fn start(world: &World, parent: &Parent<'_>, container: &Value) -> Option<Self> {
+        let image = container["image"].as_str().expect("an image");
+        let program_name = program_of(image)?;
+        let name = container["name"].as_str().expect("a container's name");
+        let user = container["securityContext"]["runAsUser"].as_u64().unwrap_or(ISTIO_PROXY);
+        let folder = parent.directory.join(format!("root-{name}"));
+        std::fs::create_dir_all(&folder).expect("a root folder");
+        let mounts = parent.directory.join(format!("mounts-{name}"));
+        std::fs::write(&mounts, mounts_of(world, parent, container, program_name)).expect("a list of mounts");
+        let script = root().join("tests/cluster/lab/container.sh");
+        let launcher = parent.namespace.launcher(parent.directory, Path::new("unshare"), None);
+
+        let mut arguments: Vec<OsString> =
+            ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--", "sh"]
+                .map(Into::into)
+                .into();
+        arguments.extend([script.into(), folder.into(), mounts.into(), user.to_string().into()]);
+        arguments.extend(["PATH=/usr/local/bin:/usr/sbin:/usr/bin".into(), "HOME=/".into()]);
+        let variables = environment::variables(parent.pod, container);
+        let of_every_container = [
+            ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+            ("KUBERNETES_SERVICE_PORT", "443"),
+            ("ISTIO_META_ISTIO_VERSION", VERSION),
+        ];
+        arguments.extend(of_every_container.map(|(name, value)| format!("{name}={value}").into()));
+        arguments.extend(variables.iter().map(|(name, value)| format!("{name}={value}").into()));
+        arguments.push(format!("/usr/local/bin/{program_name}").into());
+        arguments.extend(environment::arguments(container, &variables).into_iter().map(Into::into));
+        let log = parent.directory.join(format!("{name}.log"));
+        Some(Self { process: Process::start(&launcher, &arguments, &log, &log), log })
+    }
+
+    /// Waits for the end of an init container, which must succeed.
+    pub fn finish(mut self) {
+        let status = wait_for("end of an init container", INIT, || self.process.exit_status());
+        assert!(status.success(), "{}: {status}\n{}", self.log.display(), self.log());
+    }
+
+    fn log(&self) -> String {
+        read_log(&self.log)
+    }
+
+    /// Panics if the container has ended.
+    pub fn assert_runs(&mut self) {
+        if let Some(status) = self.process.exit_status() {
+            panic!("{}: {status}\n{}", self.log.display(), self.log());
+        }
+    }
+}
+
+/// Lines `SOURCE TARGET` for the script: the files of the image, and the volumes, outer folders first.
+fn mounts_of(world: &World, parent: &Parent<'_>, container: &Value, program_name: &str) -> String {
+    let mut mounts = String::new();
+    let mut mount = |source: &Path, target: &str| {
+        writeln!(mounts, "{} {target}", source.display()).expect("text");
+    };
+    mount(&program(program_name), &format!("/usr/local/bin/{program_name}"));
+    if program_name == "pilot-agent" {
+        let envoy = firstword_testing::envoy().canonicalize().expect("the path of Envoy");
+        mount(&envoy, "/usr/local/bin/envoy");
+        mount(&program("envoy_bootstrap.json"), "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json");
+    }
+    mount(&world.folder("credentials").join("ca.pem"), "/etc/ssl/certs/ca-certificates.crt");
+    for (name, text) in etc() {
+        let path = parent.directory.join(name);
+        std::fs::write(&path, text).expect("a file of /etc");
+        mount(&path, &format!("/etc/{name}"));
+    }
+    if Path::new("/etc/alternatives").is_dir() {
+        mount(Path::new("/etc/alternatives"), "/etc/alternatives");
+    }
+    let volumes = container["volumeMounts"].as_array().into_iter().flatten();
+    let mut volumes: Vec<_> = volumes
+        .map(|one| {
+            let name = one["name"].as_str().expect("a volume's name");
+            let target = one["mountPath"].as_str().expect("a path").trim_end_matches('/');
+            (target, &parent.volumes[name])
+        })
+        .collect();
+    volumes.sort();
+    for (target, source) in volumes {
+        mount(source, target);
+    }
+    mounts
+}
+
+/// Files of `/etc`. The hosts replace the cluster's DNS.
+fn etc() -> [(&'static str, String); 5] {
+    let hosts = format!(
+        "127.0.0.1 localhost\n{} istiod.istio-system.svc istiod.istio-system.svc.cluster.local\n{REGISTRY} registry.example.com\n",
+        super::istio::SERVICE
+    );
+    [
+        ("hosts", hosts),
+        ("resolv.conf", String::new()),
+        ("nsswitch.conf", "hosts: files\n".into()),
+        ("passwd", "root:x:0:0::/:/bin/sh\nistio-proxy:x:1337:1337::/:/bin/sh\n".into()),
+        ("group", "root:x:0:\nistio-proxy:x:1337:\n".into()),
+    ]
+}
