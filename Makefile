@@ -58,6 +58,7 @@ tools-cluster: ## build Kubernetes' and Istio's programs into target/tools/clust
 # Without root or network namespaces the tests that need them are left out, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
+	@ENVOY_VERSION=1.39.3 scripts/tools.sh
 	@$(peers) scripts/test.sh
 
 # Tests that only the wasm module can pass are named in scripts/test.sh.

@@ -142,6 +142,13 @@ impl Filter {
         self.config.mode
     }
 
+    /// True if a rule cannot be applied without the direction of the listener. A shell whose proxy does not report it must
+    /// refuse the configuration.
+    #[must_use]
+    pub fn needs_direction(&self) -> bool {
+        self.config.has_rule_for_direction()
+    }
+
     /// True if the filter runs with the defaults, because the configuration has problems.
     #[must_use]
     pub fn is_rejected(&self) -> bool {

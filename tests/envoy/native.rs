@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use firstword::event::Sender;
@@ -17,13 +18,18 @@ use crate::traffic::{Pair, commands, login, session};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::packets::packet;
 use firstword_testing::peer::{Ending, Server, closed_address};
-use firstword_testing::{built, root, shell, temp_dir, wait_for};
+use firstword_testing::{built, shell, temp_dir, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn configured(server: SocketAddr, configuration: Value) -> EnvoyOptions {
     let options = EnvoyOptions::new("envoy/native.yaml").upstream(MYSQL, server);
     options.configuration(with_fast_flush(configuration))
+}
+
+/// The oldest Envoy that the module supports.
+fn envoy_1_39() -> PathBuf {
+    built("ENVOY_1_39", "target/tools/envoy-1.39.3", "ENVOY_VERSION=1.39.3 scripts/tools.sh")
 }
 
 fn mysql() -> Value {
@@ -202,6 +208,22 @@ fn an_older_envoy_does_not_load_the_module() {
     let (status, log) = Envoy::start_refused(options.environment("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", path));
     assert!(!status.success(), "{status}");
     assert!(log.contains("needs Envoy 1.39 or newer"), "{log}");
+}
+
+/// Envoy 1.39 does not report the direction of a listener to native modules. A rule that is not applied can be a protection.
+#[test]
+fn a_rule_for_a_direction_is_refused_by_envoy_1_39() {
+    let rule = json!({"rules": [{"match": {"direction": "inbound"}, "protocol": "mysql"}]});
+    let options = configured(closed_address(), rule.clone()).program(envoy_1_39());
+    let (status, log) = Envoy::start_refused(options);
+    assert!(!status.success() && log.contains("event=config_refused word=direction"), "{status}\n{log}");
+
+    let server = Server::start();
+    let envoy = Envoy::start(configured(server.address(), rule).edit(|bootstrap| {
+        listeners(bootstrap)[0]["traffic_direction"] = json!("INBOUND");
+    }));
+    Pair::logged_in(envoy.listener_addr(MYSQL), &server).close();
+    envoy.wait_metric("firstword_connections_total", &[("direction", "inbound")], 1.0);
 }
 
 /// A module that panics when the file has the name of a place, once.
@@ -385,8 +407,7 @@ fn a_panic_while_a_configuration_is_read_refuses_it() {
 #[test]
 fn the_module_runs_in_both_envoys() {
     let server = Server::start();
-    let old = root().join("target/tools/envoy-1.39.3");
-    for program in [Some(firstword_testing::envoy()), old.exists().then_some(old)].into_iter().flatten() {
+    for program in [firstword_testing::envoy(), envoy_1_39()] {
         let envoy = Envoy::start(configured(server.address(), mysql()).program(program));
         let mut diff = CounterDiff::new(&envoy, MYSQL);
         let mut pair = Pair::open(envoy.listener_addr(MYSQL), &server);

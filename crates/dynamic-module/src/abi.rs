@@ -157,6 +157,11 @@ pub(crate) fn since_1_39() -> Option<AttributeCalls> {
     })
 }
 
+/// True if this is Envoy 1.40 or newer, which has brought this function.
+pub(crate) fn is_1_40() -> bool {
+    find(c"envoy_dynamic_module_callback_network_filter_start_downstream_secure_transport").is_some()
+}
+
 /// Writes a line to Envoy's log (component `dynamic_modules`).
 pub(crate) fn log(level: log::Level, line: &str) {
     // SAFETY: Envoy reads `line` during the call.
@@ -165,8 +170,6 @@ pub(crate) fn log(level: log::Level, line: &str) {
 
 /// `envoy_dynamic_module_type_network_connection_close_type`: sends what Envoy has already got for the client.
 const FLUSH_WRITE: u32 = 0;
-/// Maximum number of slices that are read without an allocation.
-const FEW_SLICES: usize = 8;
 
 /// Functions for the buffer with the bytes of one sender.
 struct BufferCalls {
@@ -203,7 +206,7 @@ impl ConnectionHandle {
     /// Copies up to `max` bytes of the current chunk of `sender`, from `start` on.
     pub(crate) fn read(self, sender: Sender, start: usize, max: usize) -> Option<Vec<u8>> {
         let calls = BufferCalls::of(sender);
-        let mut few = [Buffer::EMPTY; FEW_SLICES];
+        let mut few = [Buffer::EMPTY; 8];
         let mut many = Vec::new();
         // SAFETY: the connection exists.
         let count = unsafe { (calls.slice_count)(self.0) };
@@ -441,7 +444,6 @@ pub(crate) trait Module: 'static {
     fn closed(connection: &Self::Connection, side: CloseSide);
     /// Takes an event that [`Scheduler::post`] sent to the worker.
     fn scheduled();
-
     /// Starts the bootstrap extension.
     fn start_extension(handle: ExtensionHandle);
     /// Takes the time on the main thread. Returns the milliseconds until the next time.
@@ -469,10 +471,8 @@ pub(crate) mod hooks {
         if catch(M::start) != Some(true) {
             return std::ptr::null();
         }
-        // Envoy compares the text only to log a warning. 1.40 has brought this function, and another text.
-        let is_1_40 =
-            find(c"envoy_dynamic_module_callback_network_filter_start_downstream_secure_transport").is_some();
-        if is_1_40 { c"v0.2.0".as_ptr() } else { c"v0.1.0".as_ptr() }
+        // Envoy compares the text only to log a warning.
+        if is_1_40() { c"v0.2.0".as_ptr() } else { c"v0.1.0".as_ptr() }
     }
 
     pub(crate) unsafe fn configure<M: Module>(envoy: Raw, name: Buffer, text: Buffer) -> Raw {

@@ -12,8 +12,9 @@ use firstword::filter::host::Host;
 use firstword::filter::mode::PublishedMode;
 use firstword::filter::rejection::ProxyState;
 use firstword::metrics::Sink;
+use log::Level;
 
-use crate::abi::ConfigurationCounter;
+use crate::abi::{self, ConfigurationCounter};
 use crate::host::Process;
 
 /// Environment variable of Envoy: with the value `refuse` the filter refuses each bad configuration.
@@ -80,6 +81,12 @@ impl Configuration {
             }
         };
         let filter = Filter::configure(text, state, &Process)?;
+        if filter.needs_direction() && !abi::is_1_40() {
+            let line = "event=config_refused word=direction reason=\"Envoy 1.39 does not report the direction of a listener to \
+                        native modules, so the filter cannot apply match.direction; use Envoy 1.40, or the wasm module\"";
+            Process.log(Level::Error, line);
+            return None;
+        }
         filter.log_start(&Process);
         let now = Process.now();
         if filter.is_rejected() {

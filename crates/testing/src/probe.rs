@@ -24,7 +24,7 @@ pub enum Seen {
     Nothing,
 }
 
-/// Connects, sends `first`, and reads. With `until_closed`, waits up to 15 seconds.
+/// Connects, sends `first`, and reads. With `until_closed`, waits up to 40 seconds.
 pub fn listen(to: SocketAddr, first: &[u8], until_closed: bool) -> Seen {
     let start = Instant::now();
     let mut stream = TcpStream::connect_timeout(&to, SILENCE).unwrap_or_else(|e| panic!("{to}: {e}"));
