@@ -49,6 +49,16 @@ pub enum ServerVerdict {
     Edit(Edit),
 }
 
+/// For hosts that treat both directions alike: a verdict about the server's bytes is also one about the client's.
+impl From<ServerVerdict> for ClientVerdict {
+    fn from(verdict: ServerVerdict) -> Self {
+        match verdict {
+            ServerVerdict::Pass => Self::Pass,
+            ServerVerdict::Edit(edit) => Self::Edit(edit),
+        }
+    }
+}
+
 /// Verdict about a connection on a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TickVerdict {

@@ -13,8 +13,8 @@ pub fn try_each(mesh: &Mesh<'_>, pod: &Pod, pods: &[&Pod], probe: Probe<'_>) -> 
     let found = found.unwrap_or_else(|| panic!("no finding about {}: {:#}", probe.to, verdict.0));
     let fixes = found["fixes"].as_array().unwrap_or_else(|| panic!("no fix: {found:#}"));
     let mut outcomes = Vec::new();
-    for fix in fixes {
-        let yaml = fix["yaml"].as_str().expect("YAML");
+    // A fix without a manifest is an instruction.
+    for (fix, yaml) in fixes.iter().filter_map(|fix| Some((fix, fix["yaml"].as_str()?))) {
         let is_last_resort = fix["from"].to_string().contains("sniff-timeout.yaml");
         let expected = if is_last_resort { Outcome::After(50) } else { Outcome::Greeting };
         mesh.lab.kubectl.apply(yaml);
@@ -28,5 +28,6 @@ pub fn try_each(mesh: &Mesh<'_>, pod: &Pod, pods: &[&Pod], probe: Probe<'_>) -> 
         }
         outcomes.push(expected);
     }
+    assert!(!outcomes.is_empty(), "no manifest: {found:#}");
     outcomes
 }

@@ -27,6 +27,7 @@ mod memory;
 mod native;
 mod other_protocols;
 mod plugins;
+mod random_listeners;
 mod reload;
 mod series_limit;
 mod server_first;

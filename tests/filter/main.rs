@@ -63,7 +63,7 @@ impl Worker {
     }
 
     fn client(&self, stream: &mut Stream, bytes: &[u8]) -> Verdict {
-        stream.client(&self.filter, &Bytes::copy_from_slice(bytes), false, &self.host).into()
+        stream.client(&self.filter, &Bytes::copy_from_slice(bytes), false, &self.host)
     }
 
     fn server(&self, stream: &mut Stream, bytes: &[u8]) -> Verdict {

@@ -152,7 +152,7 @@ impl Peers {
         let offered = [held.as_slice(), bytes].concat();
         let chunk = Bytes::copy_from_slice(&offered);
         let verdict: Verdict = match sender {
-            Sender::Client => self.stream.client(filter, &chunk, false, &self.host).into(),
+            Sender::Client => self.stream.client(filter, &chunk, false, &self.host),
             Sender::Server => self.stream.server(filter, &chunk, false, &self.host).into(),
         };
         let side = if sender == Sender::Client { &mut self.client } else { &mut self.server };

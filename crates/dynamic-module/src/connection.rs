@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use firstword::connection::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict};
+use firstword::connection::chunk::{Chunk, ClientVerdict as Verdict, Edit};
 use firstword::event::{PanicResult, Sender};
 use firstword::filter::after_panic::Panicked;
 use firstword::filter::host::Host;
@@ -43,14 +43,6 @@ enum State {
     Uninspected(Box<UninspectedStream>),
     /// A hook has panicked. The stream is closed with the connection, and gets no more bytes.
     Panicked(Option<Box<Stream>>, PanicResult),
-}
-
-/// Verdict about bytes of one sender.
-enum Verdict {
-    Pass,
-    Hold,
-    Edit(Edit),
-    Close,
 }
 
 impl Connection {
@@ -143,7 +135,7 @@ impl Connection {
             State::None | State::Panicked(_, PanicResult::Passed) => Verdict::Pass,
             State::Panicked(_, PanicResult::Closed) => drop_all(len),
             State::Inspected(stream) => match sender {
-                Sender::Client => stream.client(&filter, &chunk, end_stream, &host).into(),
+                Sender::Client => stream.client(&filter, &chunk, end_stream, &host),
                 Sender::Server => stream.server(&filter, &chunk, end_stream, &host).into(),
             },
             State::Uninspected(stream) => {
@@ -224,26 +216,6 @@ impl Tick for Connection {
 
 fn drop_all(len: usize) -> Verdict {
     Verdict::Edit(Edit { drain: len, prepend: Vec::new() })
-}
-
-impl From<ClientVerdict> for Verdict {
-    fn from(verdict: ClientVerdict) -> Self {
-        match verdict {
-            ClientVerdict::Pass => Self::Pass,
-            ClientVerdict::Hold => Self::Hold,
-            ClientVerdict::Edit(edit) => Self::Edit(edit),
-            ClientVerdict::Close => Self::Close,
-        }
-    }
-}
-
-impl From<ServerVerdict> for Verdict {
-    fn from(verdict: ServerVerdict) -> Self {
-        match verdict {
-            ServerVerdict::Pass => Self::Pass,
-            ServerVerdict::Edit(edit) => Self::Edit(edit),
-        }
-    }
 }
 
 /// Bytes of one hook, still in Envoy's buffer.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use bytes::Bytes;
 use firstword::clock::Timestamp;
 use firstword::connection::Connection;
-use firstword::connection::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict, TickVerdict};
+use firstword::connection::chunk::{Chunk, Edit, TickVerdict};
 use firstword::event::output::Output;
 use firstword::event::refusal::Refusal;
 use firstword::event::runner::Runner;
@@ -37,34 +37,8 @@ impl Chunk for WatchedChunk {
     }
 }
 
-/// Decision about the bytes of a callback, for either direction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Pass,
-    Hold,
-    Edit(Edit),
-    Close,
-}
-
-impl From<ClientVerdict> for Verdict {
-    fn from(verdict: ClientVerdict) -> Self {
-        match verdict {
-            ClientVerdict::Pass => Self::Pass,
-            ClientVerdict::Hold => Self::Hold,
-            ClientVerdict::Edit(edit) => Self::Edit(edit),
-            ClientVerdict::Close => Self::Close,
-        }
-    }
-}
-
-impl From<ServerVerdict> for Verdict {
-    fn from(verdict: ServerVerdict) -> Self {
-        match verdict {
-            ServerVerdict::Pass => Self::Pass,
-            ServerVerdict::Edit(edit) => Self::Edit(edit),
-        }
-    }
-}
+/// Verdict about bytes of either direction.
+pub use firstword::connection::chunk::ClientVerdict as Verdict;
 
 /// One connection, and its events.
 pub struct Link {
@@ -111,7 +85,7 @@ impl Link {
     /// The connection's verdict about a chunk.
     pub fn chunk(&mut self, sender: Sender, chunk: &impl Chunk, end_stream: bool) -> Verdict {
         self.call(|connection, out| match sender {
-            Sender::Client => connection.client(chunk, end_stream, out).into(),
+            Sender::Client => connection.client(chunk, end_stream, out),
             Sender::Server => connection.server(chunk, end_stream, out).into(),
         })
     }

@@ -19,7 +19,9 @@ fn reads_names_labels_and_values() {
     assert_eq!(metrics.samples.len(), 6);
     assert_eq!(metrics.get("firstword_series", &[]), Some(0.0));
     assert_eq!(metrics.get("plain", &[]), Some(17.0));
-    assert_eq!(metrics.get("odd", &[("a", "x\"y,} z\\"), ("b", "two\nlines"), ("c", "")]), Some(1000.0));
+    assert_eq!(metrics.get("odd", &[("a", "x\"y,} z\\"), ("b", "two\nlines")]), Some(1000.0));
+    // To Prometheus, a label without a value is no label.
+    assert!(metrics.samples.iter().all(|sample| !sample.labels.contains_key("c")));
     assert_eq!(metrics.get("envoy_bucket", &[("le", "+Inf")]), Some(f64::INFINITY));
 }
 

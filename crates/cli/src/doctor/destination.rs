@@ -52,6 +52,8 @@ pub(super) enum Entry<'d> {
     /// Not through this Envoy, because of this reason.
     Bypass(&'static str),
     NoListener,
+    /// Perhaps to one of several listeners whose ports the kernel chooses.
+    Unknown,
 }
 
 impl Destination {
@@ -95,8 +97,9 @@ impl Destination {
             listener.addresses().any(|address| address.port() == 0 && may(address.ip()))
         };
         match bound().filter(chosen).collect::<Vec<_>>().as_slice() {
+            [] => Entry::NoListener,
             [listener] => Entry::Listener(listener),
-            _ => Entry::NoListener,
+            _ => Entry::Unknown,
         }
     }
 }

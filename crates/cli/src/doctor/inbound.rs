@@ -70,7 +70,7 @@ impl Case<'_> {
         });
         if journey.client == Client::ProxyHeader {
             let why = format!(
-                "Envoy's proxy_protocol listener filter removes the header before {filter}, which waits for the bytes behind it; {ends}"
+                "Envoy's proxy_protocol listener filter removes the header before {filter}, which waits for the bytes after it; {ends}"
             );
             fixes.push(self.workload.receive(number, false));
             return Diagnosis { code: "proxy-protocol-before-inspector", why, fixes, severity };

@@ -27,9 +27,10 @@ pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, Str
         })
         .transpose()?;
     let is_file = given == "-" || input.exists();
-    let (name, bytes, fetched) = match admin::Address::parse(&given).filter(|_| !is_file) {
+    let address = admin::Address::parse(&given).filter(|_| !is_file).transpose();
+    let address = address.map_err(|problem| named(&given, problem))?;
+    let (name, bytes, fetched) = match &address {
         Some(address) => {
-            let address = address.map_err(|problem| named(&given, problem))?;
             let get = |path: &str| address.get(path).map_err(|problem| named(&address.url(path), problem));
             let bytes = get("/config_dump?include_eds")?;
             let fetched = match given_statistics {
@@ -48,6 +49,15 @@ pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, Str
         }
     };
     let mut dump = parse(&bytes).and_then(Dump::read).map_err(|problem| named(&name, problem))?;
+    if let Some(address) = address.filter(|_| dump.has_chosen_ports()) {
+        let path = "/listeners?format=json";
+        let statuses = address.get(path).and_then(|bytes| {
+            serde_json::from_slice(&bytes)
+                .map_err(|error| format!("expected JSON, found other text: {error}"))
+        });
+        let set = statuses.and_then(|statuses| dump.set_chosen_ports(&statuses));
+        set.map_err(|problem| named(&address.url(path), problem))?;
+    }
     let statistics = given_statistics.or(fetched);
     if let Some(statistics) = &statistics {
         dump.refuse_filters(|filter| statistics.has_refused_filter(filter));

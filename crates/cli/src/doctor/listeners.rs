@@ -14,6 +14,9 @@ use crate::findings::{Finding, Location, Severity};
 /// The code of the finding about a listener on a Unix socket.
 pub(super) const UNIX_SOCKET: &str = "unix-socket-skipped";
 
+/// The code of the finding about a listener whose port is not known.
+pub(super) const UNKNOWN_PORT: &str = "unknown-port-skipped";
+
 /// The code of the finding about connections that wait now. It comes first among those of its severity.
 pub(super) const WAITING_NOW: &str = "connections-waiting";
 
@@ -31,6 +34,7 @@ pub(super) fn findings(
     let mut found: Vec<_> = dump.refused.iter().map(|(name, why)| refused(name, why)).collect();
     if all {
         found.extend(dump.listeners.iter().filter_map(|listener| unix_socket(dump, listener)));
+        found.extend(dump.listeners.iter().filter_map(|listener| unknown_port(dump, listener)));
     }
     for listener in &dump.listeners {
         found.extend(bypassed(dump, listener));
@@ -76,6 +80,15 @@ fn unix_socket(dump: &Dump, listener: &Listener) -> Option<Finding> {
         escape::text(path)
     );
     Some(Finding::new(Severity::Warning, UNIX_SOCKET, location(listener), why, Vec::new()))
+}
+
+/// A listener whose port the kernel chooses. The input does not show it.
+fn unknown_port(dump: &Dump, listener: &Listener) -> Option<Finding> {
+    listener.chains().find(|chain| listener.has_chosen_port() && forwards_bytes(dump, chain))?;
+    let why = "The listener has port 0, so its address is not known. doctor does not look at it: it does not know whether a \
+               listener filter, TLS or a missing cluster keeps the greeting back there. Give its address with --dest HOST:PORT, \
+               or give Envoy's admin interface as the input.";
+    Some(Finding::new(Severity::Warning, UNKNOWN_PORT, location(listener), why.to_owned(), Vec::new()))
 }
 
 /// A required header that a client can omit if it waits.

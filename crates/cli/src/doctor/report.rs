@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::destination::{Reason, Side};
 use super::diagnose::name;
 use super::examination::Examination;
-use super::listeners::UNIX_SOCKET;
+use super::listeners::{UNIX_SOCKET, UNKNOWN_PORT};
 use super::simulate::{Cause, Client, Journey, Outcome};
 use crate::findings::{Fix, Severity};
 use crate::paint::{BOLD, Paint};
@@ -149,7 +149,7 @@ pub(super) fn text(of: &Examination, all: bool, paint: Paint) -> String {
                 writeln!(text, "  {who}: {}\n    {}", paint.with(BOLD, &what(journey)), escape::text(&line));
         }
     }
-    let is_all = !of.findings.iter().any(|finding| finding.code == UNIX_SOCKET);
+    let is_all = !of.findings.iter().any(|finding| [UNIX_SOCKET, UNKNOWN_PORT].contains(&finding.code));
     if of.destinations.is_empty() && is_all {
         text.push_str("Nothing here forwards bytes to a server that may speak first.\n");
     }

@@ -41,7 +41,7 @@ fn loses_logins(dump: &Dump, to: &Destination, journey: &Journey) -> Option<Find
         mode.is_some_and(|mode| ["ALLOW", "REQUIRE"].contains(&mode))
     };
     if let Some(filter) = chain.filters.iter().find(ends_tls) {
-        let why = "mysql_proxy with downstream_ssl drops all bytes behind the client's request for TLS. If the client's ClientHello \
+        let why = "mysql_proxy with downstream_ssl drops all bytes after the client's request for TLS. If the client's ClientHello \
                    arrives together with it, the client waits until its own time-out. The filter also sees passwords in plain \
                    text, and it uses no TLS to the server.";
         let fixes = vec![pass_through("Remove downstream_ssl from mysql_proxy")];

@@ -51,10 +51,17 @@ own words. A wrong EnvoyFilter, or two resources for one address and port, are t
         docs: "docs/limitations.md",
     },
     Code {
+        code: "unknown-port-skipped",
+        title: "a listener with port 0 is not examined",
+        text: "The kernel chooses the port of such a listener, and a configuration does not show it. Use Envoy's admin interface,
+or give the address of the listener with --dest.",
+        docs: "docs/limitations.md",
+    },
+    Code {
         code: "proxy-protocol-bypassed",
         title: "a client can omit the required PROXY header",
         text: "The listener requires a PROXY header and has continue_on_listener_filters_timeout. A client that sends
-nothing until the time-out is let in without a header, under the address of its socket.",
+nothing until the time-out connects without a header, with the address of its socket.",
         docs: "envoy/README.md#proxy-headers",
     },
     Code {
@@ -76,7 +83,7 @@ it, connections that wait in a listener filter are in no statistic and in no log
         title: "an authorization policy refuses clients only after the greeting",
         text: "The RBAC filter decides at the client's first bytes, which come after the greeting. A client that is refused
 receives the greeting and is closed when it responds.",
-        docs: "docs/limitations.md",
+        docs: "docs/access-log.md",
     },
     Code {
         code: "default-connection-limit",
@@ -98,7 +105,7 @@ then unknown. Idle connections stay open. Remove the setting.",
         code: "starttls-without-split",
         title: "TLS at the proxy loses some logins",
         text: "Envoy's starttls transport socket reads in plain text until a filter begins TLS. A MySQL client may send its
-ClientHello directly behind its request for TLS. If Envoy reads both at once, the ClientHello is lost:
+ClientHello directly after its request for TLS. If Envoy reads both at once, the ClientHello is lost:
 the login fails or hangs. Measured: 15 to 40 percent of the logins on a busy machine. A first listener that
 forwards the request alone and holds the rest for a moment, before a second listener with starttls,
 prevents it.",
@@ -107,7 +114,7 @@ prevents it.",
     Code {
         code: "mysql-proxy-downstream-ssl",
         title: "mysql_proxy loses some TLS logins",
-        text: "With downstream_ssl, Envoy's mysql_proxy filter ends TLS for the client and drops all bytes behind the
+        text: "With downstream_ssl, Envoy's mysql_proxy filter ends TLS for the client and drops all bytes after the
 client's request for TLS. If the ClientHello is among them, the client waits until its own time-out. The
 filter sees passwords in plain text, and it does not use TLS to the server. Let TLS pass to the server.",
         docs: "docs/tls.md",
@@ -125,6 +132,6 @@ Set validation_context with trusted_ca, and the server's name.",
         title: "this Istio has no native modules for network filters",
         text: "Istio's proxy contains Envoy's network filter for dynamic modules from 1.31 on. Istio 1.30 and older refuse
 the listener with such a filter and keep the one before, or have none. Use the Wasm module there.",
-        docs: "docs/compatibility.md",
+        docs: "docs/native.md#which-of-the-two",
     },
 ];

@@ -108,12 +108,12 @@ or disable it for the port.",
         title: "clients without a sidecar hang, because mutual TLS is PERMISSIVE",
         text: "With PERMISSIVE, Istio's default, Envoy reads the client's first bytes to find out whether it begins TLS.
 A MySQL client without a sidecar sends nothing before the greeting. Clients with a sidecar begin TLS at
-once and are greeted. Give the client a sidecar. To turn off mutual TLS on the port is a downgrade.",
+once and are greeted. Give the client a sidecar. Do not turn off mutual TLS on the port unless you must.",
         docs: ISTIO,
     },
     Code {
         code: "inbound-strict",
-        title: "clients without a sidecar are not let in, because mutual TLS is STRICT",
+        title: "clients without a sidecar cannot connect, because mutual TLS is STRICT",
         text: "STRICT works as intended: only clients of the mesh connect. A client without a sidecar is not refused at
 once, because Envoy waits for its ClientHello. If all clients are in the mesh, do nothing.",
         docs: ISTIO,
@@ -128,7 +128,7 @@ mutual TLS. The inspector waits for the client's first bytes. Declare the port a
     Code {
         code: "proxy-protocol-before-inspector",
         title: "a PROXY header is removed before Istio's inspector",
-        text: "Envoy's proxy_protocol listener filter removes the header. Then an inspector waits for the bytes behind
+        text: "Envoy's proxy_protocol listener filter removes the header. Then an inspector waits for the bytes after
 it, which a MySQL client sends only after the greeting. Let Firstword receive the header instead, or
 turn off mutual TLS on the port.",
         docs: "istio/README.md#proxy-headers",

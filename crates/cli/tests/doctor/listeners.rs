@@ -142,6 +142,25 @@ fn a_listener_on_a_unix_socket_is_reported_as_skipped() {
     assert_eq!(json_of(&["-"], &bootstrap(&[http])).0, 0);
 }
 
+/// The admin interface shows the port that the kernel chose (tests/envoy/random_listeners.rs). A file does not.
+#[test]
+fn a_listener_with_port_0_is_reported_as_skipped() {
+    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+    let chosen = listener(&json!({"address": address, "listener_filters": [inspector("tls_inspector")]}));
+    let (code, text, _) = run(&["-"], bootstrap(std::slice::from_ref(&chosen)).to_string());
+    assert_eq!(code, 3);
+    let expected = "warning[unknown-port-skipped]: a listener with port 0 is not examined\n  where   listener mysql\n  cause   \
+                    The listener has port 0, so its address is not known.";
+    assert!(text.trim_start().starts_with(expected), "{text}");
+    assert!(!text.contains("Nothing"), "{text}");
+    // With --dest the only such listener can be meant; of two it is not known which one.
+    let dest = ["-", "--dest", "127.0.0.1:5000"];
+    let (_, report) = json_of(&dest, &bootstrap(std::slice::from_ref(&chosen)));
+    assert_eq!(verdicts(&report), ["127.0.0.1:5000 silent: closed"]);
+    let (_, report) = json_of(&dest, &bootstrap(&[chosen.clone(), listener(&json!({"address": address}))]));
+    assert_eq!(verdicts(&report), ["127.0.0.1:5000 silent: unknown"]);
+}
+
 #[test]
 fn a_default_connection_limit_is_reported() {
     for (limits, found) in [

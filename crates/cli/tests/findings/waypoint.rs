@@ -184,7 +184,7 @@ fn one_workload_makes_every_port_wait() {
             finding(&found, "waypoint-for-workloads")["fixes"][0]["what"].as_str().unwrap().to_owned();
         assert_eq!(
             first,
-            "Run kubectl label gateway shared -n amb istio.io/waypoint-for=service --overwrite"
+            "Run kubectl label gateways.gateway.networking.k8s.io shared -n amb istio.io/waypoint-for=service --overwrite"
         );
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::cluster::{Assignment, Cluster};
 use super::filter::Any;
 use super::key_spelling::snake_case;
-use super::listener::Listener;
+use super::listener::{Listener, Status};
 use super::name_table;
 use super::node::Node;
 
@@ -193,6 +193,22 @@ impl Dump {
             if let Some(config) = filter.get("typed_config") {
                 let config = typed(config, &format!("{path}.ecds_filter.typed_config"))?;
                 extensions.insert(name.to_owned(), config);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel chooses ports, which the input does not show.
+    pub(in super::super) fn has_chosen_ports(&self) -> bool {
+        self.listeners.iter().any(Listener::has_chosen_port)
+    }
+
+    /// Sets the ports that the kernel has chosen, from Envoy's `/listeners?format=json`.
+    pub(in super::super) fn set_chosen_ports(&mut self, statuses: &Value) -> Result<(), String> {
+        for (status, at) in elements(statuses, "listener_statuses", "$")? {
+            let status: Status = typed(status, &at)?;
+            for listener in self.listeners.iter_mut().filter(|listener| listener.name == status.name) {
+                listener.set_chosen_ports(&status.sockets());
             }
         }
         Ok(())

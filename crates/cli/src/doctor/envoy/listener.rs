@@ -74,6 +74,27 @@ pub(super) struct SocketAddress {
     address: Option<IpAddr>,
     #[serde(default)]
     port_value: u16,
+    /// The port that the kernel has chosen in place of 0, if known.
+    #[serde(skip)]
+    chosen_port: Option<u16>,
+}
+
+/// An entry of `listener_statuses` in Envoy's `/listeners?format=json`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Status {
+    #[serde(default)]
+    pub(super) name: String,
+    local_address: Option<Address>,
+    #[serde(default)]
+    additional_local_addresses: Vec<Address>,
+}
+
+impl Status {
+    /// The addresses of the sockets, in the order of the listener's addresses.
+    pub(super) fn sockets(&self) -> Vec<SocketAddr> {
+        let addresses = self.local_address.iter().chain(&self.additional_local_addresses);
+        addresses.filter_map(|address| address.socket_address.as_ref()?.ip()).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -141,7 +162,7 @@ impl SocketAddress {
     pub(super) fn ip(&self) -> Option<SocketAddr> {
         self.address
             .filter(|_| self.protocol == Transport::Tcp)
-            .map(|ip| SocketAddr::new(ip, self.port_value))
+            .map(|ip| SocketAddr::new(ip, self.chosen_port.unwrap_or(self.port_value)))
     }
 }
 
@@ -162,6 +183,23 @@ impl Listener {
     pub(in super::super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let more = self.additional_addresses.iter().filter_map(|more| more.address.as_ref());
         self.address.iter().chain(more).filter_map(|address| address.socket_address.as_ref()?.ip())
+    }
+
+    /// Whether the kernel chooses a port of the listener.
+    pub(in super::super) fn has_chosen_port(&self) -> bool {
+        self.is_bound() && self.addresses().any(|address| address.port() == 0)
+    }
+
+    /// Sets the ports that the kernel has chosen, from the addresses of the listener's sockets.
+    pub(super) fn set_chosen_ports(&mut self, bound: &[SocketAddr]) {
+        let more = self.additional_addresses.iter_mut().filter_map(|more| more.address.as_mut());
+        let sockets =
+            self.address.iter_mut().chain(more).filter_map(|address| address.socket_address.as_mut());
+        for (socket, address) in sockets.zip(bound) {
+            if socket.port_value == 0 {
+                socket.chosen_port = Some(address.port());
+            }
+        }
     }
 
     /// The paths of the Unix sockets on which the listener accepts connections.
@@ -192,8 +230,12 @@ impl Listener {
         if !self.stat_prefix.is_empty() {
             return self.stat_prefix.clone();
         }
-        let address = self.addresses().next().map(|address| address.to_string()).unwrap_or_default();
-        address.replace(':', "_")
+        // Envoy uses the configured port, also if it is 0.
+        let first = self.address.as_ref().and_then(|address| address.socket_address.as_ref());
+        let ip = first.and_then(SocketAddress::ip);
+        let port = first.map(|socket| socket.port_value).unwrap_or_default();
+        let text = ip.map(|address| SocketAddr::new(address.ip(), port).to_string()).unwrap_or_default();
+        text.replace(':', "_")
     }
 }
 

@@ -73,7 +73,7 @@ impl Workload {
     pub(in super::super) fn receive(&self, port: u16, mtls: bool) -> Fix {
         let values = [self.server(), number(3306, port)].concat();
         let what = format!(
-            "Let Firstword remove the header, in place of the listener filter; put in the networks to believe{}",
+            "Let Firstword remove the header, in place of the listener filter; list the networks whose headers to believe{}",
             self.unknown()
         );
         let price = "needs the module. Clients with neither a header nor a sidecar hang unless mutual TLS is off on the port. An \
@@ -104,7 +104,7 @@ impl Workload {
         values.push(("istio: ingressgateway", self.label("istio: ingressgateway").to_owned()));
         values.push(("namespace: istio-system", format!("namespace: {}", self.namespace("istio-system"))));
         fix(
-            "Let tcp_proxy read before it has connected; put in the networks to believe",
+            "Let tcp_proxy read before it has connected; list the networks whose headers to believe",
             "needs Istio 1.29. Clients without a header are closed after 3 seconds.",
             &[(&RECEIVE_AT_GATEWAY, &values)],
         )

@@ -10,7 +10,7 @@ impl Workload {
         let (name, namespace) = (self.gateway.as_deref().unwrap_or("WAYPOINT"), self.namespace("NAMESPACE"));
         Fix::advice(
             format!(
-                "Run kubectl label gateway {name} -n {namespace} istio.io/waypoint-for=service --overwrite"
+                "Run kubectl label gateways.gateway.networking.k8s.io {name} -n {namespace} istio.io/waypoint-for=service --overwrite"
             ),
             "connections to the pods' own addresses no longer pass the waypoint, so its policies do not apply to them. Ports without \
              a declared protocol are still inspected.",

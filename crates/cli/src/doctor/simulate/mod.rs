@@ -54,6 +54,12 @@ pub(super) fn journey<'d>(dump: &'d Dump, to: &Destination, client: Client) -> J
             return journey;
         }
         Entry::NoListener => return journey,
+        Entry::Unknown => {
+            let why =
+                "several listeners have port 0, and the input does not show the ports that the kernel chose";
+            journey.outcome = Outcome::Unknown(why.to_owned());
+            return journey;
+        }
     };
     let unread = match client {
         Client::Silent => Unread::Nothing,
