@@ -85,7 +85,7 @@ test-hazards: rust tools tools-mysql wasm ## show what breaks real drivers, and 
 	@$(peers) cargo test --quiet --test hazards needs_drivers -- --ignored --nocapture --test-threads=1
 
 search: rust ## look for holes with random hostile peers, TIME seconds for each kind of attack (default 600)
-	SEARCH_SECONDS=$(or $(TIME),600) cargo test --quiet --test search -- --nocapture
+	SEARCH_SECONDS=$(or $(TIME),600) cargo test --quiet --test search --test simulation -- --nocapture
 
 # Results are in target/suites. A suite may have failures of its own, but no session may be lost.
 test-suites: tools tools-mysql wasm ## run the own suites of servers and drivers through the filter, as root (SUITES="mariadb pymysql": those)

@@ -26,16 +26,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use world::{Totals, World};
 
-/// Time for which worlds are run. It bounds the number of worlds, and nothing else.
-const DURATION: Duration = Duration::from_secs(20);
+/// Time for which worlds are run. It bounds the number of worlds, and nothing else. `make search` sets another one.
+const SECONDS: u64 = 20;
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// The same worlds in each run, so that a run fails only because of a change. `make search` runs others each time.
 #[test]
 fn every_world_forwards_and_counts_as_its_scripts_say() {
-    let given =
-        std::env::var("FIRSTWORD_SEED").ok().map(|seed| seed.parse().expect("FIRSTWORD_SEED is a number"));
-    let first: u64 = given.unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()).wrapping_mul(1_000_000)
-    });
+    let (given, search) = (number("FIRSTWORD_SEED"), number("SEARCH_SECONDS"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let first = given.unwrap_or_else(|| search.map_or(0, |_| now.wrapping_mul(1_000_000)));
+    let duration = Duration::from_secs(search.unwrap_or(SECONDS));
     let begin = Instant::now();
     let mut totals = Totals::default();
     let mut seed = first;
@@ -45,7 +49,7 @@ fn every_world_forwards_and_counts_as_its_scripts_say() {
             Err(_) => panic!("a world failed; repeat it with FIRSTWORD_SEED={seed}"),
         }
         seed += 1;
-        if given.is_some() || begin.elapsed() >= DURATION {
+        if given.is_some() || begin.elapsed() >= duration {
             break;
         }
     }

@@ -70,21 +70,23 @@ impl Kind {
         [changed, unchanged]
     }
 
-    /// What may reach the client of what the server sends: with the rule, and without it.
-    pub(crate) fn to_client(self, bytes: &[u8]) -> [Vec<u8>; 2] {
-        let unchanged = bytes.to_vec();
-        let mut changed = bytes.to_vec();
+    /// What may reach the client of what the server sends: with the rule, with a rule that ended in the middle of the change, and
+    /// last without it.
+    pub(crate) fn to_client(self, bytes: &[u8]) -> Vec<Vec<u8>> {
         // Before the capabilities are 5 bytes, the server's version with a NUL, the thread id, and the scramble's first part
         // with a NUL.
         let version = bytes.iter().skip(5).position(|byte| *byte == 0);
-        if let (Self::Protect, Some(version)) = (self, version) {
-            let cleared = !(CLIENT_SSL | CLIENT_COMPRESS);
+        let Some(version) = version.filter(|_| self == Self::Protect) else { return vec![bytes.to_vec()] };
+        let cleared = !(CLIENT_SSL | CLIENT_COMPRESS);
+        let with_first = |count: usize| {
+            let mut changed = bytes.to_vec();
             let capabilities = changed.iter_mut().skip(5 + version + 1 + 4 + 9);
-            for (byte, kept) in capabilities.zip(&cleared.to_le_bytes()[..2]) {
+            for (byte, kept) in capabilities.zip(&cleared.to_le_bytes()[..count]) {
                 *byte &= kept;
             }
-        }
-        [changed, unchanged]
+            changed
+        };
+        [2, 1, 0].map(with_first).to_vec()
     }
 
     /// Whether bytes may wait for others.
