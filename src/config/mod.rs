@@ -165,12 +165,6 @@ impl Config {
         Self { mode: mode.unwrap_or_default(), metrics, log, limits, access_log, rules, defaults }
     }
 
-    /// True if a rule matches only one direction.
-    #[must_use]
-    pub fn has_rule_for_direction(&self) -> bool {
-        self.rules.iter().any(|rule| rule.matching.direction().is_some())
-    }
-
     /// The settings of a connection to this destination: those of the first rule that matches, otherwise the defaults.
     ///
     /// `None` is a value that the host does not know. A rule with a condition on it does not match.

@@ -11,6 +11,9 @@ use crate::event::details::{Details, UNREADABLE};
 use crate::event::{Event, OpaqueReason, Protocol};
 use crate::rules::{Field, Interests};
 
+/// Keys by which a filter after this one may decide, as RBAC does by the account.
+pub(super) const POLICY_KEYS: [&str; 4] = ["user", "schema", "source", "opaque_reason"];
+
 /// Keys of access-log state that a configuration requires.
 #[derive(Debug)]
 pub(super) struct StateKeys {
@@ -37,9 +40,9 @@ impl StateKeys {
         }
     }
 
-    /// True if a filter after this one may decide by these keys, as RBAC does by the account.
+    /// True if one of [`POLICY_KEYS`] is among them.
     pub(super) fn can_decide(&self) -> bool {
-        ["user", "schema", "source", "opaque_reason"].iter().any(|key| self.has(key))
+        POLICY_KEYS.iter().any(|key| self.has(key))
     }
 
     /// Details that the core must record for these keys.

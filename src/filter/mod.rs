@@ -43,7 +43,7 @@ use crate::mysql::peer::bug_106252::AffectedClient;
 use crate::version::{COMMIT, VERSION};
 
 /// Maximum time between two ticks, which is the resolution of all time-outs.
-const MAX_TICK: Duration = Duration::from_millis(500);
+pub const MAX_TICK: Duration = Duration::from_millis(500);
 
 /// One configuration on one worker.
 pub struct Filter {
@@ -146,7 +146,7 @@ impl Filter {
     /// refuse the configuration.
     #[must_use]
     pub fn needs_direction(&self) -> bool {
-        self.config.has_rule_for_direction()
+        self.config.rules().iter().any(|rule| rule.direction().is_some())
     }
 
     /// True if the filter runs with the defaults, because the configuration has problems.

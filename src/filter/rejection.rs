@@ -7,20 +7,12 @@
 use log::Level;
 use serde::de::IgnoredAny;
 
+use super::access_log::POLICY_KEYS;
 use super::host::Host;
 use crate::config::ConfigErrors;
 
-/// Settings on which the server or a policy depends, as they are written in JSON: keys, and keys of the access log.
-const PROTECTING: [&str; 8] = [
-    "proxy_protocol",
-    "tls",
-    "clear_capabilities",
-    "block_local_infile",
-    "user",
-    "schema",
-    "source",
-    "opaque_reason",
-];
+/// Keys of settings on which the server or a policy depends. [`POLICY_KEYS`] of the access log protect too.
+const PROTECTING: [&str; 4] = ["proxy_protocol", "tls", "clear_capabilities", "block_local_infile"];
 
 /// Facts about the proxy on which the decision depends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +63,7 @@ pub(super) fn runs_with_defaults(
 /// Returns the first protecting setting that the text contains, or that a misspelt key resembles.
 fn protecting_word(configuration: &[u8], problems: &ConfigErrors) -> Option<&'static str> {
     let is_json = serde_json::from_slice::<IgnoredAny>(configuration).is_ok();
-    PROTECTING.into_iter().find(|word| {
+    PROTECTING.into_iter().chain(POLICY_KEYS).find(|word| {
         contains(configuration, word, is_json)
             || problems.iter().any(|problem| problem.suggestion() == Some(*word))
     })

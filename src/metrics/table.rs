@@ -13,7 +13,7 @@ struct Slot {
     position: usize,
 }
 
-/// A slot without an entry, because no table has so many.
+/// Slot without an entry. No table has an entry at this position.
 const EMPTY: Slot = Slot { rank: 0, position: usize::MAX };
 
 /// Entries by their rank. None is ever removed.

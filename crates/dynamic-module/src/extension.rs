@@ -3,14 +3,12 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use firstword::filter::MAX_TICK;
 use log::Level;
 
 use crate::abi::{self, ExtensionHandle, Timer};
 use crate::metrics::Metrics;
 use crate::{clock, configuration, worker};
-
-/// Maximum time between two ticks.
-const MAX_TICK: Duration = Duration::from_millis(500);
 
 struct Extension {
     timer: Timer,
