@@ -111,12 +111,6 @@ const MODES: [(&str, Mode); 3] = [("active", Mode::Active), ("observe", Mode::Ob
 const PROFILES: [(&str, Profile); 3] =
     [("minimal", Profile::Minimal), ("standard", Profile::Standard), ("full", Profile::Full)];
 
-const LABELS: [(&str, ScopeLabel); 3] = [
-    ("direction", ScopeLabel::Direction),
-    ("destination", ScopeLabel::Destination),
-    ("port", ScopeLabel::Port),
-];
-
 const LEVELS: [(&str, log::LevelFilter); 6] = [
     ("off", log::LevelFilter::Off),
     ("error", log::LevelFilter::Error),
@@ -201,10 +195,11 @@ impl MetricsConfig {
         if let Some(profile) = metrics.get("profile").and_then(|field| field.word(&PROFILES, problems)) {
             config.profile = profile;
         }
-        if let Some(labels) =
-            metrics.get("labels").and_then(|field| field.some_of(&LABELS.map(|(word, _)| word), problems))
+        if let Some(labels) = metrics
+            .get("labels")
+            .and_then(|field| field.some_of(&ScopeLabel::ALL.map(ScopeLabel::key), problems))
         {
-            let label = |found| LABELS.iter().find(|(word, _)| *word == found).map(|(_, label)| *label);
+            let label = |found| ScopeLabel::ALL.into_iter().find(|label| label.key() == found);
             config.labels = labels.into_iter().filter_map(label).collect();
         }
         if let Some(interval) =

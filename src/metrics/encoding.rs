@@ -15,7 +15,9 @@ pub const RESERVED: [&str; 4] = ["cache.", "tag.", "component.", "wasm_filter."]
 const MAX_VALUE_LEN: usize = 128;
 
 impl ScopeLabel {
-    pub(super) fn key(self) -> &'static str {
+    /// The name of the label, also in `metrics.labels`.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
         match self {
             Self::Direction => "direction",
             Self::Destination => "destination",

@@ -46,3 +46,8 @@ pub enum ScopeLabel {
     /// The destination port if a rule or the built-in table names it, otherwise `other`.
     Port,
 }
+
+impl ScopeLabel {
+    /// Every label.
+    pub const ALL: [Self; 3] = [Self::Direction, Self::Destination, Self::Port];
+}

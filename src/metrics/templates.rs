@@ -10,8 +10,6 @@ use super::{Profile, ScopeLabel};
 pub(super) const HISTOGRAM: [(&str, bool); 3] =
     [("_seconds_bucket", true), ("_seconds_count", false), ("_microseconds_sum", false)];
 
-const SCOPE_LABELS: [ScopeLabel; 3] = [ScopeLabel::Direction, ScopeLabel::Destination, ScopeLabel::Port];
-
 /// A metric with one set of labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Template {
@@ -56,7 +54,7 @@ pub fn all() -> BTreeSet<Template> {
 /// Returns all subsets of the scope labels.
 fn subsets() -> Vec<Vec<&'static str>> {
     let mut subsets = vec![Vec::new()];
-    for label in SCOPE_LABELS {
+    for label in ScopeLabel::ALL {
         let with: Vec<Vec<_>> =
             subsets.iter().map(|subset| [subset.as_slice(), &[label.key()]].concat()).collect();
         subsets.extend(with);
