@@ -26,6 +26,8 @@ pub struct Rules {
     pub clear_capabilities: ClearCapabilities,
     /// Blocks requests for files that the client's statement does not name.
     pub block_local_infile: bool,
+    /// Starts TLS to the server for a client without TLS.
+    pub originate_tls: bool,
 }
 
 impl Rules {
@@ -42,6 +44,7 @@ impl Rules {
             hold_split_eof: HoldSplitEof::Off,
             clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
             block_local_infile: false,
+            originate_tls: false,
         }
     }
 }

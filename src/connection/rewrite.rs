@@ -7,10 +7,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict};
+use super::chunk::{Chunk, ClientVerdict, Edit, HeldRest, Reply, ServerVerdict};
 
 /// Maximum number of the server's bytes that are withheld. Column definitions are far shorter.
 const MAX_WITHHELD: usize = 64 << 10;
+
+const NO_EDIT: Edit = Edit { drain: 0, prepend: Vec::new() };
 
 /// Decision of a stage about a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,12 @@ pub(super) enum Flow {
     Drop,
     /// The chunk is dropped, and the connection is closed.
     Close,
+    /// The chunk is held without the bytes that stages have removed from its start.
+    HoldRest,
+    /// As [`Flow::HoldRest`], and the host delivers the rest again in the next turn of its event loop.
+    NextTurn,
+    /// The chunk is dropped, and the connection is closed once the client has got the reply.
+    Refuse,
 }
 
 impl Flow {
@@ -73,6 +81,11 @@ pub(super) struct Rewrite<'c, C> {
     /// True if the withheld bytes of earlier chunks are dropped too.
     drops_withheld: bool,
     lacks_memory: bool,
+    /// Bytes to send to the server before the chunk.
+    send: Vec<u8>,
+    /// Bytes to send to the client.
+    reply: Vec<u8>,
+    starts_server_tls: bool,
 }
 
 impl<'c, C: Chunk> Rewrite<'c, C> {
@@ -86,6 +99,9 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             withhold: None,
             drops_withheld: false,
             lacks_memory: false,
+            send: Vec::new(),
+            reply: Vec::new(),
+            starts_server_tls: false,
         }
     }
 
@@ -117,6 +133,31 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             }
             (Some(bytes), _) => Rest::Read(self.apply(bytes, 0..usize::MAX).into()),
         }
+    }
+
+    /// Sends `bytes` to the server while the chunk is held. A later call inserts its bytes before those of earlier calls.
+    pub(super) fn send_first(&mut self, bytes: Vec<u8>) {
+        self.send.splice(0..0, bytes);
+    }
+
+    /// True if bytes are sent to the server while the chunk is held.
+    pub(super) fn sends(&self) -> bool {
+        !self.send.is_empty()
+    }
+
+    /// Sends `bytes` to the client.
+    pub(super) fn reply(&mut self, bytes: Vec<u8>) {
+        self.reply = bytes;
+    }
+
+    /// Starts TLS to the server before the chunk is forwarded.
+    pub(super) fn start_server_tls(&mut self) {
+        self.starts_server_tls = true;
+    }
+
+    /// True if TLS to the server starts before the chunk is forwarded.
+    pub(super) fn starts_server_tls(&self) -> bool {
+        self.starts_server_tls
     }
 
     /// Removes the first `len` bytes.
@@ -223,8 +264,26 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
                 self.drop_all();
                 self.client_verdict(Flow::Continue)
             }
+            Flow::HoldRest | Flow::NextTurn => {
+                let drain =
+                    self.changes.first().filter(|first| first.at == 0).map_or(0, |first| first.removed);
+                let send = std::mem::take(&mut self.send);
+                ClientVerdict::HoldRest(HeldRest { drain, send, is_due_next_turn: flow == Flow::NextTurn })
+            }
+            Flow::Refuse => {
+                self.drop_all();
+                let edit = self.edit(&mut Withheld::default()).unwrap_or(NO_EDIT);
+                ClientVerdict::Reply(Reply { edit, bytes: std::mem::take(&mut self.reply), closes: true })
+            }
             Flow::Continue => {
                 let edit = self.edit(&mut Withheld::default());
+                if self.starts_server_tls {
+                    return ClientVerdict::StartServerTls(edit.unwrap_or(NO_EDIT));
+                }
+                if !self.reply.is_empty() {
+                    let (edit, bytes) = (edit.unwrap_or(NO_EDIT), std::mem::take(&mut self.reply));
+                    return ClientVerdict::Reply(Reply { edit, bytes, closes: false });
+                }
                 edit.map_or(ClientVerdict::Pass, ClientVerdict::Edit)
             }
         }

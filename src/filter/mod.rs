@@ -149,6 +149,12 @@ impl Filter {
         self.config.rules().iter().any(|rule| rule.direction().is_some())
     }
 
+    /// True if a rule starts TLS. A shell that cannot must refuse the configuration.
+    #[must_use]
+    pub fn needs_tls(&self) -> bool {
+        self.config.rules().iter().any(|rule| rule.policy().originate_tls)
+    }
+
     /// True if the filter runs with the defaults, because the configuration has problems.
     #[must_use]
     pub fn is_rejected(&self) -> bool {

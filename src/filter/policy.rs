@@ -60,7 +60,7 @@ impl<'c> ConnectionPolicy<'c> {
     pub(super) fn is_protected(&self) -> bool {
         let headers = &self.rule.proxy_protocol;
         let protects = headers.receive.is_some() || headers.send.is_some() || self.rule.block_local_infile;
-        self.is_active() && protects
+        self.is_active() && protects || self.rule.originate_tls
     }
 
     /// Returns the rules of the connection, which begins now.
@@ -81,6 +81,8 @@ impl<'c> ConnectionPolicy<'c> {
             hold_split_eof: self.hold_split_eof(),
             clear_capabilities: self.clear_capabilities(),
             block_local_infile: is_active && rule.block_local_infile,
+            // In every mode, because the connection would go on without TLS.
+            originate_tls: rule.originate_tls,
         };
         ResolvedRules { rules, peer }
     }

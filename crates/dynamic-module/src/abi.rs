@@ -69,6 +69,14 @@ mod imports {
         pub(super) fn prepend_read(on: Raw, data: Buffer) -> bool;
         #[link_name = "envoy_dynamic_module_callback_network_filter_prepend_write_buffer"]
         pub(super) fn prepend_write(on: Raw, data: Buffer) -> bool;
+        #[link_name = "envoy_dynamic_module_callback_network_filter_inject_read_data"]
+        pub(super) fn inject_read(on: Raw, data: Buffer, end: bool);
+        #[link_name = "envoy_dynamic_module_callback_network_filter_inject_write_data"]
+        pub(super) fn inject_write(on: Raw, data: Buffer, end: bool);
+        #[link_name = "envoy_dynamic_module_callback_network_filter_read_disable"]
+        pub(super) fn read_disable(on: Raw, disable: bool) -> u32;
+        #[link_name = "envoy_dynamic_module_callback_network_filter_start_upstream_secure_transport"]
+        pub(super) fn start_upstream_tls(on: Raw) -> bool;
         #[link_name = "envoy_dynamic_module_callback_network_filter_continue_reading"]
         pub(super) fn continue_reading(on: Raw);
         #[link_name = "envoy_dynamic_module_callback_network_filter_close"]
@@ -233,6 +241,33 @@ impl ConnectionHandle {
             (drain == 0 || (calls.drain)(self.0, drain))
                 && (prepend.is_empty() || (calls.prepend)(self.0, Buffer::of(prepend)))
         }
+    }
+
+    /// Sends bytes of the filter to the peer of `sender`, as if `sender` had sent them. They pass the other filters, and not
+    /// this one.
+    pub(crate) fn inject(self, sender: Sender, bytes: &[u8]) {
+        let inject = match sender {
+            Sender::Client => imports::inject_read,
+            Sender::Server => imports::inject_write,
+        };
+        // SAFETY: the connection exists, and Envoy copies the bytes during the call.
+        unsafe { inject(self.0, Buffer::of(bytes), false) };
+    }
+
+    /// Makes Envoy deliver the client's bytes that are held again in the next turn of its event loop. Envoy does that when
+    /// reading is enabled and its buffer is not empty.
+    pub(crate) fn deliver_next_turn(self) {
+        // SAFETY: the connection exists. Both calls only change a count and schedule an event.
+        unsafe {
+            imports::read_disable(self.0, true);
+            imports::read_disable(self.0, false);
+        }
+    }
+
+    /// Starts TLS to the server. Returns false if Envoy cannot.
+    pub(crate) fn start_upstream_tls(self) -> bool {
+        // SAFETY: the connection exists.
+        unsafe { imports::start_upstream_tls(self.0) }
     }
 
     /// Passes on the connection or the bytes that a hook has stopped. Envoy may call other hooks meanwhile.
