@@ -107,9 +107,13 @@ impl Connection {
         let end = inspector.inspect(Sender::Client, &rewrite.rest(), out);
         let believed = stages.proxy_receive.as_ref().and_then(|stage| stage.believed());
         let seen = Seen { is_opaque: inspector.is_opaque(), end_stream, believed, ..Seen::default() };
-        stages
-            .client_after(rewrite, &seen, out)
-            .and_then(|| end.map_or(Flow::Continue, |end| stages.end_of_inspection(rewrite, &end, out)))
+        let flow = stages.client_after(rewrite, &seen, out);
+        // The client takes a reply of a stage for one of the server.
+        let end = end.or_else(|| {
+            let reply = rewrite.pending_reply()?;
+            inspector.inspect(Sender::Server, &reply, out)
+        });
+        flow.and_then(|| end.map_or(Flow::Continue, |end| stages.end_of_inspection(rewrite, &end, out)))
     }
 
     /// Takes bytes of the server. `end_stream`: no bytes follow.

@@ -8,6 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::chunk::{Chunk, ClientVerdict, Edit, HeldRest, Reply, ServerVerdict};
+use crate::password_key::wipe;
 
 /// Maximum number of the server's bytes that are withheld. Column definitions are far shorter.
 const MAX_WITHHELD: usize = 64 << 10;
@@ -62,6 +63,13 @@ struct Change {
     at: usize,
     removed: usize,
     inserted: Vec<u8>,
+}
+
+/// A change can contain a password.
+impl Drop for Change {
+    fn drop(&mut self) {
+        wipe(&mut self.inserted);
+    }
 }
 
 /// One chunk and its changes.
@@ -148,6 +156,11 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
     /// Sends `bytes` to the client.
     pub(super) fn reply(&mut self, bytes: Vec<u8>) {
         self.reply = bytes;
+    }
+
+    /// Bytes that are sent to the client. `None` if there are none.
+    pub(super) fn pending_reply(&self) -> Option<Bytes> {
+        (!self.reply.is_empty()).then(|| Bytes::copy_from_slice(&self.reply))
     }
 
     /// Starts TLS to the server before the chunk is forwarded.
@@ -314,7 +327,12 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             let bytes = if is_alone { Bytes::new() } else { self.bytes().unwrap_or_default() };
             let mut prepend = std::mem::take(&mut withheld.0);
             let removed = bytes.get(..drain.min(bytes.len())).unwrap_or_default();
-            prepend.append(&mut self.apply(removed, 0..usize::MAX));
+            let mut changed = self.apply(removed, 0..usize::MAX);
+            if prepend.is_empty() {
+                prepend = changed;
+            } else {
+                prepend.append(&mut changed);
+            }
             return Some(Edit { drain, prepend });
         };
         let bytes = self.bytes().unwrap_or_default();

@@ -234,11 +234,18 @@ mod needs_mysqld {
         let envoy = Envoy::start(options(&database, certificates.directory()));
         let login = Login::new(CLASSIC);
         assert_eq!(Client::connect(database.addr()).log_in(&login).err(), Some(3159));
+        // Without this the server knows the hash of the password, and does not ask for it.
+        database.sql("FLUSH PRIVILEGES");
         for _ in 0..3 {
             use_tls(&envoy, &login).expect("a login");
         }
         assert_eq!(use_tls(&envoy, &Login::new(CLASSIC).user(SHA256_USER, PASSWORD)), Ok(()));
         assert_eq!(use_tls(&envoy, &Login::new(CLASSIC).user(USER, "wrong")), Err(1045));
         assert_eq!(tls_results(&envoy), result("established", 5));
+        let metrics = envoy.stable(QUIET);
+        assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
+        assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), 4);
+        // The first login, and the one with a wrong password.
+        assert_eq!(sum(&metrics, "plaintext_full_auth_total", &[]), 2);
     }
 }

@@ -14,6 +14,7 @@ use firstword::filter::after_panic::Panicked;
 use firstword::filter::host::Host;
 use firstword::filter::stream::Stream;
 use firstword::filter::uninspected::UninspectedStream;
+use firstword::password_key::wipe;
 
 use log::Level;
 
@@ -153,8 +154,11 @@ impl Connection {
         match verdict {
             Verdict::Pass => Status::Continue,
             Verdict::Hold => Status::Stop,
-            Verdict::Edit(edit) if self.handle.edit_front(sender, edit.drain, &edit.prepend) => {
-                Status::Continue
+            Verdict::Edit(mut edit) => {
+                let is_done = self.handle.edit_front(sender, edit.drain, &edit.prepend);
+                // They can contain a password.
+                wipe(&mut edit.prepend);
+                if is_done { Status::Continue } else { self.close() }
             }
             Verdict::HoldRest(rest) => self.hold_rest(sender, &rest),
             Verdict::StartServerTls(edit) if self.handle.start_upstream_tls() => {
@@ -171,7 +175,7 @@ impl Connection {
                 let status = self.apply(sender, Verdict::Edit(edit));
                 if closes { self.close() } else { status }
             }
-            Verdict::Edit(_) | Verdict::Close => self.close(),
+            Verdict::Close => self.close(),
         }
     }
 

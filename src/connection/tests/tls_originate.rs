@@ -6,8 +6,9 @@ use super::link::{Link, login, observe_mysql, packet};
 use crate::connection::chunk::{ClientVerdict, Edit, HeldRest, Reply, ServerVerdict, TickVerdict};
 use crate::event::{ClosedBy, Event, HandshakeResult, Sender, TlsResult};
 use crate::mysql::wire::capability::Capabilities;
+use crate::password_key::{PasswordKey, PasswordKeyRef};
 use crate::proxy_protocol::{Endpoints, Format};
-use crate::rules::{ClearCapabilities, Inspection, ProxyHeaderRules, Rules, SendRules};
+use crate::rules::{ClearCapabilities, Inspection, OriginateTls, ProxyHeaderRules, Rules, SendRules};
 
 const SSL: u32 = 1 << 11;
 /// `PROTOCOL_41`, `SECURE_CONNECTION` and `PLUGIN_AUTH`.
@@ -15,7 +16,7 @@ const CLIENT: u32 = 1 << 9 | 1 << 15 | 1 << 19;
 const OK: &[u8] = b"\0\0\0\x02\0\0\0";
 
 fn rules() -> Rules {
-    Rules { originate_tls: true, ..observe_mysql() }
+    Rules { originate_tls: Some(OriginateTls::default()), ..observe_mysql() }
 }
 
 /// Greeting with an offer of TLS, and the response of a client without TLS.
@@ -149,6 +150,47 @@ fn a_login_is_renumbered_however_it_is_cut() {
         assert_eq!(host.link.events.iter().filter(handshake(HandshakeResult::Ok)).count(), 1);
         assert!(!host.link.connection.is_rewritten(), "nothing is left to do");
         assert!(!host.is_closed && !host.link.events.iter().any(|event| matches!(event, Event::Opaque(_))));
+    }
+}
+
+/// Key that only turns bits.
+struct Turned;
+
+impl PasswordKey for Turned {
+    fn public_pem(&self) -> &'static str {
+        "PEM"
+    }
+
+    fn decrypt(&self, block: &[u8]) -> Option<Vec<u8>> {
+        Some(block.iter().map(|byte| !byte).collect())
+    }
+}
+
+#[test]
+fn a_password_is_encrypted_for_the_filter_and_sent_in_tls() {
+    const SCRAMBLE: &[u8] = b"abcdefghijklmnopqrst";
+    let [greeting, response] = greeting_and_response();
+    let [_, in_tls] = in_tls(&response);
+    let switch = |id| packet(id, &[b"\xfecaching_sha2_password\0", SCRAMBLE, b"\0"].concat());
+    let encrypted: Vec<_> = b"secret\0".iter().zip(SCRAMBLE).map(|(byte, with)| !(byte ^ with)).collect();
+    for size in [1, 3, usize::MAX] {
+        let originate = OriginateTls { password_key: Some(PasswordKeyRef(&Turned)) };
+        let mut host = Host::new(Rules { originate_tls: Some(originate), ..observe_mysql() });
+        host.sends(Sender::Server, &greeting, size);
+        host.sends(Sender::Client, &response, size);
+        host.client.clear();
+        host.sends(Sender::Server, &switch(3), size);
+        host.sends(Sender::Client, &packet(3, &[7; 32]), size);
+        host.sends(Sender::Server, &packet(5, b"\x01\x04"), size);
+        host.sends(Sender::Client, &packet(5, b"\x02"), size);
+        host.sends(Sender::Client, &packet(7, &encrypted), size);
+        host.sends(Sender::Server, &packet(7, OK), size);
+        let expected = [switch(2), packet(4, b"\x01\x04"), packet(6, b"\x01PEM"), packet(8, OK)].concat();
+        assert_eq!(host.client, expected, "{size}");
+        let expected = [in_tls.as_slice(), &packet(4, &[7; 32]), &packet(6, b"secret\0")].concat();
+        assert_eq!(host.in_tls, Some(expected), "{size}");
+        assert_eq!(host.link.counts([Event::PlaintextFullAuth]), [1]);
+        assert!(!host.is_closed && !host.link.connection.is_rewritten());
     }
 }
 

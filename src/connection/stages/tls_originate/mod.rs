@@ -15,6 +15,11 @@
 //! Nothing reaches the server without TLS except the SSLRequest, and nothing that the server sends between its greeting and
 //! TLS reaches the client except an error, because a third party on the network could have sent it.
 
+mod full_authentication;
+
+use std::mem::size_of;
+
+use self::full_authentication::{Action, FullAuthentication};
 use crate::clock::Timestamp;
 use crate::connection::chunk::{Chunk, TickVerdict};
 use crate::connection::inspector::landmarks::InspectionEnd;
@@ -26,12 +31,15 @@ use crate::event::output::Output;
 use crate::event::{ClosedBy, Event, OpaqueReason, Sender, TlsResult};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::response::{ERR, OK, error_packet};
+use crate::password_key::wipe;
 use crate::rules::Rules;
 
 const HEADER_LEN: usize = 4;
 /// Length of the part of a handshake response that an SSLRequest repeats.
 const REQUEST_LEN: u8 = 32;
 const REQUEST_END: usize = HEADER_LEN + REQUEST_LEN as usize;
+/// Maximum length of a block of RSA, in bytes.
+const MAX_BLOCK_LEN: usize = 1024;
 /// Length of the longest fragment.
 const MAX_FRAGMENT_LEN: u32 = 0xff_ffff;
 /// Number of turns of the host's event loop between the SSLRequest and TLS. Envoy writes to the socket in the turn after the
@@ -79,11 +87,17 @@ pub(in crate::connection) struct TlsOriginator {
     greeting: GreetingFlags,
     client: PacketHeaders,
     server: PacketHeaders,
+    /// Difference of the sequence ids: that of the server minus that of the client.
+    shift: u8,
+    /// `None` if the host has no key.
+    full_authentication: Option<FullAuthentication>,
 }
 
 impl Stage for TlsOriginator {
     fn new(rules: &Rules, _: Timestamp) -> Option<Self> {
-        rules.originate_tls.then(|| Self {
+        rules.originate_tls.map(|originate| Self {
+            shift: 1,
+            full_authentication: originate.password_key.map(FullAuthentication::new),
             state: State::Greeting,
             has_greeted: false,
             greeting: GreetingFlags::default(),
@@ -111,6 +125,13 @@ impl Stage for TlsOriginator {
                 self.state = State::Flushing { turns: turns.saturating_sub(1) };
                 Flow::NextTurn
             }
+            State::Login { .. } if self.lacks_bytes(rewrite) => {
+                if end_stream {
+                    Flow::Continue
+                } else {
+                    Flow::HoldRest
+                }
+            }
             State::Login { .. } | State::Decided => Flow::Continue,
             State::Refused { .. } => Flow::Close,
         }
@@ -124,11 +145,13 @@ impl Stage for TlsOriginator {
         if rewrite.starts_server_tls() {
             let at = HEADER_LEN.saturating_add(SSL_AT);
             rewrite.set(at, bytes.get(at).copied().unwrap_or(0) | SSL_FLAG);
+        } else if self.exchange_password(&bytes, rewrite) {
+            return Flow::Continue;
         }
         let mut at = 0;
         while let Some(found) = self.client.next(&bytes, &mut at) {
             if let Found::SequenceId { at, id } = found {
-                rewrite.set(at, id.wrapping_add(1));
+                rewrite.set(at, id.wrapping_add(self.shift));
             }
         }
         Flow::Continue
@@ -216,6 +239,12 @@ impl Stage for TlsOriginator {
     fn stays(&self) -> bool {
         true
     }
+
+    /// Counts the maximum from the start, because the stage cannot give memory back before the login is decided.
+    fn memory(&self) -> usize {
+        let more = self.full_authentication.as_ref().map_or(0, |_| FullAuthentication::max_memory());
+        size_of::<Self>().saturating_add(more)
+    }
 }
 
 impl TlsOriginator {
@@ -241,6 +270,44 @@ impl TlsOriginator {
         let id = start.get(HEADER_LEN.saturating_sub(1)).map_or(1, |id| id.wrapping_add(1));
         rewrite.reply(error_packet(id, Capabilities::PROTOCOL_41, ERRNO, SQL_STATE, message));
         Flow::Refuse
+    }
+
+    /// True if the next packet of the client must be complete, and is not.
+    fn lacks_bytes<C: Chunk>(&self, rewrite: &Rewrite<C>) -> bool {
+        if !self.full_authentication.as_ref().is_some_and(FullAuthentication::needs_whole_packet) {
+            return false;
+        }
+        let rest = rewrite.rest();
+        let header = rest.read(0, HEADER_LEN).unwrap_or_default();
+        let Some([l0, l1, l2, _]) = header.first_chunk::<HEADER_LEN>() else { return true };
+        let len = usize::from(u16::from_le_bytes([*l0, *l1]));
+        // A longer packet is neither a request for a key nor a block of RSA.
+        *l2 == 0 && len <= MAX_BLOCK_LEN && rest.len() < len.saturating_add(HEADER_LEN)
+    }
+
+    /// Takes the client's part in a full authentication. Returns false if `bytes` are not a packet of it.
+    fn exchange_password<C: Chunk>(&mut self, bytes: &[u8], rewrite: &mut Rewrite<C>) -> bool {
+        let full = self.full_authentication.as_mut().filter(|full| full.needs_whole_packet());
+        let (Some(full), Some(([_, _, _, id], payload))) = (full, bytes.split_first_chunk::<HEADER_LEN>())
+        else {
+            return false;
+        };
+        match full.client(payload) {
+            Action::Forward => return false,
+            Action::Reply(payload) => {
+                rewrite.replace_from(0, &[]);
+                rewrite.reply(packet(id.wrapping_add(1), &payload));
+            }
+            Action::Replace(mut password) => {
+                // The request for the key and the key have passed between filter and client only.
+                self.shift = self.shift.wrapping_sub(2);
+                let mut packet = packet(id.wrapping_add(self.shift), &password);
+                rewrite.replace_from(0, &packet);
+                wipe(&mut packet);
+                wipe(&mut password);
+            }
+        }
+        true
     }
 
     /// Takes the handshake response, or its beginning.
@@ -291,9 +358,14 @@ impl TlsOriginator {
             }
             _ => {}
         }
+        if let Some(full) = &mut self.full_authentication {
+            full.server(bytes);
+        }
         while let Some(found) = self.server.next(bytes, &mut at) {
             match (self.state, found) {
-                (State::Login { .. }, Found::SequenceId { at, id }) => rewrite.set(at, id.wrapping_sub(1)),
+                (State::Login { .. }, Found::SequenceId { at, id }) => {
+                    rewrite.set(at, id.wrapping_sub(self.shift))
+                }
                 (State::Login { .. }, Found::First(OK | ERR)) => {
                     self.state = State::Decided;
                     return true;
@@ -309,4 +381,10 @@ impl TlsOriginator {
         }
         true
     }
+}
+
+/// Returns a packet. `payload`: shorter than 64 KiB.
+fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
+    let [l0, l1] = u16::try_from(payload.len()).unwrap_or(u16::MAX).to_le_bytes();
+    [&[l0, l1, 0, sequence_id], payload].concat()
 }
