@@ -52,12 +52,12 @@ impl Host {
         let chunk = Bytes::from(offered.clone());
         let edited = |Edit { drain, prepend }: Edit| [&prepend, &offered[drain..]].concat();
         match self.link.call(|connection, out| connection.client(&chunk, false, out)) {
-            ClientVerdict::Pass => self.to_server(&offered),
-            ClientVerdict::Edit(edit) => self.to_server(&edited(edit)),
+            ClientVerdict::Pass => self.forward(&offered),
+            ClientVerdict::Edit(edit) => self.forward(&edited(edit)),
             ClientVerdict::Hold => self.held = offered,
             ClientVerdict::Close => self.is_closed = true,
             ClientVerdict::HoldRest(HeldRest { drain, send, is_due_next_turn }) => {
-                self.to_server(&send);
+                self.forward(&send);
                 self.held = offered[drain..].to_vec();
                 if is_due_next_turn {
                     self.turns += 1;
@@ -66,17 +66,17 @@ impl Host {
             }
             ClientVerdict::StartServerTls(edit) => {
                 assert!(self.in_tls.replace(Vec::new()).is_none());
-                self.to_server(&edited(edit));
+                self.forward(&edited(edit));
             }
             ClientVerdict::Reply(Reply { edit, bytes, closes }) => {
                 self.client.extend(bytes);
-                self.to_server(&edited(edit));
+                self.forward(&edited(edit));
                 self.is_closed |= closes;
             }
         }
     }
 
-    fn to_server(&mut self, bytes: &[u8]) {
+    fn forward(&mut self, bytes: &[u8]) {
         self.in_tls.as_mut().unwrap_or(&mut self.clear).extend(bytes);
     }
 
