@@ -5,8 +5,13 @@ pub(super) mod block_local_infile;
 pub(super) mod clear_capabilities;
 mod greeting_flags;
 pub(super) mod hold_split_eof;
+#[cfg(not(target_family = "wasm"))]
 mod packet_headers;
 pub(super) mod proxy_header;
+#[cfg(not(target_family = "wasm"))]
+pub(super) mod tls_originate;
+#[cfg(target_family = "wasm")]
+#[path = "tls_originate/absent.rs"]
 pub(super) mod tls_originate;
 
 use std::mem::size_of;
