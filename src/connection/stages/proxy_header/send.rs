@@ -45,9 +45,8 @@ impl HeaderSender {
         believed: Option<Believed>,
         out: &mut Output,
     ) -> Option<Vec<u8>> {
-        let is_due = !self.has_sent && !(self.rules.only_unless_received && believed.is_some());
-        self.has_sent = true;
-        if !is_due {
+        let is_needless = self.rules.only_unless_received && believed.is_some();
+        if std::mem::replace(&mut self.has_sent, true) || is_needless {
             return None;
         }
         let endpoints = believed.and_then(|believed| believed.endpoints).or(self.rules.endpoints);
