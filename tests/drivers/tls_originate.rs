@@ -50,7 +50,8 @@ pub(crate) fn compare(driver: &Driver, server: &Server, direct: &str) -> (bool, 
     if server.is_mysql {
         // The filter exchanges keys and passwords with the driver, which the server does not see.
         for name in STATUSES {
-            (server_counts.remove(name), filter.remove(name));
+            server_counts.remove(name);
+            filter.remove(name);
         }
     }
     problems.extend(differences(&server_counts, &filter));
