@@ -39,12 +39,12 @@ pub enum ClientVerdict {
     /// Drop them and close the connection.
     Close,
     /// Forward a part, and hold the rest.
-    HoldRest(HeldRest),
+    HoldRest(Box<HeldRest>),
     /// Start TLS to the server, then forward them changed. If the host cannot start TLS, it closes the connection, because
     /// these bytes must not be sent without TLS.
     StartServerTls(Edit),
     /// Forward them changed, and send a reply to the client.
-    Reply(Reply),
+    Reply(Box<Reply>),
 }
 
 /// Bytes of the client of which the host holds the rest.

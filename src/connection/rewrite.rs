@@ -94,6 +94,13 @@ pub(super) struct Rewrite<'c, C> {
     /// True if the withheld bytes of earlier chunks are dropped too.
     drops_withheld: bool,
     lacks_memory: bool,
+    /// What only a stage that starts TLS asks for. `None` in all other callbacks.
+    tls: Option<Box<TlsWork>>,
+}
+
+/// Work of the host beyond a change of the chunk.
+#[derive(Debug, Default)]
+struct TlsWork {
     /// Bytes to send to the server before the chunk.
     send: Vec<u8>,
     /// Bytes to send to the client.
@@ -112,9 +119,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             withhold: None,
             drops_withheld: false,
             lacks_memory: false,
-            send: Vec::new(),
-            reply: Vec::new(),
-            starts_server_tls: false,
+            tls: None,
         }
     }
 
@@ -150,32 +155,37 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
 
     /// Sends `bytes` to the server while the chunk is held. A later call inserts its bytes before those of earlier calls.
     pub(super) fn send_first(&mut self, bytes: Vec<u8>) {
-        self.send.splice(0..0, bytes);
+        self.tls_work().send.splice(0..0, bytes);
     }
 
     /// True if bytes are sent to the server while the chunk is held.
     pub(super) fn sends(&self) -> bool {
-        !self.send.is_empty()
+        self.tls.as_ref().is_some_and(|tls| !tls.send.is_empty())
     }
 
     /// Sends `bytes` to the client.
     pub(super) fn reply(&mut self, bytes: Vec<u8>) {
-        self.reply = bytes;
+        self.tls_work().reply = bytes;
     }
 
     /// Bytes that are sent to the client. `None` if there are none.
     pub(super) fn pending_reply(&self) -> Option<Bytes> {
-        (!self.reply.is_empty()).then(|| Bytes::copy_from_slice(&self.reply))
+        let reply = &self.tls.as_ref()?.reply;
+        (!reply.is_empty()).then(|| Bytes::copy_from_slice(reply))
     }
 
     /// Starts TLS to the server before the chunk is forwarded.
     pub(super) fn start_server_tls(&mut self) {
-        self.starts_server_tls = true;
+        self.tls_work().starts_server_tls = true;
     }
 
     /// True if TLS to the server starts before the chunk is forwarded.
     pub(super) fn starts_server_tls(&self) -> bool {
-        self.starts_server_tls
+        self.tls.as_ref().is_some_and(|tls| tls.starts_server_tls)
+    }
+
+    fn tls_work(&mut self) -> &mut TlsWork {
+        self.tls.get_or_insert_default()
     }
 
     /// Removes the first `len` bytes.
@@ -285,22 +295,25 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             Flow::HoldRest | Flow::NextTurn => {
                 let drain =
                     self.changes.first().filter(|first| first.at == 0).map_or(0, |first| first.removed);
-                let send = std::mem::take(&mut self.send);
-                ClientVerdict::HoldRest(HeldRest { drain, send, is_due_next_turn: flow == Flow::NextTurn })
+                let send = std::mem::take(&mut self.tls_work().send);
+                let is_due_next_turn = flow == Flow::NextTurn;
+                ClientVerdict::HoldRest(Box::new(HeldRest { drain, send, is_due_next_turn }))
             }
             Flow::Refuse => {
                 self.drop_all();
                 let edit = self.edit(&mut Withheld::default()).unwrap_or(NO_EDIT);
-                ClientVerdict::Reply(Reply { edit, bytes: std::mem::take(&mut self.reply), closes: true })
+                let bytes = std::mem::take(&mut self.tls_work().reply);
+                ClientVerdict::Reply(Box::new(Reply { edit, bytes, closes: true }))
             }
             Flow::Continue => {
                 let edit = self.edit(&mut Withheld::default());
-                if self.starts_server_tls {
-                    return ClientVerdict::StartServerTls(edit.unwrap_or(NO_EDIT));
-                }
-                if !self.reply.is_empty() {
-                    let (edit, bytes) = (edit.unwrap_or(NO_EDIT), std::mem::take(&mut self.reply));
-                    return ClientVerdict::Reply(Reply { edit, bytes, closes: false });
+                if let Some(tls) = &mut self.tls {
+                    let (edit, bytes) = (edit.unwrap_or(NO_EDIT), std::mem::take(&mut tls.reply));
+                    return if tls.starts_server_tls {
+                        ClientVerdict::StartServerTls(edit)
+                    } else {
+                        ClientVerdict::Reply(Box::new(Reply { edit, bytes, closes: false }))
+                    };
                 }
                 edit.map_or(ClientVerdict::Pass, ClientVerdict::Edit)
             }

@@ -170,7 +170,8 @@ impl Connection {
                 Envoy::new(self.handle, None).log(Level::Warn, line);
                 self.close()
             }
-            Verdict::Reply(Reply { edit, bytes, closes }) => {
+            Verdict::Reply(reply) => {
+                let Reply { edit, bytes, closes } = *reply;
                 self.handle.inject(Sender::Server, &bytes);
                 let status = self.apply(sender, Verdict::Edit(edit));
                 if closes { self.close() } else { status }

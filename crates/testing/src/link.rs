@@ -111,7 +111,8 @@ impl Link {
                 self.is_closed = true;
                 Vec::new()
             }
-            Verdict::HoldRest(HeldRest { drain, mut send, is_due_next_turn }) => {
+            Verdict::HoldRest(rest) => {
+                let HeldRest { drain, mut send, is_due_next_turn } = *rest;
                 self.held = offered.split_off(drain);
                 if is_due_next_turn {
                     send.extend(self.pass(sender, &[]));
@@ -122,7 +123,8 @@ impl Link {
                 self.server_tls = true;
                 [&prepend, &offered[drain..]].concat()
             }
-            Verdict::Reply(Reply { edit: Edit { drain, prepend }, bytes, closes }) => {
+            Verdict::Reply(reply) => {
+                let Reply { edit: Edit { drain, prepend }, bytes, closes } = *reply;
                 self.replies.extend(bytes);
                 self.is_closed |= closes;
                 [&prepend, &offered[drain..]].concat()

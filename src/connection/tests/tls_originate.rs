@@ -56,7 +56,8 @@ impl Host {
             ClientVerdict::Edit(edit) => self.forward(&edited(edit)),
             ClientVerdict::Hold => self.held = offered,
             ClientVerdict::Close => self.is_closed = true,
-            ClientVerdict::HoldRest(HeldRest { drain, send, is_due_next_turn }) => {
+            ClientVerdict::HoldRest(rest) => {
+                let HeldRest { drain, send, is_due_next_turn } = *rest;
                 self.forward(&send);
                 self.held = offered[drain..].to_vec();
                 if is_due_next_turn {
@@ -68,7 +69,8 @@ impl Host {
                 assert!(self.in_tls.replace(Vec::new()).is_none());
                 self.forward(&edited(edit));
             }
-            ClientVerdict::Reply(Reply { edit, bytes, closes }) => {
+            ClientVerdict::Reply(reply) => {
+                let Reply { edit, bytes, closes } = *reply;
                 self.client.extend(bytes);
                 self.forward(&edited(edit));
                 self.is_closed |= closes;

@@ -95,7 +95,8 @@ impl Driver {
             ClientVerdict::Edit(edit) => self.forward(&edited(edit)),
             ClientVerdict::Hold => self.held = offered,
             ClientVerdict::Close => self.is_closed = true,
-            ClientVerdict::HoldRest(HeldRest { drain, send, is_due_next_turn }) => {
+            ClientVerdict::HoldRest(rest) => {
+                let HeldRest { drain, send, is_due_next_turn } = *rest;
                 self.forward(&send);
                 self.held = offered[drain..].to_vec();
                 if is_due_next_turn {
@@ -109,7 +110,8 @@ impl Driver {
                 self.in_tls = true;
                 self.forward(&edited(edit));
             }
-            ClientVerdict::Reply(Reply { edit, bytes, closes }) => {
+            ClientVerdict::Reply(reply) => {
+                let Reply { edit, bytes, closes } = *reply;
                 assert!(!bytes.is_empty());
                 self.forward(&edited(edit));
                 self.is_closed |= closes;
