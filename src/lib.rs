@@ -10,10 +10,11 @@
 //! level  module            contents                                        uses
 //! -----  ----------------  ----------------------------------------------  ----------------------------------------------
 //!   9    filter            one configuration on one worker; Host is the    connection config metrics event ports rules
-//!                          only word for the proxy                         mysql proxy_protocol clock escape version
+//!                          only word for the proxy                         mysql proxy_protocol clock escape
+//!                                                                          password_key version
 //!   8    connection        one connection: its table of stages             stages rewrite inspector chunk event rules clock
 //!   7     - stages         change, hold or drop bytes                      inspector rewrite chunk event rules mysql
-//!                                                                          proxy_protocol clock
+//!                                                                          proxy_protocol clock password_key
 //!   6     - inspector      reads bytes, cannot change one                  chunk session event rules mysql
 //!                                                                          proxy_protocol clock
 //!   6     - rewrite        combines the changes of all stages              chunk
@@ -23,12 +24,13 @@
 //!   4    metrics           catalogue, accumulation, encoding               event mysql proxy_protocol version
 //!   3    event             observations, and the output of a callback      rules mysql proxy_protocol clock escape labels
 //!   3    ports             built-in port table                             rules
-//!   2    rules             settings of one connection                      proxy_protocol labels
+//!   2    rules             settings of one connection                      proxy_protocol labels password_key
 //!   1    mysql             packets, statements, versions of the peers      escape labels
 //!   1    proxy_protocol    PROXY headers                                   labels
 //!   0    clock             time, supplied by the host
 //!   0    escape            text of peers, made safe for logs
 //!   0    labels            enumerations of label values
+//!   0    password_key      the shell's RSA key for passwords
 //!   0    version           version and commit of this build
 //! ```
 //!
@@ -92,6 +94,7 @@ pub mod filter;
 mod labels;
 pub mod metrics;
 pub mod mysql;
+pub mod password_key;
 pub mod ports;
 pub mod proxy_protocol;
 pub mod rules;

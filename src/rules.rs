@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::labels::labels;
+use crate::password_key::PasswordKeyRef;
 use crate::proxy_protocol::{Endpoints, Format};
 
 /// Settings of one connection.
@@ -26,6 +27,8 @@ pub struct Rules {
     pub clear_capabilities: ClearCapabilities,
     /// Blocks requests for files that the client's statement does not name.
     pub block_local_infile: bool,
+    /// Starts TLS to the server for a client without TLS. `None` if TLS passes unchanged.
+    pub originate_tls: Option<OriginateTls>,
 }
 
 impl Rules {
@@ -42,6 +45,7 @@ impl Rules {
             hold_split_eof: HoldSplitEof::Off,
             clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
             block_local_infile: false,
+            originate_tls: None,
         }
     }
 }
@@ -200,6 +204,13 @@ pub enum HoldSplitEof {
     AffectedClients,
     /// Every client.
     Always,
+}
+
+/// TLS to the server for a client without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OriginateTls {
+    /// Key for passwords that the server expects in TLS. `None` if the host has none. A login that needs it then fails.
+    pub password_key: Option<PasswordKeyRef>,
 }
 
 /// Capabilities that are removed from the server's greeting.

@@ -13,10 +13,12 @@ mod concurrent_drivers;
 mod tables;
 #[path = "drivers/tls_by_default.rs"]
 mod tls_by_default;
+#[path = "drivers/tls_originate.rs"]
+mod tls_originate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -270,6 +272,8 @@ struct Server<'a> {
     is_mysql: bool,
     /// SQL expression for the number of rows that statements sent.
     rows: &'static str,
+    /// File with the certificate that signed the server's.
+    authority: PathBuf,
 }
 
 /// Results of one driver with one server.
@@ -283,6 +287,8 @@ struct Outcome {
     desyncs: u64,
     /// With TLS: whether the results were equal, and each connection was counted as opaque. `None` without a test.
     tls: Option<bool>,
+    /// True if the filter started TLS to the server, and results and counts were equal.
+    originated: bool,
     /// Whether it chose TLS without any option for it.
     by_default: &'static str,
     problems: Vec<String>,
@@ -335,6 +341,8 @@ fn compare(driver: &Driver, server: &Server) -> Outcome {
     });
     let (by_default, unequal) = tls_by_default::observe(driver, server, &direct);
     problems.extend(unequal);
+    let (originated, unequal) = tls_originate::compare(driver, server, &direct);
+    problems.extend(unequal);
     let version = direct.lines().find_map(|line| line.strip_prefix("driver ")).unwrap_or("?").to_owned();
     let commands = (commands(&filter), commands(&server_counts));
     Outcome {
@@ -345,6 +353,7 @@ fn compare(driver: &Driver, server: &Server) -> Outcome {
         commands,
         desyncs,
         tls,
+        originated,
         by_default,
         problems,
     }
@@ -404,6 +413,8 @@ mod needs_drivers {
                 database: &mariadb,
                 is_mysql: false,
                 rows: "sum_rows_sent",
+                // It is self-signed.
+                authority: files.path().join("cert"),
             },
             Server {
                 name: server_name("MySQL", &mysql),
@@ -411,6 +422,7 @@ mod needs_drivers {
                 is_mysql: true,
                 // For the second statement in `two_results`, MySQL also counts the row of the first.
                 rows: "sum_rows_sent - IF(event_name = 'statement/sp/stmt', count_star DIV 2, 0)",
+                authority: mysql.data_file("ca.pem"),
             },
         ];
         let mut outcomes = Vec::new();
@@ -444,8 +456,19 @@ mod needs_drivers {
 fn table(outcomes: &[Outcome]) -> String {
     let yes = |is: bool| if is { "yes" } else { "no" };
     let mut lines = vec![
-        ["driver", "version", "server", "results equal", "commands", "server's", "desyncs", "TLS", "passed"]
-            .map(str::to_owned),
+        [
+            "driver",
+            "version",
+            "server",
+            "results equal",
+            "commands",
+            "server's",
+            "desyncs",
+            "TLS",
+            "to server",
+            "passed",
+        ]
+        .map(str::to_owned),
     ];
     lines.extend(outcomes.iter().map(|outcome| {
         [
@@ -457,6 +480,7 @@ fn table(outcomes: &[Outcome]) -> String {
             outcome.commands.1.to_string(),
             outcome.desyncs.to_string(),
             outcome.tls.map_or("-", yes).into(),
+            yes(outcome.originated).into(),
             yes(outcome.problems.is_empty()).into(),
         ]
     }));

@@ -20,6 +20,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("clock", 0),
     ("escape", 0),
     ("labels", 0),
+    ("password_key", 0),
     ("version", 0),
     ("mysql", 1),
     ("proxy_protocol", 1),

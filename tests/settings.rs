@@ -101,6 +101,9 @@ fn other_parts(path: &str) -> (&'static str, &'static str) {
     match path {
         "rules[].proxy_protocol.send.when" => ("send", "\"receive\":{\"mode\":\"optional\"},"),
         "rules[].mysql.clear_capabilities" => ("mysql", "\"match\":{\"addresses\":[\"10.0.0.0/8\"]},"),
+        "rules[].tls.upstream" => {
+            ("tls", "\"match\":{\"addresses\":[\"10.0.0.0/8\"]},\"protocol\":\"mysql\",")
+        }
         _ => ("", ""),
     }
 }

@@ -13,7 +13,7 @@ pub(super) const ROOT: Keys =
     Keys { path: "$", names: &["mode", "rules", "defaults", "metrics", "access_log", "log", "limits"] };
 pub(super) const RULE: Keys = Keys {
     path: "$.rules[]",
-    names: &["name", "match", "protocol", "greeting_timeout", "proxy_protocol", "mysql"],
+    names: &["name", "match", "protocol", "greeting_timeout", "proxy_protocol", "tls", "mysql"],
 };
 pub(super) const MATCH: Keys = Keys { path: "$.rules[].match", names: &["ports", "addresses", "direction"] };
 pub(super) const PROXY_PROTOCOL: Keys =
@@ -31,20 +31,33 @@ pub(super) const RECEIVE: Keys = Keys {
 };
 pub(super) const SEND: Keys =
     Keys { path: "$.rules[].proxy_protocol.send", names: &["mode", "version", "when"] };
+pub(super) const TLS: Keys = Keys { path: "$.rules[].tls", names: &["upstream"] };
 pub(super) const MYSQL: Keys = Keys {
     path: "$.rules[].mysql",
     names: &["inspect", "hold_split_eof", "clear_capabilities", "block_local_infile", "slow_command"],
 };
-/// `proxy_protocol` is a known key here, because the message that refuses it gives the reason.
+/// `proxy_protocol` and `tls` are known keys here, because the message that refuses them gives the reason.
 pub(super) const DEFAULTS: Keys =
-    Keys { path: "$.defaults", names: &["protocol", "greeting_timeout", "mysql", "proxy_protocol"] };
+    Keys { path: "$.defaults", names: &["protocol", "greeting_timeout", "mysql", "proxy_protocol", "tls"] };
 pub(super) const METRICS: Keys =
     Keys { path: "$.metrics", names: &["profile", "labels", "flush_interval", "max_series", "stall"] };
 pub(super) const LIMITS: Keys = Keys { path: "$.limits", names: &["connection_state"] };
 pub(super) const LOG: Keys = Keys { path: "$.log", names: &["level", "max_per_minute"] };
 
-const ALL: [&Keys; 11] =
-    [&ROOT, &RULE, &MATCH, &PROXY_PROTOCOL, &RECEIVE, &SEND, &MYSQL, &METRICS, &LOG, &LIMITS, &DEFAULTS];
+const ALL: [&Keys; 12] = [
+    &ROOT,
+    &RULE,
+    &MATCH,
+    &PROXY_PROTOCOL,
+    &RECEIVE,
+    &SEND,
+    &TLS,
+    &MYSQL,
+    &METRICS,
+    &LOG,
+    &LIMITS,
+    &DEFAULTS,
+];
 
 /// A name that was replaced before the first release.
 struct Renamed {

@@ -273,6 +273,7 @@ mod tests {
             inspect: Inspect::Full,
             clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
             block_local_infile: false,
+            originate_tls: false,
         };
         assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
         assert_eq!((&expected.name, expected.slow_command), (&None, None));

@@ -54,6 +54,8 @@ pub struct Policy {
     pub clear_capabilities: ClearCapabilities,
     /// Whether the filter blocks requests for files that the client's statement does not name; false if no rule matched.
     pub block_local_infile: bool,
+    /// True if the filter starts TLS to the server for clients without TLS; false if no rule matched.
+    pub originate_tls: bool,
 }
 
 impl Default for Policy {
@@ -69,6 +71,7 @@ impl Default for Policy {
             inspect: Inspect::default(),
             clear_capabilities: ClearCapabilities::default(),
             block_local_infile: false,
+            originate_tls: false,
         }
     }
 }

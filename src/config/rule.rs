@@ -38,6 +38,9 @@ const HOLD_SPLIT_EOF: [(&str, HoldSplitEof); 3] = [
     ("always", HoldSplitEof::Always),
 ];
 
+/// The values of `tls.upstream`. True if the filter starts TLS to the server.
+const UPSTREAM_TLS: [(&str, bool); 2] = [("pass", false), ("originate", true)];
+
 const INSPECT: [(&str, Inspect); 3] =
     [("full", Inspect::Full), ("requests", Inspect::Requests), ("handshake", Inspect::Handshake)];
 
@@ -89,7 +92,8 @@ pub(super) fn read_defaults(
     }
     let mysql = mysql.map(|mysql| mysql.object);
     let changing = BYTE_CHANGING.iter().filter_map(|key| mysql.as_ref()?.get(key));
-    for field in defaults.get("proxy_protocol").into_iter().chain(changing) {
+    let unconditional = ["proxy_protocol", "tls"].into_iter().filter_map(|key| defaults.get(key));
+    for field in unconditional.chain(changing) {
         field.refuse("it only in a rule, because it changes bytes", problems);
     }
     let built_in = Policy::default();
@@ -153,7 +157,9 @@ fn read_rule(
     let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
     let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
     let proxy_protocol = proxy_protocol::read(rule, problems);
-    let mut policy = Policy { name, protocol, greeting_timeout, proxy_protocol, ..defaults.clone() };
+    let originate_tls = read_tls(rule, matching.as_ref(), protocol, problems);
+    let mut policy =
+        Policy { name, protocol, greeting_timeout, proxy_protocol, originate_tls, ..defaults.clone() };
     if let Some(mysql) = read_mysql(rule, problems) {
         policy.hold_split_eof = mysql.hold_split_eof;
         policy.clear_capabilities = mysql.clear_capabilities;
@@ -170,9 +176,39 @@ fn read_rule(
             let problem = format!("expected \"match.addresses\" beside \"ssl\", because {why}; found none");
             problems.add(ssl, problem);
         }
+        if let (Some(ssl), true) = (&mysql.clears_ssl, originate_tls) {
+            let problem = "expected no \"ssl\" beside \"tls\": {\"upstream\": \"originate\"}, which needs the server's offer of \
+                           TLS and clears it for the client; found \"ssl\"";
+            problems.add(ssl, problem.to_owned());
+        }
         mysql.check_protocol(protocol, problems);
     }
     (matching, policy)
+}
+
+/// Reads `tls`. True if the filter starts TLS to the server.
+fn read_tls(
+    rule: &Object<'_>,
+    matching: Option<&Match>,
+    protocol: ProtocolRule,
+    problems: &mut Problems,
+) -> bool {
+    let Some(tls) = rule.object("tls", &keys::TLS, problems) else { return false };
+    let upstream = tls.get("upstream").and_then(|field| field.word(&UPSTREAM_TLS, problems));
+    if upstream != Some(true) {
+        return false;
+    }
+    if matching.is_some_and(|matching| !matching.has_addresses()) {
+        let why = "the filter closes connections to servers that offer no TLS";
+        problems.add(&tls.at, format!("expected \"match.addresses\" beside it, because {why}; found none"));
+    }
+    if protocol != ProtocolRule::Mysql {
+        let why = "the filter closes connections with another protocol";
+        let found = PROTOCOLS.iter().find(|(_, value)| *value == protocol).map_or("", |(word, _)| word);
+        problems
+            .add(&tls.at, format!("expected it with the protocol \"mysql\", because {why}; found {found:?}"));
+    }
+    true
 }
 
 fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {

@@ -162,6 +162,12 @@ pub const SETTINGS: &[Setting] = &[
         Value("\"always\""),
         "The connections that get a header",
     ),
+    setting(
+        "rules[].tls.upstream",
+        Values::Word(&[("pass", ""), ("originate", "start TLS to the server; only in the native module")]),
+        Value("\"pass\""),
+        "TLS to the server for clients without TLS (see [TLS](tls.md)); needs `match.addresses` and the protocol `mysql`",
+    ),
     setting("rules[].mysql.inspect", INSPECT, OfDefaults, "How much of a connection the filter reads"),
     setting(
         "rules[].mysql.hold_split_eof",

@@ -38,6 +38,36 @@ pub enum ClientVerdict {
     Edit(Edit),
     /// Drop them and close the connection.
     Close,
+    /// Forward a part, and hold the rest.
+    HoldRest(Box<HeldRest>),
+    /// Start TLS to the server, then forward them changed. If the host cannot start TLS, it closes the connection, because
+    /// these bytes must not be sent without TLS.
+    StartServerTls(Edit),
+    /// Forward them changed, and send a reply to the client.
+    Reply(Box<Reply>),
+}
+
+/// Bytes of the client of which the host holds the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRest {
+    /// Number of bytes to remove before the rest.
+    pub drain: usize,
+    /// Bytes to send to the server now.
+    pub send: Vec<u8>,
+    /// True if the host delivers the rest again in the next turn of its event loop, even if no bytes arrive. The turn must
+    /// come after the one that writes `send` to the server's socket.
+    pub is_due_next_turn: bool,
+}
+
+/// Reply of the filter to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Change of the client's bytes.
+    pub edit: Edit,
+    /// Bytes to send to the client.
+    pub bytes: Vec<u8>,
+    /// True if the host closes the connection once the client has got them.
+    pub closes: bool,
 }
 
 /// Verdict about bytes from the server. The host can neither hold them nor close the connection in their callback.

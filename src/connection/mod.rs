@@ -25,6 +25,7 @@ use crate::connection::stages::hold_split_eof::PrepareHolder;
 use crate::connection::stages::proxy_header::guard::HeaderGuard;
 use crate::connection::stages::proxy_header::receive::HeaderReceiver;
 use crate::connection::stages::proxy_header::send::HeaderSender;
+use crate::connection::stages::tls_originate::TlsOriginator;
 use crate::connection::stages::{Seen, Stage, stages};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, OpaqueReason, Sender};
@@ -38,6 +39,9 @@ stages! {
     block_local_infile: FileRequestBlocker,
     // client: before, strips, holds or refuses a header; server: before, starts the time-out
     proxy_receive: HeaderReceiver,
+    // client: before, holds the handshake response until TLS to the server starts; after, and server before: renumbers packets
+    // until the login is decided; server: after, clears the offer of TLS. Before the guard, which must see each byte once
+    tls_originate: TlsOriginator,
     // client: before, refuses a second header; server: before, waits for the end of the connection phase
     proxy_guard: HeaderGuard,
     // client: after, puts a header before the first bytes
@@ -88,6 +92,12 @@ impl Connection {
         let Self { inspector, stages, .. } = self;
         let held_connection = stages.holds_connection();
         let flow = stages.client_before(rewrite, end_stream, out);
+        if rewrite.sends() {
+            // A PROXY header precedes everything that the server gets.
+            let believed = stages.proxy_receive.as_ref().and_then(|stage| stage.believed());
+            let header = stages.proxy_send.as_mut().and_then(|stage| stage.take_header(believed, out));
+            rewrite.send_first(header.unwrap_or_default());
+        }
         if flow != Flow::Continue {
             return flow;
         }
@@ -97,9 +107,13 @@ impl Connection {
         let end = inspector.inspect(Sender::Client, &rewrite.rest(), out);
         let believed = stages.proxy_receive.as_ref().and_then(|stage| stage.believed());
         let seen = Seen { is_opaque: inspector.is_opaque(), end_stream, believed, ..Seen::default() };
-        stages
-            .client_after(rewrite, &seen, out)
-            .and_then(|| end.map_or(Flow::Continue, |end| stages.end_of_inspection(rewrite, &end, out)))
+        let flow = stages.client_after(rewrite, &seen, out);
+        // The client takes a reply of a stage for one of the server.
+        let end = end.or_else(|| {
+            let reply = rewrite.pending_reply()?;
+            inspector.inspect(Sender::Server, &reply, out)
+        });
+        flow.and_then(|| end.map_or(Flow::Continue, |end| stages.end_of_inspection(rewrite, &end, out)))
     }
 
     /// Takes bytes of the server. `end_stream`: no bytes follow.

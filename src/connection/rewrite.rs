@@ -3,14 +3,22 @@
 //! Every offset refers to the chunk as it arrived, not to the result of earlier stages. Changes must not overlap. If two
 //! overlap, the change of the earlier stage remains. A chunk that no stage changes is neither read nor copied.
 
+#![cfg_attr(
+    target_family = "wasm",
+    allow(dead_code, reason = "only a stage that is absent there starts TLS")
+)]
+
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::chunk::{Chunk, ClientVerdict, Edit, ServerVerdict};
+use super::chunk::{Chunk, ClientVerdict, Edit, HeldRest, Reply, ServerVerdict};
+use crate::password_key::wipe;
 
 /// Maximum number of the server's bytes that are withheld. Column definitions are far shorter.
 const MAX_WITHHELD: usize = 64 << 10;
+
+const NO_EDIT: Edit = Edit { drain: 0, prepend: Vec::new() };
 
 /// Decision of a stage about a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +31,12 @@ pub(super) enum Flow {
     Drop,
     /// The chunk is dropped, and the connection is closed.
     Close,
+    /// The chunk is held without the bytes that stages have removed from its start.
+    HoldRest,
+    /// As [`Flow::HoldRest`], and the host delivers the rest again in the next turn of its event loop.
+    NextTurn,
+    /// The chunk is dropped, and the connection is closed once the client has got the reply.
+    Refuse,
 }
 
 impl Flow {
@@ -56,6 +70,13 @@ struct Change {
     inserted: Vec<u8>,
 }
 
+/// A change can contain a password.
+impl Drop for Change {
+    fn drop(&mut self) {
+        wipe(&mut self.inserted);
+    }
+}
+
 /// One chunk and its changes.
 #[derive(Debug)]
 pub(super) struct Rewrite<'c, C> {
@@ -73,6 +94,18 @@ pub(super) struct Rewrite<'c, C> {
     /// True if the withheld bytes of earlier chunks are dropped too.
     drops_withheld: bool,
     lacks_memory: bool,
+    /// What only a stage that starts TLS asks for. `None` in all other callbacks.
+    tls: Option<Box<TlsWork>>,
+}
+
+/// Work of the host beyond a change of the chunk.
+#[derive(Debug, Default)]
+struct TlsWork {
+    /// Bytes to send to the server before the chunk.
+    send: Vec<u8>,
+    /// Bytes to send to the client.
+    reply: Vec<u8>,
+    starts_server_tls: bool,
 }
 
 impl<'c, C: Chunk> Rewrite<'c, C> {
@@ -86,6 +119,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             withhold: None,
             drops_withheld: false,
             lacks_memory: false,
+            tls: None,
         }
     }
 
@@ -117,6 +151,41 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             }
             (Some(bytes), _) => Rest::Read(self.apply(bytes, 0..usize::MAX).into()),
         }
+    }
+
+    /// Sends `bytes` to the server while the chunk is held. A later call inserts its bytes before those of earlier calls.
+    pub(super) fn send_first(&mut self, bytes: Vec<u8>) {
+        self.tls_work().send.splice(0..0, bytes);
+    }
+
+    /// True if bytes are sent to the server while the chunk is held.
+    pub(super) fn sends(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.send.is_empty())
+    }
+
+    /// Sends `bytes` to the client.
+    pub(super) fn reply(&mut self, bytes: Vec<u8>) {
+        self.tls_work().reply = bytes;
+    }
+
+    /// Bytes that are sent to the client. `None` if there are none.
+    pub(super) fn pending_reply(&self) -> Option<Bytes> {
+        let reply = &self.tls.as_ref()?.reply;
+        (!reply.is_empty()).then(|| Bytes::copy_from_slice(reply))
+    }
+
+    /// Starts TLS to the server before the chunk is forwarded.
+    pub(super) fn start_server_tls(&mut self) {
+        self.tls_work().starts_server_tls = true;
+    }
+
+    /// True if TLS to the server starts before the chunk is forwarded.
+    pub(super) fn starts_server_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.starts_server_tls)
+    }
+
+    fn tls_work(&mut self) -> &mut TlsWork {
+        self.tls.get_or_insert_default()
     }
 
     /// Removes the first `len` bytes.
@@ -223,8 +292,29 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
                 self.drop_all();
                 self.client_verdict(Flow::Continue)
             }
+            Flow::HoldRest | Flow::NextTurn => {
+                let drain =
+                    self.changes.first().filter(|first| first.at == 0).map_or(0, |first| first.removed);
+                let send = std::mem::take(&mut self.tls_work().send);
+                let is_due_next_turn = flow == Flow::NextTurn;
+                ClientVerdict::HoldRest(Box::new(HeldRest { drain, send, is_due_next_turn }))
+            }
+            Flow::Refuse => {
+                self.drop_all();
+                let edit = self.edit(&mut Withheld::default()).unwrap_or(NO_EDIT);
+                let bytes = std::mem::take(&mut self.tls_work().reply);
+                ClientVerdict::Reply(Box::new(Reply { edit, bytes, closes: true }))
+            }
             Flow::Continue => {
                 let edit = self.edit(&mut Withheld::default());
+                if let Some(tls) = &mut self.tls {
+                    let (edit, bytes) = (edit.unwrap_or(NO_EDIT), std::mem::take(&mut tls.reply));
+                    return if tls.starts_server_tls {
+                        ClientVerdict::StartServerTls(edit)
+                    } else {
+                        ClientVerdict::Reply(Box::new(Reply { edit, bytes, closes: false }))
+                    };
+                }
                 edit.map_or(ClientVerdict::Pass, ClientVerdict::Edit)
             }
         }
@@ -255,7 +345,12 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             let bytes = if is_alone { Bytes::new() } else { self.bytes().unwrap_or_default() };
             let mut prepend = std::mem::take(&mut withheld.0);
             let removed = bytes.get(..drain.min(bytes.len())).unwrap_or_default();
-            prepend.append(&mut self.apply(removed, 0..usize::MAX));
+            let mut changed = self.apply(removed, 0..usize::MAX);
+            if prepend.is_empty() {
+                prepend = changed;
+            } else {
+                prepend.append(&mut changed);
+            }
             return Some(Edit { drain, prepend });
         };
         let bytes = self.bytes().unwrap_or_default();

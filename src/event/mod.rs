@@ -178,6 +178,30 @@ labels! {
 }
 
 labels! {
+    /// Result of starting TLS.
+    TlsResult {
+        /// The peer has sent something in TLS.
+        Established = "established",
+        /// The server does not offer TLS.
+        NotOffered = "not_offered",
+        /// The client wants TLS too.
+        ClientTls = "client_tls",
+        /// A peer broke the protocol before TLS began.
+        Refused = "refused",
+        /// The connection ended before the peer had sent anything in TLS.
+        Failed = "failed",
+    }
+}
+
+labels! {
+    /// Side of the proxy on which it starts TLS.
+    TlsSide {
+        /// Between the proxy and the server.
+        Upstream = "upstream",
+    }
+}
+
+labels! {
     /// Result of the connection phase.
     HandshakeResult {
         /// The server accepted the client.
@@ -303,6 +327,8 @@ pub enum Event {
     },
     /// The greeting offered TLS, and the offer was removed for the client.
     TlsCleared,
+    /// The filter had to start TLS to the server.
+    ServerTls(TlsResult),
     /// The server sent an error instead of a greeting.
     PreHandshakeError {
         /// MySQL's error number.

@@ -40,6 +40,7 @@ use crate::event::runner::Runner;
 use crate::event::{Event, HazardKind};
 use crate::metrics::{Accumulator, MemoryChange, ScopeId, Sink};
 use crate::mysql::peer::bug_106252::AffectedClient;
+use crate::password_key::PasswordKeyRef;
 use crate::version::{COMMIT, VERSION};
 
 /// Maximum time between two ticks, which is the resolution of all time-outs.
@@ -51,6 +52,8 @@ pub struct Filter {
     log: RateLimitedLog,
     /// `None` if the configuration requires no access-log state.
     access_log: Option<StateKeys>,
+    /// `None` if no rule starts TLS, or if the shell has no key.
+    password_key: Option<PasswordKeyRef>,
     metrics: RefCell<Accumulator>,
     ticks_per_flush: u32,
     /// Number of ticks since the last flush.
@@ -105,6 +108,7 @@ impl Filter {
         let ticks = interval.as_nanos().div_ceil(interval.min(MAX_TICK).as_nanos().max(1));
         Self {
             log: RateLimitedLog::new(&config.log),
+            password_key: None,
             access_log: StateKeys::new(&config.access_log),
             metrics: RefCell::new(accumulator),
             ticks_per_flush: u32::try_from(ticks).unwrap_or(u32::MAX),
@@ -127,7 +131,12 @@ impl Filter {
     /// Returns another filter with the same configuration, for another worker. Only this one counts as rejected.
     #[must_use]
     pub fn for_worker(&self) -> Self {
-        Self::new(self.config.clone())
+        Self { password_key: self.password_key, ..Self::new(self.config.clone()) }
+    }
+
+    /// Sets the key by which clients without TLS encrypt their passwords.
+    pub fn set_password_key(&mut self, key: PasswordKeyRef) {
+        self.password_key = Some(key);
     }
 
     /// Time between two ticks.
@@ -147,6 +156,12 @@ impl Filter {
     #[must_use]
     pub fn needs_direction(&self) -> bool {
         self.config.rules().iter().any(|rule| rule.direction().is_some())
+    }
+
+    /// True if a rule starts TLS. A shell that cannot must refuse the configuration.
+    #[must_use]
+    pub fn needs_tls(&self) -> bool {
+        self.config.rules().iter().any(|rule| rule.policy().originate_tls)
     }
 
     /// True if the filter runs with the defaults, because the configuration has problems.

@@ -6,11 +6,12 @@ use super::access_log::StateKeys;
 use super::destination::{Destination, Labels};
 use super::host::{ConnectionInfo, Host};
 use crate::config::{Config, Inspect, Mode, Policy, ProtocolRule, ProxyProtocol};
+use crate::password_key::PasswordKeyRef;
 use crate::ports;
 use crate::proxy_protocol::Endpoints;
 use crate::rules::{
-    ClearCapabilities, Expected, HoldSplitEof, Inspection, Interests, ProxyHeaderRules, ReceiveRules, Rules,
-    SendRules,
+    ClearCapabilities, Expected, HoldSplitEof, Inspection, Interests, OriginateTls, ProxyHeaderRules,
+    ReceiveRules, Rules, SendRules,
 };
 
 /// Part of the configuration that applies to one connection.
@@ -60,11 +61,16 @@ impl<'c> ConnectionPolicy<'c> {
     pub(super) fn is_protected(&self) -> bool {
         let headers = &self.rule.proxy_protocol;
         let protects = headers.receive.is_some() || headers.send.is_some() || self.rule.block_local_infile;
-        self.is_active() && protects
+        self.is_active() && protects || self.rule.originate_tls
     }
 
     /// Returns the rules of the connection, which begins now.
-    pub(super) fn resolve(&self, keys: Option<&StateKeys>, host: &dyn Host) -> ResolvedRules {
+    pub(super) fn resolve(
+        &self,
+        keys: Option<&StateKeys>,
+        password_key: Option<PasswordKeyRef>,
+        host: &dyn Host,
+    ) -> ResolvedRules {
         let rule = self.rule;
         let is_active = self.is_active();
         let headers = is_active.then_some(&rule.proxy_protocol);
@@ -81,6 +87,8 @@ impl<'c> ConnectionPolicy<'c> {
             hold_split_eof: self.hold_split_eof(),
             clear_capabilities: self.clear_capabilities(),
             block_local_infile: is_active && rule.block_local_infile,
+            // In every mode, because the connection would go on without TLS.
+            originate_tls: rule.originate_tls.then_some(OriginateTls { password_key }),
         };
         ResolvedRules { rules, peer }
     }

@@ -42,7 +42,8 @@ impl Stream {
     /// The budget of connection state has no room. The connection is then counted but not inspected.
     pub fn open(filter: &Filter, info: ConnectionInfo, host: &dyn Host) -> Result<Self, UninspectedStream> {
         let policy = ConnectionPolicy::new(&filter.config, info);
-        let ResolvedRules { rules, peer } = policy.resolve(filter.access_log.as_ref(), host);
+        let ResolvedRules { rules, peer } =
+            policy.resolve(filter.access_log.as_ref(), filter.password_key, host);
         let mut this = Self {
             connection: Connection::new(&rules, host.now()),
             mode: filter.config.mode,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::Profile;
 use crate::event::{
     ClientFirst, ClosedBy, HandshakeResult, HazardKind, HeaderResult, OpaqueReason, PanicResult, Phase,
-    ProtectionLost, Protocol, Sender, ServerFirst,
+    ProtectionLost, Protocol, Sender, ServerFirst, TlsResult, TlsSide,
 };
 use crate::mysql::peer::client::{Connector, Series};
 use crate::mysql::peer::server::{Flavor, Release};
@@ -104,6 +104,10 @@ pub enum Label {
     Kind,
     /// [`PanicResult`].
     PanicResult,
+    /// [`TlsSide`].
+    Side,
+    /// [`TlsResult`].
+    TlsResult,
     /// The version of this filter.
     Version,
     /// The commit of this build.
@@ -130,7 +134,8 @@ impl Label {
             Self::Release => "release",
             Self::Errno => "errno",
             Self::Format => "format",
-            Self::Result | Self::HeaderResult | Self::PanicResult => "result",
+            Self::Result | Self::HeaderResult | Self::PanicResult | Self::TlsResult => "result",
+            Self::Side => "side",
             Self::Plugin => "plugin",
             Self::Client => "client",
             Self::ClientSeries => "client_series",
@@ -174,6 +179,8 @@ impl Label {
             Self::Lost => at!(ProtectionLost::ALL, code),
             Self::Kind => at!(HazardKind::ALL, code),
             Self::PanicResult => at!(PanicResult::ALL, code),
+            Self::Side => at!(TlsSide::ALL, code),
+            Self::TlsResult => at!(TlsResult::ALL, code),
             Self::Version => VERSION.into(),
             Self::Commit => COMMIT.into(),
         }
@@ -221,6 +228,8 @@ impl Label {
             Self::Lost => Some(ProtectionLost::ALL.len()),
             Self::Kind => Some(HazardKind::ALL.len()),
             Self::PanicResult => Some(PanicResult::ALL.len()),
+            Self::Side => Some(TlsSide::ALL.len()),
+            Self::TlsResult => Some(TlsResult::ALL.len()),
             Self::Plugin => Some(AuthPlugin::ALL.len()),
             Self::Client => Some(Connector::ALL.len()),
             Self::Verb => Some(Verb::ALL.len()),
@@ -349,6 +358,8 @@ catalogue! {
         "Full authentications by caching_sha2_password without TLS.";
     Clients "clients_total" Counter Full scoped [Client ClientSeries]
         "Clients that responded to the greeting, by the library that they name.";
+    TlsSessions "tls_sessions_total" Counter Standard scoped [Side TlsResult]
+        "Connections on which the native module had to start TLS, by the side of the proxy and the result.";
     Commands "commands_total" Counter Minimal scoped [Command]
         "Commands that the client sent.";
     CommandsInFlight "commands_in_flight" Gauge Minimal scoped []

@@ -8,7 +8,10 @@ use super::*;
 const PATH: &str = "docs/tls.md";
 const BEGIN: &str = "<!-- drivers: begin -->\n";
 const END: &str = "<!-- drivers: end -->\n";
-const HEADER: [&str; 2] = ["| driver | version | with MySQL | with MariaDB |", "|---|---|---|---|"];
+const HEADER: [&str; 2] = [
+    "| driver | version | with MySQL | with MariaDB | visible with `tls.upstream` |",
+    "|---|---|---|---|---|",
+];
 
 /// Runs a driver through the filter without any option of TLS. Returns its choice as the filter counts it, and problems.
 pub(crate) fn observe(driver: &Driver, server: &Server, direct: &str) -> (&'static str, Vec<String>) {
@@ -64,8 +67,10 @@ pub(crate) fn compare_rows(outcomes: &[Outcome]) -> Vec<String> {
         let of_driver: Vec<_> = outcomes.iter().filter(|outcome| outcome.driver == driver.name).collect();
         let [mariadb, mysql] = of_driver.as_slice() else { continue };
         let version = mysql.version.rsplit(' ').next().unwrap_or_default();
-        let measured =
-            format!("| {} | {version} | {} | {} |", driver.title, mysql.by_default, mariadb.by_default);
+        let visible = if mysql.originated && mariadb.originated { "yes" } else { "no" };
+        let (title, defaults) =
+            (driver.title, [mysql, mariadb].map(|outcome| outcome.by_default).join(" | "));
+        let measured = format!("| {title} | {version} | {defaults} | {visible} |");
         if *row != measured {
             differing.extend([format!("- {row}"), format!("+ {measured}")]);
             *row = measured;

@@ -19,5 +19,6 @@ mod load;
 mod mariadb_authentication;
 mod mysql_authentication;
 mod replication;
+mod tls_originate;
 mod transparency;
 mod users;

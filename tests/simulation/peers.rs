@@ -165,6 +165,7 @@ impl Peers {
             }
             Verdict::Hold => self.held = offered,
             Verdict::Close => self.end_by_filter(),
+            other => panic!("no rule of the simulation leads to {other:?}"),
         }
         self.apply_calls();
         self.check();

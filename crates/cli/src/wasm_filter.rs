@@ -54,7 +54,7 @@ impl WasmFilter {
             _ if kind == HTTP_FILTER => {
                 Err(vec![format!("expected a network filter, {NETWORK_FILTER}, found {HTTP_FILTER}")])
             }
-            Some(configuration) => of_any(configuration),
+            Some(configuration) => in_wasm(of_any(configuration)),
             None => check(b""),
         };
         // An HTTP filter without our name belongs to another author, even if it is the only one.
@@ -102,7 +102,7 @@ impl WasmFilter {
         }
         // Istio turns this Struct into JSON.
         let checked = match get(plugin, "pluginConfig") {
-            Some(config) => check(config.to_string().as_bytes()),
+            Some(config) => in_wasm(check(config.to_string().as_bytes())),
             None => check(b""),
         };
         let checked = match checked {
@@ -122,6 +122,18 @@ impl WasmFilter {
 
 /// A configuration, or its problems.
 pub(crate) type Checked = Result<Config, Vec<String>>;
+
+/// Refuses what only the native module can do, as the wasm module does.
+fn in_wasm(checked: Checked) -> Checked {
+    let config = checked?;
+    let rules = config.rules().iter().enumerate().filter(|(_, rule)| rule.policy().originate_tls);
+    let problem = |(index, _)| {
+        let why = "because Envoy lets no WebAssembly module start TLS";
+        format!("$.rules[{index}].tls: expected it in the native module, {why}; found it in a wasm module")
+    };
+    let problems: Vec<_> = rules.map(problem).collect();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
 
 /// Checks a configuration as the filter does.
 pub(crate) fn check(json: &[u8]) -> Checked {

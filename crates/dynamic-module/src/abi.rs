@@ -50,83 +50,59 @@ mod imports {
     //! Functions that Envoy 1.38 and newer export. `on`: the object that a function is about.
     use super::{Buffer, Raw};
 
-    unsafe extern "C" {
-        #[link_name = "envoy_dynamic_module_callback_log"]
-        pub(super) fn log(level: u32, message: Buffer);
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_read_buffer_chunks_size"]
-        pub(super) fn read_slice_count(on: Raw) -> usize;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_read_buffer_chunks"]
-        pub(super) fn read_slices(on: Raw, to: *mut Buffer) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_write_buffer_chunks_size"]
-        pub(super) fn write_slice_count(on: Raw) -> usize;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_write_buffer_chunks"]
-        pub(super) fn write_slices(on: Raw, to: *mut Buffer) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_drain_read_buffer"]
-        pub(super) fn drain_read(on: Raw, len: usize) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_drain_write_buffer"]
-        pub(super) fn drain_write(on: Raw, len: usize) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_prepend_read_buffer"]
-        pub(super) fn prepend_read(on: Raw, data: Buffer) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_prepend_write_buffer"]
-        pub(super) fn prepend_write(on: Raw, data: Buffer) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_continue_reading"]
-        pub(super) fn continue_reading(on: Raw);
-        #[link_name = "envoy_dynamic_module_callback_network_filter_close"]
-        pub(super) fn close(on: Raw, how: u32);
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_remote_address"]
-        pub(super) fn peer_address(on: Raw, to: *mut Buffer, port: *mut u32) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_local_address"]
-        pub(super) fn local_address(on: Raw, to: *mut Buffer, port: *mut u32) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_upstream_host_address"]
-        pub(super) fn upstream_address(on: Raw, to: *mut Buffer, port: *mut u32) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_upstream_host_cluster"]
-        pub(super) fn upstream_cluster(on: Raw, name: *mut Buffer) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_set_filter_state_bytes"]
-        pub(super) fn set_filter_state(on: Raw, key: Buffer, value: Buffer) -> bool;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_get_worker_index"]
-        pub(super) fn worker_index(on: Raw) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_scheduler_new"]
-        pub(super) fn scheduler_new(on: Raw) -> Raw;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_scheduler_commit"]
-        pub(super) fn scheduler_commit(on: Raw, event: u64);
-        #[link_name = "envoy_dynamic_module_callback_network_filter_scheduler_delete"]
-        pub(super) fn scheduler_delete(on: Raw);
-        #[link_name = "envoy_dynamic_module_callback_network_filter_config_define_counter"]
-        pub(super) fn define_plain_counter(on: Raw, name: Buffer, id: *mut usize) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_network_filter_increment_counter"]
-        pub(super) fn increment_plain_counter(on: Raw, id: usize, by: u64) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_config_signal_init_complete"]
-        pub(super) fn signal_init_complete(on: Raw);
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_config_define_counter"]
-        pub(super) fn define_counter(
-            on: Raw,
-            name: Buffer,
-            labels: *const Buffer,
-            n: usize,
-            id: *mut usize,
-        ) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_config_define_gauge"]
-        pub(super) fn define_gauge(
-            on: Raw,
-            name: Buffer,
-            labels: *const Buffer,
-            n: usize,
-            id: *mut usize,
-        ) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_config_increment_counter"]
-        pub(super) fn increment_counter(on: Raw, id: usize, values: *const Buffer, n: usize, by: u64) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_config_increment_gauge"]
-        pub(super) fn increment_gauge(on: Raw, id: usize, values: *const Buffer, n: usize, by: u64) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_config_decrement_gauge"]
-        pub(super) fn decrement_gauge(on: Raw, id: usize, values: *const Buffer, n: usize, by: u64) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_config_set_gauge"]
-        pub(super) fn set_gauge(on: Raw, id: usize, values: *const Buffer, n: usize, to: u64) -> u32;
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_timer_new"]
-        pub(super) fn timer_new(on: Raw) -> Raw;
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_timer_enable"]
-        pub(super) fn timer_enable(on: Raw, milliseconds: u64);
-        #[link_name = "envoy_dynamic_module_callback_bootstrap_extension_timer_delete"]
-        pub(super) fn timer_delete(on: Raw);
+    /// Declares functions by their names without the common prefix.
+    macro_rules! imports {
+        ($prefix:literal: $($link:literal => $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+            unsafe extern "C" {
+                $(
+                    #[link_name = concat!("envoy_dynamic_module_callback_", $prefix, $link)]
+                    pub(super) fn $name($($argument: $type),*) $(-> $result)?;
+                )*
+            }
+        };
+    }
+
+    imports! { "":
+        "log" => log(level: u32, message: Buffer);
+    }
+    imports! { "network_":
+        "filter_get_read_buffer_chunks_size" => read_slice_count(on: Raw) -> usize;
+        "filter_get_read_buffer_chunks" => read_slices(on: Raw, to: *mut Buffer) -> bool;
+        "filter_get_write_buffer_chunks_size" => write_slice_count(on: Raw) -> usize;
+        "filter_get_write_buffer_chunks" => write_slices(on: Raw, to: *mut Buffer) -> bool;
+        "filter_drain_read_buffer" => drain_read(on: Raw, len: usize) -> bool;
+        "filter_drain_write_buffer" => drain_write(on: Raw, len: usize) -> bool;
+        "filter_prepend_read_buffer" => prepend_read(on: Raw, data: Buffer) -> bool;
+        "filter_prepend_write_buffer" => prepend_write(on: Raw, data: Buffer) -> bool;
+        "filter_inject_read_data" => inject_read(on: Raw, data: Buffer, end: bool);
+        "filter_inject_write_data" => inject_write(on: Raw, data: Buffer, end: bool);
+        "filter_read_disable" => read_disable(on: Raw, disable: bool) -> u32;
+        "filter_start_upstream_secure_transport" => start_upstream_tls(on: Raw) -> bool;
+        "filter_continue_reading" => continue_reading(on: Raw);
+        "filter_close" => close(on: Raw, how: u32);
+        "filter_get_remote_address" => peer_address(on: Raw, to: *mut Buffer, port: *mut u32) -> bool;
+        "filter_get_local_address" => local_address(on: Raw, to: *mut Buffer, port: *mut u32) -> bool;
+        "filter_get_upstream_host_address" => upstream_address(on: Raw, to: *mut Buffer, port: *mut u32) -> bool;
+        "filter_get_upstream_host_cluster" => upstream_cluster(on: Raw, name: *mut Buffer) -> bool;
+        "set_filter_state_bytes" => set_filter_state(on: Raw, key: Buffer, value: Buffer) -> bool;
+        "filter_get_worker_index" => worker_index(on: Raw) -> u32;
+        "filter_scheduler_new" => scheduler_new(on: Raw) -> Raw;
+        "filter_scheduler_commit" => scheduler_commit(on: Raw, event: u64);
+        "filter_scheduler_delete" => scheduler_delete(on: Raw);
+        "filter_config_define_counter" => define_plain_counter(on: Raw, name: Buffer, id: *mut usize) -> u32;
+        "filter_increment_counter" => increment_plain_counter(on: Raw, id: usize, by: u64) -> u32;
+    }
+    imports! { "bootstrap_extension_":
+        "config_signal_init_complete" => signal_init_complete(on: Raw);
+        "config_define_counter" => define_counter(on: Raw, name: Buffer, labels: *const Buffer, n: usize, id: *mut usize) -> u32;
+        "config_define_gauge" => define_gauge(on: Raw, name: Buffer, labels: *const Buffer, n: usize, id: *mut usize) -> u32;
+        "config_increment_counter" => increment_counter(on: Raw, id: usize, values: *const Buffer, n: usize, by: u64) -> u32;
+        "config_increment_gauge" => increment_gauge(on: Raw, id: usize, values: *const Buffer, n: usize, by: u64) -> u32;
+        "config_decrement_gauge" => decrement_gauge(on: Raw, id: usize, values: *const Buffer, n: usize, by: u64) -> u32;
+        "config_set_gauge" => set_gauge(on: Raw, id: usize, values: *const Buffer, n: usize, to: u64) -> u32;
+        "timer_new" => timer_new(on: Raw) -> Raw;
+        "timer_enable" => timer_enable(on: Raw, milliseconds: u64);
+        "timer_delete" => timer_delete(on: Raw);
     }
 }
 
@@ -233,6 +209,28 @@ impl ConnectionHandle {
             (drain == 0 || (calls.drain)(self.0, drain))
                 && (prepend.is_empty() || (calls.prepend)(self.0, Buffer::of(prepend)))
         }
+    }
+
+    /// Sends bytes to the other peer, as if `sender` had sent them. They pass the other filters only.
+    pub(crate) fn inject(self, sender: Sender, bytes: &[u8]) {
+        let inject = if sender == Sender::Client { imports::inject_read } else { imports::inject_write };
+        // SAFETY: the connection exists, and Envoy copies the bytes during the call.
+        unsafe { inject(self.0, Buffer::of(bytes), false) };
+    }
+
+    /// Makes Envoy deliver held bytes again in the next turn of its event loop, as it does when reading is enabled.
+    pub(crate) fn deliver_next_turn(self) {
+        // SAFETY: the connection exists. Both calls only change a count and schedule an event.
+        unsafe {
+            imports::read_disable(self.0, true);
+            imports::read_disable(self.0, false);
+        }
+    }
+
+    /// Starts TLS to the server. Returns false if Envoy cannot.
+    pub(crate) fn start_upstream_tls(self) -> bool {
+        // SAFETY: the connection exists.
+        unsafe { imports::start_upstream_tls(self.0) }
     }
 
     /// Passes on the connection or the bytes that a hook has stopped. Envoy may call other hooks meanwhile.

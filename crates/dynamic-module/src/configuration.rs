@@ -16,6 +16,7 @@ use log::Level;
 
 use crate::abi::{self, ConfigurationCounter};
 use crate::host::Process;
+use crate::rsa_key;
 
 /// Environment variable of Envoy: with the value `refuse` the filter refuses each bad configuration.
 const ON_CONFIG_ERROR: &str = "FIRSTWORD_ON_CONFIG_ERROR";
@@ -80,12 +81,15 @@ impl Configuration {
                 has_rejected: shared.rejected.contains(&hash),
             }
         };
-        let filter = Filter::configure(text, state, &Process)?;
+        let mut filter = Filter::configure(text, state, &Process)?;
         if filter.needs_direction() && !abi::is_1_40() {
             let line = "event=config_refused word=direction reason=\"Envoy 1.39 does not report the direction of a listener to \
                         native modules, so the filter cannot apply match.direction; use Envoy 1.40, or the wasm module\"";
             Process.log(Level::Error, line);
             return None;
+        }
+        if let Some(key) = filter.needs_tls().then(rsa_key::password_key).flatten() {
+            filter.set_password_key(key);
         }
         filter.log_start(&Process);
         let now = Process.now();

@@ -8,12 +8,15 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use firstword::connection::chunk::{Chunk, ClientVerdict as Verdict, Edit};
+use firstword::connection::chunk::{Chunk, ClientVerdict as Verdict, Edit, HeldRest, Reply};
 use firstword::event::{PanicResult, Sender};
 use firstword::filter::after_panic::Panicked;
 use firstword::filter::host::Host;
 use firstword::filter::stream::Stream;
 use firstword::filter::uninspected::UninspectedStream;
+use firstword::password_key::wipe;
+
+use log::Level;
 
 use crate::abi::ConnectionHandle;
 use crate::configuration::{Configuration, SharedFilter, lock};
@@ -151,11 +154,43 @@ impl Connection {
         match verdict {
             Verdict::Pass => Status::Continue,
             Verdict::Hold => Status::Stop,
-            Verdict::Edit(edit) if self.handle.edit_front(sender, edit.drain, &edit.prepend) => {
-                Status::Continue
+            Verdict::Edit(mut edit) => {
+                let is_done = self.handle.edit_front(sender, edit.drain, &edit.prepend);
+                // They can contain a password.
+                wipe(&mut edit.prepend);
+                if is_done { Status::Continue } else { self.close() }
             }
-            Verdict::Edit(_) | Verdict::Close => self.close(),
+            Verdict::HoldRest(rest) => self.hold_rest(sender, &rest),
+            Verdict::StartServerTls(edit) if self.handle.start_upstream_tls() => {
+                self.apply(sender, Verdict::Edit(edit))
+            }
+            Verdict::StartServerTls(_) => {
+                let line = "event=server_tls result=failed cause=\"Envoy cannot start TLS to this server\" fix=\"give the \
+                            cluster the transport socket envoy.transport_sockets.starttls\"";
+                Envoy::new(self.handle, None).log(Level::Warn, line);
+                self.close()
+            }
+            Verdict::Reply(reply) => {
+                let Reply { edit, bytes, closes } = *reply;
+                self.handle.inject(Sender::Server, &bytes);
+                let status = self.apply(sender, Verdict::Edit(edit));
+                if closes { self.close() } else { status }
+            }
+            Verdict::Close => self.close(),
         }
+    }
+
+    fn hold_rest(&self, sender: Sender, rest: &HeldRest) -> Status {
+        if rest.drain > 0 && !self.handle.edit_front(sender, rest.drain, &[]) {
+            return self.close();
+        }
+        if !rest.send.is_empty() {
+            self.handle.inject(sender, &rest.send);
+        }
+        if rest.is_due_next_turn {
+            self.handle.deliver_next_turn();
+        }
+        Status::Stop
     }
 
     /// Closes the connection. Its bytes stay in Envoy's buffer.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use bytes::Bytes;
 use firstword::clock::Timestamp;
 use firstword::connection::Connection;
-use firstword::connection::chunk::{Chunk, Edit, TickVerdict};
+use firstword::connection::chunk::{Chunk, Edit, HeldRest, Reply, TickVerdict};
 use firstword::event::output::Output;
 use firstword::event::refusal::Refusal;
 use firstword::event::runner::Runner;
@@ -51,6 +51,10 @@ pub struct Link {
     /// The client's bytes that are held.
     held: Vec<u8>,
     pub is_closed: bool,
+    /// True once TLS to the server has started.
+    pub server_tls: bool,
+    /// Bytes that the connection itself has sent to the client.
+    pub replies: Vec<u8>,
 }
 
 impl Link {
@@ -63,6 +67,8 @@ impl Link {
             refusal: None,
             held: Vec::new(),
             is_closed: false,
+            server_tls: false,
+            replies: Vec::new(),
         }
     }
 
@@ -104,6 +110,24 @@ impl Link {
             Verdict::Close => {
                 self.is_closed = true;
                 Vec::new()
+            }
+            Verdict::HoldRest(rest) => {
+                let HeldRest { drain, mut send, is_due_next_turn } = *rest;
+                self.held = offered.split_off(drain);
+                if is_due_next_turn {
+                    send.extend(self.pass(sender, &[]));
+                }
+                send
+            }
+            Verdict::StartServerTls(Edit { drain, prepend }) => {
+                self.server_tls = true;
+                [&prepend, &offered[drain..]].concat()
+            }
+            Verdict::Reply(reply) => {
+                let Reply { edit: Edit { drain, prepend }, bytes, closes } = *reply;
+                self.replies.extend(bytes);
+                self.is_closed |= closes;
+                [&prepend, &offered[drain..]].concat()
             }
         }
     }

@@ -15,19 +15,18 @@ use crate::connection::rewrite::{Flow, Rewrite};
 use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
 use crate::event::{Event, OpaqueReason, ProtectionLost, Sender};
-use crate::mysql::wire::capability::Capabilities;
-use crate::mysql::wire::response::ERR;
+use crate::mysql::wire::response::error_packet;
 use crate::rules::Rules;
 
 /// `ER_CLIENT_LOCAL_FILES_DISABLED`.
 const ERRNO: u16 = 3948;
-const SQL_STATE: &[u8] = b"#42000";
+const SQL_STATE: &[u8] = b"42000";
 const MESSAGE: &[u8] =
     b"The server asked for a file that the statement does not name (blocked by block_local_infile)";
 
 /// `ER_MALFORMED_PACKET`.
 const MALFORMED: u16 = 1835;
-const MALFORMED_STATE: &[u8] = b"#HY000";
+const MALFORMED_STATE: &[u8] = b"HY000";
 const MALFORMED_MESSAGE: &[u8] =
     b"The server's response does not follow the protocol (connection closed by block_local_infile)";
 
@@ -125,20 +124,14 @@ fn failure(packet: PacketStart) -> Vec<u8> {
     error(packet, MALFORMED, MALFORMED_STATE, MALFORMED_MESSAGE)
 }
 
-/// Error as a packet (MySQL manual, "ERR_Packet").
 fn error(instead_of: PacketStart, errno: u16, state: &[u8], message: &[u8]) -> Vec<u8> {
-    let PacketStart { sequence_id, capabilities, .. } = instead_of;
-    let state = if capabilities.contains(Capabilities::PROTOCOL_41) { state } else { &[] };
-    let [low, high] = errno.to_le_bytes();
-    let payload = [&[ERR, low, high], state, message].concat();
-    // Far shorter than the lengths that need a second byte.
-    let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
-    [&[len, 0, 0, sequence_id], payload.as_slice()].concat()
+    error_packet(instead_of.sequence_id, instead_of.capabilities, errno, state, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mysql::wire::capability::Capabilities;
 
     #[test]
     fn the_error_has_an_sql_state_only_for_clients_with_protocol_41() {

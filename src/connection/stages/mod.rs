@@ -3,8 +3,16 @@
 
 pub(super) mod block_local_infile;
 pub(super) mod clear_capabilities;
+mod greeting_flags;
 pub(super) mod hold_split_eof;
+#[cfg(not(target_family = "wasm"))]
+mod packet_headers;
 pub(super) mod proxy_header;
+#[cfg(not(target_family = "wasm"))]
+pub(super) mod tls_originate;
+#[cfg(target_family = "wasm")]
+#[path = "tls_originate/absent.rs"]
+pub(super) mod tls_originate;
 
 use std::mem::size_of;
 
@@ -98,6 +106,11 @@ pub(super) trait Stage: Sized {
     /// connection must forward nothing until it is closed.
     fn is_final(&self) -> bool {
         false
+    }
+
+    /// True if the stage stays when rules are turned off, because the connection cannot continue without it.
+    fn stays(&self) -> bool {
+        self.is_final()
     }
 
     /// Heap memory in bytes, including this stage.
@@ -197,11 +210,11 @@ macro_rules! stages {
                 }
             }
 
-            /// Removes every stage that is not final. Returns the number of held bytes of the client. `None` if neither bytes
+            /// Removes every stage that does not stay. Returns the number of held bytes of the client. `None` if neither bytes
             /// nor the connection to the server were held.
             fn disable(&mut self) -> Option<usize> {
                 let (mut held, mut held_connection) = (0_usize, false);
-                $(if let Some(stage) = self.$name.take_if(|stage| !stage.is_final()) {
+                $(if let Some(stage) = self.$name.take_if(|stage| !stage.stays()) {
                     held = held.max(stage.held());
                     held_connection |= stage.holds_connection();
                 })*

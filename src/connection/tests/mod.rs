@@ -4,6 +4,7 @@ mod block_local_infile;
 mod hold_split_eof;
 mod link;
 mod proxy_header;
+mod tls_originate;
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -80,6 +80,7 @@ impl Host {
                 self.server.extend(&all[edit.drain..]);
             }
             ClientVerdict::Close => self.closed = true,
+            other => panic!("{other:?}"),
         }
         self.held.clear();
         verdict

@@ -5,7 +5,7 @@ use log::Level;
 use super::ConnectionLog;
 use super::once::ReportOnce;
 use super::opaque::MEMORY_FIX;
-use crate::event::ProtectionLost;
+use crate::event::{ProtectionLost, TlsResult};
 
 /// Logs that a request for a file was blocked, and that the connection ends.
 pub(in crate::filter) fn file_blocked(log: &ConnectionLog) {
@@ -37,6 +37,34 @@ pub(in crate::filter) fn protection_lost(log: &ConnectionLog, reason: Protection
         };
         let (reason, destination) = (reason.label(), log.destination());
         format!("event=protection_lost reason={reason} {destination} cause=\"{cause}\" fix=\"{fix}\"")
+    });
+}
+
+/// Logs that TLS to the server did not start, so that the connection ends.
+pub(in crate::filter) fn server_tls(log: &ConnectionLog, result: TlsResult) {
+    let (cause, fix) = match result {
+        TlsResult::Established => return,
+        TlsResult::NotOffered => (
+            "the server does not offer TLS, and tls.upstream is originate",
+            "turn TLS on in the server, or take tls out of the rule of this destination",
+        ),
+        TlsResult::ClientTls => (
+            "the client asks for TLS, which the filter does not offer it",
+            "connect without TLS (--ssl-mode=DISABLED, --skip-ssl), or take tls out of the rule of this destination",
+        ),
+        TlsResult::Refused => (
+            "a peer broke the protocol before TLS began, or before the login was decided",
+            "see event=opaque for the packets; find out who responds at this address",
+        ),
+        TlsResult::Failed => (
+            "the connection ended before the server sent anything in TLS",
+            "see UPSTREAM_TRANSPORT_FAILURE_REASON in Envoy's access log; check the starttls transport socket of the \
+             cluster: its CA, its SNI, its certificates",
+        ),
+    };
+    log.line(Level::Warn, || {
+        let (result, destination) = (result.label(), log.destination());
+        format!("event=server_tls result={result} {destination} cause=\"{cause}\" fix=\"{fix}\"")
     });
 }
 

@@ -116,6 +116,26 @@ pub fn tracked_schema(payload: &[u8], capabilities: Capabilities) -> Option<&[u8
     schema
 }
 
+/// Returns an error as a whole packet (`ERR_Packet`). `state`: five characters, left out for peers without `PROTOCOL_41`.
+/// `message`: at most 240 bytes.
+#[must_use]
+pub fn error_packet(
+    sequence_id: u8,
+    capabilities: Capabilities,
+    errno: u16,
+    state: &[u8],
+    message: &[u8],
+) -> Vec<u8> {
+    let [low, high] = errno.to_le_bytes();
+    let mut payload = vec![ERR, low, high];
+    if capabilities.contains(Capabilities::PROTOCOL_41) {
+        payload.extend([b"#", state].concat());
+    }
+    payload.extend_from_slice(message);
+    let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
+    [&[len, 0, 0, sequence_id], payload.as_slice()].concat()
+}
+
 /// Reads `error_code` of an ERR packet. 0xffff is a progress report of MariaDB, not an error.
 pub fn error_code(payload: &[u8]) -> Result<u16, ParseError> {
     let mut reader = Reader::new(payload);

@@ -236,6 +236,7 @@ impl<'a> Driver<'a> {
                 rules.expect("a rule about PROXY headers");
                 self.is_closed = true;
             }
+            other => panic!("no rule of the plan leads to {other:?}"),
         }
         // The client's own header never reaches the server.
         if rules.is_some() && self.stripped == 0 && direction.left.len() > self.sent {

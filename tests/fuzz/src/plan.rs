@@ -87,6 +87,8 @@ impl Plan {
             hold_split_eof: hold_split_eof[choice(*rules, 0, 3) % hold_split_eof.len()],
             clear_capabilities: ClearCapabilities { compress, zstd, ssl },
             block_local_infile: rules & BLOCK != 0,
+            // The target `tls` has it.
+            originate_tls: None,
         };
         let piece = choice(*more, 0, 63) + 1;
         Some(Self { rules, piece, steps: steps(rest) })

@@ -151,3 +151,15 @@ fn an_http_filter_is_a_problem_only_with_our_name() {
     assert_eq!(code, 1);
     assert_eq!(check(format!("filter: {}", http("other"))).0, 2);
 }
+
+/// The same configuration is valid in the native module, in `envoy/tls-originate.yaml`.
+#[test]
+fn a_wasm_module_that_should_start_tls_is_a_problem() {
+    let rules = r#"{"rules": [{"match": {"ports": [25]}},
+        {"match": {"addresses": ["10.0.0.1"]}, "protocol": "mysql", "tls": {"upstream": "originate"}}]}"#;
+    let (code, report) = check(wasm("firstword", &string_value(rules)));
+    let problem = "error: $.rules[1].tls: expected it in the native module, because Envoy lets no WebAssembly module start TLS; \
+                   found it in a wasm module";
+    assert_eq!(code, 1, "{report}");
+    assert!(report.contains(problem), "{report}");
+}

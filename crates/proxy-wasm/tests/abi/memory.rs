@@ -38,7 +38,7 @@ const WORST: [Worst; 9] = [
         command: ping,
         is_prepared: false,
         most: 42,
-        idle: Some(15),
+        idle: Some(16),
     },
     Worst {
         name: "statements of 1 KiB, `slow_command`",
@@ -46,7 +46,7 @@ const WORST: [Worst; 9] = [
         command: statement,
         is_prepared: false,
         most: 106,
-        idle: Some(15),
+        idle: Some(16),
     },
     Worst {
         name: "COM_INIT_DB, `schema`",
@@ -86,7 +86,7 @@ const WORST: [Worst; 9] = [
         command: select_prepared,
         is_prepared: true,
         most: 130,
-        idle: Some(15),
+        idle: Some(16),
     },
     Worst {
         name: "prepared LOAD DATA LOCAL, `block_local_infile`",

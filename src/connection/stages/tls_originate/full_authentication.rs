@@ -1,0 +1,240 @@
+//! The full authentication of `caching_sha2_password` and `sha256_password`, for a client without TLS and a server with TLS.
+//!
+//! The server expects the password itself, because TLS protects it. The client sends it only encrypted, and asks for the
+//! server's RSA key first. So the filter answers with a key of its own, decrypts the password, and sends it in TLS (MySQL
+//! manual, "Caching SHA-2 Pluggable Authentication"; `sha256_password_authenticate` and `caching_sha2_password_authenticate` in
+//! MySQL).
+
+use crate::mysql::wire::auth_plugin::AuthPlugin;
+use crate::mysql::wire::handshake::PROTOCOL_V10;
+use crate::mysql::wire::packet::{Framed, Framer};
+use crate::mysql::wire::response::EOF;
+use crate::mysql::wire::types::{ParseError, Reader};
+use crate::password_key::{PasswordKeyRef, wipe};
+
+/// Maximum number of bytes of a packet that are read. A version text has at most 60 characters.
+const MAX_PREFIX: usize = 256;
+const SCRAMBLE_LEN: usize = 20;
+/// `Protocol::AuthMoreData`.
+const AUTH_MORE_DATA: u8 = 0x01;
+/// caching_sha2_password's `perform_full_authentication`.
+const FULL_AUTHENTICATION: u8 = 0x04;
+/// Requests of a client for the key.
+const REQUEST_OF_CACHING_SHA2: u8 = 0x02;
+const REQUEST_OF_SHA256: u8 = 0x01;
+
+/// Place in the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exchange {
+    /// The server has not asked for the password.
+    None,
+    /// The server has asked. The client asks for the key by this byte.
+    Asked(u8),
+    /// The client has got the filter's key.
+    KeySent,
+}
+
+/// Treatment of a packet of the client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Forward it.
+    Forward,
+    /// Drop it, and send this payload to the client.
+    Reply(Vec<u8>),
+    /// Send this payload in its place.
+    Replace(Vec<u8>),
+}
+
+/// Full authentication of one connection.
+#[derive(Debug)]
+pub(super) struct FullAuthentication {
+    key: PasswordKeyRef,
+    server: Framer,
+    plugin: AuthPlugin,
+    /// Last scramble of the server. The client combines its password with it.
+    scramble: Vec<u8>,
+    exchange: Exchange,
+}
+
+impl FullAuthentication {
+    pub(super) fn new(key: PasswordKeyRef) -> Self {
+        let (plugin, scramble) = (AuthPlugin::None, Vec::new());
+        Self { key, server: Framer::new(MAX_PREFIX), plugin, scramble, exchange: Exchange::None }
+    }
+
+    /// Maximum heap memory in bytes.
+    pub(super) const fn max_memory() -> usize {
+        MAX_PREFIX + SCRAMBLE_LEN
+    }
+
+    /// True if the next packet of the client must be complete before it is forwarded.
+    pub(super) fn needs_whole_packet(&self) -> bool {
+        self.exchange != Exchange::None
+    }
+
+    /// Takes bytes of the server.
+    pub(super) fn server(&mut self, mut bytes: &[u8]) {
+        let Self { server, plugin, scramble, exchange, .. } = self;
+        while let Some(framed) = server.next(&mut bytes) {
+            let Framed::Head(packet) = framed else { continue };
+            let found = match packet.prefix {
+                [PROTOCOL_V10, ..] => greeting(packet.prefix),
+                [EOF, ..] => auth_switch(packet.prefix),
+                [AUTH_MORE_DATA, FULL_AUTHENTICATION] if *plugin == AuthPlugin::CachingSha2Password => {
+                    *exchange = Exchange::Asked(REQUEST_OF_CACHING_SHA2);
+                    continue;
+                }
+                _ => continue,
+            };
+            let Ok((name, data)) = found else { continue };
+            *plugin = AuthPlugin::from_name(name);
+            *scramble = data;
+            let is_switch = packet.first() == Some(EOF);
+            let asks = is_switch && *plugin == AuthPlugin::Sha256Password;
+            *exchange = if asks { Exchange::Asked(REQUEST_OF_SHA256) } else { Exchange::None };
+        }
+    }
+
+    /// Takes the payload of a packet of the client, while [`FullAuthentication::needs_whole_packet`].
+    pub(super) fn client(&mut self, payload: &[u8]) -> Action {
+        match std::mem::replace(&mut self.exchange, Exchange::None) {
+            Exchange::Asked(request) if payload == [request] => {
+                self.exchange = Exchange::KeySent;
+                Action::Reply([&[AUTH_MORE_DATA], self.key.0.public_pem().as_bytes()].concat())
+            }
+            Exchange::KeySent => {
+                let mut password = self.key.0.decrypt(payload).unwrap_or_default();
+                for (byte, with) in password.iter_mut().zip(self.scramble.iter().cycle()) {
+                    *byte ^= with;
+                }
+                // The server refuses this as a wrong password.
+                if password.last() != Some(&0) {
+                    wipe(&mut password);
+                    password = vec![0];
+                }
+                Action::Replace(password)
+            }
+            _ => Action::Forward,
+        }
+    }
+}
+
+/// Returns the plugin and the scramble of a greeting.
+fn greeting(payload: &[u8]) -> Result<(&[u8], Vec<u8>), ParseError> {
+    let mut reader = Reader::new(payload);
+    reader.u8("protocol_version")?;
+    reader.nul_bytes("server_version")?;
+    reader.u32("thread_id")?;
+    let first = reader.bytes("auth_plugin_data_part_1", 8)?;
+    reader.bytes("filler, flags, charset, status, length, reserved", 19)?;
+    let second = reader.bytes("auth_plugin_data_part_2", SCRAMBLE_LEN.saturating_sub(8))?;
+    let name = reader.rest().get(1..).and_then(|rest| rest.split(|byte| *byte == 0).next());
+    Ok((name.unwrap_or_default(), [first, second].concat()))
+}
+
+/// Returns the plugin and the scramble of an AuthSwitchRequest.
+fn auth_switch(payload: &[u8]) -> Result<(&[u8], Vec<u8>), ParseError> {
+    let mut reader = Reader::new(payload);
+    reader.u8("header")?;
+    let name = reader.nul_bytes("plugin_name")?;
+    let rest = reader.rest();
+    Ok((name, rest.get(..SCRAMBLE_LEN).unwrap_or(rest).to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::password_key::PasswordKey;
+
+    /// Key that only turns bits.
+    struct Turned;
+
+    impl PasswordKey for Turned {
+        fn public_pem(&self) -> &'static str {
+            "PEM"
+        }
+
+        fn decrypt(&self, block: &[u8]) -> Option<Vec<u8>> {
+            (block.len() > 2).then(|| block.iter().map(|byte| !byte).collect())
+        }
+    }
+
+    const SCRAMBLE: &[u8] = b"abcdefghijklmnopqrst";
+
+    fn packet(payload: &[u8]) -> Vec<u8> {
+        [&[payload.len() as u8, 0, 0, 0], payload].concat()
+    }
+
+    fn greeting(plugin: &str) -> Vec<u8> {
+        let flags = [0; 8];
+        packet(
+            &[
+                b"\x0a8.4.0\0\x07\0\0\0abcdefgh\0".as_slice(),
+                &flags,
+                &[0; 10],
+                b"ijklmnopqrst\0",
+                plugin.as_bytes(),
+                b"\0",
+            ]
+            .concat(),
+        )
+    }
+
+    fn switch(plugin: &str) -> Vec<u8> {
+        packet(&[b"\xfe", plugin.as_bytes(), b"\0", SCRAMBLE, b"\0"].concat())
+    }
+
+    fn encrypted(password: &[u8]) -> Vec<u8> {
+        password.iter().zip(SCRAMBLE.iter().cycle()).map(|(byte, with)| !(byte ^ with)).collect()
+    }
+
+    fn after(packets: &[Vec<u8>], size: usize) -> FullAuthentication {
+        let mut this = FullAuthentication::new(PasswordKeyRef(&Turned));
+        packets.concat().chunks(size).for_each(|chunk| this.server(chunk));
+        this
+    }
+
+    #[test]
+    fn the_password_is_decrypted() {
+        let asked = packet(&[AUTH_MORE_DATA, FULL_AUTHENTICATION]);
+        for (packets, request) in [
+            (vec![greeting("caching_sha2_password"), asked.clone()], 2),
+            (vec![greeting("mysql_native_password"), switch("caching_sha2_password"), asked], 2),
+            (vec![greeting("caching_sha2_password"), switch("sha256_password")], 1),
+        ] {
+            for size in [1, 7, usize::MAX] {
+                let mut this = after(&packets, size);
+                assert!(this.needs_whole_packet());
+                assert_eq!(this.client(&[request]), Action::Reply(b"\x01PEM".to_vec()));
+                let long = [b"p".repeat(45).as_slice(), b"\0"].concat();
+                assert_eq!(this.client(&encrypted(&long)), Action::Replace(long));
+                assert!(!this.needs_whole_packet());
+            }
+        }
+    }
+
+    #[test]
+    fn other_packets_are_forwarded() {
+        let asked = packet(&[AUTH_MORE_DATA, FULL_AUTHENTICATION]);
+        for packets in [
+            vec![greeting("caching_sha2_password")],
+            vec![greeting("caching_sha2_password"), switch("mysql_native_password")],
+            vec![greeting("mysql_native_password"), asked.clone()],
+        ] {
+            assert!(!after(&packets, usize::MAX).needs_whole_packet(), "{packets:?}");
+        }
+        // A client that has the server's key sends the encrypted password at once.
+        let mut pinned = after(&[greeting("caching_sha2_password"), asked], usize::MAX);
+        assert_eq!(pinned.client(&[7; 256]), Action::Forward);
+        assert!(!pinned.needs_whole_packet());
+    }
+
+    #[test]
+    fn a_block_of_another_key_is_a_wrong_password() {
+        for block in [&[1, 2][..], &encrypted(b"no end")] {
+            let mut this = after(&[greeting("x"), switch("sha256_password")], usize::MAX);
+            this.client(&[1]);
+            assert_eq!(this.client(block), Action::Replace(vec![0]));
+        }
+    }
+}

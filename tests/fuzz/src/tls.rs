@@ -1,0 +1,209 @@
+//! Fuzz target: a rule that starts TLS to the server, with random bytes, cuts and order of the directions. Whatever the peers
+//! send, nothing but one SSLRequest leaves without TLS.
+//!
+//! ```text
+//! flags | step...
+//! step: op | length | bytes        bit 0 of op: sender; bit 1: the end of its stream; bit 2: a tick before
+//! ```
+
+#![no_main]
+
+mod seeds;
+#[path = "../../../crates/testing/src/capture/text.rs"]
+#[allow(dead_code, reason = "captures are only read here")]
+mod text;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use firstword::clock::Timestamp;
+use firstword::connection::Connection;
+use firstword::connection::chunk::{ClientVerdict, Edit, HeldRest, Reply, ServerVerdict, TickVerdict};
+use firstword::event::details::Details;
+use firstword::event::output::Output;
+use firstword::event::runner::Runner;
+use firstword::event::{ClosedBy, Event, Sender};
+use firstword::password_key::{PasswordKey, PasswordKeyRef};
+use firstword::rules::{ClearCapabilities, Expected, Inspection, OriginateTls, Rules};
+use libfuzzer_sys::fuzz_target;
+
+/// Length of an SSLRequest.
+const REQUEST_LEN: usize = 36;
+
+/// Key that only turns bits.
+struct Turned;
+
+impl PasswordKey for Turned {
+    fn public_pem(&self) -> &str {
+        "-----BEGIN PUBLIC KEY-----"
+    }
+
+    fn decrypt(&self, block: &[u8]) -> Option<Vec<u8>> {
+        Some(block.iter().map(|byte| !byte).collect())
+    }
+}
+
+/// Plays the host of one connection.
+struct Driver {
+    connection: Connection,
+    now: Timestamp,
+    events: Vec<Event>,
+    held: Vec<u8>,
+    /// Bytes that the server gets without TLS.
+    clear: Vec<u8>,
+    in_tls: bool,
+    is_closed: bool,
+}
+
+impl Driver {
+    fn new(flags: u8) -> Self {
+        let password_key = (flags & 1 == 0).then_some(PasswordKeyRef(&Turned));
+        let rules = Rules {
+            expected: Expected::Mysql,
+            inspection: if flags & 2 == 0 { Inspection::Full } else { Inspection::Nothing },
+            block_local_infile: flags & 4 != 0,
+            clear_capabilities: ClearCapabilities {
+                compress: flags & 8 != 0,
+                zstd: flags & 8 != 0,
+                ssl: false,
+            },
+            originate_tls: Some(OriginateTls { password_key }),
+            ..Rules::observe_only()
+        };
+        let now = Timestamp::from_nanos(1);
+        let connection = Connection::new(&rules, now);
+        let (events, held, clear) = (Vec::new(), Vec::new(), Vec::new());
+        Self { connection, now, events, held, clear, in_tls: false, is_closed: false }
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&mut Connection, &mut Output) -> T) -> T {
+        let Self { connection, now, events, .. } = self;
+        let now = *now;
+        let mut record = |emitted: &[Event], _: &mut Details| events.extend_from_slice(emitted);
+        Runner::default().run(&|| now, usize::MAX, &mut record, |out| call(connection, out))
+    }
+
+    fn client(&mut self, bytes: &[u8], end_stream: bool) {
+        self.held.extend_from_slice(bytes);
+        let offered = std::mem::take(&mut self.held);
+        let chunk = Bytes::copy_from_slice(&offered);
+        let edited = |Edit { drain, prepend }: Edit| [&prepend, &offered[drain..]].concat();
+        match self.call(|connection, out| connection.client(&chunk, end_stream, out)) {
+            ClientVerdict::Pass => self.forward(&offered),
+            ClientVerdict::Edit(edit) => self.forward(&edited(edit)),
+            ClientVerdict::Hold => self.held = offered,
+            ClientVerdict::Close => self.is_closed = true,
+            ClientVerdict::HoldRest(rest) => {
+                let HeldRest { drain, send, is_due_next_turn } = *rest;
+                self.forward(&send);
+                self.held = offered[drain..].to_vec();
+                if is_due_next_turn {
+                    assert!(!self.held.is_empty(), "Envoy delivers only what it holds");
+                    self.client(&[], end_stream);
+                }
+            }
+            ClientVerdict::StartServerTls(edit) => {
+                assert!(!self.in_tls, "TLS starts once");
+                assert_eq!(self.clear.len(), REQUEST_LEN, "TLS starts after an SSLRequest");
+                self.in_tls = true;
+                self.forward(&edited(edit));
+            }
+            ClientVerdict::Reply(reply) => {
+                let Reply { edit, bytes, closes } = *reply;
+                assert!(!bytes.is_empty());
+                self.forward(&edited(edit));
+                self.is_closed |= closes;
+            }
+        }
+    }
+
+    fn forward(&mut self, bytes: &[u8]) {
+        if self.in_tls {
+            return;
+        }
+        self.clear.extend_from_slice(bytes);
+        if let [first, ..] = self.clear.as_slice() {
+            assert_eq!(self.clear.len(), REQUEST_LEN, "only an SSLRequest leaves without TLS");
+            assert!(*first == 32 && self.clear[5] & 0x08 != 0);
+        }
+    }
+
+    fn server(&mut self, bytes: &[u8], end_stream: bool) {
+        let chunk = Bytes::copy_from_slice(bytes);
+        let verdict = self.call(|connection, out| connection.server(&chunk, end_stream, out));
+        if let ServerVerdict::Edit(Edit { drain, .. }) = verdict {
+            assert!(drain <= bytes.len());
+        }
+    }
+
+    fn tick(&mut self) {
+        self.now = Timestamp::from_nanos(self.now.nanos() + Duration::from_secs(1).as_nanos() as u64);
+        let now = self.now;
+        if self.connection.is_due(now) {
+            self.is_closed |= self.call(|connection, out| connection.tick(now, out)) == TickVerdict::Close;
+        }
+    }
+}
+
+fn any_connection(input: &[u8]) {
+    let Some((flags, mut rest)) = input.split_first() else { return };
+    let mut driver = Driver::new(*flags);
+    while let Some(([op, length], after)) = rest.split_first_chunk() {
+        let (bytes, after) = after.split_at_checked(usize::from(*length)).unwrap_or((after, &[]));
+        rest = after;
+        if op & 4 != 0 {
+            driver.tick();
+        }
+        if driver.is_closed {
+            break;
+        }
+        match op & 1 {
+            0 => driver.client(bytes, op & 2 != 0),
+            _ => driver.server(bytes, op & 2 != 0),
+        }
+    }
+    driver.call(|connection, out| connection.close(|| ClosedBy::Proxy, out));
+    let sessions = driver.events.iter().filter(|event| matches!(event, Event::ServerTls(_))).count();
+    assert!(sessions <= 1, "a connection has one result: {:?}", driver.events);
+}
+
+/// The beginnings of the captures. Their servers offer TLS here, and count the SSLRequest in their sequence ids.
+fn examples() -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../captures");
+    let paths = fs::read_dir(directory).expect("captures").map(|entry| entry.expect("a capture").path());
+    let mut seeds = Vec::new();
+    for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "cap")) {
+        let mut seed = vec![0];
+        let mut is_greeting = true;
+        for (sender, bytes) in text::parse(&fs::read_to_string(path).expect("a capture")).iter().take(8) {
+            let mut bytes = bytes.to_vec();
+            if *sender == Sender::Server {
+                if std::mem::take(&mut is_greeting) {
+                    offer_tls(&mut bytes);
+                } else if let Some(id) = bytes.get_mut(3) {
+                    *id = id.wrapping_add(1);
+                }
+            }
+            for part in bytes.chunks(usize::from(u8::MAX)) {
+                seed.extend([u8::from(*sender == Sender::Server), part.len() as u8]);
+                seed.extend_from_slice(part);
+            }
+        }
+        seeds.push(seed);
+    }
+    seeds
+}
+
+/// Sets the flag in the greeting: header, protocol version, version text, NUL, thread id, scramble, filler, flags.
+fn offer_tls(greeting: &mut [u8]) {
+    let Some(version) = greeting.get(5..).and_then(|rest| rest.iter().position(|byte| *byte == 0)) else {
+        return;
+    };
+    if let Some(flags) = greeting.get_mut(5 + version + 1 + 4 + 8 + 1 + 1) {
+        *flags |= 0x08;
+    }
+}
+
+fuzz_target!(init: seeds::write(examples()), |input: &[u8]| any_connection(input));
