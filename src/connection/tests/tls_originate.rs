@@ -1,5 +1,7 @@
 //! TLS to the server for a client without TLS.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::link::{Link, login, observe_mysql, packet};
@@ -8,7 +10,10 @@ use crate::event::{ClosedBy, Event, HandshakeResult, Sender, TlsResult};
 use crate::mysql::wire::capability::Capabilities;
 use crate::password_key::{PasswordKey, PasswordKeyRef};
 use crate::proxy_protocol::{Endpoints, Format};
-use crate::rules::{ClearCapabilities, Inspection, OriginateTls, ProxyHeaderRules, Rules, SendRules};
+use crate::rules::{
+    ClearCapabilities, Inspection, Need, OriginateTls, ProxyHeaderRules, ReceiveRules, Rules, SendRules,
+    Untrusted,
+};
 
 const SSL: u32 = 1 << 11;
 /// `PROTOCOL_41`, `SECURE_CONNECTION` and `PLUGIN_AUTH`.
@@ -344,6 +349,37 @@ fn tls_stays_in_force_without_inspection_and_without_other_rules() {
         host.client.clear();
         host.server(&packet(3, OK));
         assert_eq!(host.client, packet(2, OK));
+    }
+}
+
+/// A client that sends its PROXY header together with its handshake response.
+#[test]
+fn a_header_is_removed_before_the_response_is_held() {
+    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 3306\r\n";
+    let [greeting, response] = greeting_and_response();
+    let [request, in_tls] = in_tls(&response);
+    let receive = ReceiveRules {
+        need: Need::Optional,
+        trusted: true,
+        untrusted: Untrusted::Close,
+        timeout: Duration::from_secs(3),
+        max_header_bytes: 536,
+    };
+    let send = SendRules { format: Format::V1, only_unless_received: false, endpoints: None };
+    for (send, sent) in [(None, b"".as_slice()), (Some(send), HEADER)] {
+        for first in [HEADER.len(), HEADER.len() + 1, HEADER.len() + 20, HEADER.len() + response.len()] {
+            let proxy_header = Some(ProxyHeaderRules { receive: Some(receive), send });
+            let mut host = Host::new(Rules { proxy_header, ..rules() });
+            host.server(&greeting);
+            let bytes = [HEADER, &response].concat();
+            host.client(&bytes[..first]);
+            host.client(&bytes[first..]);
+            assert_eq!(host.clear, [sent, &request].concat(), "{first}");
+            assert_eq!(host.in_tls.as_ref(), Some(&in_tls), "{first}");
+            host.server(&packet(3, OK));
+            assert_eq!(host.client.last_chunk(), packet(2, OK).last_chunk::<11>(), "{first}");
+            assert!(!host.is_closed, "{first}");
+        }
     }
 }
 

@@ -12,8 +12,8 @@
 //! capabilities from it and not from the response after it (`parse_client_handshake_packet` in MySQL and MariaDB). It is one
 //! packet more than the client has sent. So the sequence ids differ by one until the server accepts or refuses the client.
 //!
-//! Nothing reaches the server without TLS except the SSLRequest, and nothing that the server sends between its greeting and
-//! TLS reaches the client except an error, because a third party on the network could have sent it.
+//! Nothing reaches the server without TLS except the SSLRequest. A third party on the network could have sent what comes
+//! between the greeting and TLS, so only an error of it reaches the client.
 
 mod full_authentication;
 
