@@ -97,11 +97,13 @@ fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer
 compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root it needs neither Docker nor a registry
 	@scripts/compose.sh
 
-# Envoy measures the numbers, so the profile of the benchmark itself does not change them.
-bench: rust sysbench tools wasm native ## measure what the filter costs (QUICK=1: in two minutes; ROUNDS=400: more exactly)
+# The proxies' CPU clocks measure, so the profile of the benchmark itself does not change the numbers. Results: target/bench
+bench: rust sysbench tools wasm native ## measure what the filter costs, beside other proxies (QUICK=1: in under 5 minutes; ROUNDS=100; RECORD=1: into docs/cost.md)
 	@scripts/wasm.sh benches/floor
-	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
-	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) cargo bench --profile dev --bench scale
+	@scripts/proxies.sh
+	@scripts/router.sh
+	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) RECORD=$(RECORD) \
+		cargo bench --profile dev --bench cost
 
 instructions: rust ## count the instructions of the filter for a query, against the committed baseline (BLESS=1: write it)
 	@scripts/instructions.sh
