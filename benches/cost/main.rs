@@ -36,13 +36,14 @@ use firstword_testing::mariadb::MariaDb;
 use loads::{Load, Work, loads};
 use measure::{option, sysbench};
 use progress::Progress;
-use results::{Machine, Measured, Results};
+use results::{Machine, Measured, OtherWork, Results};
 use sides::Side;
 
 fn main() {
     let is_quick = option("QUICK").is_some_and(|quick| quick != 0);
     let rounds = option("ROUNDS").unwrap_or(if is_quick { 8 } else { 30 }).max(1) as usize;
     let machine = Machine::look();
+    let other_work = OtherWork::start();
     let loads = loads(is_quick);
     eprintln!("starting MariaDB and the proxies");
     let measured = run(loads, rounds);
@@ -51,7 +52,9 @@ fn main() {
     let steps = open::steps(is_quick);
     let open_rounds = if is_quick { 2 } else { rounds.div_ceil(10) };
     let open = open::measure(&sides::start(&database), &measured[0].load, &steps, open_rounds);
-    let results = Results { machine, rounds, open_rounds, measured, open };
+    drop(database);
+    let other_cores = other_work.cores();
+    let results = Results { machine, other_cores, rounds, open_rounds, measured, open };
     report::write(&results, option("RECORD").is_some_and(|record| record != 0));
 }
 

@@ -55,15 +55,15 @@ fn save(path: &Path, text: &str) {
 fn table(results: &Results) -> String {
     let machine = &results.machine;
     let mut text = format!(
-        "{}, {} cores of {}, Linux {}. {}. {} rounds, {CONNECTIONS} connections. The load average was {:.1} in the minute \
-         before the run, from other work.\n",
+        "{}, {} cores of {}, Linux {}. {}. {} rounds, {CONNECTIONS} connections. Other processes used {:.1} cores on \
+         average.\n",
         machine.date,
         machine.cores,
         machine.processor,
         machine.kernel,
         machine.programs.join(", "),
         results.rounds,
-        machine.load_before,
+        results.other_cores,
     );
     let first = &results.measured[0];
     text += "\n| CPU for a point select as text | ratio | target |\n|---|---|---|\n";
@@ -139,7 +139,7 @@ fn json(results: &Results) -> Value {
         "cores": machine.cores,
         "kernel": machine.kernel,
         "programs": machine.programs,
-        "load_before": machine.load_before,
+        "other_cores": results.other_cores,
         "connections": CONNECTIONS,
         "loads": results.measured.iter().map(load_json).collect::<Vec<_>>(),
         "open_connections": results.open.iter().map(open_json).collect::<Vec<_>>(),

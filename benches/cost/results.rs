@@ -1,8 +1,12 @@
 //! What a run has measured, and its medians and ratios.
 
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use firstword_testing::{built, envoy, mariadbd};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 use crate::loads::{Load, Sample};
 use crate::measure::Median;
@@ -11,6 +15,8 @@ use crate::open::Growth;
 /// Results of a run.
 pub(crate) struct Results {
     pub(crate) machine: Machine,
+    /// Number of cores that other processes have used.
+    pub(crate) other_cores: f64,
     pub(crate) rounds: usize,
     pub(crate) open_rounds: usize,
     pub(crate) measured: Vec<Measured>,
@@ -55,8 +61,43 @@ pub(crate) struct Machine {
     pub(crate) cores: usize,
     pub(crate) kernel: String,
     pub(crate) programs: Vec<String>,
-    /// Load average of the minute before the run, which is that of other work.
-    pub(crate) load_before: f64,
+}
+
+/// CPU time that other processes take during a run.
+pub(crate) struct OtherWork {
+    began: Instant,
+    /// CPU time of all processes, and that of this one and its children, in seconds.
+    before: (f64, f64),
+}
+
+impl OtherWork {
+    pub(crate) fn start() -> Self {
+        Self { began: Instant::now(), before: (all_processes(), own_processes()) }
+    }
+
+    /// Number of cores that other processes have used, on average. The programs of the run must have ended.
+    pub(crate) fn cores(&self) -> f64 {
+        let all = all_processes() - self.before.0;
+        let own = own_processes() - self.before.1;
+        (all - own).max(0.0) / self.began.elapsed().as_secs_f64()
+    }
+}
+
+/// CPU time since the start of the machine: all columns of `/proc/stat` but those of idle time, in hundredths of a second.
+fn all_processes() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
+    let columns = stat.lines().next().expect("the line of all cores").split_whitespace().skip(1).take(8);
+    let busy = columns.enumerate().filter(|(column, _)| !matches!(column, 3 | 4));
+    busy.map(|(_, time)| time.parse::<f64>().expect("a time")).sum::<f64>() / 100.0
+}
+
+fn own_processes() -> f64 {
+    let time = |who| {
+        let usage = getrusage(who).expect("the use of the CPU");
+        let times = [usage.user_time(), usage.system_time()];
+        times.map(|time| time.num_microseconds() as f64 / 1e6).iter().sum::<f64>()
+    };
+    time(UsageWho::RUSAGE_SELF) + time(UsageWho::RUSAGE_CHILDREN)
 }
 
 impl Machine {
@@ -64,9 +105,8 @@ impl Machine {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let processors = read("/proc/cpuinfo");
         let processor = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let program = |name: &str, variable, default| {
-            let line = output(Command::new(built(variable, default, "make bench")).arg("-V"));
-            format!("{name} {}", version(&line))
+        let program = |name: &str, path: PathBuf, option| {
+            format!("{name} {}", version(&output(Command::new(path).arg(option)).replace('/', " ")))
         };
         Self {
             date: output(Command::new("date").args(["-u", "+%F"])),
@@ -74,24 +114,15 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             programs: vec![
-                format!(
-                    "Envoy {}",
-                    version(&output(Command::new(envoy()).arg("--version")).replace('/', " "))
+                program("Envoy", envoy(), "--version"),
+                program("MariaDB", mariadbd(), "--version"),
+                program("HAProxy", built("HAPROXY", "target/tools/haproxy", "scripts/proxies.sh"), "-v"),
+                program(
+                    "MySQL Router",
+                    built("MYSQLROUTER", "target/tools/mysqlrouter", "scripts/router.sh"),
+                    "-V",
                 ),
-                format!("MariaDB {}", version(&output(Command::new(mariadbd()).arg("--version")))),
-                format!(
-                    "HAProxy {}",
-                    version(&output(
-                        Command::new(built("HAPROXY", "target/tools/haproxy", "make bench")).arg("-v")
-                    ))
-                ),
-                program("MySQL Router", "MYSQLROUTER", "target/tools/mysqlrouter"),
             ],
-            load_before: read("/proc/loadavg")
-                .split(' ')
-                .next()
-                .and_then(|load| load.parse().ok())
-                .unwrap_or(0.0),
         }
     }
 }
