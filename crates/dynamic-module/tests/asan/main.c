@@ -314,7 +314,7 @@ static void without_the_extension(const Capture *capture) {
 
 // --- panics ---
 
-static char panic_file[] = "/tmp/firstword-asan-XXXXXX";
+static char panic_file[] = "target/asan/panic-XXXXXX";
 
 static void panic_at(const char *place) {
   FILE *file = fopen(panic_file, "w");
