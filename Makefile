@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers tools-cluster \
 	demo test test-all test-drivers test-hazards test-istio test-cluster search fuzz compose-test bench instructions \
-	footprint test-small record lint lint-workflows coverage image chart reproduce deny release clean
+	footprint test-asan test-small record lint lint-workflows coverage image chart reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm FIRSTWORD_NATIVE=$(CURDIR)/target/libfirstword.so \
@@ -97,11 +97,13 @@ fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer
 compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root it needs neither Docker nor a registry
 	@scripts/compose.sh
 
-# Envoy measures the numbers, so the profile of the benchmark itself does not change them.
-bench: rust sysbench tools wasm native ## measure what the filter costs (QUICK=1: in two minutes; ROUNDS=400: more exactly)
+# The proxies' CPU clocks measure, so the profile of the benchmark itself does not change the numbers. Results: target/bench
+bench: rust sysbench tools wasm native ## measure what the filter costs, beside other proxies (QUICK=1: in under 5 minutes; ROUNDS=100; RECORD=1: into docs/cost.md)
 	@scripts/wasm.sh benches/floor
-	@$(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) cargo bench --profile dev --bench cost
-	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) cargo bench --profile dev --bench scale
+	@scripts/proxies.sh
+	@scripts/router.sh
+	@ulimit -n $$(ulimit -Hn) && $(peers) QUICK=$(QUICK) ROUNDS=$(ROUNDS) RECORD=$(RECORD) \
+		cargo bench --profile dev --bench cost
 
 instructions: rust ## count the instructions of the filter for a query, against the committed baseline (BLESS=1: write it)
 	@scripts/instructions.sh
@@ -109,6 +111,10 @@ instructions: rust ## count the instructions of the filter for a query, against 
 footprint: rust tools wasm native ## measure what the filter takes before the first query: memory, VMs, time to start
 	@scripts/wasm.sh benches/floor
 	@$(peers) cargo bench --profile dev --bench footprint
+
+# Takes two minutes, so it is not a part of `make test`.
+test-asan: rust ## run the native module in a fake Envoy under AddressSanitizer
+	@scripts/asan.sh
 
 test-small: rust tools wasm ## run Envoy with the filter in 128 MiB and a tenth of a CPU, as root: traffic, and the worst clients
 	@[ "$$(id -u)" = 0 ] || { echo "make test-small: needs root, to make control groups" >&2; exit 1; }

@@ -1,6 +1,6 @@
 //! `make footprint`: cost of the filter before the first query: resident memory, VMs and time to start.
 //!
-//! The variants are those of `make bench`, with one, two and four workers. Memory is the resident set of Envoy's process after
+//! The variants are plain `tcp_proxy`, a filter that only reads the bytes, and both modules, with one, two and four workers. Memory is the resident set of Envoy's process after
 //! each worker has had some connections, and all are closed. Time to start is the time from the start of the process to LIVE
 //! on the admin interface, because a readiness probe waits for that. The CPU time until then depends less on other processes.
 //! The numbers are medians of several starts, in which the variants take turns, so that all have the same conditions. The
@@ -18,12 +18,14 @@
 #[allow(dead_code, unreachable_pub, reason = "each program uses a part of this")]
 mod measure;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use firstword_testing::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
 use firstword_testing::process::cpu_time;
-use measure::{envoy, modules};
+use firstword_testing::shell::native;
+use firstword_testing::wasm;
+use measure::{envoy, floor, resident};
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 
@@ -44,13 +46,14 @@ struct Start {
 
 fn main() {
     let database = MariaDb::start(&[]);
-    let variants = modules();
+    let variants =
+        [("plain", None), ("floor", Some(floor())), ("firstword", Some(wasm())), ("native", Some(native()))];
     line(["workers", "", "resident, MiB", "VMs", "ready after, ms", "CPU until then, ms"]);
     for workers in WORKERS {
         let mut starts = variants.each_ref().map(|_| Vec::new());
         for _ in 0..STARTS {
             for ((_, module), starts) in variants.iter().zip(&mut starts) {
-                starts.push(start(&database, workers, module.clone()));
+                starts.push(start(&database, workers, module.as_deref()));
             }
         }
         for ((name, _), starts) in variants.iter().zip(&starts) {
@@ -73,7 +76,7 @@ fn line(cells: [&str; 6]) {
 }
 
 /// Starts an Envoy, opens and closes some connections through it, and measures it.
-fn start(database: &MariaDb, workers: u32, module: Option<PathBuf>) -> Start {
+fn start(database: &MariaDb, workers: u32, module: Option<&Path>) -> Start {
     let began = Instant::now();
     let mut envoy = envoy(database, module, workers);
     let time = began.elapsed();
@@ -95,15 +98,6 @@ fn start(database: &MariaDb, workers: u32, module: Option<PathBuf>) -> Start {
     envoy.wait_stat("^listener\\.127.*\\.downstream_cx_active$", 0);
     let vms = envoy.stat("^wasm.envoy.wasm.runtime.v8.active$");
     Start { time, cpu, resident: resident(pid), vms }
-}
-
-/// `VmRSS` of a process, in MiB.
-fn resident(pid: u32) -> f64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the status of a running proxy");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
-    kibibytes / 1024.0
 }
 
 /// Median, with the smallest and the largest value.

@@ -3,6 +3,7 @@
 #
 #   scripts/native.sh            with the C compiler of the machine: it needs the glibc of the machine, or a newer one
 #   scripts/native.sh portable   with the linker of zig, from PyPI: it needs glibc 2.28, and no libgcc_s.so.1
+#                                NATIVE_MACHINE=aarch64 or =x86_64: for the other processor, as target/libfirstword-MACHINE.so
 #   scripts/native.sh panics     target/libfirstword-panics.so for a test: it panics where the test asks for it
 #
 # The file is renamed into place, because Envoy maps it, and must not see another content.
@@ -31,6 +32,13 @@ export CARGO_ENCODED_RUSTFLAGS
 # A target directory of its own, because of these flags.
 target_dir=$root/target/native
 way=${1:-machine}
+machine=${NATIVE_MACHINE:-$(uname -m)}
+module=target/libfirstword.so
+[ "$machine" = "$(uname -m)" ] || module=target/libfirstword-$machine.so
+case "$way $machine" in
+"machine $(uname -m)" | "portable x86_64" | "portable aarch64") ;;
+*) fail "the argument is portable or panics, and NATIVE_MACHINE=x86_64 or =aarch64 is for portable only" ;;
+esac
 # One crate type, because with two Cargo silently skips link-time optimisation.
 set -- rustc --manifest-path crates/dynamic-module/Cargo.toml --profile native --locked --lib --crate-type cdylib \
     --target-dir "$target_dir"
@@ -48,13 +56,20 @@ portable)
         "$zig/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --only-binary=:all: --require-hashes \
             --requirement scripts/zigbuild.txt || fail "no zig from PyPI"
     fi
-    target=$(uname -m)-unknown-linux-gnu
+    target=$machine-unknown-linux-gnu
+    has_target "$target" || add_target "$target" || fail "no standard library for $target; run: rustup target add $target"
     PATH=$zig/bin:$PATH "$zig/bin/cargo-zigbuild" "$@" --target "$target.2.28"
     built=$target_dir/$target/native
     ;;
-*) fail "the argument is portable or panics, not '$way'" ;;
 esac
-module=target/libfirstword.so
 install "$built/libfirstword_dynamic_module.so" "$module"
-glibc=$(grep -ao 'GLIBC_[0-9.]*' "$module" | sort -Vu | tail -n 1)
-say "$module: $(wc -c <"$module") bytes, needs $glibc, sha256 $(sha256sum "$module" | cut -d' ' -f1)"
+command -v readelf >/dev/null || apt_install binutils
+headers=$(LC_ALL=C readelf --wide --file-header --dynamic --dyn-syms "$module") || fail "readelf cannot read $module"
+case $headers in *envoy_dynamic_module_on_program_init*) ;; *) fail "$module exports no hook" ;; esac
+glibc=$(echo "$headers" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
+if [ "$way" = portable ]; then
+    [ "$(printf '%s\n' GLIBC_2.28 "$glibc" | sort -V | tail -n 1)" = GLIBC_2.28 ] || fail "$module needs $glibc"
+    case $headers in *libgcc_s*) fail "$module needs libgcc_s.so.1" ;; esac
+fi
+say "$module: for$(echo "$headers" | sed -n 's/^ *Machine: *\(.*\)/ \1/p'), $(wc -c <"$module") bytes, needs $glibc, sha256" \
+    "$(sha256sum "$module" | cut -d' ' -f1)"

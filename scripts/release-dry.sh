@@ -63,8 +63,16 @@ grep -q "sha256: $sum" target/dist/firstword.krew.yaml || fail "the manifest for
 target/tools/crane export --platform "linux/$arch" "$repository-command:$tag" - | tar -xO firstword |
     cmp - "$work/kubectl-firstword"
 
+step "verify: the native module"
+command -v readelf >/dev/null || apt_install binutils
+for name in X86-64:x86_64 AArch64:aarch64; do
+    module=target/dist/libfirstword-$version-linux-${name#*:}.so
+    headers=$(LC_ALL=C readelf --wide --file-header --dyn-syms "$module") || fail "readelf cannot read $module"
+    case $headers in *"${name%%:*}"*envoy_dynamic_module_on_program_init*) ;; *) fail "$module is no module for ${name#*:}" ;; esac
+done
+
 step "verify: the lists of packages"
-for package in proxy-wasm:sbom.cdx.json clap:sbom-command.cdx.json; do
+for package in proxy-wasm:sbom.cdx.json bytes:sbom-native.cdx.json clap:sbom-command.cdx.json; do
     grep -q "\"name\": \"${package%%:*}\"" "target/dist/${package#*:}" || fail "${package#*:} has no ${package%%:*}"
 done
 released=$(scripts/release-files.sh) || fail "the release has not all of its files"

@@ -2,14 +2,16 @@
 # Puts the files of a release into target/dist, from a tree without changes:
 #
 #   firstword.wasm            the module
+#   libfirstword-VERSION-linux-PROCESSOR.so
+#                             the native module, for glibc 2.28 and newer
 #   oci/image, oci/artifact   the images that Istio's agent can fetch, as image layouts
 #   oci/command               the image of the command, for x86_64 and aarch64
 #   firstword-VERSION.tgz     the Helm chart, with the digest of oci/image
 #   firstword-VERSION-linux-PROCESSOR.tar.gz, kubectl-firstword-linux-PROCESSOR.tar.gz, firstword.krew.yaml
 #                             the command (scripts/archives.sh)
-#   sbom.cdx.json, sbom-command.cdx.json
-#                             the packages in the module and in the command (CycloneDX 1.5)
-#   LICENSES.txt              the full text of the licences of the packages in the module and in the command
+#   sbom.cdx.json, sbom-native.cdx.json, sbom-command.cdx.json
+#                             the packages in the module, in the native module and in the command (CycloneDX 1.5)
+#   LICENSES.txt              the full text of the licences of these packages
 #   BUILD.txt                 version, commit, toolchain, digests
 #   SHA256SUMS                the hashes of these files
 #
@@ -31,6 +33,15 @@ build=$(scripts/wasm.sh) || fail "the module does not build"
 echo "$build"
 cp target/firstword.wasm "$files"
 images=$(cargo run --quiet --locked --package firstword-tools --bin image) || fail "no images"
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+for machine in x86_64 aarch64; do
+    native=$(NATIVE_MACHINE=$machine scripts/native.sh portable) || fail "the native module does not build for $machine"
+    echo "$native"
+    built=$(echo "$native" | sed -n 's/^native.sh: \(target[^:]*\): for .*/\1/p')
+    cp "$built" "$files/libfirstword-$version-linux-$machine.so"
+    build=$(printf '%s\n%s' "$build" "$native")
+done
 
 # The command as a static binary: target/firstword for this machine, and target/firstword-MACHINE for the other one.
 case $(uname -m) in
@@ -55,6 +66,7 @@ list_packages() {
     rm -f sbom.cdx.json crates/*/sbom.cdx.json tools/sbom.cdx.json
 }
 list_packages sbom.cdx.json crates/proxy-wasm wasm32-unknown-unknown
+list_packages sbom-native.cdx.json crates/dynamic-module x86_64-unknown-linux-gnu
 list_packages sbom-command.cdx.json crates/cli x86_64-unknown-linux-musl
 
 # The licence texts of each package.
@@ -63,6 +75,7 @@ packages() {
 }
 {
     packages firstword-proxy-wasm wasm32-unknown-unknown
+    packages firstword-dynamic-module x86_64-unknown-linux-gnu
     packages firstword-cli x86_64-unknown-linux-musl
 } | sort -u | sed -n 's/^\([^ ]*\) v\([^ ]*\)$/\1-\2/p' >"$files/packages"
 cp LICENSE "$files/LICENSES.txt"
@@ -85,9 +98,9 @@ rm "$files/packages"
 scripts/archives.sh "$files" $x86_64 $aarch64 "$files/LICENSES.txt"
 
 {
-    echo "firstword $(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"
+    echo "firstword $version"
     echo "commit $(git rev-parse HEAD)"
-    echo "$build" | sed -n 's/^wasm.sh: //p'
+    echo "$build" | sed -n 's/^wasm.sh: //p; s/^native.sh: \(target\)/\1/p'
     echo "$images"
 } | sed 's|^target/||' >"$files/BUILD.txt"
 cd "$files"

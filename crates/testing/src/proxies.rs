@@ -1,4 +1,4 @@
-//! Other real proxies, HAProxy and nginx. Their configurations name ports: `127.0.0.1:<front>`.
+//! Other real proxies: HAProxy, nginx and MySQL Router. Their configurations name ports: `127.0.0.1:<front>`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// A running proxy; dropped, it ends.
 pub struct Proxy {
-    _process: Process,
+    process: Process,
     ports: BTreeMap<String, u16>,
     dir: TempDir,
 }
@@ -57,6 +57,20 @@ impl Proxy {
         )
     }
 
+    /// Starts MySQL Router with one thread for traffic, and with its port `front` before this server.
+    pub fn mysql_router(server: SocketAddr) -> Self {
+        let program = built("MYSQLROUTER", "target/tools/mysqlrouter", "scripts/router.sh");
+        let tools = program.parent().expect("a directory").display().to_string();
+        let configuration = format!(
+            "[DEFAULT]\nplugin_folder={tools}/router-rootfs/usr/lib/mysqlrouter/plugin\nmax_total_connections=20000\n\
+             [io]\nthreads=1\n\
+             [routing:front]\nbind_address=127.0.0.1\nbind_port=<front>\ndestinations={server}\n\
+             routing_strategy=first-available\nprotocol=classic\n\
+             client_ssl_mode=DISABLED\nserver_ssl_mode=DISABLED\n"
+        );
+        Self::start(program, &configuration, |file, _| vec!["-c".into(), file.into()])
+    }
+
     fn start(
         program: PathBuf,
         configuration: &str,
@@ -75,13 +89,16 @@ impl Proxy {
                     assert!(log.contains("Address already in use"), "{status}\n{text}\n{log}");
                     return Some(false);
                 }
-                // The proxy ends this connection. All its ports are bound by then.
-                let mut stream = TcpStream::connect(loopback(ports["ready"])).ok()?;
+                // The proxy ends a connection to the port `ready`. All its ports are bound by then.
+                let Some(ready) = ports.get("ready") else {
+                    return TcpStream::connect(loopback(*ports.values().next()?)).ok().map(|_| true);
+                };
+                let mut stream = TcpStream::connect(loopback(*ready)).ok()?;
                 stream.set_read_timeout(Some(START)).ok()?;
                 stream.read_to_end(&mut Vec::new()).ok().map(|_| true)
             });
             if started {
-                return Self { _process: process, ports, dir };
+                return Self { process, ports, dir };
             }
         }
         panic!("no ports for {}:\n{}", program.display(), read_log(&log));
@@ -90,6 +107,11 @@ impl Proxy {
     /// The loopback address of the port with this name.
     pub fn addr(&self, name: &str) -> SocketAddr {
         loopback(self.ports[name])
+    }
+
+    /// The proxy's process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The proxy's log.

@@ -102,6 +102,36 @@ impl Client {
         }
     }
 
+    /// Reads a result set up to its second EOF, and keeps nothing of it. No row may have 16 MiB. Returns its length in bytes.
+    pub fn skip_result(&mut self) -> usize {
+        assert!(self.unread.is_empty(), "a command that follows a whole response");
+        let mut buffer = vec![0; 256 << 10];
+        // Bytes of a cut header, bytes left of the current packet, EOFs and bytes so far.
+        let (mut kept, mut skip, mut eofs, mut total) = (0, 0, 0, 0);
+        while eofs < 2 {
+            let size = self.stream.read(&mut buffer[kept..]).expect("a packet of the server");
+            assert_ne!(size, 0, "the server has ended its stream after {total} bytes");
+            total += size;
+            let end = kept + size;
+            let mut at = skip.min(end);
+            skip -= at;
+            while skip == 0 && end - at >= 5 {
+                let length = u32::from_le_bytes([buffer[at], buffer[at + 1], buffer[at + 2], 0]) as usize;
+                match buffer[at + 4] {
+                    0xff => panic!("an error of the server"),
+                    0xfe if length < 9 => eofs += 1,
+                    _ => {}
+                }
+                let here = (length + 4).min(end - at);
+                skip = length + 4 - here;
+                at += here;
+            }
+            buffer.copy_within(at..end, 0);
+            kept = end - at;
+        }
+        total
+    }
+
     /// Reads packets until the server ends its stream, and returns true.
     pub fn closes(&mut self) -> bool {
         while self.next_packet().is_some() {}
