@@ -382,6 +382,10 @@ void feed(Connection *connection, int sender, const char *data, size_t len, bool
   Bytes rest = flatten(connection, sender);
   append(status == STOP ? held : &connection->forwarded[sender], rest.data, rest.len);
   free(rest.data);
+  if (connection->due) {
+    connection->due = false;
+    feed(connection, CLIENT, "", 0, end && sender == CLIENT);
+  }
 }
 
 void event(Connection *connection, uint32_t which) {
@@ -439,6 +443,24 @@ void envoy_dynamic_module_callback_network_filter_continue_reading(Connection *o
   append(&on->forwarded[CLIENT], on->held[CLIENT].data, on->held[CLIENT].len);
   free(on->held[CLIENT].data);
   on->held[CLIENT] = (Bytes){0};
+}
+
+void envoy_dynamic_module_callback_network_filter_inject_read_data(Connection *on, Buffer data, bool end) {
+  CHECK(!end && data.len > 0, "%zu bytes", data.len);
+  append(&on->forwarded[CLIENT], data.data, data.len);
+}
+void envoy_dynamic_module_callback_network_filter_inject_write_data(Connection *on, Buffer data, bool end) {
+  CHECK(!end && data.len > 0, "%zu bytes", data.len);
+  append(&on->forwarded[SERVER], data.data, data.len);
+}
+uint32_t envoy_dynamic_module_callback_network_filter_read_disable(Connection *on, bool disable) {
+  on->due = !disable;
+  return 0;
+}
+bool envoy_dynamic_module_callback_network_filter_start_upstream_secure_transport(Connection *on) {
+  CHECK(!on->tls, "TLS starts once");
+  on->tls = true;
+  return true;
 }
 
 // Envoy calls the hook about the close during this call.

@@ -35,6 +35,8 @@ typedef struct Connection {
   // Bytes that the filter has stopped, and bytes that it has forwarded.
   Bytes held[2], forwarded[2];
   bool opened, stopped, closed, ended;
+  // True if the client's held bytes are delivered again in the next turn. True if TLS to the server has started.
+  bool due, tls;
   // The text that the last call returned.
   char *text;
   struct Connection *next;

@@ -166,6 +166,40 @@ static void all_stages_at_once(const Capture *captures, size_t count) {
   end_extension();
 }
 
+// The servers of the captures offer no TLS, so the flag is set in their greetings.
+static void tls_to_the_server(const Capture *captures, size_t count) {
+  static const char *text = "{\"rules\": [{\"match\": {\"addresses\": [\"*\"]}, \"protocol\": \"mysql\", "
+                            "\"tls\": {\"upstream\": \"originate\"}}]}";
+  start_extension();
+  void *configuration = configure("tls", text, strlen(text));
+  CHECK(configuration, "the configuration is refused");
+  static const size_t parts[] = {SIZE_MAX, 1, 5};
+  for (size_t n = 0; n < count; n++) {
+    Bytes *greeting = &captures[n].chunks[0];
+    size_t version = 5;
+    while (version < greeting->len && greeting->data[version]) version++;
+    // NUL, thread id, scramble, filler, and the lower byte of the flags.
+    size_t flags = version + 1 + 4 + 8 + 1 + 1;
+    char offered = flags < greeting->len ? greeting->data[flags] : 0;
+    if (flags < greeting->len) greeting->data[flags] |= 0x08;
+    for (size_t m = 0; m < 3; m++) {
+      Connection *connection = new_connection(configuration, 0);
+      open_connection(connection);
+      play(connection, &captures[n], parts[m], 0);
+      CHECK(connection->tls || connection->forwarded[CLIENT].len == 0 || connection->forwarded[CLIENT].len == 36,
+            "%s: %zu bytes left without TLS", captures[n].path, connection->forwarded[CLIENT].len);
+      destroy(connection);
+    }
+    if (flags < greeting->len) greeting->data[flags] = offered;
+  }
+  flush();
+  long established = (long)metric("firstword_tls_sessions_total", "established");
+  CHECK(established > 0, "TLS was established with no server");
+  printf("%zu captures with TLS to the server: %ld times established\n", count, established);
+  end_configuration(configuration);
+  end_extension();
+}
+
 static void random_bytes(const Capture *captures, size_t count) {
   start_extension();
   const char *texts[] = {DEFAULT, DETECT, STAGES, POLICY};
@@ -445,6 +479,7 @@ int main(int argc, char **argv) {
   without_the_extension(&captures[0]);
   captures_are_forwarded_and_counted_alike(captures, count);
   all_stages_at_once(captures, count);
+  tls_to_the_server(captures, count);
   random_bytes(captures, count);
   ends_in_all_orders(&captures[0]);
   the_timer_reaches_all_connections(&captures[0]);
