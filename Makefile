@@ -21,6 +21,7 @@ sysbench:
 
 prometheus:
 	@scripts/prometheus.sh
+	@scripts/grafana.sh
 
 wasm: ## build target/firstword.wasm, the module Envoy loads
 	@scripts/wasm.sh

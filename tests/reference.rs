@@ -13,6 +13,7 @@ use firstword::event::HazardKind;
 use firstword::filter::LOG_EVENTS;
 use firstword::metrics::Profile;
 use firstword::metrics::catalogue::{Kind, Metric};
+use firstword::mysql::wire::errno::SYMBOLS;
 use firstword_testing::generated::{assert_section, table};
 use firstword_testing::root;
 use regex::Regex;
@@ -49,6 +50,12 @@ fn the_metrics_are_those_of_the_catalogue() {
     let header = ["metric", "kind", "labels", "profile", "what it counts"];
     let text = with_header(header, Metric::ALL.iter().map(|each| metric(*each)));
     assert_section("docs/metrics.md", "metrics", &text);
+}
+
+#[test]
+fn the_error_numbers_are_those_with_a_symbol() {
+    let rows = SYMBOLS.iter().map(|(number, symbol)| row([&number.to_string(), &format!("`{symbol}`")]));
+    assert_section("docs/metrics.md", "errors", &with_header(["errno", "symbol"], rows));
 }
 
 #[test]
