@@ -1,13 +1,15 @@
 //! Traffic and the fault for each alert, at the same time, until each rule, alert and panel has data.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::files::{alerts, panels, rules};
-use crate::server::{Prometheus, shipped, yaml};
+use crate::server::{Prometheus, shipped, tool, yaml};
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::database::DATABASE;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
@@ -311,6 +313,33 @@ const UNPROVOKED: [(&str, &str); 4] = [
     ("FirstwordMemoryHigh", "firstword_vm_memory_bytes > 0"),
 ];
 
+/// Complaints of `promtool check metrics`, with their reasons in `docs/metrics.md`.
+const COMPLAINTS: [&str; 5] = [
+    "no help text",
+    "non-histogram metrics should not have",
+    "non-histogram and non-summary metrics should not have",
+    "use base unit \"seconds\" instead of \"microseconds\"",
+    "counter metrics should have \"_total\" suffix",
+];
+
+fn assert_complaints_are_known(exposition: &str) {
+    let mut promtool = Command::new(tool("promtool"));
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = promtool.spawn().unwrap();
+    let mut input = promtool.stdin.take().unwrap();
+    let exposition = exposition.to_owned();
+    // In a thread, because promtool can write before it has read everything.
+    let writer = thread::spawn(move || input.write_all(exposition.as_bytes()).unwrap());
+    let output = promtool.wait_with_output().unwrap();
+    writer.join().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let is_known = |line: &&str| COMPLAINTS.iter().any(|known| line.contains(known));
+    let unknown: Vec<_> = text.lines().filter(|line| !is_known(line)).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
+    let absent: Vec<_> = COMPLAINTS.iter().filter(|known| !text.contains(**known)).collect();
+    assert!(absent.is_empty(), "promtool no longer complains: {absent:#?}");
+}
+
 #[test]
 fn each_rule_alert_and_panel_has_data_under_faults() {
     let server = MariaDb::start(&[]);
@@ -354,5 +383,6 @@ fn each_rule_alert_and_panel_has_data_under_faults() {
         thread::sleep(Duration::from_millis(1100).saturating_sub(begin.elapsed()));
     }
     drop(held);
+    assert_complaints_are_known(&envoy.admin_get("/stats/prometheus?filter=firstword"));
     assert!(wanted.is_empty(), "without data: {wanted:#?}\n{}", envoy.log());
 }
