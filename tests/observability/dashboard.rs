@@ -19,6 +19,9 @@ const CONNECTION: &str =
 /// Matches the series of a proxy, which have no direction and no destination.
 const PROXY: &str = r#"namespace=~"$namespace",pod=~"$workload(-.*)?""#;
 
+/// The workload of a pod: its name without what a ReplicaSet and the pod itself add.
+const WORKLOAD: &str = "^(.+?)(-[a-z0-9]{6,10})?(-[a-z0-9]{5}|-[0-9]+)?$";
+
 /// Width of a row in Grafana's grid.
 const WIDTH: u64 = 24;
 
@@ -686,8 +689,7 @@ fn dashboard() -> Value {
         "templating": {"list": [
             {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {"text": "default", "value": "default"}, "hide": 0},
             query_variable("namespace", "Namespace", "label_values(firstword_connections_total, namespace)", ""),
-            // The name of a pod without the parts that its ReplicaSet and its own name add.
-            query_variable("workload", "Workload", r#"label_values(firstword_connections_total{namespace=~"$namespace"}, pod)"#, r"/^(.+?)(-[a-f0-9]{6,10})?(-[a-z0-9]{5}|-[0-9]+)?$/"),
+            query_variable("workload", "Workload", r#"label_values(firstword_connections_total{namespace=~"$namespace"}, pod)"#, &format!("/{WORKLOAD}/")),
             {"name": "direction", "label": "Direction", "type": "custom", "query": "outbound : outbound|unspecified, inbound : inbound", "options": directions, "current": directions[0], "multi": false, "includeAll": false, "hide": 0},
             query_variable("destination", "Destination", r#"label_values(firstword_connections_total{namespace=~"$namespace",direction=~"$direction"}, destination)"#, ""),
         ]},
@@ -718,5 +720,18 @@ fn each_panel_has_a_description_and_a_title_of_its_own_in_its_row() {
         for panel in *panels {
             assert!(panel.description.ends_with('.'), "{}", panel.title);
         }
+    }
+}
+
+#[test]
+fn the_name_of_a_pod_contains_its_workload() {
+    let workload = regex::Regex::new(WORKLOAD).unwrap();
+    for (pod, name) in [
+        ("app-6b7f9c8d5c-x2k4z", "app"),
+        ("my-orders-5d8f7c9b6d-abcde", "my-orders"),
+        ("shop-api-v2-7f9c8d5cb4-zz9xk", "shop-api-v2"),
+        ("mysql-0", "mysql"),
+    ] {
+        assert_eq!(&workload.captures(pod).unwrap()[1], name);
     }
 }
