@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers tools-cluster \
 	demo test test-all test-drivers test-hazards test-istio test-cluster search fuzz compose-test bench instructions \
-	footprint test-asan test-small record lint lint-workflows coverage image chart reproduce deny release clean
+	footprint test-asan test-small record lint lint-workflows coverage image chart docs reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm FIRSTWORD_NATIVE=$(CURDIR)/target/libfirstword.so \
@@ -21,6 +21,7 @@ sysbench:
 
 prometheus:
 	@scripts/prometheus.sh
+	@scripts/grafana.sh
 
 wasm: ## build target/firstword.wasm, the module Envoy loads
 	@scripts/wasm.sh
@@ -129,6 +130,11 @@ image: rust wasm ## pack the module as the images that Istio's agent can fetch, 
 
 chart: ## pack the Helm chart, into target/chart (IMAGE_REPOSITORY=... IMAGE_DIGEST=...: defaults of its image)
 	@scripts/chart.sh
+
+docs: rust ## build the book into target/book and check its links (SCREENSHOTS=1: also pictures of pages, by Chromium)
+	@scripts/docs.sh
+	@cargo test --quiet --test links -- --include-ignored
+	@$(if $(SCREENSHOTS),scripts/screenshots.sh)
 
 reproduce: rust ## build the module in two clean clones: both must be the same, byte for byte
 	@scripts/reproduce.sh

@@ -1,17 +1,20 @@
 #!/bin/sh
-# Builds a program from Cargo's registry as target/tools/NAME, unless it exists: cargo-tool.sh NAME VERSION
+# Builds a program from Cargo's registry as target/tools/NAME, unless it exists: cargo-tool.sh NAME VERSION [OPTION OF CARGO]...
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 need_rust
 tools=$(pwd -P)/target/tools
+name=$1
+version=$2
+shift 2
 mkdir -p "$tools"
-[ -x "$tools/$1-$2" ] || {
-    say "building $1 $2 (minutes)"
+[ -x "$tools/$name-$version" ] || {
+    say "building $name $version (minutes)"
     built=$(mktemp -d "$tools/cargo.XXXXXX")
     trap 'rm -rf "$built"' EXIT
-    CARGO_TARGET_DIR=$built/target cargo install --quiet --locked --root "$built" "$1@$2" || fail "cargo could not build $1 $2"
-    mv "$built/bin/$1" "$tools/$1-$2"
+    CARGO_TARGET_DIR=$built/target cargo install --quiet --locked --root "$built" "$@" "$name@$version" || fail "cargo could not build $name $version"
+    mv "$built/bin/$name" "$tools/$name-$version"
 }
-ln -sfn "$1-$2" "$tools/$1"
+ln -sfn "$name-$version" "$tools/$name"

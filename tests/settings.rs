@@ -4,14 +4,9 @@
 // A test reports through a panic.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-use std::path::Path;
-
 use firstword::config::{Absent, Config, SETTINGS, Setting, Values, Word, json_schema};
+use firstword_testing::generated::{assert_file, assert_section, table};
 use serde_json::{Value, json};
-
-fn table_cell(text: &str) -> String {
-    text.replace('|', "\\|")
-}
 
 fn words(words: &[Word]) -> String {
     let word = |(word, note): &Word| {
@@ -23,6 +18,7 @@ fn words(words: &[Word]) -> String {
 fn values(setting: &Setting) -> String {
     match setting.values {
         Values::Word(of) => words(of),
+        // docs/access-log.md has the table of these.
         Values::Words(_) if setting.path == "access_log" => "an array of these keys".to_owned(),
         Values::Words(of) => format!("an array of {}", words(of)),
         Values::Boolean => "`true`, `false`".to_owned(),
@@ -45,35 +41,16 @@ fn default(setting: &Setting) -> String {
 }
 
 fn markdown() -> String {
+    let header = ["setting", "values", "default", "meaning"].map(str::to_owned).to_vec();
     let row = |setting: &Setting| {
-        let cells =
-            [values(setting), default(setting), setting.meaning.to_owned()].map(|cell| table_cell(&cell));
-        format!("| `{}` | {} |\n", setting.path, cells.join(" | "))
+        vec![format!("`{}`", setting.path), values(setting), default(setting), setting.meaning.to_owned()]
     };
-    let rows: String = SETTINGS.iter().map(row).collect();
-    format!("| setting | values | default | meaning |\n|---|---|---|---|\n{rows}")
-}
-
-/// Compares a generated text with a file, or writes the file.
-fn assert_file(name: &str, expected: impl Fn(&str) -> String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    let expected = expected(&found);
-    if std::env::var_os("FIRSTWORD_BLESS").is_some() {
-        std::fs::write(&path, expected).unwrap();
-    } else {
-        assert!(found == expected, "{name} is old; FIRSTWORD_BLESS=1 cargo test --test settings writes it");
-    }
+    table(&[vec![header], SETTINGS.iter().map(row).collect()].concat())
 }
 
 #[test]
 fn the_document_has_the_table() {
-    const MARKS: (&str, &str) = ("<!-- settings: begin -->\n", "<!-- settings: end -->");
-    assert_file("docs/configuration.md", |document| {
-        let (before, rest) = document.split_once(MARKS.0).unwrap();
-        let (_, after) = rest.split_once(MARKS.1).unwrap();
-        format!("{before}{}{}{}{after}", MARKS.0, markdown(), MARKS.1)
-    });
+    assert_section("docs/configuration.md", "settings", &markdown());
 }
 
 #[test]

@@ -222,6 +222,38 @@ fn findings(vocabulary: &Vocabulary, path: &str) -> Option<Vec<String>> {
     Some(found.into_iter().map(|(line, finding)| format!("{path}:{line}: {finding}")).collect())
 }
 
+/// Every text of a document under one of these keys.
+fn texts(document: &serde_json::Value, keys: &[&str], found: &mut Vec<String>) {
+    if let Some(object) = document.as_object() {
+        for (key, value) in object {
+            if let (true, Some(text)) = (keys.contains(&key.as_str()), value.as_str()) {
+                found.push(text.to_owned());
+            }
+            texts(value, keys, found);
+        }
+    } else if let Some(array) = document.as_array() {
+        array.iter().for_each(|value| texts(value, keys, found));
+    }
+}
+
+/// What operators read of alerts and panels is no comment.
+#[test]
+fn alerts_and_panels_keep_to_the_language() {
+    let read = |path: &str| {
+        String::from_utf8(read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()).unwrap()
+    };
+    let mut found = Vec::new();
+    let alerts = read("envoy/observability/alerts.yaml");
+    texts(&serde_norway::from_str(&alerts).unwrap(), &["summary", "description"], &mut found);
+    let dashboard = read("envoy/observability/grafana/firstword.json");
+    texts(&serde_json::from_str(&dashboard).unwrap(), &["title", "description", "content"], &mut found);
+    assert!(found.len() > 100, "{}", found.len());
+    for text in found {
+        assert_eq!(long_sentences("md", &text), [], "{text}");
+        assert_eq!(vocabulary().find(&text), [], "{text}");
+    }
+}
+
 fn vocabulary() -> Vocabulary {
     Vocabulary::parse(include_str!("wording/words.txt"))
 }

@@ -230,17 +230,35 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "access_log",
         Values::Words(&[
-            ("protocol", ""),
-            ("user", ""),
-            ("schema", ""),
-            ("server_version", ""),
-            ("client", ""),
-            ("thread_id", ""),
-            ("commands", ""),
-            ("errors", ""),
-            ("last_errno", ""),
-            ("source", ""),
-            ("opaque_reason", ""),
+            (
+                "protocol",
+                "`mysql`, `server_first`, `client_first`, `opaque` or `unknown`; written when it is recognised",
+            ),
+            (
+                "user",
+                "the account that the client asked for last and the server did not refuse; written with the client's last byte of it",
+            ),
+            (
+                "schema",
+                "the current schema: of the login, COM_INIT_DB, USE, COM_CHANGE_USER, session tracking; written when the server agrees",
+            ),
+            ("server_version", "the version text of the greeting; written with the greeting"),
+            ("client", "client library and version, from the connection attributes; written with `user`"),
+            ("thread_id", "the server's number for the connection; written with the greeting"),
+            ("commands", "number of commands that the client sent; written on the tick, and at the end"),
+            ("errors", "number of commands that ended with an error; written on the tick, and at the end"),
+            (
+                "last_errno",
+                "number of the last error that the server sent, absent if none; written on the tick, and at the end",
+            ),
+            (
+                "source",
+                "address and port of the client from a PROXY header that is believed, absent without one; written with the header",
+            ),
+            (
+                "opaque_reason",
+                "why the connection is not inspected any more (`opaque_total{reason}`), absent if it is; written when it begins",
+            ),
         ]),
         Nothing,
         "The keys of [access-log state](access-log.md)",

@@ -1,77 +1,81 @@
-//! Advice about hazards, for the operators of a mesh.
+//! Advice about hazards, for the operators of a mesh. The log, `inspect` and `docs/hazards.md` have these texts.
 
 use super::HazardKind;
 
 impl HazardKind {
-    /// The cause and the remedy, each as one phrase; `None` if they depend on the client.
+    /// The cause and the remedy, as sentences without quotation marks.
     #[must_use]
-    pub const fn advice(self) -> Option<(&'static str, &'static str)> {
-        Some(match self {
+    pub const fn advice(self) -> (&'static str, &'static str) {
+        match self {
             Self::ClearPassword => (
-                "a client sent its password without TLS and not encrypted: mysql_clear_password, dialog (PAM), or a full \
-                 authentication without the server's key",
-                "TLS in the client, or the mesh's mTLS on every hop to the server; else an account with a plugin that sends \
-                 no password",
+                "A client sent its password without TLS and not encrypted: mysql_clear_password, dialog (MariaDB's PAM), or a \
+                 full authentication without the server's key.",
+                "Use TLS in the client, or the mesh's mTLS on every hop to the server, or an account with a plugin that sends \
+                 no password.",
             ),
             Self::FullAuthWithoutTls => (
-                "without TLS, caching_sha2_password (for a user the server has not cached) and sha256_password encrypt the \
-                 password with a key that anybody on the way can replace; some clients refuse that (Public Key Retrieval \
-                 is not allowed)",
-                "TLS, or the server's public key in the client's configuration",
+                "Without TLS, caching_sha2_password (for a user that the server has not cached) and sha256_password encrypt \
+                 the password with a key that an attacker on the path can replace. Some clients refuse (Public Key Retrieval \
+                 is not allowed).",
+                "Use TLS, or put the server's public key into the client's configuration.",
             ),
             Self::OldPassword => (
-                "the account's password is a hash of MySQL before 4.1 (mysql_old_password): most clients refuse it, and who \
-                 hears it can log in",
-                "give the account a new password with another plugin",
+                "The account's password is a hash of MySQL before 4.1 (mysql_old_password). Most clients refuse it, and an \
+                 attacker who reads it can log in.",
+                "Give the account a new password with another plugin.",
             ),
             Self::UnansweredGreeting => (
-                "a client took the greeting and left without an answer, as TCP health checks do; the server counts each as an \
-                 error of this host, and at max_connect_errors (100) without a login between blocks all clients behind its \
-                 address (1129)",
-                "a health check that logs in, or one that is no connection to this port; else a larger max_connect_errors",
+                "A client took the greeting and left without a response, as TCP health checks do. The server counts each as \
+                 an error of this host. After max_connect_errors (100) without a login between them it blocks all clients \
+                 behind the address (1129).",
+                "Use a health check that logs in, or one that does not connect to this port; or raise max_connect_errors.",
             ),
             Self::TooManyConnections => (
-                "the server's max_connections is reached (1040)",
-                "smaller pools, fewer of them, or a larger max_connections",
+                "The server has max_connections clients (1040).",
+                "Use smaller pools or fewer of them, or raise max_connections.",
             ),
             Self::HostBlocked => (
-                "the server blocks the address of this host after max_connect_errors handshakes that did not end (1129)",
-                "TRUNCATE TABLE performance_schema.host_cache (in MariaDB FLUSH HOSTS); then find the health check that connects and \
-                 leaves",
+                "The server blocks the address of this host after max_connect_errors handshakes that did not end (1129).",
+                "Run TRUNCATE TABLE performance_schema.host_cache (in MariaDB FLUSH HOSTS). Then find the health check that \
+                 connects and leaves.",
             ),
             Self::HostNotAllowed => (
-                "the server has no account for the address it sees (1130): with a proxy between, the proxy's",
-                "an account for that address, or PROXY headers",
+                "The server has no account for the address that it sees (1130), which can be that of a proxy.",
+                "Create an account for that address, or use PROXY headers.",
             ),
             Self::TlsRequired => (
-                "the server takes no client without TLS (3159)",
-                "TLS in the client, and no ssl in clear_capabilities for this server",
+                "The server accepts no client without TLS (3159). MariaDB returns 1045 instead, which is not counted.",
+                "Use TLS in the client, and do not clear ssl with clear_capabilities for this server.",
             ),
             Self::IdleClosedByServer => (
-                "the server ended an idle connection: wait_timeout, KILL or a shutdown; a pool learns of it from its next \
-                 statement, which fails",
-                "a maximum lifetime in the pool that is shorter than wait_timeout",
+                "The server ended a connection that was idle for a second or longer: wait_timeout, KILL or a shutdown. The \
+                 pool notices at its next statement, which fails.",
+                "Give the pool a maximum lifetime that is shorter than wait_timeout.",
             ),
             Self::IdleClosedByProxy => (
-                "Envoy ended an idle connection: idle_timeout of tcp_proxy (an hour unless it is set), a maximum duration, or \
-                 a drain; a pool learns of it from its next statement, which fails",
-                "a maximum lifetime in the pool that is shorter than idle_timeout, or a longer idle_timeout",
+                "Envoy ended an idle connection: idle_timeout of tcp_proxy (an hour by default), a maximum duration, or a \
+                 drain. The pool notices at its next statement, which fails.",
+                "Give the pool a maximum lifetime that is shorter than idle_timeout, or raise idle_timeout.",
             ),
             Self::PacketTooLarge => (
-                "a packet is longer than the server's max_allowed_packet (1153, 1301); the server ends such a connection",
-                "smaller batches and values, or a larger max_allowed_packet",
+                "A packet is longer than the server's max_allowed_packet (1153, 1301). The server ends such a connection.",
+                "Use smaller batches and values, or raise max_allowed_packet.",
             ),
             Self::LocalInfileUnsolicited => (
-                "the server asked for a file of the client's that no LOAD DATA LOCAL of the client names: it is not the server \
-                 it should be, or a third party changes what it says",
-                "find out who answers at this address; block_local_infile in the rule of this destination, and no local_infile \
-                 in the client",
+                "The server asked for a file of the client that no LOAD DATA LOCAL of the client names. It is not the server \
+                 that it should be, or a third party changes what it sends.",
+                "Find out which server responds at this address. Set block_local_infile in the rule of this destination, and \
+                 turn off local_infile in the client.",
             ),
             Self::LocalInfileUndecidable => (
-                "the server asked for a file of the client's, and the filter cannot tell whether the statement names it",
-                "no local_infile in clients that do not need it",
+                "The server asked for a file of the client, and the filter cannot decide whether the statement names it.",
+                "Turn off local_infile in clients that do not need it.",
             ),
-            Self::SplitEof => return None,
-        })
+            Self::SplitEof => (
+                "The client hangs if the network splits the last EOF of a response to COM_STMT_PREPARE (MySQL Bug#106252). \
+                 Its log line is event=eof_hazard, one for each release.",
+                "Set hold_split_eof, or use Connector/J 8.0.32 or newer.",
+            ),
+        }
     }
 }

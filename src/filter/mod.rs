@@ -32,6 +32,7 @@ use self::access_log::{StateKeys, StateWriter};
 use self::destination::Labels;
 use self::host::{Host, HostError};
 use self::log::RateLimitedLog;
+pub use self::log::catalogue::{LOG_EVENTS, LogEvent};
 use self::log::once::ReportOnce;
 use self::log::{affected_clients, host_calls, ports};
 use self::rejection::ProxyState;

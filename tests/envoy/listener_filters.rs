@@ -1,4 +1,4 @@
-//! Effects of Envoy's listener filters on a client that waits for the greeting, compared with the table in `envoy/README.md`.
+//! Effects of Envoy's listener filters on a client that waits for the greeting, compared with the table in `docs/listener-filters.md`.
 //! No network filter sees such a connection. The only sign of a hang is a gauge of the listener.
 
 use std::panic::resume_unwind;
@@ -132,7 +132,7 @@ fn the_readme_has_the_outcome_of_each_listener_filter() {
         });
         rows.push([&[name][..], &results].concat().into_iter().map(str::to_owned).collect());
     }
-    table::assert_says("envoy/README.md", &rows);
+    table::assert_says("docs/listener-filters.md", &rows);
 }
 
 /// `tcp_proxy` does not wait for the client's TLS handshake: without a server, the connection ends before it.

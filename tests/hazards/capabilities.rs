@@ -130,7 +130,7 @@ mod needs_mysqld {
         let log = envoy.log();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("kind=tls_required")).collect();
         let [line] = lines.as_slice() else { panic!("{lines:#?}") };
-        assert!(line.contains("clear_capabilities takes its offer of TLS away"), "{line}");
+        assert!(line.contains("clear_capabilities removes its offer of TLS"), "{line}");
     }
 
     #[test]

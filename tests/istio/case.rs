@@ -27,7 +27,7 @@ pub const MYSQL_PORT: u16 = 3306;
 /// Port of the database Service if it declares no protocol. Not 3306, because Istio uses TCP there without a declaration.
 pub const UNDECLARED_PORT: u16 = 3307;
 
-/// One row of the tables in `istio/README.md`.
+/// One row of the tables in `docs/measured.md`.
 pub struct Case {
     /// Unique name.
     pub name: &'static str,

@@ -98,7 +98,7 @@ fn it_predicts_the_outcome_of_each_case() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The text output for the cases that `istio/README.md` describes. `FIRSTWORD_BLESS=1` writes it.
+/// The text output for the cases that `docs/measured.md` describes. `FIRSTWORD_BLESS=1` writes it.
 #[test]
 fn its_text_output_is_as_recorded() {
     for name in ["A1", "A2", "A4", "A5 filter", "D0", "F5", "G0", "I0", "I4", "I7", "I8", "P0", "P1", "X1"] {
@@ -128,7 +128,7 @@ fn the_documents_show_its_output() {
     let recorded = include_str!("doctor/A1.txt");
     let documents = [
         ("README.md", include_str!("../../README.md")),
-        ("istio/README.md", include_str!("../../istio/README.md")),
+        ("docs/doctor.md", include_str!("../../docs/doctor.md")),
     ];
     for (name, document) in documents {
         let shown = document.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());

@@ -1,5 +1,5 @@
 //! The manifests of `istio/`: whether the API server accepts them, the configuration that istiod makes of them, and their
-//! effect in network namespaces with Istio's redirection, a real Envoy and a real MariaDB. Also the commands of `README.md`.
+//! effect in network namespaces with Istio's redirection, a real Envoy and a real MariaDB. Also the commands of the documents.
 
 // Clippy does not know helpers of tests as tests. They report by a panic, and read the real clock.
 #![allow(
@@ -16,6 +16,7 @@ mod case;
 mod cases;
 mod chart;
 mod doctor;
+mod documents;
 mod fixes;
 mod istiod;
 mod lab;

@@ -73,7 +73,7 @@ fn checkout() -> PathBuf {
 }
 
 /// A directory with a program that stands in for `istioctl`. It prints the configuration of the pod that hangs, in case A1.
-fn istioctl() -> tempfile::TempDir {
+pub fn istioctl() -> tempfile::TempDir {
     let case = CASES.iter().find(|case| case.name == "A1").expect("a case");
     let proxy = case.proxy([10, 1, 0, 2].into());
     let xds = xds(&case.mesh(&proxy, "/etc/certs"), &proxy, &case.all_resources());

@@ -1,4 +1,4 @@
-//! The tables of `istio/README.md` show the outcomes of a run. `FIRSTWORD_BLESS=1` writes them. Otherwise, the outcomes must
+//! The tables of `docs/measured.md` show the outcomes of a run. `FIRSTWORD_BLESS=1` writes them. Otherwise, the outcomes must
 //! be equal. The times are not compared.
 
 use std::fmt::Write as _;
@@ -94,8 +94,8 @@ mod needs_netns {
     #[test]
     #[ignore = "needs network namespaces: make test-istio"]
     fn the_readme_shows_the_measured_outcomes() {
-        let path = root().join("istio/README.md");
-        let readme = std::fs::read_to_string(&path).expect("istio/README.md");
+        let path = root().join("docs/measured.md");
+        let readme = std::fs::read_to_string(&path).expect("docs/measured.md");
         let (before, rest) = readme.split_once(BEGIN).expect("the marker before the tables");
         let (written, after) = rest.split_once(END).expect("the marker after the tables");
         let tables = format!("\n{}", tables());
@@ -106,7 +106,7 @@ mod needs_netns {
         let written: String = written.split_inclusive('\n').filter(|line| !is_left_out(line)).collect();
         if std::env::var_os("FIRSTWORD_BLESS").is_some() {
             assert_eq!(left_out, [""; 0], "with this Envoy the table would be incomplete");
-            std::fs::write(&path, format!("{before}{BEGIN}{tables}{END}{after}")).expect("istio/README.md");
+            std::fs::write(&path, format!("{before}{BEGIN}{tables}{END}{after}")).expect("docs/measured.md");
         } else {
             let hint = "make test-istio FIRSTWORD_BLESS=1 writes the tables";
             assert_eq!(verdicts(&written), verdicts(&tables), "{hint}");

@@ -93,10 +93,10 @@ fn rules_alerts_and_panels_use_existing_metrics() {
 
 #[test]
 fn each_alert_is_in_the_runbook() {
-    let readme = fs::read_to_string(shipped("README.md")).unwrap();
+    let readme = fs::read_to_string(root().join("docs/alerts.md")).unwrap();
     let headings: BTreeSet<_> =
-        readme.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_lowercase).collect();
-    let page = "https://github.com/firstword/firstword/blob/main/envoy/observability/README.md#";
+        readme.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_lowercase).collect();
+    let page = "https://github.com/firstword/firstword/blob/main/docs/alerts.md#";
     for alert in alerts() {
         let url = alert["annotations"]["runbook_url"].as_str().unwrap_or_default();
         let heading = url.strip_prefix(page).unwrap_or_else(|| panic!("{alert}"));

@@ -12,6 +12,7 @@
     clippy::unwrap_used
 )]
 
+mod dashboard;
 mod faults;
 mod files;
 mod labels;

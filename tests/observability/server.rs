@@ -16,7 +16,7 @@ const START: Duration = Duration::from_secs(30);
 /// Path of a program that `make test` fetches.
 pub fn tool(name: &str) -> PathBuf {
     let path = root().join("target/tools").join(name);
-    assert!(path.exists(), "{} is missing; run: scripts/prometheus.sh", path.display());
+    assert!(path.exists(), "{} is missing; run: make prometheus", path.display());
     path
 }
 

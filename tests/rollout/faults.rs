@@ -344,5 +344,5 @@ fn the_readme_has_the_outcome_of_each_fault() {
         "readiness then",
     ];
     rows.insert(0, header.map(str::to_owned).to_vec());
-    table::assert_says("envoy/README.md", &rows);
+    table::assert_says("docs/failure-modes.md", &rows);
 }

@@ -1,5 +1,5 @@
 //! Effects of a change of the filter on open and new connections, with a real Envoy that reads xDS from files, and a real
-//! MariaDB. The tables in `envoy/README.md` show the outcomes.
+//! MariaDB. The tables in `docs/failure-modes.md` show the outcomes.
 
 // Clippy does not know helpers of tests as tests. They report by a panic, and read the real clock.
 #![allow(

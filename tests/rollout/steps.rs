@@ -234,5 +234,5 @@ fn the_readme_has_the_effect_of_each_step() {
         "new connections",
     ];
     let rows: Vec<_> = [vec![header.map(str::to_owned).to_vec()], lds, ecds].concat();
-    table::assert_says("envoy/README.md", &rows);
+    table::assert_says("docs/failure-modes.md", &rows);
 }

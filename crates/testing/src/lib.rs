@@ -23,6 +23,7 @@ pub mod doctor;
 pub mod dumpcap;
 pub mod envoy;
 pub mod fake_host;
+pub mod generated;
 #[allow(unsafe_code, reason = "an allocator that counts needs `unsafe`")]
 pub mod heap;
 pub mod hostile;

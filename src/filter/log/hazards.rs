@@ -9,8 +9,8 @@ use crate::metrics::ScopeId;
 
 /// Advice if a server requires TLS and a rule removes its offer of TLS.
 const TLS_CLEARED: (&str, &str) = (
-    "the server takes no client without TLS (3159), and clear_capabilities takes its offer of TLS away from clients",
-    "take ssl out of the rule of this destination",
+    "The server accepts no client without TLS (3159), and clear_capabilities removes its offer of TLS.",
+    "Remove ssl from clear_capabilities in the rule of this destination.",
 );
 
 /// Logs a hazard. Logs one line for each destination and kind. Health checks are logged again whenever there are ten times
@@ -22,9 +22,12 @@ pub(in crate::filter) fn seen(
     kind: HazardKind,
     event: &Event,
 ) {
-    let Some(advice) = kind.advice() else { return };
+    // Such clients have a line of their own, `event=eof_hazard`.
+    if kind == HazardKind::SplitEof {
+        return;
+    }
     let is_cleared = kind == HazardKind::TlsRequired && log.to.clears_tls;
-    let (cause, fix) = if is_cleared { TLS_CLEARED } else { advice };
+    let (cause, fix) = if is_cleared { TLS_CLEARED } else { kind.advice() };
     let Some(count) = reported.count((scope, kind)) else { return };
     let again = kind == HazardKind::UnansweredGreeting
         && count.checked_ilog10().map(|n| 10_u64.pow(n)) == Some(count);

@@ -1,6 +1,7 @@
 //! Lines in the proxy's log, as `key=value`. Configuration sets their level and their maximum number in a minute.
 
 pub(super) mod affected_clients;
+pub(super) mod catalogue;
 pub(super) mod hazards;
 pub(super) mod host_calls;
 pub(super) mod once;

@@ -25,6 +25,51 @@ const KNOWN: &[u16] = &[
     3819, 3820, 3948, 3950, 3955, 4025, 4031, 4036, 4078, 4151, 4166,
 ];
 
+/// Symbols of the errors that operators meet, in ascending order. The dashboard and `docs/metrics.md` show them.
+pub const SYMBOLS: &[(u16, &str)] = &[
+    (1020, "ER_CHECKREAD"),
+    (1021, "ER_DISK_FULL"),
+    (1030, "ER_GET_ERRNO"),
+    (1040, "ER_CON_COUNT_ERROR"),
+    (1044, "ER_DBACCESS_DENIED_ERROR"),
+    (1045, "ER_ACCESS_DENIED_ERROR"),
+    (1047, "ER_UNKNOWN_COM_ERROR"),
+    (1048, "ER_BAD_NULL_ERROR"),
+    (1049, "ER_BAD_DB_ERROR"),
+    (1053, "ER_SERVER_SHUTDOWN"),
+    (1054, "ER_BAD_FIELD_ERROR"),
+    (1062, "ER_DUP_ENTRY"),
+    (1064, "ER_PARSE_ERROR"),
+    (1114, "ER_RECORD_FILE_FULL"),
+    (1129, "ER_HOST_IS_BLOCKED"),
+    (1130, "ER_HOST_NOT_PRIVILEGED"),
+    (1142, "ER_TABLEACCESS_DENIED_ERROR"),
+    (1146, "ER_NO_SUCH_TABLE"),
+    (1153, "ER_NET_PACKET_TOO_LARGE"),
+    (1158, "ER_NET_READ_ERROR"),
+    (1203, "ER_TOO_MANY_USER_CONNECTIONS"),
+    (1205, "ER_LOCK_WAIT_TIMEOUT"),
+    (1206, "ER_LOCK_TABLE_FULL"),
+    (1213, "ER_LOCK_DEADLOCK"),
+    (1226, "ER_USER_LIMIT_REACHED"),
+    (1264, "ER_WARN_DATA_OUT_OF_RANGE"),
+    (1290, "ER_OPTION_PREVENTS_STATEMENT"),
+    (1292, "ER_TRUNCATED_WRONG_VALUE"),
+    (1317, "ER_QUERY_INTERRUPTED"),
+    (1366, "ER_TRUNCATED_WRONG_VALUE_FOR_FIELD"),
+    (1406, "ER_DATA_TOO_LONG"),
+    (1451, "ER_ROW_IS_REFERENCED_2"),
+    (1452, "ER_NO_REFERENCED_ROW_2"),
+    (1792, "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION"),
+    (1836, "ER_READ_ONLY_MODE"),
+    (1927, "ER_CONNECTION_KILLED"),
+    (1969, "ER_STATEMENT_TIMEOUT"),
+    (3024, "ER_QUERY_TIMEOUT"),
+    (3159, "ER_SECURE_TRANSPORT_REQUIRED"),
+    (3819, "ER_CHECK_CONSTRAINT_VIOLATED"),
+    (4031, "ER_CLIENT_INTERACTION_TIMEOUT"),
+];
+
 /// Returns a known error number unchanged, and one number for all others.
 #[must_use]
 pub fn code(errno: u16) -> u16 {
@@ -44,6 +89,14 @@ mod tests {
     #[test]
     fn the_list_is_sorted_for_the_binary_search() {
         assert!(KNOWN.is_sorted_by(|a, b| a < b));
+        assert!(SYMBOLS.is_sorted_by(|(a, _), (b, _)| a < b));
+    }
+
+    #[test]
+    fn each_error_with_a_symbol_has_a_label() {
+        for (number, _) in SYMBOLS {
+            assert_eq!(code(*number), *number);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub(super) const CODES: &[Code] = &[
         title: "the mesh forwards only to hosts that it knows",
         text: "With outboundTrafficPolicy REGISTRY_ONLY, Envoy closes connections to a destination for which the mesh has
 no Service or ServiceEntry. Create a ServiceEntry for the database.",
-        docs: "istio/README.md#what-to-apply",
+        docs: "docs/manifests.md",
     },
     Code {
         code: "no-endpoint",
@@ -42,7 +42,7 @@ ones (--side inbound).",
         title: "Envoy has refused a listener",
         text: "Envoy refused the newest configuration of the listener and keeps the one before. The finding has Envoy's
 own words. A wrong EnvoyFilter, or two resources for one address and port, are the usual causes.",
-        docs: "istio/README.md#how-to-see-that-it-worked",
+        docs: "docs/install-istio.md#how-to-see-that-it-worked",
     },
     Code {
         code: "unix-socket-skipped",
@@ -62,21 +62,21 @@ or give the address of the listener with --dest.",
         title: "a client can omit the required PROXY header",
         text: "The listener requires a PROXY header and has continue_on_listener_filters_timeout. A client that sends
 nothing until the time-out connects without a header, with the address of its socket.",
-        docs: "envoy/README.md#proxy-headers",
+        docs: "docs/proxy-headers.md#in-envoy",
     },
     Code {
         code: "proxy-protocol-after-original-dst",
         title: "the PROXY header decides where the connection goes",
         text: "The proxy_protocol listener filter runs after original_dst, so the destination in the header replaces the
 original one. That is the address of the load balancer. Put the filter first (INSERT_FIRST).",
-        docs: "istio/README.md#proxy-headers",
+        docs: "docs/proxy-headers.md#in-istio",
     },
     Code {
         code: "hang-not-visible",
         title: "the statistic that shows a hang is not exported",
         text: "Istio's statistics do not contain downstream_pre_cx_active unless the pod's annotations include it. Without
 it, connections that wait in a listener filter are in no statistic and in no log.",
-        docs: "istio/README.md#install-the-filter",
+        docs: "docs/install-istio.md",
     },
     Code {
         code: "rbac-after-greeting",

@@ -3,7 +3,7 @@
 use super::code::Code;
 
 /// Where the installation is described.
-const INSTALL: &str = "istio/README.md#install-the-filter";
+const INSTALL: &str = "docs/install-istio.md";
 
 pub(super) const CODES: &[Code] = &[
     Code {
@@ -11,14 +11,14 @@ pub(super) const CODES: &[Code] = &[
         title: "the configuration of a filter has not arrived",
         text: "Envoy discovers the filter's configuration by name and has not received it. Without a default_config Envoy
 closes every connection of the chain.",
-        docs: "istio/README.md#when-the-module-is-missing",
+        docs: "docs/install-istio.md#when-the-module-is-missing",
     },
     Code {
         code: "extension-pending",
         title: "traffic passes uninspected, because the module is missing",
         text: "The filter's configuration or module has not arrived. Its default_config is in force, so connections pass
 and nothing is counted.",
-        docs: "istio/README.md#when-the-module-is-missing",
+        docs: "docs/install-istio.md#when-the-module-is-missing",
     },
     Code {
         code: "extension-refused",
@@ -26,7 +26,7 @@ and nothing is counted.",
         text: "Envoy has refused each configuration of the filter. Its default_config is in force, so connections pass and
 nothing is counted. Envoy's log has the reason. The usual ones are a bad configuration and a module file
 that does not exist.",
-        docs: "istio/README.md#a-bad-configuration",
+        docs: "docs/install-istio.md#a-bad-configuration",
     },
     Code {
         code: "module-image",
@@ -40,7 +40,7 @@ of the image that you tested.",
         title: "the module is a file that only the pod can have",
         text: "A WasmPlugin or EnvoyFilter names a file. If the pod does not have it, Envoy refuses the filter, and without
 a default_config closes every connection. Only Envoy's statistics show that: use the admin interface.",
-        docs: "istio/README.md#when-the-module-is-missing",
+        docs: "docs/install-istio.md#when-the-module-is-missing",
     },
     Code {
         code: "native-without-extension",

@@ -51,7 +51,7 @@ Service are filter chains of the listener for all addresses of their port. If an
 port number, the listener inspects each connection, before it chooses the pod's chain. All replicas
 hang. Nothing on the database's own Service ends it. A ServiceEntry with the pods' addresses does, and
 goes stale when a pod restarts. Turn the setting off, or give the HTTP Service another port number.",
-        docs: "istio/README.md#headless-services",
+        docs: "docs/headless.md",
     },
     Code {
         code: "waypoint-undeclared-port",
@@ -59,7 +59,7 @@ goes stale when a pod restarts. Turn the setting off, or give the HTTP Service a
         text: "A waypoint inspects connections for HTTP on each port that declares no protocol. The inspector waits
 for the client's first bytes, and a MySQL client waits for the greeting. Envoy closes the connection
 after 15 seconds. Set appProtocol: tcp on the Service's port, or name it tcp-mysql.",
-        docs: "istio/README.md#ambient-meshes",
+        docs: "docs/ambient.md",
     },
     Code {
         code: "waypoint-mixed-port",
@@ -68,7 +68,7 @@ after 15 seconds. Set appProtocol: tcp on the Service's port, or name it tcp-mys
 way. One Service declares this number as TCP and another one as HTTP, or without a protocol. The
 inspector waits for the client's first bytes, and Envoy closes the connection after 15 seconds. Give
 one of the Services another port number.",
-        docs: "istio/README.md#ambient-meshes",
+        docs: "docs/ambient.md",
     },
     Code {
         code: "waypoint-for-workloads",
@@ -77,7 +77,7 @@ one of the Services another port number.",
 declare, because it accepts any port for a workload. The inspector waits for the client's first bytes,
 and Envoy closes the connection after 15 seconds. Every database behind the waypoint is affected. Label
 the waypoint's Gateway with istio.io/waypoint-for: service.",
-        docs: "istio/README.md#ambient-meshes",
+        docs: "docs/ambient.md",
     },
     Code {
         code: "outbound-inspector",
@@ -131,7 +131,7 @@ mutual TLS. The inspector waits for the client's first bytes. Declare the port a
         text: "Envoy's proxy_protocol listener filter removes the header. Then an inspector waits for the bytes after
 it, which a MySQL client sends only after the greeting. Let Firstword receive the header instead, or
 turn off mutual TLS on the port.",
-        docs: "istio/README.md#proxy-headers",
+        docs: "docs/proxy-headers.md#in-istio",
     },
     Code {
         code: "proxy-protocol-waits",
@@ -139,7 +139,7 @@ turn off mutual TLS on the port.",
         text: "Envoy's proxy_protocol listener filter waits for the client's first bytes, also with
 allow_requests_without_proxy_protocol. A client without a header sends nothing before the greeting.
 Clients behind a proxy that sends a header at once are not affected.",
-        docs: "istio/README.md#proxy-headers",
+        docs: "docs/proxy-headers.md#in-istio",
     },
     Code {
         code: "tls-first",

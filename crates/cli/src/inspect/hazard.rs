@@ -76,9 +76,8 @@ impl Conversation {
             // The capture does not show that a proxy ended the connection.
             Event::IdleClosed { by: ClosedBy::Proxy, .. } => {}
             _ => {
-                if let Some((kind, (cause, fix))) =
-                    HazardKind::of(event).and_then(|kind| Some((kind, kind.advice()?)))
-                {
+                if let Some(kind) = HazardKind::of(event) {
+                    let (cause, fix) = kind.advice();
                     let is_refused =
                         matches!(event, Event::PreHandshakeError { .. } | Event::HandshakeError { .. });
                     let severity = if is_refused { Severity::Error } else { Severity::Warning };

@@ -92,7 +92,7 @@ fn removed_tls_and_servers_that_require_it_are_logged_once() {
         lines,
         [format!("event=tls_cleared {place}"), format!("event=hazard kind=tls_required {place}")]
     );
-    assert!(log[1].1.contains("clear_capabilities takes its offer of TLS away"), "{log:?}");
+    assert!(log[1].1.contains("clear_capabilities removes its offer of TLS"), "{log:?}");
     assert!(log.iter().all(|(level, _)| *level == 3), "{log:?}");
     assert_eq!(sum(&vm, "handshake_errors_total", &["errno=.=3159"]), 2);
 
