@@ -78,6 +78,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "configuration and worker",
         "A rule removed the server's offer of TLS for the first time, with the consequences for clients.",
     ),
+    event(
+        "server_tls",
+        "connection",
+        "TLS to the server (`tls.upstream`) did not start, so the connection ends: the result, the cause and the fix.",
+    ),
     event("slow_command", "command", "A command took at least `slow_command`: see below."),
     event("failed_command", "command", "The same for a command that failed, with `errno=`."),
     event(
