@@ -23,6 +23,8 @@ mod target;
 mod tls;
 mod wasm;
 mod waypoint;
+#[cfg(test)]
+mod work;
 mod workload;
 
 use std::io::{self, Write as _};
