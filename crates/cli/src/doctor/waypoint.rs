@@ -18,7 +18,8 @@ impl Case<'_> {
             return None;
         }
         let (port, filter) = (self.to.port, short(&wait.filter));
-        let own = chain_for(inner, self.to).map(|chain| chain.name.as_str()).unwrap_or_default();
+        let chain = chain_for(inner, self.to);
+        let own = chain.map(|chain| chain.name.as_str()).unwrap_or_default();
         let service = ServicePort::of_cluster(own);
         let of = service.as_ref().map_or_else(
             || "the workload".to_owned(),
@@ -29,11 +30,18 @@ impl Case<'_> {
             let why = format!(
                 "A workload uses the waypoint, so the waypoint inspects connections to every port of every Service. Its {filter}"
             );
-            let mut fixes = vec![self.workload.waypoint_for_services()];
-            fixes.extend(
-                undeclared(inner, own).then(|| service.as_ref().map(fix::service_port_tcp)).flatten(),
-            );
-            fixes.push(main_internal);
+            // The inspection that a waypoint for Services alone keeps.
+            let others = others(inner, port, own);
+            let also = match &service {
+                Some(_) if undeclared(inner, own) => Some(format!("declare port {port} of {of} as TCP")),
+                Some(_) if !others.is_empty() => {
+                    Some(format!("give {} another port number", others.join(" and ")))
+                }
+                _ => None,
+            };
+            let mut fixes = vec![self.workload.waypoint_for_services(also.as_deref())];
+            // Without a chain, the waypoint does not serve the destination.
+            fixes.extend(chain.map(|_| main_internal));
             return Some(("waypoint-for-workloads", why, fixes));
         }
         if undeclared(inner, own) {

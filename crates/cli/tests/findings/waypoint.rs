@@ -180,13 +180,41 @@ fn one_workload_makes_every_port_wait() {
             ("closed 15000".to_owned(), vec!["error waypoint-for-workloads".to_owned()]),
             "{dest}"
         );
-        let first =
-            finding(&found, "waypoint-for-workloads")["fixes"][0]["what"].as_str().unwrap().to_owned();
+        let first = &finding(&found, "waypoint-for-workloads")["fixes"][0]["what"];
+        // The label alone does not end the inspection of a port that declares no protocol.
         assert_eq!(
             first,
-            "Run kubectl label gateways.gateway.networking.k8s.io shared -n amb istio.io/waypoint-for=service --overwrite"
+            if dest == "10.96.0.1:3307" {
+                "Set the label istio.io/waypoint-for=service on the Gateway amb/shared, and declare port 3307 of Service amb/declared as \
+                 TCP. One of them is not enough"
+            } else {
+                "Run kubectl label gateways.gateway.networking.k8s.io shared -n amb istio.io/waypoint-for=service --overwrite"
+            }
         );
     }
+}
+
+/// A port number with two protocols needs another number too. A destination without a chain has no manifest.
+#[test]
+fn the_label_alone_is_printed_only_where_it_is_enough() {
+    let input = waypoint(&[DATABASE, HTTP], &["10.0.7.7"]);
+    let fixes = |input: &Value, dest: &str| {
+        let found = examined(input, dest);
+        let fixes = finding(&found, "waypoint-for-workloads")["fixes"].as_array().unwrap().clone();
+        let what = fixes.iter().map(|fix| fix["what"].as_str().unwrap().to_owned());
+        what.collect::<Vec<_>>()
+    };
+    let mixed = fixes(&input, "10.96.0.1:3308");
+    assert_eq!(
+        mixed[0],
+        "Set the label istio.io/waypoint-for=service on the Gateway amb/shared, and give Service amb/web another port number. One \
+         of them is not enough"
+    );
+    assert_eq!(mixed.len(), 2);
+    // A workload's own address no longer goes through the waypoint.
+    assert!(fixes(&input, "10.0.7.7:3308")[0].starts_with("Run kubectl label "));
+    // A waypoint for workloads alone serves no Service.
+    assert_eq!(fixes(&waypoint(&[], &["10.0.7.7"]), "10.96.0.1:3306").len(), 1);
 }
 
 /// The manifest as istiod applies it: the inspector is replaced by one with the ports of the manifest excluded.
