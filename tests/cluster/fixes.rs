@@ -43,8 +43,8 @@ impl Fix {
         Some(command.split_whitespace().collect())
     }
 
-    /// The outcome that the fix promises.
-    fn promise(&self) -> Outcome {
+    /// The expected outcome.
+    fn outcome(&self) -> Outcome {
         if self.from.contains("sniff-timeout.yaml") { Outcome::After(50) } else { Outcome::Greeting }
     }
 
@@ -71,45 +71,45 @@ impl Fix {
     }
 }
 
-/// Clients of a database that hang at a proxy.
-pub struct Patients<'p> {
+/// Clients of a database that wait in vain at a proxy.
+pub struct HangingClients<'p> {
     pub mesh: &'p Mesh<'p>,
     /// The pod of the proxy.
     pub pod: &'p Pod,
     pub probe: Probe<'p>,
     /// Doctor's verdict about the proxy's dump, and the outcome for the clients.
-    pub sick: (&'static str, Outcome),
-    /// Median time to the greeting on the same way when nothing waits.
+    pub hangs: (&'static str, Outcome),
+    /// Median time to the greeting on the same path when nothing waits.
     pub plain: Duration,
     /// How an HTTP Service on the same port is reached.
     pub http: &'p dyn Fn() -> Http,
 }
 
-impl Patients<'_> {
-    /// Asserts that the clients wait in vain, and that doctor says so and why. Returns its fixes.
-    pub fn assert_sick(&self, code: &str) -> Vec<Fix> {
-        self.probe.expect(self.sick.1);
+impl HangingClients<'_> {
+    /// Asserts that the clients wait in vain, and that doctor says so and names the cause. Returns its fixes.
+    pub fn assert_hangs(&self, code: &str) -> Vec<Fix> {
+        self.probe.expect(self.hangs.1);
         self.diagnosed(code)
     }
 
     /// Asserts doctor's verdict and finding. Returns its fixes.
     fn diagnosed(&self, code: &str) -> Vec<Fix> {
         let verdict = self.mesh.doctor(self.pod, self.probe.to);
-        assert_eq!(verdict.of("silent").as_deref(), Some(self.sick.0), "{:#}", verdict.0);
+        assert_eq!(verdict.of("silent").as_deref(), Some(self.hangs.0), "{:#}", verdict.0);
         let expected = format!("error {code}");
         assert!(verdict.codes().contains(&expected), "{expected}: {:#}", verdict.0);
         Fix::printed(&verdict)
     }
 
-    /// Carries out each fix that kubectl can carry out, and asserts that it keeps its promise. `restore` undoes changes of
-    /// objects that existed. Returns the outcomes in words.
-    pub fn heal(&self, code: &str, restore: &dyn Fn()) -> String {
+    /// Carries out each fix for kubectl, and asserts the greeting. `restore` undoes changes of objects that existed before.
+    /// Returns the outcomes in words.
+    pub fn try_fixes(&self, code: &str, restore: &dyn Fn()) -> String {
         let fixes = self.diagnosed(code);
         let mut outcomes = Vec::new();
         for fix in fixes.iter().filter(|fix| fix.is_for_kubectl()) {
             fix.carry_out(self.mesh);
             self.mesh.settle(self.pod);
-            outcomes.push(self.assert_healthy(fix.promise()));
+            outcomes.push(self.assert_fixed(fix.outcome()));
             fix.undo(self.mesh);
             restore();
             self.mesh.settle(self.pod);
@@ -124,8 +124,8 @@ impl Patients<'_> {
         outcomes.join("; ")
     }
 
-    /// Asserts the outcome for the clients, and doctor's verdict. Returns the outcome and that of HTTP in words.
-    pub fn assert_healthy(&self, expected: Outcome) -> String {
+    /// Asserts the outcome for the clients, doctor's verdict, and that HTTP stays HTTP. Returns both in words.
+    pub fn assert_fixed(&self, expected: Outcome) -> String {
         self.probe.expect(expected);
         if expected == Outcome::Greeting {
             self.probe.assert_at_most_twice(self.plain);
@@ -136,7 +136,8 @@ impl Patients<'_> {
             _ => "greeting".to_owned(),
         };
         assert_eq!(verdict.of("silent"), Some(predicted), "{:#}", verdict.0);
-        format!("{expected}, HTTP Service: {}", in_words((self.http)()))
+        assert_eq!((self.http)(), Http::Manager, "the HTTP Service");
+        format!("{expected}, HTTP Service: {}", in_words(Http::Manager))
     }
 }
 
@@ -148,10 +149,10 @@ pub fn try_each(mesh: &Mesh<'_>, pod: &Pod, pods: &[&Pod], probe: Probe<'_>) -> 
     for fix in fixes.iter().filter(|fix| fix.yaml.is_some()) {
         fix.carry_out(mesh);
         pods.iter().for_each(|pod| mesh.settle(pod));
-        probe.expect(fix.promise());
+        probe.expect(fix.outcome());
         fix.undo(mesh);
         pods.iter().for_each(|pod| mesh.settle(pod));
-        outcomes.push(fix.promise());
+        outcomes.push(fix.outcome());
     }
     assert!(!outcomes.is_empty(), "no manifest for {}", probe.to);
     outcomes

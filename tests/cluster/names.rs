@@ -1,7 +1,6 @@
 //! A database outside the mesh that clients know by its DNS name.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::documents::OTHER_PORT;
@@ -25,8 +24,8 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     let plain = Probe { from: &app.network, to: outside(), first: b"" }.median();
     mesh.reset();
     mesh.settle(&app);
-    let fix = hang(mesh, &app, report);
-    cure(mesh, &fix, plain, report);
+    let printed = hang(mesh, &app, report);
+    fix(mesh, &printed, plain, report);
     mesh.reset();
 }
 
@@ -42,7 +41,7 @@ fn client(mesh: &Mesh<'_>, pod: &Pod) -> Result<String, String> {
 
 /// Doctor about the name. Like its user, it asks the name server for what the dump does not have.
 fn diagnosis(mesh: &Mesh<'_>, pod: &Pod) -> Verdict {
-    let mut command: Command = mesh.lab.names.command(&mesh.lab.world.namespace);
+    let mut command = mesh.lab.names.command(&mesh.lab.world.namespace);
     command.arg(firstword());
     doctor(command, "-", format!("{DATABASE_HOST}:{DATABASE_PORT}"), &mesh.dump(pod))
 }
@@ -67,8 +66,8 @@ fn hang(mesh: &Mesh<'_>, app: &Pod, report: &mut Report) -> Fix {
     fix
 }
 
-fn cure(mesh: &Mesh<'_>, fix: &Fix, plain: Duration, report: &mut Report) {
-    fix.carry_out(mesh);
+fn fix(mesh: &Mesh<'_>, printed: &Fix, plain: Duration, report: &mut Report) {
+    printed.carry_out(mesh);
     // The pods that run have no DNS proxying, so they resolve the name as before.
     let old = mesh.app();
     mesh.settle(&old);

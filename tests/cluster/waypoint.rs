@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fixes::Patients;
+use crate::dumps;
+use crate::fixes::HangingClients;
 use crate::lab::pod::Pod;
 use crate::lab::ztunnel::Ztunnel;
 use crate::mesh::{ADMIN, DELIVERY, Mesh};
@@ -17,8 +18,8 @@ pub const STEP: &str = "waypoint";
 
 const AMBIENT: &str = include_str!("resources/ambient.yaml");
 const SERVICES: &str = include_str!("resources/ambient-services.yaml");
-/// Envoy's own time-out for listener filters.
-const SICK: (&str, Outcome) = ("closed 15000", Outcome::Closed(15));
+/// Doctor's verdict and the outcome: Envoy's own time-out for listener filters.
+const HANGS: (&str, Outcome) = ("closed 15000", Outcome::Closed(15));
 
 const FOR_WORKLOADS: &str = "waypoint-for-workloads";
 
@@ -68,8 +69,20 @@ impl Ambient<'_> {
         assert_eq!(self.http(), Http::Manager, "the HTTP Service");
     }
 
-    fn patients<'a>(&'a self, service: &str, plain: Duration, http: &'a dyn Fn() -> Http) -> Patients<'a> {
-        Patients { mesh: self.mesh, pod: &self.waypoint, probe: self.probe(service), sick: SICK, plain, http }
+    fn clients<'a>(
+        &'a self,
+        service: &str,
+        plain: Duration,
+        http: &'a dyn Fn() -> Http,
+    ) -> HangingClients<'a> {
+        HangingClients {
+            mesh: self.mesh,
+            pod: &self.waypoint,
+            probe: self.probe(service),
+            hangs: HANGS,
+            plain,
+            http,
+        }
     }
 
     /// Gives the HTTP Service another port number.
@@ -104,39 +117,40 @@ fn declared(ambient: &Ambient<'_>, report: &mut Report) -> Duration {
     let verdict = ambient.mesh.doctor(&ambient.waypoint, probe.to);
     assert_eq!(verdict.of("silent").as_deref(), Some("greeting"), "{:#}", verdict.0);
     ambient.assert_http();
+    dumps::keep_waypoint("service", &ambient.waypoint);
     report.add(STEP, "A waypoint for Services, a port declared `tcp`", "greeting");
     probe.median()
 }
 
 fn undeclared(ambient: &Ambient<'_>, plain: Duration, report: &mut Report) {
     let http = || ambient.http();
-    let patients = ambient.patients("undeclared", plain, &http);
-    patients.assert_sick("waypoint-undeclared-port");
-    let healed = patients.heal("waypoint-undeclared-port", &|| ambient.restore("service"));
+    let clients = ambient.clients("undeclared", plain, &http);
+    clients.assert_hangs("waypoint-undeclared-port");
+    let outcomes = clients.try_fixes("waypoint-undeclared-port", &|| ambient.restore("service"));
     report.add(
         STEP,
         "**A port that declares no protocol**, and is not 3306",
-        format!("{}; with each fix that doctor prints: {healed}", SICK.1),
+        format!("{}; with each fix that doctor prints: {outcomes}", HANGS.1),
     );
 }
 
 fn mixed(ambient: &Ambient<'_>, plain: Duration, report: &mut Report) {
     let http = || ambient.http();
-    let patients = ambient.patients("mixed", plain, &http);
+    let clients = ambient.clients("mixed", plain, &http);
     ambient.assert_http();
-    let fixes = patients.assert_sick("waypoint-mixed-port");
-    let healed = patients.heal("waypoint-mixed-port", &|| ambient.restore("service"));
+    let fixes = clients.assert_hangs("waypoint-mixed-port");
+    let outcomes = clients.try_fixes("waypoint-mixed-port", &|| ambient.restore("service"));
     report.add(
         STEP,
         "**One port number**, declared `tcp` in one Service and `http` in another",
-        format!("{}; with each manifest that doctor prints: {healed}", SICK.1),
+        format!("{}; with each manifest that doctor prints: {outcomes}", HANGS.1),
     );
     let first = &fixes.first().expect("a fix").what;
     assert!(first.starts_with("Give Service amb/web another port number"), "{first}");
     ambient.move_web();
     ambient.mesh.settle(&ambient.waypoint);
-    let healed = patients.assert_healthy(Outcome::Greeting);
-    report.add(STEP, "The same, doctor's advice: another port number for the HTTP Service", healed);
+    let outcome = clients.assert_fixed(Outcome::Greeting);
+    report.add(STEP, "The same, doctor's advice: another port number for the HTTP Service", outcome);
     ambient.restore("service");
 }
 
@@ -145,38 +159,40 @@ fn workloads(ambient: &Ambient<'_>, plain: Duration, report: &mut Report) {
     let http = || ambient.http();
     ambient.serve("all");
     ambient.assert_http();
+    dumps::keep_waypoint("all", &ambient.waypoint);
     for (service, what) in
         [("declared", "a port declared `tcp`"), ("mixed", "one port number for MySQL and HTTP")]
     {
-        let patients = ambient.patients(service, plain, &http);
-        patients.assert_sick(FOR_WORKLOADS);
-        let healed = patients.heal(FOR_WORKLOADS, &|| ambient.restore("all"));
+        let clients = ambient.clients(service, plain, &http);
+        clients.assert_hangs(FOR_WORKLOADS);
+        let outcomes = clients.try_fixes(FOR_WORKLOADS, &|| ambient.restore("all"));
         report.add(
             STEP,
             format!("**A workload uses the waypoint** (`waypoint-for: all`), {what}"),
-            format!("{}; with each fix that doctor prints: {healed}", SICK.1),
+            format!("{}; with each fix that doctor prints: {outcomes}", HANGS.1),
         );
     }
     // Doctor's advice for the second one.
     ambient.move_web();
     ambient.serve("service");
-    let healed = ambient.patients("mixed", plain, &http).assert_healthy(Outcome::Greeting);
-    report.add(STEP, "The same, doctor's advice: `waypoint-for: service` and another port number", healed);
+    let outcome = ambient.clients("mixed", plain, &http).assert_fixed(Outcome::Greeting);
+    report.add(STEP, "The same, doctor's advice: `waypoint-for: service` and another port number", outcome);
     ambient.restore("service");
     ambient.label("workload");
     wait_for("waypoint without Services", DELIVERY, || {
         let dump = ambient.waypoint.get(ADMIN, "/config_dump?resource=dynamic_listeners");
         (!dump.contains("inbound-vip|")).then_some(())
     });
-    let patients = ambient.patients("declared", plain, &http);
-    let fixes = patients.assert_sick(FOR_WORKLOADS);
+    dumps::keep_waypoint("workload", &ambient.waypoint);
+    let clients = ambient.clients("declared", plain, &http);
+    let fixes = clients.assert_hangs(FOR_WORKLOADS);
     let [fix] = fixes.as_slice() else { panic!("one fix, because no chain is for the Service") };
     fix.carry_out(ambient.mesh);
     ambient.mesh.settle(&ambient.waypoint);
-    let healed = patients.assert_healthy(Outcome::Greeting);
+    let outcome = clients.assert_fixed(Outcome::Greeting);
     report.add(
         STEP,
         "**A waypoint for workloads alone** (`waypoint-for: workload`), a Service",
-        format!("{}; with the fix that doctor prints: {healed}", SICK.1),
+        format!("{}; with the fix that doctor prints: {outcome}", HANGS.1),
     );
 }

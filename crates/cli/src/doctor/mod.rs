@@ -10,6 +10,8 @@ mod examination;
 mod fix;
 mod inbound;
 mod input;
+#[cfg(test)]
+mod linear_work;
 mod listeners;
 mod names;
 mod native;

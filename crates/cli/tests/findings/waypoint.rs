@@ -1,5 +1,7 @@
-//! Waypoints. The dumps are from the stand-in below, in the shape that istiod generates (`connect_terminate`, `main_internal` with
-//! a matcher by address and port). No istiod was run for them.
+//! Waypoints. Most dumps are from the stand-in below, in the shape that istiod generates (`connect_terminate`, `main_internal` with
+//! a matcher by address and port). Those in `waypoints/` are of a real one: `make test-cluster` writes them (`FIRSTWORD_BLESS=1`).
+
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -254,6 +256,29 @@ fn a_waypoint_is_examined_without_a_destination_and_by_name() {
     assert_eq!(found["destinations"][0]["destination"], "10.96.0.1:3307");
     // An address that no Service and no workload behind the waypoint has.
     assert_eq!(codes(&examined(&waypoint(&[DATABASE], &[]), "10.96.0.77:3306")), ["error no-chain"]);
+}
+
+/// The verdicts that the clients of the real waypoint confirmed.
+#[test]
+fn the_dumps_of_a_real_waypoint_are_read() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/findings/waypoints");
+    let read = |serves: &str| -> Value {
+        let text = std::fs::read_to_string(directory.join(format!("{serves}.json"))).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let waits = |code: &str| ("closed 15000".to_owned(), vec![format!("error {code}")]);
+    let cases = [
+        ("service", "declared.amb:3306", ("greeting".to_owned(), vec![])),
+        ("service", "undeclared.amb:3307", waits("waypoint-undeclared-port")),
+        ("service", "mixed.amb:3308", waits("waypoint-mixed-port")),
+        ("all", "declared.amb:3306", waits("waypoint-for-workloads")),
+        ("all", "mixed.amb:3308", waits("waypoint-for-workloads")),
+        ("workload", "10.96.1.1:3306", waits("waypoint-for-workloads")),
+    ];
+    for (serves, dest, expected) in cases {
+        let found = examined(&read(serves), dest);
+        assert_eq!((verdict(&found), codes(&found)), expected, "{serves} {dest}: {found:#}");
+    }
 }
 
 /// A matcher with a part that is not evaluated decides nothing.
