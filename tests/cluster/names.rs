@@ -85,7 +85,8 @@ fn fix(mesh: &Mesh<'_>, printed: &Fix, plain: Duration, report: &mut Report) {
     assert_eq!(client(mesh, &app).as_deref(), Ok("42"), "MariaDB's client by the name");
     let verdict = diagnosis(mesh, &app);
     assert_eq!(verdict.of("silent").as_deref(), Some("greeting"), "{:#}", verdict.0);
-    let outcome = format!("{}, HTTP Service: {}", Outcome::Greeting, in_words(http(mesh, &app)));
+    assert_eq!(http(mesh, &app), Http::Manager, "the HTTP Service");
+    let outcome = format!("{}, HTTP Service: {}", Outcome::Greeting, in_words(Http::Manager));
     let what = "doctor's first fix, `dns-name.yaml`, as printed, and `kubectl rollout restart`";
     report.add(STEP, what, format!("client that connects by the name: {outcome}"));
     // Its address still hangs.
