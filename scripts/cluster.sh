@@ -3,6 +3,8 @@
 #
 #   kube-apiserver, kube-controller-manager, kube-proxy, kubectl, etcd   from tests/cluster/tools/kubernetes
 #   pilot-discovery, pilot-agent, istioctl                               from tests/cluster/tools/istio
+#   envoy_bootstrap.json, gateway-api.yaml                               files of Istio and of the Gateway API, for the agent and for
+#                                                                        kubectl
 #
 # A first build takes up to an hour on two cores. go.mod and go.sum of the two modules pin every source file.
 set -eu
@@ -52,15 +54,27 @@ build pilot-discovery istio istio.io/istio/pilot/cmd/pilot-discovery ""
 build pilot-agent istio istio.io/istio/pilot/cmd/pilot-agent ""
 build istioctl istio istio.io/istio/istioctl/cmd/istioctl ""
 
-# The template from which the agent makes Envoy's bootstrap. Istio's image has it.
-[ -e "$cluster/envoy_bootstrap-$sums.json" ] || {
-    need_go
-    istio=$(cd "$modules/istio" && GOPATH=$cluster/go GOFLAGS=-modcacherw go mod download -json istio.io/istio |
-        sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-    cp "$istio/tools/packaging/common/envoy_bootstrap.json" "$cluster/envoy_bootstrap.new"
-    chmod 644 "$cluster/envoy_bootstrap.new"
-    mv "$cluster/envoy_bootstrap.new" "$cluster/envoy_bootstrap-$sums.json"
+# $1: file name without its end, $2: the end, $3: Go module with the files, the rest: the files that it consists of.
+copy() {
+    name=$1
+    end=$2
+    module=$3
+    shift 3
+    [ -e "$cluster/$name-$sums.$end" ] || {
+        need_go
+        directory=$(cd "$modules/istio" && GOPATH=$cluster/go GOFLAGS=-modcacherw go mod download -json "$module" |
+            sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+        # YAML documents need a line between them.
+        (cd "$directory" && awk 'FNR == 1 && NR > 1 { print "---" } { print }' "$@") >"$cluster/$name.new"
+        mv "$cluster/$name.new" "$cluster/$name-$sums.$end"
+    }
+    ln -sfn "$name-$sums.$end" "$cluster/$name.$end"
 }
-ln -sfn "envoy_bootstrap-$sums.json" "$cluster/envoy_bootstrap.json"
+# The template from which the agent makes Envoy's bootstrap. Istio's image has it.
+copy envoy_bootstrap json istio.io/istio tools/packaging/common/envoy_bootstrap.json
+# The kinds of the Gateway API that istiod watches.
+api=config/crd/standard/gateway.networking.k8s.io
+copy gateway-api yaml sigs.k8s.io/gateway-api "${api}_gatewayclasses.yaml" "${api}_gateways.yaml" "${api}_httproutes.yaml" \
+    "${api}_grpcroutes.yaml" "${api}_referencegrants.yaml" "${api}_backendtlspolicies.yaml"
 rm -rf "$cluster/go"
 say "Kubernetes $kubernetes, $("$cluster/etcd" --version | head -n 1)"

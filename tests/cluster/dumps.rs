@@ -1,4 +1,5 @@
-//! Configuration dumps of real sidecars, as data for the tests of the stand-in (`tests/istio/real_dumps.rs`).
+//! Configuration dumps of real proxies: of sidecars for the tests of the stand-in (`tests/istio/real_dumps.rs`), of waypoints for
+//! those of doctor (`crates/cli/tests/findings/waypoint.rs`).
 
 use serde_json::{Map, Value, json};
 
@@ -13,11 +14,22 @@ const METADATA: [&str; 5] = ["NAMESPACE", "WORKLOAD_NAME", "LABELS", "ISTIO_VERS
 
 /// Writes the dump of the row's proxy, if the row's dump is kept and `FIRSTWORD_BLESS` is set.
 pub fn keep(row: &str, pod: &Pod) {
-    if std::env::var_os("FIRSTWORD_BLESS").is_none() || !KEPT.contains(&row) {
+    if KEPT.contains(&row) {
+        write(&format!("tests/cluster/dumps/{}.json", row.replace(' ', "-")), pod);
+    }
+}
+
+/// Writes the dump of a waypoint, if `FIRSTWORD_BLESS` is set. `serves`: for what the waypoint is.
+pub fn keep_waypoint(serves: &str, pod: &Pod) {
+    write(&format!("crates/cli/tests/findings/waypoints/{serves}.json"), pod);
+}
+
+fn write(path: &str, pod: &Pod) {
+    if std::env::var_os("FIRSTWORD_BLESS").is_none() {
         return;
     }
     let dump: Value = serde_json::from_str(&pod.get(ADMIN, "/config_dump")).expect("JSON");
-    let path = root().join(format!("tests/cluster/dumps/{}.json", row.replace(' ', "-")));
+    let path = root().join(path);
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
     let text = serde_json::to_string(&reduced(&dump)).expect("JSON");
     std::fs::write(&path, text + "\n").unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -46,7 +58,9 @@ fn reduced(dump: &Value) -> Value {
                 config["static_listeners"] = json!([]);
                 let is_relevant = |one: &Value| {
                     let name = one["name"].as_str().unwrap_or_default();
-                    name.starts_with("virtual") || name.ends_with("_10000")
+                    name.starts_with("virtual")
+                        || name.ends_with("_10000")
+                        || ["connect_terminate", "main_internal"].contains(&name)
                 };
                 retain(&mut config["dynamic_listeners"], is_relevant);
             }
@@ -54,7 +68,10 @@ fn reduced(dump: &Value) -> Value {
                 config["static_clusters"] = json!([]);
                 let is_relevant = |one: &Value| {
                     let name = one["cluster"]["name"].as_str().unwrap_or_default();
-                    name.ends_with("Cluster") || name.contains("|10000|")
+                    name.ends_with("Cluster")
+                        || name.contains("|10000|")
+                        || name.starts_with("inbound-vip|")
+                        || name == "encap"
                 };
                 retain(&mut config["dynamic_active_clusters"], is_relevant);
             }

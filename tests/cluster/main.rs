@@ -17,9 +17,11 @@ mod defects;
 mod documents;
 mod dumps;
 mod fixes;
+mod headless;
 mod lab;
 mod manifests;
 mod mesh;
+mod names;
 mod outcome;
 mod report;
 mod rollout;
@@ -27,6 +29,7 @@ mod rows;
 mod steps;
 mod story;
 mod table;
+mod waypoint;
 
 use std::any::Any;
 

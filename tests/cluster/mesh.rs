@@ -1,6 +1,7 @@
 //! The mesh of `resources/workloads.yaml`, what is applied to it, and when a proxy has received that.
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,12 +17,12 @@ use firstword_testing::{program::firstword, root, wait_for};
 
 const WORKLOADS: &str = include_str!("resources/workloads.yaml");
 /// Maximum time from an applied resource to its effect in a proxy.
-const DELIVERY: Duration = Duration::from_secs(60);
+pub const DELIVERY: Duration = Duration::from_secs(60);
 /// The digest in the manifests, which no image has.
 const PLACEHOLDER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// Kinds that steps apply.
 const KINDS: &str = "serviceentries,envoyfilters,wasmplugins,trafficextensions,peerauthentications,destinationrules,gateways,\
-    virtualservices,sidecars";
+    virtualservices,sidecars,proxyconfigs";
 
 /// Deployments whose pods have a proxy, each with its namespace.
 const MESHED: [(&str, &str); 3] = [("default", "app"), ("db", "mysql"), ("istio-system", "gateway")];
@@ -157,8 +158,10 @@ impl<'l> Mesh<'l> {
     pub fn settle(&self, pod: &Pod) {
         let number = self.markers.fetch_add(1, Ordering::Relaxed);
         let host = format!("marker-{number}.lab");
+        // A waypoint has the Services of its own namespace.
+        let namespace = if pod.labels["app"] == "waypoint" { &pod.of } else { "default" };
         self.lab.kubectl.apply(&format!(
-            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: marker, namespace: default}}, spec: {{
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: marker, namespace: {namespace}}}, spec: {{
                hosts: [{host}], addresses: [240.240.0.1], resolution: NONE, ports: [{{number: 9, name: tcp, protocol: TCP}}]}}}}"
         ));
         // A gateway has no listener for it.
@@ -186,6 +189,11 @@ impl<'l> Mesh<'l> {
 
     /// Runs `firstword doctor` on the dump of the pod's proxy, as `istioctl proxy-config all -o json` passes it on.
     pub fn doctor(&self, pod: &Pod, to: SocketAddr) -> Verdict {
+        doctor(Command::new(firstword()), "-", to, &self.dump(pod))
+    }
+
+    /// The dump of the pod's proxy, as `istioctl proxy-config all -o json` passes it on.
+    pub fn dump(&self, pod: &Pod) -> Vec<u8> {
         let dump = pod.get(ADMIN, "/config_dump?include_eds");
         let folder = self.lab.world.folder("dumps");
         let path = folder.join(format!("{}.json", pod.name));
@@ -196,6 +204,6 @@ impl<'l> Mesh<'l> {
         let output = command.output().expect("istioctl");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "istioctl proxy-config all --file: {error}");
-        doctor(std::process::Command::new(firstword()), "-", to, &output.stdout)
+        output.stdout
     }
 }

@@ -9,10 +9,10 @@ use crate::fixes;
 use crate::lab::pod::{MYSQL_PORT, Pod};
 use crate::lab::world::{DATABASE_PORT, NEIGHBOUR, SECOND, outside};
 use crate::mesh::Mesh;
-use crate::outcome::{Outcome, Probe, http};
+use crate::outcome::{Outcome, Probe, http, in_words};
 use crate::report::Report;
 use crate::rows::{Client, ROWS, Row};
-use firstword_testing::probe::{Http, addresses};
+use firstword_testing::probe::addresses;
 use firstword_testing::wait_for;
 
 pub const STEP: &str = "table";
@@ -92,7 +92,7 @@ fn run_row(mesh: &Mesh<'_>, row: &Row) -> String {
         observed.push(format!("with each fix that doctor prints: {}", outcomes.join(", ")));
     }
     if let Some(http) = row.http {
-        observed.push(format!("HTTP Service: {}", if http == Http::Manager { "HTTP" } else { "raw TCP" }));
+        observed.push(format!("HTTP Service: {}", in_words(http)));
     }
     observed.join("; ")
 }

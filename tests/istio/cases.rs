@@ -20,73 +20,29 @@ const RECEIVE: &str = "scenarios/proxy-protocol/receive.yaml";
 const SERVICE_DESTINATION: &str = "outbound_3306__mysql.db.svc.cluster.local";
 const INBOUND_DESTINATION: &str = "inbound_3306__";
 
-/// The plugin of `wasmplugin.yaml` for the pods of the database Service.
-macro_rules! plugin_of_database {
-    () => {
-        "{apiVersion: extensions.istio.io/v1alpha1, kind: WasmPlugin, metadata: {name: firstword, namespace: db}, spec: {
-           selector: {matchLabels: {app: mysql}}, type: NETWORK, url: 'oci://registry.example.com/firstword@sha256:own',
-           pluginName: firstword, phase: AUTHN, failStrategy: FAIL_OPEN,
-           match: [{mode: SERVER, ports: [{number: 3306}]}], pluginConfig: {}}}"
+/// A resource that `tests/cluster` applies too. A macro, because one case joins two of them.
+macro_rules! shared {
+    ($name:literal) => {
+        include_str!(concat!("resources/", $name, ".yaml"))
     };
 }
 
-/// Envoy's `proxy_protocol` listener filter in a sidecar. First, so that original_dst sets the destination after it, because
-/// the header names the load balancer as the destination.
-macro_rules! native_header {
-    () => {
-        "{kind: EnvoyFilter, metadata: {name: native, namespace: db}, spec: {
-           workloadSelector: {labels: {app: mysql}}, configPatches: [
-             {applyTo: LISTENER_FILTER, match: {context: SIDECAR_INBOUND, listener: {name: virtualInbound}},
-              patch: {operation: INSERT_FIRST, value: {name: envoy.filters.listener.proxy_protocol, typed_config: {
-                '@type': type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol,
-                allow_requests_without_proxy_protocol: true}}}}]}}"
-    };
-}
-
-macro_rules! strict {
-    () => {
-        "{kind: PeerAuthentication, metadata: {name: default, namespace: db}, spec: {mtls: {mode: STRICT}}}"
-    };
-}
+const NETWORK_SERVICE_ENTRY: &str = shared!("network-entry");
+const DISABLE_INSPECTOR: &str = shared!("disabled-inspector");
+const REMOVE_INSPECTOR: &str = shared!("removed-inspector");
+const STRICT: &str = shared!("strict");
+const DATABASE_PLUGIN: &str = shared!("database-plugin");
+const TLS_GATEWAY: &str = shared!("tls-gateway");
+const ADD_FILTER_CHAIN: &str = shared!("added-chain");
+const NATIVE_HEADER: &str = shared!("native-header");
 
 const DISABLE: &str = "{kind: PeerAuthentication, metadata: {name: default, namespace: istio-system}, spec: {mtls: {mode: DISABLE}}}";
-
-const NETWORK_SERVICE_ENTRY: &str = "
-    {kind: ServiceEntry, metadata: {name: network, namespace: default}, spec: {
-      hosts: [network.external], addresses: [55.108.108.0/24], resolution: NONE,
-      ports: [{number: 10000, name: tcp-mysql, protocol: TCP}]}}";
 
 /// As users write it, and as its manifest has it, but without DNS proxying.
 const NAMED_SERVICE_ENTRY: &str = "
     {kind: ServiceEntry, metadata: {name: orders-example-com, namespace: default}, spec: {
       hosts: [orders.example.com], resolution: DNS, location: MESH_EXTERNAL,
       ports: [{number: 10000, name: tcp-mysql, protocol: TCP}]}}";
-
-const ADD_FILTER_CHAIN: &str = "
-    {kind: EnvoyFilter, metadata: {name: chain, namespace: default}, spec: {configPatches: [
-      {applyTo: FILTER_CHAIN, match: {context: SIDECAR_OUTBOUND, listener: {name: 0.0.0.0_10000}},
-       patch: {operation: ADD, value: {
-         filter_chain_match: {prefix_ranges: [{address_prefix: 55.108.108.2, prefix_len: 32}]},
-         filters: [{name: envoy.filters.network.tcp_proxy, typed_config: {
-           '@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy,
-           stat_prefix: chain, cluster: PassthroughCluster}}]}}}]}}";
-
-const DISABLE_INSPECTOR: &str = "
-    {kind: EnvoyFilter, metadata: {name: merge, namespace: default}, spec: {configPatches: [
-      {applyTo: LISTENER_FILTER,
-       match: {context: SIDECAR_OUTBOUND,
-               listener: {name: 0.0.0.0_10000, listenerFilter: envoy.filters.listener.http_inspector}},
-       patch: {operation: MERGE, value: {
-         filter_disabled: {destination_port_range: {start: 10000, end: 10001}},
-         typed_config: {
-           '@type': type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector}}}}]}}";
-
-const REMOVE_INSPECTOR: &str = "
-    {kind: EnvoyFilter, metadata: {name: remove, namespace: default}, spec: {configPatches: [
-      {applyTo: LISTENER_FILTER,
-       match: {context: SIDECAR_OUTBOUND,
-               listener: {name: 0.0.0.0_10000, listenerFilter: envoy.filters.listener.http_inspector}},
-       patch: {operation: REMOVE}}]}}";
 
 const SHORT_OUTBOUND_TIMEOUT: &str = "
     {kind: EnvoyFilter, metadata: {name: merge, namespace: default}, spec: {configPatches: [
@@ -98,17 +54,6 @@ const SHORT_INBOUND_TIMEOUT: &str = "
     {kind: EnvoyFilter, metadata: {name: timeout, namespace: db}, spec: {configPatches: [
       {applyTo: LISTENER, match: {context: SIDECAR_INBOUND, listener: {name: virtualInbound}},
        patch: {operation: MERGE, value: {listener_filters_timeout: 0.1s}}}]}}";
-
-const TLS_GATEWAY: &str = "
-    {kind: Gateway, metadata: {name: mysql, namespace: db}, spec: {
-      selector: {istio: ingressgateway},
-      servers: [{port: {number: 3306, name: tls-mysql, protocol: TLS}, hosts: ['*'],
-                 tls: {mode: PASSTHROUGH}}]}}
-    \n---\n
-    {kind: VirtualService, metadata: {name: mysql, namespace: db}, spec: {
-      hosts: ['*'], gateways: [mysql],
-      tls: [{match: [{port: 3306, sniHosts: ['*']}],
-             route: [{destination: {host: mysql.db.svc.cluster.local, port: {number: 3306}}}]}]}}";
 
 use Expected::{After, Closed, Greeting, Hang};
 use HttpExpected::{Manager, ManagerElsewhere, ManagerIfQuick, Raw};
@@ -285,10 +230,10 @@ pub const CASES: &[Case] = &[
         None,
     )
     .apply(&[PEER_AUTHENTICATION])
-    .resources(plugin_of_database!())
+    .resources(DATABASE_PLUGIN)
     .counted_as(INBOUND_DESTINATION),
     Case::inbound("I4 plugin", "STRICT, the same WasmPlugin", Hang, Some(Greeting))
-        .resources(concat!(strict!(), "\n---\n", plugin_of_database!()))
+        .resources(concat!(shared!("strict"), "---\n", shared!("database-plugin")))
         .counted_as(INBOUND_DESTINATION),
     Case::inbound(
         "I1",
@@ -297,10 +242,10 @@ pub const CASES: &[Case] = &[
         Some(Greeting),
     )
     .resources(SHORT_INBOUND_TIMEOUT),
-    Case::inbound("I4", "**STRICT**", Hang, Some(Greeting)).resources(strict!()),
+    Case::inbound("I4", "**STRICT**", Hang, Some(Greeting)).resources(STRICT),
     Case::inbound("I4 filter", "STRICT, `inbound.yaml`, `extension.yaml`", Hang, Some(Greeting))
         .apply(&[EXTENSION, INBOUND])
-        .resources(strict!())
+        .resources(STRICT)
         .counted_as(INBOUND_DESTINATION),
     Case::inbound("I6", "**DISABLE**, port declared `tcp`", Greeting, None).resources(DISABLE),
     Case::inbound("I7", "DISABLE, the Service's port is 3307 and declares no protocol", Hang, None)
@@ -330,14 +275,14 @@ pub const CASES: &[Case] = &[
         "**Envoy's `proxy_protocol` listener filter**, PERMISSIVE",
         Clients::Proxied { gateway: false, with: Hang, without: Hang, mtls: Some(Greeting) },
     )
-    .resources(native_header!()),
+    .resources(NATIVE_HEADER),
     Case::new(
         "P2",
         "Envoy's `proxy_protocol` listener filter, `peerauthentication.yaml`",
         Clients::Proxied { gateway: false, with: Greeting, without: Hang, mtls: None },
     )
     .apply(&[PEER_AUTHENTICATION])
-    .resources(native_header!()),
+    .resources(NATIVE_HEADER),
     Case::new(
         "P0",
         "`proxy-protocol/receive.yaml`, PERMISSIVE",

@@ -402,9 +402,17 @@ fn assert_http(client: &Namespace, expected: HttpExpected) {
     }
     assert_eq!(found, if expected == HttpExpected::Raw { Http::Raw } else { Http::Manager }, "{expected:?}");
     // A slow client is handled in the same way, unless the listener filters have a timeout.
-    let slow = if expected == HttpExpected::ManagerIfQuick { Http::Raw } else { found };
-    if matches!(expected, HttpExpected::Manager | HttpExpected::ManagerIfQuick) {
-        assert_eq!(of(service, "irrelevant-svc.other:10000", 200), slow, "{expected:?}, slow");
+    let slow = |pause| of(service, "irrelevant-svc.other:10000", pause);
+    match expected {
+        HttpExpected::Manager => assert_eq!(slow(200), found, "{expected:?}, slow"),
+        // A busy machine may delay Envoy's timer beyond the first pause.
+        HttpExpected::ManagerIfQuick => {
+            assert!(
+                [200, 1000, 5000].into_iter().any(|pause| slow(pause) == Http::Raw),
+                "{expected:?}, slow"
+            );
+        }
+        _ => {}
     }
 }
 

@@ -1,7 +1,6 @@
 //! `firstword doctor` about one destination, with its report as JSON.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -9,10 +8,11 @@ use serde_json::Value;
 /// Report of `firstword doctor` about one destination, as JSON.
 pub struct Verdict(pub Value);
 
-/// Runs `firstword doctor` by this command, with this standard input.
-pub fn doctor(mut command: Command, input: &str, to: SocketAddr, stdin: &[u8]) -> Verdict {
+/// Runs `firstword doctor` by this command about one destination (`HOST:PORT`), with this standard input.
+pub fn doctor(mut command: Command, input: &str, to: impl ToString, stdin: &[u8]) -> Verdict {
+    let to = to.to_string();
     let mut child = command
-        .args(["doctor", input, "-o", "json", "--dest", &to.to_string()])
+        .args(["doctor", input, "-o", "json", "--dest", &to])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

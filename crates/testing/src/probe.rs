@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -42,12 +43,13 @@ pub fn listen(to: SocketAddr, first: &[u8], until_closed: bool) -> Seen {
 
 /// Queries a sum with MariaDB's command-line client. Returns its output, or its error.
 pub fn client(namespace: &Namespace, to: SocketAddr) -> Result<String, String> {
-    let mut command = namespace.command();
-    command.arg("mariadb").arg("--no-defaults").arg(format!("--host={}", to.ip()));
-    command
-        .arg(format!("--port={}", to.port()))
-        .arg(format!("--user={USER}"))
-        .arg(format!("--password={PASSWORD}"));
+    client_by(namespace.command(), &to.ip().to_string(), to.port())
+}
+
+/// The same by a command that runs its arguments, and by a host's name or address.
+pub fn client_by(mut command: Command, host: &str, port: u16) -> Result<String, String> {
+    command.arg("mariadb").arg("--no-defaults").arg(format!("--host={host}"));
+    command.arg(format!("--port={port}")).arg(format!("--user={USER}")).arg(format!("--password={PASSWORD}"));
     command.args(["--protocol=TCP", "--skip-ssl", "--batch", "--skip-column-names"]);
     command.arg(format!("--connect-timeout={}", SILENCE.as_secs())).arg("--execute=SELECT 20+22");
     let output = command.output().expect("MariaDB's client");

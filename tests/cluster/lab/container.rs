@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::environment;
+use super::names;
 use super::program;
 use super::world::{REGISTRY, World};
 use firstword_testing::namespace::Namespace;
@@ -122,7 +123,12 @@ fn mounts_of(world: &World, parent: &Parent<'_>, container: &Value, program_name
     if program_name == "pilot-agent" {
         let envoy = firstword_testing::envoy().canonicalize().expect("the path of Envoy");
         mount(&envoy, "/usr/local/bin/envoy");
-        mount(&program("envoy_bootstrap.json"), "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json");
+        let template = std::fs::read_to_string(program("envoy_bootstrap.json")).expect("the template");
+        // A waypoint's bootstrap has an extension that only Istio's own Envoy has.
+        let template = template.replace("if .metadata_discovery", "if false");
+        let path = parent.directory.join("envoy_bootstrap.json");
+        std::fs::write(&path, template).expect("a template");
+        mount(&path, "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json");
     }
     mount(&world.folder("credentials").join("ca.pem"), "/etc/ssl/certs/ca-certificates.crt");
     for (name, text) in etc() {
@@ -148,7 +154,7 @@ fn mounts_of(world: &World, parent: &Parent<'_>, container: &Value, program_name
     mounts
 }
 
-/// Files of `/etc`. The hosts replace the cluster's DNS.
+/// Files of `/etc`. The hosts replace the cluster's DNS. The name server knows the database outside.
 fn etc() -> [(&'static str, String); 5] {
     let hosts = format!(
         "127.0.0.1 localhost\n{} istiod.istio-system.svc istiod.istio-system.svc.cluster.local\n{REGISTRY} registry.example.com\n",
@@ -156,8 +162,8 @@ fn etc() -> [(&'static str, String); 5] {
     );
     [
         ("hosts", hosts),
-        ("resolv.conf", String::new()),
-        ("nsswitch.conf", "hosts: files\n".into()),
+        ("resolv.conf", names::resolv_conf()),
+        ("nsswitch.conf", names::NSSWITCH.into()),
         ("passwd", "root:x:0:0::/:/bin/sh\nistio-proxy:x:1337:1337::/:/bin/sh\n".into()),
         ("group", "root:x:0:\nistio-proxy:x:1337:\n".into()),
     ]

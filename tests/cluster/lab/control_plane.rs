@@ -9,7 +9,7 @@ use serde_json::json;
 use super::credentials::{API_PORT, Credentials};
 use super::kubectl::Kubectl;
 use super::program;
-use super::world::{NODE, World};
+use super::world::{NODE, SERVICES, World};
 use firstword_testing::process::{Process, read_log};
 use firstword_testing::wait_for;
 
@@ -19,7 +19,7 @@ pub const NODE_NAME: &str = "lab";
 const START: Duration = Duration::from_secs(120);
 
 /// Controllers that the lab needs. The others would act on what a kubelet would report.
-const CONTROLLERS: &str = "deployment-controller,replicaset-controller,endpointslice-controller,serviceaccount-controller,\
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,endpointslice-controller,serviceaccount-controller,\
     root-ca-certificate-publisher-controller,namespace-controller,garbage-collector-controller";
 
 /// The running programs. The last one that was started ends first.
@@ -40,7 +40,7 @@ impl ControlPlane {
                 "--etcd-servers=http://127.0.0.1:2379",
                 &format!("--secure-port={API_PORT}"),
                 &format!("--advertise-address={NODE}"),
-                "--service-cluster-ip-range=10.96.0.0/16",
+                &format!("--service-cluster-ip-range={SERVICES}"),
                 "--service-account-issuer=https://kubernetes.default.svc",
                 "--authorization-mode=RBAC",
                 "--allow-privileged",

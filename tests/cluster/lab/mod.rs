@@ -7,11 +7,13 @@ pub mod credentials;
 pub mod environment;
 pub mod istio;
 pub mod kubectl;
+pub mod names;
 pub mod node;
 pub mod pod;
 pub mod registry;
 pub mod volumes;
 pub mod world;
+pub mod ztunnel;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tempfile::TempDir;
 use control_plane::ControlPlane;
 use firstword_testing::{root, temp_dir};
 use kubectl::Kubectl;
+use names::NameServer;
 use node::Node;
 use pod::Pod;
 use registry::Registry;
@@ -37,6 +40,7 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Lab {
     node: Node,
     pub registry: Registry,
+    pub names: NameServer,
     _control_plane: ControlPlane,
     pub kubectl: Arc<Kubectl>,
     pub world: Arc<World>,
@@ -54,16 +58,34 @@ impl Lab {
         progress("etcd, kube-apiserver, kube-controller-manager, kube-proxy");
         let control_plane = ControlPlane::start(&world);
         let kubectl = Arc::new(control_plane.kubectl(&world));
-        progress("the registry");
+        progress("the name server and the registry");
+        let names = NameServer::start(&world);
         let registry = Registry::start(&world);
         let node = Node::start(&world, &kubectl);
         progress("Istio");
         istio::install(&kubectl, &node);
-        Self { node, registry, _control_plane: control_plane, kubectl, world, _files: files }
+        Self { node, registry, names, _control_plane: control_plane, kubectl, world, _files: files }
     }
 
-    /// The ready pod with this label `app`. Waits for it.
+    /// The newest ready pod with this label `app`. Waits for it.
     pub fn pod(&self, namespace: &str, app: &str) -> Arc<Pod> {
         self.node.ready_pod(namespace, app)
+    }
+
+    /// The ready pod with this name. Waits for it.
+    pub fn pod_named(&self, namespace: &str, name: &str) -> Arc<Pod> {
+        self.node.ready_pod_named(namespace, name)
+    }
+
+    /// The ready pod with this name that started after another one. Waits for it.
+    pub fn replacement(&self, namespace: &str, name: &str, age: u32) -> Arc<Pod> {
+        self.node.newer_pod(namespace, name, age)
+    }
+
+    /// Sets variables of istiod (`NAME=VALUE`, or `NAME-` to remove one), and waits until another istiod runs with them.
+    pub fn set_istiod(&self, variables: &[&str]) {
+        let istiod = ["deployment/istiod", "-n", "istio-system"];
+        self.kubectl.run(&[["set", "env"].as_slice(), &istiod, variables].concat());
+        self.kubectl.run(&[["rollout", "status"].as_slice(), &istiod, &["--timeout=180s"]].concat());
     }
 }

@@ -62,14 +62,28 @@ impl Node {
 
     /// The newest ready pod with this label `app`. Waits for it.
     pub fn ready_pod(&self, namespace: &str, app: &str) -> Arc<Pod> {
-        wait_for(&format!("ready pod {namespace}/{app}"), READY, || {
+        self.newest(&format!("ready pod {namespace}/{app}"), |pod| {
+            pod.of == namespace && pod.labels["app"] == app
+        })
+    }
+
+    /// The newest ready pod with this name. Waits for it.
+    pub fn ready_pod_named(&self, namespace: &str, name: &str) -> Arc<Pod> {
+        self.newest(&format!("ready pod {namespace}/{name}"), |pod| pod.of == namespace && pod.name == name)
+    }
+
+    /// The ready pod with this name that started after another one. Waits for it.
+    pub fn newer_pod(&self, namespace: &str, name: &str, age: u32) -> Arc<Pod> {
+        let is_newer = |pod: &Pod| pod.of == namespace && pod.name == name && pod.age > age;
+        self.newest(&format!("restarted pod {namespace}/{name}"), is_newer)
+    }
+
+    fn newest(&self, what: &str, is_wanted: impl Fn(&Pod) -> bool) -> Arc<Pod> {
+        wait_for(what, READY, || {
             let failures = self.shared.failures.lock().expect("the failures");
             assert!(failures.is_empty(), "a pod did not start: {}", failures.join("\n"));
             let pods = self.shared.pods.lock().expect("the pods");
-            let pods = pods.values().flatten();
-            pods.filter(|pod| pod.of == namespace && pod.labels["app"] == app)
-                .max_by_key(|pod| pod.age)
-                .cloned()
+            pods.values().flatten().filter(|pod| is_wanted(pod)).max_by_key(|pod| pod.age).cloned()
         })
     }
 }
@@ -100,7 +114,7 @@ impl Shared {
         *self.watch.lock().expect("the watch") = Some(child);
         let events = serde_json::Deserializer::from_reader(BufReader::new(output)).into_iter::<Value>();
         for event in events.map_while(Result::ok) {
-            self.handle(&event["object"]);
+            self.handle(&event["object"], event["type"] == "DELETED");
         }
         if let Some(mut child) = self.watch.lock().expect("the watch").take() {
             let _ = child.kill();
@@ -108,9 +122,9 @@ impl Shared {
         }
     }
 
-    fn handle(self: &Arc<Self>, pod: &Value) {
+    fn handle(self: &Arc<Self>, pod: &Value, is_gone: bool) {
         let uid = pod["metadata"]["uid"].as_str().expect("a uid").to_owned();
-        let is_deleted = pod["metadata"]["deletionTimestamp"].is_string();
+        let is_deleted = is_gone || pod["metadata"]["deletionTimestamp"].is_string();
         let mut pods = self.pods.lock().expect("the pods");
         let (this, pod) = (Arc::clone(self), pod.clone());
         if is_deleted {
@@ -162,11 +176,15 @@ impl Shared {
         if let Some(running) = running {
             running.stop();
         }
-        let text = |value: &Value| value.as_str().expect("a text").to_owned();
-        let (name, namespace) = (text(&pod["metadata"]["name"]), text(&pod["metadata"]["namespace"]));
-        let arguments =
-            ["delete", "pod", &name, "-n", &namespace, "--force", "--grace-period=0", "--ignore-not-found"];
-        // The API server may have ended.
-        let _ = self.kubectl.attempt(&[arguments.as_slice(), &["--wait=false"]].concat(), "");
+        let metadata = &pod["metadata"];
+        let text = |key: &str| metadata[key].as_str().expect("a text");
+        let path = format!("/api/v1/namespaces/{}/pods/{}", text("namespace"), text("name"));
+        // A StatefulSet may have another pod of this name by now.
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0,
+            "preconditions": {"uid": metadata["uid"]},
+        });
+        // The object may be gone, and the API server too.
+        let _ = self.kubectl.attempt(&["delete", "--raw", &path, "-f", "-"], &options.to_string());
     }
 }

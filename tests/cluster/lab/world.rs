@@ -11,6 +11,10 @@ use firstword_testing::namespace::Namespace;
 pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// Address of the registry.
 pub const REGISTRY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// Address of the name server.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+/// Network of the Services' addresses.
+pub const SERVICES: &str = "10.96.0.0/16";
 
 /// Addresses of the database in the manifests: two that they name, and one that they do not.
 pub const DATABASE: Ipv4Addr = Ipv4Addr::new(55, 108, 108, 2);
@@ -31,7 +35,7 @@ pub struct World {
 impl World {
     pub fn new(files: &Path) -> Self {
         let namespace = Namespace::new();
-        for address in [NODE, REGISTRY, DATABASE, SECOND, NEIGHBOUR, SHOP_DATABASE] {
+        for address in [NODE, REGISTRY, NAME_SERVER, DATABASE, SECOND, NEIGHBOUR, SHOP_DATABASE] {
             namespace.run(&format!("ip address add {address}/32 dev lo"));
         }
         // Programs of the control plane choose the address of the default route as their own.

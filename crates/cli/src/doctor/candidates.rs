@@ -43,11 +43,10 @@ pub(super) fn all(dump: &Dump) -> Vec<Destination> {
     let inbound = redirected(dump, Side::Inbound);
     if let Some((_, inner)) = dump.waypoint() {
         for named in waypoint::named(inner) {
-            let tcp = |chain: &&str| {
-                inner.chains().any(|known| known.name == **chain && forwards_bytes(dump, known))
-            };
+            let tcp = |chain: &&str| inner.chain(chain).is_some_and(|known| forwards_bytes(dump, known));
             if let Some(port) = named.port.filter(|_| named.chains.iter().any(tcp)) {
-                add(Some(named.ip), port, Side::Inbound, &named.chains);
+                let chains: Vec<_> = named.chains.into_iter().collect();
+                add(Some(named.ip), port, Side::Inbound, &chains);
             }
         }
         return found;

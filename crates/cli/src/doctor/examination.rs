@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use super::destination::{Destination, Reason, Side};
 use super::diagnose;
 use super::envoy::dump::Dump;
+use super::envoy::filter::Filter;
+use super::envoy::filter_chain::FilterChain;
 use super::envoy::filter_config::known;
 use super::envoy::listener_filter::{Kind, kind};
 use super::input::Input;
 use super::listeners::WAITING_NOW;
 use super::plugin::Plugin;
-use super::simulate::{Client, Journey, journey};
+use super::simulate::{Client, Journey, chain_for, journey};
 use super::{drain, listeners, native, shared, tls, wasm};
 use crate::findings::{Finding, Location, Severity};
 
@@ -86,15 +88,18 @@ fn expects_header(dump: &Dump, to: &Destination, journey: &Journey) -> bool {
             let disabled = filter.filter_disabled.as_ref().is_some_and(|disabled| disabled.matches(port));
             !disabled && kind(filter, dump) == Kind::ProxyProtocol
         });
-        let for_port = listener.chains().filter(|chain| {
-            chain.filter_chain_match.destination_port.is_none_or(|wanted| wanted == u32::from(port))
-        });
-        let mut filters = for_port.flat_map(|chain| &chain.filters);
-        let receives = |filter| {
+        let receives = |filter: &Filter| {
             let plugin = known(filter, dump).and_then(|any| Plugin::of(&filter.name, any));
             plugin.is_some_and(|plugin| plugin.receives_header(to))
         };
-        native || filters.any(receives)
+        let chain_receives = |chain: &FilterChain| chain.filters.iter().any(receives);
+        if native || listener.filter_chain_matcher.is_some() {
+            return native || chain_for(listener, to).is_some_and(chain_receives);
+        }
+        let mut for_port = listener.chains().filter(|chain| {
+            chain.filter_chain_match.destination_port.is_none_or(|wanted| wanted == u32::from(port))
+        });
+        for_port.any(chain_receives)
     })
 }
 

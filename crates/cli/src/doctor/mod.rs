@@ -10,6 +10,8 @@ mod examination;
 mod fix;
 mod inbound;
 mod input;
+#[cfg(test)]
+mod linear_work;
 mod listeners;
 mod names;
 mod native;
@@ -23,6 +25,8 @@ mod target;
 mod tls;
 mod wasm;
 mod waypoint;
+#[cfg(test)]
+mod work;
 mod workload;
 
 use std::io::{self, Write as _};

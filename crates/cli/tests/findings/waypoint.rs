@@ -1,5 +1,7 @@
-//! Waypoints. The dumps are from the stand-in below, in the shape that istiod generates (`connect_terminate`, `main_internal` with
-//! a matcher by address and port). No istiod was run for them.
+//! Waypoints. Most dumps are from the stand-in below, in the shape that istiod generates (`connect_terminate`, `main_internal` with
+//! a matcher by address and port). Those in `waypoints/` are of a real one: `make test-cluster` writes them (`FIRSTWORD_BLESS=1`).
+
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -180,13 +182,41 @@ fn one_workload_makes_every_port_wait() {
             ("closed 15000".to_owned(), vec!["error waypoint-for-workloads".to_owned()]),
             "{dest}"
         );
-        let first =
-            finding(&found, "waypoint-for-workloads")["fixes"][0]["what"].as_str().unwrap().to_owned();
+        let first = &finding(&found, "waypoint-for-workloads")["fixes"][0]["what"];
+        // The label alone does not end the inspection of a port that declares no protocol.
         assert_eq!(
             first,
-            "Run kubectl label gateways.gateway.networking.k8s.io shared -n amb istio.io/waypoint-for=service --overwrite"
+            if dest == "10.96.0.1:3307" {
+                "Set the label istio.io/waypoint-for=service on the Gateway amb/shared, and declare port 3307 of Service amb/declared as \
+                 TCP. One of them is not enough"
+            } else {
+                "Run kubectl label gateways.gateway.networking.k8s.io shared -n amb istio.io/waypoint-for=service --overwrite"
+            }
         );
     }
+}
+
+/// A port number with two protocols needs another number too. A destination without a chain has no manifest.
+#[test]
+fn the_label_alone_is_printed_only_where_it_is_enough() {
+    let input = waypoint(&[DATABASE, HTTP], &["10.0.7.7"]);
+    let fixes = |input: &Value, dest: &str| {
+        let found = examined(input, dest);
+        let fixes = finding(&found, "waypoint-for-workloads")["fixes"].as_array().unwrap().clone();
+        let what = fixes.iter().map(|fix| fix["what"].as_str().unwrap().to_owned());
+        what.collect::<Vec<_>>()
+    };
+    let mixed = fixes(&input, "10.96.0.1:3308");
+    assert_eq!(
+        mixed[0],
+        "Set the label istio.io/waypoint-for=service on the Gateway amb/shared, and give Service amb/web another port number. One \
+         of them is not enough"
+    );
+    assert_eq!(mixed.len(), 2);
+    // A workload's own address no longer goes through the waypoint.
+    assert!(fixes(&input, "10.0.7.7:3308")[0].starts_with("Run kubectl label "));
+    // A waypoint for workloads alone serves no Service.
+    assert_eq!(fixes(&waypoint(&[], &["10.0.7.7"]), "10.96.0.1:3306").len(), 1);
 }
 
 /// The manifest as istiod applies it: the inspector is replaced by one with the ports of the manifest excluded.
@@ -226,6 +256,29 @@ fn a_waypoint_is_examined_without_a_destination_and_by_name() {
     assert_eq!(found["destinations"][0]["destination"], "10.96.0.1:3307");
     // An address that no Service and no workload behind the waypoint has.
     assert_eq!(codes(&examined(&waypoint(&[DATABASE], &[]), "10.96.0.77:3306")), ["error no-chain"]);
+}
+
+/// The verdicts that the clients of the real waypoint confirmed.
+#[test]
+fn the_dumps_of_a_real_waypoint_are_read() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/findings/waypoints");
+    let read = |serves: &str| -> Value {
+        let text = std::fs::read_to_string(directory.join(format!("{serves}.json"))).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let waits = |code: &str| ("closed 15000".to_owned(), vec![format!("error {code}")]);
+    let cases = [
+        ("service", "declared.amb:3306", ("greeting".to_owned(), vec![])),
+        ("service", "undeclared.amb:3307", waits("waypoint-undeclared-port")),
+        ("service", "mixed.amb:3308", waits("waypoint-mixed-port")),
+        ("all", "declared.amb:3306", waits("waypoint-for-workloads")),
+        ("all", "mixed.amb:3308", waits("waypoint-for-workloads")),
+        ("workload", "10.96.1.1:3306", waits("waypoint-for-workloads")),
+    ];
+    for (serves, dest, expected) in cases {
+        let found = examined(&read(serves), dest);
+        assert_eq!((verdict(&found), codes(&found)), expected, "{serves} {dest}: {found:#}");
+    }
 }
 
 /// A matcher with a part that is not evaluated decides nothing.

@@ -1,13 +1,16 @@
 //! `envoy.config.listener.v3.Listener`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
 use super::filter::Any;
 use super::filter_chain::FilterChain;
+use super::matcher::Matcher;
 use super::{Metadata, duration};
 
 /// Maximum time of the listener filters if a listener sets none.
@@ -25,7 +28,10 @@ pub(in super::super) struct Listener {
     #[serde(default)]
     pub(in super::super) filter_chains: Vec<FilterChain>,
     pub(in super::super) default_filter_chain: Option<FilterChain>,
-    pub(in super::super) filter_chain_matcher: Option<Value>,
+    pub(in super::super) filter_chain_matcher: Option<Matcher>,
+    /// Indices of the chains by their names, for listeners with a chain for each Service.
+    #[serde(skip)]
+    names: OnceLock<BTreeMap<String, usize>>,
     #[serde(default)]
     pub(in super::super) use_original_dst: bool,
     bind_to_port: Option<bool>,
@@ -222,7 +228,34 @@ impl Listener {
 
     /// The chains, with the default chain last.
     pub(in super::super) fn chains(&self) -> impl Iterator<Item = &FilterChain> {
-        self.filter_chains.iter().chain(&self.default_filter_chain)
+        let chains = self.filter_chains.iter().chain(&self.default_filter_chain);
+        #[cfg(test)]
+        let chains = chains.inspect(|_| super::super::work::step());
+        chains
+    }
+
+    /// The chain with this name; the first one if there are several.
+    pub(in super::super) fn chain(&self, name: &str) -> Option<&FilterChain> {
+        self.filter_chains.get(*self.names().get(name)?)
+    }
+
+    /// The names of the chains that begin with this prefix.
+    pub(in super::super) fn chains_with_prefix<'l>(
+        &'l self,
+        prefix: &'l str,
+    ) -> impl Iterator<Item = &'l str> {
+        let from = self.names().range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let names = from.map(|(name, _)| name.as_str()).take_while(move |name| name.starts_with(prefix));
+        #[cfg(test)]
+        let names = names.inspect(|_| super::super::work::step());
+        names
+    }
+
+    fn names(&self) -> &BTreeMap<String, usize> {
+        self.names.get_or_init(|| {
+            let chains = self.filter_chains.iter().enumerate().rev();
+            chains.map(|(index, chain)| (chain.name.clone(), index)).collect()
+        })
     }
 
     /// The name of the listener in its statistics: `listener.NAME.`.

@@ -6,14 +6,20 @@ use super::workload::Workload;
 use crate::findings::Fix;
 
 impl Workload {
-    pub(in super::super) fn waypoint_for_services(&self) -> Fix {
+    /// `also`: what the label alone does not end.
+    pub(in super::super) fn waypoint_for_services(&self, also: Option<&str>) -> Fix {
         let (name, namespace) = (self.gateway.as_deref().unwrap_or("WAYPOINT"), self.namespace("NAMESPACE"));
-        Fix::advice(
-            format!(
+        let what = match also {
+            None => format!(
                 "Run kubectl label gateways.gateway.networking.k8s.io {name} -n {namespace} istio.io/waypoint-for=service --overwrite"
             ),
-            "connections to the pods' own addresses no longer pass the waypoint, so its policies do not apply to them. Ports without \
-             a declared protocol are still inspected.",
+            Some(also) => format!(
+                "Set the label istio.io/waypoint-for=service on the Gateway {namespace}/{name}, and {also}. One of them is not enough"
+            ),
+        };
+        Fix::advice(
+            what,
+            "connections to the pods' own addresses no longer pass the waypoint, so its policies do not apply to them.",
         )
     }
 

@@ -3,7 +3,7 @@
 
 use super::super::envoy::filter_chain::FilterChain;
 use super::super::envoy::listener::Listener;
-use super::super::envoy::matcher::{self, Facts};
+use super::super::envoy::matcher::Facts;
 use super::socket::Socket;
 
 /// The chain by the listener's matcher, or by the conditions of its chains. An error if the matcher is not evaluated.
@@ -15,9 +15,8 @@ pub(super) fn choose<'d>(listener: &'d Listener, socket: &Socket) -> Result<Opti
         transport_protocol: socket.transport_protocol(),
         application_protocols: socket.application_protocols,
     };
-    let name = matcher::find(matcher, &facts)?;
-    let named = |name: &str| listener.filter_chains.iter().find(|chain| chain.name == name);
-    Ok(name.and_then(named).or(listener.default_filter_chain.as_ref()))
+    let name = matcher.find(&facts)?;
+    Ok(name.and_then(|name| listener.chain(name)).or(listener.default_filter_chain.as_ref()))
 }
 
 /// The chain that matches the connection, otherwise the default chain.
