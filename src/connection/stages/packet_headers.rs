@@ -1,7 +1,6 @@
 //! Finds the headers of packets in the chunks of one direction.
 
-/// Length of the longest fragment. Another fragment of the same packet follows it.
-const MAX_FRAGMENT_LEN: u32 = 0xff_ffff;
+use crate::mysql::wire::packet::MAX_FRAGMENT_LEN;
 
 /// Place in the packets of one direction.
 #[derive(Debug, Default)]

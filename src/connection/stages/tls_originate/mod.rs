@@ -30,6 +30,7 @@ use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, Event, OpaqueReason, Sender, TlsResult};
 use crate::mysql::wire::capability::Capabilities;
+use crate::mysql::wire::packet::MAX_FRAGMENT_LEN;
 use crate::mysql::wire::response::{ERR, OK, error_packet};
 use crate::password_key::wipe;
 use crate::rules::Rules;
@@ -40,8 +41,6 @@ const REQUEST_LEN: u8 = 32;
 const REQUEST_END: usize = HEADER_LEN + REQUEST_LEN as usize;
 /// Maximum length of a block of RSA, in bytes.
 const MAX_BLOCK_LEN: usize = 1024;
-/// Length of the longest fragment.
-const MAX_FRAGMENT_LEN: u32 = 0xff_ffff;
 /// Number of turns of the host's event loop between the SSLRequest and TLS. Envoy writes to the socket in the turn after the
 /// call, but after it has read from sockets. So the SSLRequest has left in the second turn.
 const TURNS: u8 = 2;
