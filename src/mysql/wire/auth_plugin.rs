@@ -2,6 +2,11 @@
 
 use crate::labels::labels;
 
+/// First byte of `Protocol::AuthMoreData`.
+pub const AUTH_MORE_DATA: u8 = 0x01;
+/// caching_sha2_password's `perform_full_authentication`, in such a packet.
+pub const FULL_AUTHENTICATION: u8 = 0x04;
+
 labels! {
     /// A client-side authentication plugin.
     AuthPlugin {

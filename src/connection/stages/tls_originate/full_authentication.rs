@@ -5,7 +5,7 @@
 //! manual, "Caching SHA-2 Pluggable Authentication"; `sha256_password_authenticate` and `caching_sha2_password_authenticate` in
 //! MySQL).
 
-use crate::mysql::wire::auth_plugin::AuthPlugin;
+use crate::mysql::wire::auth_plugin::{AUTH_MORE_DATA, AuthPlugin, FULL_AUTHENTICATION};
 use crate::mysql::wire::handshake::PROTOCOL_V10;
 use crate::mysql::wire::packet::{Framed, Framer};
 use crate::mysql::wire::response::EOF;
@@ -15,10 +15,6 @@ use crate::password_key::{PasswordKeyRef, wipe};
 /// Maximum number of bytes of a packet that are read. A version text has at most 60 characters.
 const MAX_PREFIX: usize = 256;
 const SCRAMBLE_LEN: usize = 20;
-/// `Protocol::AuthMoreData`.
-const AUTH_MORE_DATA: u8 = 0x01;
-/// caching_sha2_password's `perform_full_authentication`.
-const FULL_AUTHENTICATION: u8 = 0x04;
 /// Requests of a client for the key.
 const REQUEST_OF_CACHING_SHA2: u8 = 0x02;
 const REQUEST_OF_SHA256: u8 = 0x01;
