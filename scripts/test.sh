@@ -43,9 +43,9 @@ trap 'rm -rf "$run"' EXIT
 echo 0 >"$run/status"
 : >"$run/output"
 
-# Runs cargo test with these arguments. Keeps its output, and its status if it fails.
+# Runs cargo test with these arguments, all targets also after a failure. Keeps its output, and its status if it fails.
 tests() {
-    { (set -x; cargo test "$@") || echo $? >"$run/status"; } | tee -a "$run/output"
+    { (set -x; cargo test --no-fail-fast "$@") || echo $? >"$run/status"; } | tee -a "$run/output"
 }
 
 scripts/native.sh panics
