@@ -97,13 +97,8 @@ pub fn request(to: SocketAddr, host: &str, pause: Duration) -> Http {
     stream.set_read_timeout(Some(MAX_WAIT)).expect("a time-out");
     sleep(pause);
     write!(stream, "GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").expect("a request");
-    let mut response = Vec::new();
-    match stream.read_to_end(&mut response) {
-        // Envoy 1.38 ends a tunnel with a reset after the response.
-        Err(error) if error.kind() == ErrorKind::ConnectionReset && !response.is_empty() => {}
-        result => drop(result.unwrap_or_else(|e| panic!("{host}: {e}"))),
-    }
-    let response = String::from_utf8_lossy(&response);
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap_or_else(|e| panic!("{host}: {e}"));
     assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.contains("ok\n"), "{host}: {response}");
     // Istio's sidecars say `envoy` to their own pod, and `istio-envoy` to others.
     if ["envoy", "istio-envoy"].iter().any(|name| response.contains(&format!("\r\nserver: {name}\r\n"))) {
