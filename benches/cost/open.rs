@@ -19,7 +19,7 @@ const OTHER_FILES: u32 = 200;
 /// Figures of one side with some number of open connections.
 pub(crate) struct Point {
     pub(crate) open: u32,
-    /// Resident memory of the proxy in MiB, when it first had so many connections.
+    /// Resident memory of the proxy in MiB when it first had that number of connections.
     pub(crate) resident: f64,
     /// CPU time for each query, in microseconds.
     pub(crate) cpu: Vec<f64>,

@@ -92,9 +92,9 @@ impl Connection {
         let Self { inspector, stages, .. } = self;
         let held_connection = stages.holds_connection();
         let flow = stages.client_before(rewrite, end_stream, out);
+        let believed = stages.proxy_receive.as_ref().and_then(|stage| stage.believed());
         if rewrite.sends() {
             // A PROXY header precedes everything that the server gets.
-            let believed = stages.proxy_receive.as_ref().and_then(|stage| stage.believed());
             let header = stages.proxy_send.as_mut().and_then(|stage| stage.take_header(believed, out));
             rewrite.send_first(header.unwrap_or_default());
         }
@@ -105,7 +105,6 @@ impl Connection {
             inspector.server_can_speak(out.clock.now());
         }
         let end = inspector.inspect(Sender::Client, &rewrite.rest(), out);
-        let believed = stages.proxy_receive.as_ref().and_then(|stage| stage.believed());
         let seen = Seen { is_opaque: inspector.is_opaque(), end_stream, believed, ..Seen::default() };
         let flow = stages.client_after(rewrite, &seen, out);
         // The client takes a reply of a stage for one of the server.

@@ -15,7 +15,6 @@ use firstword::filter::host::Host;
 use firstword::filter::stream::Stream;
 use firstword::filter::uninspected::UninspectedStream;
 use firstword::password_key::wipe;
-
 use log::Level;
 
 use crate::abi::ConnectionHandle;

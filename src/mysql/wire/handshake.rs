@@ -17,6 +17,8 @@ pub struct HandshakeV10<'a> {
     pub server_version: &'a [u8],
     /// The server's number for the connection.
     pub thread_id: u32,
+    /// Both parts of `auth_plugin_data`; the second is empty without `PLUGIN_AUTH`.
+    pub scramble: [&'a [u8]; 2],
     /// Capabilities of the server.
     pub capabilities: Capabilities,
     /// `auth_plugin_name`; empty if the server names none.
@@ -24,7 +26,7 @@ pub struct HandshakeV10<'a> {
 }
 
 impl<'a> HandshakeV10<'a> {
-    /// Reads a payload that begins with 0x0a. Skips the scramble.
+    /// Reads a payload that begins with 0x0a.
     pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
         let mut reader = Reader::new(payload);
         let version = reader.u8("protocol_version")?;
@@ -33,13 +35,14 @@ impl<'a> HandshakeV10<'a> {
         }
         let server_version = reader.nul_bytes("server_version")?;
         let thread_id = reader.u32("thread_id")?;
-        reader.bytes("auth_plugin_data_part_1", 8)?;
+        let first = reader.bytes("auth_plugin_data_part_1", 8)?;
         reader.u8("filler")?;
         let lower = u32::from(reader.u16("capability_flags_1")?);
         if reader.rest().is_empty() {
             // Servers before 4.1 stop here.
             let capabilities = Capabilities::new(lower, 0);
-            return Ok(Self { server_version, thread_id, capabilities, auth_plugin: &[] });
+            let scramble = [first, &[]];
+            return Ok(Self { server_version, thread_id, scramble, capabilities, auth_plugin: &[] });
         }
         reader.u8("character_set")?;
         reader.u16("status_flags")?;
@@ -51,13 +54,14 @@ impl<'a> HandshakeV10<'a> {
         // MariaDB omits LONG_PASSWORD and puts its extended flags into the reserved bytes.
         let extended = if base.contains(Capabilities::LONG_PASSWORD) { 0 } else { reserved };
         let capabilities = Capabilities::new(lower | upper << 16, extended);
-        let mut auth_plugin: &[u8] = &[];
+        let (mut second, mut auth_plugin): (&[u8], &[u8]) = (&[], &[]);
         if base.contains(Capabilities::PLUGIN_AUTH) {
             // MySQL Bug#59453: some servers omit the NUL.
-            reader.bytes("auth_plugin_data_part_2", usize::from(auth_data_len).saturating_sub(8).max(13))?;
+            let len = usize::from(auth_data_len).saturating_sub(8).max(13);
+            second = reader.bytes("auth_plugin_data_part_2", len)?;
             auth_plugin = reader.rest().split(|byte| *byte == 0).next().unwrap_or_default();
         }
-        Ok(Self { server_version, thread_id, capabilities, auth_plugin })
+        Ok(Self { server_version, thread_id, scramble: [first, second], capabilities, auth_plugin })
     }
 }
 

@@ -16,6 +16,13 @@ const MAX_IDLE: usize = 256;
 /// Maximum payload length of a fragment. A fragment of this length announces a further one.
 pub const MAX_FRAGMENT_LEN: u32 = 0xff_ffff;
 
+/// Returns a whole packet. `payload`: shorter than 64 KiB.
+#[must_use]
+pub fn whole(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
+    let [l0, l1] = u16::try_from(payload.len()).unwrap_or(u16::MAX).to_le_bytes();
+    [&[l0, l1, 0, sequence_id], payload].concat()
+}
+
 /// The beginning of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {

@@ -1,6 +1,7 @@
 //! Packets of responses (MySQL manual, "Generic Response Packets" and "Command Phase").
 
 use crate::mysql::wire::capability::Capabilities;
+use crate::mysql::wire::packet::whole;
 use crate::mysql::wire::types::{ParseError, Reader};
 
 /// First byte of an OK packet.
@@ -117,7 +118,6 @@ pub fn tracked_schema(payload: &[u8], capabilities: Capabilities) -> Option<&[u8
 }
 
 /// Returns an error as a whole packet (`ERR_Packet`). `state`: five characters, left out for peers without `PROTOCOL_41`.
-/// `message`: at most 240 bytes.
 #[must_use]
 pub fn error_packet(
     sequence_id: u8,
@@ -132,8 +132,7 @@ pub fn error_packet(
         payload.extend([b"#", state].concat());
     }
     payload.extend_from_slice(message);
-    let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
-    [&[len, 0, 0, sequence_id], payload.as_slice()].concat()
+    whole(sequence_id, &payload)
 }
 
 /// Reads `error_code` of an ERR packet. 0xffff is a progress report of MariaDB, not an error.

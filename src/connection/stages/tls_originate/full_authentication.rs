@@ -6,7 +6,7 @@
 //! MySQL).
 
 use crate::mysql::wire::auth_plugin::{AUTH_MORE_DATA, AuthPlugin, FULL_AUTHENTICATION};
-use crate::mysql::wire::handshake::PROTOCOL_V10;
+use crate::mysql::wire::handshake::{HandshakeV10, PROTOCOL_V10};
 use crate::mysql::wire::packet::{Framed, Framer};
 use crate::mysql::wire::response::EOF;
 use crate::mysql::wire::types::{ParseError, Reader};
@@ -117,15 +117,11 @@ impl FullAuthentication {
 
 /// Returns the plugin and the scramble of a greeting.
 fn greeting(payload: &[u8]) -> Result<(&[u8], Vec<u8>), ParseError> {
-    let mut reader = Reader::new(payload);
-    reader.u8("protocol_version")?;
-    reader.nul_bytes("server_version")?;
-    reader.u32("thread_id")?;
-    let first = reader.bytes("auth_plugin_data_part_1", 8)?;
-    reader.bytes("filler, flags, charset, status, length, reserved", 19)?;
-    let second = reader.bytes("auth_plugin_data_part_2", SCRAMBLE_LEN.saturating_sub(8))?;
-    let name = reader.rest().get(1..).and_then(|rest| rest.split(|byte| *byte == 0).next());
-    Ok((name.unwrap_or_default(), [first, second].concat()))
+    let greeting = HandshakeV10::parse(payload)?;
+    let mut scramble = greeting.scramble.concat();
+    // A NUL follows it.
+    scramble.truncate(SCRAMBLE_LEN);
+    Ok((greeting.auth_plugin, scramble))
 }
 
 /// Returns the plugin and the scramble of an AuthSwitchRequest.
@@ -162,7 +158,8 @@ mod tests {
     }
 
     fn greeting(plugin: &str) -> Vec<u8> {
-        let flags = [0; 8];
+        // The upper flags have PLUGIN_AUTH.
+        let flags = [0, 0, 0, 0, 0, 0x08, 0, 0];
         packet(
             &[
                 b"\x0a8.4.0\0\x07\0\0\0abcdefgh\0".as_slice(),

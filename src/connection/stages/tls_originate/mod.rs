@@ -30,7 +30,7 @@ use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, Event, OpaqueReason, Sender, TlsResult};
 use crate::mysql::wire::capability::Capabilities;
-use crate::mysql::wire::packet::MAX_FRAGMENT_LEN;
+use crate::mysql::wire::packet::{MAX_FRAGMENT_LEN, whole};
 use crate::mysql::wire::response::{ERR, OK, error_packet};
 use crate::password_key::wipe;
 use crate::rules::Rules;
@@ -124,13 +124,7 @@ impl Stage for TlsOriginator {
                 self.state = State::Flushing { turns: turns.saturating_sub(1) };
                 Flow::NextTurn
             }
-            State::Login { .. } if self.lacks_bytes(rewrite) => {
-                if end_stream {
-                    Flow::Continue
-                } else {
-                    Flow::HoldRest
-                }
-            }
+            State::Login { .. } if !end_stream && self.lacks_bytes(rewrite) => Flow::HoldRest,
             State::Login { .. } | State::Decided => Flow::Continue,
             State::Refused { .. } => Flow::Close,
         }
@@ -163,13 +157,8 @@ impl Stage for TlsOriginator {
         let bytes = rewrite.bytes();
         let is_expected = bytes.is_some_and(|bytes| self.server_bytes(&bytes, rewrite, out));
         match self.state {
-            State::Refused { by_server } => {
-                if by_server {
-                    Flow::Continue
-                } else {
-                    Flow::Drop
-                }
-            }
+            State::Refused { by_server: true } => Flow::Continue,
+            State::Refused { .. } => Flow::Drop,
             _ if is_expected => Flow::Continue,
             _ => {
                 self.refuse(TlsResult::Refused, out);
@@ -295,12 +284,12 @@ impl TlsOriginator {
             Action::Forward => return false,
             Action::Reply(payload) => {
                 rewrite.replace_from(0, &[]);
-                rewrite.reply(packet(id.wrapping_add(1), &payload));
+                rewrite.reply(whole(id.wrapping_add(1), &payload));
             }
             Action::Replace(mut password) => {
                 // The request for the key and the key have passed between filter and client only.
                 self.shift = self.shift.wrapping_sub(2);
-                let mut packet = packet(id.wrapping_add(self.shift), &password);
+                let mut packet = whole(id.wrapping_add(self.shift), &password);
                 rewrite.replace_from(0, &packet);
                 wipe(&mut packet);
                 wipe(&mut password);
@@ -380,10 +369,4 @@ impl TlsOriginator {
         }
         true
     }
-}
-
-/// Returns a packet. `payload`: shorter than 64 KiB.
-fn packet(sequence_id: u8, payload: &[u8]) -> Vec<u8> {
-    let [l0, l1] = u16::try_from(payload.len()).unwrap_or(u16::MAX).to_le_bytes();
-    [&[l0, l1, 0, sequence_id], payload].concat()
 }

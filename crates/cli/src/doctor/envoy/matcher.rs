@@ -49,7 +49,7 @@ enum Input {
     Port,
     TransportProtocol,
     ApplicationProtocols,
-    /// A client that waits has not named a server, and a connection has no state of Envoy's filters here.
+    /// No text: a client that waits has sent no server name, and no filter has set state yet.
     Never,
 }
 
