@@ -29,6 +29,7 @@ mod rows;
 mod steps;
 mod story;
 mod table;
+mod traffic;
 mod waypoint;
 
 use std::any::Any;
