@@ -13,6 +13,8 @@
     clippy::unwrap_used
 )]
 
+mod canary;
+mod change;
 mod defects;
 mod documents;
 mod dumps;
@@ -23,6 +25,7 @@ mod manifests;
 mod mesh;
 mod names;
 mod outcome;
+mod printed;
 mod report;
 mod rollout;
 mod rows;
