@@ -24,6 +24,7 @@ mod lab;
 mod manifests;
 mod mesh;
 mod names;
+mod native;
 mod outcome;
 mod printed;
 mod report;
