@@ -20,6 +20,7 @@ mod documents;
 mod dumps;
 mod fixes;
 mod headless;
+mod helm;
 mod lab;
 mod manifests;
 mod mesh;
