@@ -18,13 +18,15 @@ enum Treatment {
     Run(i32),
     /// Asks make whether the target exists, because it takes minutes.
     Target,
+    /// Does not run it, because `make test-cluster` does.
+    Cluster,
     /// Does not run it, for this reason.
     Left(&'static str),
 }
 
-use Treatment::{Left, Run, Target};
+use Treatment::{Cluster, Left, Run, Target};
 
-const CLUSTER: &str = "needs a cluster with kubelets, which no test has";
+const WITH_KUBELETS: &str = "needs a cluster with kubelets, which no test has";
 
 /// The treatment of each command that begins so. The first that fits decides.
 const TREATMENTS: &[(&str, Treatment)] = &[
@@ -49,9 +51,14 @@ const TREATMENTS: &[(&str, Treatment)] = &[
     ),
     ("docker compose", Left("needs images of a registry; `make compose-test` runs the file")),
     ("helm template", Left("needs values of the user; `tests/istio/chart.rs` renders the chart")),
-    ("helm install", Left(CLUSTER)),
-    ("kubectl", Left(CLUSTER)),
-    ("istioctl", Left(CLUSTER)),
+    ("helm install", Left(WITH_KUBELETS)),
+    ("kubectl diff -k istio/overlays/mine", Cluster),
+    ("kubectl apply -k istio/overlays/mine", Cluster),
+    ("kubectl delete -k istio/overlays/mine", Cluster),
+    ("kubectl patch deployment app", Cluster),
+    ("kubectl get envoyfilters,wasmplugins", Cluster),
+    ("kubectl", Left(WITH_KUBELETS)),
+    ("istioctl", Left(WITH_KUBELETS)),
     ("curl", Left("needs an Envoy with traffic; `tests/envoy` reads the same page")),
 ];
 
@@ -131,6 +138,20 @@ fn workplace(directory: &Path) {
     fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).expect("kubectl");
 }
 
+/// `tests/cluster/printed.rs` takes commands from the documents by how they begin.
+#[test]
+fn the_cluster_test_runs_what_is_left_to_it() {
+    let sources = fs::read_dir(root().join("tests/cluster")).expect("tests/cluster");
+    let sources = sources.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file());
+    let sources: Vec<_> = sources.map(|path| fs::read_to_string(path).expect("a source")).collect();
+    for (start, treatment) in TREATMENTS {
+        if matches!(treatment, Cluster) {
+            let is_run = sources.iter().any(|source| source.contains(&format!(", \"{start}")));
+            assert!(is_run, "tests/cluster runs no command that begins with {start}");
+        }
+    }
+}
+
 #[test]
 fn the_commands_of_the_book_run_as_printed() {
     let (directory, istioctl) = (temp_dir(), istioctl());
@@ -147,7 +168,7 @@ fn the_commands_of_the_book_run_as_printed() {
             let (command, at, expected) = match treatment(&command).1 {
                 Run(status) => (command, directory.path(), status),
                 Target => (format!("{command} --dry-run"), root(), 0),
-                Left(_) => continue,
+                Cluster | Left(_) => continue,
             };
             let mut shell = Command::new("sh");
             shell.args(["-c", &command]).current_dir(at).env("PATH", &path).env_remove("MAKEFLAGS");
