@@ -16,16 +16,26 @@ pub(super) struct Input {
     pub(super) statistics: Option<Statistics>,
 }
 
+impl Input {
+    fn new(name: String, mut dump: Dump, statistics: Option<Statistics>) -> Self {
+        if let Some(statistics) = &statistics {
+            dump.refuse_filters(|filter| statistics.has_refused_filter(filter));
+        }
+        Self { name, dump, statistics }
+    }
+}
+
+/// Takes a configuration that was read from a cluster, and reads statistics.
+pub(super) fn fetched(name: &Path, bytes: &[u8], statistics: Option<&Path>) -> Result<Input, String> {
+    let name = name.to_string_lossy().into_owned();
+    let dump = parse(bytes).and_then(Dump::read).map_err(|problem| named(&name, problem))?;
+    Ok(Input::new(name, dump, read_statistics(statistics)?))
+}
+
 /// Reads both. An error begins with the name of the input.
 pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, String> {
     let given = input.to_string_lossy();
-    let named = |what: &str, problem: String| format!("{}: {}", escape::text(what), escape::text(&problem));
-    let given_statistics = statistics
-        .map(|path| {
-            let read = documents::read(path).and_then(|bytes| Statistics::read(&bytes));
-            read.map_err(|problem| named(&path.to_string_lossy(), problem))
-        })
-        .transpose()?;
+    let given_statistics = read_statistics(statistics)?;
     let is_file = given == "-" || input.exists();
     let address = admin::Address::parse(&given).filter(|_| !is_file).transpose();
     let address = address.map_err(|problem| named(&given, problem))?;
@@ -58,11 +68,17 @@ pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, Str
         let set = statuses.and_then(|statuses| dump.set_chosen_ports(&statuses));
         set.map_err(|problem| named(&address.url(path), problem))?;
     }
-    let statistics = given_statistics.or(fetched);
-    if let Some(statistics) = &statistics {
-        dump.refuse_filters(|filter| statistics.has_refused_filter(filter));
-    }
-    Ok(Input { name, dump, statistics })
+    Ok(Input::new(name, dump, given_statistics.or(fetched)))
+}
+
+fn read_statistics(path: Option<&Path>) -> Result<Option<Statistics>, String> {
+    let Some(path) = path else { return Ok(None) };
+    let read = documents::read(path).and_then(|bytes| Statistics::read(&bytes));
+    read.map(Some).map_err(|problem| named(&path.to_string_lossy(), problem))
+}
+
+fn named(what: &str, problem: impl AsRef<str>) -> String {
+    format!("{}: {}", escape::text(what), escape::text(problem.as_ref()))
 }
 
 /// Reads JSON or YAML. A text that begins like JSON and is not valid is more probably incomplete JSON than YAML.

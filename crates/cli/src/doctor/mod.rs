@@ -10,6 +10,7 @@ mod examination;
 mod fix;
 mod inbound;
 mod input;
+mod kubeconfig;
 #[cfg(test)]
 mod linear_work;
 mod listeners;
@@ -41,6 +42,7 @@ use destination::{Destination, Reason, Side};
 use envoy::dump::Dump;
 use examination::Examination;
 use target::Target;
+use workload::Workload;
 
 /// Find out why connections to a database hang, and print the fix
 ///
@@ -64,7 +66,8 @@ pub(crate) struct Arguments {
     ///
     /// Of the admin interface, /config_dump and /stats are read. A file is a /config_dump, the output of "istioctl
     /// proxy-config all POD -o json" or "... listeners POD -o json" (says less), or an Envoy bootstrap, YAML or JSON.
-    /// For a workload, the command prints what to run. It reads no cluster.
+    /// For a workload, the command prints what to run. It reads no cluster. The plugin "kubectl firstword" runs it, and first
+    /// prints the context and the command.
     #[arg(value_name = "INPUT")]
     input: PathBuf,
     /// What the client connects to, by name or address; may be repeated
@@ -81,6 +84,12 @@ pub(crate) struct Arguments {
     /// Envoy's /stats, of about the same time; not needed with an admin interface
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,
+    /// The namespace of a workload, instead of the context's
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// The context of kubectl for a workload, instead of the current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// Print the manifest of this fix and nothing else
     #[arg(long, value_name = "NUMBER", conflicts_with = "output")]
     fix: Option<usize>,
@@ -102,7 +111,7 @@ enum SideName {
 const HELP: &str = r#"Exit status:
   0  nothing found, or only what is good to know (info)
   1  something does not work (error)
-  2  wrong usage, an input that cannot be read, or a workload
+  2  wrong usage, an input that cannot be read, or a workload (except as "kubectl firstword")
   3  something works at a price, or not for everybody (warning), and there is no error
 
 "firstword explain CODE" explains a finding. docs/commands.md describes the JSON and the limits."#;
@@ -119,8 +128,9 @@ struct Answer {
     status: u8,
 }
 
-pub(crate) fn run(arguments: &Arguments, paint: Paint) -> ExitCode {
-    match answer(arguments, paint) {
+/// Examines the input. `reads_clusters` allows to run what reads a workload.
+pub(crate) fn run(arguments: &Arguments, paint: Paint, reads_clusters: bool) -> ExitCode {
+    match answer(arguments, paint, reads_clusters) {
         Ok(Answer { text, status }) => {
             // It is not an error if the reader closes its end.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -133,12 +143,17 @@ pub(crate) fn run(arguments: &Arguments, paint: Paint) -> ExitCode {
     }
 }
 
-fn answer(arguments: &Arguments, paint: Paint) -> Result<Answer, String> {
-    if workload::is_workload(&arguments.input) {
-        let text = workload::instructions(&arguments.input, &options(arguments));
-        return Ok(Answer { text, status: UNUSABLE });
-    }
-    let input = input::read(&arguments.input, arguments.stats.as_deref())?;
+fn answer(arguments: &Arguments, paint: Paint, reads_clusters: bool) -> Result<Answer, String> {
+    let (namespace, context) = (arguments.namespace.as_deref(), arguments.context.as_deref());
+    let input = match Workload::of(&arguments.input, namespace, context) {
+        Some(workload) if reads_clusters => {
+            input::fetched(&arguments.input, &workload.fetch()?, arguments.stats.as_deref())?
+        }
+        Some(workload) => {
+            return Ok(Answer { text: workload.instructions(&options(arguments)), status: UNUSABLE });
+        }
+        None => input::read(&arguments.input, arguments.stats.as_deref())?,
+    };
     let destinations = destinations(&input.dump, arguments)?;
     if destinations.len() > MAX_DESTINATIONS {
         let count = destinations.len();
