@@ -42,9 +42,10 @@ tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: 
 tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
 	@scripts/mysql.sh
 
-tools-istio: ## get kustomize, Helm and Istio's schemas into target/tools; as root also iproute2 and iptables
+tools-istio: ## get kustomize, Helm, krew and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
 	@scripts/helm.sh
+	@scripts/krew.sh
 
 tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers and dumpcap (these as root), an Envoy without V8, curl
 	@scripts/servers.sh
@@ -59,7 +60,7 @@ tools-cluster: ## build Kubernetes' and Istio's programs into target/tools/clust
 # Without root or network namespaces the tests that need them are left out, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
-	@ENVOY_VERSION=1.39.3 scripts/tools.sh
+	@for version in 1.39.3 1.39.1; do ENVOY_VERSION=$$version scripts/tools.sh || exit 1; done
 	@$(peers) scripts/test.sh
 
 # Tests that only the wasm module can pass are named in scripts/test.sh.

@@ -13,6 +13,8 @@
     clippy::unwrap_used
 )]
 
+mod canary;
+mod change;
 mod defects;
 mod documents;
 mod dumps;
@@ -23,12 +25,14 @@ mod manifests;
 mod mesh;
 mod names;
 mod outcome;
+mod printed;
 mod report;
 mod rollout;
 mod rows;
 mod steps;
 mod story;
 mod table;
+mod traffic;
 mod waypoint;
 
 use std::any::Any;

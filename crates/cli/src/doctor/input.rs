@@ -9,11 +9,30 @@ use super::envoy::dump::Dump;
 use super::statistics::Statistics;
 use crate::documents;
 
+/// What to do about an input that does not exist.
+const NO_FILE: &str = "; save a dump by \"istioctl proxy-config all POD -o json\", or name Envoy's admin interface as HOST:PORT";
+
 pub(super) struct Input {
     /// The name of the input in texts.
     pub(super) name: String,
     pub(super) dump: Dump,
     pub(super) statistics: Option<Statistics>,
+}
+
+impl Input {
+    fn new(name: String, mut dump: Dump, statistics: Option<Statistics>) -> Self {
+        if let Some(statistics) = &statistics {
+            dump.refuse_filters(|filter| statistics.has_refused_filter(filter));
+        }
+        Self { name, dump, statistics }
+    }
+}
+
+/// Takes a configuration that was read from a cluster, and reads statistics.
+pub(super) fn fetched(name: &Path, bytes: &[u8], statistics: Option<&Path>) -> Result<Input, String> {
+    let name = name.to_string_lossy().into_owned();
+    let dump = parse(bytes).and_then(Dump::read).map_err(|problem| named(&name, &problem))?;
+    Ok(Input::new(name, dump, statistics.map(statistics_of).transpose()?))
 }
 
 /// The documents of an input, before they are understood.
@@ -43,10 +62,7 @@ pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, Str
         let set = statuses.and_then(|statuses| dump.set_chosen_ports(&statuses));
         set.map_err(|problem| named(&address.url(path), &problem))?;
     }
-    if let Some(statistics) = &statistics {
-        dump.refuse_filters(|filter| statistics.has_refused_filter(filter));
-    }
-    Ok(Input { name, dump, statistics })
+    Ok(Input::new(name, dump, statistics))
 }
 
 /// A problem with the name of the input in front.
@@ -68,7 +84,11 @@ pub(super) fn source(input: &Path) -> Result<Source, String> {
         }
         None => {
             let name = if given == "-" { "standard input".to_owned() } else { given.to_string() };
-            let bytes = documents::read(input).map_err(|problem| named(&name, &problem))?;
+            if is_file && input.is_dir() {
+                return Err(named(&name, "it is a folder: examine its dumps with --mesh, or name one file"));
+            }
+            let what_to_do = if is_file { "" } else { NO_FILE };
+            let bytes = documents::read(input).map_err(|problem| named(&name, &(problem + what_to_do)))?;
             (name, bytes)
         }
     };

@@ -12,6 +12,7 @@ mod examination;
 mod fix;
 mod inbound;
 mod input;
+mod kubeconfig;
 #[cfg(test)]
 mod linear_work;
 mod listeners;
@@ -47,6 +48,7 @@ use envoy::dump::Dump;
 use examination::Examination;
 use requested::{SideName, requested};
 use target::Target;
+use workload::Workload;
 
 /// Find out why connections to a database hang, and print the fix
 ///
@@ -74,7 +76,8 @@ pub(crate) struct Arguments {
     ///
     /// Of the admin interface, /config_dump and /stats are read. A file is a /config_dump, the output of "istioctl
     /// proxy-config all POD -o json" or "... listeners POD -o json" (says less), or an Envoy bootstrap, YAML or JSON.
-    /// For a workload, the command prints what to run. It reads no cluster.
+    /// For a workload, the command prints what to run. It reads no cluster. The plugin "kubectl firstword" runs it, and first
+    /// prints the context and the command.
     #[arg(value_name = "INPUT", required_unless_present_any = ["mesh", "diff"])]
     input: Option<PathBuf>,
     /// What the client connects to, by name or address; may be repeated
@@ -91,16 +94,22 @@ pub(crate) struct Arguments {
     /// Examine each file of a folder, one dump for each pod
     ///
     /// Prints one row for each destination. Files whose name begins with a dot are not read.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["input", "diff", "side", "stats", "fix", "verbose"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["input", "diff", "side", "stats", "namespace", "context", "fix", "verbose"])]
     mesh: Option<PathBuf>,
     /// Compare two inputs, before and after a change of the same proxy
     ///
     /// Prints the listeners and filter chains that Envoy drains, and therefore the connections that it closes.
-    #[arg(long, value_names = ["BEFORE", "AFTER"], num_args = 2, conflicts_with_all = ["input", "dest", "side", "fix", "verbose"])]
+    #[arg(long, value_names = ["BEFORE", "AFTER"], num_args = 2, conflicts_with_all = ["input", "dest", "side", "namespace", "context", "fix", "verbose"])]
     diff: Option<Vec<PathBuf>>,
     /// Envoy's /stats, of about the same time, with --diff from before the change; not needed with an admin interface
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,
+    /// The namespace of a workload, instead of the context's
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// The context of kubectl for a workload, instead of the current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// Print the manifest of this fix and nothing else
     #[arg(long, value_name = "NUMBER", conflicts_with = "output")]
     fix: Option<usize>,
@@ -115,7 +124,7 @@ pub(crate) struct Arguments {
 const HELP: &str = r#"Exit status:
   0  nothing found, or only what is good to know (info)
   1  something does not work (error)
-  2  wrong usage, an input that cannot be read, or a workload
+  2  wrong usage, an input that cannot be read, or a workload (except as "kubectl firstword")
   3  something works at a price, or not for everybody (warning), and there is no error
 
 Exit status with --mesh:
@@ -135,8 +144,9 @@ Exit status with --diff:
 /// Maximum number of destinations, because each of them is compared with all listeners.
 const MAX_DESTINATIONS: usize = 10_000;
 
-pub(crate) fn run(arguments: &Arguments, paint: Paint) -> ExitCode {
-    match answer(arguments, paint) {
+/// Examines the input. `reads_clusters` allows to run what reads a workload.
+pub(crate) fn run(arguments: &Arguments, paint: Paint, reads_clusters: bool) -> ExitCode {
+    match answer(arguments, paint, reads_clusters) {
         Ok(Answer { text, status, problems }) => {
             // It is not an error if the reader closes its end.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -154,7 +164,7 @@ fn complain(problem: &str) {
     let _ = writeln!(io::stderr(), "firstword doctor: {}", escape::text(problem));
 }
 
-fn answer(arguments: &Arguments, paint: Paint) -> Result<Answer, String> {
+fn answer(arguments: &Arguments, paint: Paint, reads_clusters: bool) -> Result<Answer, String> {
     if let Some(folder) = &arguments.mesh {
         return mesh::answer(folder, &arguments.dest, arguments.output, paint);
     }
@@ -162,11 +172,17 @@ fn answer(arguments: &Arguments, paint: Paint) -> Result<Answer, String> {
         return diff::answer([before, after], arguments.stats.as_deref(), arguments.output, paint);
     }
     let path = arguments.input.as_deref().ok_or("expected INPUT, --mesh or --diff, found none")?;
-    if workload::is_workload(path) {
-        let text = workload::instructions(path, &options(arguments));
-        return Ok(Answer { text, status: UNUSABLE, problems: Vec::new() });
-    }
-    let input = input::read(path, arguments.stats.as_deref())?;
+    let (namespace, context) = (arguments.namespace.as_deref(), arguments.context.as_deref());
+    let input = match Workload::of(path, namespace, context) {
+        Some(workload) if reads_clusters => {
+            input::fetched(path, &workload.fetch()?, arguments.stats.as_deref())?
+        }
+        Some(workload) => {
+            let text = workload.instructions(&options(arguments));
+            return Ok(Answer { text, status: UNUSABLE, problems: Vec::new() });
+        }
+        None => input::read(path, arguments.stats.as_deref())?,
+    };
     let destinations = destinations(&input.dump, arguments)?;
     if destinations.len() > MAX_DESTINATIONS {
         let count = destinations.len();
