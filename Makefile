@@ -76,7 +76,7 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --test istio -- --include-ignored; \
 	done
 
-test-cluster: tools tools-istio tools-cluster image ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
+test-cluster: prometheus tools tools-istio tools-cluster image native ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
 	@unshare --net true || { echo "make test-cluster: needs root, and to make network namespaces" >&2; exit 1; }
 	@$(peers) STEPS="$(STEPS)" cargo test --quiet --test cluster -- --ignored --nocapture
 
