@@ -21,6 +21,7 @@ mod fixes;
 mod istiod;
 mod lab;
 mod manifests;
+mod mesh;
 mod patches;
 mod pilot;
 mod readme;

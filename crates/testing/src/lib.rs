@@ -41,6 +41,7 @@ pub mod program;
 pub mod prometheus;
 pub mod proxies;
 pub mod random;
+pub mod registry;
 pub mod relay;
 pub mod replay;
 pub mod shell;

@@ -14,7 +14,7 @@ pub(in crate::filter) fn file_blocked(log: &ConnectionLog) {
     log.line(Level::Warn, || {
         format!(
             "event=local_infile_blocked {} cause=\"the server asked for a file that the client's statement does not name\" \
-             fix=\"find out who answers at this address; no server of MySQL or MariaDB does that unsolicited\"",
+             fix=\"find out which server responds at this address; no server of MySQL or MariaDB does that unsolicited\"",
             log.destination()
         )
     });
@@ -70,7 +70,7 @@ pub(in crate::filter) fn tls(log: &ConnectionLog, side: TlsSide, result: TlsResu
         ),
         (_, TlsResult::Refused) => (
             "a peer broke the protocol before TLS began, or before the login was decided",
-            "see event=opaque for the packets; find out who responds at this address",
+            "see event=opaque for the packets; find out which server responds at this address",
         ),
         (TlsSide::Upstream, TlsResult::Failed) => (
             "the connection ended before the server sent anything in TLS",
