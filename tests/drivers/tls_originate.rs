@@ -21,7 +21,8 @@ fn start_envoy_with_tls(file: &str, server: &Server, tls: Value) -> Envoy {
         let resources = &mut bootstrap["static_resources"];
         for cluster in resources["clusters"].as_array_mut().expect("clusters") {
             // The certificates of these servers have no name that the file could expect.
-            let tls = "/transport_socket/typed_config/tls_socket_config/common_tls_context/validation_context";
+            let tls =
+                "/transport_socket/typed_config/tls_socket_config/common_tls_context/validation_context";
             if let Some(expected) = cluster.pointer_mut(tls) {
                 *expected = validation.clone();
             }
