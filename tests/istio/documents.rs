@@ -30,6 +30,10 @@ const WITH_KUBELETS: &str = "needs a cluster with kubelets, which no test has";
 
 /// The treatment of each command that begins so. The first that fits decides.
 const TREATMENTS: &[(&str, Treatment)] = &[
+    (
+        "istioctl proxy-config all deploy/app -o json | firstword doctor - --dest 55.108.108.2:10000 --fix 1",
+        Run(0),
+    ),
     ("istioctl proxy-config all deploy/app -o json | firstword doctor - --dest 55.108.108.2:10000", Run(1)),
     (
         "istioctl proxy-config all deploy/app -o json | firstword doctor - --dest orders.example.com",
@@ -37,6 +41,16 @@ const TREATMENTS: &[(&str, Treatment)] = &[
             "needs a name server; `crates/cli/tests/findings/names.rs` runs it with names of the configuration",
         ),
     ),
+    ("istioctl proxy-config all deploy/app -o json > before.json", Run(0)),
+    ("istioctl proxy-config all deploy/app -o json > after.json", Run(0)),
+    ("firstword doctor --diff", Run(0)),
+    (
+        "firstword doctor --mesh",
+        Left(
+            "needs the dumps of a cluster; `crates/cli/tests/doctor/mesh.rs` runs it in a folder of its own",
+        ),
+    ),
+    ("mkdir -p dumps", Run(0)),
     // The capture has a hazard.
     ("firstword inspect", Run(3)),
     ("firstword check-config", Run(0)),
