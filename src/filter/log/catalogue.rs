@@ -83,6 +83,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "connection",
         "TLS to the server (`tls.upstream`) did not start, so the connection ends: the result, the cause and the fix.",
     ),
+    event(
+        "client_tls",
+        "connection",
+        "TLS of the client (`tls.downstream`) did not start, so the connection ends: the result, the cause and the fix.",
+    ),
     event("slow_command", "command", "A command took at least `slow_command`: see below."),
     event("failed_command", "command", "The same for a command that failed, with `errno=`."),
     event(
