@@ -42,9 +42,10 @@ tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: 
 tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
 	@scripts/mysql.sh
 
-tools-istio: ## get kustomize, Helm and Istio's schemas into target/tools; as root also iproute2 and iptables
+tools-istio: ## get kustomize, Helm, krew and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
 	@scripts/helm.sh
+	@scripts/krew.sh
 
 tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers and dumpcap (these as root), an Envoy without V8, curl
 	@scripts/servers.sh
@@ -59,7 +60,7 @@ tools-cluster: ## build Kubernetes' and Istio's programs into target/tools/clust
 # Without root or network namespaces the tests that need them are left out, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
-	@ENVOY_VERSION=1.39.3 scripts/tools.sh
+	@for version in 1.39.3 1.39.1; do ENVOY_VERSION=$$version scripts/tools.sh || exit 1; done
 	@$(peers) scripts/test.sh
 
 # Tests that only the wasm module can pass are named in scripts/test.sh.
@@ -75,7 +76,7 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --test istio -- --include-ignored; \
 	done
 
-test-cluster: tools tools-istio tools-cluster image ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
+test-cluster: prometheus tools tools-istio tools-cluster image native ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
 	@unshare --net true || { echo "make test-cluster: needs root, and to make network namespaces" >&2; exit 1; }
 	@$(peers) STEPS="$(STEPS)" cargo test --quiet --test cluster -- --ignored --nocapture
 

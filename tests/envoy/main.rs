@@ -18,6 +18,7 @@ mod bootstrap;
 mod capability_restriction;
 mod closing;
 mod counter_diff;
+mod drains;
 mod first_bytes;
 mod invalid_configuration;
 mod labels;

@@ -42,6 +42,7 @@ pub mod program;
 pub mod prometheus;
 pub mod proxies;
 pub mod random;
+pub mod registry;
 pub mod relay;
 pub mod replay;
 pub mod shell;

@@ -14,7 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection to a server, or to a proxy before it.
 pub struct Client {
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
+    /// `None` until the client starts TLS.
+    pub(super) tls: Option<rustls::ClientConnection>,
     /// Bytes from the socket that no packet has used yet.
     unread: Vec<u8>,
     /// Sequence id of the next packet of the current command.
@@ -42,6 +44,7 @@ impl Client {
         stream.set_nodelay(true).expect("an option");
         Self {
             stream,
+            tls: None,
             unread: Vec::new(),
             sequence_id: 0,
             capabilities: 0,
@@ -58,12 +61,22 @@ impl Client {
 
     /// Sends these bytes unchanged.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("a server that reads");
+        self.try_send(bytes).expect("a server that reads");
     }
 
     /// Sends these bytes unchanged. `None` if the server has closed the connection.
     pub fn try_send(&mut self, bytes: &[u8]) -> Option<()> {
-        self.stream.write_all(bytes).ok()
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).write_all(bytes).ok(),
+            None => self.stream.write_all(bytes).ok(),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(buffer),
+            None => self.stream.read(buffer),
+        }
     }
 
     /// Sends the next packet of the current command.
@@ -111,7 +124,7 @@ impl Client {
         // Bytes of a cut header, bytes left of the current packet, EOFs and bytes so far.
         let (mut kept, mut skip, mut eofs, mut total) = (0, 0, 0, 0);
         while eofs < 2 {
-            let size = self.stream.read(&mut buffer[kept..]).expect("a packet of the server");
+            let size = self.read(&mut buffer[kept..]).expect("a packet of the server");
             assert_ne!(size, 0, "the server has ended its stream after {total} bytes");
             total += size;
             let end = kept + size;
@@ -162,8 +175,9 @@ impl Client {
     fn take(&mut self, length: usize) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 64 << 10];
         while self.unread.len() < length {
-            match self.stream.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => return None,
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => return None,
                 Ok(size) => self.unread.extend_from_slice(&buffer[..size]),
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
                 Err(e) => panic!("no packet of the server: {e}"),
