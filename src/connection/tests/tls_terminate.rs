@@ -269,6 +269,16 @@ fn a_client_that_leaves_before_tls_has_failed() {
     }
 }
 
+/// A server of another protocol, and a client that breaks the protocol too.
+#[test]
+fn a_connection_has_one_result() {
+    let mut pair = Pair::new(rules());
+    pair.server(b"\x05\0\0\0HELLO");
+    pair.client(b"\x05\0\0\0HELLO");
+    assert!(pair.is_closed && pair.second.clear.is_empty());
+    assert_eq!(pair.results(TlsSide::Downstream), [TlsResult::Refused]);
+}
+
 /// The first listener connects to a server, not to the second listener.
 #[test]
 fn a_greeting_that_no_partner_hands_over_is_dropped() {

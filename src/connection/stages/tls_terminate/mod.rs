@@ -164,6 +164,10 @@ impl Stage for TlsTerminator {
         if !breaks || matches!(self.state, State::Decided | State::Refused) {
             return Flow::Continue;
         }
+        // Before the SSLRequest the partner counts the result.
+        if self.state == (State::Clear { is_requested: false }) {
+            self.state = State::Refused;
+        }
         let flow = self.refuse(out);
         if end.sender == Sender::Server { Flow::Drop } else { flow }
     }
