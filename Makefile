@@ -1,7 +1,7 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers tools-cluster \
-	demo test test-all test-drivers test-hazards test-istio test-cluster search fuzz compose-test bench instructions \
+	demo test test-all test-drivers test-faults test-hazards test-istio test-cluster search fuzz soak compose-test bench instructions \
 	footprint test-asan test-small record lint lint-workflows coverage image chart docs reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
@@ -95,6 +95,17 @@ test-suites: tools tools-mysql wasm ## run the own suites of servers and drivers
 
 fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: so many seconds for each target)
 	@scripts/fuzz.sh $(TIME)
+
+# `make test` runs it for seconds. MODULE=plain is the control, tcp_proxy alone.
+soak: rust tools wasm native ## load each module for MINUTES (default 30) with CONNECTIONS (default 10000) open (MODULE=wasm, native, plain or both; RECORD=1: into docs/soak.md)
+	@$(peers) MINUTES=$(or $(MINUTES),30) CONNECTIONS=$(CONNECTIONS) RECORD=$(RECORD) \
+		cargo test --quiet --test soak -- $(or $(filter-out both,$(MODULE)),wasm native) --exact --nocapture --test-threads=1
+
+test-faults: rust tools wasm native ## run faults on connections with both modules: tests/faults, and the endings and reloads of tests/envoy
+	@scripts/wasm.sh traps
+	@scripts/native.sh panics
+	@$(peers) cargo test --test faults
+	@$(peers) FIRSTWORD_SHELL=native cargo test --test envoy -- closing reload
 
 compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root it needs neither Docker nor a registry
 	@scripts/compose.sh

@@ -50,6 +50,7 @@ tests() {
 }
 
 scripts/native.sh panics
+scripts/wasm.sh traps
 # shellcheck disable=SC2086 # lists
 if [ "${SHELL_UNDER_TEST:-wasm}" = native ]; then
     export FIRSTWORD_SHELL=native

@@ -16,7 +16,7 @@ mod needs_cosign {
 
     const TAG: &str = concat!("v", env!("CARGO_PKG_VERSION"));
     const SECTIONS: [&str; 5] =
-        ["Checksums and their signature", "Provenance of a file", "Images", "Lists of packages", "Chart"];
+        ["Checksums and their signature", "Provenance of the files", "Images", "Lists of packages", "Chart"];
 
     fn run(command: &mut Command) -> String {
         let output = command.output().unwrap();

@@ -34,7 +34,7 @@ impl Filter {
         self.with_metrics(|metrics| metrics.panic(result));
         self.log.line(host, Level::Error, || {
             let (result, to) = (result.label(), to.text(host));
-            format!("event=panic result={result} {to} fix=\"report it, with the line event=panic place= before this one\"")
+            format!("event=panic result={result} {to} fix=\"report it, with the place in the line before\"")
         });
         result
     }

@@ -1,6 +1,7 @@
 //! Commands whose number is known, and the counts that Prometheus gets from a proxy.
 
 use std::net::SocketAddr;
+use std::thread::sleep;
 use std::time::Duration;
 
 use crate::lab::pod::Pod;
@@ -13,6 +14,8 @@ pub const CONNECTIONS: u32 = 7;
 const QUERIES: u32 = 3;
 /// Maximum time until the counts are exported.
 const METRICS: Duration = Duration::from_secs(20);
+/// More than the interval in which a module exports its counts.
+const EXPORT: Duration = Duration::from_secs(2);
 
 /// Logs in to a database from a namespace, runs queries, of which one fails, and quits.
 pub fn run(from: &Namespace, to: SocketAddr) {
@@ -54,7 +57,12 @@ pub fn assert_counted(
             metrics.get(&format!("firstword_{name}"), &[labels, more].concat()).unwrap_or_default()
         })
     };
-    let before = counts();
+    // Connections that ended just before may not be exported yet.
+    let before = wait_for("counts that no longer change", METRICS, || {
+        let before = counts();
+        sleep(EXPORT);
+        (counts() == before).then_some(before)
+    });
     run(from, to);
     let counted = || -> [f64; 6] {
         let now = counts();

@@ -20,6 +20,7 @@ mod closing;
 mod counter_diff;
 mod drains;
 mod first_bytes;
+mod gateway;
 mod invalid_configuration;
 mod labels;
 mod large_packets;

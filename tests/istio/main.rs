@@ -14,6 +14,7 @@
 
 mod case;
 mod cases;
+mod changes;
 mod chart;
 mod doctor;
 mod documents;

@@ -152,6 +152,7 @@ impl StreamContext for Stream {
     }
 
     fn on_downstream_data(&mut self, size: usize, end_stream: bool) -> Action {
+        crate::traps::inject(size);
         self.client(size, end_stream)
     }
 

@@ -30,6 +30,7 @@ pub mod hostile;
 pub mod http_backend;
 pub mod invariants;
 pub mod link;
+pub mod machine;
 pub mod mariadb;
 pub mod mysqld;
 pub mod namespace;

@@ -60,7 +60,7 @@ pub(super) struct Rows {
     pub(super) waypoints: usize,
     /// Gateways and standalone proxies. A Service's port changes none of their listeners.
     pub(super) others: usize,
-    /// Destinations for which nothing suggests a server-first protocol. They are not examined.
+    /// Destinations for which nothing suggests a server-first protocol, at most [`MAX_ROWS`] of them. They are not examined.
     pub(super) left_out: BTreeSet<(Option<IpAddr>, u16)>,
 }
 
@@ -131,7 +131,8 @@ impl Rows {
             .into_iter()
             .filter(has_listener)
             .partition(|to| to.reason != Reason::Forwarded);
-        self.left_out.extend(others.iter().map(|to| (to.ip, to.port)));
+        let room = MAX_ROWS.saturating_sub(self.left_out.len());
+        self.left_out.extend(others.iter().map(|to| (to.ip, to.port)).take(room));
         known
     }
 }
