@@ -20,10 +20,11 @@ fn start_envoy_with_tls(file: &str, server: &Server, tls: Value) -> Envoy {
     let options = options.edit(|bootstrap| {
         let resources = &mut bootstrap["static_resources"];
         for cluster in resources["clusters"].as_array_mut().expect("clusters") {
-            let socket = &mut cluster["transport_socket"]["typed_config"]["tls_socket_config"];
             // The certificates of these servers have no name that the file could expect.
-            if let Some(tls) = socket.get_mut("common_tls_context") {
-                tls["validation_context"] = validation.clone();
+            let tls =
+                "/transport_socket/typed_config/tls_socket_config/common_tls_context/validation_context";
+            if let Some(expected) = cluster.pointer_mut(tls) {
+                *expected = validation.clone();
             }
         }
         for listener in resources["listeners"].as_array_mut().expect("listeners") {
