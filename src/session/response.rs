@@ -185,6 +185,7 @@ impl ResponseState {
     }
 
     /// True if the next packet can be a row or a column definition.
+    #[must_use]
     pub fn awaits_content(&self) -> bool {
         matches!(self.state, State::Rows | State::Columns { .. })
     }
