@@ -1,7 +1,7 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers tools-cluster \
-	demo test test-all test-drivers test-hazards test-istio test-cluster search fuzz compose-test bench profile instructions \
+	demo test test-all test-drivers test-faults test-hazards test-istio test-cluster search fuzz soak compose-test bench profile instructions \
 	footprint test-asan test-small record lint lint-workflows coverage image chart docs reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
@@ -42,9 +42,10 @@ tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: 
 tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
 	@scripts/mysql.sh
 
-tools-istio: ## get kustomize, Helm and Istio's schemas into target/tools; as root also iproute2 and iptables
+tools-istio: ## get kustomize, Helm, krew and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
 	@scripts/helm.sh
+	@scripts/krew.sh
 
 tools-servers: ## get what only tests run: HAProxy, nginx, SSH, SMTP and FTP servers and dumpcap (these as root), an Envoy without V8, curl
 	@scripts/servers.sh
@@ -59,7 +60,7 @@ tools-cluster: ## build Kubernetes' and Istio's programs into target/tools/clust
 # Without root or network namespaces the tests that need them are left out, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
 	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
-	@ENVOY_VERSION=1.39.3 scripts/tools.sh
+	@for version in 1.39.3 1.39.1; do ENVOY_VERSION=$$version scripts/tools.sh || exit 1; done
 	@$(peers) scripts/test.sh
 
 # Tests that only the wasm module can pass are named in scripts/test.sh.
@@ -75,7 +76,7 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --test istio -- --include-ignored; \
 	done
 
-test-cluster: tools tools-istio tools-cluster image ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
+test-cluster: prometheus tools tools-istio tools-cluster image native ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
 	@unshare --net true || { echo "make test-cluster: needs root, and to make network namespaces" >&2; exit 1; }
 	@$(peers) STEPS="$(STEPS)" cargo test --quiet --test cluster -- --ignored --nocapture
 
@@ -94,6 +95,17 @@ test-suites: tools tools-mysql wasm ## run the own suites of servers and drivers
 
 fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: so many seconds for each target)
 	@scripts/fuzz.sh $(TIME)
+
+# `make test` runs it for seconds. MODULE=plain is the control, tcp_proxy alone.
+soak: rust tools wasm native ## load each module for MINUTES (default 30) with CONNECTIONS (default 10000) open (MODULE=wasm, native, plain or both; RECORD=1: into docs/soak.md)
+	@$(peers) MINUTES=$(or $(MINUTES),30) CONNECTIONS=$(CONNECTIONS) RECORD=$(RECORD) \
+		cargo test --quiet --test soak -- $(or $(filter-out both,$(MODULE)),wasm native) --exact --nocapture --test-threads=1
+
+test-faults: rust tools wasm native ## run faults on connections with both modules: tests/faults, and the endings and reloads of tests/envoy
+	@scripts/wasm.sh traps
+	@scripts/native.sh panics
+	@$(peers) cargo test --test faults
+	@$(peers) FIRSTWORD_SHELL=native cargo test --test envoy -- closing reload
 
 compose-test: rust wasm ## run the tests of envoy/docker-compose.yaml; as root it needs neither Docker nor a registry
 	@scripts/compose.sh

@@ -22,10 +22,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use firstword_testing::mariadb::{DATABASE, MariaDb, PASSWORD, USER};
-use firstword_testing::process::cpu_time;
+use firstword_testing::process::{cpu_time, resident};
 use firstword_testing::shell::native;
 use firstword_testing::wasm;
-use measure::{envoy, floor, resident};
+use measure::{envoy, floor};
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 

@@ -1,19 +1,24 @@
 #!/bin/sh
-# Packs the command for users, and writes the manifest of the plugin for kubectl: archives.sh DIRECTORY X86_64 AARCH64 LICENSES
+# Packs the command for users, and writes the manifest of the plugin for kubectl:
+# archives.sh DIRECTORY LICENSES SYSTEM-PROCESSOR=BINARY...
 #
-#   firstword-VERSION-linux-PROCESSOR.tar.gz      the binary, its manual pages, completions and licences
-#   kubectl-firstword-linux-PROCESSOR.tar.gz      the same binary as `kubectl firstword`
+#   firstword-VERSION-SYSTEM-PROCESSOR.tar.gz     the binary, its manual pages, completions and licences
+#   kubectl-firstword-SYSTEM-PROCESSOR.tar.gz     the same binary as `kubectl firstword`, with Go's name of the processor
 #   firstword.krew.yaml                           the manifest with which krew installs that plugin
 #
-# X86_64 and AARCH64 are paths of binaries. The one for this machine prints the completions. The same binaries give the same
-# bytes on any machine.
+# SYSTEM is linux or darwin, PROCESSOR is x86_64 or aarch64. The binary for this machine prints the completions. The same
+# binaries give the same bytes on any machine.
 set -eu
-[ $# = 4 ] || { echo "archives.sh: DIRECTORY X86_64 AARCH64 LICENSES" >&2; exit 2; }
+[ $# -ge 3 ] || { echo "archives.sh: DIRECTORY LICENSES SYSTEM-PROCESSOR=BINARY..." >&2; exit 2; }
 mkdir -p "$1"
 directory=$(cd "$1" && pwd -P)
-x86_64=$(realpath "$2")
-aarch64=$(realpath "$3")
-licenses=$(realpath "$4")
+licenses=$(realpath "$2")
+shift 2
+# Paths that stay right in another directory.
+for binary in "$@"; do
+    shift
+    set -- "$@" "${binary%%=*}=$(realpath "${binary#*=}")"
+done
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
@@ -21,11 +26,11 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 homepage=https://github.com/firstword/firstword
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-case $(uname -m) in
-x86_64) own=$x86_64 ;;
-aarch64) own=$aarch64 ;;
-*) fail "no binary runs on $(uname -m)" ;;
-esac
+own=
+for binary in "$@"; do
+    [ "${binary%%=*}" != "linux-$(uname -m)" ] || own=${binary#*=}
+done
+[ -n "$own" ] || fail "no binary runs on $(uname -m)"
 
 # $1: archive, $2: directory, the rest: what in it
 pack() {
@@ -59,12 +64,16 @@ spec:
   platforms:
 EOF
 
-for processor in x86_64 aarch64; do
-    case $processor in
-    x86_64) binary=$x86_64 arch=amd64 ;;
-    aarch64) binary=$aarch64 arch=arm64 ;;
+for each in "$@"; do
+    platform=${each%%=*}
+    binary=${each#*=}
+    os=${platform%-*}
+    case $platform in
+    linux-x86_64 | darwin-x86_64) arch=amd64 ;;
+    linux-aarch64 | darwin-aarch64) arch=arm64 ;;
+    *) fail "no plugin of kubectl for '$platform'" ;;
     esac
-    name=firstword-$version-linux-$processor
+    name=firstword-$version-$platform
     mkdir -p "$work/$name"
     cp -r "$work/man" "$work/completions" LICENSE "$work/$name"
     cp "$licenses" "$work/$name/LICENSES.txt"
@@ -77,13 +86,13 @@ for processor in x86_64 aarch64; do
     cp LICENSE "$work/plugin"
     cp "$licenses" "$work/plugin/LICENSES.txt"
     install -m 755 "$binary" "$work/plugin/kubectl-firstword"
-    plugin=kubectl-firstword-linux-$arch.tar.gz
+    plugin=kubectl-firstword-$os-$arch.tar.gz
     pack "$plugin" "$work/plugin" LICENSE LICENSES.txt kubectl-firstword
     cat >>"$directory/firstword.krew.yaml" <<EOF
-  - selector: {matchLabels: {os: linux, arch: $arch}}
+  - selector: {matchLabels: {os: $os, arch: $arch}}
     uri: $homepage/releases/download/v$version/$plugin
     sha256: $(sha256sum "$directory/$plugin" | cut -d' ' -f1)
     bin: kubectl-firstword
 EOF
 done
-say "$directory: version $version for two processors"
+say "$directory: version $version for $# platforms"

@@ -22,18 +22,12 @@ version=k8s.io/component-base/version
 minor=${kubernetes#v1.}
 kubernetes_flags="-X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*}"
 
-need_go() {
-    command -v go >/dev/null || fail "Go 1.26 or newer is needed to build Kubernetes and Istio: https://go.dev/dl"
-    oldest=$(printf '%s\n1.21\n' "$(go env GOVERSION | sed 's/^go//')" | sort -V | head -n 1)
-    [ "$oldest" = 1.21 ] || fail "$(go version) is too old: Go 1.21 and newer can fetch the Go 1.26 that is needed"
-}
-
 # $1: program, $2: its Go module in tests/cluster/tools, $3: package, $4: flags for the linker. A link names the sums of the module
 # from which a program was built, so that another version is built again.
 build() {
     sums=$(cat "$modules/$2/go.mod" "$modules/$2/go.sum" | sha256sum | cut -c 1-12)
     [ ! -x "$cluster/$1-$sums" ] || { ln -sfn "$1-$sums" "$cluster/$1" && return; }
-    need_go
+    need_go "Kubernetes and Istio"
     say "building $1"
     start=$(date +%s)
     # The cache stays until all programs are built, so that an interrupted build goes on where it was.
@@ -61,7 +55,7 @@ copy() {
     module=$3
     shift 3
     [ -e "$cluster/$name-$sums.$end" ] || {
-        need_go
+        need_go "Kubernetes and Istio"
         directory=$(cd "$modules/istio" && GOPATH=$cluster/go GOFLAGS=-modcacherw go mod download -json "$module" |
             sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
         # YAML documents need a line between them.

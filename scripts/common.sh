@@ -56,6 +56,13 @@ in_go() {
     return $status
 }
 
+# Requires a Go that can fetch the newer one that the modules of $1 ask for.
+need_go() {
+    command -v go >/dev/null || fail "Go 1.26 or newer is needed to build $1: https://go.dev/dl"
+    oldest=$(printf '%s\n1.21\n' "$(go env GOVERSION | sed 's/^go//')" | sort -V | head -n 1)
+    [ "$oldest" = 1.21 ] || fail "$(go version) is too old to build $1: Go 1.21 and newer can fetch the Go 1.26 that is needed"
+}
+
 # Requires Cargo of version $1, or of the version in Cargo.toml, or newer; and the C linker that rustc calls for native programs.
 need_rust() {
     command -v cargo >/dev/null && command -v "${RUSTC:-rustc}" >/dev/null ||

@@ -12,7 +12,6 @@ repository=$1
 tag=$2
 dist=target/dist
 crane=target/tools/crane
-[ -x $crane ] || crane=crane
 
 # $1: layout in the release, $2: name in the registry
 push() {

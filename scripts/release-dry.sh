@@ -1,11 +1,13 @@
 #!/bin/sh
-# Runs the release workflow step by step on this machine, with a registry of its own instead of GitHub's, and then verifies each
-# file as its documents say. It publishes nothing. `make release DRY=1`
+# Runs the release workflow step by step on this machine, with a registry of its own instead of GitHub's and a key of its own
+# instead of GitHub's identity. Then verifies each artefact by the commands of docs/verify-release.md. It publishes nothing.
+# `make release DRY=1`
 #
 # Steps that need GitHub or an account are listed at the end as not run.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
+root=$(pwd -P)
 
 step() { echo "== $*"; }
 work=$(mktemp -d)
@@ -19,6 +21,7 @@ scripts/release-checks.sh "$tag" || say "goes on, because this is a dry run"
 
 step "a registry on this machine"
 scripts/istio.sh >/dev/null
+scripts/cosign.sh
 target/tools/crane registry serve --address 127.0.0.1:0 >"$work/registry" 2>&1 &
 registry=$!
 tries=0
@@ -36,32 +39,58 @@ IMAGE_REPOSITORY=$repository scripts/release.sh
 step "push"
 scripts/publish.sh "$repository" "$tag"
 
-step "verify: checksums"
-(cd target/dist && sha256sum --quiet --strict --check SHA256SUMS)
+step "sign, with a key of this machine"
+(cd "$work" && COSIGN_PASSWORD='' "$root/target/tools/cosign" generate-key-pair)
+COSIGN_PASSWORD='' COSIGN_KEY=$work/cosign.key scripts/sign.sh "$repository" "$tag"
 
-step "verify: the module in the image"
+step "verify: every command of docs/verify-release.md"
+released=$(scripts/release-files.sh) || fail "the release has not all of its files"
+mkdir "$work/downloaded"
+# shellcheck disable=SC2086 # a list of files
+cp $released "$work/downloaded"
+command -v jq >/dev/null || apt_install jq
+scripts/verify.sh "$work/downloaded" "$repository" "$tag" "$work/cosign.pub"
+
+step "refuse: a changed byte, another key, another digest"
+cargo test --quiet --locked --test signatures -- --include-ignored
+
+step "verify: chart and manifests name the image of this release and no other"
 digest=$(sed -n 's|^oci/image  *||p' target/dist/BUILD.txt)
-target/tools/crane export "$repository@$digest" - | tar -xO plugin.wasm | cmp - target/dist/firstword.wasm
-
-step "verify: the chart in the registry names that image"
-target/tools/helm pull "oci://localhost:$port/firstword/charts/firstword" --version "$version" --destination "$work" >/dev/null 2>&1 ||
-    fail "no chart in the registry"
-cmp "$work/firstword-$version.tgz" "target/dist/firstword-$version.tgz"
-target/tools/helm template firstword "$work/firstword-$version.tgz" --set 'targets[0].labels.app=app' \
+target/tools/helm template firstword "$work/downloaded/pulled/firstword-$version.tgz" --set 'targets[0].labels.app=app' \
     --set 'targets[0].outbound.ports={3306}' >"$work/manifests.yaml"
-grep -q "oci://$repository@$digest" "$work/manifests.yaml" || fail "the chart names another image"
+tar -xzf "$work/downloaded/firstword-manifests-$version.tar.gz" -C "$work"
+{
+    echo ---
+    target/tools/kustomize build "$work/firstword-manifests-$version/istio/overlays/envoyfilter"
+} >>"$work/manifests.yaml"
+images=$(grep -rhoE 'oci://[^" ,}]+' "$work/manifests.yaml" "$work/firstword-manifests-$version" --include='*.yaml' | sort -u)
+[ "$images" = "oci://$repository@$digest" ] || fail "chart or manifests name: $images"
 
-step "verify: the command, its configuration check and its plugin"
+step "verify: the command, its configuration check and its image"
 machine=$(uname -m)
 case $machine in x86_64) arch=amd64 ;; *) arch=arm64 ;; esac
 tar -xzf "target/dist/firstword-$version-linux-$machine.tar.gz" -C "$work"
-"$work/firstword-$version-linux-$machine/firstword" check-config - <"$work/manifests.yaml"
-tar -xzf "target/dist/kubectl-firstword-linux-$arch.tar.gz" -C "$work"
-[ "$("$work/kubectl-firstword" --version)" = "firstword $version" ]
-sum=$(sha256sum "target/dist/kubectl-firstword-linux-$arch.tar.gz" | cut -d' ' -f1)
-grep -q "sha256: $sum" target/dist/firstword.krew.yaml || fail "the manifest for krew has another checksum"
-target/tools/crane export --platform "linux/$arch" "$repository-command:$tag" - | tar -xO firstword |
-    cmp - "$work/kubectl-firstword"
+command=$work/firstword-$version-linux-$machine/firstword
+"$command" check-config - <"$work/manifests.yaml"
+"$command" check-config "$work/firstword-manifests-$version"/envoy/*.yaml
+target/tools/crane export --platform "linux/$arch" "$repository-command:$tag" - | tar -xO firstword | cmp - "$command"
+
+step "verify: krew installs the plugin, and the plugin reads a workload"
+scripts/krew.sh
+cp target/dist/firstword.krew.yaml "$work/firstword.yaml"
+target/tools/validate-krew-manifest -manifest "$work/firstword.yaml" -skip-install
+for each in amd64 arm64; do
+    KREW_ROOT=$work/krew-$each KREW_OS=linux KREW_ARCH=$each target/tools/krew install --manifest="$work/firstword.yaml" \
+        --archive="target/dist/kubectl-firstword-linux-$each.tar.gz" </dev/null
+done
+# In place of a cluster: a program that prints the configuration of a proxy of Istio.
+mkdir "$work/programs"
+printf '#!/bin/sh\ncat "%s"\n' "$root/tests/cluster/dumps/A1.json" >"$work/programs/istioctl"
+chmod +x "$work/programs/istioctl"
+status=0
+PATH=$work/programs:$PATH "$work/krew-$arch/bin/kubectl-firstword" doctor deploy/app --context dry-run \
+    --dest 55.108.108.2:10000 || status=$?
+[ $status = 1 ] || fail "kubectl firstword doctor did not find the hang"
 
 step "verify: the native module"
 command -v readelf >/dev/null || apt_install binutils
@@ -75,9 +104,12 @@ step "verify: the lists of packages"
 for package in proxy-wasm:sbom.cdx.json bytes:sbom-native.cdx.json clap:sbom-command.cdx.json; do
     grep -q "\"name\": \"${package%%:*}\"" "target/dist/${package#*:}" || fail "${package#*:} has no ${package%%:*}"
 done
-released=$(scripts/release-files.sh) || fail "the release has not all of its files"
+
+step "the notes of the release"
+scripts/release-notes.sh "$tag" || say "no notes yet: the first step has the reason"
 
 step "not run: needs GitHub"
-echo "cosign sign, cosign attest and cosign sign-blob (they sign with the workflow's identity)"
+echo "signatures by the workflow's identity (scripts/sign.sh without COSIGN_KEY), and their verification"
+echo "make reproduce (make test runs it)"
 echo "gh release create, with: $(echo "$released" | tr '\n' ' ')"
 say "version $version: every step that needs no account has run"

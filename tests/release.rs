@@ -243,7 +243,9 @@ fn releasable(parent: &Path) -> PathBuf {
     copy.current_dir(root()).arg("-r").args([
         "scripts",
         "istio",
+        "envoy",
         "charts",
+        "docs",
         "Cargo.toml",
         "LICENSE",
         "SUPPORT.md",
@@ -284,6 +286,8 @@ fn a_release_stops_at_what_is_not_ready() {
     broken("SECURITY.md", "security@example.org", "CONTACT-NOT-SET", "no security contact");
     broken("SECURITY.md", "Security contact: ", "", "no security contact");
     broken("CHANGELOG.md", VERSION, "99.0.0", "CHANGELOG.md has no heading");
+    broken("docs/upgrade.md", &format!("## To {VERSION}"), "## To 99.0.0", "docs/upgrade.md has no heading");
+    broken("istio/native/deployment.yaml", &"0".repeat(64), &"1".repeat(64), "a manifest names an image");
     broken("istio/base/wasmplugin.yaml", &"0".repeat(64), &"1".repeat(64), "a manifest names an image");
     std::fs::remove_file(tree.join("SUPPORT.md")).unwrap();
     assert!(release_problems(&tree, &tag).contains("SUPPORT.md is missing"));
@@ -295,15 +299,39 @@ fn the_dry_run_has_each_step_of_the_workflow() {
     let (workflow, dry) = (text(".github/workflows/release.yaml"), text("scripts/release-dry.sh"));
     let script = Regex::new(r"scripts/[a-z-]+\.sh").unwrap();
     let steps: BTreeSet<_> = script.find_iter(&workflow).map(|found| found.as_str()).collect();
-    assert_eq!(steps.len(), 4, "{steps:?}");
+    assert_eq!(steps.len(), 8, "{steps:?}");
     for step in steps {
         assert!(dry.contains(step), "{step}");
     }
     let (_, not_run) = dry.split_once("step \"not run").unwrap();
-    let program = Regex::new(r"(?m)^ *(?:- run: )?(cosign [a-z-]+|gh release create)").unwrap();
+    let program = Regex::new(r"(?m)^ *(?:- run: )?(make [a-z]+|gh release create)").unwrap();
     let programs: BTreeSet<_> = program.captures_iter(&workflow).map(|found| found[1].to_owned()).collect();
-    assert_eq!(programs.len(), 4, "{programs:?}");
+    assert_eq!(programs.len(), 2, "{programs:?}");
     for program in programs {
         assert!(not_run.contains(&program), "{program}");
     }
+}
+
+#[test]
+fn the_notes_of_a_release_are_its_part_of_the_changelog() {
+    let parent = tempfile::tempdir().unwrap();
+    let tree = releasable(parent.path());
+    let changelog = format!(
+        "# Changelog\n\n## [Unreleased]\n\n- later\n\n## [{VERSION}] - 2026-12-24\n\n### Added\n\n- [a page](docs/a.md#b), \
+         [another](https://example.org/a)\n\n## [0.0.1] - 2026-01-01\n\n- older\n"
+    );
+    std::fs::write(tree.join("CHANGELOG.md"), changelog).unwrap();
+    let notes = |tag: &str| Command::new(tree.join("scripts/release-notes.sh")).arg(tag).output().unwrap();
+    let tag = format!("v{VERSION}");
+    let text = stdout(&notes(&tag));
+    let at = format!("https://github.com/firstword/firstword/blob/{tag}");
+    assert!(text.starts_with("### Added\n\n- [a page]("), "{text}");
+    assert!(
+        text.contains(&format!("- [a page]({at}/docs/a.md#b), [another](https://example.org/a)\n")),
+        "{text}"
+    );
+    assert!(text.contains("### Upgrade\n\n") && text.contains(&format!("({at}/CHANGELOG.md)")), "{text}");
+    assert!(text.ends_with(&format!("[verify this release]({at}/docs/verify-release.md).")), "{text}");
+    assert!(!text.contains("later") && !text.contains("older"), "{text}");
+    assert!(!notes("v99.0.0").status.success());
 }

@@ -67,6 +67,7 @@ fn siblings(path: &str) -> &'static str {
     match path {
         "rules[].proxy_protocol.receive.mode" => "\"trusted_networks\":[\"10.0.0.0/8\"],",
         "rules[].proxy_protocol.receive.trusted_networks" => "\"mode\":\"required\",",
+        "rules[].tls.downstream" => "\"upstream\":\"originate\",",
         _ if path.contains(".receive.") => "\"mode\":\"required\",\"trusted_networks\":[\"10.0.0.0/8\"],",
         _ if path.contains(".send.") && !path.ends_with(".mode") => "\"mode\":\"with_first_client_bytes\",",
         _ => "",
@@ -78,7 +79,7 @@ fn other_parts(path: &str) -> (&'static str, &'static str) {
     match path {
         "rules[].proxy_protocol.send.when" => ("send", "\"receive\":{\"mode\":\"optional\"},"),
         "rules[].mysql.clear_capabilities" => ("mysql", "\"match\":{\"addresses\":[\"10.0.0.0/8\"]},"),
-        "rules[].tls.upstream" => {
+        "rules[].tls.downstream" | "rules[].tls.upstream" => {
             ("tls", "\"match\":{\"addresses\":[\"10.0.0.0/8\"]},\"protocol\":\"mysql\",")
         }
         _ => ("", ""),

@@ -32,17 +32,26 @@ mod report;
 mod results;
 mod sides;
 
+use firstword_testing::machine::{Machine, program};
 use firstword_testing::mariadb::MariaDb;
+use firstword_testing::{built, envoy, mariadbd};
 use loads::{Load, Work, loads};
 use measure::{option, sysbench};
 use progress::Progress;
-use results::{Machine, Measured, OtherWork, Results};
+use results::{Measured, OtherWork, Results};
 use sides::Side;
 
 fn main() {
     let is_quick = option("QUICK").is_some_and(|quick| quick != 0);
     let rounds = option("ROUNDS").unwrap_or(if is_quick { 8 } else { 30 }).max(1) as usize;
-    let machine = Machine::look();
+    let haproxy = built("HAPROXY", "target/tools/haproxy", "scripts/proxies.sh");
+    let router = built("MYSQLROUTER", "target/tools/mysqlrouter", "scripts/router.sh");
+    let machine = Machine::look(vec![
+        program("Envoy", &envoy(), "--version"),
+        program("MariaDB", &mariadbd(), "--version"),
+        program("HAProxy", &haproxy, "-v"),
+        program("MySQL Router", &router, "-V"),
+    ]);
     let other_work = OtherWork::start();
     let loads = loads(is_quick);
     eprintln!("starting MariaDB and the proxies");

@@ -55,15 +55,8 @@ fn save(path: &Path, text: &str) {
 fn table(results: &Results) -> String {
     let machine = &results.machine;
     let mut text = format!(
-        "{}, {} cores of {}, Linux {}. {}. {} rounds, {CONNECTIONS} connections. Other processes used {:.1} cores on \
-         average.\n",
-        machine.date,
-        machine.cores,
-        machine.processor,
-        machine.kernel,
-        machine.programs.join(", "),
-        results.rounds,
-        results.other_cores,
+        "{machine}. {} rounds, {CONNECTIONS} connections. Other processes used {:.1} cores on average.\n",
+        results.rounds, results.other_cores,
     );
     let first = &results.measured[0];
     text += "\n| CPU for a point select as text | ratio | target |\n|---|---|---|\n";

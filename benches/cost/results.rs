@@ -1,10 +1,8 @@
 //! What a run has measured, and its medians and ratios.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
-use firstword_testing::{built, envoy, mariadbd};
+use firstword_testing::machine::Machine;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
@@ -54,15 +52,6 @@ impl Measured {
     }
 }
 
-/// Machine and programs of a run.
-pub(crate) struct Machine {
-    pub(crate) date: String,
-    pub(crate) processor: String,
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
-    pub(crate) programs: Vec<String>,
-}
-
 /// CPU time that other processes take during a run.
 pub(crate) struct OtherWork {
     began: Instant,
@@ -98,47 +87,4 @@ fn own_processes() -> f64 {
         times.map(|time| time.num_microseconds() as f64 / 1e6).iter().sum::<f64>()
     };
     time(UsageWho::RUSAGE_SELF) + time(UsageWho::RUSAGE_CHILDREN)
-}
-
-impl Machine {
-    pub(crate) fn look() -> Self {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let processors = read("/proc/cpuinfo");
-        let processor = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let program = |name: &str, path: PathBuf, option| {
-            format!("{name} {}", version(&output(Command::new(path).arg(option)).replace('/', " ")))
-        };
-        Self {
-            date: output(Command::new("date").args(["-u", "+%F"])),
-            processor: processor.map_or("unknown processor", |(_, name)| name).to_owned(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            programs: vec![
-                program("Envoy", envoy(), "--version"),
-                program("MariaDB", mariadbd(), "--version"),
-                program("HAProxy", built("HAPROXY", "target/tools/haproxy", "scripts/proxies.sh"), "-v"),
-                program(
-                    "MySQL Router",
-                    built("MYSQLROUTER", "target/tools/mysqlrouter", "scripts/router.sh"),
-                    "-V",
-                ),
-            ],
-        }
-    }
-}
-
-/// First line that a program prints.
-fn output(program: &mut Command) -> String {
-    let output = program.output().expect("a program that runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
-}
-
-/// First word of a line that is a version.
-fn version(line: &str) -> &str {
-    let is_version = |word: &&str| {
-        let digits = word.starts_with(|c: char| c.is_ascii_digit());
-        digits && word.contains('.') && word.split('.').take(2).all(|part| part.parse::<u32>().is_ok())
-    };
-    line.split([' ', '-']).find(is_version).unwrap_or(line)
 }

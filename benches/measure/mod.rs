@@ -45,15 +45,6 @@ pub fn option(name: &str) -> Option<u32> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
-/// Resident memory of a process, in MiB.
-pub fn resident(pid: u32) -> f64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the status of a running proxy");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
-    kibibytes / 1024.0
-}
-
 /// Number of rows in sysbench's table.
 pub const TABLE_ROWS: u32 = 10_000;
 

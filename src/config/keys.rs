@@ -31,7 +31,7 @@ pub(super) const RECEIVE: Keys = Keys {
 };
 pub(super) const SEND: Keys =
     Keys { path: "$.rules[].proxy_protocol.send", names: &["mode", "version", "when"] };
-pub(super) const TLS: Keys = Keys { path: "$.rules[].tls", names: &["upstream"] };
+pub(super) const TLS: Keys = Keys { path: "$.rules[].tls", names: &["downstream", "upstream"] };
 pub(super) const MYSQL: Keys = Keys {
     path: "$.rules[].mysql",
     names: &["inspect", "hold_split_eof", "clear_capabilities", "block_local_infile", "slow_command"],

@@ -274,6 +274,7 @@ mod tests {
             clear_capabilities: ClearCapabilities { compress: false, zstd: false, ssl: false },
             block_local_infile: false,
             originate_tls: false,
+            terminate_tls: false,
         };
         assert_eq!(config.policy(Some(3306), None, Direction::Outbound), &expected);
         assert_eq!((&expected.name, expected.slow_command), (&None, None));

@@ -56,6 +56,8 @@ pub struct Policy {
     pub block_local_infile: bool,
     /// True if the filter starts TLS to the server for clients without TLS; false if no rule matched.
     pub originate_tls: bool,
+    /// True if the client's TLS ends in the proxy; false if no rule matched.
+    pub terminate_tls: bool,
 }
 
 impl Default for Policy {
@@ -72,6 +74,7 @@ impl Default for Policy {
             clear_capabilities: ClearCapabilities::default(),
             block_local_infile: false,
             originate_tls: false,
+            terminate_tls: false,
         }
     }
 }

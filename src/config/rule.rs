@@ -38,8 +38,17 @@ const HOLD_SPLIT_EOF: [(&str, HoldSplitEof); 3] = [
     ("always", HoldSplitEof::Always),
 ];
 
+/// The values of `tls.downstream`. True if the client's TLS ends in the proxy.
+const DOWNSTREAM_TLS: [(&str, bool); 2] = [("pass", false), ("terminate", true)];
 /// The values of `tls.upstream`. True if the filter starts TLS to the server.
 const UPSTREAM_TLS: [(&str, bool); 2] = [("pass", false), ("originate", true)];
+
+/// `tls` of a rule.
+#[derive(Clone, Copy, Default)]
+struct Tls {
+    terminate: bool,
+    originate: bool,
+}
 
 const INSPECT: [(&str, Inspect); 3] =
     [("full", Inspect::Full), ("requests", Inspect::Requests), ("handshake", Inspect::Handshake)];
@@ -157,9 +166,27 @@ fn read_rule(
     let protocol = read_protocol(rule, problems).unwrap_or(defaults.protocol);
     let greeting_timeout = read_greeting_timeout(rule, problems).unwrap_or(defaults.greeting_timeout);
     let proxy_protocol = proxy_protocol::read(rule, problems);
-    let originate_tls = read_tls(rule, matching.as_ref(), protocol, problems);
-    let mut policy =
-        Policy { name, protocol, greeting_timeout, proxy_protocol, originate_tls, ..defaults.clone() };
+    let tls = read_tls(rule, matching.as_ref(), protocol, problems);
+    if let (true, true, Some(field)) =
+        (tls.terminate, proxy_protocol.receive.is_some(), rule.get("proxy_protocol"))
+    {
+        let why = "the header arrives before TLS, where the filter of another listener takes the connection";
+        let fix = "use the listener filter proxy_protocol of Envoy";
+        let problem = format!(
+            "expected no \"receive\" beside \"tls\": {{\"downstream\": \"terminate\"}}, because {why}; {fix}"
+        );
+        problems.add(&field.at, problem);
+    }
+    let (originate_tls, terminate_tls) = (tls.originate, tls.terminate);
+    let mut policy = Policy {
+        name,
+        protocol,
+        greeting_timeout,
+        proxy_protocol,
+        originate_tls,
+        terminate_tls,
+        ..defaults.clone()
+    };
     if let Some(mysql) = read_mysql(rule, problems) {
         policy.hold_split_eof = mysql.hold_split_eof;
         policy.clear_capabilities = mysql.clear_capabilities;
@@ -176,9 +203,8 @@ fn read_rule(
             let problem = format!("expected \"match.addresses\" beside \"ssl\", because {why}; found none");
             problems.add(ssl, problem);
         }
-        if let (Some(ssl), true) = (&mysql.clears_ssl, originate_tls) {
-            let problem = "expected no \"ssl\" beside \"tls\": {\"upstream\": \"originate\"}, which needs the server's offer of \
-                           TLS and clears it for the client; found \"ssl\"";
+        if let (Some(ssl), true) = (&mysql.clears_ssl, originate_tls || terminate_tls) {
+            let problem = "expected no \"ssl\" beside \"tls\", which itself changes the offer of TLS in the greeting; found \"ssl\"";
             problems.add(ssl, problem.to_owned());
         }
         mysql.check_protocol(protocol, problems);
@@ -186,20 +212,28 @@ fn read_rule(
     (matching, policy)
 }
 
-/// Reads `tls`. True if the filter starts TLS to the server.
+/// Reads `tls`.
 fn read_tls(
     rule: &Object<'_>,
     matching: Option<&Match>,
     protocol: ProtocolRule,
     problems: &mut Problems,
-) -> bool {
-    let Some(tls) = rule.object("tls", &keys::TLS, problems) else { return false };
+) -> Tls {
+    let Some(tls) = rule.object("tls", &keys::TLS, problems) else { return Tls::default() };
+    let downstream = tls.get("downstream").and_then(|field| field.word(&DOWNSTREAM_TLS, problems));
     let upstream = tls.get("upstream").and_then(|field| field.word(&UPSTREAM_TLS, problems));
-    if upstream != Some(true) {
-        return false;
+    let read = Tls { terminate: downstream == Some(true), originate: upstream == Some(true) };
+    if !read.terminate && !read.originate {
+        return read;
+    }
+    if read.terminate && (upstream == Some(false) || tls.get("upstream").is_none()) {
+        let why = "the filter would send what the client sends in TLS without TLS";
+        let problem =
+            format!("expected \"upstream\": \"originate\" beside \"terminate\", because {why}; found none");
+        problems.add(&tls.at, problem);
     }
     if matching.is_some_and(|matching| !matching.has_addresses()) {
-        let why = "the filter closes connections to servers that offer no TLS";
+        let why = "the filter closes connections of peers without TLS";
         problems.add(&tls.at, format!("expected \"match.addresses\" beside it, because {why}; found none"));
     }
     if protocol != ProtocolRule::Mysql {
@@ -208,7 +242,7 @@ fn read_tls(
         problems
             .add(&tls.at, format!("expected it with the protocol \"mysql\", because {why}; found {found:?}"));
     }
-    true
+    read
 }
 
 fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<Arc<str>> {

@@ -163,10 +163,16 @@ pub const SETTINGS: &[Setting] = &[
         "The connections that get a header",
     ),
     setting(
+        "rules[].tls.downstream",
+        Values::Word(&[("pass", ""), ("terminate", "end the client's TLS; only in the native module")]),
+        Value("\"pass\""),
+        "TLS of clients (see [End TLS](tls-terminate.md)); needs `upstream: originate`, `match.addresses` and the protocol `mysql`",
+    ),
+    setting(
         "rules[].tls.upstream",
         Values::Word(&[("pass", ""), ("originate", "start TLS to the server; only in the native module")]),
         Value("\"pass\""),
-        "TLS to the server for clients without TLS (see [TLS](tls.md)); needs `match.addresses` and the protocol `mysql`",
+        "TLS to the server (see [Start TLS](tls-originate.md)); needs `match.addresses` and the protocol `mysql`",
     ),
     setting("rules[].mysql.inspect", INSPECT, OfDefaults, "How much of a connection the filter reads"),
     setting(

@@ -50,6 +50,18 @@ pub enum ClientVerdict {
     StartServerTls(Edit),
     /// Forward them changed, and send a reply to the client.
     Reply(Box<Reply>),
+    /// Forward them changed, and give other bytes to the partner.
+    HandOver(Box<HandOver>),
+}
+
+/// Bytes for the partner: the filter on the other part of the same connection, if one listener takes the client's connection
+/// and another ends its TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// Change of the bytes of the callback.
+    pub edit: Edit,
+    /// Bytes for the partner.
+    pub bytes: Vec<u8>,
 }
 
 /// Bytes of the client of which the host holds the rest.
@@ -82,6 +94,8 @@ pub enum ServerVerdict {
     Pass,
     /// Forward them changed.
     Edit(Edit),
+    /// Forward them changed, and give other bytes to the partner.
+    HandOver(Box<HandOver>),
 }
 
 /// For hosts that treat both directions alike: a verdict about the server's bytes is also one about the client's.
@@ -90,6 +104,7 @@ impl From<ServerVerdict> for ClientVerdict {
         match verdict {
             ServerVerdict::Pass => Self::Pass,
             ServerVerdict::Edit(edit) => Self::Edit(edit),
+            ServerVerdict::HandOver(hand_over) => Self::HandOver(hand_over),
         }
     }
 }

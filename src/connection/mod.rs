@@ -8,6 +8,8 @@
 //! from top to bottom. The inspector gets the bytes as each peer sent them, without PROXY headers.
 
 pub mod chunk;
+#[cfg(not(target_family = "wasm"))]
+pub mod clear_start;
 pub mod inspector;
 mod rewrite;
 mod stages;
@@ -26,6 +28,7 @@ use crate::connection::stages::proxy_header::guard::HeaderGuard;
 use crate::connection::stages::proxy_header::receive::HeaderReceiver;
 use crate::connection::stages::proxy_header::send::HeaderSender;
 use crate::connection::stages::tls_originate::TlsOriginator;
+use crate::connection::stages::tls_terminate::TlsTerminator;
 use crate::connection::stages::{Seen, Stage, stages};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, OpaqueReason, Sender};
@@ -39,6 +42,9 @@ stages! {
     block_local_infile: FileRequestBlocker,
     // client: before, strips, holds or refuses a header; server: before, starts the time-out
     proxy_receive: HeaderReceiver,
+    // client: before, renumbers packets until the login is decided; server: after, hands the greeting over to the filter that
+    // starts the connection, and renumbers packets. Before the stage that starts TLS to the server
+    tls_terminate: TlsTerminator,
     // client: before, holds the handshake response until TLS to the server starts; after, and server before: renumbers packets
     // until the login is decided; server: after, clears the offer of TLS. Before the guard, which must see each byte once
     tls_originate: TlsOriginator,
@@ -79,6 +85,9 @@ impl Connection {
         let mut rewrite = Rewrite::of_client(chunk);
         let flow = self.client_list(&mut rewrite, end_stream, out);
         self.forget_received_header();
+        if let Some(stage) = &self.stages.tls_terminate {
+            stage.renumber_reply(&mut rewrite);
+        }
         self.stages.drop_finished();
         rewrite.client_verdict(flow)
     }
@@ -218,6 +227,19 @@ impl Connection {
     #[must_use]
     pub fn holds_connection(&self) -> bool {
         self.stages.holds_connection()
+    }
+
+    /// True if another filter starts the connection without TLS, as its partner.
+    #[must_use]
+    pub fn has_partner(&self) -> bool {
+        self.stages.tls_terminate.is_some()
+    }
+
+    /// Takes the client's SSLRequest, which the partner hands over.
+    pub fn tls_requested(&mut self) {
+        if let Some(stage) = &mut self.stages.tls_terminate {
+            stage.requested();
+        }
     }
 
     /// True if a rule changes, holds or drops bytes of the connection.

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::chunk::{Chunk, ClientVerdict, Edit, HeldRest, Reply, ServerVerdict};
+use super::chunk::{Chunk, ClientVerdict, Edit, HandOver, HeldRest, Reply, ServerVerdict};
 use crate::password_key::wipe;
 
 /// Maximum number of the server's bytes that are withheld. Column definitions are far shorter.
@@ -106,6 +106,8 @@ struct TlsWork {
     /// Bytes to send to the client.
     reply: Vec<u8>,
     starts_server_tls: bool,
+    /// True if the partner gets the chunk.
+    hands_over: bool,
 }
 
 impl<'c, C: Chunk> Rewrite<'c, C> {
@@ -184,6 +186,18 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.tls.as_ref().is_some_and(|tls| tls.starts_server_tls)
     }
 
+    /// Gives the chunk to the partner, with its changes.
+    pub(super) fn hand_over(&mut self) {
+        self.tls_work().hands_over = true;
+    }
+
+    /// Changes the sequence id of the reply to the client, if there is one.
+    pub(super) fn renumber_reply(&mut self, shift: u8) {
+        if let Some(id) = self.tls.as_mut().and_then(|tls| tls.reply.get_mut(3)) {
+            *id = id.wrapping_add(shift);
+        }
+    }
+
     fn tls_work(&mut self) -> &mut TlsWork {
         self.tls.get_or_insert_default()
     }
@@ -196,6 +210,23 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
     /// Replaces the byte at `at`.
     pub(super) fn set(&mut self, at: usize, byte: u8) {
         self.change(at, 1, vec![byte]);
+    }
+
+    /// Replaces the byte at `at`, even if an earlier stage has replaced it.
+    pub(super) fn set_again(&mut self, at: usize, byte: u8) {
+        match self.changes.iter_mut().find(|change| change.at == at && change.removed == 1) {
+            Some(change) => change.inserted = vec![byte],
+            None => self.set(at, byte),
+        }
+    }
+
+    /// All bytes of the chunk with the bytes that were replaced so far. `None` if the host does not provide them. Use it only
+    /// if no earlier stage inserts or removes bytes.
+    pub(super) fn replaced(&mut self) -> Option<Bytes> {
+        self.bytes().map(|bytes| match self.changes.as_slice() {
+            [] => bytes,
+            _ => self.apply(&bytes, 0..usize::MAX).into(),
+        })
     }
 
     /// Inserts `bytes` before the rest of the chunk.
@@ -325,6 +356,10 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
     pub(super) fn server_verdict(mut self, flow: Flow, withheld: &mut Withheld) -> ServerVerdict {
         if flow == Flow::Drop {
             self.drop_all();
+        } else if self.tls.as_ref().is_some_and(|tls| tls.hands_over) {
+            let bytes = self.replaced().unwrap_or_default().to_vec();
+            let edit = Edit { drain: self.len(), prepend: Vec::new() };
+            return ServerVerdict::HandOver(Box::new(HandOver { edit, bytes }));
         }
         self.edit(withheld).map_or(ServerVerdict::Pass, ServerVerdict::Edit)
     }
@@ -436,6 +471,7 @@ mod tests {
         match rewrite.server_verdict(Flow::Continue, withheld) {
             ServerVerdict::Pass => chunk.to_vec(),
             ServerVerdict::Edit(Edit { drain, prepend }) => [&prepend, &chunk[drain..]].concat(),
+            ServerVerdict::HandOver(_) => panic!("no stage hands over"),
         }
     }
 

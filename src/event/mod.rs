@@ -178,7 +178,7 @@ labels! {
 }
 
 labels! {
-    /// Result of starting TLS.
+    /// Result of TLS between the filter and a peer.
     TlsResult {
         /// The peer has sent something in TLS.
         Established = "established",
@@ -186,6 +186,8 @@ labels! {
         NotOffered = "not_offered",
         /// The client wants TLS too.
         ClientTls = "client_tls",
+        /// The client does not ask for TLS.
+        NotRequested = "not_requested",
         /// A peer broke the protocol before TLS began.
         Refused = "refused",
         /// The connection ended before the peer had sent anything in TLS.
@@ -194,10 +196,12 @@ labels! {
 }
 
 labels! {
-    /// Side of the proxy on which it starts TLS.
+    /// Side of the proxy on which it starts or ends TLS.
     TlsSide {
         /// Between the proxy and the server.
         Upstream = "upstream",
+        /// Between the client and the proxy.
+        Downstream = "downstream",
     }
 }
 
@@ -327,8 +331,13 @@ pub enum Event {
     },
     /// The greeting offered TLS, and the offer was removed for the client.
     TlsCleared,
-    /// The filter had to start TLS to the server.
-    ServerTls(TlsResult),
+    /// A rule required TLS of the filter on this side.
+    Tls {
+        /// Side of the proxy.
+        side: TlsSide,
+        /// Result.
+        result: TlsResult,
+    },
     /// The server sent an error instead of a greeting.
     PreHandshakeError {
         /// MySQL's error number.

@@ -49,6 +49,27 @@ impl fmt::Display for Refusal {
     }
 }
 
+impl RefusalReason {
+    /// What the operator can do.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) | Self::Truncated | Self::Late => "correct the sender, which is the peer",
+            Self::Unexpected => {
+                "add proxy_protocol.receive to the rule of this port, or turn headers off in the sender"
+            }
+            Self::Untrusted => "add the peer to receive.trusted_networks if it is your proxy",
+            Self::Missing | Self::Timeout { connected: true, .. } => {
+                "let the peer send a header, or set receive.mode to optional"
+            }
+            Self::Timeout { connected: false, .. } => {
+                "set tcp_proxy.max_early_data_bytes, or let the peer send its header at once"
+            }
+            Self::Unreadable => "report it, with the version of Envoy",
+        }
+    }
+}
+
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {

@@ -32,8 +32,10 @@ impl Filter {
         let feeds_policy = self.access_log.as_ref().is_some_and(StateKeys::can_decide);
         let result = if needs_filter || feeds_policy { PanicResult::Closed } else { PanicResult::Passed };
         self.with_metrics(|metrics| metrics.panic(result));
-        self.log
-            .line(host, Level::Error, || format!("event=panic result={} {}", result.label(), to.text(host)));
+        self.log.line(host, Level::Error, || {
+            let (result, to) = (result.label(), to.text(host));
+            format!("event=panic result={result} {to} fix=\"report it, with the place in the line before\"")
+        });
         result
     }
 }

@@ -13,6 +13,8 @@
 mod access_log;
 pub mod after_panic;
 pub mod budget;
+#[cfg(not(target_family = "wasm"))]
+pub mod clear_stream;
 mod destination;
 pub mod host;
 mod log;
@@ -159,10 +161,10 @@ impl Filter {
         self.config.rules().iter().any(|rule| rule.direction().is_some())
     }
 
-    /// True if a rule starts TLS. A shell that cannot must refuse the configuration.
+    /// True if a rule starts or ends TLS. A shell that cannot must refuse the configuration.
     #[must_use]
     pub fn needs_tls(&self) -> bool {
-        self.config.rules().iter().any(|rule| rule.policy().originate_tls)
+        self.config.rules().iter().any(|rule| rule.policy().originate_tls || rule.policy().terminate_tls)
     }
 
     /// True if the filter runs with the defaults, because the configuration has problems.

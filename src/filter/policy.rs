@@ -61,7 +61,7 @@ impl<'c> ConnectionPolicy<'c> {
     pub(super) fn is_protected(&self) -> bool {
         let headers = &self.rule.proxy_protocol;
         let protects = headers.receive.is_some() || headers.send.is_some() || self.rule.block_local_infile;
-        self.is_active() && protects || self.rule.originate_tls
+        self.is_active() && protects || self.rule.originate_tls || self.rule.terminate_tls
     }
 
     /// Returns the rules of the connection, which begins now.
@@ -89,6 +89,7 @@ impl<'c> ConnectionPolicy<'c> {
             block_local_infile: is_active && rule.block_local_infile,
             // In every mode, because the connection would go on without TLS.
             originate_tls: rule.originate_tls.then_some(OriginateTls { password_key }),
+            terminate_tls: rule.terminate_tls,
         };
         ResolvedRules { rules, peer }
     }

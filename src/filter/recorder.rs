@@ -107,7 +107,8 @@ fn log_events(filter: &Filter, log: &ConnectionLog, events: &[Event]) {
             Event::Opaque(OpaqueReason::Memory) => opaque::out_of_memory(log),
             Event::ProtectionLost(reason) => rule_effects::protection_lost(log, *reason),
             Event::LocalInfileBlocked => rule_effects::file_blocked(log),
-            Event::ServerTls(result) => rule_effects::server_tls(log, *result),
+            #[cfg(not(target_family = "wasm"))]
+            Event::Tls { side, result } => rule_effects::tls(log, *side, *result),
             Event::TlsCleared => rule_effects::tls_cleared(log, &filter.reported_tls),
             _ => {}
         }

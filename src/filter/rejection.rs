@@ -45,7 +45,8 @@ pub(super) fn runs_with_defaults(
     if let Some(word) = word {
         let line = format!(
             "event=config_refused word={word} reason=\"without this setting the server or a policy may not work, so the \
-             filter does not run with the defaults\""
+             filter does not run with the defaults\" fix=\"correct the problems in the lines before, which firstword \
+             check-config lists too\""
         );
         host.log(Level::Error, &line);
     }
@@ -53,7 +54,7 @@ pub(super) fn runs_with_defaults(
         let problems = problems.into_iter().count();
         let line = format!(
             "event=config_rejected problems={problems} effect=\"the filter runs with the defaults: it inspects traffic, and \
-             no rule applies\""
+             no rule applies\" fix=\"correct the problems in the lines before, which firstword check-config lists too\""
         );
         host.log(Level::Error, &line);
     }

@@ -72,6 +72,17 @@ impl Stream {
         self.connection.holds_connection()
     }
 
+    /// True if another filter starts the connection without TLS, as its partner.
+    #[must_use]
+    pub fn has_partner(&self) -> bool {
+        self.connection.has_partner()
+    }
+
+    /// Takes the client's SSLRequest, which the partner hands over.
+    pub fn tls_requested(&mut self) {
+        self.connection.tls_requested();
+    }
+
     /// Takes bytes of the client. `chunk` begins with the bytes that were held before. `end_stream`: no bytes follow.
     pub fn client(
         &mut self,

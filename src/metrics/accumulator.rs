@@ -10,7 +10,7 @@ use super::series::{Cell, Histogram, from_response, histogram_series, signed};
 use super::table::Table;
 use super::templates::HISTOGRAM;
 use super::{Profile, ScopeLabel, budget};
-use crate::event::{Event, HazardKind, PanicResult, Protocol, Response, Tally, TlsSide};
+use crate::event::{Event, HazardKind, PanicResult, Protocol, Response, Tally};
 use crate::mysql::sql::verb::Verb;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::errno;
@@ -247,8 +247,8 @@ impl Accumulator {
             Event::Transaction { open } => {
                 self.add(scope, Metric::Transactions, NO_LABELS, if open { 1 } else { -1 });
             }
-            Event::ServerTls(result) => {
-                self.count(scope, Metric::TlsSessions, labels(TlsSide::Upstream as u16, result as u16));
+            Event::Tls { side, result } => {
+                self.count(scope, Metric::TlsSessions, labels(side as u16, result as u16));
             }
             Event::LocalInfile => self.count(scope, Metric::LocalInfile, NO_LABELS),
             Event::ProtectionLost(reason) => self.count(scope, Metric::ProtectionLost, label(reason as u16)),

@@ -34,7 +34,7 @@ const CACHING_SHA2: u16 = AuthPlugin::CachingSha2Password as u16;
 /// `server_first_detected_total{protocol="mysql"}`.
 const MYSQL: Labels = label(ServerFirst::Mysql as u16);
 
-const BUDGETS: [SeriesBudget; 10] = [
+const BUDGETS: [SeriesBudget; 11] = [
     SeriesBudget { metric: Metric::ServerFirst, reserved: &[MYSQL], minimal: 1, standard: 8 },
     // The servers of a destination have few releases.
     SeriesBudget { metric: Metric::Greetings, reserved: &[], minimal: 0, standard: 5 },
@@ -134,6 +134,8 @@ const BUDGETS: [SeriesBudget; 10] = [
         minimal: 8,
         standard: 8,
     },
+    // Five results on the server's side, four on the client's.
+    SeriesBudget { metric: Metric::TlsSessions, reserved: &[], minimal: 0, standard: 9 },
     SeriesBudget {
         metric: Metric::ProxyProtocolSent,
         reserved: &[label(V1), label(V2)],

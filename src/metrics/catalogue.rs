@@ -228,14 +228,12 @@ impl Label {
             Self::Lost => Some(ProtectionLost::ALL.len()),
             Self::Kind => Some(HazardKind::ALL.len()),
             Self::PanicResult => Some(PanicResult::ALL.len()),
-            Self::Side => Some(TlsSide::ALL.len()),
-            Self::TlsResult => Some(TlsResult::ALL.len()),
             Self::Plugin => Some(AuthPlugin::ALL.len()),
             Self::Client => Some(Connector::ALL.len()),
             Self::Verb => Some(Verb::ALL.len()),
             Self::Version | Self::Commit => Some(1),
             // Few values, but not every pair of them is possible.
-            Self::Format | Self::HeaderResult => None,
+            Self::Format | Self::HeaderResult | Self::Side | Self::TlsResult => None,
             Self::Release | Self::Errno | Self::ClientSeries | Self::Command => None,
         }
     }
@@ -359,7 +357,7 @@ catalogue! {
     Clients "clients_total" Counter Full scoped [Client ClientSeries]
         "Clients that responded to the greeting, by the library that they name.";
     TlsSessions "tls_sessions_total" Counter Standard scoped [Side TlsResult]
-        "Connections on which the native module had to start TLS, by the side of the proxy and the result.";
+        "Connections on which the native module had to start or end TLS, by the side of the proxy and the result.";
     Commands "commands_total" Counter Minimal scoped [Command]
         "Commands that the client sent.";
     CommandsInFlight "commands_in_flight" Gauge Minimal scoped []

@@ -225,6 +225,7 @@ impl ConnectionPhase {
     /// Emits a hazard if authentication data of `len` bytes, sent without TLS, exposes the password. Emits each kind once.
     fn check_exposure(&mut self, len: usize, events: &mut Vec<Event>) {
         let kind = match self.plugin {
+            _ if self.options.hides_secrets => return,
             // The NUL of an empty password, or a request for the server's key.
             _ if len <= 1 => return,
             AuthPlugin::ClearPassword | AuthPlugin::Dialog => HazardKind::ClearPassword,
@@ -337,7 +338,9 @@ impl ConnectionPhase {
                 let full = self.plugin == AuthPlugin::CachingSha2Password && data == [FULL_AUTHENTICATION];
                 if full {
                     self.full_authentication = true;
-                    out.events.push(Event::PlaintextFullAuth);
+                    if !self.options.hides_secrets {
+                        out.events.push(Event::PlaintextFullAuth);
+                    }
                 }
             }
             _ => return Err(out.desync(Rule::AuthenticationPacket)),

@@ -83,7 +83,7 @@ impl Session {
             (State::Command(commands), Sender::Client) if commands.options.judge_files => MAX_JUDGED_PREFIX,
             (State::Command(commands), Sender::Client) => command_prefix_len(&commands.options.interests),
             (State::Command(commands), Sender::Server) => {
-                let Options { interests, judge_files } = &commands.options;
+                let Options { interests, judge_files, .. } = &commands.options;
                 if *judge_files && commands.may_request_file() {
                     MAX_FILE_REQUEST_PREFIX
                 } else if commands.may_greet_again() {

@@ -9,4 +9,6 @@ pub struct Options {
     pub interests: Interests,
     /// Judges each file request of the server by the client's statement, and stops at a request that must be blocked.
     pub judge_files: bool,
+    /// True if the client's authentication data arrived in TLS, so that it exposes no password.
+    pub hides_secrets: bool,
 }

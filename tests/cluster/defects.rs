@@ -1,6 +1,5 @@
 //! Defects that only a real control plane shows. Each case passes with the corrected files; docs/cluster.md has the results.
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use crate::lab::world::outside;
 use crate::mesh::{ADMIN, Mesh};
 use crate::outcome::{Outcome, Probe};
+use crate::printed;
 use crate::report::Report;
 use firstword_testing::doctor::doctor;
 use firstword_testing::probe::{Seen, client, listen};
@@ -41,26 +41,6 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// The commands in the comments of a file in `istio/`.
-fn commands(path: &str) -> Vec<String> {
-    let path = root().join("istio").join(path);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let commands = text.lines().filter_map(|line| line.strip_prefix("#   "));
-    let commands: Vec<_> = commands.map(|line| line.split("  #").next().unwrap_or(line).to_owned()).collect();
-    assert!(!commands.is_empty(), "{} has no command", path.display());
-    commands
-}
-
-/// Runs a command of a document in a directory, as a user's shell does.
-fn shell(mesh: &Mesh<'_>, directory: &Path, command: &str) {
-    let mut shell: Command = mesh.lab.kubectl.of(&"/bin/sh".into());
-    let path = format!("{}:/usr/bin:/bin", root().join("target/tools/cluster").display());
-    let output =
-        shell.args(["-euc", command]).current_dir(directory).env("PATH", path).output().expect("a shell");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {text}");
-}
-
 /// A Service as most users make it: by `kubectl apply`.
 fn service_port(mesh: &Mesh<'_>, report: &mut Report) {
     let service = |name: &str| {
@@ -72,8 +52,8 @@ fn service_port(mesh: &Mesh<'_>, report: &mut Report) {
     let kubectl = &mesh.lab.kubectl;
     kubectl.delete(&service("mysql"));
     kubectl.apply(&service("mysql"));
-    for command in commands(SERVICE_PORT) {
-        shell(mesh, root(), &command);
+    for command in printed::of_manifest(SERVICE_PORT) {
+        printed::run(mesh, root(), &command);
     }
     let found = kubectl.get(&["service", "mysql", "-n", "db"]).expect("the Service");
     let port = &found["spec"]["ports"][0];
@@ -127,8 +107,8 @@ fn configmap(mesh: &Mesh<'_>, report: &mut Report) {
             seen
         });
         let commands = std::panic::AssertUnwindSafe(|| {
-            for command in commands("overlays/configmap/kustomization.yaml") {
-                shell(mesh, copy.path(), &command);
+            for command in printed::of_manifest("overlays/configmap/kustomization.yaml") {
+                printed::run(mesh, copy.path(), &command);
             }
             let app = mesh.app();
             mesh.settle(&app);

@@ -13,22 +13,28 @@
     clippy::unwrap_used
 )]
 
+mod canary;
+mod change;
 mod defects;
 mod documents;
 mod dumps;
 mod fixes;
 mod headless;
+mod helm;
 mod lab;
 mod manifests;
 mod mesh;
 mod names;
+mod native;
 mod outcome;
+mod printed;
 mod report;
 mod rollout;
 mod rows;
 mod steps;
 mod story;
 mod table;
+mod traffic;
 mod waypoint;
 
 use std::any::Any;

@@ -11,10 +11,12 @@ use firstword_testing::root;
 pub const STEP: &str = "manifests";
 
 /// Files that are patches of a user's own objects.
-const PATCHES: [(&str, &str); 4] = [
+const PATCHES: [(&str, &str); 6] = [
     ("components/pod-annotations/annotations.yaml", "deployment/app -n default"),
     ("native/deployment.yaml", "deployment/app -n default"),
     ("overlays/configmap/mount.yaml", "deployment/app -n default"),
+    ("scenarios/tls-bridge/deployment.yaml", "deployment/app -n default"),
+    ("scenarios/tls-origination/deployment.yaml", "deployment/app -n default"),
     ("scenarios/undeclared-port/service-port.yaml", "service/mysql -n db"),
 ];
 const OVERLAYS: [&str; 5] =

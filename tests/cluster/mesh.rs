@@ -15,7 +15,8 @@ use firstword_testing::doctor::{Verdict, doctor};
 use firstword_testing::prometheus::Metrics;
 use firstword_testing::{program::firstword, root, wait_for};
 
-const WORKLOADS: &str = include_str!("resources/workloads.yaml");
+/// The workloads, without the annotations.
+pub const WORKLOADS: &str = include_str!("resources/workloads.yaml");
 /// Maximum time from an applied resource to its effect in a proxy.
 pub const DELIVERY: Duration = Duration::from_secs(60);
 /// The digest in the manifests, which no image has.
@@ -31,8 +32,8 @@ const MESHED: [(&str, &str); 3] = [("default", "app"), ("db", "mysql"), ("istio-
 pub const ADMIN: u16 = 15_000;
 pub const MERGED: u16 = 15_020;
 
-/// The workloads, with the annotations of `istio/components/pod-annotations` on pods that have a proxy.
-fn workloads() -> String {
+/// Documents, with the annotations of `istio/components/pod-annotations` on all pods. Those without a proxy ignore them.
+pub fn annotated(documents: &str) -> String {
     let read = |text: &str| -> Vec<Value> {
         let documents = serde_norway::Deserializer::from_str(text);
         documents.map(|document| Value::deserialize(document).expect("a document")).collect()
@@ -41,13 +42,16 @@ fn workloads() -> String {
     let component = read(&std::fs::read_to_string(component).expect("the annotations"));
     let annotations =
         component[0]["spec"]["template"]["metadata"]["annotations"].as_object().expect("annotations");
-    let mut documents = read(WORKLOADS);
+    let mut documents = read(documents);
     for document in &mut documents {
-        let name = document["metadata"]["name"].as_str().unwrap_or_default();
-        if document["kind"] == "Deployment" && MESHED.iter().any(|(_, meshed)| *meshed == name) {
-            for (key, value) in annotations {
-                document["spec"]["template"]["metadata"]["annotations"][key] = value.clone();
-            }
+        let of = match document["kind"].as_str() {
+            Some("Deployment") => &mut document["spec"]["template"]["metadata"]["annotations"],
+            // Istiod makes the pods of a waypoint from it.
+            Some("Gateway") => &mut document["spec"]["infrastructure"]["annotations"],
+            _ => continue,
+        };
+        for (key, value) in annotations {
+            of[key] = value.clone();
         }
     }
     json!({"apiVersion": "v1", "kind": "List", "items": documents}).to_string()
@@ -72,7 +76,7 @@ impl<'l> Mesh<'l> {
         let map =
             lab.kubectl.get(&["configmap", "istio", "-n", "istio-system"]).expect("the mesh's configuration");
         let config = map["data"]["mesh"].as_str().expect("MeshConfig").to_owned();
-        let mesh = Self { lab, digest, config, markers: AtomicU32::new(0), workloads: workloads() };
+        let mesh = Self { lab, digest, config, markers: AtomicU32::new(0), workloads: annotated(WORKLOADS) };
         lab.kubectl.apply(&mesh.workloads);
         for (namespace, app) in MESHED.into_iter().chain([("other", "irrelevant")]) {
             lab.pod(namespace, app);
@@ -93,9 +97,14 @@ impl<'l> Mesh<'l> {
     pub fn replace(&self, documents: &str) {
         self.lab.kubectl.run_with(&["replace", "-f", "-"], documents);
         for (namespace, deployment) in MESHED {
-            let timeout = "--timeout=120s";
-            self.lab.kubectl.run(&["rollout", "status", "deployment", deployment, "-n", namespace, timeout]);
+            self.wait_for_pods(namespace, deployment);
         }
+    }
+
+    /// Waits until the pods of a Deployment are those of its last change.
+    pub fn wait_for_pods(&self, namespace: &str, deployment: &str) {
+        let timeout = "--timeout=180s";
+        self.lab.kubectl.run(&["rollout", "status", "deployment", deployment, "-n", namespace, timeout]);
     }
 
     /// Adds lines to MeshConfig as Istio was installed with it.

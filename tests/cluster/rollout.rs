@@ -1,38 +1,16 @@
-//! Connections that are open while something changes, and new ones at the same time.
+//! What a change of a WasmPlugin, a PeerAuthentication or a ServiceEntry closes.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use crate::lab::pod::Pod;
-use crate::lab::world::outside;
+use crate::change::Change;
 use crate::mesh::Mesh;
 use crate::report::Report;
-use firstword_testing::client::{CLASSIC, Client, Login};
-use firstword_testing::probe::{Seen, listen};
 use firstword_testing::root;
 
 pub const STEP: &str = "rollout";
 
 /// Number of open connections to each of the two databases.
 const OPEN: usize = 50;
-/// Time between two new connections.
-const PAUSE: Duration = Duration::from_millis(12);
-/// Time after which Envoy has closed what it drains, and a margin: `lab/istio.rs` sets 3 seconds.
-const DRAINED: Duration = Duration::from_secs(7);
 const PLUGIN: &str = "base/wasmplugin.yaml";
 const SERVICE_ENTRY: &str = "scenarios/port-conflict/serviceentry.yaml";
-
-/// One change.
-struct Change<'c> {
-    what: &'c str,
-    make: &'c dyn Fn(),
-    /// Whether the connections to the database outside, and to the one in the mesh, stay open.
-    stay: (bool, bool),
-    /// Whether each new connection to the database outside gets its greeting.
-    all_greeted: bool,
-}
 
 pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     mesh.apply(&[SERVICE_ENTRY]);
@@ -115,63 +93,7 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
         },
     ];
     for change in &changes {
-        let observed = make(mesh, &app, change);
-        report.add(STEP, change.what, observed);
+        change.observe(mesh, &app, OPEN, STEP, report);
     }
     mesh.reset();
-}
-
-/// Makes the change while connections are open and new ones come. Returns what became of them.
-fn make(mesh: &Mesh<'_>, app: &Pod, change: &Change<'_>) -> String {
-    let inside = mesh.service("db", "mysql");
-    let open = |to: SocketAddr| -> Vec<Client> {
-        app.network.enter(|| (0..OPEN).map(|_| Client::login(to, &Login::new(CLASSIC))).collect())
-    };
-    let (outside_open, inside_open) = (open(outside()), open(inside));
-    let is_done = AtomicBool::new(false);
-    let new = thread::scope(|scope| {
-        let new = scope.spawn(|| app.network.enter(|| connect_until(&is_done)));
-        // Some connections before the change.
-        thread::sleep(Duration::from_secs(1));
-        (change.make)();
-        thread::sleep(DRAINED);
-        is_done.store(true, Ordering::Release);
-        new.join().expect("the new connections")
-    });
-    let alive = |clients: Vec<Client>| {
-        let mut alive = 0;
-        for mut client in clients {
-            if !client.has_ended() {
-                client.query("SELECT 20+22").expect("a result");
-                client.quit();
-                alive += 1;
-            }
-        }
-        alive
-    };
-    let found = (alive(outside_open), alive(inside_open));
-    let number = |stays: bool| if stays { OPEN } else { 0 };
-    let expected = (number(change.stay.0), number(change.stay.1));
-    assert_eq!(found, expected, "{}: open connections outside and in the mesh that are left", change.what);
-    assert!(new.len() > 50, "{}: {} new connections", change.what, new.len());
-    let others: Vec<_> = new.iter().filter(|seen| !matches!(seen, Seen::Greeting(_))).collect();
-    assert_eq!(others.is_empty(), change.all_greeted, "{}: new connections: {others:?}", change.what);
-    let of = |stays: bool| if stays { "stay open" } else { "end after the drain time" };
-    format!(
-        "outside {}, in the mesh {}; {}",
-        of(change.stay.0),
-        of(change.stay.1),
-        if change.all_greeted { "each new connection gets its greeting" } else { "new ones hang again" }
-    )
-}
-
-/// Connects again and again, and notes the first reaction.
-fn connect_until(is_done: &AtomicBool) -> Vec<Seen> {
-    let mut seen = Vec::new();
-    while !is_done.load(Ordering::Acquire) {
-        let start = Instant::now();
-        seen.push(listen(outside(), b"", false));
-        thread::sleep(PAUSE.saturating_sub(start.elapsed()));
-    }
-    seen
 }

@@ -6,19 +6,24 @@ use std::time::Instant;
 use crate::lab::Lab;
 use crate::mesh::Mesh;
 use crate::report::Report;
-use crate::{defects, headless, manifests, message, names, rollout, story, table, waypoint};
+use crate::{
+    canary, defects, headless, helm, manifests, message, names, native, rollout, story, table, waypoint,
+};
 
 struct Step {
     name: &'static str,
     run: fn(&Mesh<'_>, &mut Report),
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 11] = [
     Step { name: story::STEP, run: story::run },
     Step { name: manifests::STEP, run: manifests::run },
     Step { name: table::STEP, run: table::run },
     Step { name: defects::STEP, run: defects::run },
     Step { name: rollout::STEP, run: rollout::run },
+    Step { name: canary::STEP, run: canary::run },
+    Step { name: helm::STEP, run: helm::run },
+    Step { name: native::STEP, run: native::run },
     Step { name: names::STEP, run: names::run },
     Step { name: headless::STEP, run: headless::run },
     Step { name: waypoint::STEP, run: waypoint::run },
@@ -68,8 +73,6 @@ mod needs_cluster {
             steps.len(),
             failures.join("\n")
         );
-        if steps.len() == STEPS.len() {
-            report.assert_documented();
-        }
+        report.assert_documented(steps.len() == STEPS.len());
     }
 }

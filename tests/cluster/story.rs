@@ -7,7 +7,7 @@ use crate::lab::world::outside;
 use crate::mesh::{MERGED, Mesh};
 use crate::outcome::http;
 use crate::report::Report;
-use firstword_testing::client::{CLASSIC, Client, Login};
+use crate::traffic;
 use firstword_testing::probe::{Http, Seen, client, listen};
 use firstword_testing::wait_for;
 
@@ -83,42 +83,16 @@ fn fix(mesh: &Mesh<'_>, app: &Pod, report: &mut Report) {
     );
 }
 
-/// Commands on connections whose number is known, and the counts that Prometheus gets.
+/// The counts that Prometheus gets.
 fn metrics(mesh: &Mesh<'_>, app: &Pod, report: &mut Report) {
-    const CONNECTIONS: u32 = 7;
-    const QUERIES: u32 = 3;
     mesh.apply(&[WASM_PLUGIN]);
     mesh.settle(app);
     mesh.wait_for_module(app);
     let labels = [("direction", "outbound"), ("destination", "orders")];
-    let of = |name: &str, more: &[(&str, &str)]| {
-        mesh.metrics(app).get(&format!("firstword_{name}"), &[labels.as_slice(), more].concat())
-    };
-    assert_eq!(of("connections_total", &[]), None, "no connection yet");
-    app.network.enter(|| {
-        for connection in 0..CONNECTIONS {
-            let mut client = Client::login(outside(), &Login::new(CLASSIC));
-            for _ in 0..QUERIES {
-                client.query("SELECT 20+22").expect("a result");
-            }
-            if connection == 0 {
-                client.query("SELECT * FROM demo.none").expect_errno(1146);
-            }
-            client.quit();
-        }
-    });
-    let expected = f64::from(CONNECTIONS);
-    wait_for("number of connections on port 15020", METRICS, || {
-        (of("handshakes_total", &[("result", "ok")]) == Some(expected)
-            && of("commands_total", &[("command", "quit")]) == Some(expected))
-        .then_some(())
-    });
-    assert_eq!(of("connections_total", &[("protocol", "mysql")]), Some(expected));
-    assert_eq!(of("connections_total", &[]), Some(expected), "with other labels");
-    let queries = f64::from(CONNECTIONS * QUERIES + 1);
-    assert_eq!(of("commands_total", &[("command", "query")]), Some(queries));
-    assert_eq!(of("errors_total", &[("errno", "1146")]), Some(1.0));
-    assert_eq!(of("rows_total", &[]), Some(queries - 1.0));
+    let connections = || mesh.metrics(app).get("firstword_connections_total", &labels);
+    assert_eq!(connections(), None, "no connection yet");
+    traffic::assert_counted(mesh, app, &app.network, outside(), &labels);
+    assert_eq!(connections(), Some(f64::from(traffic::CONNECTIONS)), "with other labels");
     let text = app.get(MERGED, "/stats/prometheus");
     let untagged: Vec<_> = text.lines().filter(|line| line.contains("___")).collect();
     assert_eq!(untagged, [""; 0], "labels in names");

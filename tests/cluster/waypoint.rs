@@ -8,9 +8,10 @@ use crate::dumps;
 use crate::fixes::HangingClients;
 use crate::lab::pod::Pod;
 use crate::lab::ztunnel::Ztunnel;
-use crate::mesh::{ADMIN, DELIVERY, Mesh};
+use crate::mesh::{ADMIN, DELIVERY, Mesh, annotated};
 use crate::outcome::{Outcome, Probe};
 use crate::report::Report;
+use crate::traffic;
 use firstword_testing::probe::{Http, request};
 use firstword_testing::wait_for;
 
@@ -21,6 +22,7 @@ const SERVICES: &str = include_str!("resources/ambient-services.yaml");
 /// Doctor's verdict and the outcome: Envoy's own time-out for listener filters.
 const HANGS: (&str, Outcome) = ("closed 15000", Outcome::Closed(15));
 
+const TRAFFIC_EXTENSION: &str = "scenarios/waypoint/trafficextension.yaml";
 const FOR_WORKLOADS: &str = "waypoint-for-workloads";
 
 /// The waypoint, and a client whose connections to Services go through it.
@@ -38,7 +40,7 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     kubectl.run(&["apply", "--server-side", "-f", file]);
     kubectl.run(&["wait", "--for=condition=Established", "--timeout=60s", "-f", file]);
     mesh.lab.set_istiod(&["PILOT_ENABLE_AMBIENT=true"]);
-    kubectl.apply(AMBIENT);
+    kubectl.apply(&annotated(AMBIENT));
     kubectl.apply(SERVICES);
     let (waypoint, client) = (mesh.lab.pod("amb", "waypoint"), mesh.lab.pod("amb", "client"));
     mesh.lab.pod("amb", "mysql");
@@ -47,6 +49,7 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     let ambient = Ambient { mesh, waypoint, client, _ztunnel: ztunnel };
     mesh.settle(&ambient.waypoint);
     let plain = declared(&ambient, report);
+    counted(&ambient, report);
     undeclared(&ambient, plain, report);
     mixed(&ambient, plain, report);
     workloads(&ambient, plain, report);
@@ -120,6 +123,35 @@ fn declared(ambient: &Ambient<'_>, report: &mut Report) -> Duration {
     dumps::keep_waypoint("service", &ambient.waypoint);
     report.add(STEP, "A waypoint for Services, a port declared `tcp`", "greeting");
     probe.median()
+}
+
+/// The filter in the waypoint.
+fn counted(ambient: &Ambient<'_>, report: &mut Report) {
+    let (mesh, waypoint) = (ambient.mesh, &ambient.waypoint);
+    // The waypoint of the lab is in another namespace than that of the manifest.
+    let extension = mesh.manifest(TRAFFIC_EXTENSION).replace("namespace: db", "namespace: amb");
+    mesh.lab.kubectl.apply(&extension);
+    mesh.settle(waypoint);
+    mesh.wait_for_module(waypoint);
+    let to = mesh.service("amb", "declared");
+    let labels = [("direction", "inbound"), ("destination", "mysql")];
+    traffic::assert_counted(mesh, waypoint, &ambient.client.network, to, &labels);
+    let total = || {
+        let metrics = mesh.metrics(waypoint);
+        metrics.select("firstword_connections_total", &[]).map(|sample| sample.value).sum::<f64>()
+    };
+    let before = total();
+    assert!(before >= f64::from(traffic::CONNECTIONS), "{before}");
+    ambient.assert_http();
+    traffic::assert_counted(mesh, waypoint, &ambient.client.network, to, &labels);
+    assert_eq!(total(), before + f64::from(traffic::CONNECTIONS), "a connection to the HTTP Service counts");
+    mesh.lab.kubectl.delete(&extension);
+    mesh.settle(waypoint);
+    report.add(
+        STEP,
+        "`waypoint/trafficextension.yaml`, its module pulled by its digest by the waypoint's agent",
+        "exact: connections, queries, rows, errors of the TCP Service; none of the HTTP Service",
+    );
 }
 
 fn undeclared(ambient: &Ambient<'_>, plain: Duration, report: &mut Report) {

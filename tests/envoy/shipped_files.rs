@@ -201,6 +201,7 @@ fn each_file_has_a_test() {
         "proxy-send-native.yaml",
         "proxy-send.yaml",
         "rbac-by-user.yaml",
+        "tls-bridge.yaml",
         "tls-originate.yaml",
     ];
     assert_eq!(names, tested.map(Path::new));

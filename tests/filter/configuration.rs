@@ -161,7 +161,7 @@ fn keys_of_filter_state_are_declared_and_refusals_logged_at_level_info() {
         if key.ends_with("user") { Err(error) } else { Ok(()) }
     });
     assert_eq!(declared.take(), ["firstword.user", "firstword.commands"]);
-    let line = "event=host_refused call=declare key=user status=REFUSED".to_owned();
+    let line = "event=host_refused call=declare key=user status=REFUSED fix=\"allow it in capability_restriction_config if you have one, else report it with the version of Envoy\"".to_owned();
     assert_eq!(worker.host.take_log(), [(Level::Info, line)]);
     Worker::start("{}").filter.declare_filter_state(&worker.host, |key| panic!("{key} is declared"));
 }

@@ -30,7 +30,10 @@ fn lines_are_limited_and_the_number_of_withheld_ones_is_logged() {
     assert_eq!(worker.log(), [""; 0], "the minute is not over");
     worker.host.advance(Duration::from_secs(1));
     worker.tick(&mut [], None);
-    assert_eq!(worker.host.take_log(), [(Level::Warn, "event=log_limit withheld=4".to_owned())]);
+    assert_eq!(
+        worker.host.take_log(),
+        [(Level::Warn, "event=log_limit withheld=4 fix=\"raise log.max_per_minute to see them\"".to_owned())]
+    );
     desync(&worker);
     assert_eq!(worker.log().len(), 1);
     worker.host.advance(Duration::from_secs(60));

@@ -14,7 +14,12 @@ fn a_refused_call_is_logged_once() {
     worker.filter.check(Ok(()), &worker.host);
     let refused = HostError { call: "set_shared_data", status: "UNIMPLEMENTED".into() };
     worker.filter.check(Err(refused), &worker.host);
-    assert_eq!(worker.log(), ["event=host_refused call=set_shared_data status=UNIMPLEMENTED"]);
+    assert_eq!(
+        worker.log(),
+        [
+            "event=host_refused call=set_shared_data status=UNIMPLEMENTED fix=\"allow it in capability_restriction_config if you have one, else report it with the version of Envoy\""
+        ]
+    );
 }
 
 #[test]
@@ -23,7 +28,12 @@ fn refused_filter_state_is_logged_with_its_key() {
     worker.host.refused.borrow_mut().insert("set_filter_state");
     let mut stream = worker.connect();
     worker.play(&mut stream, &login());
-    assert_eq!(worker.log(), ["event=host_refused call=set_filter_state key=user status=REFUSED"]);
+    assert_eq!(
+        worker.log(),
+        [
+            "event=host_refused call=set_filter_state key=user status=REFUSED fix=\"allow it in capability_restriction_config if you have one, else report it with the version of Envoy\""
+        ]
+    );
     assert_eq!(worker.host.state("user"), None);
 }
 
@@ -54,7 +64,12 @@ fn a_connection_that_cannot_be_closed_is_closed_on_the_next_tick() {
     worker.host.take_calls();
     worker.host.refused.borrow_mut().insert("close");
     worker.tick(&mut streams, None);
-    assert_eq!(worker.log(), ["event=host_refused call=close status=REFUSED"]);
+    assert_eq!(
+        worker.log(),
+        [
+            "event=host_refused call=close status=REFUSED fix=\"allow it in capability_restriction_config if you have one, else report it with the version of Envoy\""
+        ]
+    );
     worker.host.refused.borrow_mut().clear();
     worker.host.advance(Duration::from_millis(500));
     worker.tick(&mut streams, None);

@@ -18,16 +18,22 @@ enum Treatment {
     Run(i32),
     /// Asks make whether the target exists, because it takes minutes.
     Target,
+    /// Does not run it, because `make test-cluster` does.
+    Cluster,
     /// Does not run it, for this reason.
     Left(&'static str),
 }
 
-use Treatment::{Left, Run, Target};
+use Treatment::{Cluster, Left, Run, Target};
 
-const CLUSTER: &str = "needs a cluster with kubelets, which no test has";
+const WITH_KUBELETS: &str = "needs a cluster with kubelets, which no test has";
 
 /// The treatment of each command that begins so. The first that fits decides.
 const TREATMENTS: &[(&str, Treatment)] = &[
+    (
+        "istioctl proxy-config all deploy/app -o json | firstword doctor - --dest 55.108.108.2:10000 --fix 1",
+        Run(0),
+    ),
     ("istioctl proxy-config all deploy/app -o json | firstword doctor - --dest 55.108.108.2:10000", Run(1)),
     (
         "istioctl proxy-config all deploy/app -o json | firstword doctor - --dest orders.example.com",
@@ -35,6 +41,16 @@ const TREATMENTS: &[(&str, Treatment)] = &[
             "needs a name server; `crates/cli/tests/findings/names.rs` runs it with names of the configuration",
         ),
     ),
+    ("istioctl proxy-config all deploy/app -o json > before.json", Run(0)),
+    ("istioctl proxy-config all deploy/app -o json > after.json", Run(0)),
+    ("firstword doctor --diff", Run(0)),
+    (
+        "firstword doctor --mesh",
+        Left(
+            "needs the dumps of a cluster; `crates/cli/tests/doctor/mesh.rs` runs it in a folder of its own",
+        ),
+    ),
+    ("mkdir -p dumps", Run(0)),
     // The capture has a hazard.
     ("firstword inspect", Run(3)),
     ("firstword check-config", Run(0)),
@@ -48,10 +64,17 @@ const TREATMENTS: &[(&str, Treatment)] = &[
         Left("needs the traffic of a machine; `crates/cli/tests/inspect/live.rs` records with dumpcap"),
     ),
     ("docker compose", Left("needs images of a registry; `make compose-test` runs the file")),
-    ("helm template", Left("needs values of the user; `tests/istio/chart.rs` renders the chart")),
-    ("helm install", Left(CLUSTER)),
-    ("kubectl", Left(CLUSTER)),
-    ("istioctl", Left(CLUSTER)),
+    ("helm template firstword", Cluster),
+    ("helm push", Cluster),
+    ("helm install firstword target/", Cluster),
+    ("helm install firstword oci:", Cluster),
+    ("kubectl diff -k istio/overlays/mine", Cluster),
+    ("kubectl apply -k istio/overlays/mine", Cluster),
+    ("kubectl delete -k istio/overlays/mine", Cluster),
+    ("kubectl patch deployment app", Cluster),
+    ("kubectl get envoyfilters,wasmplugins", Cluster),
+    ("kubectl", Left(WITH_KUBELETS)),
+    ("istioctl", Left(WITH_KUBELETS)),
     ("curl", Left("needs an Envoy with traffic; `tests/envoy` reads the same page")),
 ];
 
@@ -69,14 +92,20 @@ fn treatment(command: &str) -> (&'static str, Treatment) {
     *found.unwrap_or_else(|| panic!("no treatment for: {command}"))
 }
 
-/// Each page of the book with its commands.
+/// The page whose commands need a release. `tests/signatures.rs` and `make release DRY=1` run them.
+const OF_A_RELEASE: &str = "verify-release.md";
+
+/// Each other page of the book with its commands.
 fn pages() -> Vec<(String, Vec<String>)> {
     let mut paths: Vec<_> = fs::read_dir(root().join("docs"))
         .expect("docs")
         .map(|entry| entry.expect("an entry").path())
         .collect();
     paths.sort();
-    let paths = paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let is_page = |path: &std::path::PathBuf| {
+        path.extension().is_some_and(|extension| extension == "md") && !path.ends_with(OF_A_RELEASE)
+    };
+    let paths = paths.into_iter().filter(is_page);
     let page = |path: std::path::PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
         (name, commands(&fs::read_to_string(path).expect("a document")))
@@ -125,6 +154,20 @@ fn workplace(directory: &Path) {
     fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).expect("kubectl");
 }
 
+/// `tests/cluster/printed.rs` takes commands from the documents by how they begin.
+#[test]
+fn the_cluster_test_runs_what_is_left_to_it() {
+    let sources = fs::read_dir(root().join("tests/cluster")).expect("tests/cluster");
+    let sources = sources.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file());
+    let sources: Vec<_> = sources.map(|path| fs::read_to_string(path).expect("a source")).collect();
+    for (start, treatment) in TREATMENTS {
+        if matches!(treatment, Cluster) {
+            let is_run = sources.iter().any(|source| source.contains(&format!(", \"{start}")));
+            assert!(is_run, "tests/cluster runs no command that begins with {start}");
+        }
+    }
+}
+
 #[test]
 fn the_commands_of_the_book_run_as_printed() {
     let (directory, istioctl) = (temp_dir(), istioctl());
@@ -141,7 +184,7 @@ fn the_commands_of_the_book_run_as_printed() {
             let (command, at, expected) = match treatment(&command).1 {
                 Run(status) => (command, directory.path(), status),
                 Target => (format!("{command} --dry-run"), root(), 0),
-                Left(_) => continue,
+                Cluster | Left(_) => continue,
             };
             let mut shell = Command::new("sh");
             shell.args(["-c", &command]).current_dir(at).env("PATH", &path).env_remove("MAKEFLAGS");

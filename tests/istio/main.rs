@@ -14,6 +14,7 @@
 
 mod case;
 mod cases;
+mod changes;
 mod chart;
 mod doctor;
 mod documents;
@@ -21,6 +22,7 @@ mod fixes;
 mod istiod;
 mod lab;
 mod manifests;
+mod mesh;
 mod patches;
 mod pilot;
 mod readme;

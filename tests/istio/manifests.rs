@@ -71,6 +71,7 @@ fn the_api_server_accepts_each_manifest() {
         }
     }
     let expected = [
+        "ConfigMap",
         "Deployment",
         "DestinationRule",
         "EnvoyFilter",

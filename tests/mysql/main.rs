@@ -11,6 +11,7 @@
     clippy::unwrap_used
 )]
 
+mod certificates;
 mod commands;
 mod counts;
 mod endings;
@@ -19,6 +20,7 @@ mod load;
 mod mariadb_authentication;
 mod mysql_authentication;
 mod replication;
+mod tls_bridge;
 mod tls_originate;
 mod transparency;
 mod users;

@@ -3,62 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use crate::certificates::{Certificates, NAME};
 use crate::counts::{QUIET, address, sum, sums_by};
 use firstword_testing::client::{CLASSIC, Client, Login, SSL};
 use firstword_testing::database::{Database, PASSWORD, USER};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::{COUNTED, MariaDb};
-use firstword_testing::{temp_dir, wait_for};
+use firstword_testing::wait_for;
 
-/// The name that `envoy/tls-originate.yaml` expects of the server.
-const NAME: &str = "db.example";
 /// Length of an SSLRequest, which the server counts and the client does not send.
 const REQUEST_LEN: u64 = 36;
-
-/// Files of an authority and of a server's certificate.
-struct Certificates(TempDir);
-
-impl Certificates {
-    fn new(name: &str, last_year: i32) -> Self {
-        let directory = temp_dir();
-        let authority_key = KeyPair::generate().expect("a key");
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "authority");
-        let certificate = authority.self_signed(&authority_key).expect("a certificate");
-        let issuer = Issuer::new(authority, authority_key);
-        let key = KeyPair::generate().expect("a key");
-        let mut own = CertificateParams::new([name.to_owned()]).expect("a name");
-        own.distinguished_name.push(DnType::CommonName, name);
-        own.not_before = date_time_ymd(2020, 1, 1);
-        own.not_after = date_time_ymd(last_year, 1, 1);
-        let signed = own.signed_by(&key, &issuer).expect("a certificate");
-        for (file, text) in [("ca", certificate.pem()), ("cert", signed.pem()), ("key", key.serialize_pem())]
-        {
-            std::fs::write(directory.path().join(file).with_extension("pem"), text).expect("a file");
-        }
-        Self(directory)
-    }
-
-    fn valid() -> Self {
-        Self::new(NAME, 2090)
-    }
-
-    fn directory(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Options of a server that requires TLS.
-    fn options(&self) -> [String; 3] {
-        let file =
-            |option: &str, file: &str| format!("--ssl-{option}={}", self.directory().join(file).display());
-        [file("cert", "cert.pem"), file("key", "key.pem"), "--require-secure-transport=ON".to_owned()]
-    }
-}
 
 /// `envoy/tls-originate.yaml` with this authority.
 fn options(database: &Database, authority: &Path) -> EnvoyOptions {

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::packets;
 use firstword_testing::peer::{Peer, Server};
+use firstword_testing::temp_dir;
 
 /// Maximum number of rounds of faults. A round takes at least a second.
 const MAX_ROUNDS: usize = 90;
@@ -40,16 +42,54 @@ const CONFIGURATION: &str = r#"{
 /// - `inspected` has an inspector.
 /// - `rejected` has a filter whose configuration has a typo.
 /// - `refused` is for clients with a wrong password only.
+///
+/// Envoy also has a listener `missing`, whose filter comes by ECDS with a module that does not exist, and gets one by LDS with such
+/// a module in the listener itself.
 const LISTENERS: [&str; 9] =
     ["silent", "scripted", "slow", "small", "proxied", "held", "inspected", "rejected", "refused"];
 
-fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr) -> Envoy {
+/// Puts listeners with a module that does not exist into a bootstrap: by ECDS, and in a file of listeners. The files are in this
+/// folder.
+fn add_missing_modules(bootstrap: &mut Value, directory: &Path) {
+    let file = |name: &str, resource: Value| {
+        let path = directory.join(name);
+        std::fs::write(&path, json!({"resources": [resource]}).to_string()).expect("a file");
+        path
+    };
+    let mut listener = bootstrap["static_resources"]["listeners"][0].clone();
+    let mut filter = listener["filter_chains"][0]["filters"][0]["typed_config"].take();
+    let kind = filter["@type"].clone();
+    filter["config"]["vm_config"]["code"] = json!({"local": {"filename": directory.join("missing.wasm")}});
+    let name = "istio-system.firstword";
+    let extension = file(
+        "extension.json",
+        json!({
+            "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", "name": name, "typed_config": filter,
+        }),
+    );
+    let source = json!({"path_config_source": {"path": extension}});
+    listener["name"] = json!("missing");
+    listener["stat_prefix"] = json!("missing");
+    listener["filter_chains"][0]["filters"][0] =
+        json!({"name": name, "config_discovery": {"config_source": source, "type_urls": [kind]}});
+    let mut inline = listener.clone();
+    inline["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+    inline["name"] = json!("inline");
+    inline["filter_chains"][0]["filters"][0] = json!({"name": "firstword", "typed_config": filter});
+    bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners").push(listener);
+    bootstrap["node"] = json!({"id": "test", "cluster": "test"});
+    bootstrap["dynamic_resources"]["lds_config"]["path_config_source"]["path"] =
+        json!(file("listeners.json", inline));
+}
+
+fn envoy(server: SocketAddr, silent: SocketAddr, scripted: SocketAddr, directory: &Path) -> Envoy {
     let (proxied_port, held_port) = (firstword_testing::free_port(), firstword_testing::free_port());
     let configuration = CONFIGURATION.replace("PROXIED", &proxied_port.to_string());
     let options = EnvoyOptions::new("envoy/mysql.yaml")
         .upstream("mysql", server)
         .configuration(configuration.replace("HELD", &held_port.to_string()));
     let options = options.edit(|bootstrap| {
+        add_missing_modules(bootstrap, directory);
         for name in LISTENERS {
             let mut listener = bootstrap["static_resources"]["listeners"][0].clone();
             listener["name"] = json!(name);
@@ -262,7 +302,7 @@ fn cause_protocol_faults(envoy: &Envoy, scripted: &Server) {
     forward(&mut client, &mut server, &commands);
 }
 
-/// Refused PROXY headers, and clients that leave while a listener filter waits.
+/// Refused PROXY headers, clients that leave while a listener filter waits, and one of a listener without its filter.
 fn cause_proxy_faults(envoy: &Envoy) {
     let address = |listener| envoy.listener_addr(listener);
     let response = packets::handshake_response(packets::CLIENT_CAPABILITIES);
@@ -274,6 +314,8 @@ fn cause_proxy_faults(envoy: &Envoy) {
     for _ in 0..3 {
         drop(Peer::connect(address("inspected")));
     }
+    // Envoy closes it, because it has no configuration for the filter.
+    drop(Peer::connect(address("missing")).rest());
 }
 
 /// Removes the waiting times of alerts.
@@ -347,7 +389,8 @@ fn each_rule_alert_and_panel_has_data_under_faults() {
     server.sql("CREATE USER writer IDENTIFIED BY 'writer'");
     server.sql("GRANT ALL ON demo.* TO writer");
     let (silent, scripted) = (Server::start(), Server::start());
-    let envoy = envoy(server.addr(), silent.address(), scripted.address());
+    let directory = temp_dir();
+    let envoy = envoy(server.addr(), silent.address(), scripted.address(), directory.path());
     let held = hold_open(&envoy);
     let job = yaml(&shipped("prometheus.yaml"))["scrape_configs"][0].clone();
     let files = [yaml(&shipped("rules.yaml")), without_waiting(yaml(&shipped("alerts.yaml")))];

@@ -16,5 +16,6 @@ mod dashboard;
 mod faults;
 mod files;
 mod labels;
+mod panels;
 mod server;
 mod sysbench;

@@ -25,15 +25,23 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
         Some("-") => Ok(Box::new(io::stdin())),
         _ => File::open(path).map(|file| Box::new(file) as Box<dyn Read>),
     };
+    input.map_err(cannot_read).and_then(read_all)
+}
+
+/// Reads everything that is not too long.
+pub(crate) fn read_all(input: impl Read) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    input
-        .and_then(|input| input.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot read it: {error}"))?;
+    input.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(cannot_read)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_BYTES) {
         Ok(bytes)
     } else {
         Err(format!("larger than {} MiB", MAX_BYTES >> 20))
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn cannot_read(error: io::Error) -> String {
+    format!("cannot read it: {error}")
 }
 
 /// The documents of a file. Tries JSON first, because YAML readers cannot read all JSON.

@@ -17,9 +17,10 @@ mod schema;
 mod wasm_filter;
 mod wrap;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use paint::{Colour, Paint};
 
@@ -47,13 +48,24 @@ enum Command {
     Schema(schema::Arguments),
 }
 
+/// Whether kubectl runs the program, as the plugin `kubectl firstword`.
+fn is_kubectl_plugin() -> bool {
+    let program = std::env::args_os().next().unwrap_or_default();
+    Path::new(&program).file_stem().is_some_and(|name| name == "kubectl-firstword")
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let is_plugin = is_kubectl_plugin();
+    let mut command = Arguments::command();
+    if is_plugin {
+        command = command.bin_name("kubectl firstword");
+    }
+    let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let paint = Paint::for_stdout(arguments.color);
     match arguments.command {
         Command::CheckConfig(arguments) => check_config::run(&arguments, paint),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
-        Command::Doctor(arguments) => doctor::run(&arguments, paint),
+        Command::Doctor(arguments) => doctor::run(&arguments, paint, is_plugin),
         Command::Explain(arguments) => explain::run(&arguments, paint),
         Command::Inspect(arguments) => inspect::run(&arguments, paint),
         Command::Man(arguments) => completions::write_manual(&arguments, Arguments::command()),

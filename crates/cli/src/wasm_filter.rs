@@ -126,7 +126,11 @@ pub(crate) type Checked = Result<Config, Vec<String>>;
 /// Refuses what only the native module can do, as the wasm module does.
 fn in_wasm(checked: Checked) -> Checked {
     let config = checked?;
-    let rules = config.rules().iter().enumerate().filter(|(_, rule)| rule.policy().originate_tls);
+    let rules = config
+        .rules()
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| rule.policy().originate_tls || rule.policy().terminate_tls);
     let problem = |(index, _)| {
         let why = "because Envoy lets no WebAssembly module start TLS";
         format!("$.rules[{index}].tls: expected it in the native module, {why}; found it in a wasm module")

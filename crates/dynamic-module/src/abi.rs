@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use firstword::event::Sender;
 
 use crate::panics::catch;
-use crate::types::{Attribute, Change, CloseSide, Status, gather, log_level};
+use crate::types::{Attribute, Change, CloseSide, FLUSH_WRITE, Status, TICK_AFTER_PANIC, gather, log_level};
 
 /// Pointer to an object of Envoy, or of this module in Envoy.
 pub(crate) type Raw = *mut c_void;
@@ -79,6 +79,7 @@ mod imports {
         "filter_inject_write_data" => inject_write(on: Raw, data: Buffer, end: bool);
         "filter_read_disable" => read_disable(on: Raw, disable: bool) -> u32;
         "filter_start_upstream_secure_transport" => start_upstream_tls(on: Raw) -> bool;
+        "filter_is_ssl" => is_tls(on: Raw) -> bool;
         "filter_continue_reading" => continue_reading(on: Raw);
         "filter_close" => close(on: Raw, how: u32);
         "filter_get_remote_address" => peer_address(on: Raw, to: *mut Buffer, port: *mut u32) -> bool;
@@ -145,9 +146,6 @@ pub(crate) fn log(level: log::Level, line: &str) {
     unsafe { imports::log(log_level(level), Buffer::of(line.as_bytes())) };
 }
 
-/// `envoy_dynamic_module_type_network_connection_close_type`: sends what Envoy has already got for the client.
-const FLUSH_WRITE: u32 = 0;
-
 /// Functions for the buffer with the bytes of one sender.
 struct BufferCalls {
     slice_count: unsafe extern "C" fn(Raw) -> usize,
@@ -212,11 +210,11 @@ impl ConnectionHandle {
         }
     }
 
-    /// Sends bytes to the other peer, as if `sender` had sent them. They pass the other filters only.
-    pub(crate) fn inject(self, sender: Sender, bytes: &[u8]) {
+    /// Sends bytes to the other peer, as if `sender` had sent them. They pass the other filters only. `end`: no bytes follow.
+    pub(crate) fn inject(self, sender: Sender, bytes: &[u8], end: bool) {
         let inject = if sender == Sender::Client { imports::inject_read } else { imports::inject_write };
         // SAFETY: the connection exists, and Envoy copies the bytes during the call.
-        unsafe { inject(self.0, Buffer::of(bytes), false) };
+        unsafe { inject(self.0, Buffer::of(bytes), end) };
     }
 
     /// Makes Envoy deliver held bytes again in the next turn of its event loop, as it does when reading is enabled.
@@ -232,6 +230,12 @@ impl ConnectionHandle {
     pub(crate) fn start_upstream_tls(self) -> bool {
         // SAFETY: the connection exists.
         unsafe { imports::start_upstream_tls(self.0) }
+    }
+
+    /// True if Envoy ends TLS of this connection.
+    pub(crate) fn is_tls(self) -> bool {
+        // SAFETY: the connection exists.
+        unsafe { imports::is_tls(self.0) }
     }
 
     /// Passes on the connection or the bytes that a hook has stopped. Envoy may call other hooks meanwhile.
@@ -455,9 +459,6 @@ pub(crate) trait Module: 'static {
     fn end_extension();
 }
 
-/// Time until the next tick if a tick has panicked, in milliseconds.
-const TICK_AFTER_PANIC: u64 = 500;
-
 /// Functions that the exported hooks call.
 ///
 /// # Safety
@@ -477,9 +478,8 @@ pub(crate) mod hooks {
     pub(crate) unsafe fn configure<M: Module>(envoy: Raw, name: Buffer, text: Buffer) -> Raw {
         // SAFETY: see the module.
         let (name, text) = unsafe { (name.bytes(), text.bytes()) };
-        let configuration = catch(|| M::configure(name, text, ConfigurationHandle(envoy))).flatten();
-        configuration
-            .map_or(std::ptr::null_mut(), |configuration| Arc::into_raw(configuration).cast_mut().cast())
+        let made = catch(|| M::configure(name, text, ConfigurationHandle(envoy))).flatten();
+        made.map_or(std::ptr::null_mut(), |made| Arc::into_raw(made).cast_mut().cast())
     }
 
     pub(crate) unsafe fn end_configuration<M: Module>(configuration: Raw) {

@@ -84,7 +84,7 @@ impl Configuration {
         let mut filter = Filter::configure(text, state, &Process)?;
         if filter.needs_direction() && !abi::is_1_40() {
             let line = "event=config_refused word=direction reason=\"Envoy 1.39 does not report the direction of a listener to \
-                        native modules, so the filter cannot apply match.direction; use Envoy 1.40, or the wasm module\"";
+                        native modules, so the filter cannot apply match.direction\" fix=\"use Envoy 1.40, or the wasm module\"";
             Process.log(Level::Error, line);
             return None;
         }

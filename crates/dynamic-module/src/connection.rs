@@ -8,10 +8,11 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use firstword::connection::chunk::{Chunk, ClientVerdict as Verdict, Edit, HeldRest, Reply};
+use firstword::connection::chunk::{Chunk, ClientVerdict as Verdict, Edit, HandOver, HeldRest, Reply};
 use firstword::event::{PanicResult, Sender};
 use firstword::filter::after_panic::Panicked;
-use firstword::filter::host::Host;
+use firstword::filter::clear_stream::ClearStream;
+use firstword::filter::host::{ConnectionInfo, Host};
 use firstword::filter::stream::Stream;
 use firstword::filter::uninspected::UninspectedStream;
 use firstword::password_key::wipe;
@@ -21,8 +22,9 @@ use crate::abi::ConnectionHandle;
 use crate::configuration::{Configuration, SharedFilter, lock};
 use crate::host::{Envoy, connection_info};
 use crate::panics::{catch, inject};
+use crate::partners::Part;
 use crate::types::{CloseSide, Status};
-use crate::worker::{self, Key, Tick};
+use crate::worker::{self, Key, Listed};
 
 /// Filter of one connection.
 pub(crate) struct Connection {
@@ -34,6 +36,8 @@ pub(crate) struct Connection {
     client_ended: Cell<bool>,
     /// `None` if the connection gets no ticks.
     key: Cell<Option<Key>>,
+    /// `None` if the connection has no partner.
+    part: Cell<Option<Part>>,
 }
 
 /// State of a connection. It is [`State::None`] only before the first hook and after the close.
@@ -43,6 +47,8 @@ enum State {
     None,
     Inspected(Box<Stream>),
     Uninspected(Box<UninspectedStream>),
+    /// The client has its TLS ended by another listener, whose filter is the partner.
+    Clear(Box<ClearStream>),
     /// A hook has panicked. The stream is closed with the connection, and gets no more bytes.
     Panicked(Option<Box<Stream>>, PanicResult),
 }
@@ -57,6 +63,7 @@ impl Connection {
             state: RefCell::default(),
             client_ended: Cell::new(false),
             key: Cell::new(None),
+            part: Cell::new(None),
         }
     }
 
@@ -85,6 +92,9 @@ impl Connection {
         if let Some(key) = self.key.take() {
             worker::remove(key);
         }
+        if let Some(part) = self.part.take() {
+            part.remove(self.handle);
+        }
         // An inspected stream has seen this itself. After a panic it has not.
         let side = if self.client_ended.get() { CloseSide::Client } else { side };
         let host = Envoy::new(self.handle, Some(side));
@@ -92,7 +102,7 @@ impl Connection {
         let end = || {
             inject("close");
             match state.unwrap_or_default() {
-                State::None | State::Panicked(None, _) => {}
+                State::None | State::Clear(_) | State::Panicked(None, _) => {}
                 State::Inspected(mut stream) | State::Panicked(Some(mut stream), _) => {
                     stream.close(&lock(&self.filter), &host);
                 }
@@ -111,14 +121,18 @@ impl Connection {
         if let Some(counter) = self.configuration.unexported() {
             self.handle.count(counter);
         }
-        let host = Envoy::new(self.handle, None);
-        let opened = Stream::open(&lock(&self.filter), connection_info(self.handle), &host);
+        let (host, info) = (Envoy::new(self.handle, None), connection_info(self.handle));
+        if let Some(stream) = self.start(info) {
+            self.state.replace(State::Clear(Box::new(stream)));
+            self.add(true);
+            return Status::Continue;
+        }
+        let opened = Stream::open(&lock(&self.filter), info, &host);
         match opened {
             Ok(stream) => {
-                let holds_connection = stream.holds_connection();
+                let (holds_connection, has_partner) = (stream.holds_connection(), stream.has_partner());
                 self.state.replace(State::Inspected(Box::new(stream)));
-                let ticked: Weak<dyn Tick> = Rc::<Self>::downgrade(self);
-                self.key.set(Some(worker::add(self.handle, ticked)));
+                self.add(has_partner);
                 if holds_connection { Status::Stop } else { Status::Continue }
             }
             Err(stream) => {
@@ -126,6 +140,20 @@ impl Connection {
                 if stream.is_refused() { self.close() } else { Status::Continue }
             }
         }
+    }
+
+    /// Returns the stream of a connection without TLS whose rule ends TLS.
+    fn start(&self, info: ConnectionInfo) -> Option<ClearStream> {
+        if self.handle.is_tls() { None } else { ClearStream::open(&lock(&self.filter), info) }
+    }
+
+    /// Adds the connection to the lists of the worker.
+    fn add(self: &Rc<Self>, has_partner: bool) {
+        let listed: Weak<dyn Listed> = Rc::<Self>::downgrade(self);
+        if has_partner {
+            self.part.set(Part::add(self.handle, Weak::clone(&listed)));
+        }
+        self.key.set(Some(worker::add(self.handle, listed)));
     }
 
     fn verdict(&self, sender: Sender, len: usize, end_stream: bool) -> Verdict {
@@ -144,6 +172,10 @@ impl Connection {
                 let edit = stream.data(&filter, sender, len, end_stream, &host);
                 edit.map_or(Verdict::Pass, Verdict::Edit)
             }
+            State::Clear(stream) => match sender {
+                Sender::Client => stream.client(&filter, &chunk, end_stream, &host),
+                Sender::Server => stream.server(&filter, &chunk, &host).into(),
+            },
         }
     }
 
@@ -171,9 +203,25 @@ impl Connection {
             }
             Verdict::Reply(reply) => {
                 let Reply { edit, bytes, closes } = *reply;
-                self.handle.inject(Sender::Server, &bytes);
+                // If an internal listener closes a connection, Envoy 1.40 resets the client's, and the client loses the reply.
+                // So the stream ends here, and the next tick closes the connection.
+                let ends = closes && self.part.get().is_some() && self.handle.is_tls();
+                self.handle.inject(Sender::Server, &bytes, ends);
                 let status = self.apply(sender, Verdict::Edit(edit));
-                if closes { self.close() } else { status }
+                if closes && !ends { self.close() } else { status }
+            }
+            Verdict::HandOver(hand_over) => {
+                let HandOver { edit, bytes } = *hand_over;
+                let partner = self.part.get().and_then(Part::partner);
+                let Some(partner) = partner else {
+                    let line = "event=client_tls result=failed cause=\"the connection did not pass both listeners that \
+                                tls.downstream: terminate needs\" fix=\"let the first listener, without TLS, connect to the \
+                                second, with TLS, by an internal address and the PROXY protocol\"";
+                    Envoy::new(self.handle, None).log(Level::Warn, line);
+                    return self.close();
+                };
+                partner.take(&bytes);
+                self.apply(sender, Verdict::Edit(edit))
             }
             Verdict::Close => self.close(),
         }
@@ -184,7 +232,7 @@ impl Connection {
             return self.close();
         }
         if !rest.send.is_empty() {
-            self.handle.inject(sender, &rest.send);
+            self.handle.inject(sender, &rest.send, false);
         }
         if rest.is_due_next_turn {
             self.handle.deliver_next_turn();
@@ -227,13 +275,20 @@ impl Connection {
     }
 }
 
-impl Tick for Connection {
+impl Listed for Connection {
     fn tick(&self) {
         let host = Envoy::new(self.handle, None);
         let tick = || {
             inject("tick");
             let Ok(mut state) = self.state.try_borrow_mut() else { return };
-            let State::Inspected(stream) = &mut *state else { return };
+            let stream = match &mut *state {
+                State::Inspected(stream) => stream,
+                State::Clear(stream) if stream.is_refused() => {
+                    lock(&self.filter).check(host.close(), &host);
+                    return;
+                }
+                _ => return,
+            };
             let filter = lock(&self.filter);
             if let Some(due) = stream.due(&filter, host.now(), self.configuration.newest()) {
                 stream.tick(&filter, due, &host);
@@ -244,6 +299,22 @@ impl Tick for Connection {
             None => {
                 self.give_up(Sender::Client, 0);
             }
+        }
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        let Ok(mut state) = self.state.try_borrow_mut() else { return };
+        let is_for_client = match &mut *state {
+            State::Clear(stream) => stream.handed_over(),
+            State::Inspected(stream) => {
+                stream.tls_requested();
+                false
+            }
+            _ => false,
+        };
+        drop(state);
+        if is_for_client {
+            self.handle.inject(Sender::Server, bytes, false);
         }
     }
 }

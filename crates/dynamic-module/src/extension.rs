@@ -68,7 +68,10 @@ fn with_metrics<T>(act: impl FnOnce(&mut Metrics) -> T) -> Option<T> {
         if let Some(error) = metrics.take_refused()
             && !std::mem::replace(has_logged_refusal, true)
         {
-            abi::log(Level::Warn, &format!("event=host_refused {error}"));
+            abi::log(
+                Level::Warn,
+                &format!("event=host_refused {error} fix=\"report it, with the version of Envoy\""),
+            );
         }
         Some(result)
     })

@@ -14,6 +14,7 @@
 //! worker         the connections of a worker, and their ticks
 //! host           Envoy as a host of the filter
 //! panics         catches panics
+//! partners       finds the two parts of one connection
 //! rsa_key        the key for passwords of clients without TLS
 //! clock          a clock that never steps back
 //! abi            Envoy's ABI, and all unsafe code
@@ -29,6 +30,7 @@ mod host;
 mod metrics;
 mod module;
 mod panics;
+mod partners;
 mod rsa_key;
 mod types;
 mod worker;

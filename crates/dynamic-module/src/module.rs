@@ -27,11 +27,11 @@ impl Module for Firstword {
     fn start() -> bool {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map_or_else(String::new, ToString::to_string);
-            abi::log(Level::Error, &format!("event=panic place={place}"));
+            abi::log(Level::Error, &format!("event=panic place={place} fix=\"report it\""));
         }));
         let is_supported = abi::since_1_39().is_some();
         if !is_supported {
-            let line = "event=refused reason=\"the native module of Firstword needs Envoy 1.39 or newer; use the wasm module\"";
+            let line = "event=refused reason=\"the native module of Firstword needs Envoy 1.39 or newer\" fix=\"use the wasm module\"";
             abi::log(Level::Error, line);
         }
         is_supported

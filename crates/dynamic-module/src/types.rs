@@ -2,6 +2,12 @@
 
 use std::borrow::Cow;
 
+/// `envoy_dynamic_module_type_network_connection_close_type`: sends what Envoy has already got for the client.
+pub(crate) const FLUSH_WRITE: u32 = 0;
+
+/// Time until the next tick if a tick has panicked, in milliseconds.
+pub(crate) const TICK_AFTER_PANIC: u64 = 500;
+
 /// Result of the hooks about new connections and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -11,16 +11,18 @@ use std::sync::Mutex;
 use crate::abi::{ConnectionHandle, Scheduler};
 use crate::configuration::lock;
 
-/// Connection that gets ticks.
-pub(crate) trait Tick {
+/// Connection that its worker knows.
+pub(crate) trait Listed {
     /// Takes the time.
     fn tick(&self);
+    /// Takes bytes that its partner hands over.
+    fn take(&self, bytes: &[u8]);
 }
 
-/// Connection in the list of its worker.
-struct Entry {
-    handle: ConnectionHandle,
-    connection: Weak<dyn Tick>,
+/// Connection in a list of its worker.
+pub(crate) struct Entry {
+    pub(crate) handle: ConnectionHandle,
+    pub(crate) connection: Weak<dyn Listed>,
 }
 
 /// Key of a connection, which is unique on its worker.
@@ -41,7 +43,7 @@ thread_local! {
 static CARRIERS: Mutex<BTreeMap<u32, Scheduler>> = Mutex::new(BTreeMap::new());
 
 /// Adds a connection of this worker.
-pub(crate) fn add(handle: ConnectionHandle, connection: Weak<dyn Tick>) -> Key {
+pub(crate) fn add(handle: ConnectionHandle, connection: Weak<dyn Listed>) -> Key {
     WORKER.with_borrow_mut(|worker| {
         worker.last_key = worker.last_key.wrapping_add(1);
         let key = worker.last_key;

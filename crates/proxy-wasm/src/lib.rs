@@ -8,6 +8,7 @@ mod memory;
 mod root;
 mod shared_mode;
 mod stream;
+mod traps;
 
 use root::Root;
 

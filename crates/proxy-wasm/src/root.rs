@@ -34,15 +34,18 @@ impl Root {
         };
         let Some(filter) = Filter::configure(configuration, state, &Envoy::default()) else { return false };
         if filter.needs_tls() {
-            let line = "event=config_refused word=tls reason=\"Envoy lets no WebAssembly module start TLS; use the native \
-                        module of Firstword\"";
+            let line = "event=config_refused word=tls reason=\"Envoy lets no WebAssembly module start TLS\" fix=\"use the \
+                        native module of Firstword\"";
             hostcalls::log(Level::Error, line);
             return false;
         }
         let period = u32::try_from(filter.tick_period().as_millis()).unwrap_or(u32::MAX);
         if let Err(error) = hostcalls::set_tick_period(period) {
             // Without ticks no metric would ever be exported.
-            hostcalls::log(Level::Error, &format!("event=refused {error}"));
+            hostcalls::log(
+                Level::Error,
+                &format!("event=refused {error} fix=\"report it, with the version of Envoy\""),
+            );
             return false;
         }
         self.instance = Some(Rc::new(Instance::new(filter, shared_mode, configuration)));

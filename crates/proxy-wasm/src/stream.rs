@@ -59,9 +59,10 @@ impl Stream {
             ClientVerdict::Edit(edit) => apply(instance, buffer, &edit),
             ClientVerdict::Close => close(instance),
             // Only rules with `tls` lead to these verdicts, and this shell refuses such rules.
-            ClientVerdict::HoldRest(_) | ClientVerdict::StartServerTls(_) | ClientVerdict::Reply(_) => {
-                close(instance)
-            }
+            ClientVerdict::HoldRest(_)
+            | ClientVerdict::StartServerTls(_)
+            | ClientVerdict::Reply(_)
+            | ClientVerdict::HandOver(_) => close(instance),
         }
     }
 
@@ -151,6 +152,7 @@ impl StreamContext for Stream {
     }
 
     fn on_downstream_data(&mut self, size: usize, end_stream: bool) -> Action {
+        crate::traps::inject(size);
         self.client(size, end_stream)
     }
 

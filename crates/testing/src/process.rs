@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
@@ -106,6 +107,22 @@ pub fn cpu_time(pid: u32) -> Duration {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a process id"));
     let clock = clock_getcpuclockid(pid).expect("the CPU clock of a running proxy");
     clock.now().expect("its time").into()
+}
+
+/// Resident memory of a process, in MiB.
+pub fn resident(pid: u32) -> f64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the status of a running process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+    kibibytes / 1024.0
+}
+
+/// Raises the number of files that this process, and each that it starts, may open at the same time. Returns that number.
+pub fn raise_open_files() -> u64 {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit of open files");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a higher limit of open files");
+    most
 }
 
 /// The output of a program so far. Empty if the file does not exist yet.

@@ -52,13 +52,13 @@ impl Inspector {
     /// Creates the inspector of a connection that was opened at `opened`.
     #[must_use]
     pub fn new(rules: &Rules, opened: Timestamp) -> Self {
-        let Rules { inspection, expected, greeting_timeout, stall, interests, block_local_infile, .. } =
-            *rules;
+        let Rules { inspection, expected, greeting_timeout, stall, interests, .. } = *rules;
+        let (judge_files, hides_secrets) = (rules.block_local_infile, rules.terminate_tls);
         Self {
             opened,
             inspection,
             expected,
-            options: Options { interests, judge_files: block_local_infile },
+            options: Options { interests, judge_files, hides_secrets },
             greeting_timeout: expected.is_server_first().then_some(greeting_timeout),
             silent_since: opened,
             stall,

@@ -17,9 +17,9 @@ const TO_LOWER: usize = 14;
 const TO_UPPER: usize = 5;
 
 /// Index, among the four bytes of flags, of the byte with `CLIENT_SSL`. It is the same in the client's response.
-pub(super) const SSL_AT: usize = 1;
+pub(in crate::connection) const SSL_AT: usize = 1;
 /// `CLIENT_SSL` in that byte.
-pub(super) const SSL_FLAG: u8 = 0x08;
+pub(in crate::connection) const SSL_FLAG: u8 = 0x08;
 
 /// Place in one greeting.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 
 pub(super) mod block_local_infile;
 pub(super) mod clear_capabilities;
-mod greeting_flags;
+pub(super) mod greeting_flags;
 pub(super) mod hold_split_eof;
 #[cfg(not(target_family = "wasm"))]
 mod packet_headers;
@@ -13,6 +13,11 @@ pub(super) mod tls_originate;
 #[cfg(target_family = "wasm")]
 #[path = "tls_originate/absent.rs"]
 pub(super) mod tls_originate;
+#[cfg(not(target_family = "wasm"))]
+pub(super) mod tls_terminate;
+#[cfg(target_family = "wasm")]
+#[path = "tls_terminate/absent.rs"]
+pub(super) mod tls_terminate;
 
 use std::mem::size_of;
 

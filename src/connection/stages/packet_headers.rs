@@ -3,7 +3,7 @@
 use crate::mysql::wire::packet::MAX_FRAGMENT_LEN;
 
 /// Place in the packets of one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct PacketHeaders {
     /// Number of bytes of the header that have arrived.
     have: u8,

@@ -5,6 +5,7 @@ mod hold_split_eof;
 mod link;
 mod proxy_header;
 mod tls_originate;
+mod tls_terminate;
 
 use std::cell::Cell;
 use std::time::Duration;

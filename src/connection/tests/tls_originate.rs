@@ -15,12 +15,12 @@ use crate::rules::{
     Untrusted,
 };
 
-const SSL: u32 = 1 << 11;
+pub(super) const SSL: u32 = 1 << 11;
 /// `PROTOCOL_41`, `SECURE_CONNECTION` and `PLUGIN_AUTH`.
-const CLIENT: u32 = 1 << 9 | 1 << 15 | 1 << 19;
-const OK: &[u8] = b"\0\0\0\x02\0\0\0";
+pub(super) const CLIENT: u32 = 1 << 9 | 1 << 15 | 1 << 19;
+pub(super) const OK: &[u8] = b"\0\0\0\x02\0\0\0";
 
-fn rules() -> Rules {
+pub(super) fn rules() -> Rules {
     Rules { originate_tls: Some(OriginateTls::default()), ..observe_mysql() }
 }
 
@@ -32,27 +32,29 @@ fn greeting_and_response() -> [Vec<u8>; 2] {
 }
 
 /// Host with one connection. It keeps the client's bytes that are held, and delivers them again in the next turn.
-struct Host {
-    link: Link,
+pub(super) struct Host {
+    pub(super) link: Link,
     held: Vec<u8>,
     /// Bytes that the server gets without TLS.
-    clear: Vec<u8>,
+    pub(super) clear: Vec<u8>,
     /// Bytes that the server gets in TLS. `None` until TLS starts.
-    in_tls: Option<Vec<u8>>,
-    client: Vec<u8>,
+    pub(super) in_tls: Option<Vec<u8>>,
+    pub(super) client: Vec<u8>,
+    /// Bytes for the partner.
+    pub(super) handed_over: Vec<u8>,
     /// Number of turns between bytes to the server and the start of TLS.
     turns: usize,
-    is_closed: bool,
+    pub(super) is_closed: bool,
 }
 
 impl Host {
-    fn new(rules: Rules) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         let link = Link::new(rules);
         let (held, clear, client) = (Vec::new(), Vec::new(), Vec::new());
-        Self { link, held, clear, in_tls: None, client, turns: 0, is_closed: false }
+        Self { link, held, clear, in_tls: None, client, handed_over: Vec::new(), turns: 0, is_closed: false }
     }
 
-    fn client(&mut self, bytes: &[u8]) {
+    pub(super) fn client(&mut self, bytes: &[u8]) {
         let offered = [&std::mem::take(&mut self.held), bytes].concat();
         let chunk = Bytes::from(offered.clone());
         let edited = |Edit { drain, prepend }: Edit| [&prepend, &offered[drain..]].concat();
@@ -74,6 +76,7 @@ impl Host {
                 assert!(self.in_tls.replace(Vec::new()).is_none());
                 self.forward(&edited(edit));
             }
+            ClientVerdict::HandOver(_) => panic!("the second filter hands over no bytes of the client"),
             ClientVerdict::Reply(reply) => {
                 let Reply { edit, bytes, closes } = *reply;
                 self.client.extend(bytes);
@@ -87,22 +90,26 @@ impl Host {
         self.in_tls.as_mut().unwrap_or(&mut self.clear).extend(bytes);
     }
 
-    fn server(&mut self, bytes: &[u8]) {
+    pub(super) fn server(&mut self, bytes: &[u8]) {
         let chunk = Bytes::copy_from_slice(bytes);
         match self.link.call(|connection, out| connection.server(&chunk, false, out)) {
             ServerVerdict::Pass => self.client.extend(bytes),
             ServerVerdict::Edit(Edit { drain, prepend }) => {
                 self.client.extend([&prepend, &bytes[drain..]].concat());
             }
+            ServerVerdict::HandOver(hand_over) => {
+                assert_eq!(hand_over.edit, Edit { drain: bytes.len(), prepend: Vec::new() });
+                self.handed_over.extend(hand_over.bytes);
+            }
         }
     }
 
     fn results(&self) -> Vec<TlsResult> {
-        let result = |event: &Event| if let Event::ServerTls(result) = event { Some(*result) } else { None };
+        let result = |event: &Event| if let Event::Tls { result, .. } = event { Some(*result) } else { None };
         self.link.events.iter().filter_map(result).collect()
     }
 
-    fn sends(&mut self, sender: Sender, bytes: &[u8], size: usize) {
+    pub(super) fn sends(&mut self, sender: Sender, bytes: &[u8], size: usize) {
         for chunk in bytes.chunks(size) {
             match sender {
                 Sender::Client => self.client(chunk),

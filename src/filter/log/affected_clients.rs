@@ -37,7 +37,7 @@ pub(in crate::filter) fn seen(
         let destination = log.destination();
         format!(
             "event=eof_hazard {destination} client=\"{client}\" cause=\"hangs with useServerPrepStmts or useCursorFetch \
-             where the network splits the last EOF off the answer to COM_STMT_PREPARE (MySQL Bug#106252)\" \
+             where the network splits the last EOF off the response to COM_STMT_PREPARE (MySQL Bug#106252)\" \
              fix={fix}"
         )
     });

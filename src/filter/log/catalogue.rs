@@ -20,7 +20,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     event(
         "configured",
         "VM",
-        "Version and commit of a filter whose configuration was accepted. Level `info`.",
+        "The filter accepted its configuration: version and commit. Nothing to do. Level `info`.",
     ),
     event(
         "config_rejected",
@@ -54,7 +54,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     event(
         "proxy_protocol_refused",
         "connection",
-        "Why a PROXY header, or its absence, ended the connection.",
+        "Why a PROXY header, or its absence, ended the connection, and what to do.",
     ),
     event(
         "opaque",
@@ -83,6 +83,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "connection",
         "TLS to the server (`tls.upstream`) did not start, so the connection ends: the result, the cause and the fix.",
     ),
+    event(
+        "client_tls",
+        "connection",
+        "TLS of the client (`tls.downstream`) did not start, so the connection ends: the result, the cause and the fix.",
+    ),
     event("slow_command", "command", "A command took at least `slow_command`: see below."),
     event("failed_command", "command", "The same for a command that failed, with `errno=`."),
     event(
@@ -90,8 +95,12 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "command",
         "The same for a command that got no response before its connection ended.",
     ),
-    event("host_refused", "call", "Envoy refused something that the filter needs. Please report it."),
-    event("refused", "VM", "The module cannot run in this Envoy, with the reason."),
+    event(
+        "host_refused",
+        "call",
+        "Envoy refused a call that the filter needs, so a metric, a key of the access log or a close is missing. Please report it.",
+    ),
+    event("refused", "VM", "The module cannot run in this Envoy: the reason, and what to use instead."),
     event(
         "panic",
         "connection",
@@ -102,5 +111,9 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "process",
         "The native module has no bootstrap extension, so it exports no metric and no time-out ends. Add the extension.",
     ),
-    event("log_limit", "minute", "`withheld=` is the number of lines that `log.max_per_minute` withheld."),
+    event(
+        "log_limit",
+        "minute",
+        "`withheld=` is the number of lines that `log.max_per_minute` withheld. Raise it to see them.",
+    ),
 ];

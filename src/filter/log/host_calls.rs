@@ -16,6 +16,8 @@ pub(in crate::filter) fn refused(
     log.line(host, level, || {
         let HostError { call, status } = error;
         let key = key.map_or_else(String::new, |key| format!(" key={key}"));
-        format!("event=host_refused call={call}{key} status={status}")
+        format!(
+            "event=host_refused call={call}{key} status={status} fix=\"allow it in capability_restriction_config if you have one, else report it with the version of Envoy\""
+        )
     });
 }

@@ -76,7 +76,12 @@ impl RateLimitedLog {
         if lines > 0 && host.now().since(began) >= MINUTE {
             self.window.set(Window::default());
             if withheld > 0 {
-                host.log(Level::Warn, &format!("event=log_limit withheld={withheld}"));
+                host.log(
+                    Level::Warn,
+                    &format!(
+                        "event=log_limit withheld={withheld} fix=\"raise log.max_per_minute to see them\""
+                    ),
+                );
             }
         }
     }

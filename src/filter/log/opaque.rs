@@ -22,5 +22,9 @@ pub(in crate::filter) fn out_of_memory(log: &ConnectionLog) {
 
 /// Logs that inspection has ended, because a packet violates the protocol.
 pub(in crate::filter) fn desync(log: &ConnectionLog, report: &str) {
-    log.line(Level::Warn, || format!("event=opaque reason=desync version={VERSION} {report}"));
+    log.line(Level::Warn, || {
+        format!(
+            "event=opaque reason=desync version={VERSION} {report} fix=\"report this line: it has no content of the session\""
+        )
+    });
 }

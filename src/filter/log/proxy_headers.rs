@@ -11,6 +11,7 @@ use crate::event::refusal::Refusal;
 pub(in crate::filter) fn refused(log: &ConnectionLog, peer: Option<SocketAddr>, refusal: &Refusal) {
     log.line(Level::Warn, || {
         let peer = peer.map_or("unknown".to_owned(), |peer| peer.to_string());
-        format!("event=proxy_protocol_refused {refusal} peer={peer} {}", log.destination())
+        let (destination, fix) = (log.destination(), refusal.why.fix());
+        format!("event=proxy_protocol_refused {refusal} peer={peer} {destination} fix=\"{fix}\"")
     });
 }

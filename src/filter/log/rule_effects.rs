@@ -5,14 +5,16 @@ use log::Level;
 use super::ConnectionLog;
 use super::once::ReportOnce;
 use super::opaque::MEMORY_FIX;
-use crate::event::{ProtectionLost, TlsResult};
+use crate::event::ProtectionLost;
+#[cfg(not(target_family = "wasm"))]
+use crate::event::{TlsResult, TlsSide};
 
 /// Logs that a request for a file was blocked, and that the connection ends.
 pub(in crate::filter) fn file_blocked(log: &ConnectionLog) {
     log.line(Level::Warn, || {
         format!(
             "event=local_infile_blocked {} cause=\"the server asked for a file that the client's statement does not name\" \
-             fix=\"find out who answers at this address; no server of MySQL or MariaDB does that unsolicited\"",
+             fix=\"find out which server responds at this address; no server of MySQL or MariaDB does that unsolicited\"",
             log.destination()
         )
     });
@@ -40,23 +42,37 @@ pub(in crate::filter) fn protection_lost(log: &ConnectionLog, reason: Protection
     });
 }
 
-/// Logs that TLS to the server did not start, so that the connection ends.
-pub(in crate::filter) fn server_tls(log: &ConnectionLog, result: TlsResult) {
-    let (cause, fix) = match result {
-        TlsResult::Established => return,
-        TlsResult::NotOffered => (
+/// Logs that TLS on one side of the proxy did not start, so that the connection ends.
+#[cfg(not(target_family = "wasm"))]
+pub(in crate::filter) fn tls(log: &ConnectionLog, side: TlsSide, result: TlsResult) {
+    let event = match side {
+        TlsSide::Upstream => "server_tls",
+        TlsSide::Downstream => "client_tls",
+    };
+    let (cause, fix) = match (side, result) {
+        (_, TlsResult::Established) => return,
+        (TlsSide::Downstream, TlsResult::Failed) => (
+            "the connection ended before the client sent anything in TLS, or Envoy connects the first listener to a server",
+            "see DOWNSTREAM_TRANSPORT_FAILURE_REASON in Envoy's access log; check that the client trusts the certificate of \
+             the second listener, and that the first listener connects to the second",
+        ),
+        (_, TlsResult::NotRequested) => (
+            "the client does not ask for TLS, and tls.downstream is terminate",
+            "connect with TLS (--ssl-mode=REQUIRED, --ssl), or take tls out of the rule of this destination",
+        ),
+        (_, TlsResult::NotOffered) => (
             "the server does not offer TLS, and tls.upstream is originate",
             "turn TLS on in the server, or take tls out of the rule of this destination",
         ),
-        TlsResult::ClientTls => (
+        (_, TlsResult::ClientTls) => (
             "the client asks for TLS, which the filter does not offer it",
             "connect without TLS (--ssl-mode=DISABLED, --skip-ssl), or take tls out of the rule of this destination",
         ),
-        TlsResult::Refused => (
+        (_, TlsResult::Refused) => (
             "a peer broke the protocol before TLS began, or before the login was decided",
-            "see event=opaque for the packets; find out who responds at this address",
+            "see event=opaque for the packets; find out which server responds at this address",
         ),
-        TlsResult::Failed => (
+        (TlsSide::Upstream, TlsResult::Failed) => (
             "the connection ended before the server sent anything in TLS",
             "see UPSTREAM_TRANSPORT_FAILURE_REASON in Envoy's access log; check the starttls transport socket of the \
              cluster: its CA, its SNI, its certificates",
@@ -64,7 +80,7 @@ pub(in crate::filter) fn server_tls(log: &ConnectionLog, result: TlsResult) {
     };
     log.line(Level::Warn, || {
         let (result, destination) = (result.label(), log.destination());
-        format!("event=server_tls result={result} {destination} cause=\"{cause}\" fix=\"{fix}\"")
+        format!("event={event} result={result} {destination} cause=\"{cause}\" fix=\"{fix}\"")
     });
 }
 

@@ -31,7 +31,7 @@ impl Recording {
     }
 
     fn with(interests: Interests) -> Self {
-        let options = Options { interests, judge_files: false };
+        let options = Options { interests, ..Options::default() };
         Self { session: Session::new(Timestamp::from_nanos(1), options), details: Details::default(), now: 1 }
     }
 

@@ -14,6 +14,7 @@ use super::program;
 use super::world::{REGISTRY, World};
 use firstword_testing::namespace::Namespace;
 use firstword_testing::process::{Process, read_log};
+use firstword_testing::shell::native;
 use firstword_testing::{root, wait_for};
 
 /// User of Istio's images.
@@ -46,12 +47,42 @@ pub struct Parent<'p> {
     pub volumes: &'p BTreeMap<String, PathBuf>,
 }
 
-/// The program that an image stands for. `None` if no program of Istio is in it.
-fn program_of(image: &str) -> Option<&'static str> {
-    match image_name(image) {
-        "pilot" => Some("pilot-discovery"),
-        "proxyv2" => Some("pilot-agent"),
-        _ => None,
+/// What an image has beside the system's programs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Image {
+    /// A program of Istio, which it runs as Istio's user.
+    Istio(&'static str),
+    /// The native module. The container names its command.
+    Native,
+}
+
+impl Image {
+    /// `None` if a container of the image is no process of its own.
+    fn of(container: &Value) -> Option<Self> {
+        match image_name(container["image"].as_str().expect("an image")) {
+            "pilot" => Some(Self::Istio("pilot-discovery")),
+            "proxyv2" => Some(Self::Istio("pilot-agent")),
+            "firstword-native" => Some(Self::Native),
+            _ => None,
+        }
+    }
+
+    const fn user(self) -> u64 {
+        match self {
+            Self::Istio(_) => ISTIO_PROXY,
+            Self::Native => 0,
+        }
+    }
+
+    /// The command of the container, without its arguments.
+    fn command(self, container: &Value) -> Vec<OsString> {
+        match self {
+            Self::Istio(program) => vec![format!("/usr/local/bin/{program}").into()],
+            Self::Native => {
+                let words = container["command"].as_array().expect("a command").iter();
+                words.map(|word| word.as_str().expect("a word").into()).collect()
+            }
+        }
     }
 }
 
@@ -62,16 +93,15 @@ pub fn image_name(image: &str) -> &str {
 }
 
 impl Container {
-    /// Starts a container of the Pod. `None` if its image has no program.
+    /// Starts a container of the Pod. `None` if it is no process of its own.
     pub fn start(world: &World, parent: &Parent<'_>, container: &Value) -> Option<Self> {
-        let image = container["image"].as_str().expect("an image");
-        let program_name = program_of(image)?;
+        let image = Image::of(container)?;
         let name = container["name"].as_str().expect("a container's name");
-        let user = container["securityContext"]["runAsUser"].as_u64().unwrap_or(ISTIO_PROXY);
+        let user = container["securityContext"]["runAsUser"].as_u64().unwrap_or(image.user());
         let folder = parent.directory.join(format!("root-{name}"));
         std::fs::create_dir_all(&folder).expect("a root folder");
         let mounts = parent.directory.join(format!("mounts-{name}"));
-        std::fs::write(&mounts, mounts_of(world, parent, container, program_name)).expect("a list of mounts");
+        std::fs::write(&mounts, mounts_of(world, parent, container, image)).expect("a list of mounts");
         let script = root().join("tests/cluster/lab/container.sh");
         let launcher = parent.namespace.launcher(parent.directory, Path::new("unshare"), None);
 
@@ -89,7 +119,7 @@ impl Container {
         ];
         arguments.extend(of_every_container.map(|(name, value)| format!("{name}={value}").into()));
         arguments.extend(variables.iter().map(|(name, value)| format!("{name}={value}").into()));
-        arguments.push(format!("/usr/local/bin/{program_name}").into());
+        arguments.extend(image.command(container));
         arguments.extend(environment::arguments(container, &variables).into_iter().map(Into::into));
         let log = parent.directory.join(format!("{name}.log"));
         Some(Self { process: Process::start(&launcher, &arguments, &log, &log), log })
@@ -114,13 +144,16 @@ impl Container {
 }
 
 /// Lines `SOURCE TARGET` for the script: the files of the image, and the volumes, outer folders first.
-fn mounts_of(world: &World, parent: &Parent<'_>, container: &Value, program_name: &str) -> String {
+fn mounts_of(world: &World, parent: &Parent<'_>, container: &Value, image: Image) -> String {
     let mut mounts = String::new();
     let mut mount = |source: &Path, target: &str| {
         writeln!(mounts, "{} {target}", source.display()).expect("text");
     };
-    mount(&program(program_name), &format!("/usr/local/bin/{program_name}"));
-    if program_name == "pilot-agent" {
+    match image {
+        Image::Istio(name) => mount(&program(name), &format!("/usr/local/bin/{name}")),
+        Image::Native => mount(&native(), "/libfirstword.so"),
+    }
+    if image == Image::Istio("pilot-agent") {
         let envoy = firstword_testing::envoy().canonicalize().expect("the path of Envoy");
         mount(&envoy, "/usr/local/bin/envoy");
         let template = std::fs::read_to_string(program("envoy_bootstrap.json")).expect("the template");

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::json;
 
-use super::world::{NODE, REGISTRY};
+use super::names::DATABASE_HOST;
+use super::world::{DATABASE, NODE, REGISTRY};
 
 /// Port of the API server.
 pub const API_PORT: u16 = 6443;
@@ -19,7 +20,8 @@ const TOKEN: &str = "administrator";
 pub struct Credentials(PathBuf);
 
 impl Credentials {
-    /// Writes all files: `ca.pem`, `api.pem` and its key, `registry.pem` and its key, `accounts.pem` (public) and its key,
+    /// Writes all files: `ca.pem`, `api.pem` and its key, `registry.pem` and its key, `orders.pem`
+    /// (of the database outside) and its key, `accounts.pem` (public) and its key,
     /// `tokens.csv`, `kubeconfig`.
     pub fn write(directory: PathBuf) -> Self {
         let authority_key = KeyPair::generate().expect("a key");
@@ -34,6 +36,7 @@ impl Credentials {
         let api = ["kubernetes.default.svc", "localhost"];
         credentials.issue("api", &issuer, &api, &[NODE, API_SERVICE, Ipv4Addr::LOCALHOST]);
         credentials.issue("registry", &issuer, &["registry.example.com"], &[REGISTRY]);
+        credentials.issue("orders", &issuer, &[DATABASE_HOST], &[DATABASE]);
         let accounts = KeyPair::generate().expect("a key");
         credentials.put("accounts.pem", &accounts.public_key_pem());
         credentials.put("accounts-key.pem", &accounts.serialize_pem());

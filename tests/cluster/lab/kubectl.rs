@@ -30,11 +30,17 @@ impl Kubectl {
     /// A command that runs a program that reads `KUBECONFIG`.
     pub fn of(&self, program: &PathBuf) -> Command {
         let mut command = self.world.namespace.command();
-        command.arg(program).current_dir(firstword_testing::root());
+        command.arg(program);
+        self.configure(&mut command);
+        command
+    }
+
+    /// Sets the directory and the variables of a program that uses the API server.
+    pub fn configure(&self, command: &mut Command) {
+        command.current_dir(firstword_testing::root());
         command.env("KUBECONFIG", &self.config).env("KUBERC", "off");
         // kubectl caches what the API server offers in the home directory.
         command.env("HOME", self.world.files());
-        command
     }
 
     /// Runs kubectl with this standard input. Returns both of its outputs, the error's text as `Err` if it fails.

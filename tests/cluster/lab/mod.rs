@@ -10,6 +10,7 @@ pub mod kubectl;
 pub mod names;
 pub mod node;
 pub mod pod;
+pub mod prometheus;
 pub mod registry;
 pub mod volumes;
 pub mod world;

@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::world::{DATABASE, NAME_SERVER, World};
+use super::world::{DATABASE, NAME_SERVER, REGISTRY, World};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::namespace::Namespace;
 
 /// The database's name in the manifests.
 pub const DATABASE_HOST: &str = "orders.example.com";
 
-/// A running name server. It knows one name.
+/// The registry's name in the manifests.
+const REGISTRY_HOST: &str = "registry.example.com";
+
+/// A running name server. It knows the database and the registry.
 pub struct NameServer {
     world: Arc<World>,
     _envoy: Envoy,
@@ -23,7 +26,7 @@ pub struct NameServer {
 impl NameServer {
     pub fn start(world: &Arc<World>) -> Self {
         let launcher = world.namespace.launcher(world.files(), &firstword_testing::envoy(), None);
-        let options = EnvoyOptions::unchanged(bootstrap(DATABASE)).run_by(&launcher, 0);
+        let options = EnvoyOptions::unchanged(bootstrap()).run_by(&launcher, 0);
         let envoy = world.namespace.enter(|| Envoy::start(options));
         Self { world: Arc::clone(world), _envoy: envoy }
     }
@@ -58,7 +61,8 @@ pub fn resolv_conf() -> String {
 
 pub const NSSWITCH: &str = "hosts: files dns\n";
 
-fn bootstrap(address: Ipv4Addr) -> Value {
+fn bootstrap() -> Value {
+    let domain = |name: &str, address: Ipv4Addr| json!({"name": name, "endpoint": {"address_list": {"address": [address.to_string()]}}});
     let socket = |protocol: &str, address: &str, port: u16| json!({"socket_address": {"protocol": protocol, "address": address, "port_value": port}});
     json!({
         "admin": {"address": socket("TCP", "127.0.0.1", 0)},
@@ -68,7 +72,7 @@ fn bootstrap(address: Ipv4Addr) -> Value {
                 "@type": "type.googleapis.com/envoy.extensions.filters.udp.dns_filter.v3.DnsFilterConfig",
                 "stat_prefix": "names",
                 "server_config": {"inline_dns_table": {"virtual_domains": [
-                    {"name": DATABASE_HOST, "endpoint": {"address_list": {"address": [address.to_string()]}}},
+                    domain(DATABASE_HOST, DATABASE), domain(REGISTRY_HOST, REGISTRY),
                 ]}},
             }}],
         }]},

@@ -105,7 +105,7 @@ impl Pod {
             match image_name(container["image"].as_str().expect("an image")) {
                 // Tests run their clients in the namespace.
                 "client" => {}
-                "mariadb" => self.database = Some(database(&self.network, at, MYSQL_PORT)),
+                "mariadb" => self.database = Some(database(&self.network, at, MYSQL_PORT, &[])),
                 "http" => {
                     let listener =
                         self.network.enter(|| TcpListener::bind(("0.0.0.0", HTTP_PORT)).expect("a port"));

@@ -47,7 +47,7 @@ impl World {
                 "*nat\n-A PREROUTING -d {SHOP_DATABASE} -p tcp --dport {SHOP_PORT} -j REDIRECT --to-ports {DATABASE_PORT}\nCOMMIT\n"
             ),
         );
-        let database = database(&namespace, files, DATABASE_PORT);
+        let database = database(&namespace, files, DATABASE_PORT, &[]);
         Self { database, namespace, files: files.to_owned() }
     }
 
@@ -65,14 +65,13 @@ impl World {
     }
 }
 
-/// A MariaDB at this port of each address of a namespace, which believes PROXY headers from pods.
-pub fn database(namespace: &Namespace, files: &Path, port: u16) -> MariaDb {
+/// A MariaDB at this port of each address of a namespace, which believes PROXY headers from pods, with further options.
+pub fn database(namespace: &Namespace, files: &Path, port: u16, options: &[&str]) -> MariaDb {
     let launcher = namespace.launcher(files, &firstword_testing::mariadbd(), None);
     let port = format!("--port={port}");
-    MariaDb::start_by(
-        launcher,
-        &["--bind-address=0.0.0.0", &port, "--proxy-protocol-networks=10.1.0.0/16", "--max-connections=500"],
-    )
+    let own =
+        ["--bind-address=0.0.0.0", &port, "--proxy-protocol-networks=10.1.0.0/16", "--max-connections=500"];
+    MariaDb::start_by(launcher, &[own.as_slice(), options].concat())
 }
 
 /// The address of the world's end, and of the pod's end, of the link of a pod.

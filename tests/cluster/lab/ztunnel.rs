@@ -66,6 +66,11 @@ fn bootstrap(waypoint: IpAddr, credentials: &Path) -> Value {
     let address = |host: &str, port: u16| json!({"socket_address": {"address": host, "port_value": port}});
     json!({
         "admin": {"address": address("127.0.0.1", 0)},
+        // The waypoint ends a tunnel by END_STREAM and a reset without an error. Envoy 1.38.2 then resets the client's connection,
+        // and drops the bytes before END_STREAM (https://github.com/envoyproxy/envoy/issues/45190, corrected in 1.39).
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": {
+            "envoy.reloadable_features.propagate_upstream_rst_through_tunneled_tcp_proxy": false,
+        }}]},
         "static_resources": {
             "listeners": [{
                 "name": "redirected", "address": address("0.0.0.0", REDIRECTED),

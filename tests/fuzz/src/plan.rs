@@ -89,6 +89,7 @@ impl Plan {
             block_local_infile: rules & BLOCK != 0,
             // The target `tls` has it.
             originate_tls: None,
+            terminate_tls: false,
         };
         let piece = choice(*more, 0, 63) + 1;
         Some(Self { rules, piece, steps: steps(rest) })

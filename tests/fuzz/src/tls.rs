@@ -1,5 +1,6 @@
-//! Fuzz target: a rule that starts TLS to the server, with random bytes, cuts and order of the directions. Whatever the peers
-//! send, nothing but one SSLRequest leaves without TLS.
+//! Fuzz target: a rule that starts TLS to the server, and perhaps ends the client's, with random bytes, cuts and order of the
+//! directions. Whatever the peers send, nothing but one SSLRequest leaves to the server without TLS, and nothing of the server
+//! to the client once the client has sent its own.
 //!
 //! ```text
 //! flags | step...
@@ -20,11 +21,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use firstword::clock::Timestamp;
 use firstword::connection::Connection;
-use firstword::connection::chunk::{ClientVerdict, Edit, HeldRest, Reply, ServerVerdict, TickVerdict};
+use firstword::connection::chunk::{
+    ClientVerdict, Edit, HandOver, HeldRest, Reply, ServerVerdict, TickVerdict,
+};
+use firstword::connection::clear_start::ClearStart;
 use firstword::event::details::Details;
 use firstword::event::output::Output;
 use firstword::event::runner::Runner;
-use firstword::event::{ClosedBy, Event, Sender};
+use firstword::event::{ClosedBy, Event, Sender, TlsSide};
 use firstword::password_key::{PasswordKey, PasswordKeyRef};
 use firstword::rules::{ClearCapabilities, Expected, Inspection, OriginateTls, Rules};
 use libfuzzer_sys::fuzz_target;
@@ -47,6 +51,12 @@ impl PasswordKey for Turned {
 
 /// Plays the host of one connection.
 struct Driver {
+    /// First filter of a connection whose client's TLS ends in the proxy. `None` if it does not.
+    start: Option<ClearStart>,
+    /// Bytes that the first filter holds.
+    held_by_start: Vec<u8>,
+    /// True once the client has sent its SSLRequest.
+    is_requested: bool,
     connection: Connection,
     now: Timestamp,
     events: Vec<Event>,
@@ -70,12 +80,23 @@ impl Driver {
                 ssl: false,
             },
             originate_tls: Some(OriginateTls { password_key }),
+            terminate_tls: flags & 16 != 0,
             ..Rules::observe_only()
         };
         let now = Timestamp::from_nanos(1);
         let connection = Connection::new(&rules, now);
-        let (events, held, clear) = (Vec::new(), Vec::new(), Vec::new());
-        Self { connection, now, events, held, clear, in_tls: false, is_closed: false }
+        Self {
+            start: rules.terminate_tls.then(ClearStart::default),
+            held_by_start: Vec::new(),
+            is_requested: false,
+            connection,
+            now,
+            events: Vec::new(),
+            held: Vec::new(),
+            clear: Vec::new(),
+            in_tls: false,
+            is_closed: false,
+        }
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&mut Connection, &mut Output) -> T) -> T {
@@ -83,6 +104,33 @@ impl Driver {
         let now = *now;
         let mut record = |emitted: &[Event], _: &mut Details| events.extend_from_slice(emitted);
         Runner::default().run(&|| now, usize::MAX, &mut record, |out| call(connection, out))
+    }
+
+    /// Takes bytes of the client. The end of TLS between the two filters changes no byte here.
+    fn start(&mut self, bytes: &[u8], end_stream: bool) {
+        let Some(start) = &mut self.start else { return self.client(bytes, end_stream) };
+        let offered = [&std::mem::take(&mut self.held_by_start), bytes].concat();
+        match start.client(&Bytes::copy_from_slice(&offered), end_stream, &mut self.events) {
+            ClientVerdict::Pass if self.is_requested => self.client(&offered, end_stream),
+            ClientVerdict::Pass => assert!(offered.is_empty(), "nothing passes before the SSLRequest"),
+            ClientVerdict::Hold => {
+                assert!(offered.len() < REQUEST_LEN && !end_stream);
+                self.held_by_start = offered;
+            }
+            ClientVerdict::HandOver(hand_over) => {
+                let HandOver { edit, bytes } = *hand_over;
+                assert!(!self.is_requested && bytes == offered[..REQUEST_LEN] && edit.drain == REQUEST_LEN);
+                self.is_requested = true;
+                self.connection.tls_requested();
+                self.client(&offered[REQUEST_LEN..], end_stream);
+            }
+            ClientVerdict::Close => self.is_closed = true,
+            ClientVerdict::Reply(reply) => {
+                assert!(reply.closes && reply.edit.drain == offered.len() && reply.edit.prepend.is_empty());
+                self.is_closed = true;
+            }
+            verdict => panic!("{verdict:?}"),
+        }
     }
 
     fn client(&mut self, bytes: &[u8], end_stream: bool) {
@@ -104,6 +152,7 @@ impl Driver {
                     self.client(&[], end_stream);
                 }
             }
+            ClientVerdict::HandOver(_) => panic!("the second filter hands over no bytes of the client"),
             ClientVerdict::StartServerTls(edit) => {
                 assert!(!self.in_tls, "TLS starts once");
                 assert_eq!(self.clear.len(), REQUEST_LEN, "TLS starts after an SSLRequest");
@@ -133,8 +182,14 @@ impl Driver {
     fn server(&mut self, bytes: &[u8], end_stream: bool) {
         let chunk = Bytes::copy_from_slice(bytes);
         let verdict = self.call(|connection, out| connection.server(&chunk, end_stream, out));
-        if let ServerVerdict::Edit(Edit { drain, .. }) = verdict {
-            assert!(drain <= bytes.len());
+        match verdict {
+            ServerVerdict::Pass => {}
+            ServerVerdict::Edit(Edit { drain, .. }) => assert!(drain <= bytes.len()),
+            ServerVerdict::HandOver(hand_over) => {
+                assert_eq!((hand_over.edit.drain, hand_over.bytes.len()), (bytes.len(), bytes.len()));
+                let start = self.start.as_mut().expect("a connection with a partner");
+                assert!(!start.handed_over() || !self.is_requested, "no clear bytes in the client's TLS");
+            }
         }
     }
 
@@ -160,40 +215,55 @@ fn any_connection(input: &[u8]) {
             break;
         }
         match op & 1 {
-            0 => driver.client(bytes, op & 2 != 0),
+            0 => driver.start(bytes, op & 2 != 0),
             _ => driver.server(bytes, op & 2 != 0),
         }
     }
     driver.call(|connection, out| connection.close(|| ClosedBy::Proxy, out));
-    let sessions = driver.events.iter().filter(|event| matches!(event, Event::ServerTls(_))).count();
-    assert!(sessions <= 1, "a connection has one result: {:?}", driver.events);
+    for on in [TlsSide::Upstream, TlsSide::Downstream] {
+        let is_result = |event: &&Event| matches!(event, Event::Tls { side, .. } if *side == on);
+        let results = driver.events.iter().filter(is_result).count();
+        assert!(results <= 1, "a side has one result: {:?}", driver.events);
+    }
 }
 
-/// The beginnings of the captures. Their servers offer TLS here, and count the SSLRequest in their sequence ids.
+/// The beginnings of the captures, for each of the two rules. Their servers offer TLS here, and count the SSLRequest in their
+/// sequence ids. With the end of TLS their clients send an SSLRequest too.
 fn examples() -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../captures");
     let paths = fs::read_dir(directory).expect("captures").map(|entry| entry.expect("a capture").path());
-    let mut seeds = Vec::new();
-    for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "cap")) {
-        let mut seed = vec![0];
-        let mut is_greeting = true;
-        for (sender, bytes) in text::parse(&fs::read_to_string(path).expect("a capture")).iter().take(8) {
-            let mut bytes = bytes.to_vec();
-            if *sender == Sender::Server {
-                if std::mem::take(&mut is_greeting) {
-                    offer_tls(&mut bytes);
-                } else if let Some(id) = bytes.get_mut(3) {
-                    *id = id.wrapping_add(1);
-                }
+    let paths = paths.filter(|path| path.extension().is_some_and(|extension| extension == "cap"));
+    paths
+        .flat_map(|path| {
+            let chunks = text::parse(&fs::read_to_string(path).expect("a capture"));
+            [0, 16].map(|flags| example(flags, &chunks))
+        })
+        .collect()
+}
+
+fn example(flags: u8, chunks: &[(Sender, Bytes)]) -> Vec<u8> {
+    let mut seed = vec![flags];
+    let (mut is_greeting, mut is_response) = (true, flags != 0);
+    for (sender, bytes) in chunks.iter().take(8) {
+        let mut bytes = bytes.to_vec();
+        if *sender == Sender::Server {
+            if std::mem::take(&mut is_greeting) {
+                offer_tls(&mut bytes);
+            } else if let Some(id) = bytes.get_mut(3) {
+                *id = id.wrapping_add(1);
             }
-            for part in bytes.chunks(usize::from(u8::MAX)) {
-                seed.extend([u8::from(*sender == Sender::Server), part.len() as u8]);
-                seed.extend_from_slice(part);
-            }
+        } else if std::mem::take(&mut is_response) && bytes.len() > REQUEST_LEN {
+            bytes[5] |= 0x08;
+            bytes[3] = 2;
+            let request = [&[32, 0, 0, 1], &bytes[4..REQUEST_LEN]].concat();
+            bytes.splice(0..0, request);
         }
-        seeds.push(seed);
+        for part in bytes.chunks(usize::from(u8::MAX)) {
+            seed.extend([u8::from(*sender == Sender::Server), part.len() as u8]);
+            seed.extend_from_slice(part);
+        }
     }
-    seeds
+    seed
 }
 
 /// Sets the flag in the greeting: header, protocol version, version text, NUL, thread id, scramble, filler, flags.

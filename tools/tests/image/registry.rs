@@ -1,48 +1,26 @@
-//! A real registry of go-containerregistry, and its tool to push images.
+//! The images of a registry, for the tests.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use firstword_testing::process::{Process, read_log};
-use firstword_testing::{built, temp_dir, wait_for};
+use firstword_testing::registry::{self, crane};
 
-/// A running registry, which keeps its blobs in memory. When it is dropped, it ends.
-pub struct Registry {
-    port: u16,
-    _process: Process,
-    _files: TempDir,
-}
-
-fn crane() -> PathBuf {
-    built("CRANE", "target/tools/crane", "make tools-istio")
-}
+/// A running registry. When it is dropped, it ends.
+pub struct Registry(registry::Registry);
 
 impl Registry {
     pub fn start() -> Self {
-        let files = temp_dir();
-        let log = files.path().join("log");
-        let arguments = ["registry", "serve", "--address", "127.0.0.1:0"].map(Into::into);
-        let mut process = Process::start(&crane(), &arguments, &log, &log);
-        let port = wait_for("port of the registry", Duration::from_secs(30), || {
-            let log = read_log(&log);
-            assert!(process.exit_status().is_none(), "{log}");
-            log.lines().find_map(|line| line.rsplit_once("serving on port ")?.1.parse().ok())
-        });
-        Self { port, _process: process, _files: files }
+        Self(registry::Registry::start())
     }
 
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.0.port())
     }
 
     fn crane(&self, arguments: &[&str]) -> String {
-        let output = Command::new(crane()).args(arguments).output().expect("crane");
-        assert!(output.status.success(), "crane {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        self.0.crane(arguments)
     }
 
     /// Pushes the image of a layout.

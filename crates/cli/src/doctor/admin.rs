@@ -47,7 +47,9 @@ impl Address {
             .max_redirects(0)
             .build();
         let response = ureq::Agent::new_with_config(config).get(self.url(path)).call();
-        let mut response = response.map_err(|error| format!("cannot be reached: {error}"))?;
+        let mut response = response.map_err(|error| {
+            format!("cannot be reached: {error}; for a pod, first run \"kubectl port-forward POD 15000\"")
+        })?;
         if response.status() != 200 {
             return Err(format!(
                 "expected Envoy's admin interface, found an answer with status {}",

@@ -1,23 +1,28 @@
 //! `firstword doctor`: finds the cause of hanging MySQL connections, and the YAML that fixes it.
 
 mod admin;
+mod answer;
 mod candidates;
 mod destination;
 mod diagnose;
+mod diff;
 mod drain;
 mod envoy;
 mod examination;
 mod fix;
 mod inbound;
 mod input;
+mod kubeconfig;
 #[cfg(test)]
 mod linear_work;
 mod listeners;
+mod mesh;
 mod names;
 mod native;
 mod outbound;
 mod plugin;
 mod report;
+mod requested;
 mod shared;
 mod simulate;
 mod statistics;
@@ -37,10 +42,13 @@ use firstword::escape;
 
 use crate::findings::{Format, Severity};
 use crate::paint::Paint;
-use destination::{Destination, Reason, Side};
+use answer::{Answer, UNUSABLE};
+use destination::Destination;
 use envoy::dump::Dump;
 use examination::Examination;
+use requested::{SideName, requested};
 use target::Target;
+use workload::Workload;
 
 /// Find out why connections to a database hang, and print the fix
 ///
@@ -57,6 +65,10 @@ use target::Target;
 ///   firstword doctor dump.json --dest 55.108.108.2:10000 --fix 1
 /// An Envoy without Istio:
 ///   firstword doctor envoy.yaml
+/// The ports of all pods that would hang if an HTTP Service had the same port number, for a nightly job:
+///   firstword doctor --mesh dumps/
+/// The connections that Envoy closes because of a change, such as a manifest on a canary:
+///   firstword doctor --diff before.json after.json
 #[derive(clap::Args)]
 #[command(after_long_help = HELP, verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -64,9 +76,10 @@ pub(crate) struct Arguments {
     ///
     /// Of the admin interface, /config_dump and /stats are read. A file is a /config_dump, the output of "istioctl
     /// proxy-config all POD -o json" or "... listeners POD -o json" (says less), or an Envoy bootstrap, YAML or JSON.
-    /// For a workload, the command prints what to run. It reads no cluster.
-    #[arg(value_name = "INPUT")]
-    input: PathBuf,
+    /// For a workload, the command prints what to run. It reads no cluster. The plugin "kubectl firstword" runs it, and first
+    /// prints the context and the command.
+    #[arg(value_name = "INPUT", required_unless_present_any = ["mesh", "diff"])]
+    input: Option<PathBuf>,
     /// What the client connects to, by name or address; may be repeated
     ///
     /// Without it, everything that the configuration suggests. A name is looked up in the configuration first, and then by
@@ -78,9 +91,25 @@ pub(crate) struct Arguments {
     /// By default the pod's own addresses are inbound, all others outbound.
     #[arg(long, value_name = "SIDE", requires = "dest")]
     side: Option<SideName>,
-    /// Envoy's /stats, of about the same time; not needed with an admin interface
+    /// Examine each file of a folder, one dump for each pod
+    ///
+    /// Prints one row for each destination. Files whose name begins with a dot are not read.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["input", "diff", "side", "stats", "namespace", "context", "fix", "verbose"])]
+    mesh: Option<PathBuf>,
+    /// Compare two inputs, before and after a change of the same proxy
+    ///
+    /// Prints the listeners and filter chains that Envoy drains, and therefore the connections that it closes.
+    #[arg(long, value_names = ["BEFORE", "AFTER"], num_args = 2, conflicts_with_all = ["input", "dest", "side", "namespace", "context", "fix", "verbose"])]
+    diff: Option<Vec<PathBuf>>,
+    /// Envoy's /stats, of about the same time, with --diff from before the change; not needed with an admin interface
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,
+    /// The namespace of a workload, instead of the context's
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// The context of kubectl for a workload, instead of the current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// Print the manifest of this fix and nothing else
     #[arg(long, value_name = "NUMBER", conflicts_with = "output")]
     fix: Option<usize>,
@@ -92,53 +121,68 @@ pub(crate) struct Arguments {
     output: Format,
 }
 
-/// `--side`.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum SideName {
-    Inbound,
-    Outbound,
-}
-
 const HELP: &str = r#"Exit status:
   0  nothing found, or only what is good to know (info)
   1  something does not work (error)
-  2  wrong usage, an input that cannot be read, or a workload
+  2  wrong usage, an input that cannot be read, or a workload (except as "kubectl firstword")
   3  something works at a price, or not for everybody (warning), and there is no error
+
+Exit status with --mesh:
+  0  nothing hangs, also with an HTTP Service on the same port numbers
+  1  something hangs now
+  2  a file is no dump, or wrong usage; the rows are of the other files
+  3  something would hang with an HTTP Service, or cannot be decided
+
+Exit status with --diff:
+  0  the change closes no connection
+  1  Envoy refuses a part of the change
+  2  wrong usage, or an input that cannot be read
+  3  the change closes connections
 
 "firstword explain CODE" explains a finding. docs/commands.md describes the JSON and the limits."#;
 
 /// Maximum number of destinations, because each of them is compared with all listeners.
 const MAX_DESTINATIONS: usize = 10_000;
 
-/// The exit status of wrong usage and unreadable input.
-const UNUSABLE: u8 = 2;
-
-/// What the command prints, and the exit status.
-struct Answer {
-    text: String,
-    status: u8,
-}
-
-pub(crate) fn run(arguments: &Arguments, paint: Paint) -> ExitCode {
-    match answer(arguments, paint) {
-        Ok(Answer { text, status }) => {
+/// Examines the input. `reads_clusters` allows to run what reads a workload.
+pub(crate) fn run(arguments: &Arguments, paint: Paint, reads_clusters: bool) -> ExitCode {
+    match answer(arguments, paint, reads_clusters) {
+        Ok(Answer { text, status, problems }) => {
             // It is not an error if the reader closes its end.
             let _ = io::stdout().write_all(text.as_bytes());
+            problems.iter().for_each(|problem| complain(problem));
             ExitCode::from(status)
         }
         Err(problem) => {
-            let _ = writeln!(io::stderr(), "firstword doctor: {}", escape::text(&problem));
+            complain(&problem);
             ExitCode::from(UNUSABLE)
         }
     }
 }
 
-fn answer(arguments: &Arguments, paint: Paint) -> Result<Answer, String> {
-    if workload::is_workload(&arguments.input) {
-        let text = workload::instructions(&arguments.input, &options(arguments));
-        return Ok(Answer { text, status: UNUSABLE });
+fn complain(problem: &str) {
+    let _ = writeln!(io::stderr(), "firstword doctor: {}", escape::text(problem));
+}
+
+fn answer(arguments: &Arguments, paint: Paint, reads_clusters: bool) -> Result<Answer, String> {
+    if let Some(folder) = &arguments.mesh {
+        return mesh::answer(folder, &arguments.dest, arguments.output, paint);
     }
-    let input = input::read(&arguments.input, arguments.stats.as_deref())?;
+    if let Some([before, after]) = arguments.diff.as_deref() {
+        return diff::answer([before, after], arguments.stats.as_deref(), arguments.output, paint);
+    }
+    let path = arguments.input.as_deref().ok_or("expected INPUT, --mesh or --diff, found none")?;
+    let (namespace, context) = (arguments.namespace.as_deref(), arguments.context.as_deref());
+    let input = match Workload::of(path, namespace, context) {
+        Some(workload) if reads_clusters => {
+            input::fetched(path, &workload.fetch()?, arguments.stats.as_deref())?
+        }
+        Some(workload) => {
+            let text = workload.instructions(&options(arguments));
+            return Ok(Answer { text, status: UNUSABLE, problems: Vec::new() });
+        }
+        None => input::read(path, arguments.stats.as_deref())?,
+    };
     let destinations = destinations(&input.dump, arguments)?;
     if destinations.len() > MAX_DESTINATIONS {
         let count = destinations.len();
@@ -149,7 +193,8 @@ fn answer(arguments: &Arguments, paint: Paint) -> Result<Answer, String> {
     }
     let examination = Examination::new(&input, &destinations);
     if let Some(number) = arguments.fix {
-        return Ok(Answer { text: report::manifest(&examination, number)?, status: 0 });
+        let text = report::manifest(&examination, number)?;
+        return Ok(Answer { text, status: 0, problems: Vec::new() });
     }
     let text = match arguments.output {
         Format::Text => report::text(&examination, arguments.verbose, paint),
@@ -160,7 +205,7 @@ fn answer(arguments: &Arguments, paint: Paint) -> Result<Answer, String> {
         Some(Severity::Warning) => 3,
         Some(Severity::Error) => 1,
     };
-    Ok(Answer { text, status })
+    Ok(Answer { text, status, problems: Vec::new() })
 }
 
 /// The options about destinations, as on the command line.
@@ -180,25 +225,5 @@ fn destinations(dump: &Dump, arguments: &Arguments) -> Result<Vec<Destination>, 
     if arguments.dest.is_empty() {
         return Ok(candidates::all(dump));
     }
-    let side = |ip| match arguments.side {
-        Some(SideName::Inbound) => Side::Inbound,
-        Some(SideName::Outbound) => Side::Outbound,
-        None => destination::side(dump, ip),
-    };
-    let mut all = Vec::new();
-    for target in &arguments.dest {
-        let (port, host, found) = match target {
-            Target::Address(to) => (to.port(), None, names::of_address(to.ip())),
-            Target::Host(host, port) => (*port, Some(host), names::resolve(dump, host, *port)?),
-        };
-        all.extend(found.addresses.into_iter().map(|ip| Destination {
-            ip: Some(ip),
-            port,
-            host: host.cloned(),
-            from_dns: found.from_dns,
-            side: side(ip),
-            reason: Reason::Requested,
-        }));
-    }
-    Ok(all)
+    requested(dump, &arguments.dest, arguments.side)
 }

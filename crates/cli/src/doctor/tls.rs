@@ -56,9 +56,9 @@ fn loses_logins(dump: &Dump, to: &Destination, journey: &Journey) -> Option<Find
                ClientHello arrives together with its request for TLS, it is lost, and the login fails or hangs. No listener before \
                this one separates the two.";
     let split = Fix::advice(
-        "Put a listener before this one that forwards the client's request for TLS alone, and holds the rest for a few turns of \
-         Envoy's event loop",
-        "it needs a native module, and the second listener does not see the client's address.",
+        "End the client's TLS in a second, internal listener with a tls transport socket, and use the native module with \
+         tls.downstream: terminate on both listeners (docs/tls-terminate.md)",
+        "the clients must trust a certificate of yours, and Envoy can read the sessions.",
     );
     let fixes = vec![pass_through("Remove the transport socket starttls"), split];
     let location = location(to, journey, None);
@@ -79,12 +79,7 @@ fn is_split(journey: &Journey) -> bool {
         .iter()
         .flat_map(|listener| Listener::chains(listener))
         .flat_map(|chain: &FilterChain| &chain.filters);
-    let is_module = |filter: &&Filter| {
-        filter.typed_config.as_ref().is_some_and(|config| {
-            config.kind().contains(".dynamic_modules.") && config.value().to_string().contains("split")
-        })
-    };
-    filters.into_iter().any(|filter| is_module(&filter))
+    filters.into_iter().any(|filter| filter.is_native_module_with("split"))
 }
 
 /// A cluster whose TLS accepts every certificate.

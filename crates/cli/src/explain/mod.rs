@@ -117,14 +117,17 @@ mod tests {
     #[test]
     fn each_code_has_one_explanation() {
         /// Literals with hyphens that are no codes.
-        const OTHERS: [&str; 7] = [
+        const OTHERS: [&str; 10] = [
             "current-context",
             "firstword-dns",
             "firstword-listener-add",
             "firstword-mysql",
             "firstword-sniff-timeout",
             "istio-peer-exchange",
+            "istio-proxy",
             "mysql-pods",
+            "pilot-agent",
+            "proxy-config",
         ];
         let known: BTreeSet<_> = all().map(|code| code.code.to_owned()).collect();
         assert_eq!(known.len(), all().count(), "a code has two explanations");

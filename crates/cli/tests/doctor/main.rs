@@ -2,10 +2,12 @@
 //! Envoys.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub, reason = "helpers of tests, too")]
 
+mod diff;
 mod filter;
 mod inputs;
 mod listener_filters;
 mod listeners;
+mod mesh;
 mod native;
 mod refused;
 

@@ -62,6 +62,36 @@ fn starttls_without_a_split_is_an_error() {
     }
 }
 
+/// The greeting reaches the client before its TLS, because a filter of the first listener brings it.
+#[test]
+fn tls_that_a_second_listener_ends_does_not_hang() {
+    const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    let module = |settings: &str| {
+        json!({"name": "module", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.dynamic_modules.v3.DynamicModuleNetworkFilter",
+            "filter_config": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": settings}}})
+    };
+    let socket = json!({"name": "envoy.transport_sockets.tls", "typed_config": {"@type": TLS}});
+    for (first, second, expected) in [
+        ("terminate", "terminate", vec![]),
+        ("observe", "terminate", vec!["error tls-first"]),
+        ("terminate", "observe", vec!["error tls-first"]),
+    ] {
+        let first = json!({"filters": [module(first), tcp_proxy("inside")]});
+        let endpoint =
+            json!({"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": "second"}}}});
+        let inside = json!({"name": "inside", "type": "STATIC", "load_assignment": {
+            "cluster_name": "inside", "endpoints": [{"lb_endpoints": [endpoint]}]}});
+        let chain = json!({"filters": [module(second), tcp_proxy("db")], "transport_socket": socket});
+        let second = json!({"name": "second", "internal_listener": {}, "filter_chains": [chain]});
+        let input = sidecar(
+            &[outbound("10.9.9.9", 3306, &json!([first]), &json!({})), second],
+            &[inside, json!({"name": "db", "type": "EDS"})],
+        );
+        assert_eq!(codes(&report(&DEST, &input)), expected);
+    }
+}
+
 #[test]
 fn tls_in_mysql_proxy_is_an_error() {
     let kind = "type.googleapis.com/envoy.extensions.filters.network.mysql_proxy.v3.MySQLProxy";

@@ -184,7 +184,7 @@ fn a_workload_gets_the_command_to_run_and_the_context() {
 #[test]
 fn help_is_short_and_begins_with_examples() {
     let short = run(&["doctor", "-h"], "").text;
-    assert!(short.lines().count() <= 18, "{short}");
+    assert!(short.lines().count() <= 20, "{short}");
     let long = run(&["doctor", "--help"], "").text;
     let example = long.find("istioctl proxy-config all deploy/app").unwrap();
     assert!(example < long.find("Options:").unwrap(), "{long}");

@@ -463,6 +463,10 @@ bool envoy_dynamic_module_callback_network_filter_start_upstream_secure_transpor
   return true;
 }
 
+bool envoy_dynamic_module_callback_network_filter_is_ssl(Connection *on) {
+  return false;
+}
+
 // Envoy calls the hook about the close during this call.
 void envoy_dynamic_module_callback_network_filter_close(Connection *on, uint32_t how) {
   CHECK(how <= 4, "a way to close, not %u", how);

@@ -67,7 +67,15 @@ fn a_refusal_of_metrics_is_logged() {
         ("record_metric", "record_metric"),
     ] {
         let (_, log) = metrics_with(Some((call, 12)));
-        assert_eq!(log, [(3, format!("event=host_refused call={refused} status=UNIMPLEMENTED"))]);
+        assert_eq!(
+            log,
+            [(
+                3,
+                format!(
+                    "event=host_refused call={refused} status=UNIMPLEMENTED fix=\"allow it in capability_restriction_config if you have one, else report it with the version of Envoy\""
+                )
+            )]
+        );
     }
 }
 
@@ -129,9 +137,13 @@ fn a_buffer_that_cannot_be_read_any_more_leaves_no_command_in_flight() {
 /// Without ticks no metric would ever be exported, so the operator must get an error.
 #[test]
 fn a_configuration_is_refused_if_the_host_refuses_its_text_or_ticks() {
-    for (call, line) in [
-        ("set_tick_period_milliseconds", "event=refused call=set_tick_period status="),
-        ("get_buffer_bytes", "configuration refused: the host does not give it: "),
+    for (call, line, fix) in [
+        (
+            "set_tick_period_milliseconds",
+            "event=refused call=set_tick_period status=",
+            " fix=\"report it, with the version of Envoy\"",
+        ),
+        ("get_buffer_bytes", "configuration refused: the host does not give it: ", ""),
     ] {
         for (status, name) in
             STATUSES.into_iter().zip(["NOT_FOUND", "BAD_ARGUMENT", "INTERNAL_FAILURE", "UNIMPLEMENTED"])
@@ -139,7 +151,7 @@ fn a_configuration_is_refused_if_the_host_refuses_its_text_or_ticks() {
             let vm = Vm::start();
             vm.fail(call, status);
             assert!(vm.try_plugin("{}").is_err());
-            assert_eq!(vm.log(), [(4, format!("{line}{name}"))]);
+            assert_eq!(vm.log(), [(4, format!("{line}{name}{fix}"))]);
             vm.clear_faults();
             run(&vm.plugin("{}"), &ORDERS, &scripts::classic(), Ending::ClientFin);
         }

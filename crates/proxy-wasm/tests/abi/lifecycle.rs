@@ -57,7 +57,10 @@ fn lines_are_limited_and_the_number_of_withheld_lines_is_logged() {
     vm.advance(Duration::from_secs(1));
     plugin.tick();
     desync();
-    assert_eq!(vm.log(), [(3, "event=log_limit withheld=4".to_owned()), line]);
+    assert_eq!(
+        vm.log(),
+        [(3, "event=log_limit withheld=4 fix=\"raise log.max_per_minute to see them\"".to_owned()), line]
+    );
 
     let vm = Vm::start();
     run(&vm.plugin(r#"{"log": {"level": "error"}}"#), &ORDERS, &scripts::desync(), Ending::ClientFin);

@@ -101,7 +101,7 @@ const WORST: [Worst; 9] = [
         settings: SLOW,
         command: long_prepared,
         is_prepared: true,
-        most: 198,
+        most: 199,
         idle: Some(18),
     },
 ];

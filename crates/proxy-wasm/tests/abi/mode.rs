@@ -95,7 +95,7 @@ fn a_host_without_shared_data_is_logged_and_traffic_is_counted() {
     vm.fail("set_shared_data", 12);
     vm.fail("get_shared_data", 12);
     let plugin = vm.plugin(ACTIVE);
-    let refused = "event=host_refused call=set_shared_data status=UNIMPLEMENTED";
+    let refused = "event=host_refused call=set_shared_data status=UNIMPLEMENTED fix=\"allow it in capability_restriction_config if you have one, else report it with the version of Envoy\"";
     assert_eq!(vm.log(), [(3, refused.to_owned())]);
     let stream = plugin.connect(&ORDERS);
     plugin.tick();

@@ -140,15 +140,28 @@ fn the_header_to_the_server_is_sent_before_the_first_bytes() {
 #[test]
 fn a_refused_connection_is_closed_and_logged_once() {
     let untrusted = rule(r#"{"receive": {"mode": "optional", "trusted_networks": ["192.168.0.0/16"]}}"#);
-    for (configuration, bytes, result, why) in [
+    for (configuration, bytes, result, why, fix) in [
         (
             optional(),
             b"PROXY TCP5".as_slice(),
             "malformed format=v1",
             "v1 header, byte 6: expected TCP4, TCP6 or UNKNOWN, found 0x54",
+            "correct the sender, which is the peer",
         ),
-        (untrusted, V2, "untrusted format=v2", "its sender is not in receive.trusted_networks"),
-        (receive(r#""mode": "required""#), b"abcd", "missing format=none", "the first bytes are no header"),
+        (
+            untrusted,
+            V2,
+            "untrusted format=v2",
+            "its sender is not in receive.trusted_networks",
+            "add the peer to receive.trusted_networks if it is your proxy",
+        ),
+        (
+            receive(r#""mode": "required""#),
+            b"abcd",
+            "missing format=none",
+            "the first bytes are no header",
+            "let the peer send a header, or set receive.mode to optional",
+        ),
     ] {
         let vm = Vm::start();
         let (plugin, stream) = greeted(&vm, &configuration);
@@ -156,7 +169,7 @@ fn a_refused_connection_is_closed_and_logged_once() {
         assert_eq!(outcome, Outcome::Closed);
         let line = format!(
             "event=proxy_protocol_refused result={result} why=\"{why}\" peer={CLIENT} direction=outbound \
-             destination=10.0.0.5:3306 cluster=orders"
+             destination=10.0.0.5:3306 cluster=orders fix=\"{fix}\""
         );
         let names: Vec<_> = calls.iter().map(|call| call.name).collect();
         // The log reads the clock.
@@ -265,7 +278,10 @@ fn no_header_is_forwarded_if_the_host_refuses_a_call() {
     assert_eq!(outcome, Outcome::Closed, "the bytes stay although the close fails");
     vm.clear_faults();
     let log: Vec<_> = vm.log().into_iter().map(|(_, line)| line).collect();
-    assert_eq!(log[1], "event=host_refused call=close_stream status=UNIMPLEMENTED");
+    assert_eq!(
+        log[1],
+        "event=host_refused call=close_stream status=UNIMPLEMENTED fix=\"allow it in capability_restriction_config if you have one, else report it with the version of Envoy\""
+    );
     stream.close(Ending::Drain);
 }
 

@@ -309,7 +309,7 @@ pub fn desync_line() -> String {
     format!(
         "event=opaque reason=desync version={version} peer=client rule=command_id expected=\"a packet whose sequence id is not \
          0 belongs to a file or an authentication that the server asked for\" server=5.5.5-10.11.19-MariaDB-0+deb12u1 \
-         capabilities=0xfa280/0x0 packets=\"{packets}\""
+         capabilities=0xfa280/0x0 packets=\"{packets}\" fix=\"report this line: it has no content of the session\""
     )
 }
 

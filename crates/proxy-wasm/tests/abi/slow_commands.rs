@@ -203,7 +203,10 @@ fn a_burst_of_errors_does_not_fill_the_log() {
     assert_eq!(vm.log().len(), 60);
     vm.advance(61 * SECOND);
     plugin.tick();
-    assert_eq!(vm.log(), [(3, "event=log_limit withheld=940".to_owned())]);
+    assert_eq!(
+        vm.log(),
+        [(3, "event=log_limit withheld=940 fix=\"raise log.max_per_minute to see them\"".to_owned())]
+    );
     play(&stream, &scripts::query("select a", [err(1146)]));
     assert_eq!(vm.log().len(), 1);
 }

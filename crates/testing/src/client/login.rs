@@ -75,7 +75,12 @@ impl Client {
     /// Logs in on an open connection. `Err` holds the number of the error with which the server refuses.
     pub fn log_in(mut self, login: &Login) -> Result<Self, u16> {
         let payload = self.response(login)?;
-        self.write(&payload);
+        self.respond(&payload, login)
+    }
+
+    /// Sends the handshake response, and authenticates.
+    pub(super) fn respond(mut self, payload: &[u8], login: &Login) -> Result<Self, u16> {
+        self.write(payload);
         let plugin = self.plugin.clone();
         self.authenticate(&plugin, &login.password).expect_ok()?;
         Ok(self)
@@ -151,8 +156,8 @@ impl Client {
     /// The first authentication data of a plugin.
     pub fn scramble(&self, plugin: &str, password: &str) -> Vec<u8> {
         if plugin == "sha256_password" && !password.is_empty() {
-            // Requests the public key.
-            return vec![1];
+            // Without TLS, requests the public key.
+            return if self.tls.is_some() { [password.as_bytes(), &[0]].concat() } else { vec![1] };
         }
         let data = AuthPlugin::from_bytes(plugin.as_bytes());
         let data = data.gen_data(Some(password), &self.nonce);
@@ -196,6 +201,7 @@ impl Client {
                 }
                 // caching_sha2_password: the server has this password in its cache.
                 [0x01, 0x03] => {}
+                [0x01, 0x04] if self.tls.is_some() => self.write(&[password.as_bytes(), &[0]].concat()),
                 // The cache misses. The server needs the whole password, so request the key to encrypt it.
                 [0x01, 0x04] => self.write(&[2]),
                 [0x01, pem @ ..] if pem.starts_with(b"-----BEGIN") => {

@@ -6,8 +6,10 @@ mod connection;
 mod login;
 mod response;
 mod statement;
+mod tls;
 
 pub use capability::*;
 pub use connection::Client;
 pub use login::Login;
 pub use response::Response;
+pub use tls::{Hello, Tls};

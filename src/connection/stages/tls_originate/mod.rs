@@ -28,7 +28,7 @@ use crate::connection::stages::greeting_flags::{GreetingFlags, SSL_AT, SSL_FLAG}
 use crate::connection::stages::packet_headers::{Found, PacketHeaders};
 use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
-use crate::event::{ClosedBy, Event, OpaqueReason, Sender, TlsResult};
+use crate::event::{ClosedBy, Event, OpaqueReason, Sender, TlsResult, TlsSide};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::packet::{MAX_FRAGMENT_LEN, whole};
 use crate::mysql::wire::response::{ERR, OK, error_packet};
@@ -84,6 +84,8 @@ pub(in crate::connection) struct TlsOriginator {
     /// True once the greeting has begun.
     has_greeted: bool,
     greeting: GreetingFlags,
+    /// False if the client has its own TLS, which ends before the filter.
+    clears_offer: bool,
     client: PacketHeaders,
     server: PacketHeaders,
     /// Difference of the sequence ids: that of the server minus that of the client.
@@ -100,6 +102,7 @@ impl Stage for TlsOriginator {
             state: State::Greeting,
             has_greeted: false,
             greeting: GreetingFlags::default(),
+            clears_offer: !rules.terminate_tls,
             client: PacketHeaders::default(),
             server: PacketHeaders::default(),
         })
@@ -134,17 +137,17 @@ impl Stage for TlsOriginator {
         if !matches!(self.state, State::Login { .. }) {
             return Flow::Continue;
         }
-        let Some(bytes) = rewrite.bytes() else { return self.refuse(TlsResult::Refused, out) };
+        let Some(bytes) = rewrite.replaced() else { return self.refuse(TlsResult::Refused, out) };
         if rewrite.starts_server_tls() {
             let at = HEADER_LEN.saturating_add(SSL_AT);
-            rewrite.set(at, bytes.get(at).copied().unwrap_or(0) | SSL_FLAG);
+            rewrite.set_again(at, bytes.get(at).copied().unwrap_or(0) | SSL_FLAG);
         } else if self.exchange_password(&bytes, rewrite) {
             return Flow::Continue;
         }
         let mut at = 0;
         while let Some(found) = self.client.next(&bytes, &mut at) {
             if let Found::SequenceId { at, id } = found {
-                rewrite.set(at, id.wrapping_add(self.shift));
+                rewrite.set_again(at, id.wrapping_add(self.shift));
             }
         }
         Flow::Continue
@@ -176,7 +179,9 @@ impl Stage for TlsOriginator {
             let index = self.greeting.next(*byte);
             if index == Some(SSL_AT) {
                 self.state = State::Response { is_offered: byte & SSL_FLAG != 0 };
-                rewrite.set(at, byte & !SSL_FLAG);
+                if self.clears_offer {
+                    rewrite.set(at, byte & !SSL_FLAG);
+                }
             }
             if self.greeting.is_over() {
                 break;
@@ -204,7 +209,7 @@ impl Stage for TlsOriginator {
 
     fn close(&self, _: ClosedBy, _: bool, out: &mut Output) {
         if self.state == (State::Login { is_established: false }) {
-            out.events.push(Event::ServerTls(TlsResult::Failed));
+            out.events.push(event(TlsResult::Failed));
         }
     }
 
@@ -235,12 +240,16 @@ impl Stage for TlsOriginator {
     }
 }
 
+const fn event(result: TlsResult) -> Event {
+    Event::Tls { side: TlsSide::Upstream, result }
+}
+
 impl TlsOriginator {
     fn refuse(&mut self, result: TlsResult, out: &mut Output) -> Flow {
         let is_counted = self.state == (State::Login { is_established: true });
         self.state = State::Refused { by_server: false };
         if !is_counted {
-            out.events.push(Event::ServerTls(result));
+            out.events.push(event(result));
         }
         Flow::Close
     }
@@ -342,7 +351,7 @@ impl TlsOriginator {
             State::Flushing { .. } => return false,
             State::Login { is_established: false } => {
                 self.state = State::Login { is_established: true };
-                out.events.push(Event::ServerTls(TlsResult::Established));
+                out.events.push(event(TlsResult::Established));
             }
             _ => {}
         }

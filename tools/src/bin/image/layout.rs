@@ -17,6 +17,8 @@ pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The proxy-wasm ABI of the SDK, which the module exports as `proxy_abi_version_0_2_1`.
 const ABI: &str = "0.2.1";
+const DESCRIPTION: &str =
+    "Finds out why MySQL hangs behind Istio or Envoy, and shows what services do to MySQL";
 
 /// Form of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +49,10 @@ pub(crate) fn write(form: Form, module: &[u8], directory: &Path) -> String {
 /// Annotations of an image.
 pub(crate) fn annotations() -> Value {
     json!({
-        "org.opencontainers.image.title": env!("CARGO_PKG_NAME"),
-        "org.opencontainers.image.description": env!("CARGO_PKG_DESCRIPTION"),
+        "org.opencontainers.image.title": "firstword",
+        "org.opencontainers.image.description": DESCRIPTION,
+        // Registries link an image to its repository by this one.
+        "org.opencontainers.image.source": "https://github.com/firstword/firstword",
         "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
         "org.opencontainers.image.licenses": env!("CARGO_PKG_LICENSE"),
     })

@@ -40,9 +40,27 @@ pub(in super::super) struct Dump {
 const EXPECTED: &str = "a /config_dump, the output of \"istioctl proxy-config all -o json\" or \"istioctl proxy-config \
                         listeners -o json\", or an Envoy bootstrap";
 
-impl Dump {
-    /// Reads the documents of one input.
-    pub(in super::super) fn read(documents: Vec<Value>) -> Result<Self, String> {
+/// The message about an input without a listener.
+pub(in super::super) const NO_LISTENER: &str = "$: expected at least one listener, found none";
+
+/// The one document of an input, in the spelling of Envoy.
+pub(in super::super) struct Document {
+    pub(in super::super) value: Value,
+    pub(in super::super) content: Content,
+}
+
+/// What a document holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Content {
+    ConfigDump,
+    Bootstrap,
+    Listeners,
+    Listener,
+}
+
+impl Document {
+    /// Chooses the document among those of one input.
+    pub(in super::super) fn of(documents: Vec<Value>) -> Result<Self, String> {
         let mut documents: Vec<Value> =
             documents.into_iter().filter(|document| !document.is_null()).collect();
         let document = match documents.len() {
@@ -52,26 +70,38 @@ impl Dump {
         };
         // In the spelling of the input.
         let found = in_words(&document);
-        let document = snake_case(document);
+        let value = snake_case(document);
+        let content = match &value {
+            Value::Array(_) => Content::Listeners,
+            Value::Object(object) if object.contains_key("configs") => Content::ConfigDump,
+            Value::Object(object) if object.contains_key("static_resources") => Content::Bootstrap,
+            Value::Object(object) if object.contains_key("filter_chains") => Content::Listener,
+            _ => return Err(format!("$: expected {EXPECTED}, found {found}")),
+        };
+        Ok(Self { value, content })
+    }
+}
+
+impl Dump {
+    /// Reads the documents of one input.
+    pub(in super::super) fn read(documents: Vec<Value>) -> Result<Self, String> {
+        let Document { value: document, content } = Document::of(documents)?;
         let mut dump = Self::default();
-        match &document {
-            Value::Array(listeners) => {
-                for (index, listener) in listeners.iter().enumerate() {
+        match content {
+            Content::Listeners => {
+                for (index, listener) in document.as_array().into_iter().flatten().enumerate() {
                     dump.add_listener(listener, &format!("$[{index}]"))?;
                 }
             }
-            Value::Object(object) if object.contains_key("configs") => dump.add_configs(&document)?,
-            Value::Object(object) if object.contains_key("static_resources") => {
+            Content::ConfigDump => dump.add_configs(&document)?,
+            Content::Bootstrap => {
                 dump.add_bootstrap(&document, "$")?;
                 dump.add_static(&document, "$")?;
             }
-            Value::Object(object) if object.contains_key("filter_chains") => {
-                dump.add_listener(&document, "$")?;
-            }
-            _ => return Err(format!("$: expected {EXPECTED}, found {found}")),
+            Content::Listener => dump.add_listener(&document, "$")?,
         }
         if dump.listeners.is_empty() && dump.refused.is_empty() {
-            return Err("$: expected at least one listener, found none".to_owned());
+            return Err(NO_LISTENER.to_owned());
         }
         Ok(dump)
     }
@@ -235,7 +265,11 @@ impl Dump {
 }
 
 /// The elements of a list, each with its path.
-fn elements<'v>(value: &'v Value, key: &str, at: &str) -> Result<Vec<(&'v Value, String)>, String> {
+pub(in super::super) fn elements<'v>(
+    value: &'v Value,
+    key: &str,
+    at: &str,
+) -> Result<Vec<(&'v Value, String)>, String> {
     match value.get(key) {
         None => Ok(Vec::new()),
         Some(Value::Array(items)) => {
@@ -246,7 +280,7 @@ fn elements<'v>(value: &'v Value, key: &str, at: &str) -> Result<Vec<(&'v Value,
 }
 
 /// Reads a message. An error begins with the path of the problem.
-fn typed<T: DeserializeOwned>(value: &Value, at: &str) -> Result<T, String> {
+pub(in super::super) fn typed<T: DeserializeOwned>(value: &Value, at: &str) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { format!(".{path}") };

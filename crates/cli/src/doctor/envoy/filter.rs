@@ -43,6 +43,15 @@ pub(in super::super) struct Filter {
     pub(in super::super) config_discovery: Option<Discovery>,
 }
 
+impl Filter {
+    /// Whether it is a native module whose configuration contains this word.
+    pub(in super::super) fn is_native_module_with(&self, word: &str) -> bool {
+        self.typed_config.as_ref().is_some_and(|config| {
+            config.kind().contains(".dynamic_modules.") && config.value().to_string().contains(word)
+        })
+    }
+}
+
 /// `config_discovery`: a filter with a configuration that Envoy discovers by name.
 #[derive(Clone, Debug, Deserialize)]
 pub(in super::super) struct Discovery {

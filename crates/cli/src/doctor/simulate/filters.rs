@@ -35,7 +35,7 @@ pub(super) fn run<'d>(
     socket: &mut Socket,
     to: &Destination,
 ) -> Step<'d> {
-    if chain.terminates_tls() {
+    if chain.terminates_tls() && !greets_before_tls(journey, chain) {
         if socket.unread != Unread::ClientHello {
             let closed = closed_before_tls(journey, dump, chain, socket, to);
             return Step::End(closed.unwrap_or_else(|| wait_for_tls(journey, chain)));
@@ -44,6 +44,14 @@ pub(super) fn run<'d>(
         socket.unread = Unread::Nothing;
     }
     network_filters(journey, dump, chain, socket, to)
+}
+
+/// Whether the native modules of this listener and of one before it bring the greeting to the client before its TLS.
+fn greets_before_tls(journey: &Journey, chain: &FilterChain) -> bool {
+    let ends_tls =
+        |chain: &FilterChain| chain.filters.iter().any(|filter| filter.is_native_module_with("terminate"));
+    let mut before = journey.listeners.iter().rev().skip(1);
+    ends_tls(chain) && before.any(|listener| listener.chains().any(ends_tls))
 }
 
 /// Waits for a ClientHello that does not come.

@@ -1,0 +1,177 @@
+//! The Helm chart: from a registry to metrics in Prometheus, and what its changes close.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::change::Change;
+use crate::lab::prometheus::Prometheus;
+use crate::lab::world::outside;
+use crate::mesh::{Mesh, WORKLOADS};
+use crate::outcome::{Outcome, Probe};
+use crate::printed;
+use crate::report::Report;
+use crate::traffic;
+use firstword_testing::{root, temp_dir};
+
+pub const STEP: &str = "helm";
+
+/// Number of open connections to each of the two databases.
+const OPEN: usize = 100;
+const PAGE: &str = "install-helm.md";
+const ANNOTATIONS: &str = "components/pod-annotations/annotations.yaml";
+const SERVICE_ENTRY: &str = "scenarios/port-conflict/serviceentry.yaml";
+const CHART: &str = "oci://registry.example.com/charts/firstword";
+/// Another version of the chart.
+const NEXT: &str = "99.0.0";
+
+/// A directory with what a user has: the repository's files, and the values.
+struct User<'m> {
+    mesh: &'m Mesh<'m>,
+    directory: &'m Path,
+}
+
+pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
+    let directory = temp_dir();
+    let user = User { mesh, directory: directory.path() };
+    user.run(&format!("{}/scripts/chart.sh target/chart", root().display()));
+    for part in ["istio", "charts"] {
+        std::os::unix::fs::symlink(root().join(part), directory.path().join(part)).expect("a link");
+    }
+    let values = values(mesh);
+    user.write(&values);
+    two_commands(&user, report);
+    changes(&user, &values, report);
+    mesh.reset();
+}
+
+/// The values of the document, with the digest of an image that exists.
+fn values(mesh: &Mesh<'_>) -> Value {
+    let page = std::fs::read_to_string(root().join("docs").join(PAGE)).expect("the page");
+    let (_, block) = page.split_once("```yaml\n").expect("values");
+    let (block, _) = block.split_once("```").expect("the end of the values");
+    let mut values: Value = serde_norway::from_str(block).expect("YAML");
+    values["image"]["digest"] = json!(format!("sha256:{}", mesh.digest));
+    values
+}
+
+impl User<'_> {
+    fn run(&self, command: &str) -> String {
+        printed::run(self.mesh, self.directory, command)
+    }
+
+    fn write(&self, values: &Value) {
+        std::fs::write(self.directory.join("values.yaml"), values.to_string()).expect("values");
+    }
+
+    /// Sets the values of the release, and waits until the application's proxy has them.
+    fn upgrade(&self, version: &str, values: &Value) {
+        self.write(values);
+        self.run(&format!("helm upgrade firstword {CHART} --version {version} -f values.yaml"));
+        self.mesh.settle(&self.mesh.app());
+    }
+}
+
+/// From pods that hang and have no annotation to metrics, by two commands.
+fn two_commands(user: &User<'_>, report: &mut Report) {
+    let mesh = user.mesh;
+    mesh.replace(WORKLOADS);
+    let app = mesh.app();
+    mesh.settle(&app);
+    Probe { from: &app.network, to: outside(), first: b"" }.expect(Outcome::Silence);
+    user.run(&printed::of_page(PAGE, "helm template firstword"));
+    let prometheus = Prometheus::start(&mesh.lab.world);
+    user.run(&printed::of_page(PAGE, "helm push"));
+    let start = Instant::now();
+    user.run(&printed::of_page(PAGE, "helm install firstword oci:"));
+    for command in printed::of_manifest(ANNOTATIONS) {
+        user.run(&command);
+    }
+    let commands = start.elapsed();
+    mesh.wait_for_pods("default", "app");
+    let app = mesh.app();
+    mesh.wait_for_module(&app);
+    let restarted = start.elapsed();
+    prometheus.discover(&mesh.lab.kubectl, "default");
+    traffic::run(&app.network, outside());
+    let connections =
+        "sum by (destination) (firstword_connections_total{namespace=\"default\", destination=\"orders\"})";
+    prometheus.wait(connections, f64::from(traffic::CONNECTIONS));
+    eprintln!(
+        "test-cluster: {STEP}: two commands took {:.1} s, the pod with the filter was there after {:.1} s, the metrics in \
+         Prometheus after {:.1} s",
+        commands.as_secs_f64(),
+        restarted.as_secs_f64(),
+        start.elapsed().as_secs_f64()
+    );
+    Probe { from: &app.network, to: outside(), first: b"" }.expect(Outcome::Greeting);
+    report.add(
+        STEP,
+        "An HTTP Service has the database's port; `helm install` from a registry, and the pod annotations",
+        "greeting; the number of connections in Prometheus is exact",
+    );
+}
+
+/// What each change of the release closes.
+fn changes(user: &User<'_>, values: &Value, report: &mut Report) {
+    let mesh = user.mesh;
+    let app = mesh.app();
+    mesh.settle(&app);
+    user.run(&format!(
+        "helm package charts/firstword --version {NEXT} --app-version {NEXT} --destination target/chart"
+    ));
+    user.run(&format!("helm push target/chart/firstword-{NEXT}.tgz oci://registry.example.com/charts"));
+    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "v2");
+    assert_ne!(artifact, mesh.digest, "another digest");
+
+    let with = |change: &dyn Fn(&mut Value), from: &Value| {
+        let mut values = from.clone();
+        change(&mut values);
+        assert_ne!(values, *from);
+        values
+    };
+    let next = with(&|values| values["image"]["digest"] = json!(format!("sha256:{artifact}")), values);
+    let configured = with(&|values| values["config"]["rules"][0]["name"] = json!("renamed"), &next);
+    let off = with(&|values| values["config"]["mode"] = json!("off"), &configured);
+    let listener = json!({"listeners": ["55.108.108.2_10000"]});
+    let one_port = with(&|values| values["targets"][0]["outbound"] = listener.clone(), &configured);
+    let plugin = with(
+        &|values| {
+            values["kind"] = json!("WasmPlugin");
+            values["targets"][0]["outbound"] = json!({"ports": [3306, 10000]});
+        },
+        &one_port,
+    );
+    let no_entry = with(&|values| values["serviceEntries"] = json!([]), &plugin);
+    let settle = || mesh.settle(&app);
+    let mut observe = |what: &str, stay: (bool, bool), all_greeted: bool, make: &dyn Fn()| {
+        Change { what, make, stay, all_greeted }.observe(mesh, &app, OPEN, STEP, report);
+    };
+    let uninstall = || {
+        user.run("helm uninstall firstword");
+        settle();
+    };
+    let what = "`helm upgrade` to another version of the chart, with another digest";
+    observe(what, (true, true), true, &|| user.upgrade(NEXT, &next));
+    observe("`config` changed", (true, true), true, &|| user.upgrade(NEXT, &configured));
+    observe("`config: {mode: \"off\"}`", (true, true), true, &|| user.upgrade(NEXT, &off));
+    observe("`helm rollback firstword`", (true, true), true, &|| {
+        user.run("helm rollback firstword");
+        settle();
+    });
+    observe("a port removed from a target", (true, false), true, &|| user.upgrade(NEXT, &one_port));
+    observe("`kind: WasmPlugin`", (false, false), true, &|| user.upgrade(NEXT, &plugin));
+    observe("`serviceEntries` removed", (false, true), false, &|| user.upgrade(NEXT, &no_entry));
+    uninstall();
+
+    // The listener exists before the release.
+    mesh.apply(&[SERVICE_ENTRY]);
+    settle();
+    user.write(&with(&|values| values["serviceEntries"] = json!([]), values));
+    observe("`helm install`", (false, false), true, &|| {
+        user.run(&printed::of_page(PAGE, "helm install firstword target/"));
+        settle();
+    });
+    observe("`helm uninstall firstword`", (false, false), true, &uninstall);
+}
