@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 case $seconds in '' | *[!0-9]* | 0) fail "seconds is a number above 0, not '$seconds'" ;; esac
 [ $# = 0 ] || shift
-[ $# != 0 ] || set -- connection tls proxy_protocol config
+[ $# != 0 ] || set -- framer session connection tls proxy_protocol config escaping capture
 
 need_rust
 # libFuzzer is compiled from its C++ source.

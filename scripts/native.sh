@@ -4,6 +4,7 @@
 #   scripts/native.sh            with the C compiler of the machine: it needs the glibc of the machine, or a newer one
 #   scripts/native.sh portable   with the linker of zig, from PyPI: it needs glibc 2.28, and no libgcc_s.so.1
 #                                NATIVE_MACHINE=aarch64 or =x86_64: for the other processor, as target/libfirstword-MACHINE.so
+#   scripts/native.sh symbols    target/libfirstword-symbols.so for `make profile`: with the names of its functions
 #   scripts/native.sh panics     target/libfirstword-panics.so for a test: it panics where the test asks for it
 #
 # The file is renamed into place, because Envoy maps it, and must not see another content.
@@ -36,15 +37,20 @@ machine=${NATIVE_MACHINE:-$(uname -m)}
 module=target/libfirstword.so
 [ "$machine" = "$(uname -m)" ] || module=target/libfirstword-$machine.so
 case "$way $machine" in
+"symbols $(uname -m)")
+    export CARGO_PROFILE_NATIVE_STRIP=none CARGO_PROFILE_NATIVE_DEBUG=line-tables-only
+    module=target/libfirstword-symbols.so
+    target_dir=$root/target/native-symbols
+    ;;
 "machine $(uname -m)" | "portable x86_64" | "portable aarch64") ;;
-*) fail "the argument is portable or panics, and NATIVE_MACHINE=x86_64 or =aarch64 is for portable only" ;;
+*) fail "the argument is portable, symbols or panics, and NATIVE_MACHINE=x86_64 or =aarch64 is for portable only" ;;
 esac
 # One crate type, because with two Cargo silently skips link-time optimisation.
 set -- rustc --manifest-path crates/dynamic-module/Cargo.toml --profile native --locked --lib --crate-type cdylib \
     --target-dir "$target_dir"
 say "building with $("${RUSTC:-rustc}" --version | cut -d' ' -f1-2)"
 case $way in
-machine)
+machine | symbols)
     # Without this each segment begins on a page of the file, which costs 12 KiB. The linker of zig does so by default.
     CARGO_ENCODED_RUSTFLAGS=$CARGO_ENCODED_RUSTFLAGS$(printf '\037')-Clink-arg=-Wl,-z,noseparate-code cargo "$@"
     built=$target_dir/native

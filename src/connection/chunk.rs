@@ -14,6 +14,11 @@ pub trait Chunk {
 
     /// Reads up to `max` bytes from `start` on. `None` if the host does not provide them.
     fn read(&self, start: usize, max: usize) -> Option<Bytes>;
+
+    /// Calls `act` with the bytes that [`Chunk::read`] returns. A host that can lend its bytes need not copy them.
+    fn with_bytes<T>(&self, start: usize, max: usize, act: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.read(start, max).map(|bytes| act(&bytes))
+    }
 }
 
 impl Chunk for Bytes {

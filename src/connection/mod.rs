@@ -84,11 +84,21 @@ impl Connection {
         }
         let mut rewrite = Rewrite::of_client(chunk);
         let flow = self.client_list(&mut rewrite, end_stream, out);
+        self.forget_received_header();
         if let Some(stage) = &self.stages.tls_terminate {
             stage.renumber_reply(&mut rewrite);
         }
         self.stages.drop_finished();
         rewrite.client_verdict(flow)
+    }
+
+    /// Lets the stage that has received a header finish, once no header is left to send.
+    fn forget_received_header(&mut self) {
+        let Stages { proxy_receive, proxy_send, .. } = &mut self.stages;
+        let is_needed = proxy_send.as_ref().is_some_and(|stage| !stage.is_over());
+        if let Some(stage) = proxy_receive.as_mut().filter(|_| !is_needed) {
+            stage.forget();
+        }
     }
 
     /// Passes the client's bytes through the list and the inspector.

@@ -432,6 +432,13 @@ impl<C: Chunk> Chunk for Rest<'_, C> {
             Self::Read(bytes) => bytes.read(start, max),
         }
     }
+
+    fn with_bytes<T>(&self, start: usize, max: usize, act: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        match self {
+            Self::Host(chunk) => chunk.with_bytes(start, max, act),
+            Self::Read(bytes) => bytes.with_bytes(start, max, act),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -51,11 +51,21 @@ pub struct Details {
 }
 
 impl Details {
+    /// True if there are no details.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { fields, slow, source, refusal, desync } = self;
+        let lists_are_empty = fields.is_empty() && slow.is_empty();
+        lists_are_empty && source.is_none() && refusal.is_none() && desync.is_none()
+    }
+
     /// Removes all details.
     pub fn clear(&mut self) {
-        self.fields.clear();
-        self.slow.clear();
-        (self.source, self.refusal, self.desync) = (None, None, None);
+        if !self.is_empty() {
+            self.fields.clear();
+            self.slow.clear();
+            (self.source, self.refusal, self.desync) = (None, None, None);
+        }
     }
 
     /// Number of values, or of commands, for which memory is reserved.

@@ -53,6 +53,9 @@ impl Recorder {
                 writer.source(source);
             }
         }
+        if details.is_empty() && events.iter().all(is_only_counted) {
+            return;
+        }
         let log = ConnectionLog { log: &filter.log, host, to: &self.to };
         for slow in &details.slow {
             slow_commands::line(&log, rule, slow);
@@ -65,6 +68,17 @@ impl Recorder {
         if let Some(report) = &details.desync {
             opaque::desync(&log, report);
         }
+    }
+}
+
+/// True for the events of nearly all callbacks: they show no hazard, and no line of the log is about them.
+const fn is_only_counted(event: &Event) -> bool {
+    match event {
+        Event::Bytes { .. } | Event::Packets { .. } | Event::CommandStarted(_) | Event::CommandSent(_) => {
+            true
+        }
+        Event::CommandEnded { response: Some(response), .. } => response.tally.errno.is_none(),
+        _ => false,
     }
 }
 

@@ -398,10 +398,18 @@ impl Accumulator {
     }
 
     fn add(&mut self, scope: ScopeId, metric: Metric, labels: Labels, change: i64) {
-        if metric.definition().profile > self.profile {
+        let key = Key { scope, metric, labels };
+        match self.cells.recent(key.rank()) {
+            Some((_, cell)) => cell.delta = cell.delta.saturating_add(change),
+            None => self.add_to_other(key, change),
+        }
+    }
+
+    /// Adds to a series that was not found among the recent ones, unless the profile leaves out its metric.
+    fn add_to_other(&mut self, key: Key, change: i64) {
+        if key.metric.definition().profile > self.profile {
             return;
         }
-        let key = Key { scope, metric, labels };
         let cell = match self.cells.get_mut(key.rank()) {
             Some((_, cell)) => Some(cell),
             None => {
@@ -419,10 +427,18 @@ impl Accumulator {
     }
 
     fn observe(&mut self, scope: ScopeId, metric: Metric, labels: Labels, duration: Duration) {
-        if metric.definition().profile > self.profile {
+        let key = Key { scope, metric, labels };
+        match self.histograms.recent(key.rank()) {
+            Some((_, histogram)) => histogram.pending.observe(duration),
+            None => self.observe_in_other(key, duration),
+        }
+    }
+
+    /// Adds to a histogram that was not found among the recent ones, unless the profile leaves out its metric.
+    fn observe_in_other(&mut self, key: Key, duration: Duration) {
+        if key.metric.definition().profile > self.profile {
             return;
         }
-        let key = Key { scope, metric, labels };
         if let Some((_, histogram)) = self.histograms.get_mut(key.rank()) {
             return histogram.pending.observe(duration);
         }

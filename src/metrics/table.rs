@@ -41,13 +41,17 @@ impl<T> Table<T> {
         self.positions.contains_key(&rank)
     }
 
-    /// Returns the entry with this rank.
-    pub(super) fn get_mut(&mut self, rank: u64) -> Option<&mut T> {
-        let slot = self.recent.get_mut(hash(rank))?;
-        if slot.rank != rank || slot.position == EMPTY.position {
-            *slot = Slot { rank, position: *self.positions.get(&rank)? };
-        }
+    /// Returns the entry with this rank, if it is the last one found for its hash.
+    pub(super) fn recent(&mut self, rank: u64) -> Option<&mut T> {
+        let slot = self.recent.get(hash(rank)).filter(|slot| slot.rank == rank)?;
         self.entries.get_mut(slot.position)
+    }
+
+    /// Returns the entry with this rank, which then is the last one found for its hash.
+    pub(super) fn get_mut(&mut self, rank: u64) -> Option<&mut T> {
+        let position = *self.positions.get(&rank)?;
+        *self.recent.get_mut(hash(rank))? = Slot { rank, position };
+        self.entries.get_mut(position)
     }
 
     /// Returns the entry with this rank, which `new` makes if it does not exist.
@@ -96,12 +100,13 @@ mod tests {
         assert!(ranks.iter().all(|rank| hash(*rank) < SLOTS));
         for rank in &ranks {
             assert_eq!(table.get_mut(*rank), None);
+            assert_eq!(table.recent(*rank), None);
             *table.get_or_insert_with(*rank, || 0_u64).unwrap() += rank;
         }
         for _ in 0..2 {
             for rank in ranks.iter().rev() {
                 assert_eq!(table.get_mut(*rank), Some(&mut rank.clone()));
-                assert_eq!(table.get_mut(*rank), Some(&mut rank.clone()), "again, from its slot");
+                assert_eq!(table.recent(*rank), Some(&mut rank.clone()), "again, from its slot");
                 assert!(table.contains(*rank));
             }
         }

@@ -163,6 +163,24 @@ impl CommandPhase {
         Ok(())
     }
 
+    /// Takes a packet of the server if all of it has arrived, and it is a row or a column definition of the response to the
+    /// oldest command. Returns false, and changes nothing, if it can be another packet, or if file requests are judged.
+    ///
+    /// The first packet of a response has done everything else that [`CommandPhase::on_response`] does.
+    pub(super) fn content(&mut self, packet: &Packet) -> bool {
+        if self.options.judge_files || !packet.complete || !self.response.awaits_content() {
+            return false;
+        }
+        match self.queue.front_mut() {
+            Some(head) if head.sequence_id == packet.sequence_id => {
+                let is_content = self.response.content(packet, self.capabilities);
+                head.sequence_id = head.sequence_id.wrapping_add(u8::from(is_content));
+                is_content
+            }
+            _ => false,
+        }
+    }
+
     /// Takes the beginning of a packet of the server.
     pub(super) fn server_packet(&mut self, packet: &Packet, out: &mut Output) -> Outcome {
         if self.options.judge_files {

@@ -213,6 +213,17 @@ impl Session {
         }
     }
 
+    /// Takes a packet of the server if it is a whole row or column definition, as nearly all packets are. The session inspects as
+    /// many bytes of the next packet as of this one. Returns false, and changes nothing, if it can be another packet.
+    pub fn content(&mut self, packet: &Packet) -> bool {
+        let State::Command(commands) = &mut self.state else { return false };
+        let is_content = commands.content(packet);
+        if is_content {
+            self.recent_packets.push(Sender::Server, packet.length, packet.sequence_id, Phase::Command);
+        }
+        is_content
+    }
+
     /// Takes the beginning of a packet.
     pub fn packet(&mut self, sender: Sender, packet: &Packet, out: &mut Output) -> Outcome {
         self.recent_packets.push(sender, packet.length, packet.sequence_id, self.phase());

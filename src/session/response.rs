@@ -184,11 +184,35 @@ impl ResponseState {
         }
     }
 
+    /// True if the next packet can be a row or a column definition.
+    #[must_use]
+    pub fn awaits_content(&self) -> bool {
+        matches!(self.state, State::Rows | State::Columns { .. })
+    }
+
+    /// Takes the next packet of the server if it is a row or a column definition, as nearly all packets are. Returns false,
+    /// and changes nothing, if it can be another packet.
+    pub fn content(&mut self, packet: &Packet, capabilities: Capabilities) -> bool {
+        if matches!(packet.first(), Some(EOF | ERR) | None) {
+            return false;
+        }
+        match self.state {
+            State::Rows => self.tally.rows = self.tally.rows.saturating_add(1),
+            State::Columns { left } => {
+                self.state = match left.saturating_sub(1) {
+                    0 if capabilities.contains(Capabilities::DEPRECATE_EOF) => State::Rows,
+                    0 => State::ColumnsEof,
+                    left => State::Columns { left },
+                };
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// Takes the next packet of the server.
     pub fn packet(&mut self, packet: &Packet, capabilities: Capabilities) -> Step {
-        // Nearly all packets are rows.
-        if self.state == State::Rows && !matches!(packet.first(), Some(EOF | ERR) | None) {
-            self.tally.rows = self.tally.rows.saturating_add(1);
+        if self.content(packet, capabilities) {
             return Step::More;
         }
         match self.step(packet, capabilities) {
@@ -208,16 +232,8 @@ impl ResponseState {
         match self.state {
             State::First => self.first(packet, first, capabilities),
             State::Infile if first == OK => self.ok(packet, capabilities),
-            // No column definition begins with this byte. A client that reads up to the first EOF would see another end.
-            State::Columns { .. } if first == EOF => Err(Step::Unexpected),
-            State::Columns { left } => {
-                self.state = match left.saturating_sub(1) {
-                    0 if deprecate_eof => State::Rows,
-                    0 => State::ColumnsEof,
-                    left => State::Columns { left },
-                };
-                Ok(Step::More)
-            }
+            // No column definition begins with an EOF. A client that reads up to the first EOF would see another end.
+            State::Columns { .. } => Err(Step::Unexpected),
             State::ColumnsEof if is_eof => {
                 let eof = EofPacket::parse(packet.prefix, capabilities)?;
                 self.state = State::Rows;

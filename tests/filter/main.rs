@@ -10,6 +10,7 @@
 )]
 
 mod access_log;
+mod after_panic;
 mod budget;
 mod configuration;
 mod connections;

@@ -8,6 +8,7 @@
 //! contain raw pointers, so the compiler keeps them on their thread. Only [`Scheduler`] may move.
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_void};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -177,8 +178,8 @@ impl BufferCalls {
 pub(crate) struct ConnectionHandle(Raw);
 
 impl ConnectionHandle {
-    /// Copies up to `max` bytes of the current chunk of `sender`, from `start` on.
-    pub(crate) fn read(self, sender: Sender, start: usize, max: usize) -> Option<Vec<u8>> {
+    /// Returns up to `max` bytes of the current chunk of `sender`, from `start` on. Drop them before the chunk is changed.
+    pub(crate) fn read(&self, sender: Sender, start: usize, max: usize) -> Option<Cow<'_, [u8]>> {
         let calls = BufferCalls::of(sender);
         let mut few = [Buffer::EMPTY; 8];
         let mut many = Vec::new();
@@ -193,7 +194,7 @@ impl ConnectionHandle {
         };
         // SAFETY: `slices` has the number of elements that Envoy has just returned.
         let is_available = count > 0 && unsafe { (calls.slices)(self.0, slices.as_mut_ptr()) };
-        // SAFETY: Envoy changes its buffer only after this function has returned.
+        // SAFETY: the only callers, in `HostChunk`, drop the bytes before they return, and Envoy changes its buffer later.
         let slices = slices.iter().map(|slice| unsafe { slice.bytes() });
         is_available.then(|| gather(slices, start, max))
     }

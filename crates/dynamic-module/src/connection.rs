@@ -336,6 +336,10 @@ impl Chunk for HostChunk {
     }
 
     fn read(&self, start: usize, max: usize) -> Option<Bytes> {
-        self.handle.read(self.sender, start, max).map(Bytes::from)
+        self.handle.read(self.sender, start, max).map(|bytes| bytes.into_owned().into())
+    }
+
+    fn with_bytes<T>(&self, start: usize, max: usize, act: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.handle.read(self.sender, start, max).map(|bytes| act(&bytes))
     }
 }

@@ -142,15 +142,14 @@ impl Inspector {
                 at = at.saturating_add(skip);
                 self.take(sender, &[], at, out)
             } else {
-                match chunk.read(at, read_len.min(left)) {
-                    Some(bytes) if !bytes.is_empty() => {
-                        at = at.saturating_add(bytes.len());
-                        read_len = NEXT_READ;
-                        self.take(sender, &bytes, at, out)
-                    }
-                    // A session cannot be inspected without its bytes.
-                    _ => Err(OpaqueReason::Desync),
-                }
+                let taken = chunk.with_bytes(at, read_len.min(left), |bytes| {
+                    at = at.saturating_add(bytes.len());
+                    let is_empty = bytes.is_empty();
+                    if is_empty { Err(OpaqueReason::Desync) } else { self.take(sender, bytes, at, out) }
+                });
+                read_len = NEXT_READ;
+                // A session cannot be inspected without its bytes.
+                taken.unwrap_or(Err(OpaqueReason::Desync))
             };
             if let Err(reason) = outcome {
                 end = Some(self.make_opaque(sender, reason, out));

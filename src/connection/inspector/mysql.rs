@@ -184,6 +184,7 @@ impl MysqlInspector {
             let framer = if sender == Sender::Client { &mut *client } else { &mut *server };
             let Some(framed) = framer.next(&mut input) else { return Ok(()) };
             match framed {
+                Framed::Head(packet) if sender == Sender::Server && session.content(&packet) => continue,
                 Framed::Head(packet) => session.packet(sender, &packet, out)?,
                 Framed::End { sequence_id } => session.packet_end(sender, sequence_id),
                 Framed::Broken => {

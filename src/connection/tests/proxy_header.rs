@@ -400,6 +400,20 @@ fn the_header_to_the_server_is_sent_with_the_first_bytes_of_the_client() {
 }
 
 #[test]
+fn nothing_is_kept_of_a_header_once_the_next_one_is_sent() {
+    let both = ProxyHeaderRules { send: Some(send(Format::V1)), ..receiving(OPTIONAL) };
+    for header in [V1, b"".as_slice()] {
+        let memory = |rules| {
+            let mut host = Host::new(rules);
+            host.client(header);
+            host.client(RESPONSE);
+            host.link.connection.memory()
+        };
+        assert_eq!(memory(both), memory(receiving(OPTIONAL)), "{}", header.escape_ascii());
+    }
+}
+
+#[test]
 fn a_second_header_is_refused() {
     for rules in
         [receiving(OPTIONAL), receiving(REQUIRED), ProxyHeaderRules { send: Some(send(Format::V1)), ..OFF }]

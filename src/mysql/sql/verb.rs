@@ -66,19 +66,21 @@ const VERBS: &[(&[u8], Verb)] = &[
 #[must_use]
 pub fn verb(text: &[u8]) -> Verb {
     let mut words = Words { rest: text };
-    match words.next() {
-        Some(Token::Word(word)) if is(word, b"WITH") => words.verb_after_with(),
-        Some(Token::Word(word)) if is(word, b"EXPLAIN") || is(word, b"DESCRIBE") || is(word, b"DESC") => {
-            words.verb_after_explain()
-        }
+    let Some(Token::Word(word)) = words.next() else { return Verb::Other };
+    // Nearly all statements begin with their verb.
+    if let Some(verb) = lookup(word) {
+        return verb;
+    }
+    match word {
+        _ if is(word, b"WITH") => words.verb_after_with(),
+        _ if is(word, b"EXPLAIN") || is(word, b"DESCRIBE") || is(word, b"DESC") => words.verb_after_explain(),
         // MariaDB's ANALYZE runs a statement; ANALYZE TABLE does not.
-        Some(Token::Word(word)) if is(word, b"ANALYZE") => words.verb_after_explain_or(Verb::Other),
-        Some(Token::Word(word)) if is(word, b"START") => match words.next() {
+        _ if is(word, b"ANALYZE") => words.verb_after_explain_or(Verb::Other),
+        _ if is(word, b"START") => match words.next() {
             Some(Token::Word(word)) if is(word, b"TRANSACTION") => Verb::Begin,
             _ => Verb::Other,
         },
-        Some(Token::Word(word)) => lookup(word).unwrap_or(Verb::Other),
-        Some(Token::Open | Token::Close | Token::Comma | Token::Other) | None => Verb::Other,
+        _ => Verb::Other,
     }
 }
 

@@ -175,8 +175,26 @@ impl Framer {
         }
     }
 
+    /// Removes a packet of one fragment from `input`, if all of it is there.
+    fn whole<'i>(&mut self, input: &mut &'i [u8]) -> Option<Packet<'i>> {
+        let ([l0, l1, l2, sequence_id], rest) = input.split_first_chunk::<HEADER_LEN>()?;
+        let length = u32::from_le_bytes([*l0, *l1, *l2, 0]);
+        let (payload, rest) = rest.split_at_checked(length as usize)?;
+        if length == MAX_FRAGMENT_LEN || !self.is_at_boundary() {
+            return None;
+        }
+        (*input, self.sequence_id) = (rest, *sequence_id);
+        self.count = self.count.saturating_add(1);
+        let prefix = payload.get(..self.prefix_len).unwrap_or(payload);
+        Some(Packet { length, sequence_id: *sequence_id, prefix, complete: true })
+    }
+
     /// Removes bytes from `input` up to the next prefix or end of a packet. `None` if all of `input` is removed.
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Framed<'s>> {
+        // Nearly all packets arrive in one piece.
+        if let Some(packet) = self.whole(input) {
+            return Some(Framed::Head(packet));
+        }
         loop {
             match self.state {
                 State::Header { .. } => {

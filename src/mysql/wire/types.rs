@@ -1,9 +1,5 @@
-//! The protocol's data types (MySQL manual, "Protocol Data Types"), read with nom's complete parsers. The packet delimits a
-//! message, so a field that does not fit is an error.
-
-use nom::IResult;
-use nom::bytes::complete::{take, take_till};
-use nom::number::complete::{le_u8, le_u16, le_u24, le_u32, le_u64};
+//! The protocol's data types (MySQL manual, "Protocol Data Types"). The packet delimits a message, so a field that does not fit
+//! is an error.
 
 /// The error of a message that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,29 +37,25 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    fn run<T>(
-        &mut self,
-        field: &'static str,
-        parser: impl FnOnce(&'a [u8]) -> IResult<&'a [u8], T>,
-    ) -> Result<T, ParseError> {
-        let (rest, value) = parser(self.rest).map_err(|_| ParseError::Truncated { field })?;
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], ParseError> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(ParseError::Truncated { field })?;
         self.rest = rest;
-        Ok(value)
+        Ok(*bytes)
     }
 
     /// `int<1>`.
     pub fn u8(&mut self, field: &'static str) -> Result<u8, ParseError> {
-        self.run(field, le_u8)
+        self.array(field).map(u8::from_le_bytes)
     }
 
     /// `int<2>`.
     pub fn u16(&mut self, field: &'static str) -> Result<u16, ParseError> {
-        self.run(field, le_u16)
+        self.array(field).map(u16::from_le_bytes)
     }
 
     /// `int<4>`.
     pub fn u32(&mut self, field: &'static str) -> Result<u32, ParseError> {
-        self.run(field, le_u32)
+        self.array(field).map(u32::from_le_bytes)
     }
 
     /// `int<lenenc>`. 0xfb (NULL) and 0xff (ERR) do not begin an integer.
@@ -71,15 +63,17 @@ impl<'a> Reader<'a> {
         match self.u8(field)? {
             small @ ..=0xfa => Ok(u64::from(small)),
             0xfc => self.u16(field).map(u64::from),
-            0xfd => self.run(field, le_u24).map(u64::from),
-            0xfe => self.run(field, le_u64),
+            0xfd => self.array(field).map(|[b0, b1, b2]| u64::from(u32::from_le_bytes([b0, b1, b2, 0]))),
+            0xfe => self.array(field).map(u64::from_le_bytes),
             other => Err(ParseError::Invalid { field, value: u64::from(other) }),
         }
     }
 
     /// `string<fix>` of `len` bytes.
     pub fn bytes(&mut self, field: &'static str, len: usize) -> Result<&'a [u8], ParseError> {
-        self.run(field, take(len))
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(ParseError::Truncated { field })?;
+        self.rest = rest;
+        Ok(bytes)
     }
 
     /// `string<lenenc>`.
@@ -90,7 +84,8 @@ impl<'a> Reader<'a> {
 
     /// `string<NUL>`, without its NUL, which is required.
     pub fn nul_bytes(&mut self, field: &'static str) -> Result<&'a [u8], ParseError> {
-        let text = self.run(field, take_till(|byte| byte == 0))?;
+        let len = self.rest.iter().position(|byte| *byte == 0).unwrap_or(self.rest.len());
+        let text = self.bytes(field, len)?;
         self.u8(field)?;
         Ok(text)
     }

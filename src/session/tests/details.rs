@@ -158,6 +158,23 @@ fn a_user_is_recorded_unless_tls_follows() {
     assert_eq!(greeted.fields(), format!("user={} ", UNREADABLE));
 }
 
+/// MariaDB greets again after an empty COM_CHANGE_USER.
+#[test]
+fn the_account_of_a_second_login_is_recorded() {
+    let log_in_again = |capabilities| {
+        let mut session = Recording::accepted(&[Field::User, Field::Schema], WITH_SCHEMA);
+        session.pass(C, 0, b"\x11");
+        session.pass(S, 1, &greeting());
+        session.details.fields.clear();
+        (session.take(C, 2, &response(capabilities)), session)
+    };
+    let (outcome, mut session) = log_in_again(WITH_SCHEMA);
+    assert_eq!((outcome, session.fields()), (Ok(()), "user=app ".to_owned()));
+    session.pass(S, 3, OK);
+    assert_eq!(session.fields(), "schema=shop ", "once the server agrees");
+    assert_eq!(log_in_again(WITH_SCHEMA | TLS).0, Err(crate::event::OpaqueReason::Tls));
+}
+
 #[test]
 fn changes_of_the_schema_are_recorded() {
     let mut session = Recording::accepted(&[Field::Schema], WITH_SCHEMA);

@@ -13,6 +13,7 @@ mod greeting;
 mod hazard;
 mod pcap;
 mod proxy_headers;
+mod reader;
 mod report;
 mod segment;
 mod selection;
@@ -28,13 +29,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use firstword::clock::Timestamp;
 use firstword::escape;
 
 use crate::paint::Paint;
 
-use capture::Capture;
-use flows::Flows;
+use reader::Settings;
 use report::{Report, Severity};
 use selection::Selection;
 
@@ -178,34 +177,16 @@ fn inspect(arguments: &Arguments) -> Report {
         File::open(&arguments.file).map(|file| Box::new(file) as Box<dyn Read + Send>)
     };
     match input {
-        Ok(input) => report_on(input, arguments, &mut report),
+        Ok(input) => {
+            let settings = Settings {
+                ports: &arguments.port,
+                max_commands: arguments.limit,
+                max_slowest: usize::from(arguments.slowest),
+                shows_user: arguments.user,
+            };
+            reader::read(input, &settings, &mut report);
+        }
         Err(error) => report.problem = Some(format!("cannot read it: {error}")),
     }
     report
-}
-
-fn report_on(input: impl Read + Send, arguments: &Arguments, report: &mut Report) {
-    let mut flows = Flows::new(&arguments.port);
-    let mut capture = Capture {
-        max_commands: arguments.limit,
-        max_slowest: usize::from(arguments.slowest),
-        shows_user: arguments.user,
-        packets: 0,
-        began: None,
-        now: Timestamp::default(),
-    };
-    let read = pcap::read(input, |packet| {
-        capture.packets = packet.number;
-        capture.began.get_or_insert(packet.at);
-        capture.now = packet.at.max(capture.now);
-        match segment::segment(&packet) {
-            Ok(segment) => flows.segment(segment, &capture, report),
-            Err(left_out) => report::add(&mut report.left_out, left_out.reason(), 1),
-        }
-    });
-    flows.finish(&capture, report);
-    report.packets = capture.packets;
-    report.began = capture.began.map(wall_clock::rfc3339);
-    report.ended = capture.began.map(|_| wall_clock::rfc3339(capture.now));
-    report.problem = read.err();
 }

@@ -163,6 +163,11 @@ impl HeaderReceiver {
         self.believed
     }
 
+    /// Takes the end of the need for the header, because the server has got its own, or gets none.
+    pub(in crate::connection) fn forget(&mut self) {
+        self.is_needed_later = false;
+    }
+
     /// Returns the length of the header at the start of `bytes`, which is 0 without a header, or the decision that ends the
     /// list.
     fn start(&mut self, bytes: &[u8], end_stream: bool, out: &mut Output) -> Result<usize, Flow> {
