@@ -43,7 +43,7 @@ impl Driver {
             Field::ALL.iter().for_each(|field| interests.add(*field));
         }
         interests.slow_after = (settings & 2 != 0).then_some(std::time::Duration::ZERO);
-        let options = Options { interests, judge_files: settings & 4 != 0 };
+        let options = Options { interests, judge_files: settings & 4 != 0, hides_secrets: settings & 8 != 0 };
         let now = Timestamp::from_nanos(1);
         let (events, end) = (Vec::new(), None);
         Self { session: Session::new(now, options), is_short, now, next: 0, events, end }
