@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use firstword_testing::envoy::Envoy;
 use firstword_testing::packets::{self, COM_PING, COM_QUERY, COM_STMT_PREPARE, command, packet};
 use firstword_testing::peer::{Ending, Peer, Server};
 
@@ -11,9 +12,22 @@ pub struct Pair {
     server: Peer,
 }
 
+/// Between whom the connections of the faults are.
+pub struct Path<'a> {
+    pub envoy: &'a Envoy,
+    /// Envoy's listener.
+    pub address: SocketAddr,
+    pub server: &'a Server,
+    /// Name of the server's cluster. Only these connections use it.
+    pub cluster: &'a str,
+}
+
 impl Pair {
-    fn open(address: SocketAddr, server: &Server) -> Self {
-        Self { client: Peer::connect(address), server: server.accept() }
+    fn open(path: &Path) -> Self {
+        let pair = Self { client: Peer::connect(path.address), server: path.server.accept() };
+        // The server accepts a connection before Envoy knows it. A reset in between is a connection that failed.
+        path.envoy.wait_stat(&format!("^cluster.{}.upstream_rq_active$", path.cluster), 1);
+        pair
     }
 
     fn client_sends(&mut self, bytes: &[u8]) {
@@ -61,7 +75,7 @@ fn result() -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A fault, and what the other side sees of it.
-pub type Fault = (String, Box<dyn Fn(SocketAddr, &Server) -> &'static str>);
+pub type Fault = (String, Box<dyn Fn(&Path) -> &'static str>);
 
 /// All faults between scripted peers.
 pub fn faults() -> Vec<Fault> {
@@ -72,8 +86,8 @@ pub fn faults() -> Vec<Fault> {
         let phase = steps[steps.len() - 1].0;
         for side in ["client", "server"] {
             let steps = steps.clone();
-            let run = move |address: SocketAddr, server: &Server| {
-                let mut pair = Pair::open(address, server);
+            let run = move |path: &Path| {
+                let mut pair = Pair::open(path);
                 steps.iter().for_each(|(_, step)| step(&mut pair));
                 let (reset, mut other) =
                     if side == "client" { (pair.client, pair.server) } else { (pair.server, pair.client) };
@@ -97,14 +111,14 @@ fn seen(peer: &mut Peer) -> &'static str {
     }
 }
 
-fn idle(address: SocketAddr, server: &Server) -> Pair {
-    let mut pair = Pair::open(address, server);
+fn idle(path: &Path) -> Pair {
+    let mut pair = Pair::open(path);
     LOGIN.iter().for_each(|(_, step)| step(&mut pair));
     pair
 }
 
-fn half_closed_by_client(address: SocketAddr, server: &Server) -> &'static str {
-    let mut pair = idle(address, server);
+fn half_closed_by_client(path: &Path) -> &'static str {
+    let mut pair = idle(path);
     pair.client_sends(&command(COM_QUERY, b"SELECT a"));
     let (begin, rest) = result();
     pair.server_sends(&begin);
@@ -116,8 +130,8 @@ fn half_closed_by_client(address: SocketAddr, server: &Server) -> &'static str {
     "an end; the rest of the result arrives"
 }
 
-fn half_closed_by_server(address: SocketAddr, server: &Server) -> &'static str {
-    let mut pair = idle(address, server);
+fn half_closed_by_server(path: &Path) -> &'static str {
+    let mut pair = idle(path);
     pair.server.finish();
     assert_eq!(seen(&mut pair.client), "an end");
     pair.client_sends(&command(COM_PING, b""));

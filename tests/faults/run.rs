@@ -12,6 +12,7 @@ use firstword_testing::peer::Server;
 use firstword_testing::{free_port, table, wait_for};
 
 use crate::bystanders::Bystanders;
+use crate::phases::Path;
 use crate::proxy::{Filtered, Subject, Traffic};
 use crate::tally::Counts;
 use crate::{exact, good, phases, real};
@@ -88,13 +89,16 @@ fn rows(subject: Subject) -> Vec<Row> {
     let mut filtered =
         Filtered::start(subject, [good.addr(), server.addr(), scripted.address(), nowhere], WORKERS);
     let address = |traffic| filtered.proxy.address(traffic);
-    let (cut, flood) = (address(Traffic::Cut), address(Traffic::Flood));
+    let cut = address(Traffic::Cut);
     let mut bystanders = Bystanders::open(address(Traffic::Good));
     let mut counts = Counts::default();
     let mut rows = Vec::new();
 
+    let envoy = &filtered.proxy.envoy;
+    let path =
+        Path { envoy, address: address(Traffic::Flood), server: &scripted, cluster: Traffic::Flood.name() };
     for (name, fault) in phases::faults() {
-        let (seen, counted) = counted(&filtered, &mut bystanders, 1, || fault(flood, &scripted));
+        let (seen, counted) = counted(&filtered, &mut bystanders, 1, || fault(&path));
         counts.attacks[0] += 1;
         rows.push([name, seen.to_owned(), counted]);
     }
