@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::packets::{COM_STMT_PREPARE, packet};
@@ -96,7 +94,7 @@ pub fn killed_session(address: SocketAddr, server: &MariaDb) -> &'static str {
 pub fn killed_process(address: SocketAddr, mut server: MariaDb) -> [&'static str; 2] {
     let mut preparing = login(address);
     let mut reading = begin_large(address);
-    server.process().signal(Signal::SIGSTOP);
+    server.process().freeze();
     preparing.command(&[&[COM_STMT_PREPARE], LARGE.as_bytes()].concat());
     sleep(FULL);
     server.process().kill();

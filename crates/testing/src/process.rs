@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
@@ -64,6 +65,14 @@ impl Process {
     pub fn kill(&mut self) -> ExitStatus {
         self.signal(Signal::SIGKILL);
         self.child.wait().expect("the end of a killed process")
+    }
+
+    /// Stops all threads of the process, and returns once they do nothing more. Only [`Process::kill`] ends it then.
+    pub fn freeze(&mut self) {
+        self.signal(Signal::SIGSTOP);
+        let id = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
+        let status = waitpid(id, Some(WaitPidFlag::WUNTRACED)).expect("the state of a child process");
+        assert_eq!(status, WaitStatus::Stopped(id, Signal::SIGSTOP));
     }
 
     pub fn signal(&mut self, signal: Signal) {
