@@ -464,6 +464,7 @@ bool envoy_dynamic_module_callback_network_filter_start_upstream_secure_transpor
 }
 
 bool envoy_dynamic_module_callback_network_filter_is_ssl(Connection *on) {
+  (void)on;
   return false;
 }
 
