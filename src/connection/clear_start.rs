@@ -81,7 +81,7 @@ impl ClearStart {
         ServerVerdict::Edit(Edit { drain: chunk.len(), prepend: Vec::new() })
     }
 
-    /// Takes bytes of the server, which the partner hands over. Returns true if the client gets them.
+    /// Takes the server's bytes from the partner. Returns true if the host must send them to the client.
     pub fn handed_over(&mut self) -> bool {
         let is_clear = matches!(self.state, State::Waiting | State::Greeted);
         if is_clear {

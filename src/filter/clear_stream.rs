@@ -51,7 +51,7 @@ impl ClearStream {
         self.run(filter, host, |start, events| start.server(chunk, events))
     }
 
-    /// Takes bytes of the server, which the partner hands over. Returns true if the client gets them.
+    /// Takes the server's bytes from the partner. Returns true if the host must send them to the client.
     pub fn handed_over(&mut self) -> bool {
         self.start.handed_over()
     }

@@ -28,7 +28,7 @@ impl Options {
         Self { minutes, asked, connections, is_recorded: number("RECORD").is_some_and(|record| record != 0) }
     }
 
-    /// Time between two samples of memory: a minute, or less in the short run.
+    /// Time between two samples of memory. It is a minute in the long run, and less in the short one.
     pub fn interval(&self) -> Duration {
         self.minutes.map_or(Duration::from_secs(2), |_| Duration::from_secs(60))
     }

@@ -44,3 +44,11 @@ pub struct InspectionEnd {
     /// True if the client waits for the response to a command.
     pub in_command_phase: bool,
 }
+
+impl InspectionEnd {
+    /// True if a peer broke the protocol, so that the rest cannot be followed.
+    #[cfg(not(target_family = "wasm"))]
+    pub(in crate::connection) fn is_broken(&self) -> bool {
+        matches!(self.reason, OpaqueReason::Desync | OpaqueReason::NotMysql)
+    }
+}

@@ -9,7 +9,7 @@
 //! requests. So such a connection ends in the same way.
 
 use crate::clock::Timestamp;
-use crate::connection::chunk::{Chunk, TickVerdict};
+use crate::connection::chunk::Chunk;
 use crate::connection::inspector::landmarks::{InspectionEnd, PacketStart};
 use crate::connection::rewrite::{Flow, Rewrite};
 use crate::connection::stages::{Seen, Stage};
@@ -86,14 +86,6 @@ impl Stage for FileRequestBlocker {
             None => rewrite.replace_from(0, &[]),
         }
         Flow::Continue
-    }
-
-    fn is_due(&self, _: Timestamp) -> bool {
-        self.blocked
-    }
-
-    fn tick(&mut self, _: Timestamp, _: &mut Output) -> TickVerdict {
-        if self.blocked { TickVerdict::Close } else { TickVerdict::Continue }
     }
 
     fn is_final(&self) -> bool {

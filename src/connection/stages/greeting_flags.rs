@@ -39,6 +39,22 @@ impl GreetingFlags {
         self.is_over
     }
 
+    /// Takes the next bytes of the greeting. Returns the offset and the value of the byte with `CLIENT_SSL`. `None` if it is not
+    /// among them.
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn find_ssl(&mut self, bytes: &[u8]) -> Option<(usize, u8)> {
+        let mut found = None;
+        for (at, byte) in bytes.iter().enumerate() {
+            if self.is_over {
+                break;
+            }
+            if self.next(*byte) == Some(SSL_AT) {
+                found = Some((at, *byte));
+            }
+        }
+        found
+    }
+
     /// Takes the next byte of the greeting. Returns its index among the four bytes of flags, of which the lowest comes
     /// first. `None` if it contains no flags.
     pub(super) fn next(&mut self, byte: u8) -> Option<usize> {

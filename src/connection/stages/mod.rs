@@ -84,12 +84,12 @@ pub(super) trait Stage: Sized {
 
     /// True if [`Stage::tick`] closes the connection.
     fn is_due(&self, _now: Timestamp) -> bool {
-        false
+        self.is_final()
     }
 
     /// Takes the time.
     fn tick(&mut self, _now: Timestamp, _: &mut Output) -> TickVerdict {
-        TickVerdict::Continue
+        if self.is_final() { TickVerdict::Close } else { TickVerdict::Continue }
     }
 
     /// Number of the client's bytes that are held.

@@ -169,7 +169,7 @@ fn a_client_that_breaks_the_protocol_before_tls_is_refused() {
         altered[at] = byte;
         altered
     };
-    // A longer packet that asks for TLS, one with another sequence id, and TLS without a request.
+    // Not an SSLRequest: a longer packet with CLIENT_SSL, another sequence id, another length, a ClientHello.
     for first in [response.clone(), altered(3, 2), altered(0, 33), b"\x16\x03\x01\0\xff\xff".to_vec()] {
         let mut pair = Pair::new(rules());
         pair.server(&greeting);

@@ -21,14 +21,14 @@ use std::mem::size_of;
 
 use self::full_authentication::{Action, FullAuthentication};
 use crate::clock::Timestamp;
-use crate::connection::chunk::{Chunk, TickVerdict};
+use crate::connection::chunk::Chunk;
 use crate::connection::inspector::landmarks::InspectionEnd;
 use crate::connection::rewrite::{Flow, Rewrite};
 use crate::connection::stages::greeting_flags::{GreetingFlags, SSL_AT, SSL_FLAG};
 use crate::connection::stages::packet_headers::{Found, PacketHeaders};
 use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
-use crate::event::{ClosedBy, Event, OpaqueReason, Sender, TlsResult, TlsSide};
+use crate::event::{ClosedBy, Event, Sender, TlsResult, TlsSide};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::packet::{MAX_FRAGMENT_LEN, whole};
 use crate::mysql::wire::response::{ERR, OK, error_packet};
@@ -175,16 +175,10 @@ impl Stage for TlsOriginator {
         if self.greeting.is_over() {
             return Flow::Continue;
         }
-        for (at, byte) in rewrite.bytes().unwrap_or_default().iter().enumerate() {
-            let index = self.greeting.next(*byte);
-            if index == Some(SSL_AT) {
-                self.state = State::Response { is_offered: byte & SSL_FLAG != 0 };
-                if self.clears_offer {
-                    rewrite.set(at, byte & !SSL_FLAG);
-                }
-            }
-            if self.greeting.is_over() {
-                break;
+        if let Some((at, byte)) = self.greeting.find_ssl(&rewrite.bytes().unwrap_or_default()) {
+            self.state = State::Response { is_offered: byte & SSL_FLAG != 0 };
+            if self.clears_offer {
+                rewrite.set(at, byte & !SSL_FLAG);
             }
         }
         Flow::Continue
@@ -197,11 +191,8 @@ impl Stage for TlsOriginator {
         end: &InspectionEnd,
         out: &mut Output,
     ) -> Flow {
-        let breaks = matches!(end.reason, OpaqueReason::Desync | OpaqueReason::NotMysql);
-        match self.state {
-            State::Decided | State::Refused { .. } => return Flow::Continue,
-            _ if !breaks => return Flow::Continue,
-            _ => {}
+        if !end.is_broken() || matches!(self.state, State::Decided | State::Refused { .. }) {
+            return Flow::Continue;
         }
         let flow = self.refuse(TlsResult::Refused, out);
         if end.sender == Sender::Server { Flow::Drop } else { flow }
@@ -211,14 +202,6 @@ impl Stage for TlsOriginator {
         if self.state == (State::Login { is_established: false }) {
             out.events.push(event(TlsResult::Failed));
         }
-    }
-
-    fn is_due(&self, _: Timestamp) -> bool {
-        self.is_final()
-    }
-
-    fn tick(&mut self, _: Timestamp, _: &mut Output) -> TickVerdict {
-        if self.is_final() { TickVerdict::Close } else { TickVerdict::Continue }
     }
 
     fn is_over(&self) -> bool {

@@ -17,14 +17,14 @@
 use std::mem::size_of;
 
 use crate::clock::Timestamp;
-use crate::connection::chunk::{Chunk, TickVerdict};
+use crate::connection::chunk::Chunk;
 use crate::connection::inspector::landmarks::InspectionEnd;
 use crate::connection::rewrite::{Flow, Rewrite};
 use crate::connection::stages::greeting_flags::{GreetingFlags, SSL_AT, SSL_FLAG};
 use crate::connection::stages::packet_headers::{Found, PacketHeaders};
 use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
-use crate::event::{ClosedBy, Event, OpaqueReason, Sender, TlsResult, TlsSide};
+use crate::event::{ClosedBy, Event, Sender, TlsResult, TlsSide};
 use crate::mysql::wire::response::{ERR, OK};
 use crate::rules::Rules;
 
@@ -136,7 +136,9 @@ impl Stage for TlsTerminator {
             return Flow::Drop;
         };
         if matches!(self.state, State::Clear { .. }) {
-            self.offer(&bytes, rewrite);
+            if let Some((at, byte)) = self.greeting.find_ssl(&bytes) {
+                rewrite.set_again(at, byte | SSL_FLAG);
+            }
             rewrite.hand_over();
         }
         let mut at = 0;
@@ -160,8 +162,7 @@ impl Stage for TlsTerminator {
         end: &InspectionEnd,
         out: &mut Output,
     ) -> Flow {
-        let breaks = matches!(end.reason, OpaqueReason::Desync | OpaqueReason::NotMysql);
-        if !breaks || matches!(self.state, State::Decided | State::Refused) {
+        if !end.is_broken() || matches!(self.state, State::Decided | State::Refused) {
             return Flow::Continue;
         }
         // Before the SSLRequest the partner counts the result.
@@ -176,14 +177,6 @@ impl Stage for TlsTerminator {
         if self.state == (State::Clear { is_requested: true }) {
             out.events.push(event(TlsResult::Failed));
         }
-    }
-
-    fn is_due(&self, _: Timestamp) -> bool {
-        self.is_final()
-    }
-
-    fn tick(&mut self, _: Timestamp, _: &mut Output) -> TickVerdict {
-        if self.is_final() { TickVerdict::Close } else { TickVerdict::Continue }
     }
 
     fn is_over(&self) -> bool {
@@ -218,18 +211,6 @@ impl TlsTerminator {
     /// Numbers the reply of a stage for the client.
     pub(in crate::connection) fn renumber_reply<C: Chunk>(&self, rewrite: &mut Rewrite<C>) {
         rewrite.renumber_reply(SHIFT);
-    }
-
-    /// Sets the offer of TLS in the greeting.
-    fn offer<C: Chunk>(&mut self, bytes: &[u8], rewrite: &mut Rewrite<C>) {
-        for (at, byte) in bytes.iter().enumerate() {
-            if self.greeting.is_over() {
-                break;
-            }
-            if self.greeting.next(*byte) == Some(SSL_AT) {
-                rewrite.set_again(at, byte | SSL_FLAG);
-            }
-        }
     }
 
     fn refuse(&mut self, out: &mut Output) -> Flow {
