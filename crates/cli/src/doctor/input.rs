@@ -43,14 +43,23 @@ pub(super) struct Source {
     address: Option<admin::Address>,
 }
 
-/// Reads both. An error begins with the name of the input.
-pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, String> {
-    let given_statistics = statistics.map(statistics_of).transpose()?;
+/// Reads an input, and the statistics: those of the file if one is given, otherwise those of the admin interface.
+pub(super) fn with_statistics(
+    input: &Path,
+    statistics: Option<&Path>,
+) -> Result<(Source, Option<Statistics>), String> {
+    let given = statistics.map(statistics_of).transpose()?;
     let source = source(input)?;
-    let statistics = match given_statistics {
+    let statistics = match given {
         Some(given) => Some(given),
         None => source.statistics()?,
     };
+    Ok((source, statistics))
+}
+
+/// Reads both. An error begins with the name of the input.
+pub(super) fn read(input: &Path, statistics: Option<&Path>) -> Result<Input, String> {
+    let (source, statistics) = with_statistics(input, statistics)?;
     let Source { name, documents, address } = source;
     let mut dump = Dump::read(documents).map_err(|problem| named(&name, &problem))?;
     if let Some(address) = address.filter(|_| dump.has_chosen_ports()) {
@@ -98,7 +107,7 @@ pub(super) fn source(input: &Path) -> Result<Source, String> {
 
 impl Source {
     /// The statistics, if the source is the admin interface.
-    pub(super) fn statistics(&self) -> Result<Option<Statistics>, String> {
+    fn statistics(&self) -> Result<Option<Statistics>, String> {
         let Some(address) = &self.address else { return Ok(None) };
         let read = address.get("/stats").and_then(|bytes| Statistics::read(&bytes));
         read.map(Some).map_err(|problem| named(&address.url("/stats"), &problem))
@@ -106,7 +115,7 @@ impl Source {
 }
 
 /// Reads a file of statistics.
-pub(super) fn statistics_of(path: &Path) -> Result<Statistics, String> {
+fn statistics_of(path: &Path) -> Result<Statistics, String> {
     let read = documents::read(path).and_then(|bytes| Statistics::read(&bytes));
     read.map_err(|problem| named(&path.to_string_lossy(), &problem))
 }

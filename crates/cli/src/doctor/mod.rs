@@ -76,8 +76,8 @@ pub(crate) struct Arguments {
     ///
     /// Of the admin interface, /config_dump and /stats are read. A file is a /config_dump, the output of "istioctl
     /// proxy-config all POD -o json" or "... listeners POD -o json" (says less), or an Envoy bootstrap, YAML or JSON.
-    /// For a workload, the command prints what to run. It reads no cluster. The plugin "kubectl firstword" runs it, and first
-    /// prints the context and the command.
+    /// For a workload, this command reads no cluster, and prints the command to run. The plugin "kubectl firstword" prints the
+    /// context and that command, and then runs it.
     #[arg(value_name = "INPUT", required_unless_present_any = ["mesh", "diff"])]
     input: Option<PathBuf>,
     /// What the client connects to, by name or address; may be repeated

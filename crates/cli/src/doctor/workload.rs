@@ -64,15 +64,15 @@ impl<'a> Workload<'a> {
     /// Reads the configuration of the workload's proxy by istioctl, or by kubectl if there is no istioctl. First prints the
     /// context and the command, so that a user sees which cluster is read.
     pub(super) fn fetch(&self) -> Result<Vec<u8>, String> {
-        let current = match self.context {
-            Some(_) => None,
-            None => Some(Context::current().ok_or(NO_CONTEXT)?),
+        let current;
+        let (name, namespace, in_words) = match self.context {
+            Some(name) => (name, self.namespace, escape::text(name)),
+            None => {
+                current = Context::current().ok_or(NO_CONTEXT)?;
+                let namespace = self.namespace.or(current.namespace.as_deref());
+                (current.name.as_str(), namespace, current.in_words())
+            }
         };
-        let (name, in_words) = match &current {
-            Some(current) => (current.name.as_str(), current.in_words()),
-            None => (self.context.unwrap_or_default(), escape::text(self.context.unwrap_or_default())),
-        };
-        let namespace = self.namespace.or(current.as_ref().and_then(|current| current.namespace.as_deref()));
         // The context is always an argument, so that the command runs where this text says.
         let there = Workload { context: Some(name), namespace, name: self.name };
         let command = if is_program("istioctl") { there.istioctl() } else { there.kubectl() };

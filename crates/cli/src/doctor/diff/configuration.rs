@@ -45,12 +45,7 @@ pub(super) struct Entry {
 impl Configuration {
     /// Reads an input. An error begins with its name.
     pub(super) fn read(path: &Path, place: Place, statistics: Option<&Path>) -> Result<Self, String> {
-        let given = statistics.map(input::statistics_of).transpose()?;
-        let source = input::source(path)?;
-        let statistics = match given {
-            Some(given) => Some(given),
-            None => source.statistics()?,
-        };
+        let (source, statistics) = input::with_statistics(path, statistics)?;
         let Source { name, documents, .. } = source;
         let read = Document::of(documents).and_then(|document| Self::of(document, place));
         let read = read.map_err(|problem| named(&name, &problem))?;

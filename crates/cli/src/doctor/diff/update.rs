@@ -65,6 +65,13 @@ pub(super) enum Change {
     Added,
 }
 
+impl Effect {
+    /// Whether Envoy closes every connection of the listener.
+    fn drains_all(&self) -> bool {
+        matches!(self, Self::Remove | Self::Replace(_) | Self::Restart)
+    }
+}
+
 impl Update {
     /// The change of a listener between two configurations; `None` without a change.
     pub(super) fn of(name: &str, before: Option<&Entry>, after: Option<&Entry>) -> Option<Self> {
@@ -92,7 +99,7 @@ impl Update {
 
     /// Whether the change closes every connection of the listener.
     pub(super) fn drains_all(&self) -> bool {
-        matches!(self.effect, Effect::Remove | Effect::Replace(_) | Effect::Restart)
+        self.effect.drains_all()
     }
 
     /// Whether the change closes connections.
@@ -120,7 +127,6 @@ fn effect(before: &Value, after: &Value) -> Effect {
 fn chains(before: Option<&Entry>, after: Option<&Entry>, effect: &Effect) -> Vec<Chain> {
     let old = before.map(|entry| labelled(&entry.value)).unwrap_or_default();
     let new = after.map(|entry| labelled(&entry.value)).unwrap_or_default();
-    let drains_all = matches!(effect, Effect::Remove | Effect::Replace(_) | Effect::Restart);
     let kept: HashSet<(bool, &Value)> = new.iter().map(|chain| (chain.is_default, chain.value)).collect();
     let before: HashSet<(bool, &Value)> = old.iter().map(|chain| (chain.is_default, chain.value)).collect();
     let by_name: BTreeMap<&str, &Value> =
@@ -134,7 +140,7 @@ fn chains(before: Option<&Entry>, after: Option<&Entry>, effect: &Effect) -> Vec
             Some(new) => (Change::Changed, differences(chain.value, new)),
             None => (Change::Removed, Vec::new()),
         };
-        let drained = drains_all || (*effect == Effect::InPlace && !same);
+        let drained = effect.drains_all() || (*effect == Effect::InPlace && !same);
         all.push(Chain { name: chain.name.clone(), change, differences, drained });
     }
     for chain in &new {
