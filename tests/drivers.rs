@@ -27,7 +27,7 @@ use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::mysqld::MySql;
 use firstword_testing::prometheus::Metrics;
-use firstword_testing::{root, temp_dir, wait_for};
+use firstword_testing::{root, temp_dir};
 use mysql::{Conn, OptsBuilder};
 use tables::{FILLED, GIVEN};
 
@@ -369,7 +369,7 @@ fn each(database: &Database, statements: &[&str]) {
 }
 
 fn wait_until_alone(database: &Database) {
-    wait_for("end of all sessions", PATIENCE, || (database.status("Threads_connected") == 1).then_some(()));
+    database.wait_until_alone(PATIENCE);
 }
 
 fn server_name(kind: &str, database: &Database) -> String {

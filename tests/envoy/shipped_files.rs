@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::bootstrap::{MYSQL, listeners};
@@ -210,8 +209,7 @@ fn each_file_has_a_test() {
 /// By default, Envoy forwards 1024 connections of each cluster, and closes the others without a log line.
 #[test]
 fn the_files_do_not_limit_the_number_of_connections() {
-    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum).expect("more open files, for Envoy too");
+    firstword_testing::process::raise_open_files();
     let server = Server::start();
     let envoy = Envoy::start(EnvoyOptions::new("envoy/mysql.yaml").upstream(MYSQL, server.address()));
     let mut pairs: Vec<_> = (0..1100).map(|_| Pair::open(envoy.listener_addr(MYSQL), &server)).collect();

@@ -8,7 +8,6 @@ use std::time::Duration;
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::packets::{COM_STMT_PREPARE, packet};
-use firstword_testing::wait_for;
 
 use crate::good::{bodies, value};
 
@@ -108,10 +107,4 @@ pub fn refused(address: SocketAddr) -> &'static str {
     let mut client = Client::connect(address);
     assert_eq!(client.next_packet(), None);
     "an end"
-}
-
-/// Waits until the server has ended all sessions but the monitor's.
-pub fn wait_until_alone(server: &MariaDb) {
-    let limit = Duration::from_secs(20);
-    wait_for("end of all sessions", limit, || (server.status("Threads_connected") == 1).then_some(()));
 }

@@ -138,9 +138,7 @@ fn rows(subject: Subject) -> Vec<Row> {
     let server = exact::Server { before, after: exact::statuses(&good) };
     let mut compared = server.with_clients(&counts);
     compared.extend(server.with_filter(&filtered.proxy.envoy, &counts));
-    let wrong: Vec<_> =
-        compared.iter().filter(|compared| !compared.is_equal()).map(exact::Comparison::line).collect();
-    assert!(wrong.is_empty(), "found and expected: {wrong:#?}");
+    exact::assert_equal(&compared);
 
     // The end of the process ends all connections, on both sides.
     let bystanders = Bystanders::open(filtered.proxy.address(Traffic::Good));
@@ -148,6 +146,6 @@ fn rows(subject: Subject) -> Vec<Row> {
     filtered.proxy.envoy.process().kill();
     bystanders.assert_closed();
     assert_eq!(idle.next_packet(), None);
-    real::wait_until_alone(&good);
+    good.wait_until_alone(Duration::from_secs(20));
     rows
 }

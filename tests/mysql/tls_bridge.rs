@@ -222,9 +222,7 @@ fn a_certificate_that_is_not_valid_ends_the_connection() {
     client.write(&payload);
     assert_eq!(client.next_packet(), None, "no error can precede the end");
     assert_eq!(results(&envoy, "upstream"), result("failed", 1), "{}", envoy.log());
-    wait_for("end of the session", Duration::from_secs(20), || {
-        (database.status("Threads_connected") == 1).then_some(())
-    });
+    database.wait_until_alone(Duration::from_secs(20));
 }
 
 /// A server that offers no TLS, perhaps because a third party has removed the offer.

@@ -11,7 +11,6 @@ use firstword_testing::client::{CLASSIC, Client, Login, SSL};
 use firstword_testing::database::{Database, PASSWORD, USER};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::{COUNTED, MariaDb};
-use firstword_testing::wait_for;
 
 /// Length of an SSLRequest, which the server counts and the client does not send.
 const REQUEST_LEN: u64 = 36;
@@ -128,9 +127,7 @@ fn a_certificate_that_is_not_valid_ends_the_connection() {
         assert_eq!(client.next_packet(), None, "no error can precede the end");
         assert_eq!(tls_results(&envoy), result("failed", 1), "{}", envoy.log());
         envoy.wait_log("event=server_tls result=failed");
-        wait_for("end of the session", Duration::from_secs(20), || {
-            (database.status("Threads_connected") == 1).then_some(())
-        });
+        database.wait_until_alone(Duration::from_secs(20));
     }
 }
 

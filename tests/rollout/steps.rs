@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::delivery::{Delivery, MYSQL, allow_all};
@@ -13,6 +12,7 @@ use crate::pool::{Pool, SIZE};
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::mariadb::MariaDb;
+use firstword_testing::process::raise_open_files;
 use firstword_testing::{table, wait_for};
 
 /// Value of `--drain-time-s`: the time that Envoy gives connections of a replaced filter chain.
@@ -205,15 +205,10 @@ fn vms_created(envoy: &Envoy) -> u64 {
     envoy.stat(r"^wasm\.envoy\.wasm\.runtime\.v8\.created$")
 }
 
-/// Raises the limit of open files here and in child processes, because a thousand connections exceed the default.
-fn allow_many_files() {
-    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum).expect("a higher limit");
-}
-
 #[test]
 fn the_readme_has_the_effect_of_each_step() {
-    allow_many_files();
+    // A thousand connections exceed the default limit.
+    raise_open_files();
     // A pool of threads, because both rollouts together have a thousand connections.
     let server = MariaDb::start(&[
         "--max-connections=1200",

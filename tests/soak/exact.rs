@@ -5,7 +5,6 @@ use std::time::Duration;
 use firstword_testing::database::Database;
 use firstword_testing::envoy::Envoy;
 use firstword_testing::prometheus::Metrics;
-use firstword_testing::wait_for;
 
 use crate::proxy::Traffic;
 use crate::tally::Counts;
@@ -45,9 +44,7 @@ pub type Statuses = std::collections::BTreeMap<String, u64>;
 
 /// Counters of a server without other sessions than the monitor's.
 pub fn statuses(database: &Database) -> Statuses {
-    wait_for("server without other sessions", ENDING, || {
-        (database.status("Threads_connected") == 1).then_some(())
-    });
+    database.wait_until_alone(ENDING);
     database.statuses(&SERVER)
 }
 
@@ -63,9 +60,16 @@ impl Comparison {
         self.found == self.expected
     }
 
-    pub fn line(&self) -> String {
+    fn line(&self) -> String {
         format!("{}: {} and {}", self.what, self.found, self.expected)
     }
+}
+
+/// Asserts that all counts are equal.
+pub fn assert_equal(comparisons: &[Comparison]) {
+    let wrong: Vec<_> =
+        comparisons.iter().filter(|compared| !compared.is_equal()).map(Comparison::line).collect();
+    assert!(wrong.is_empty(), "found and expected: {wrong:#?}");
 }
 
 /// Counters of the good server before the first connection, and after the last.

@@ -9,7 +9,7 @@ use firstword_testing::{envoy, mariadbd, root};
 use serde_json::{Value, json};
 
 use crate::delays::{Round, Times};
-use crate::exact::Comparison;
+use crate::exact::{self, Comparison};
 use crate::options::Options;
 use crate::proxy::Subject;
 use crate::run::CONNECTS;
@@ -56,9 +56,7 @@ struct Verdict {
 
 impl Report {
     pub fn assert_exact(&self) {
-        let wrong: Vec<_> =
-            self.comparisons.iter().filter(|compared| !compared.is_equal()).map(Comparison::line).collect();
-        assert!(wrong.is_empty(), "found and expected: {wrong:#?}");
+        exact::assert_equal(&self.comparisons);
         // The times are measured and not asserted, because they depend on what else the machine does.
         let memory = self.memory();
         assert_ne!(memory.holds, Some(false), "{}: {}, limit {}", memory.what, memory.found, memory.limit);

@@ -283,11 +283,16 @@ impl Database {
         }
     }
 
-    /// The counts when no other session is left. A server counts the end of a session shortly after the client sees it.
-    pub fn oracle_when_alone(&self) -> Oracle {
-        wait_for("server without other sessions", Duration::from_secs(20), || {
+    /// Waits until no session but the monitor's is left. A server ends a session shortly after the client sees it.
+    pub fn wait_until_alone(&self, patience: Duration) {
+        wait_for("server without other sessions", patience, || {
             (self.status("Threads_connected") == 1).then_some(())
         });
+    }
+
+    /// The counts when no other session is left.
+    pub fn oracle_when_alone(&self) -> Oracle {
+        self.wait_until_alone(Duration::from_secs(20));
         self.oracle()
     }
 
