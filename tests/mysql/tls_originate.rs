@@ -1,5 +1,6 @@
 //! Clients without TLS, and servers that require TLS: the native module starts TLS to the server.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,9 +16,13 @@ use firstword_testing::mariadb::{COUNTED, MariaDb};
 /// Length of an SSLRequest, which the server counts and the client does not send.
 const REQUEST_LEN: u64 = 36;
 
-/// `envoy/tls-originate.yaml` with this authority.
-fn options(database: &Database, authority: &Path) -> EnvoyOptions {
-    let options = EnvoyOptions::new("envoy/tls-originate.yaml").upstream("mysql", database.addr());
+pub fn options(database: &Database, authority: &Path) -> EnvoyOptions {
+    options_to(database.addr(), authority)
+}
+
+/// `envoy/tls-originate.yaml` with this server and its authority.
+pub fn options_to(server: SocketAddr, authority: &Path) -> EnvoyOptions {
+    let options = EnvoyOptions::new("envoy/tls-originate.yaml").upstream("mysql", server);
     let file = json!({"filename": authority.join("ca.pem")});
     options.edit(|bootstrap| {
         let cluster = &mut bootstrap["static_resources"]["clusters"][0];

@@ -47,6 +47,7 @@ pub mod relay;
 pub mod replay;
 pub mod shell;
 pub mod table;
+pub mod tls_session;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
