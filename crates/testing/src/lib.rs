@@ -32,6 +32,7 @@ pub mod invariants;
 pub mod link;
 pub mod machine;
 pub mod mariadb;
+pub mod median;
 pub mod mysqld;
 pub mod namespace;
 pub mod packets;
