@@ -9,6 +9,7 @@ use crate::change::Change;
 use crate::lab::prometheus::Prometheus;
 use crate::lab::world::outside;
 use crate::mesh::{Mesh, WORKLOADS};
+use crate::native;
 use crate::outcome::{Outcome, Probe};
 use crate::printed;
 use crate::report::Report;
@@ -43,6 +44,9 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     user.write(&values);
     two_commands(&user, report);
     changes(&user, &values, report);
+    mesh.reset();
+    native_module(&user, &values, report);
+    mesh.lab.kubectl.run(&["delete", "configmap", "firstword-native-bootstrap", "-n", "default"]);
     mesh.reset();
 }
 
@@ -122,7 +126,7 @@ fn changes(user: &User<'_>, values: &Value, report: &mut Report) {
         "helm package charts/firstword --version {NEXT} --app-version {NEXT} --destination target/chart"
     ));
     user.run(&format!("helm push target/chart/firstword-{NEXT}.tgz oci://registry.example.com/charts"));
-    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "v2");
+    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "firstword", "v2");
     assert_ne!(artifact, mesh.digest, "another digest");
 
     let with = |change: &dyn Fn(&mut Value), from: &Value| {
@@ -174,4 +178,50 @@ fn changes(user: &User<'_>, values: &Value, report: &mut Report) {
         settle();
     });
     observe("`helm uninstall firstword`", (false, false), true, &uninstall);
+}
+
+/// The native module: installed with the patch of the notes, changed, and removed.
+fn native_module(user: &User<'_>, values: &Value, report: &mut Report) {
+    let mesh = user.mesh;
+    // Its listener stays after the release.
+    mesh.apply(&[SERVICE_ENTRY]);
+    let mut values = values.clone();
+    values["serviceEntries"] = json!([]);
+    values["module"] = json!("native");
+    values["istioVersion"] = json!("1.31");
+    let digest = format!("sha256:{}", mesh.native);
+    values["native"] =
+        json!({"image": {"repository": "registry.example.com/firstword-native", "digest": digest}});
+    user.write(&values);
+    let notes = user.run(&printed::of_page(PAGE, "helm install firstword target/"));
+    let (command, patch) = notes.split_once("--patch-file firstword.yaml\n\n").expect("a patch");
+    let (_, command) = command.rsplit_once('\n').expect("the command");
+    let patch: String =
+        patch.lines().take_while(|line| line.starts_with("     ")).flat_map(|line| [line, "\n"]).collect();
+    std::fs::write(user.directory.join("firstword.yaml"), patch).expect("the patch");
+    user.run(&format!("{} --patch-file firstword.yaml", command.trim().replace("NAME", "app")));
+    native::restarted(mesh);
+    native::assert_counts_to(mesh, &[outside()]);
+    report.add(
+        STEP,
+        "`module: native`, and the patch in the notes of `helm install`",
+        "exact on port 15020: connections, queries, rows, errors; each label in its place",
+    );
+    let app = mesh.app();
+    let mut observe = |what: &str, make: &dyn Fn()| {
+        Change { what, make, stay: (false, false), all_greeted: true }
+            .observe(mesh, &app, OPEN, STEP, report);
+    };
+    values["config"]["rules"][0]["name"] = json!("renamed");
+    let version = env!("CARGO_PKG_VERSION");
+    observe("`module: native`, `config` changed", &|| user.upgrade(version, &values));
+    observe("`module: native`, `helm uninstall firstword`", &|| {
+        user.run("helm uninstall firstword");
+        mesh.settle(&app);
+    });
+    // The ConfigMap with the part of the bootstrap is still there.
+    mesh.lab.kubectl.run(&["rollout", "restart", "deployment", "app", "-n", "default"]);
+    native::restarted(mesh);
+    Probe { from: &mesh.app().network, to: outside(), first: b"" }.expect(Outcome::Greeting);
+    report.add(STEP, "After that, the patched pods restart", "ready; greeting");
 }
