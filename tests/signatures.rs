@@ -128,7 +128,9 @@ mod needs_cosign {
             }
             let mut chart = self.script("chart.sh");
             chart.env("IMAGE_REPOSITORY", &self.repository);
-            chart.env("IMAGE_DIGEST", &digests["image"]).env("NATIVE_DIGEST", &digests["native"]);
+            for (name, layout) in [("IMAGE_DIGEST", "image"), ("NATIVE_DIGEST", "native")] {
+                chart.env(name, digests.get(layout).unwrap());
+            }
             run(chart.arg(&dist));
             let sums = "find . -maxdepth 1 -type f | sed 's|^\\./||' | xargs sha256sum >../SHA256SUMS";
             run(Command::new("sh").args(["-c", sums]).current_dir(&dist));

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::change::Change;
+use crate::lab::pod::MYSQL_PORT;
 use crate::lab::prometheus::Prometheus;
 use crate::lab::world::outside;
 use crate::mesh::{Mesh, WORKLOADS};
@@ -46,7 +47,9 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     changes(&user, &values, report);
     mesh.reset();
     native_module(&user, &values, report);
-    mesh.lab.kubectl.run(&["delete", "configmap", "firstword-native-bootstrap", "-n", "default"]);
+    for namespace in ["default", "istio-system"] {
+        mesh.lab.kubectl.run(&["delete", "configmap", "firstword-native-bootstrap", "-n", namespace]);
+    }
     mesh.reset();
 }
 
@@ -180,12 +183,33 @@ fn changes(user: &User<'_>, values: &Value, report: &mut Report) {
     observe("`helm uninstall firstword`", (false, false), true, &uninstall);
 }
 
+/// Runs each command of the notes, with the lines after it as its file.
+fn patch_as_noted(user: &User<'_>, notes: &str) {
+    let blocks: Vec<_> = notes.split(" --patch-file firstword.yaml\n\n").collect();
+    assert_eq!(blocks.len(), 3, "{notes}");
+    for pair in blocks.windows(2) {
+        let (_, command) = pair[0].rsplit_once('\n').expect("the command");
+        let lines = pair[1].lines().take_while(|line| line.starts_with("     "));
+        let patch: String = lines.flat_map(|line| [line, "\n"]).collect();
+        std::fs::write(user.directory.join("firstword.yaml"), patch).expect("the patch");
+        let deployment = if command.contains("-n istio-system") { "gateway" } else { "app" };
+        let command = command.trim().replace("NAME", deployment);
+        user.run(&format!("{command} --patch-file firstword.yaml"));
+    }
+}
+
 /// The native module: installed with the patch of the notes, changed, and removed.
 fn native_module(user: &User<'_>, values: &Value, report: &mut Report) {
     let mesh = user.mesh;
-    // Its listener stays after the release.
-    mesh.apply(&[SERVICE_ENTRY]);
+    // Their listeners stay after the release.
+    mesh.apply(&[SERVICE_ENTRY, "scenarios/gateway/gateway.yaml"]);
     let mut values = values.clone();
+    let targets = values["targets"].as_array_mut().expect("targets");
+    targets.push(json!({
+        "name": "gateway", "namespace": "istio-system", "labels": {"istio": "ingressgateway"}, "gateway": {"ports": [3306]},
+    }));
+    let rules = values["config"]["rules"].as_array_mut().expect("rules");
+    rules.push(json!({"name": "gateway", "match": {"ports": [3306]}, "protocol": "mysql"}));
     values["serviceEntries"] = json!([]);
     values["module"] = json!("native");
     values["istioVersion"] = json!("1.31");
@@ -194,18 +218,18 @@ fn native_module(user: &User<'_>, values: &Value, report: &mut Report) {
         json!({"image": {"repository": "registry.example.com/firstword-native", "digest": digest}});
     user.write(&values);
     let notes = user.run(&printed::of_page(PAGE, "helm install firstword target/"));
-    let (command, patch) = notes.split_once("--patch-file firstword.yaml\n\n").expect("a patch");
-    let (_, command) = command.rsplit_once('\n').expect("the command");
-    let patch: String =
-        patch.lines().take_while(|line| line.starts_with("     ")).flat_map(|line| [line, "\n"]).collect();
-    std::fs::write(user.directory.join("firstword.yaml"), patch).expect("the patch");
-    user.run(&format!("{} --patch-file firstword.yaml", command.trim().replace("NAME", "app")));
+    patch_as_noted(user, &notes);
     native::restarted(mesh);
     native::assert_counts_to(mesh, &[outside()]);
+    mesh.wait_for_pods("istio-system", "gateway");
+    let gateway = mesh.lab.pod("istio-system", "gateway");
+    mesh.settle(&gateway);
+    let (outside_the_mesh, to) = (&mesh.lab.world.namespace, (gateway.address, MYSQL_PORT).into());
+    traffic::assert_counted(mesh, &gateway, outside_the_mesh, to, &[("destination", "gateway")]);
     report.add(
         STEP,
-        "`module: native`, and the patch in the notes of `helm install`",
-        "exact on port 15020: connections, queries, rows, errors; each label in its place",
+        "`module: native` for a sidecar and a gateway, and the patches in the notes of `helm install`",
+        "exact on port 15020 of each: connections, queries, rows, errors",
     );
     let app = mesh.app();
     let mut observe = |what: &str, make: &dyn Fn()| {
