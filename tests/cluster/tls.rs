@@ -2,17 +2,15 @@
 //! `istio/scenarios/tls-origination` and `tls-bridge`.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
 
 use crate::lab::world::{DATABASE, DATABASE_PORT, database, outside};
 use crate::mesh::Mesh;
-use crate::printed;
 use crate::report::Report;
 use crate::traffic;
+use crate::{native, printed};
 use firstword_testing::client::{CLASSIC, Client, Hello, Login, Tls};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::namespace::Namespace;
-use firstword_testing::{root, temp_dir};
 
 pub const STEP: &str = "tls";
 
@@ -66,10 +64,9 @@ fn without_tls(to: SocketAddr) -> Option<u16> {
     Client::connect(to).log_in(&Login::new(CLASSIC)).err()
 }
 
-/// Runs the commands of a manifest as a user does, beside files with these names and credentials. Waits for the new pod.
+/// Runs the commands of a manifest as a user does, beside files with these names and credentials. Waits until a pod has it.
 fn install(mesh: &Mesh<'_>, manifest: &str, files: &[(&str, &str)]) {
-    let directory = temp_dir();
-    symlink(root().join("istio"), directory.path().join("istio")).expect("a link");
+    let directory = native::copied(mesh);
     let credentials = mesh.lab.world.folder("credentials");
     for (name, credential) in files {
         std::fs::copy(credentials.join(credential), directory.path().join(name)).expect("a credential");
@@ -77,8 +74,7 @@ fn install(mesh: &Mesh<'_>, manifest: &str, files: &[(&str, &str)]) {
     for command in printed::of_manifest(manifest) {
         printed::run(mesh, directory.path(), &command);
     }
-    mesh.wait_for_pods("default", "app");
-    mesh.settle(&mesh.app());
+    native::restarted(mesh);
 }
 
 /// Deletes what is not of a kind that [`Mesh::reset`] deletes.
