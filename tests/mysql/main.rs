@@ -21,6 +21,8 @@ mod mariadb_authentication;
 mod mysql_authentication;
 mod replication;
 mod tls_bridge;
+mod tls_modes;
 mod tls_originate;
+mod tls_plugins;
 mod transparency;
 mod users;
