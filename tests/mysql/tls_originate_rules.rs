@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::certificates::Certificates;
 use crate::counts::{QUIET, address, sum};
 use crate::judged_accounts::judge_accounts;
 use crate::record_relay;
-use crate::tls_originate::{options, options_to};
+use crate::tls_modes::Mode::Originate;
+use crate::tls_modes::Sides;
 use firstword_testing::client::{CLASSIC, Client, Login, SSL};
 use firstword_testing::database::PASSWORD;
 use firstword_testing::envoy::Envoy;
@@ -33,11 +33,6 @@ fn rule(more: &Value) -> Value {
     json!({"rules": [rule]})
 }
 
-fn server(certificates: &Certificates, more: &[&str]) -> MariaDb {
-    let [cert, key, required] = certificates.options();
-    MariaDb::start(&[&[cert.as_str(), &key, &required], more].concat())
-}
-
 /// Number of logins and changes of user to this account, as counted by the server.
 fn logins(database: &MariaDb, account: &str) -> usize {
     let log = database
@@ -47,8 +42,8 @@ fn logins(database: &MariaDb, account: &str) -> usize {
 
 #[test]
 fn accounts_are_judged_and_logged() {
-    let certificates = Certificates::valid();
-    let database = server(&certificates, &GENERAL_LOG);
+    let sides = Sides::new();
+    let database = sides.mariadb(&GENERAL_LOG);
     database.sql(&format!("CREATE USER admin@'%' IDENTIFIED BY '{PASSWORD}'"));
     database.sql("CREATE DATABASE shop");
     let directory = temp_dir();
@@ -57,7 +52,7 @@ fn accounts_are_judged_and_logged() {
     configuration["access_log"] = json!(["user", "schema", "commands"]);
     let format = "%FILTER_STATE(firstword.user:PLAIN)% %FILTER_STATE(firstword.schema:PLAIN)% %UPSTREAM_TLS_VERSION% \
                   %FILTER_STATE(firstword.commands:PLAIN)%";
-    let options = options(&database, certificates.directory()).configuration(configuration);
+    let options = sides.options(Originate, &database).configuration(configuration);
     let envoy = Envoy::start(options.edit(|bootstrap| {
         judge_accounts(&mut bootstrap["static_resources"]["listeners"][0], &log, format);
     }));
@@ -98,10 +93,10 @@ fn accounts_are_judged_and_logged() {
 /// The server believes only a header that precedes everything.
 #[test]
 fn the_header_precedes_the_request_for_tls() {
-    let certificates = Certificates::valid();
-    let database = server(&certificates, &["--proxy-protocol-networks=*"]);
+    let sides = Sides::new();
+    let database = sides.mariadb(&["--proxy-protocol-networks=*"]);
     let send = json!({"proxy_protocol": {"send": {"mode": "with_first_client_bytes"}}});
-    let options = options(&database, certificates.directory()).configuration(rule(&send));
+    let options = sides.options(Originate, &database).configuration(rule(&send));
     let envoy = Envoy::start(options);
     let client = Client::connect_from(Some("127.0.0.9".parse().unwrap()), address(&envoy));
     let port = client.local_addr().port();
@@ -136,12 +131,12 @@ fn statements(client: &mut Client) -> Vec<String> {
 
 #[test]
 fn a_split_eof_in_tls_is_held() {
-    let certificates = Certificates::valid();
-    let database = server(&certificates, &["--net-buffer-length=1024"]);
+    let sides = Sides::new();
+    let database = sides.mariadb(&["--net-buffer-length=1024"]);
     let relay = record_relay::start(database.addr());
     for (setting, held) in [("off", 0), ("always", EOF_LEN as u64)] {
         let hold = rule(&json!({"mysql": {"hold_split_eof": setting}}));
-        let options = options(&database, certificates.directory()).upstream("mysql", relay);
+        let options = sides.options(Originate, &database).upstream("mysql", relay);
         let envoy = Envoy::start(options.configuration(hold));
         let mut client = Client::login(address(&envoy), &Login::new(CLASSIC));
         let statements = statements(&mut client);
@@ -164,16 +159,16 @@ fn a_split_eof_in_tls_is_held() {
 /// The client's statement names no file, and the server requests one.
 #[test]
 fn a_request_for_a_file_in_tls_is_blocked() {
-    let certificates = Certificates::valid();
+    let sides = Sides::new();
     let listener = TcpListener::bind(loopback(0)).expect("a port on loopback");
     let server = listener.local_addr().expect("a bound address");
     let greeting = packet(0, &handshake_v10("5.5.5-10.11.19-MariaDB", MARIADB_CAPABILITIES | SSL));
     for blocks in [false, true] {
         let block = rule(&json!({"mysql": {"block_local_infile": blocks}}));
-        let envoy = Envoy::start(options_to(server, certificates.directory()).configuration(block));
+        let envoy = Envoy::start(sides.options_to(Originate, server).configuration(block));
         let file = std::thread::scope(|scope| {
             let rogue = scope.spawn(|| {
-                let mut session = TlsSession::accept(&listener, &greeting, certificates.directory());
+                let mut session = TlsSession::accept(&listener, &greeting, sides.server.directory());
                 session.packet().expect("a handshake response");
                 session.send(&packet(3, &ok()));
                 session.packet().expect("a statement");
@@ -201,20 +196,17 @@ fn a_request_for_a_file_in_tls_is_blocked() {
 
 mod needs_mysqld {
     use super::*;
-    use firstword_testing::mysqld::MySql;
-
     const PLUGIN: &str = "caching_sha2_password";
 
     /// The filter takes no part in the exchange of passwords after the login.
     #[test]
     #[ignore = "needs MySQL: make tools-mysql"]
     fn a_change_of_user_needs_the_password_in_the_cache_of_the_server() {
-        let certificates = Certificates::valid();
-        let [cert, key, required] = certificates.options();
-        let database = MySql::start(&[&cert, &key, &required]);
+        let sides = Sides::new();
+        let database = sides.mysql(&[]);
         database.sql(&format!("CREATE USER other@'%' IDENTIFIED WITH {PLUGIN} BY '{PASSWORD}'"));
         database.sql("GRANT ALL ON *.* TO other@'%'");
-        let envoy = Envoy::start(options(&database, certificates.directory()));
+        let envoy = Envoy::start(sides.options(Originate, &database));
         let other = Login::new(CLASSIC).user("other", PASSWORD);
         let changed = || {
             let mut client = Client::login(address(&envoy), &Login::new(CLASSIC));
