@@ -68,12 +68,20 @@ struct Change {
     at: usize,
     removed: usize,
     inserted: Vec<u8>,
+    has_password: bool,
 }
 
-/// A change can contain a password.
+impl Change {
+    fn wipe_password(&mut self) {
+        if self.has_password {
+            wipe(&mut self.inserted);
+        }
+    }
+}
+
 impl Drop for Change {
     fn drop(&mut self) {
-        wipe(&mut self.inserted);
+        self.wipe_password();
     }
 }
 
@@ -148,7 +156,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         match (&self.bytes, self.changes.as_slice()) {
             (None, _) => Rest::Host(self.chunk),
             (Some(bytes), []) => Rest::Read(bytes.clone()),
-            (Some(bytes), [Change { at: 0, removed, inserted }]) if inserted.is_empty() => {
+            (Some(bytes), [Change { at: 0, removed, inserted, .. }]) if inserted.is_empty() => {
                 Rest::Read(bytes.slice((*removed).min(bytes.len())..))
             }
             (Some(bytes), _) => Rest::Read(self.apply(bytes, 0..usize::MAX).into()),
@@ -248,6 +256,12 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.change(at, self.len().saturating_sub(at), bytes.to_vec());
     }
 
+    /// Replaces everything by a packet with a password, and overwrites the packet once the verdict has its bytes.
+    pub(super) fn replace_with_password(&mut self, packet: Vec<u8>) {
+        (self.withhold, self.drops_withheld) = (None, true);
+        self.changes = vec![Change { at: 0, removed: self.len(), inserted: packet, has_password: true }];
+    }
+
     /// Withholds everything from `at` on until the next chunk. Returns false if that is impossible: there are no bytes or
     /// too many, the host does not provide them, or [`Rewrite::lacks_memory`].
     pub(super) fn withhold_from(&mut self, at: usize) -> bool {
@@ -295,7 +309,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         let is_free = is_free && at.saturating_add(removed) <= next;
         debug_assert!(is_free, "two stages change the same byte");
         if is_free {
-            self.changes.insert(index, Change { at, removed, inserted });
+            self.changes.insert(index, Change { at, removed, inserted, has_password: false });
         }
     }
 
@@ -303,7 +317,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
     fn apply(&self, bytes: &[u8], range: Range<usize>) -> Vec<u8> {
         let mut out = Vec::new();
         let mut from = range.start;
-        for Change { at, removed, inserted } in
+        for Change { at, removed, inserted, .. } in
             self.changes.iter().filter(|change| range.contains(&change.at))
         {
             out.extend_from_slice(bytes.get(from..*at).unwrap_or_default());
@@ -537,6 +551,24 @@ mod tests {
         withheld.0 = b"old".to_vec();
         assert_eq!(forward(|rewrite| rewrite.drop_all(), &mut withheld), b"");
         assert!(withheld.is_empty());
+    }
+
+    #[test]
+    fn only_a_packet_with_a_password_is_overwritten() {
+        let mut change = Change { at: 0, removed: 1, inserted: b"secret".to_vec(), has_password: false };
+        change.wipe_password();
+        assert_eq!(change.inserted, b"secret");
+        change.has_password = true;
+        change.wipe_password();
+        assert_eq!(change.inserted, [0; 6]);
+        let chunk = chunk();
+        let mut rewrite = Rewrite::of_client(&chunk);
+        rewrite.set(1, b'a');
+        assert!(!rewrite.changes[0].has_password);
+        rewrite.replace_with_password(b"secret".to_vec());
+        assert!(rewrite.changes[0].has_password);
+        let edit = Edit { drain: 10, prepend: b"secret".to_vec() };
+        assert_eq!(rewrite.client_verdict(Flow::Continue), ClientVerdict::Edit(edit));
     }
 
     #[test]
