@@ -55,7 +55,8 @@ impl Sides {
 /// Results of TLS on one side.
 pub(crate) fn results(envoy: &Envoy, side: &str) -> Vec<(String, u64)> {
     let metrics = envoy.stable(QUIET);
-    let results = ["clear_password", "client_tls", "established", "failed", "not_offered", "not_requested", "refused"];
+    let results =
+        ["clear_password", "client_tls", "established", "failed", "not_offered", "not_requested", "refused"];
     let count = |result| sum(&metrics, "tls_sessions_total", &[("side", side), ("result", result)]);
     results
         .iter()
@@ -295,17 +296,26 @@ fn accounts_are_judged_and_logged() {
     let sides = Sides::new();
     let [cert, key, required] = sides.server.options();
     let database = MariaDb::start(&[&cert, &key, &required, "--general-log=ON", "--log-output=TABLE"]);
+    let tls = json!({"downstream": "terminate", "upstream": "originate"});
+    judges_and_logs_accounts(&sides, &database, sides.options(&database), &tls, "TLSv1.3");
+}
+
+/// Asserts that RBAC judges accounts, and that the access log has them. `upstream`: version of TLS to the server in the log.
+pub(crate) fn judges_and_logs_accounts(
+    sides: &Sides,
+    database: &Database,
+    options: EnvoyOptions,
+    tls: &Value,
+    upstream: &str,
+) {
     database.sql(&format!("CREATE USER admin@'%' IDENTIFIED BY '{PASSWORD}'"));
     let directory = temp_dir();
     let log = directory.path().join("access.log");
     let rules = json!({
-        "rules": [{
-            "match": {"addresses": ["127.0.0.1"]}, "protocol": "mysql",
-            "tls": {"downstream": "terminate", "upstream": "originate"},
-        }],
+        "rules": [{"match": {"addresses": ["127.0.0.1"]}, "protocol": "mysql", "tls": tls}],
         "access_log": ["user", "commands"],
     });
-    let options = sides.options(&database).configuration(rules);
+    let options = options.configuration(rules);
     let envoy = Envoy::start(options.edit(|bootstrap| judge_accounts(bootstrap, &log)));
     let trust = sides.client();
     let mut allowed = log_in(&envoy, &Login::new(CLASSIC), &trust, Hello::Together).expect("a login");
@@ -331,7 +341,7 @@ fn accounts_are_judged_and_logged() {
         (text.lines().count() == 2).then_some(text)
     });
     let (changed, refused) = lines.split_once('\n').expect("two lines");
-    assert_eq!(changed, "admin 127.0.0.1 TLSv1.3 TLSv1.3 2");
+    assert_eq!(changed, format!("admin 127.0.0.1 TLSv1.3 {upstream} 2"));
     // Its TLS to the server had not begun.
     assert!(refused.starts_with("admin 127.0.0.1 TLSv1.3 "), "{refused}");
 }

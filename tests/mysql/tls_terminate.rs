@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::counts::{QUIET, address, sum, sums_by};
-use crate::tls_bridge::{Sides, log_in, result, results};
+use crate::tls_bridge::{Sides, judges_and_logs_accounts, log_in, result, results};
 use firstword_testing::client::{CLASSIC, COMPRESS, Client, Hello, Login, SSL};
 use firstword_testing::database::{Database, PASSWORD, USER};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
@@ -90,6 +90,14 @@ fn a_password_that_cannot_be_encrypted_stays_in_envoy() {
     let changes = database
         .sql("SELECT argument FROM mysql.general_log WHERE command_type IN ('Connect', 'Change user')");
     assert_eq!(changes.iter().filter(|row| row[0].starts_with(USER)).count(), 1, "{changes:?}");
+}
+
+#[test]
+fn accounts_are_judged_and_logged() {
+    let sides = Sides::new();
+    let database = MariaDb::start(&["--skip-ssl", "--general-log=ON", "--log-output=TABLE"]);
+    let (tls, options) = (json!({"downstream": "terminate"}), options(&sides, &database));
+    judges_and_logs_accounts(&sides, &database, options, &tls, "-");
 }
 
 /// The client does not wait between its SSLRequest and its ClientHello, and any cut of them is possible.

@@ -30,7 +30,7 @@ use firstword::event::output::Output;
 use firstword::event::runner::Runner;
 use firstword::event::{ClosedBy, Event, Sender, TlsSide};
 use firstword::password_key::{PasswordKey, PasswordKeyRef};
-use firstword::rules::{ClearCapabilities, Expected, Inspection, GuardPassword, OriginateTls, Rules};
+use firstword::rules::{ClearCapabilities, Expected, GuardPassword, Inspection, OriginateTls, Rules};
 use libfuzzer_sys::fuzz_target;
 
 /// Length of an SSLRequest.
@@ -202,7 +202,11 @@ impl Driver {
             ServerVerdict::Pass => {}
             ServerVerdict::Edit(Edit { drain, .. }) => assert!(drain <= bytes.len()),
             ServerVerdict::Resume(edit) => {
-                assert_eq!((edit.drain, edit.prepend.len()), (bytes.len(), 0), "no byte of the key reaches the client");
+                assert_eq!(
+                    (edit.drain, edit.prepend.len()),
+                    (bytes.len(), 0),
+                    "no byte of the key reaches the client"
+                );
                 assert!(!self.held.is_empty(), "the password is held");
                 self.client(&[], false);
             }

@@ -1,13 +1,19 @@
 //! The RSA key by which clients without TLS encrypt their passwords. It is created once for each process, and never written.
 //! The keys of servers without TLS, by which the module encrypts passwords.
+//!
+//! A crate of its own, because a profile of Cargo decides for each package: this one is optimised for its size.
+
+mod pem;
 
 use std::sync::OnceLock;
 
 use firstword::password_key::{PasswordKey, PasswordKeyRef};
-use rsa::pkcs8::{DecodePublicKey, EncodePublicKey, LineEnding};
 use rsa::rand_core::OsRng;
-use rsa::{Oaep, RsaPrivateKey, RsaPublicKey};
+use rsa::traits::PublicKeyParts;
+use rsa::{BigUint, Oaep, RsaPrivateKey, RsaPublicKey};
 use sha1::Sha1;
+
+use self::pem::PublicKey;
 
 /// Length of the keys that MySQL creates for itself.
 const BITS: usize = 2048;
@@ -20,8 +26,8 @@ struct RsaKey {
 impl RsaKey {
     fn new() -> rsa::Result<Self> {
         let private = RsaPrivateKey::new(&mut OsRng, BITS)?;
-        let public_pem =
-            private.to_public_key().to_public_key_pem(LineEnding::LF).map_err(rsa::pkcs8::Error::from)?;
+        let public = PublicKey { modulus: private.n().to_bytes_be(), exponent: private.e().to_bytes_be() };
+        let public_pem = public.encode();
         Ok(Self { private, public_pem })
     }
 }
@@ -37,14 +43,16 @@ impl PasswordKey for RsaKey {
     }
 
     fn encrypt_for(&self, server_pem: &[u8], password: &[u8]) -> Option<Vec<u8>> {
-        let pem = std::str::from_utf8(server_pem).ok()?;
-        let key = RsaPublicKey::from_public_key_pem(pem.trim_end()).ok()?;
+        let PublicKey { modulus, exponent } = PublicKey::decode(std::str::from_utf8(server_pem).ok()?)?;
+        let (modulus, exponent) = (BigUint::from_bytes_be(&modulus), BigUint::from_bytes_be(&exponent));
+        let key = RsaPublicKey::new(modulus, exponent).ok()?;
         key.encrypt(&mut OsRng, Oaep::new::<Sha1>(), password).ok()
     }
 }
 
 /// Returns the key of this process. The first call creates it, which takes some tenths of a second.
-pub(crate) fn password_key() -> Option<PasswordKeyRef> {
+#[must_use]
+pub fn password_key() -> Option<PasswordKeyRef> {
     static KEY: OnceLock<Option<RsaKey>> = OnceLock::new();
     let key = KEY.get_or_init(|| RsaKey::new().ok());
     key.as_ref().map(|key| PasswordKeyRef(key))
