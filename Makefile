@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers tools-cluster \
 	demo test test-all test-drivers test-faults test-hazards test-istio test-cluster search fuzz soak compose-test bench profile instructions \
-	footprint test-asan test-small record lint lint-workflows coverage image chart docs reproduce deny release clean
+	footprint test-asan test-small record lint lint-workflows coverage image image-native chart docs reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm FIRSTWORD_NATIVE=$(CURDIR)/target/libfirstword.so \
@@ -76,7 +76,7 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --test istio -- --include-ignored; \
 	done
 
-test-cluster: prometheus tools tools-istio tools-cluster image native ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
+test-cluster: prometheus tools tools-istio tools-cluster image image-native ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
 	@unshare --net true || { echo "make test-cluster: needs root, and to make network namespaces" >&2; exit 1; }
 	@$(peers) STEPS="$(STEPS)" cargo test --quiet --test cluster -- --ignored --nocapture
 
@@ -145,6 +145,9 @@ record: rust tools tools-mysql ## record the captures that tests/replay.rs repla
 
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
 	@cargo run --quiet --locked --package firstword-tools --bin image
+
+image-native: rust native ## pack the native module of this machine as the image of a volume, into target/oci/native
+	@cargo run --quiet --locked --package firstword-tools --bin image -- native
 
 chart: ## pack the Helm chart, into target/chart (IMAGE_REPOSITORY=... IMAGE_DIGEST=...: defaults of its image)
 	@scripts/chart.sh

@@ -9,13 +9,15 @@ use serde_json::Value;
 
 use super::environment::field_of;
 use super::kubectl::Kubectl;
+use super::registry;
+use super::world::World;
 use firstword_testing::wait_for;
 
 /// Maximum wait for a ConfigMap that a controller makes.
 const CONFIG_MAP: Duration = Duration::from_secs(60);
 
 /// Creates the folder of a volume below `directory`.
-pub fn create(kubectl: &Kubectl, pod: &Value, volume: &Value, directory: &Path) -> PathBuf {
+pub fn create(world: &World, kubectl: &Kubectl, pod: &Value, volume: &Value, directory: &Path) -> PathBuf {
     let name = volume["name"].as_str().expect("a volume's name");
     let folder = directory.join(name);
     std::fs::create_dir_all(&folder).expect("a volume's folder");
@@ -41,6 +43,8 @@ pub fn create(kubectl: &Kubectl, pod: &Value, volume: &Value, directory: &Path) 
         put_config_map(kubectl, namespace, &volume["configMap"], &folder);
     } else if volume["downwardAPI"].is_object() {
         put_fields(pod, &volume["downwardAPI"], &folder);
+    } else if let Some(reference) = volume["image"]["reference"].as_str() {
+        registry::unpack(world, reference, &folder);
     } else if let Some(secret) = volume["secret"]["secretName"].as_str() {
         let exists = kubectl.get(&["secret", secret, "-n", namespace]).is_some();
         assert!(volume["secret"]["optional"] == true && !exists, "the node mounts no Secret: {secret}");
