@@ -18,6 +18,7 @@
 
 pub mod capture;
 pub mod client;
+pub mod command_line;
 pub mod database;
 pub mod doctor;
 pub mod dumpcap;
@@ -74,6 +75,11 @@ pub fn envoy() -> PathBuf {
 pub fn mariadbd() -> PathBuf {
     // Resolves links, because the server looks for its files in its own directory.
     built("MARIADBD", "target/tools/mariadbd", "make tools").canonicalize().expect("the path of the server")
+}
+
+/// A newer MariaDB server: `NEW_MARIADBD`, else the one `make tools-mariadb` fetched.
+pub fn new_mariadbd() -> PathBuf {
+    built("NEW_MARIADBD", "target/tools/new-mariadbd", "make tools-mariadb")
 }
 
 /// The MySQL server: `MYSQLD`, else the one `make tools-mysql` fetched.
