@@ -27,5 +27,6 @@ mod tls_modes;
 mod tls_originate;
 mod tls_originate_rules;
 mod tls_plugins;
+mod tls_terminate;
 mod transparency;
 mod users;
