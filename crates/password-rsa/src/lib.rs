@@ -3,17 +3,13 @@
 //!
 //! A crate of its own, because a profile of Cargo decides for each package: this one is optimised for its size.
 
-mod pem;
-
 use std::sync::OnceLock;
 
 use firstword::password_key::{PasswordKey, PasswordKeyRef};
+use rsa::pkcs8::{DecodePublicKey, EncodePublicKey, LineEnding};
 use rsa::rand_core::OsRng;
-use rsa::traits::PublicKeyParts;
-use rsa::{BigUint, Oaep, RsaPrivateKey, RsaPublicKey};
+use rsa::{Oaep, RsaPrivateKey, RsaPublicKey};
 use sha1::Sha1;
-
-use self::pem::PublicKey;
 
 /// Length of the keys that MySQL creates for itself.
 const BITS: usize = 2048;
@@ -26,8 +22,8 @@ struct RsaKey {
 impl RsaKey {
     fn new() -> rsa::Result<Self> {
         let private = RsaPrivateKey::new(&mut OsRng, BITS)?;
-        let public = PublicKey { modulus: private.n().to_bytes_be(), exponent: private.e().to_bytes_be() };
-        let public_pem = public.encode();
+        let public_pem =
+            private.to_public_key().to_public_key_pem(LineEnding::LF).map_err(rsa::pkcs8::Error::from)?;
         Ok(Self { private, public_pem })
     }
 }
@@ -43,9 +39,8 @@ impl PasswordKey for RsaKey {
     }
 
     fn encrypt_for(&self, server_pem: &[u8], password: &[u8]) -> Option<Vec<u8>> {
-        let PublicKey { modulus, exponent } = PublicKey::decode(std::str::from_utf8(server_pem).ok()?)?;
-        let (modulus, exponent) = (BigUint::from_bytes_be(&modulus), BigUint::from_bytes_be(&exponent));
-        let key = RsaPublicKey::new(modulus, exponent).ok()?;
+        let pem = std::str::from_utf8(server_pem).ok()?;
+        let key = RsaPublicKey::from_public_key_pem(pem.trim_end()).ok()?;
         key.encrypt(&mut OsRng, Oaep::new::<Sha1>(), password).ok()
     }
 }
