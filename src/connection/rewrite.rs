@@ -13,7 +13,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::chunk::{Chunk, ClientVerdict, Edit, HandOver, HeldRest, Reply, ServerVerdict};
-use crate::password_key::wipe;
+use crate::password_key::{wipe, wiped};
 
 /// Maximum number of the server's bytes that are withheld. Column definitions are far shorter.
 const MAX_WITHHELD: usize = 64 << 10;
@@ -68,12 +68,20 @@ struct Change {
     at: usize,
     removed: usize,
     inserted: Vec<u8>,
+    has_password: bool,
 }
 
-/// A change can contain a password.
+impl Change {
+    fn wipe_password(&mut self) {
+        if self.has_password {
+            wipe(&mut self.inserted);
+        }
+    }
+}
+
 impl Drop for Change {
     fn drop(&mut self) {
-        wipe(&mut self.inserted);
+        self.wipe_password();
     }
 }
 
@@ -108,6 +116,8 @@ struct TlsWork {
     starts_server_tls: bool,
     /// True if the partner gets the chunk.
     hands_over: bool,
+    /// True if the host delivers the held bytes of the client again.
+    resumes_client: bool,
 }
 
 impl<'c, C: Chunk> Rewrite<'c, C> {
@@ -148,10 +158,10 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         match (&self.bytes, self.changes.as_slice()) {
             (None, _) => Rest::Host(self.chunk),
             (Some(bytes), []) => Rest::Read(bytes.clone()),
-            (Some(bytes), [Change { at: 0, removed, inserted }]) if inserted.is_empty() => {
+            (Some(bytes), [Change { at: 0, removed, inserted, .. }]) if inserted.is_empty() => {
                 Rest::Read(bytes.slice((*removed).min(bytes.len())..))
             }
-            (Some(bytes), _) => Rest::Read(self.apply(bytes, 0..usize::MAX).into()),
+            (Some(bytes), _) => Rest::Read(wiped(self.apply(bytes, 0..usize::MAX))),
         }
     }
 
@@ -191,6 +201,11 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.tls_work().hands_over = true;
     }
 
+    /// Delivers the held bytes of the client again.
+    pub(super) fn resume_client(&mut self) {
+        self.tls_work().resumes_client = true;
+    }
+
     /// Changes the sequence id of the reply to the client, if there is one.
     pub(super) fn renumber_reply(&mut self, shift: u8) {
         if let Some(id) = self.tls.as_mut().and_then(|tls| tls.reply.get_mut(3)) {
@@ -225,7 +240,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
     pub(super) fn replaced(&mut self) -> Option<Bytes> {
         self.bytes().map(|bytes| match self.changes.as_slice() {
             [] => bytes,
-            _ => self.apply(&bytes, 0..usize::MAX).into(),
+            _ => wiped(self.apply(&bytes, 0..usize::MAX)),
         })
     }
 
@@ -246,6 +261,12 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.drops_withheld |= at == 0;
         self.changes.retain(|change| change.at < at);
         self.change(at, self.len().saturating_sub(at), bytes.to_vec());
+    }
+
+    /// Replaces everything by a packet with a password, and overwrites the packet once the verdict has its bytes.
+    pub(super) fn replace_with_password(&mut self, packet: Vec<u8>) {
+        (self.withhold, self.drops_withheld) = (None, true);
+        self.changes = vec![Change { at: 0, removed: self.len(), inserted: packet, has_password: true }];
     }
 
     /// Withholds everything from `at` on until the next chunk. Returns false if that is impossible: there are no bytes or
@@ -295,15 +316,17 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         let is_free = is_free && at.saturating_add(removed) <= next;
         debug_assert!(is_free, "two stages change the same byte");
         if is_free {
-            self.changes.insert(index, Change { at, removed, inserted });
+            self.changes.insert(index, Change { at, removed, inserted, has_password: false });
         }
     }
 
     /// Returns the bytes of `range` with the changes that begin in it.
     fn apply(&self, bytes: &[u8], range: Range<usize>) -> Vec<u8> {
-        let mut out = Vec::new();
+        let inserted: usize = self.changes.iter().map(|change| change.inserted.len()).sum();
+        // Growth would leave copies behind, which can contain a password.
+        let mut out = Vec::with_capacity(bytes.len().saturating_add(inserted));
         let mut from = range.start;
-        for Change { at, removed, inserted } in
+        for Change { at, removed, inserted, .. } in
             self.changes.iter().filter(|change| range.contains(&change.at))
         {
             out.extend_from_slice(bytes.get(from..*at).unwrap_or_default());
@@ -361,7 +384,11 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             let edit = Edit { drain: self.len(), prepend: Vec::new() };
             return ServerVerdict::HandOver(Box::new(HandOver { edit, bytes }));
         }
-        self.edit(withheld).map_or(ServerVerdict::Pass, ServerVerdict::Edit)
+        let edit = self.edit(withheld);
+        if self.tls.as_ref().is_some_and(|tls| tls.resumes_client) {
+            return ServerVerdict::Resume(edit.unwrap_or(NO_EDIT));
+        }
+        edit.map_or(ServerVerdict::Pass, ServerVerdict::Edit)
     }
 
     fn edit(&mut self, withheld: &mut Withheld) -> Option<Edit> {
@@ -471,7 +498,7 @@ mod tests {
         match rewrite.server_verdict(Flow::Continue, withheld) {
             ServerVerdict::Pass => chunk.to_vec(),
             ServerVerdict::Edit(Edit { drain, prepend }) => [&prepend, &chunk[drain..]].concat(),
-            ServerVerdict::HandOver(_) => panic!("no stage hands over"),
+            other => panic!("no stage asks for {other:?}"),
         }
     }
 
@@ -537,6 +564,24 @@ mod tests {
         withheld.0 = b"old".to_vec();
         assert_eq!(forward(|rewrite| rewrite.drop_all(), &mut withheld), b"");
         assert!(withheld.is_empty());
+    }
+
+    #[test]
+    fn only_a_packet_with_a_password_is_overwritten() {
+        let mut change = Change { at: 0, removed: 1, inserted: b"secret".to_vec(), has_password: false };
+        change.wipe_password();
+        assert_eq!(change.inserted, b"secret");
+        change.has_password = true;
+        change.wipe_password();
+        assert_eq!(change.inserted, [0; 6]);
+        let chunk = chunk();
+        let mut rewrite = Rewrite::of_client(&chunk);
+        rewrite.set(1, b'a');
+        assert!(!rewrite.changes[0].has_password);
+        rewrite.replace_with_password(b"secret".to_vec());
+        assert!(rewrite.changes[0].has_password);
+        let edit = Edit { drain: 10, prepend: b"secret".to_vec() };
+        assert_eq!(rewrite.client_verdict(Flow::Continue), ClientVerdict::Edit(edit));
     }
 
     #[test]

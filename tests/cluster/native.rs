@@ -1,20 +1,18 @@
-//! The native module in a sidecar, and TLS that it starts to a database outside the mesh.
+//! The native module in a sidecar.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::world::{DATABASE, DATABASE_PORT, database, outside};
+use crate::lab::world::outside;
 use crate::mesh::Mesh;
 use crate::printed;
 use crate::report::Report;
 use crate::traffic;
-use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::shell::native;
 use firstword_testing::{root, temp_dir};
 
@@ -24,16 +22,12 @@ const PAGE: &str = "native.md";
 const SERVICE_ENTRY: &str = "scenarios/port-conflict/serviceentry.yaml";
 const OUTBOUND: &str = "native/outbound.yaml";
 const DEPLOYMENT: &str = "native/deployment.yaml";
-const ORIGINATION: &str = "scenarios/tls-origination/filter.yaml";
 const LABELS: [(&str, &str); 2] = [("direction", "outbound"), ("destination", "orders")];
-/// Port of the database that requires TLS, to which connections to the database outside are redirected.
-const TLS_PORT: u16 = 10_001;
 
 pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     from_the_image(mesh, report);
     mesh.reset();
     from_other_volumes(mesh, report);
-    tls(mesh, report);
     mesh.lab.kubectl.run(&["delete", "configmap", "firstword-native-bootstrap", "-n", "default"]);
     mesh.reset();
 }
@@ -77,12 +71,13 @@ fn from_the_image(mesh: &Mesh<'_>, report: &mut Report) {
 }
 
 /// A copy of `istio/` with the digest of the image that exists.
-fn copied(mesh: &Mesh<'_>) -> TempDir {
+pub fn copied(mesh: &Mesh<'_>) -> TempDir {
     let directory = temp_dir();
     let status = Command::new("cp").arg("-r").arg(root().join("istio")).arg(directory.path()).status();
     assert!(status.expect("cp").success());
-    for path in [DEPLOYMENT, "scenarios/tls-origination/deployment.yaml"] {
-        std::fs::write(directory.path().join("istio").join(path), mesh.manifest(path)).expect("a manifest");
+    for scenario in ["native", "scenarios/tls-origination", "scenarios/tls-bridge"] {
+        let path = format!("{scenario}/deployment.yaml");
+        std::fs::write(directory.path().join("istio").join(&path), mesh.manifest(&path)).expect("a manifest");
     }
     directory
 }
@@ -124,57 +119,4 @@ fn from_other_volumes(mesh: &Mesh<'_>, report: &mut Report) {
     report.add(STEP, "`native.md`: the same, with the file copied by an init container", "the same");
     mesh.reset();
     mesh.lab.kubectl.run(&["delete", "configmap", "firstword-native", "-n", "default"]);
-}
-
-/// A database that requires TLS, and an application without TLS.
-fn tls(mesh: &Mesh<'_>, report: &mut Report) {
-    let world = &mesh.lab.world;
-    let credentials = world.folder("credentials");
-    let file = |option: &str, name: &str| format!("--{option}={}", credentials.join(name).display());
-    let (certificate, key) = (file("ssl-cert", "orders.pem"), file("ssl-key", "orders-key.pem"));
-    let options = [certificate.as_str(), &key, "--require-secure-transport=ON"];
-    let server = database(&world.namespace, world.files(), TLS_PORT, &options);
-    let rule =
-        format!("PREROUTING -d {DATABASE} -p tcp --dport {DATABASE_PORT} -j REDIRECT --to-ports {TLS_PORT}");
-    world.namespace.run(&format!("iptables -t nat -I {rule}"));
-    originated(mesh, &credentials, report, &|| server.status("Ssl_accepts"));
-    world.namespace.run(&format!("iptables -t nat -D {rule}"));
-}
-
-fn originated(mesh: &Mesh<'_>, credentials: &Path, report: &mut Report, accepted: &dyn Fn() -> u64) {
-    let directory = copied(mesh);
-    std::fs::copy(credentials.join("ca.pem"), directory.path().join("ca.pem")).expect("the authority");
-    let refused = mesh
-        .lab
-        .world
-        .namespace
-        .enter(|| Client::connect((DATABASE, TLS_PORT).into()).log_in(&Login::new(CLASSIC)).err());
-    assert_eq!(refused, Some(1045), "the server refuses clients without TLS");
-    for command in printed::of_manifest(ORIGINATION) {
-        printed::run(mesh, directory.path(), &command);
-    }
-    restarted(mesh);
-    let app = mesh.app();
-    let established = || {
-        let labels = [LABELS.as_slice(), &[("side", "upstream"), ("result", "established")]].concat();
-        mesh.metrics(&app).get("firstword_tls_sessions_total", &labels).unwrap_or_default()
-    };
-    let before = (established(), accepted());
-    traffic::assert_counted(mesh, &app, &app.network, outside(), &LABELS);
-    let sessions = traffic::CONNECTIONS;
-    assert_eq!(established() - before.0, f64::from(sessions), "sessions with TLS to the server");
-    assert_eq!(accepted() - before.1, u64::from(sessions), "the server's own count");
-    let cipher = app.network.enter(|| {
-        let mut client = Client::login(outside(), &Login::new(CLASSIC));
-        let response = client.query("SHOW STATUS LIKE 'Ssl_cipher'").0.concat();
-        client.quit();
-        String::from_utf8_lossy(&response).into_owned()
-    });
-    assert!(cipher.contains("TLS_"), "{cipher}");
-    mesh.lab.kubectl.run(&["delete", "configmap", "orders-ca", "-n", "default"]);
-    report.add(
-        STEP,
-        "`tls-origination/filter.yaml`, `deployment.yaml`, by their commands; the server has `require_secure_transport`",
-        "clients without TLS log in, by TLS 1.3 at the server; exact: TLS sessions, connections, queries, rows, errors",
-    );
 }

@@ -1,23 +1,23 @@
 //! Clients with TLS and a server that requires TLS: the native module sees the session between them
 //! (`envoy/tls-bridge.yaml`).
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::certificates::{Certificates, NAME};
 use crate::counts::{QUIET, address, sum};
+use crate::judged_accounts::judge_accounts;
 use crate::tls_modes::Mode::Bridge;
 use crate::tls_modes::{PROXY, Sides, result, results};
 use firstword_testing::client::{CLASSIC, Client, Hello, Login, SSL, Tls};
-use firstword_testing::database::PASSWORD;
-use firstword_testing::envoy::Envoy;
+use firstword_testing::database::{Database, PASSWORD};
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::packets::packet;
 use firstword_testing::{temp_dir, wait_for};
 
-fn log_in(envoy: &Envoy, login: &Login, tls: &Tls, hello: Hello) -> Result<Client, u16> {
+pub(crate) fn log_in(envoy: &Envoy, login: &Login, tls: &Tls, hello: Hello) -> Result<Client, u16> {
     Client::connect(address(envoy)).log_in_with_tls(login, tls, hello)
 }
 
@@ -152,53 +152,36 @@ fn the_addresses_of_the_client_are_restored() {
     client.quit();
 }
 
-/// Adds Envoy's RBAC filter, which allows the account `app` only, and an access log to the listener that ends TLS.
-fn judge_accounts(bootstrap: &mut Value, log: &Path) {
-    let listener = &mut bootstrap["static_resources"]["listeners"][1];
-    let filters = listener["filter_chains"][0]["filters"].as_array_mut().expect("filters");
-    let state = |matches: Value| json!({"filter_state": {"key": "firstword.user", "string_match": matches}});
-    let any = json!({"safe_regex": {"regex": ".*"}});
-    let principal = json!({"or_ids": {"ids": [{"not_id": state(any)}, state(json!({"exact": "app"}))]}});
-    let rbac = json!({
-        "name": "envoy.filters.network.rbac",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
-            "stat_prefix": "mysql_users.",
-            "enforcement_type": "CONTINUOUS",
-            "rules": {"action": "ALLOW", "policies": {
-                "users": {"permissions": [{"any": true}], "principals": [principal]},
-            }},
-        },
-    });
-    filters[1]["typed_config"]["access_log"] = json!([{
-        "name": "envoy.access_loggers.file",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": log,
-            "log_format": {"text_format_source": {"inline_string":
-                "%FILTER_STATE(firstword.user:PLAIN)% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_TLS_VERSION% \
-                 %UPSTREAM_TLS_VERSION% %FILTER_STATE(firstword.commands:PLAIN)%\n"}},
-        },
-    }]);
-    filters.insert(1, rbac);
-}
-
 #[test]
 fn accounts_are_judged_and_logged() {
     let sides = Sides::new();
     let database = sides.mariadb(&["--general-log=ON", "--log-output=TABLE"]);
+    let tls = json!({"downstream": "terminate", "upstream": "originate"});
+    judges_and_logs_accounts(&sides, &database, sides.options(Bridge, &database), &tls, "TLSv1.3");
+}
+
+/// Asserts that RBAC judges accounts, and that the access log has them. `upstream`: version of TLS to the server in the log.
+pub(crate) fn judges_and_logs_accounts(
+    sides: &Sides,
+    database: &Database,
+    options: EnvoyOptions,
+    tls: &Value,
+    upstream: &str,
+) {
     database.sql(&format!("CREATE USER admin@'%' IDENTIFIED BY '{PASSWORD}'"));
     let directory = temp_dir();
     let log = directory.path().join("access.log");
     let rules = json!({
-        "rules": [{
-            "match": {"addresses": ["127.0.0.1"]}, "protocol": "mysql",
-            "tls": {"downstream": "terminate", "upstream": "originate"},
-        }],
+        "rules": [{"match": {"addresses": ["127.0.0.1"]}, "protocol": "mysql", "tls": tls}],
         "access_log": ["user", "commands"],
     });
-    let options = sides.options(Bridge, &database).configuration(rules);
-    let envoy = Envoy::start(options.edit(|bootstrap| judge_accounts(bootstrap, &log)));
+    let options = options.configuration(rules);
+    let format = "%FILTER_STATE(firstword.user:PLAIN)% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_TLS_VERSION% \
+                  %UPSTREAM_TLS_VERSION% %FILTER_STATE(firstword.commands:PLAIN)%";
+    let envoy = Envoy::start(options.edit(|bootstrap| {
+        // The listener that ends TLS.
+        judge_accounts(&mut bootstrap["static_resources"]["listeners"][1], &log, format);
+    }));
     let trust = sides.client();
     let mut allowed = log_in(&envoy, &Login::new(CLASSIC), &trust, Hello::Together).expect("a login");
     allowed.query("SELECT 1");
@@ -223,7 +206,7 @@ fn accounts_are_judged_and_logged() {
         (text.lines().count() == 2).then_some(text)
     });
     let (changed, refused) = lines.split_once('\n').expect("two lines");
-    assert_eq!(changed, "admin 127.0.0.1 TLSv1.3 TLSv1.3 2");
+    assert_eq!(changed, format!("admin 127.0.0.1 TLSv1.3 {upstream} 2"));
     // Its TLS to the server had not begun.
     assert!(refused.starts_with("admin 127.0.0.1 TLSv1.3 "), "{refused}");
 }

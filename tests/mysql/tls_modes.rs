@@ -1,6 +1,7 @@
 //! The two modes in which the native module starts TLS to the server: servers, Envoys and clients for their tests.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -69,11 +70,16 @@ impl Sides {
 
     /// The shipped file of a mode with these certificates.
     pub fn options(&self, mode: Mode, database: &Database) -> EnvoyOptions {
+        self.options_to(mode, database.addr())
+    }
+
+    /// As [`Sides::options`], for a server that is no [`Database`].
+    pub fn options_to(&self, mode: Mode, server: SocketAddr) -> EnvoyOptions {
         let file = match mode {
             Mode::Originate => "envoy/tls-originate.yaml",
             Mode::Bridge => "envoy/tls-bridge.yaml",
         };
-        let options = EnvoyOptions::new(file).upstream("mysql", database.addr());
+        let options = EnvoyOptions::new(file).upstream("mysql", server);
         options.edit(|bootstrap| {
             let resources = &mut bootstrap["static_resources"];
             tls_to_server(&mut resources["clusters"][mode.cluster()])["validation_context"]["trusted_ca"] =

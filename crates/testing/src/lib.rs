@@ -33,6 +33,7 @@ pub mod invariants;
 pub mod link;
 pub mod machine;
 pub mod mariadb;
+pub mod median;
 pub mod mysqld;
 pub mod namespace;
 pub mod packets;
@@ -48,6 +49,7 @@ pub mod relay;
 pub mod replay;
 pub mod shell;
 pub mod table;
+pub mod tls_session;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
