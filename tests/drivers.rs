@@ -54,10 +54,12 @@ struct Driver {
     lacks_with_mysql: &'static [&'static str],
     /// Whether it can request the server's public key. Otherwise, caching_sha2_password needs TLS at a user's first login.
     requests_key: bool,
+    /// Whether it can verify a server's certificate.
+    verifies: bool,
 }
 
 const fn driver(name: &'static str, title: &'static str, lacks: &'static [&'static str]) -> Driver {
-    Driver { name, title, lacks, lacks_with_mysql: &[], requests_key: true }
+    Driver { name, title, lacks, lacks_with_mysql: &[], requests_key: true, verifies: true }
 }
 
 const DRIVERS: [Driver; 19] = [
@@ -90,7 +92,10 @@ const DRIVERS: [Driver; 19] = [
         ..driver("mysql-connector-python-c", "mysql-connector-python, in C", &["cursor", "dump"])
     },
     driver("perl-mariadb", "DBD::MariaDB (Perl)", &["cursor", "dump", "reset", "change-user"]),
-    driver("perl-mysql", "DBD::mysql (Perl)", &["cursor", "dump", "reset", "change-user"]),
+    Driver {
+        verifies: false,
+        ..driver("perl-mysql", "DBD::mysql (Perl)", &["cursor", "dump", "reset", "change-user"])
+    },
     driver("php-mysqli", "PHP mysqli", &["dump", "reset"]),
     driver("php-pdo", "PHP PDO", &["cursor", "dump", "reset", "change-user", "ping"]),
     driver(
