@@ -1,12 +1,14 @@
 //! Searches the client's commands for COM_CHANGE_USER, which begins another login.
 
-use super::MAX_LOGIN_LEN;
 use super::requests::hashes;
 use crate::connection::stages::packet_headers::{Found, PacketHeaders};
 use crate::mysql::wire::auth_plugin::AuthPlugin;
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::types::{ParseError, Reader};
+
+/// Maximum length of a packet of the client in a login. Its connection attributes have at most 64 KiB.
+pub(super) const MAX_LOGIN_LEN: usize = 80 << 10;
 
 /// Place in the client's commands.
 #[derive(Clone, Debug, Default)]

@@ -21,7 +21,7 @@ mod requests;
 
 use std::mem::size_of;
 
-use self::commands::{Commands, Scanned};
+use self::commands::{Commands, MAX_LOGIN_LEN, Scanned};
 use self::requests::{Expected, Progress, Requests, hashes};
 use crate::clock::Timestamp;
 use crate::connection::chunk::Chunk;
@@ -40,8 +40,6 @@ use crate::password_key::{PasswordKeyRef, wipe};
 use crate::rules::Rules;
 
 const HEADER_LEN: usize = 4;
-/// Maximum length of a packet of the client in a login. Its connection attributes have at most 64 KiB.
-const MAX_LOGIN_LEN: usize = 80 << 10;
 /// Maximum length of the packet with the key. A key of 4096 bits has 800 characters.
 const MAX_KEY_LEN: usize = 2 << 10;
 /// Packets that only the filter and the server exchange for a password.
