@@ -13,6 +13,7 @@ use firstword_testing::database::Database;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::mysqld::MySql;
+use firstword_testing::root;
 
 /// Length of an SSLRequest, which the server counts and the client does not send.
 pub const REQUEST_LEN: u64 = 36;
@@ -132,4 +133,9 @@ pub fn results(envoy: &Envoy, side: &str) -> BTreeMap<String, u64> {
 /// What [`results`] returns if all sessions have this result.
 pub fn result(name: &str, count: u64) -> BTreeMap<String, u64> {
     [(name.to_owned(), count)].into()
+}
+
+/// The client of the newer MariaDB.
+pub fn new_client() -> PathBuf {
+    root().join("target/tools/new-mariadb")
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::certificates::Certificates;
 use crate::counts::{QUIET, address, sum, sums_by};
-use crate::tls_modes::{Mode, REQUEST_LEN, Sides, result, results, tls_to_server};
+use crate::tls_modes::{Mode, REQUEST_LEN, Sides, new_client, result, results, tls_to_server};
 use firstword_testing::client::{CLASSIC, Client, Login};
 use firstword_testing::command_line::session_status;
 use firstword_testing::database::{Database, PASSWORD, USER};
@@ -277,11 +277,6 @@ mod needs_new_mariadb {
 
     use super::*;
     use firstword_testing::mariadb::MariaDb;
-
-    /// The client of the newer MariaDB.
-    fn new_client() -> PathBuf {
-        root().join("target/tools/new-mariadb")
-    }
 
     /// Logs in with the newer client. It requires TLS only if an option has the password.
     fn log_in(address: SocketAddr, options: &[&str]) -> Output {
