@@ -45,6 +45,43 @@ root_file_system() {
     fail "mmdebstrap could not fetch $packages from Debian $release"
 }
 
+# $1: directory, $2: package, $3: seconds, the rest: options of mmdebstrap. Gets a package of Debian's unstable release with its
+# libraries, unless the directory exists. Needs root.
+#
+# The package lists of sid are valid for one week, and many mirrors have older ones. apt still checks their signature. An old list
+# can only bring an older package into this root file system, which only tests run.
+from_sid() {
+    [ ! -d "$1" ] || return 0
+    [ "$(id -u)" = 0 ] || fail "fetching $2 from Debian's unstable release needs root"
+    command -v mmdebstrap >/dev/null || apt_install mmdebstrap
+    say "fetching $2 into $1 (about $3 seconds)"
+    target=$1
+    package=$2
+    shift 3
+    root_file_system "$target" sid "$package" --aptopt='Acquire::Check-Valid-Until "false"' "$@"
+    # Another process may have finished first.
+    mv -T "$new" "$target" 2>/dev/null || rm -rf "$new"
+    [ -d "$target" ] || fail "cannot keep $target"
+}
+
+# $1: path of the launcher, $2: directory from from_sid beside it, $3: the program in it, the rest: its further options. Writes a
+# script that starts the program by its own dynamic loader. $libraries in an option is the directory of its libraries. MySQL Router
+# has some in a directory of its own.
+launcher_of_sid() {
+    launcher=$1
+    directory=$(basename "$2")
+    program=$3
+    shift 3
+    cat >"$launcher.new" <<END
+#!/bin/sh
+root=\$(dirname "\$(readlink -f "\$0")")/$directory
+libraries=\$(echo "\$root"/usr/lib/*-linux-gnu)
+exec "\$root"/usr/lib*/ld-linux-*.so.* --library-path "\$libraries:\$root/usr/lib/mysql-router" "\$root$program" "\$@" $*
+END
+    chmod 755 "$launcher.new"
+    cmp -s "$launcher.new" "$launcher" && rm "$launcher.new" || mv "$launcher.new" "$launcher"
+}
+
 # Runs a command in a Go module of its own, with a cache under $tools that it removes: no file in the home directory changes.
 in_go() {
     command -v go >/dev/null || apt_install golang-go

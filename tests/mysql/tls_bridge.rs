@@ -24,29 +24,10 @@ pub(crate) fn log_in(envoy: &Envoy, login: &Login, tls: &Tls, hello: Hello) -> R
 /// The client does not wait between its SSLRequest and its ClientHello, and any cut of them is possible.
 #[test]
 fn no_login_is_lost() {
-    const LOGINS: usize = 340;
     let sides = Sides::new();
     let database = sides.mariadb(&[]);
     let envoy = Envoy::start(sides.options(Bridge, &database).concurrency(2));
-    let trust = sides.client();
-    let hellos = [Hello::Together, Hello::Apart(Duration::ZERO), Hello::Apart(Duration::from_millis(5))];
-    std::thread::scope(|scope| {
-        for hello in hellos.into_iter().cycle().take(6) {
-            let (envoy, trust) = (&envoy, &trust);
-            scope.spawn(move || {
-                for _ in 0..LOGINS {
-                    log_in(envoy, &Login::new(CLASSIC), trust, hello).expect("a login").quit();
-                }
-            });
-        }
-        // Every cut of the SSLRequest, and some of the ClientHello.
-        scope.spawn(|| {
-            for cut in (0..=40).chain([60, 100, 200]) {
-                log_in(&envoy, &Login::new(CLASSIC), &trust, Hello::Cut(cut)).expect("a login").quit();
-            }
-        });
-    });
-    let logins = 6 * LOGINS as u64 + 44;
+    let logins = log_in_in_each_way(&envoy, &sides.client());
     for side in ["downstream", "upstream"] {
         assert_eq!(results(&envoy, side), result("established", logins), "{side}: {}", envoy.log());
     }
@@ -158,6 +139,21 @@ fn accounts_are_judged_and_logged() {
     let database = sides.mariadb(&["--general-log=ON", "--log-output=TABLE"]);
     let tls = json!({"downstream": "terminate", "upstream": "originate"});
     judges_and_logs_accounts(&sides, &database, sides.options(Bridge, &database), &tls, "TLSv1.3");
+}
+
+/// Logs in from seven threads: with SSLRequest and ClientHello together, apart, and cut at each byte of the SSLRequest and some
+/// of the ClientHello. Returns the number of logins.
+pub(crate) fn log_in_in_each_way(envoy: &Envoy, trust: &Tls) -> u64 {
+    const LOGINS: u64 = 340;
+    let hellos = [Hello::Together, Hello::Apart(Duration::ZERO), Hello::Apart(Duration::from_millis(5))];
+    let log_in = |hello| log_in(envoy, &Login::new(CLASSIC), trust, hello).expect("a login").quit();
+    std::thread::scope(|scope| {
+        for hello in hellos.into_iter().cycle().take(6) {
+            scope.spawn(move || (0..LOGINS).for_each(|_| log_in(hello)));
+        }
+        scope.spawn(|| (0..=40).chain([60, 100, 200]).for_each(|cut| log_in(Hello::Cut(cut))));
+    });
+    6 * LOGINS + 44
 }
 
 /// Asserts that RBAC judges accounts, and that the access log has them. `upstream`: version of TLS to the server in the log.

@@ -2,12 +2,11 @@
 //! (`envoy/tls-terminate.yaml`).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::counts::{QUIET, address, sum, sums_by};
-use crate::tls_bridge::{judges_and_logs_accounts, log_in};
+use crate::tls_bridge::{judges_and_logs_accounts, log_in, log_in_in_each_way};
 use crate::tls_modes::{Sides, new_client, result, results};
 use firstword_testing::client::{CLASSIC, COMPRESS, Client, Hello, Login, SSL};
 use firstword_testing::database::{Database, PASSWORD, USER};
@@ -145,28 +144,10 @@ fn the_wasm_module_behind_it_reads_the_session() {
 /// The client does not wait between its SSLRequest and its ClientHello, and any cut of them is possible.
 #[test]
 fn no_login_is_lost() {
-    const LOGINS: usize = 150;
     let sides = Sides::new();
     let database = MariaDb::start(&["--skip-ssl"]);
     let envoy = Envoy::start(options(&sides, &database).concurrency(2));
-    let trust = sides.client();
-    let hellos = [Hello::Together, Hello::Apart(Duration::ZERO), Hello::Apart(Duration::from_millis(5))];
-    std::thread::scope(|scope| {
-        for hello in hellos {
-            let (envoy, trust) = (&envoy, &trust);
-            scope.spawn(move || {
-                for _ in 0..LOGINS {
-                    log_in(envoy, &Login::new(CLASSIC), trust, hello).expect("a login").quit();
-                }
-            });
-        }
-        scope.spawn(|| {
-            for cut in (0..=40).chain([60, 100, 200]) {
-                log_in(&envoy, &Login::new(CLASSIC), &trust, Hello::Cut(cut)).expect("a login").quit();
-            }
-        });
-    });
-    let logins = hellos.len() as u64 * LOGINS as u64 + 44;
+    let logins = log_in_in_each_way(&envoy, &sides.client());
     assert_eq!(results(&envoy, "downstream"), result("established", logins), "{}", envoy.log());
     assert_eq!(results(&envoy, "upstream"), BTreeMap::new());
 }
