@@ -246,7 +246,7 @@ fn sample(filtered: &mut Filtered, minute: u32) -> Sample {
     let gauge = |name: &str| metrics.get(&format!("firstword_{name}"), &[]).unwrap_or_default();
     Sample {
         minute,
-        open: envoy.stat(r"^listener\.127\..*_0\.downstream_cx_active$"),
+        open: envoy.stat(r"^listener\.127[.0-9]*_0\.downstream_cx_active$"),
         state: gauge("connection_state_bytes"),
         vm: gauge("vm_memory_bytes"),
         resident: resident(envoy.process().id()),
