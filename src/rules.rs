@@ -31,6 +31,8 @@ pub struct Rules {
     pub originate_tls: Option<OriginateTls>,
     /// The client's TLS ends before this filter. Another filter starts the connection without TLS.
     pub terminate_tls: bool,
+    /// Keeps passwords of the client's TLS from a server without TLS. `None` if the server has TLS, or the client has none.
+    pub guard_password: Option<GuardPassword>,
 }
 
 impl Rules {
@@ -49,6 +51,7 @@ impl Rules {
             block_local_infile: false,
             originate_tls: None,
             terminate_tls: false,
+            guard_password: None,
         }
     }
 }
@@ -213,6 +216,13 @@ pub enum HoldSplitEof {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OriginateTls {
     /// Key for passwords that the server expects in TLS. `None` if the host has none. A login that needs it then fails.
+    pub password_key: Option<PasswordKeyRef>,
+}
+
+/// Guard of passwords that a client sends in its TLS, and a server gets without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuardPassword {
+    /// Encrypts passwords by the server's key. `None` if the host cannot. A login that needs it is then refused.
     pub password_key: Option<PasswordKeyRef>,
 }
 

@@ -67,7 +67,6 @@ fn siblings(path: &str) -> &'static str {
     match path {
         "rules[].proxy_protocol.receive.mode" => "\"trusted_networks\":[\"10.0.0.0/8\"],",
         "rules[].proxy_protocol.receive.trusted_networks" => "\"mode\":\"required\",",
-        "rules[].tls.downstream" => "\"upstream\":\"originate\",",
         _ if path.contains(".receive.") => "\"mode\":\"required\",\"trusted_networks\":[\"10.0.0.0/8\"],",
         _ if path.contains(".send.") && !path.ends_with(".mode") => "\"mode\":\"with_first_client_bytes\",",
         _ => "",

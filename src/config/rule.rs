@@ -226,12 +226,6 @@ fn read_tls(
     if !read.terminate && !read.originate {
         return read;
     }
-    if read.terminate && (upstream == Some(false) || tls.get("upstream").is_none()) {
-        let why = "the filter would send what the client sends in TLS without TLS";
-        let problem =
-            format!("expected \"upstream\": \"originate\" beside \"terminate\", because {why}; found none");
-        problems.add(&tls.at, problem);
-    }
     if matching.is_some_and(|matching| !matching.has_addresses()) {
         let why = "the filter closes connections of peers without TLS";
         problems.add(&tls.at, format!("expected \"match.addresses\" beside it, because {why}; found none"));

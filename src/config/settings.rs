@@ -166,7 +166,7 @@ pub const SETTINGS: &[Setting] = &[
         "rules[].tls.downstream",
         Values::Word(&[("pass", ""), ("terminate", "end the client's TLS; only in the native module")]),
         Value("\"pass\""),
-        "TLS of clients (see [End TLS](tls-terminate.md)); needs `upstream: originate`, `match.addresses` and the protocol `mysql`",
+        "TLS of clients (see [End TLS](tls-terminate.md)); needs `match.addresses` and the protocol `mysql`",
     ),
     setting(
         "rules[].tls.upstream",

@@ -52,6 +52,8 @@ pub enum ClientVerdict {
     Reply(Box<Reply>),
     /// Forward them changed, and give other bytes to the partner.
     HandOver(Box<HandOver>),
+    /// Forward them changed, and deliver the held bytes of the other peer again in the next turn of the event loop.
+    Resume(Edit),
 }
 
 /// Bytes for the partner: the filter on the other part of the same connection, if one listener takes the client's connection
@@ -96,6 +98,8 @@ pub enum ServerVerdict {
     Edit(Edit),
     /// Forward them changed, and give other bytes to the partner.
     HandOver(Box<HandOver>),
+    /// Forward them changed, and deliver the held bytes of the client again in the next turn of the event loop.
+    Resume(Edit),
 }
 
 /// For hosts that treat both directions alike: a verdict about the server's bytes is also one about the client's.
@@ -105,6 +109,7 @@ impl From<ServerVerdict> for ClientVerdict {
             ServerVerdict::Pass => Self::Pass,
             ServerVerdict::Edit(edit) => Self::Edit(edit),
             ServerVerdict::HandOver(hand_over) => Self::HandOver(hand_over),
+            ServerVerdict::Resume(edit) => Self::Resume(edit),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::connection::rewrite::{Flow, Rewrite, Withheld};
 use crate::connection::stages::block_local_infile::FileRequestBlocker;
 use crate::connection::stages::clear_capabilities::GreetingFilter;
 use crate::connection::stages::hold_split_eof::PrepareHolder;
+use crate::connection::stages::password_guard::PasswordGuard;
 use crate::connection::stages::proxy_header::guard::HeaderGuard;
 use crate::connection::stages::proxy_header::receive::HeaderReceiver;
 use crate::connection::stages::proxy_header::send::HeaderSender;
@@ -45,6 +46,9 @@ stages! {
     // client: before, renumbers packets until the login is decided; server: after, hands the greeting over to the filter that
     // starts the connection, and renumbers packets. Before the stage that starts TLS to the server
     tls_terminate: TlsTerminator,
+    // client: before, holds a password until the server has sent its key, or refuses it; after, encrypts it; server: before, drops
+    // the key, and renumbers packets until the login is decided. After the stage that numbers the client's packets
+    password_guard: PasswordGuard,
     // client: before, holds the handshake response until TLS to the server starts; after, and server before: renumbers packets
     // until the login is decided; server: after, clears the offer of TLS. Before the guard, which must see each byte once
     tls_originate: TlsOriginator,

@@ -13,7 +13,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::chunk::{Chunk, ClientVerdict, Edit, HandOver, HeldRest, Reply, ServerVerdict};
-use crate::password_key::wipe;
+use crate::password_key::{wipe, wiped};
 
 /// Maximum number of the server's bytes that are withheld. Column definitions are far shorter.
 const MAX_WITHHELD: usize = 64 << 10;
@@ -108,6 +108,8 @@ struct TlsWork {
     starts_server_tls: bool,
     /// True if the partner gets the chunk.
     hands_over: bool,
+    /// True if the host delivers the held bytes of the client again.
+    resumes_client: bool,
 }
 
 impl<'c, C: Chunk> Rewrite<'c, C> {
@@ -151,7 +153,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             (Some(bytes), [Change { at: 0, removed, inserted }]) if inserted.is_empty() => {
                 Rest::Read(bytes.slice((*removed).min(bytes.len())..))
             }
-            (Some(bytes), _) => Rest::Read(self.apply(bytes, 0..usize::MAX).into()),
+            (Some(bytes), _) => Rest::Read(wiped(self.apply(bytes, 0..usize::MAX))),
         }
     }
 
@@ -191,6 +193,11 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
         self.tls_work().hands_over = true;
     }
 
+    /// Delivers the held bytes of the client again.
+    pub(super) fn resume_client(&mut self) {
+        self.tls_work().resumes_client = true;
+    }
+
     /// Changes the sequence id of the reply to the client, if there is one.
     pub(super) fn renumber_reply(&mut self, shift: u8) {
         if let Some(id) = self.tls.as_mut().and_then(|tls| tls.reply.get_mut(3)) {
@@ -225,7 +232,7 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
     pub(super) fn replaced(&mut self) -> Option<Bytes> {
         self.bytes().map(|bytes| match self.changes.as_slice() {
             [] => bytes,
-            _ => self.apply(&bytes, 0..usize::MAX).into(),
+            _ => wiped(self.apply(&bytes, 0..usize::MAX)),
         })
     }
 
@@ -301,7 +308,9 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
 
     /// Returns the bytes of `range` with the changes that begin in it.
     fn apply(&self, bytes: &[u8], range: Range<usize>) -> Vec<u8> {
-        let mut out = Vec::new();
+        let inserted: usize = self.changes.iter().map(|change| change.inserted.len()).sum();
+        // Growth would leave copies behind, which can contain a password.
+        let mut out = Vec::with_capacity(bytes.len().saturating_add(inserted));
         let mut from = range.start;
         for Change { at, removed, inserted } in
             self.changes.iter().filter(|change| range.contains(&change.at))
@@ -361,7 +370,11 @@ impl<'c, C: Chunk> Rewrite<'c, C> {
             let edit = Edit { drain: self.len(), prepend: Vec::new() };
             return ServerVerdict::HandOver(Box::new(HandOver { edit, bytes }));
         }
-        self.edit(withheld).map_or(ServerVerdict::Pass, ServerVerdict::Edit)
+        let edit = self.edit(withheld);
+        if self.tls.as_ref().is_some_and(|tls| tls.resumes_client) {
+            return ServerVerdict::Resume(edit.unwrap_or(NO_EDIT));
+        }
+        edit.map_or(ServerVerdict::Pass, ServerVerdict::Edit)
     }
 
     fn edit(&mut self, withheld: &mut Withheld) -> Option<Edit> {
@@ -471,7 +484,7 @@ mod tests {
         match rewrite.server_verdict(Flow::Continue, withheld) {
             ServerVerdict::Pass => chunk.to_vec(),
             ServerVerdict::Edit(Edit { drain, prepend }) => [&prepend, &chunk[drain..]].concat(),
-            ServerVerdict::HandOver(_) => panic!("no stage hands over"),
+            other => panic!("no stage asks for {other:?}"),
         }
     }
 

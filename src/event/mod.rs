@@ -190,6 +190,8 @@ labels! {
         NotRequested = "not_requested",
         /// A peer broke the protocol before TLS began.
         Refused = "refused",
+        /// A login needs a password that would leave to the server without TLS.
+        ClearPassword = "clear_password",
         /// The connection ended before the peer had sent anything in TLS.
         Failed = "failed",
     }

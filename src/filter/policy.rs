@@ -10,8 +10,8 @@ use crate::password_key::PasswordKeyRef;
 use crate::ports;
 use crate::proxy_protocol::Endpoints;
 use crate::rules::{
-    ClearCapabilities, Expected, HoldSplitEof, Inspection, Interests, OriginateTls, ProxyHeaderRules,
-    ReceiveRules, Rules, SendRules,
+    ClearCapabilities, Expected, GuardPassword, HoldSplitEof, Inspection, Interests, OriginateTls,
+    ProxyHeaderRules, ReceiveRules, Rules, SendRules,
 };
 
 /// Part of the configuration that applies to one connection.
@@ -90,6 +90,7 @@ impl<'c> ConnectionPolicy<'c> {
             // In every mode, because the connection would go on without TLS.
             originate_tls: rule.originate_tls.then_some(OriginateTls { password_key }),
             terminate_tls: rule.terminate_tls,
+            guard_password: self.guards_password().then_some(GuardPassword { password_key }),
         };
         ResolvedRules { rules, peer }
     }
@@ -128,7 +129,16 @@ impl<'c> ConnectionPolicy<'c> {
     }
 
     fn clear_capabilities(&self) -> ClearCapabilities {
-        if self.is_active() { self.rule.clear_capabilities } else { ClearCapabilities::default() }
+        let cleared =
+            if self.is_active() { self.rule.clear_capabilities } else { ClearCapabilities::default() };
+        // In compressed packets the guard would not see a change of the account.
+        let guards = self.guards_password();
+        ClearCapabilities { compress: cleared.compress || guards, zstd: cleared.zstd || guards, ..cleared }
+    }
+
+    /// True if the client has TLS, and the server does not.
+    fn guards_password(&self) -> bool {
+        self.rule.terminate_tls && !self.rule.originate_tls
     }
 
     /// Destination of the connection, for the log.

@@ -28,7 +28,7 @@ use crate::event::{Event, HandshakeResult, HazardKind, OpaqueReason, Phase};
 use crate::mysql::peer::bug_106252::AffectedClient;
 use crate::mysql::peer::client;
 use crate::mysql::peer::server::identify;
-use crate::mysql::wire::auth_plugin::{AUTH_MORE_DATA, AuthPlugin, FULL_AUTHENTICATION};
+use crate::mysql::wire::auth_plugin::{AUTH_MORE_DATA, AUTH_NEXT_FACTOR, AuthPlugin, FULL_AUTHENTICATION};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::command::Command;
 use crate::mysql::wire::handshake::{self, HandshakeResponse, HandshakeV10};
@@ -39,8 +39,6 @@ use crate::rules::Field;
 use crate::session::options::Options;
 use crate::session::pending::RequestedIdentity;
 
-/// `Protocol::AuthNextFactor`.
-const AUTH_NEXT_FACTOR: u8 = 0x02;
 /// Maximum length of a version text in a report.
 const MAX_SHOWN: usize = 40;
 

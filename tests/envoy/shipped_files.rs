@@ -202,6 +202,7 @@ fn each_file_has_a_test() {
         "rbac-by-user.yaml",
         "tls-bridge.yaml",
         "tls-originate.yaml",
+        "tls-terminate.yaml",
     ];
     assert_eq!(names, tested.map(Path::new));
 }

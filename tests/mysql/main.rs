@@ -22,5 +22,6 @@ mod mysql_authentication;
 mod replication;
 mod tls_bridge;
 mod tls_originate;
+mod tls_terminate;
 mod transparency;
 mod users;

@@ -19,13 +19,13 @@ use firstword_testing::{temp_dir, wait_for};
 const PROXY: &str = "proxy.example";
 
 /// Certificates of the server and of Envoy, from two authorities.
-struct Sides {
-    server: Certificates,
-    proxy: Certificates,
+pub(crate) struct Sides {
+    pub(crate) server: Certificates,
+    pub(crate) proxy: Certificates,
 }
 
 impl Sides {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { server: Certificates::valid(), proxy: Certificates::new(PROXY, 2090) }
     }
 
@@ -47,15 +47,15 @@ impl Sides {
     }
 
     /// What the clients expect of Envoy.
-    fn client(&self) -> Tls {
+    pub(crate) fn client(&self) -> Tls {
         Tls::new(&self.proxy.directory().join("ca.pem"), PROXY)
     }
 }
 
 /// Results of TLS on one side.
-fn results(envoy: &Envoy, side: &str) -> Vec<(String, u64)> {
+pub(crate) fn results(envoy: &Envoy, side: &str) -> Vec<(String, u64)> {
     let metrics = envoy.stable(QUIET);
-    let results = ["client_tls", "established", "failed", "not_offered", "not_requested", "refused"];
+    let results = ["clear_password", "client_tls", "established", "failed", "not_offered", "not_requested", "refused"];
     let count = |result| sum(&metrics, "tls_sessions_total", &[("side", side), ("result", result)]);
     results
         .iter()
@@ -64,11 +64,11 @@ fn results(envoy: &Envoy, side: &str) -> Vec<(String, u64)> {
         .collect()
 }
 
-fn result(name: &str, count: u64) -> Vec<(String, u64)> {
+pub(crate) fn result(name: &str, count: u64) -> Vec<(String, u64)> {
     vec![(name.to_owned(), count)]
 }
 
-fn log_in(envoy: &Envoy, login: &Login, tls: &Tls, hello: Hello) -> Result<Client, u16> {
+pub(crate) fn log_in(envoy: &Envoy, login: &Login, tls: &Tls, hello: Hello) -> Result<Client, u16> {
     Client::connect(address(envoy)).log_in_with_tls(login, tls, hello)
 }
 

@@ -15,7 +15,7 @@ use firstword::filter::clear_stream::ClearStream;
 use firstword::filter::host::{ConnectionInfo, Host};
 use firstword::filter::stream::Stream;
 use firstword::filter::uninspected::UninspectedStream;
-use firstword::password_key::wipe;
+use firstword::password_key::{wipe, wiped};
 use log::Level;
 
 use crate::abi::ConnectionHandle;
@@ -223,6 +223,10 @@ impl Connection {
                 partner.take(&bytes);
                 self.apply(sender, Verdict::Edit(edit))
             }
+            Verdict::Resume(edit) => {
+                self.handle.deliver_next_turn();
+                self.apply(sender, Verdict::Edit(edit))
+            }
             Verdict::Close => self.close(),
         }
     }
@@ -336,7 +340,7 @@ impl Chunk for HostChunk {
     }
 
     fn read(&self, start: usize, max: usize) -> Option<Bytes> {
-        self.handle.read(self.sender, start, max).map(|bytes| bytes.into_owned().into())
+        self.handle.read(self.sender, start, max).map(|bytes| wiped(bytes.into_owned()))
     }
 
     fn with_bytes<T>(&self, start: usize, max: usize, act: impl FnOnce(&[u8]) -> T) -> Option<T> {

@@ -1,11 +1,12 @@
 //! The RSA key by which clients without TLS encrypt their passwords. It is created once for each process, and never written.
+//! The keys of servers without TLS, by which the module encrypts passwords.
 
 use std::sync::OnceLock;
 
 use firstword::password_key::{PasswordKey, PasswordKeyRef};
-use rsa::pkcs8::{EncodePublicKey, LineEnding};
+use rsa::pkcs8::{DecodePublicKey, EncodePublicKey, LineEnding};
 use rsa::rand_core::OsRng;
-use rsa::{Oaep, RsaPrivateKey};
+use rsa::{Oaep, RsaPrivateKey, RsaPublicKey};
 use sha1::Sha1;
 
 /// Length of the keys that MySQL creates for itself.
@@ -34,6 +35,12 @@ impl PasswordKey for RsaKey {
     fn decrypt(&self, block: &[u8]) -> Option<Vec<u8>> {
         self.private.decrypt_blinded(&mut OsRng, Oaep::new::<Sha1>(), block).ok()
     }
+
+    fn encrypt_for(&self, server_pem: &[u8], password: &[u8]) -> Option<Vec<u8>> {
+        let pem = std::str::from_utf8(server_pem).ok()?;
+        let key = RsaPublicKey::from_public_key_pem(pem.trim_end()).ok()?;
+        key.encrypt(&mut OsRng, Oaep::new::<Sha1>(), password).ok()
+    }
 }
 
 /// Returns the key of this process. The first call creates it, which takes some tenths of a second.
@@ -46,17 +53,16 @@ pub(crate) fn password_key() -> Option<PasswordKeyRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rsa::RsaPublicKey;
-    use rsa::pkcs8::DecodePublicKey;
 
     #[test]
     fn what_a_client_encrypts_is_decrypted() {
         let key = password_key().expect("a key").0;
-        let public = RsaPublicKey::from_public_key_pem(key.public_pem()).expect("a public key");
-        let block = public.encrypt(&mut OsRng, Oaep::new::<Sha1>(), b"secret\0").expect("a block");
+        let block = key.encrypt_for(key.public_pem().as_bytes(), b"secret\0").expect("a block");
         assert_eq!(block.len(), BITS / 8);
         assert_eq!(key.decrypt(&block).as_deref(), Some(b"secret\0".as_slice()));
         assert_eq!(key.decrypt(&[7; BITS / 8]), None);
         assert_eq!(key.decrypt(b"short"), None);
+        assert_eq!(key.encrypt_for(b"no key", b"secret\0"), None);
+        assert_eq!(key.encrypt_for(key.public_pem().as_bytes(), &[b'a'; BITS / 8]), None, "too long");
     }
 }

@@ -62,7 +62,8 @@ impl Stream {
             ClientVerdict::HoldRest(_)
             | ClientVerdict::StartServerTls(_)
             | ClientVerdict::Reply(_)
-            | ClientVerdict::HandOver(_) => close(instance),
+            | ClientVerdict::HandOver(_)
+            | ClientVerdict::Resume(_) => close(instance),
         }
     }
 

@@ -123,7 +123,7 @@ impl Link {
                 self.server_tls = true;
                 [&prepend, &offered[drain..]].concat()
             }
-            Verdict::HandOver(_) => panic!("a connection without a partner"),
+            Verdict::HandOver(_) | Verdict::Resume(_) => panic!("a connection without a partner"),
             Verdict::Reply(reply) => {
                 let Reply { edit: Edit { drain, prepend }, bytes, closes } = *reply;
                 self.replies.extend(bytes);

@@ -1,12 +1,19 @@
 //! Stages: each changes, holds or drops bytes for one feature. A stage that is not needed is absent, and its absence costs
 //! one comparison.
 
+#[cfg(not(target_family = "wasm"))]
+mod auth_data;
 pub(super) mod block_local_infile;
 pub(super) mod clear_capabilities;
 pub(super) mod greeting_flags;
 pub(super) mod hold_split_eof;
 #[cfg(not(target_family = "wasm"))]
 mod packet_headers;
+#[cfg(not(target_family = "wasm"))]
+pub(super) mod password_guard;
+#[cfg(target_family = "wasm")]
+#[path = "password_guard/absent.rs"]
+pub(super) mod password_guard;
 pub(super) mod proxy_header;
 #[cfg(not(target_family = "wasm"))]
 pub(super) mod tls_originate;

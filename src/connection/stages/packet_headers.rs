@@ -55,6 +55,11 @@ impl PacketHeaders {
         }
     }
 
+    /// True if the next byte begins a packet.
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.have == 0 && !self.is_continued
+    }
+
     fn end_if_complete(&mut self) {
         if self.left == 0 {
             let is_continued = self.len == MAX_FRAGMENT_LEN;

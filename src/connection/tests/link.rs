@@ -115,7 +115,7 @@ impl Link {
             Sender::Server => match self.call(|connection, out| connection.server(&chunk, end_stream, out)) {
                 ServerVerdict::Pass => None,
                 ServerVerdict::Edit(edit) => Some(edit),
-                verdict @ ServerVerdict::HandOver(_) => panic!("{verdict:?}"),
+                verdict @ (ServerVerdict::HandOver(_) | ServerVerdict::Resume(_)) => panic!("{verdict:?}"),
             },
         };
         edit.map_or(bytes.to_vec(), |Edit { drain, prepend }| [&prepend, &bytes[drain..]].concat())

@@ -3,6 +3,7 @@
 mod block_local_infile;
 mod hold_split_eof;
 mod link;
+mod password_guard;
 mod proxy_header;
 mod tls_originate;
 mod tls_terminate;

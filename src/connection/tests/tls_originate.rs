@@ -77,6 +77,7 @@ impl Host {
                 self.forward(&edited(edit));
             }
             ClientVerdict::HandOver(_) => panic!("the second filter hands over no bytes of the client"),
+            ClientVerdict::Resume(_) => panic!("the filter holds no bytes of the server"),
             ClientVerdict::Reply(reply) => {
                 let Reply { edit, bytes, closes } = *reply;
                 self.client.extend(bytes);
@@ -96,6 +97,10 @@ impl Host {
             ServerVerdict::Pass => self.client.extend(bytes),
             ServerVerdict::Edit(Edit { drain, prepend }) => {
                 self.client.extend([&prepend, &bytes[drain..]].concat());
+            }
+            ServerVerdict::Resume(Edit { drain, prepend }) => {
+                self.client.extend([&prepend, &bytes[drain..]].concat());
+                self.client(b"");
             }
             ServerVerdict::HandOver(hand_over) => {
                 assert_eq!(hand_over.edit, Edit { drain: bytes.len(), prepend: Vec::new() });
@@ -168,7 +173,7 @@ fn a_login_is_renumbered_however_it_is_cut() {
 }
 
 /// Key that only turns bits.
-struct Turned;
+pub(super) struct Turned;
 
 impl PasswordKey for Turned {
     fn public_pem(&self) -> &'static str {
@@ -177,6 +182,10 @@ impl PasswordKey for Turned {
 
     fn decrypt(&self, block: &[u8]) -> Option<Vec<u8>> {
         Some(block.iter().map(|byte| !byte).collect())
+    }
+
+    fn encrypt_for(&self, server_pem: &[u8], password: &[u8]) -> Option<Vec<u8>> {
+        (server_pem == b"KEY").then(|| password.iter().map(|byte| !byte).collect())
     }
 }
 

@@ -68,6 +68,12 @@ pub(in crate::filter) fn tls(log: &ConnectionLog, side: TlsSide, result: TlsResu
             "the client asks for TLS, which the filter does not offer it",
             "connect without TLS (--ssl-mode=DISABLED, --skip-ssl), or take tls out of the rule of this destination",
         ),
+        (_, TlsResult::ClearPassword) => (
+            "the login needs a password that would leave to the server without TLS: the account has a plugin without RSA, or \
+             the server sent no RSA key",
+            "set tls.upstream to originate, or give the account caching_sha2_password, sha256_password, \
+             mysql_native_password or ed25519",
+        ),
         (_, TlsResult::Refused) => (
             "a peer broke the protocol before TLS began, or before the login was decided",
             "see event=opaque for the packets; find out which server responds at this address",

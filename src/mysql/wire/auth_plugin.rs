@@ -4,6 +4,8 @@ use crate::labels::labels;
 
 /// First byte of `Protocol::AuthMoreData`.
 pub const AUTH_MORE_DATA: u8 = 0x01;
+/// First byte of `Protocol::AuthNextFactor`.
+pub const AUTH_NEXT_FACTOR: u8 = 0x02;
 /// caching_sha2_password's `perform_full_authentication`, in such a packet.
 pub const FULL_AUTHENTICATION: u8 = 0x04;
 

@@ -1,6 +1,6 @@
-//! Fuzz target: a rule that starts TLS to the server, and perhaps ends the client's, with random bytes, cuts and order of the
-//! directions. Whatever the peers send, nothing but one SSLRequest leaves to the server without TLS, and nothing of the server
-//! to the client once the client has sent its own.
+//! Fuzz target: a rule that starts TLS to the server, or ends the client's, or both, with random bytes, cuts and order of the
+//! directions. Whatever the peers send: if the rule starts TLS, nothing but one SSLRequest leaves to the server without it; if not,
+//! no request for TLS does. Nothing of the server reaches the client without TLS once the client has sent its SSLRequest.
 //!
 //! ```text
 //! flags | step...
@@ -30,7 +30,7 @@ use firstword::event::output::Output;
 use firstword::event::runner::Runner;
 use firstword::event::{ClosedBy, Event, Sender, TlsSide};
 use firstword::password_key::{PasswordKey, PasswordKeyRef};
-use firstword::rules::{ClearCapabilities, Expected, Inspection, OriginateTls, Rules};
+use firstword::rules::{ClearCapabilities, Expected, Inspection, GuardPassword, OriginateTls, Rules};
 use libfuzzer_sys::fuzz_target;
 
 /// Length of an SSLRequest.
@@ -46,6 +46,10 @@ impl PasswordKey for Turned {
 
     fn decrypt(&self, block: &[u8]) -> Option<Vec<u8>> {
         Some(block.iter().map(|byte| !byte).collect())
+    }
+
+    fn encrypt_for(&self, _: &[u8], password: &[u8]) -> Option<Vec<u8>> {
+        Some(password.iter().map(|byte| !byte).collect())
     }
 }
 
@@ -64,12 +68,15 @@ struct Driver {
     /// Bytes that the server gets without TLS.
     clear: Vec<u8>,
     in_tls: bool,
+    /// False if the server gets a session without TLS.
+    originates: bool,
     is_closed: bool,
 }
 
 impl Driver {
     fn new(flags: u8) -> Self {
         let password_key = (flags & 1 == 0).then_some(PasswordKeyRef(&Turned));
+        let alone = flags & 48 == 48;
         let rules = Rules {
             expected: Expected::Mysql,
             inspection: if flags & 2 == 0 { Inspection::Full } else { Inspection::Nothing },
@@ -79,7 +86,8 @@ impl Driver {
                 zstd: flags & 8 != 0,
                 ssl: false,
             },
-            originate_tls: Some(OriginateTls { password_key }),
+            originate_tls: (!alone).then_some(OriginateTls { password_key }),
+            guard_password: alone.then_some(GuardPassword { password_key }),
             terminate_tls: flags & 16 != 0,
             ..Rules::observe_only()
         };
@@ -95,6 +103,7 @@ impl Driver {
             held: Vec::new(),
             clear: Vec::new(),
             in_tls: false,
+            originates: !alone,
             is_closed: false,
         }
     }
@@ -153,8 +162,9 @@ impl Driver {
                 }
             }
             ClientVerdict::HandOver(_) => panic!("the second filter hands over no bytes of the client"),
+            ClientVerdict::Resume(_) => panic!("the filter holds no bytes of the server"),
             ClientVerdict::StartServerTls(edit) => {
-                assert!(!self.in_tls, "TLS starts once");
+                assert!(!self.in_tls && self.originates, "TLS starts once");
                 assert_eq!(self.clear.len(), REQUEST_LEN, "TLS starts after an SSLRequest");
                 self.in_tls = true;
                 self.forward(&edited(edit));
@@ -173,6 +183,12 @@ impl Driver {
             return;
         }
         self.clear.extend_from_slice(bytes);
+        if !self.originates {
+            let flags = self.clear.get(5).copied().unwrap_or(0);
+            assert_eq!(flags & 0x08, 0, "the server gets no request for TLS");
+            assert!(self.is_requested || self.clear.is_empty(), "nothing passes before the SSLRequest");
+            return;
+        }
         if let [first, ..] = self.clear.as_slice() {
             assert_eq!(self.clear.len(), REQUEST_LEN, "only an SSLRequest leaves without TLS");
             assert!(*first == 32 && self.clear[5] & 0x08 != 0);
@@ -185,6 +201,11 @@ impl Driver {
         match verdict {
             ServerVerdict::Pass => {}
             ServerVerdict::Edit(Edit { drain, .. }) => assert!(drain <= bytes.len()),
+            ServerVerdict::Resume(edit) => {
+                assert_eq!((edit.drain, edit.prepend.len()), (bytes.len(), 0), "no byte of the key reaches the client");
+                assert!(!self.held.is_empty(), "the password is held");
+                self.client(&[], false);
+            }
             ServerVerdict::HandOver(hand_over) => {
                 assert_eq!((hand_over.edit.drain, hand_over.bytes.len()), (bytes.len(), bytes.len()));
                 let start = self.start.as_mut().expect("a connection with a partner");
@@ -227,7 +248,7 @@ fn any_connection(input: &[u8]) {
     }
 }
 
-/// The beginnings of the captures, for each of the two rules. Their servers offer TLS here, and count the SSLRequest in their
+/// The beginnings of the captures, for each of the three rules. Their servers offer TLS here, and count the SSLRequest in their
 /// sequence ids. With the end of TLS their clients send an SSLRequest too.
 fn examples() -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../captures");
@@ -236,7 +257,7 @@ fn examples() -> Vec<Vec<u8>> {
     paths
         .flat_map(|path| {
             let chunks = text::parse(&fs::read_to_string(path).expect("a capture"));
-            [0, 16].map(|flags| example(flags, &chunks))
+            [0, 16, 48].map(|flags| example(flags, &chunks))
         })
         .collect()
 }
@@ -249,7 +270,7 @@ fn example(flags: u8, chunks: &[(Sender, Bytes)]) -> Vec<u8> {
         if *sender == Sender::Server {
             if std::mem::take(&mut is_greeting) {
                 offer_tls(&mut bytes);
-            } else if let Some(id) = bytes.get_mut(3) {
+            } else if let Some(id) = bytes.get_mut(3).filter(|_| flags != 48) {
                 *id = id.wrapping_add(1);
             }
         } else if std::mem::take(&mut is_response) && bytes.len() > REQUEST_LEN {

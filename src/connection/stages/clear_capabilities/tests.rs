@@ -45,7 +45,7 @@ fn forward(clear: ClearCapabilities, chunks: &[&[u8]]) -> (Vec<u8>, usize) {
         );
         match rewrite.server_verdict(flow, &mut withheld) {
             ServerVerdict::Pass => forwarded.extend_from_slice(&chunk),
-            ServerVerdict::HandOver(_) => panic!("this stage hands nothing over"),
+            verdict @ (ServerVerdict::HandOver(_) | ServerVerdict::Resume(_)) => panic!("{verdict:?}"),
             ServerVerdict::Edit(edit) => {
                 assert!(edit.drain <= chunk.len() && edit.prepend.len() == edit.drain);
                 forwarded.extend(edit.prepend);

@@ -5,19 +5,17 @@
 //! manual, "Caching SHA-2 Pluggable Authentication"; `sha256_password_authenticate` and `caching_sha2_password_authenticate` in
 //! MySQL).
 
+use crate::connection::stages::auth_data::{
+    self, KEY_REQUEST_OF_CACHING_SHA2, KEY_REQUEST_OF_SHA256, SCRAMBLE_LEN,
+};
 use crate::mysql::wire::auth_plugin::{AUTH_MORE_DATA, AuthPlugin, FULL_AUTHENTICATION};
 use crate::mysql::wire::handshake::{HandshakeV10, PROTOCOL_V10};
 use crate::mysql::wire::packet::{Framed, Framer};
 use crate::mysql::wire::response::EOF;
-use crate::mysql::wire::types::{ParseError, Reader};
 use crate::password_key::{PasswordKeyRef, wipe};
 
 /// Maximum number of bytes of a packet that are read. A version text has at most 60 characters.
 const MAX_PREFIX: usize = 256;
-const SCRAMBLE_LEN: usize = 20;
-/// Requests of a client for the key.
-const REQUEST_OF_CACHING_SHA2: u8 = 0x02;
-const REQUEST_OF_SHA256: u8 = 0x01;
 
 /// Place in the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +72,12 @@ impl FullAuthentication {
         while let Some(framed) = server.next(&mut bytes) {
             let Framed::Head(packet) = framed else { continue };
             let found = match packet.prefix {
-                [PROTOCOL_V10, ..] => greeting(packet.prefix),
-                [EOF, ..] => auth_switch(packet.prefix),
+                [PROTOCOL_V10, ..] => {
+                    HandshakeV10::parse(packet.prefix).map(|greeting| auth_data::of_greeting(&greeting))
+                }
+                [EOF, ..] => auth_data::of_switch(packet.prefix),
                 [AUTH_MORE_DATA, FULL_AUTHENTICATION] if *plugin == AuthPlugin::CachingSha2Password => {
-                    *exchange = Exchange::Asked(REQUEST_OF_CACHING_SHA2);
+                    *exchange = Exchange::Asked(KEY_REQUEST_OF_CACHING_SHA2);
                     continue;
                 }
                 _ => continue,
@@ -87,7 +87,7 @@ impl FullAuthentication {
             *scramble = data;
             let is_switch = packet.first() == Some(EOF);
             let asks = is_switch && *plugin == AuthPlugin::Sha256Password;
-            *exchange = if asks { Exchange::Asked(REQUEST_OF_SHA256) } else { Exchange::None };
+            *exchange = if asks { Exchange::Asked(KEY_REQUEST_OF_SHA256) } else { Exchange::None };
         }
     }
 
@@ -100,9 +100,7 @@ impl FullAuthentication {
             }
             Exchange::KeySent => {
                 let mut password = self.key.0.decrypt(payload).unwrap_or_default();
-                for (byte, with) in password.iter_mut().zip(self.scramble.iter().cycle()) {
-                    *byte ^= with;
-                }
+                auth_data::combine(&mut password, &self.scramble);
                 // The server refuses this as a wrong password.
                 if password.last() != Some(&0) {
                     wipe(&mut password);
@@ -113,24 +111,6 @@ impl FullAuthentication {
             _ => Action::Forward,
         }
     }
-}
-
-/// Returns the plugin and the scramble of a greeting.
-fn greeting(payload: &[u8]) -> Result<(&[u8], Vec<u8>), ParseError> {
-    let greeting = HandshakeV10::parse(payload)?;
-    let mut scramble = greeting.scramble.concat();
-    // A NUL follows it.
-    scramble.truncate(SCRAMBLE_LEN);
-    Ok((greeting.auth_plugin, scramble))
-}
-
-/// Returns the plugin and the scramble of an AuthSwitchRequest.
-fn auth_switch(payload: &[u8]) -> Result<(&[u8], Vec<u8>), ParseError> {
-    let mut reader = Reader::new(payload);
-    reader.u8("header")?;
-    let name = reader.nul_bytes("plugin_name")?;
-    let rest = reader.rest();
-    Ok((name, rest.get(..SCRAMBLE_LEN).unwrap_or(rest).to_vec()))
 }
 
 #[cfg(test)]
@@ -148,6 +128,10 @@ mod tests {
 
         fn decrypt(&self, block: &[u8]) -> Option<Vec<u8>> {
             (block.len() > 2).then(|| block.iter().map(|byte| !byte).collect())
+        }
+
+        fn encrypt_for(&self, _: &[u8], _: &[u8]) -> Option<Vec<u8>> {
+            panic!("the server has TLS")
         }
     }
 
