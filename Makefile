@@ -1,8 +1,8 @@
 # Every target builds or installs its requirements. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-istio tools-servers tools-cluster \
+.PHONY: help rust sysbench prometheus wasm native cli man tools tools-mysql tools-mariadb tools-istio tools-servers tools-cluster \
 	demo test test-all test-drivers test-faults test-hazards test-istio test-cluster search fuzz soak compose-test bench profile instructions \
-	footprint test-asan test-small record lint lint-workflows coverage image chart docs reproduce deny release clean
+	footprint test-asan test-small record lint lint-workflows coverage image image-native chart docs reproduce deny release clean
 
 # Programs that tests and the demo start. Another Envoy: `make test ENVOY_VERSION=1.38.2` or `make test ENVOY=/path/to/envoy`.
 peers := FIRSTWORD_WASM=$(CURDIR)/target/firstword.wasm FIRSTWORD_NATIVE=$(CURDIR)/target/libfirstword.so \
@@ -42,6 +42,9 @@ tools: ## get a real Envoy and MariaDB into target/tools (ENVOY_VERSION=1.38.2: 
 tools-mysql: ## get a real MySQL 9.7 into target/tools (as root: it makes a root file system)
 	@scripts/mysql.sh
 
+tools-mariadb: ## get a newer MariaDB than this system's into target/tools (as root: it unpacks a root file system)
+	@scripts/mariadb.sh
+
 tools-istio: ## get kustomize, Helm, krew and Istio's schemas into target/tools; as root also iproute2 and iptables
 	@scripts/istio.sh
 	@scripts/helm.sh
@@ -59,7 +62,7 @@ tools-cluster: ## build Kubernetes' and Istio's programs into target/tools/clust
 
 # Without root or network namespaces the tests that need them are left out, and named.
 test: rust sysbench prometheus tools tools-istio tools-servers wasm native lint ## everything that must pass
-	@[ "$$(id -u)" != 0 ] || scripts/mysql.sh
+	@[ "$$(id -u)" != 0 ] || { scripts/mysql.sh && scripts/mariadb.sh; }
 	@for version in 1.39.3 1.39.1; do ENVOY_VERSION=$$version scripts/tools.sh || exit 1; done
 	@$(peers) scripts/test.sh
 
@@ -76,11 +79,11 @@ test-istio: rust tools tools-istio wasm ## run istio/ in network namespaces, as 
 		$(peers) ENVOY=$(CURDIR)/target/tools/$$envoy cargo test --test istio -- --include-ignored; \
 	done
 
-test-cluster: prometheus tools tools-istio tools-cluster image native ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
+test-cluster: prometheus tools tools-istio tools-cluster image image-native ## run istio/ in a Kubernetes cluster with Istio, as root (STEPS="story table": those)
 	@unshare --net true || { echo "make test-cluster: needs root, and to make network namespaces" >&2; exit 1; }
 	@$(peers) STEPS="$(STEPS)" cargo test --quiet --test cluster -- --ignored --nocapture
 
-test-drivers: rust tools tools-mysql wasm ## run real drivers through the filter (DRIVER=go: those whose names begin so)
+test-drivers: rust tools tools-mysql wasm native ## run real drivers through the filter (DRIVER=go: those whose names begin so)
 	@$(peers) cargo test --quiet --test drivers -- --ignored --nocapture
 
 test-hazards: rust tools tools-mysql wasm ## show what breaks real drivers, and that the filter prevents it
@@ -145,6 +148,9 @@ record: rust tools tools-mysql ## record the captures that tests/replay.rs repla
 
 image: rust wasm ## pack the module as the images that Istio's agent can fetch, into target/oci
 	@cargo run --quiet --locked --package firstword-tools --bin image
+
+image-native: rust native ## pack the native module of this machine as the image of a volume, into target/oci/native
+	@cargo run --quiet --locked --package firstword-tools --bin image -- native
 
 chart: ## pack the Helm chart, into target/chart (IMAGE_REPOSITORY=... IMAGE_DIGEST=...: defaults of its image)
 	@scripts/chart.sh

@@ -128,10 +128,10 @@ for_hazards() {
     done
 }
 
-# Command-line clients. $2: the option for no TLS, $3: the option for TLS.
+# Command-line clients. $2: the option for no TLS, $3: the option for TLS, $4: the option for TLS that verifies the server.
 cli() {
     need script bsdutils
-    program "$1" "$sources/cli/scenario.sh $built/$1 $2 $3"
+    program "$1" "$sources/cli/scenario.sh $built/$1 $2 $3 $4"
     program "again-$1" "$sources/cli/again.sh $built/$1 $2"
 }
 
@@ -141,7 +141,7 @@ for_mariadb() {
     for name in client:mariadb admin:mariadb-admin dump:mariadb-dump; do
         ln -sfn "$(command -v "${name#*:}")" "$built/$1/${name%:*}"
     done
-    cli "$1" --skip-ssl --ssl
+    cli "$1" --skip-ssl --ssl --ssl-verify-server-cert
 }
 
 # A program of MySQL's root file system, run by its dynamic loader. $2: the program, $3: its name there, the rest: its options.
@@ -168,7 +168,7 @@ for_mysql() {
     mysql_program "$1" admin mysqladmin
     # MariaDB has neither option.
     mysql_program "$1" dump mysqldump --column-statistics=0 --set-gtid-purged=OFF
-    cli "$1" --ssl-mode=DISABLED --ssl-mode=REQUIRED
+    cli "$1" --ssl-mode=DISABLED --ssl-mode=REQUIRED --ssl-mode=VERIFY_IDENTITY
 }
 
 prepare() {

@@ -54,17 +54,24 @@ scripts/verify.sh "$work/downloaded" "$repository" "$tag" "$work/cosign.pub"
 step "refuse: a changed byte, another key, another digest"
 cargo test --quiet --locked --test signatures -- --include-ignored
 
-step "verify: chart and manifests name the image of this release and no other"
-digest=$(sed -n 's|^oci/image  *||p' target/dist/BUILD.txt)
-target/tools/helm template firstword "$work/downloaded/pulled/firstword-$version.tgz" --set 'targets[0].labels.app=app' \
-    --set 'targets[0].outbound.ports={3306}' >"$work/manifests.yaml"
+step "verify: chart and manifests name the images of this release and no other"
+digest_of() { sed -n "s|^oci/$1  *||p" target/dist/BUILD.txt; }
+chart=$work/downloaded/pulled/firstword-$version.tgz
+target/tools/helm template firstword "$chart" --set 'targets[0].labels.app=app' --set 'targets[0].outbound.ports={3306}' \
+    >"$work/manifests.yaml"
+target/tools/helm show values "$chart" >"$work/values.yaml"
 tar -xzf "$work/downloaded/firstword-manifests-$version.tar.gz" -C "$work"
 {
     echo ---
     target/tools/kustomize build "$work/firstword-manifests-$version/istio/overlays/envoyfilter"
 } >>"$work/manifests.yaml"
-images=$(grep -rhoE 'oci://[^" ,}]+' "$work/manifests.yaml" "$work/firstword-manifests-$version" --include='*.yaml' | sort -u)
-[ "$images" = "oci://$repository@$digest" ] || fail "chart or manifests name: $images"
+images=$(grep -rhoE '(oci://|reference: )[^" ,}]+' "$work/manifests.yaml" "$work/firstword-manifests-$version" --include='*.yaml' |
+    sort -u)
+[ "$images" = "oci://$repository@$(digest_of image)
+reference: $repository-native@$(digest_of native)" ] || fail "chart or manifests name: $images"
+for value in "repository: $repository-native" "digest: $(digest_of native)"; do
+    grep -q -x "    $value" "$work/values.yaml" || fail "the chart has no '$value'"
+done
 
 step "verify: the command, its configuration check and its image"
 machine=$(uname -m)
@@ -72,6 +79,7 @@ case $machine in x86_64) arch=amd64 ;; *) arch=arm64 ;; esac
 tar -xzf "target/dist/firstword-$version-linux-$machine.tar.gz" -C "$work"
 command=$work/firstword-$version-linux-$machine/firstword
 "$command" check-config - <"$work/manifests.yaml"
+target/tools/helm template firstword "$chart" --values charts/firstword/ci/native-values.yaml | "$command" check-config -
 "$command" check-config "$work/firstword-manifests-$version"/envoy/*.yaml
 target/tools/crane export --platform "linux/$arch" "$repository-command:$tag" - | tar -xO firstword | cmp - "$command"
 
@@ -99,6 +107,9 @@ for name in X86-64:x86_64 AArch64:aarch64; do
     headers=$(LC_ALL=C readelf --wide --file-header --dyn-syms "$module") || fail "readelf cannot read $module"
     case $headers in *"${name%%:*}"*envoy_dynamic_module_on_program_init*) ;; *) fail "$module is no module for ${name#*:}" ;; esac
 done
+case $machine in x86_64) other=aarch64:arm64 ;; *) other=x86_64:amd64 ;; esac
+target/tools/crane export --platform "linux/${other#*:}" "$repository-native:$tag" - | tar -xO libfirstword.so |
+    cmp - "target/dist/libfirstword-$version-linux-${other%%:*}.so"
 
 step "verify: the lists of packages"
 for package in proxy-wasm:sbom.cdx.json bytes:sbom-native.cdx.json clap:sbom-command.cdx.json; do

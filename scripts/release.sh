@@ -5,10 +5,10 @@
 #   libfirstword-VERSION-linux-PROCESSOR.so
 #                             The native module, for glibc 2.28 and newer.
 #   oci/image, oci/artifact   The images that Istio's agent can fetch, as image layouts.
-#   oci/command               The image of the command, for x86_64 and aarch64.
-#   firstword-VERSION.tgz     The Helm chart, with the digest of oci/image.
+#   oci/command, oci/native   The images of the command and of the native module, for x86_64 and aarch64.
+#   firstword-VERSION.tgz     The Helm chart, with the digests of oci/image and oci/native.
 #   firstword-manifests-VERSION.tar.gz
-#                             istio/ and envoy/, with the digest of oci/image.
+#                             istio/ and envoy/, with the same digests.
 #   firstword-VERSION-SYSTEM-PROCESSOR.tar.gz, kubectl-firstword-SYSTEM-PROCESSOR.tar.gz, firstword.krew.yaml
 #                             The command (scripts/archives.sh).
 #   sbom.cdx.json, sbom-native.cdx.json, sbom-command.cdx.json
@@ -17,8 +17,8 @@
 #   BUILD.txt                 Version, commit, toolchain, digests.
 #   SHA256SUMS                The hashes of these files. The images have digests in BUILD.txt.
 #
-# IMAGE_REPOSITORY is the repository to which oci/image will be pushed. The chart and the manifests name it. Without it, a user
-# sets it. MACOS_BINARIES is a folder with firstword-x86_64 and firstword-aarch64 for macOS, which cannot be built on Linux.
+# IMAGE_REPOSITORY is the repository to which oci/image will be pushed, and IMAGE_REPOSITORY-native that of oci/native. The chart
+# and the manifests name them. Without it, a user sets both. MACOS_BINARIES is a folder with firstword-x86_64 and firstword-aarch64 for macOS, which cannot be built on Linux.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -54,12 +54,16 @@ aarch64) x86_64=target/firstword-x86_64 aarch64=target/firstword other=x86_64 ;;
 esac
 CLI_LIBC=musl scripts/cli.sh || fail "the command does not build"
 CLI_MACHINE=$other scripts/cli.sh || fail "the command does not build for $other"
-command=$(cargo run --quiet --locked --package firstword-tools --bin image -- amd64=$x86_64 arm64=$aarch64) ||
-    fail "no image of the command"
-images=$(printf '%s\n%s' "$images" "$command")
+pack() { cargo run --quiet --locked --package firstword-tools --bin image -- "$@"; }
+command=$(pack command amd64=$x86_64 arm64=$aarch64) || fail "no image of the command"
+native=$files/libfirstword-$version-linux
+native=$(pack native amd64="$native-x86_64.so" arm64="$native-aarch64.so") || fail "no image of the native module"
+images=$(printf '%s\n%s\n%s' "$images" "$command" "$native")
 cp -r target/oci "$files"
-IMAGE_DIGEST=$(echo "$images" | sed -n 's|^target/oci/image  *||p')
-export IMAGE_DIGEST
+digest_of() { echo "$images" | sed -n "s|^target/oci/$1  *||p"; }
+IMAGE_DIGEST=$(digest_of image)
+NATIVE_DIGEST=$(digest_of native)
+export IMAGE_DIGEST NATIVE_DIGEST
 scripts/chart.sh "$files"
 scripts/manifests.sh "$files"
 

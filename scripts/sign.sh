@@ -34,13 +34,14 @@ digest_of() { sed -n "s|^oci/$1  *||p" "$dist/BUILD.txt"; }
 image=$repository@$(digest_of image)
 artifact=$repository@$(digest_of artifact)
 command=$repository-command@$(digest_of command)
+native=$repository-native@$(digest_of native)
 chart=${repository%/*}/charts/firstword
 chart=$chart@$($crane digest "$chart:${tag#v}") || fail "no chart in the registry"
-for signed in "$image" "$artifact" "$command" "$chart"; do
+for signed in "$image" "$artifact" "$command" "$native" "$chart"; do
     $cosign sign "$@" --recursive "$signed" || fail "could not sign $signed"
     $cosign attest "$@" --type slsaprovenance1 --predicate "$work/predicate.json" "$signed" || fail "no provenance of $signed"
 done
-for packages in "$image sbom.cdx.json" "$artifact sbom.cdx.json" "$command sbom-command.cdx.json"; do
+for packages in "$image sbom.cdx.json" "$artifact sbom.cdx.json" "$command sbom-command.cdx.json" "$native sbom-native.cdx.json"; do
     $cosign attest "$@" --type cyclonedx --predicate "$dist/${packages#* }" "${packages% *}" ||
         fail "no list of packages of ${packages% *}"
 done

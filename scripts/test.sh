@@ -4,9 +4,9 @@
 #
 # SHELL_UNDER_TEST=native runs all tests with real peers that can pass with the native module, and nothing else.
 #
-# Modules with tests have the name of their requirement: needs_mysqld, needs_netns, needs_root, needs_drivers, needs_cluster,
-# needs_book, needs_cosign, needs_krew. Cargo ignores them by default. `make test-drivers` and `make test-hazards` run those
-# that need drivers, `make test-cluster` those that need a cluster.
+# Modules with tests have the name of their requirement: needs_mysqld, needs_new_mariadb, needs_netns, needs_root, needs_drivers,
+# needs_cluster, needs_book, needs_cosign, needs_egctl, needs_krew. Cargo ignores them by default. `make test-drivers` and
+# `make test-hazards` run those that need drivers, `make test-cluster` those that need a cluster.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -19,8 +19,10 @@ leave_out() {
 }
 
 [ -e target/tools/mysqld ] || leave_out needs_mysqld "the tests against MySQL (run: sudo make tools-mysql)"
+[ -e target/tools/new-mariadbd ] || leave_out needs_new_mariadb "the tests of parsec (run: sudo make tools-mariadb)"
 [ -e target/book/index.html ] || leave_out needs_book "the links of the book (run: make docs)"
 [ -e target/tools/cosign ] || leave_out needs_cosign "the signatures of a release (run: scripts/cosign.sh)"
+[ -e target/tools/egctl ] || leave_out needs_egctl "the recipe for Envoy Gateway, translated by it (run: scripts/egctl.sh)"
 [ "$(id -u)" = 0 ] ||
     leave_out needs_root "the tests of SSH, SMTP and FTP servers, and those that capture (run: sudo make test)"
 unshare --net true 2>/dev/null || leave_out needs_netns "the tests in network namespaces (run: sudo make test-istio)"

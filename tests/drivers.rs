@@ -1,25 +1,29 @@
 //! Drivers for MySQL and MariaDB in eight languages. Each returns the same results with and without the filter, and the
 //! filter's counts equal the server's. `make test-drivers` fetches the drivers and runs the test.
 //!
-//! A driver is a program that takes `HOST PORT USER PASSWORD DATABASE FILE plain|tls|default`, goes through the scenario of
-//! `tests/drivers/README.md` and prints a line for each step, as in `tests/drivers/expected.txt`.
+//! A driver is a program that takes `HOST PORT USER PASSWORD DATABASE FILE plain|tls|default|AUTHORITY`, goes through the
+//! scenario of `tests/drivers/README.md` and prints a line for each step, as in `tests/drivers/expected.txt`.
 
 // Tests report by a panic.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "mysql/certificates.rs"]
+#[allow(dead_code, unreachable_pub, reason = "tests/mysql uses the rest, and shares it")]
+mod certificates;
 #[path = "drivers/concurrent_drivers.rs"]
 mod concurrent_drivers;
 #[path = "drivers/tables.rs"]
 mod tables;
 #[path = "drivers/tls_by_default.rs"]
 mod tls_by_default;
-#[path = "drivers/tls_originate.rs"]
-mod tls_originate;
+#[path = "drivers/tls_modes.rs"]
+mod tls_modes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
@@ -50,10 +54,12 @@ struct Driver {
     lacks_with_mysql: &'static [&'static str],
     /// Whether it can request the server's public key. Otherwise, caching_sha2_password needs TLS at a user's first login.
     requests_key: bool,
+    /// Whether it can verify a server's certificate.
+    verifies: bool,
 }
 
 const fn driver(name: &'static str, title: &'static str, lacks: &'static [&'static str]) -> Driver {
-    Driver { name, title, lacks, lacks_with_mysql: &[], requests_key: true }
+    Driver { name, title, lacks, lacks_with_mysql: &[], requests_key: true, verifies: true }
 }
 
 const DRIVERS: [Driver; 19] = [
@@ -86,7 +92,10 @@ const DRIVERS: [Driver; 19] = [
         ..driver("mysql-connector-python-c", "mysql-connector-python, in C", &["cursor", "dump"])
     },
     driver("perl-mariadb", "DBD::MariaDB (Perl)", &["cursor", "dump", "reset", "change-user"]),
-    driver("perl-mysql", "DBD::mysql (Perl)", &["cursor", "dump", "reset", "change-user"]),
+    Driver {
+        verifies: false,
+        ..driver("perl-mysql", "DBD::mysql (Perl)", &["cursor", "dump", "reset", "change-user"])
+    },
     driver("php-mysqli", "PHP mysqli", &["dump", "reset"]),
     driver("php-pdo", "PHP PDO", &["cursor", "dump", "reset", "change-user", "ping"]),
     driver(
@@ -200,11 +209,22 @@ fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.get(name, labels).unwrap_or(0.0) as u64
 }
 
-/// Creates the tables that the driver fills, and waits until there is no other session.
+/// Creates the tables that the driver fills, and waits until there is no other session. Lets a driver that needs it find its
+/// password in the server's cache.
 fn prepare(driver: &Driver, database: &Database) {
+    prepare_with(database, if driver.requests_key { Cache::Cold } else { Cache::Warm });
+}
+
+/// Whether caching_sha2_password finds the password in the server's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cache {
+    Cold,
+    Warm,
+}
+
+fn prepare_with(database: &Database, cache: Cache) {
     each(database, &FILLED);
-    if !driver.requests_key {
-        // Log in, so that the server caches the password.
+    if cache == Cache::Warm {
         let options = OptsBuilder::new()
             .ip_or_hostname(Some(database.addr().ip().to_string()))
             .tcp_port(database.port())
@@ -274,8 +294,6 @@ struct Server<'a> {
     rows: &'static str,
     /// File with the certificate that signed the server's.
     authority: PathBuf,
-    /// Directory with `cert` and `key`, a certificate for Envoy.
-    certificate: PathBuf,
 }
 
 /// Results of one driver with one server.
@@ -291,6 +309,8 @@ struct Outcome {
     tls: Option<bool>,
     /// True if the filter started TLS to the server, and results and counts were equal.
     originated: bool,
+    /// True if Envoy also ended the driver's TLS, and results and counts were equal.
+    bridged: bool,
     /// Whether it chose TLS without any option for it.
     by_default: &'static str,
     problems: Vec<String>,
@@ -343,9 +363,12 @@ fn compare(driver: &Driver, server: &Server) -> Outcome {
     });
     let (by_default, unequal) = tls_by_default::observe(driver, server, &direct);
     problems.extend(unequal);
-    let (originated, unequal) = tls_originate::compare(driver, server, &direct);
+    let unequal = tls_modes::compare_originate(driver, server, &direct);
+    let originated = unequal.is_empty();
     problems.extend(unequal);
-    problems.extend(tls_originate::compare_bridge(driver, server, &direct));
+    let unequal = tls_modes::compare_bridge(driver, server, &direct);
+    let bridged = unequal.is_empty();
+    problems.extend(unequal);
     let version = direct.lines().find_map(|line| line.strip_prefix("driver ")).unwrap_or("?").to_owned();
     let commands = (commands(&filter), commands(&server_counts));
     Outcome {
@@ -357,6 +380,7 @@ fn compare(driver: &Driver, server: &Server) -> Outcome {
         desyncs,
         tls,
         originated,
+        bridged,
         by_default,
         problems,
     }
@@ -418,7 +442,6 @@ mod needs_drivers {
                 rows: "sum_rows_sent",
                 // It is self-signed.
                 authority: files.path().join("cert"),
-                certificate: files.path().to_owned(),
             },
             Server {
                 name: server_name("MySQL", &mysql),
@@ -427,19 +450,28 @@ mod needs_drivers {
                 // For the second statement in `two_results`, MySQL also counts the row of the first.
                 rows: "sum_rows_sent - IF(event_name = 'statement/sp/stmt', count_star DIV 2, 0)",
                 authority: mysql.data_file("ca.pem"),
-                certificate: files.path().to_owned(),
             },
         ];
         let mut outcomes = Vec::new();
         let mut problems = Vec::new();
-        for server in &servers {
+        let compare_all = |server: &Server| {
             each(server.database, &[&format!("USE {DATABASE}")]);
             each(server.database, &GIVEN);
-            outcomes.extend(selected.iter().map(|driver| compare(driver, server)));
-            if wanted.is_empty() {
-                let found = concurrent_drivers::run_concurrently(server);
-                problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", server.name)));
-            }
+            let outcomes: Vec<_> = selected.iter().map(|driver| compare(driver, server)).collect();
+            let found =
+                if wanted.is_empty() { concurrent_drivers::run_concurrently(server) } else { Vec::new() };
+            (outcomes, found.into_iter().map(|problem| format!("{}: {problem}", server.name)).collect())
+        };
+        // Both at the same time, because a run mostly waits.
+        let of_servers: Vec<(_, Vec<_>)> = thread::scope(|scope| {
+            let compare_all = &compare_all;
+            let running: Vec<_> =
+                servers.iter().map(|server| scope.spawn(move || compare_all(server))).collect();
+            running.into_iter().map(|server| server.join().expect("the drivers of a server")).collect()
+        });
+        for (compared, found) in of_servers {
+            outcomes.extend(compared);
+            problems.extend(found);
         }
         println!("{}", table(&outcomes));
         let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.problems.is_empty()).collect();
@@ -470,7 +502,8 @@ fn table(outcomes: &[Outcome]) -> String {
             "server's",
             "desyncs",
             "TLS",
-            "to server",
+            "originate",
+            "bridge",
             "passed",
         ]
         .map(str::to_owned),
@@ -486,6 +519,7 @@ fn table(outcomes: &[Outcome]) -> String {
             outcome.desyncs.to_string(),
             outcome.tls.map_or("-", yes).into(),
             yes(outcome.originated).into(),
+            yes(outcome.bridged).into(),
             yes(outcome.problems.is_empty()).into(),
         ]
     }));

@@ -6,6 +6,7 @@
 
 /// They run cosign, a registry and Helm.
 mod needs_cosign {
+    use std::collections::BTreeMap;
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
@@ -26,6 +27,11 @@ mod needs_cosign {
 
     fn printed(output: &Output) -> String {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    }
+
+    /// The native module among the files of a release.
+    fn native() -> String {
+        format!("libfirstword-{}-linux-x86_64.so", env!("CARGO_PKG_VERSION"))
     }
 
     /// What cosign prints at the end if it does not accept something.
@@ -73,13 +79,13 @@ mod needs_cosign {
             script
         }
 
-        /// Pushes an image with one file. Returns its digest.
-        fn push(&self, name: &str, file: &str, content: &str) -> String {
+        /// Pushes an image with one file to the repository, or to one whose name goes on. Returns its digest.
+        fn push_to(&self, of: &str, name: &str, file: &str, content: &str) -> String {
             let directory = tempfile::tempdir().unwrap();
             fs::write(directory.path().join(file), content).unwrap();
             let layer = directory.path().join("layer.tar");
             run(Command::new("tar").arg("-cf").arg(&layer).arg("-C").arg(directory.path()).arg(file));
-            let image = format!("{}:{name}", self.repository);
+            let image = format!("{}{of}:{name}", self.repository);
             self.registry.crane(&[
                 "append",
                 "--oci-empty-base",
@@ -94,33 +100,37 @@ mod needs_cosign {
         /// What `scripts/release.sh` puts into target/dist, with small contents.
         fn make_files(&self) {
             let mut build = format!("firstword\ncommit {}\n", "c".repeat(40));
-            let mut module = String::new();
+            let mut digests = BTreeMap::new();
             let contents = [
                 ("image", "plugin.wasm", "the module\n"),
                 ("artifact", "plugin.wasm", "the artifact\n"),
                 ("command", "firstword", "the command\n"),
+                ("native", "libfirstword.so", "the native module\n"),
             ];
             for (layout, file, content) in contents {
-                let digest = self.push(layout, file, content);
+                let digest = self.push_to("", layout, file, content);
                 let image = format!("{}@{digest}", self.repository);
                 let directory = self.path(&format!("target/dist/oci/{layout}"));
                 self.registry.crane(&["pull", "--format", "oci", &image, directory.to_str().unwrap()]);
                 build += &format!("oci/{layout}    {digest}\n");
-                if layout == "image" {
-                    module = digest;
-                }
+                digests.insert(layout, digest);
             }
             let dist = self.path("target/dist");
             fs::write(dist.join("BUILD.txt"), build).unwrap();
             fs::write(dist.join("firstword.wasm"), "the module\n").unwrap();
+            fs::write(dist.join(native()), "the native module\n").unwrap();
             let component = r#"{"type": "library", "name": "nom", "version": "8"}"#;
             let packages = format!(
                 r#"{{"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": [{component}]}}"#
             );
-            fs::write(dist.join("sbom.cdx.json"), &packages).unwrap();
-            fs::write(dist.join("sbom-command.cdx.json"), packages).unwrap();
+            for list in ["sbom.cdx.json", "sbom-command.cdx.json", "sbom-native.cdx.json"] {
+                fs::write(dist.join(list), &packages).unwrap();
+            }
             let mut chart = self.script("chart.sh");
-            chart.env("IMAGE_REPOSITORY", &self.repository).env("IMAGE_DIGEST", module);
+            chart.env("IMAGE_REPOSITORY", &self.repository);
+            for (name, layout) in [("IMAGE_DIGEST", "image"), ("NATIVE_DIGEST", "native")] {
+                chart.env(name, digests.get(layout).unwrap());
+            }
             run(chart.arg(&dist));
             let sums = "find . -maxdepth 1 -type f | sed 's|^\\./||' | xargs sha256sum >../SHA256SUMS";
             run(Command::new("sh").args(["-c", sums]).current_dir(&dist));
@@ -199,6 +209,7 @@ mod needs_cosign {
         release.refuses(checksums, module, "firstword.wasm: FAILED");
         release.refuses(provenance, module, COSIGN_REFUSES);
         release.refuses(images, module, "differ");
+        release.refuses(images, |directory| change_byte(&directory.join(native()), "the "), "differ");
         // Who changes a file can also write its checksum, but not the signature.
         let with_checksum = |directory: &Path| {
             module(directory);
@@ -209,8 +220,9 @@ mod needs_cosign {
         let payload =
             |directory: &Path| change_byte(&directory.join("provenance.sigstore.json"), "\"payload\":\"");
         release.refuses(provenance, payload, COSIGN_REFUSES);
-        let list = |directory: &Path| replace(&directory.join("sbom.cdx.json"), "nom", "mon");
-        release.refuses(packages, list, "differ");
+        for list in ["sbom.cdx.json", "sbom-command.cdx.json", "sbom-native.cdx.json"] {
+            release.refuses(packages, |directory| replace(&directory.join(list), "nom", "mon"), "differ");
+        }
         let archive = format!("firstword-{}.tgz", env!("CARGO_PKG_VERSION"));
         release.refuses(chart, |directory| fs::write(directory.join(&archive), "another").unwrap(), "differ");
     }
@@ -221,17 +233,20 @@ mod needs_cosign {
         let release = Release::new();
         let [_, provenance, images, packages, chart] = SECTIONS;
         // The same module, so that only the signature can tell the images apart.
-        let other = release.push("unsigned", "plugin.wasm", "the module\nagain\n");
-        let digest = |directory: &Path| {
-            let build = directory.join("BUILD.txt");
-            let text = fs::read_to_string(&build).unwrap();
-            let ours =
-                text.lines().find_map(|line| line.strip_prefix("oci/image ")).unwrap().trim().to_owned();
-            replace(&build, &ours, &other);
-        };
-        release.refuses(images, digest, COSIGN_REFUSES);
-        release.refuses(packages, digest, COSIGN_REFUSES);
-        release.refuses(chart, digest, "refused in the section");
+        let unsigned = release.push_to("", "unsigned", "plugin.wasm", "the module\nagain\n");
+        let unsigned_native =
+            release.push_to("-native", "unsigned", "libfirstword.so", "the native module\nagain\n");
+        for (layout, other) in [("oci/image ", &unsigned), ("oci/native ", &unsigned_native)] {
+            let digest = |directory: &Path| {
+                let build = directory.join("BUILD.txt");
+                let text = fs::read_to_string(&build).unwrap();
+                let ours = text.lines().find_map(|line| line.strip_prefix(layout)).unwrap().trim().to_owned();
+                replace(&build, &ours, other);
+            };
+            release.refuses(images, digest, COSIGN_REFUSES);
+            release.refuses(packages, digest, COSIGN_REFUSES);
+            release.refuses(chart, digest, "refused in the section");
+        }
         // A file that the release does not have.
         release.refuses(
             provenance,

@@ -1,10 +1,10 @@
 //! Open connections: their memory in the proxy, and the cost of a query while they are open and idle.
 
 use firstword_testing::client::{CLASSIC, Client, Login};
+use firstword_testing::median::Median;
 use firstword_testing::process::resident;
 
 use crate::loads::{Load, Sample};
-use crate::measure::Median;
 use crate::progress::Progress;
 use crate::sides::{NAMES, Side};
 

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use firstword_testing::median::Median;
 use firstword_testing::root;
 use serde_json::{Value, json};
 
-use crate::measure::{CONNECTIONS, Median};
+use crate::measure::CONNECTIONS;
 use crate::open::{Growth, ratio};
 use crate::plot;
 use crate::results::{CPU, Figure, Measured, RATE, Results, TIMES};

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use firstword_testing::machine::Machine;
+use firstword_testing::median::Median;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
 use crate::loads::{Load, Sample};
-use crate::measure::Median;
 use crate::open::Growth;
 
 /// Results of a run.

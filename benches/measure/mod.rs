@@ -1,4 +1,4 @@
-//! Shared parts of the measuring programs: Envoy with a module, the load, medians.
+//! Shared parts of the measuring programs: Envoy with a module, the load.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -60,28 +60,4 @@ pub fn sysbench(address: SocketAddr, test: &str, command: &str, options: &[&str]
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "sysbench {command}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
-}
-
-/// Median of some values, and the range in which the median of any number of rounds is with 95 % certainty: the values at two
-/// ranks, for any distribution. With fewer than six values it is the range of all values.
-#[derive(Clone, Copy, Debug)]
-pub struct Median {
-    pub low: f64,
-    pub median: f64,
-    pub high: f64,
-}
-
-impl Median {
-    /// `None` if there are no values.
-    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let last = values.len().checked_sub(1)?;
-        let either_side = values.len().isqrt();
-        Some(Self {
-            low: values[(last / 2).saturating_sub(either_side)],
-            median: (values[last / 2] + values[last.div_ceil(2)]) / 2.0,
-            high: values[(last.div_ceil(2) + either_side).min(last)],
-        })
-    }
 }

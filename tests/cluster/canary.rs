@@ -146,7 +146,7 @@ fn upgrade(user: &mut User<'_>, report: &mut Report) {
     closes_nothing("`mode: active`", &|| user.apply(&app)).observe(mesh, &app, OPEN, STEP, report);
     kill_switch(user, &app, report);
 
-    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "v2");
+    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "firstword", "v2");
     assert_ne!(artifact, mesh.digest, "another digest");
     let old = user.overlay.clone();
     canary(user, &artifact, report);

@@ -6,9 +6,11 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::change::Change;
+use crate::lab::pod::MYSQL_PORT;
 use crate::lab::prometheus::Prometheus;
 use crate::lab::world::outside;
 use crate::mesh::{Mesh, WORKLOADS};
+use crate::native;
 use crate::outcome::{Outcome, Probe};
 use crate::printed;
 use crate::report::Report;
@@ -43,6 +45,11 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     user.write(&values);
     two_commands(&user, report);
     changes(&user, &values, report);
+    mesh.reset();
+    native_module(&user, &values, report);
+    for namespace in ["default", "istio-system"] {
+        mesh.lab.kubectl.run(&["delete", "configmap", "firstword-native-bootstrap", "-n", namespace]);
+    }
     mesh.reset();
 }
 
@@ -122,7 +129,7 @@ fn changes(user: &User<'_>, values: &Value, report: &mut Report) {
         "helm package charts/firstword --version {NEXT} --app-version {NEXT} --destination target/chart"
     ));
     user.run(&format!("helm push target/chart/firstword-{NEXT}.tgz oci://registry.example.com/charts"));
-    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "v2");
+    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "firstword", "v2");
     assert_ne!(artifact, mesh.digest, "another digest");
 
     let with = |change: &dyn Fn(&mut Value), from: &Value| {
@@ -174,4 +181,71 @@ fn changes(user: &User<'_>, values: &Value, report: &mut Report) {
         settle();
     });
     observe("`helm uninstall firstword`", (false, false), true, &uninstall);
+}
+
+/// Runs each command of the notes, with the lines after it as its file.
+fn patch_as_noted(user: &User<'_>, notes: &str) {
+    let blocks: Vec<_> = notes.split(" --patch-file firstword.yaml\n\n").collect();
+    assert_eq!(blocks.len(), 3, "{notes}");
+    for pair in blocks.windows(2) {
+        let (_, command) = pair[0].rsplit_once('\n').expect("the command");
+        let lines = pair[1].lines().take_while(|line| line.starts_with("     "));
+        let patch: String = lines.flat_map(|line| [line, "\n"]).collect();
+        std::fs::write(user.directory.join("firstword.yaml"), patch).expect("the patch");
+        let deployment = if command.contains("-n istio-system") { "gateway" } else { "app" };
+        let command = command.trim().replace("NAME", deployment);
+        user.run(&format!("{command} --patch-file firstword.yaml"));
+    }
+}
+
+/// The native module: installed with the patch of the notes, changed, and removed.
+fn native_module(user: &User<'_>, values: &Value, report: &mut Report) {
+    let mesh = user.mesh;
+    // Their listeners stay after the release.
+    mesh.apply(&[SERVICE_ENTRY, "scenarios/gateway/gateway.yaml"]);
+    let mut values = values.clone();
+    let targets = values["targets"].as_array_mut().expect("targets");
+    targets.push(json!({
+        "name": "gateway", "namespace": "istio-system", "labels": {"istio": "ingressgateway"}, "gateway": {"ports": [3306]},
+    }));
+    let rules = values["config"]["rules"].as_array_mut().expect("rules");
+    rules.push(json!({"name": "gateway", "match": {"ports": [3306]}, "protocol": "mysql"}));
+    values["serviceEntries"] = json!([]);
+    values["module"] = json!("native");
+    values["istioVersion"] = json!("1.31");
+    let digest = format!("sha256:{}", mesh.native);
+    values["native"] =
+        json!({"image": {"repository": "registry.example.com/firstword-native", "digest": digest}});
+    user.write(&values);
+    let notes = user.run(&printed::of_page(PAGE, "helm install firstword target/"));
+    patch_as_noted(user, &notes);
+    native::restarted(mesh);
+    native::assert_counts_to(mesh, &[outside()]);
+    mesh.wait_for_pods("istio-system", "gateway");
+    let gateway = mesh.lab.pod("istio-system", "gateway");
+    mesh.settle(&gateway);
+    let (outside_the_mesh, to) = (&mesh.lab.world.namespace, (gateway.address, MYSQL_PORT).into());
+    traffic::assert_counted(mesh, &gateway, outside_the_mesh, to, &[("destination", "gateway")]);
+    report.add(
+        STEP,
+        "`module: native` for a sidecar and a gateway, and the patches in the notes of `helm install`",
+        "exact on port 15020 of each: connections, queries, rows, errors",
+    );
+    let app = mesh.app();
+    let mut observe = |what: &str, make: &dyn Fn()| {
+        Change { what, make, stay: (false, false), all_greeted: true }
+            .observe(mesh, &app, OPEN, STEP, report);
+    };
+    values["config"]["rules"][0]["name"] = json!("renamed");
+    let version = env!("CARGO_PKG_VERSION");
+    observe("`module: native`, `config` changed", &|| user.upgrade(version, &values));
+    observe("`module: native`, `helm uninstall firstword`", &|| {
+        user.run("helm uninstall firstword");
+        mesh.settle(&app);
+    });
+    // The ConfigMap with the part of the bootstrap is still there.
+    mesh.lab.kubectl.run(&["rollout", "restart", "deployment", "app", "-n", "default"]);
+    native::restarted(mesh);
+    Probe { from: &mesh.app().network, to: outside(), first: b"" }.expect(Outcome::Greeting);
+    report.add(STEP, "After that, the patched pods restart", "ready; greeting");
 }

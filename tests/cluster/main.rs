@@ -34,6 +34,7 @@ mod rows;
 mod steps;
 mod story;
 mod table;
+mod tls;
 mod traffic;
 mod waypoint;
 

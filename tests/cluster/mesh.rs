@@ -59,8 +59,10 @@ pub fn annotated(documents: &str) -> String {
 
 pub struct Mesh<'l> {
     pub lab: &'l Lab,
-    /// Digest of the module's image in the registry.
+    /// Digest of the wasm module's image in the registry.
     pub digest: String,
+    /// Digest of the native module's.
+    pub native: String,
     /// MeshConfig of the installation.
     config: String,
     workloads: String,
@@ -70,13 +72,18 @@ pub struct Mesh<'l> {
 impl<'l> Mesh<'l> {
     /// Pushes the module's image, and starts the workloads.
     pub fn start(lab: &'l Lab) -> Self {
-        let image = root().join("target/oci/image");
-        assert!(image.exists(), "{} is missing; run: make image", image.display());
-        let digest = lab.registry.push(&image, "v1");
+        let push = |layout: &str, repository: &str, make: &str| {
+            let image = root().join("target/oci").join(layout);
+            assert!(image.exists(), "{} is missing; run: {make}", image.display());
+            lab.registry.push(&image, repository, "v1")
+        };
+        let digest = push("image", "firstword", "make image");
+        let native = push("native", "firstword-native", "make image-native");
         let map =
             lab.kubectl.get(&["configmap", "istio", "-n", "istio-system"]).expect("the mesh's configuration");
         let config = map["data"]["mesh"].as_str().expect("MeshConfig").to_owned();
-        let mesh = Self { lab, digest, config, markers: AtomicU32::new(0), workloads: annotated(WORKLOADS) };
+        let workloads = annotated(WORKLOADS);
+        let mesh = Self { lab, digest, native, config, markers: AtomicU32::new(0), workloads };
         lab.kubectl.apply(&mesh.workloads);
         for (namespace, app) in MESHED.into_iter().chain([("other", "irrelevant")]) {
             lab.pod(namespace, app);
@@ -144,8 +151,10 @@ impl<'l> Mesh<'l> {
         self.with_digest(&text)
     }
 
-    /// Documents with the digest of an image that exists.
+    /// Documents with the digests of images that exist.
     pub fn with_digest(&self, documents: &str) -> String {
+        let of_native = |digest: &str| format!("firstword-native@sha256:{digest}");
+        let documents = documents.replace(&of_native(PLACEHOLDER), &of_native(&self.native));
         documents.replace(PLACEHOLDER, &self.digest)
     }
 

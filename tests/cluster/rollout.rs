@@ -18,7 +18,7 @@ pub fn run(mesh: &Mesh<'_>, report: &mut Report) {
     mesh.settle(&app);
     let plugin = mesh.manifest(PLUGIN);
     let kubectl = &mesh.lab.kubectl;
-    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "v2");
+    let artifact = mesh.lab.registry.push(&root().join("target/oci/artifact"), "firstword", "v2");
     assert_ne!(artifact, mesh.digest, "another digest");
     let configured = plugin.replace("name: orders", "name: renamed");
     let upgraded = configured.replace(&mesh.digest, &artifact);

@@ -7,7 +7,7 @@ use crate::lab::Lab;
 use crate::mesh::Mesh;
 use crate::report::Report;
 use crate::{
-    canary, defects, headless, helm, manifests, message, names, native, rollout, story, table, waypoint,
+    canary, defects, headless, helm, manifests, message, names, native, rollout, story, table, tls, waypoint,
 };
 
 struct Step {
@@ -15,7 +15,7 @@ struct Step {
     run: fn(&Mesh<'_>, &mut Report),
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: story::STEP, run: story::run },
     Step { name: manifests::STEP, run: manifests::run },
     Step { name: table::STEP, run: table::run },
@@ -24,6 +24,7 @@ const STEPS: [Step; 11] = [
     Step { name: canary::STEP, run: canary::run },
     Step { name: helm::STEP, run: helm::run },
     Step { name: native::STEP, run: native::run },
+    Step { name: tls::STEP, run: tls::run },
     Step { name: names::STEP, run: names::run },
     Step { name: headless::STEP, run: headless::run },
     Step { name: waypoint::STEP, run: waypoint::run },

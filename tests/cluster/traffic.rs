@@ -17,11 +17,18 @@ const METRICS: Duration = Duration::from_secs(20);
 /// More than the interval in which a module exports its counts.
 const EXPORT: Duration = Duration::from_secs(2);
 
+/// Opens a connection to a database, and logs in.
+pub type LogIn<'l> = &'l (dyn Fn() -> Client + Sync);
+
 /// Logs in to a database from a namespace, runs queries, of which one fails, and quits.
 pub fn run(from: &Namespace, to: SocketAddr) {
+    run_by(from, &|| Client::login(to, &Login::new(CLASSIC)));
+}
+
+fn run_by(from: &Namespace, log_in: LogIn<'_>) {
     from.enter(|| {
         for connection in 0..CONNECTIONS {
-            let mut client = Client::login(to, &Login::new(CLASSIC));
+            let mut client = log_in();
             for _ in 0..QUERIES {
                 client.query("SELECT 20+22").expect("a result");
             }
@@ -39,6 +46,17 @@ pub fn assert_counted(
     proxy: &Pod,
     from: &Namespace,
     to: SocketAddr,
+    labels: &[(&str, &str)],
+) {
+    assert_counted_by(mesh, proxy, from, &|| Client::login(to, &Login::new(CLASSIC)), labels);
+}
+
+/// As [`assert_counted`], for clients that log in so.
+pub fn assert_counted_by(
+    mesh: &Mesh<'_>,
+    proxy: &Pod,
+    from: &Namespace,
+    log_in: LogIn<'_>,
     labels: &[(&str, &str)],
 ) {
     let queries = f64::from(CONNECTIONS * QUERIES + 1);
@@ -63,7 +81,7 @@ pub fn assert_counted(
         sleep(EXPORT);
         (counts() == before).then_some(before)
     });
-    run(from, to);
+    run_by(from, log_in);
     let counted = || -> [f64; 6] {
         let now = counts();
         std::array::from_fn(|index| now[index] - before[index])

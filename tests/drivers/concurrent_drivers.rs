@@ -1,7 +1,5 @@
 //! Six drivers at the same time, in several rounds. The filter's counts equal the server's.
 
-use std::thread;
-
 use super::*;
 
 /// Drivers that log in without TLS, also if caching_sha2_password needs the full authentication.

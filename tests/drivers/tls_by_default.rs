@@ -9,8 +9,8 @@ const PATH: &str = "docs/tls.md";
 const BEGIN: &str = "<!-- drivers: begin -->\n";
 const END: &str = "<!-- drivers: end -->\n";
 const HEADER: [&str; 2] = [
-    "| driver | version | with MySQL | with MariaDB | visible with `tls.upstream` |",
-    "|---|---|---|---|---|",
+    "| driver | version | with MySQL | with MariaDB | visible with `tls.upstream` | visible with the bridge |",
+    "|---|---|---|---|---|---|",
 ];
 
 /// Runs a driver through the filter without any option of TLS. Returns its choice as the filter counts it, and problems.
@@ -67,7 +67,8 @@ pub(crate) fn compare_rows(outcomes: &[Outcome]) -> Vec<String> {
         let of_driver: Vec<_> = outcomes.iter().filter(|outcome| outcome.driver == driver.name).collect();
         let [mariadb, mysql] = of_driver.as_slice() else { continue };
         let version = mysql.version.rsplit(' ').next().unwrap_or_default();
-        let visible = if mysql.originated && mariadb.originated { "yes" } else { "no" };
+        let visible = [mysql.originated && mariadb.originated, mysql.bridged && mariadb.bridged];
+        let visible = visible.map(|visible| if visible { "yes" } else { "no" }).join(" | ");
         let (title, defaults) =
             (driver.title, [mysql, mariadb].map(|outcome| outcome.by_default).join(" | "));
         let measured = format!("| {title} | {version} | {defaults} | {visible} |");

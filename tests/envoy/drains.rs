@@ -330,8 +330,8 @@ fn doctor_predicts_which_connections_a_change_closes() {
     let pairs = pairs(&mut random);
     let directory = temp_dir();
     let path = |name: &str| directory.path().join(name);
-    let side = |of: fn(&Pair) -> &Option<Value>| pairs.iter().filter_map(of_ref(of)).collect::<Vec<_>>();
-    let (before, after) = (side(|pair| &pair.before), side(|pair| &pair.after));
+    let before: Vec<Value> = pairs.iter().filter_map(|pair| pair.before.clone()).collect();
+    let after: Vec<Value> = pairs.iter().filter_map(|pair| pair.after.clone()).collect();
     write(directory.path(), "extension.json", &[extension("old")]);
     write(directory.path(), "listeners.json", &before);
     let server = echo_server();
@@ -397,9 +397,4 @@ fn doctor_predicts_which_connections_a_change_closes() {
     println!("{} pairs, {} connections, {closed} closed, {} wrong", pairs.len(), open.len(), wrong.len());
     assert!(closed > 100 && open.len() - closed > 100, "{closed} of {} closed", open.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// A function on references for `filter_map`.
-fn of_ref(of: fn(&Pair) -> &Option<Value>) -> impl Fn(&Pair) -> Option<Value> {
-    move |pair| of(pair).clone()
 }

@@ -19,6 +19,8 @@ use firstword_testing::packets::{
     CLIENT_CAPABILITIES, COM_PING, COM_QUERY, COM_STMT_PREPARE, command, greeting, handshake_response, ok,
     packet,
 };
+use firstword_testing::root;
+use firstword_testing::shell::is_native;
 
 /// Number of hostile connections: more than the 142 that ended a filter without a limit.
 const ATTACKERS: usize = 200;
@@ -90,6 +92,24 @@ fn log_in(address: SocketAddr) -> TcpStream {
         let _ = (&stream).read_exact(&mut bytes);
     }
     stream
+}
+
+/// `docs/memory.md` has the sizes in both modules.
+#[test]
+fn an_idle_connection_takes_the_documented_memory() {
+    const CONNECTIONS: u64 = 20;
+    let database = MariaDb::start(&[]);
+    let envoy = Envoy::start(configured(database.addr(), json!({})));
+    let address = envoy.listener_addr(MYSQL);
+    let clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::login(address, &Login::new(CLASSIC))).collect();
+    wait_for_flushes(&envoy);
+    let bytes = metric(&envoy, "connection_state_bytes", &[]) as u64 / CONNECTIONS;
+    let bytes = format!("{},{:03}", bytes / 1000, bytes % 1000);
+    let documented =
+        if is_native() { format!("| {bytes} bytes after") } else { format!("({bytes} in the wasm module)") };
+    let document = std::fs::read_to_string(root().join("docs/memory.md")).expect("a page");
+    assert!(document.contains(&documented), "{documented}");
+    clients.into_iter().for_each(Client::quit);
 }
 
 /// Each client pipelines `SELECT SLEEP` and as many statements as the server's buffers accept, each with a long file name.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::{QUIET, count, envoy};
+use firstword_testing::command_line::session_status;
 use firstword_testing::database::{DATABASE, Database, PASSWORD, USER};
 use firstword_testing::envoy::Envoy;
 use firstword_testing::mariadb::MariaDb;
@@ -21,25 +22,8 @@ const CONNECTORS: [&str; 2] = ["8.0.33", "26.10.0"];
 /// Output of a client: the session's cipher, which is empty without TLS, or an error.
 type Output = Result<String, String>;
 
-/// Queries a status variable with the command-line client of MySQL or MariaDB.
-fn status(program: &std::path::Path, address: SocketAddr, options: &[&str], variable: &str) -> Output {
-    let output = Command::new(program)
-        .args(["--no-defaults", "--batch", "--skip-column-names", "--user", USER])
-        .args([format!("--host={}", address.ip()), format!("--port={}", address.port())])
-        .args(options)
-        .args([format!("--execute=SHOW SESSION STATUS LIKE '{variable}'").as_str(), DATABASE])
-        .env("MYSQL_PWD", PASSWORD)
-        .output()
-        .expect("a client");
-    let text = |bytes| String::from_utf8_lossy(bytes).trim().to_owned();
-    if !output.status.success() {
-        return Err(text(&output.stderr));
-    }
-    Ok(text(&output.stdout).split_once('\t').map(|(_, value)| value.to_owned()).unwrap_or_default())
-}
-
 fn mysql(address: SocketAddr, options: &[&str], variable: &str) -> Output {
-    status(&root().join("target/tools/mysql"), address, options, variable)
+    session_status(&root().join("target/tools/mysql"), address, (USER, PASSWORD), options, variable)
 }
 
 fn connector_j(version: &str, address: SocketAddr, options: &[&str]) -> Output {
@@ -150,7 +134,13 @@ mod needs_mysqld {
         for (server, client, options) in cases {
             for (configuration, compression) in [("{}", "ON"), (NO_COMPRESSION, "OFF")] {
                 let envoy = envoy(server, configuration);
-                let output = status(client, envoy.listener_addr("mysql"), options, "Compression");
+                let output = session_status(
+                    client,
+                    envoy.listener_addr("mysql"),
+                    (USER, PASSWORD),
+                    options,
+                    "Compression",
+                );
                 assert_eq!(output.as_deref(), Ok(compression), "{options:?}");
                 let expected = f64::from(u8::from(compression == "ON"));
                 assert_eq!(opaque(&envoy, "compressed"), expected, "{options:?}");

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use firstword::config::json_schema;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::manifests::{annotations, assert_envoy_filter, directory, kustomized, one, resources};
 use crate::pilot::resource::{Resource, of_kind, parse};
@@ -13,17 +14,18 @@ use crate::schemas::Schemas;
 use firstword_testing::{root, temp_dir};
 
 /// Files of the chart that are copies, because a chart can read only its own files, and what they are copies of.
-const COPIES: [(&str, &str); 6] = [
+const COPIES: [(&str, &str); 7] = [
     ("alerts.yaml", "envoy/observability/alerts.yaml"),
     ("configuration.schema.json", "docs/schemas/configuration.json"),
     ("dashboard.json", "envoy/observability/grafana/firstword.json"),
+    ("native-bootstrap.yaml", "istio/native/bootstrap.yaml"),
     ("pod-annotations.yaml", "istio/components/pod-annotations/annotations.yaml"),
     ("podmonitor.yaml", "envoy/observability/podmonitor.yaml"),
     ("rules.yaml", "envoy/observability/rules.yaml"),
 ];
 
 /// Values of the tests, which are the examples of each kind.
-const EXAMPLES: [&str; 3] = ["envoyfilter", "everything", "wasmplugin"];
+const EXAMPLES: [&str; 5] = ["envoyfilter", "everything", "native", "wasmplugin", "waypoint"];
 
 fn chart() -> PathBuf {
     root().join("charts/firstword")
@@ -72,9 +74,9 @@ fn the_chart_has_the_version_of_the_module() {
     }
 }
 
-fn helm(arguments: &[&str], values: &[&Path]) -> Output {
+fn helm(arguments: &[&str], chart: &Path, values: &[&Path]) -> Output {
     let mut helm = Command::new(root().join("target/tools/helm"));
-    helm.args(arguments).arg(chart());
+    helm.args(arguments).arg(chart);
     for values in values {
         helm.arg("--values").arg(values);
     }
@@ -90,11 +92,15 @@ fn example(name: &str) -> PathBuf {
 
 /// Output of `helm template`, or what it says against the values. `changes` are merged into the example.
 fn try_template(release: &str, name: &str, changes: &Value) -> Result<Vec<Resource>, String> {
+    template_of(&chart(), release, name, changes)
+}
+
+fn template_of(chart: &Path, release: &str, name: &str, changes: &Value) -> Result<Vec<Resource>, String> {
     let directory = temp_dir();
     let changed = directory.path().join("changes.json");
     std::fs::write(&changed, changes.to_string()).expect("a file");
     let arguments = ["template", release, "--namespace", "platform"];
-    let output = helm(&arguments, &[&example(name), &changed]);
+    let output = helm(&arguments, chart, &[&example(name), &changed]);
     match output.status.success() {
         true => Ok(parse(&String::from_utf8(output.stdout).expect("UTF-8"))),
         false => Err(String::from_utf8(output.stderr).expect("UTF-8")),
@@ -110,9 +116,17 @@ fn normalised<'r>(resources: impl IntoIterator<Item = &'r Resource>) -> Vec<Valu
     let one = |resource: &Resource| {
         let mut document = resource.document.clone();
         // Helm's labels, by which it finds what it has made.
-        document["metadata"].as_object_mut().expect("metadata").remove("labels");
-        if let Some(text) = document.pointer_mut(CONFIGURATION) {
-            *text = serde_json::from_str(text.as_str().expect("JSON in a string")).expect("JSON");
+        let metadata = document["metadata"].as_object_mut().expect("metadata");
+        metadata.remove("labels");
+        // What keeps a resource after the release.
+        metadata.remove("annotations");
+        let patches = document.pointer_mut("/spec/configPatches").and_then(Value::as_array_mut);
+        for patch in patches.into_iter().flatten() {
+            for place in CONFIGURATIONS {
+                if let Some(text) = patch.pointer_mut(place) {
+                    *text = serde_json::from_str(text.as_str().expect("JSON in a string")).expect("JSON");
+                }
+            }
         }
         document
     };
@@ -121,14 +135,16 @@ fn normalised<'r>(resources: impl IntoIterator<Item = &'r Resource>) -> Vec<Valu
     documents
 }
 
-/// Where an EnvoyFilter with the module has its configuration.
-const CONFIGURATION: &str = "/spec/configPatches/0/patch/value/typed_config/config/configuration/value";
+/// Where a patch with the wasm module has its configuration, and one with the native module.
+const CONFIGURATIONS: [&str; 2] =
+    ["/patch/value/typed_config/config/configuration/value", "/patch/value/typed_config/filter_config/value"];
 
 #[test]
 fn the_chart_makes_what_the_overlays_make() {
-    for (values, overlay) in [("envoyfilter", "envoyfilter"), ("wasmplugin", "example")] {
-        let expected = kustomized(&directory().join("overlays").join(overlay));
-        assert!(expected.len() >= 2);
+    for (values, folder) in
+        [("envoyfilter", "overlays/envoyfilter"), ("wasmplugin", "overlays/example"), ("native", "native")]
+    {
+        let expected = kustomized(&directory().join(folder));
         let made = template(values, &json!({}));
         assert_eq!(normalised(&made), normalised(&expected), "{values}");
     }
@@ -156,8 +172,129 @@ fn the_chart_makes_what_the_manifests_are() {
     assert_eq!(references.len(), 1, "{references:#?}");
 }
 
+/// The fields of a waypoint's plugin are those of the manifest too, which `make test-cluster` applies.
+#[test]
+fn a_waypoint_is_a_target() {
+    let manifest = normalised(&resources("scenarios/waypoint/trafficextension.yaml"));
+    assert_eq!(normalised(&template("waypoint", &json!({}))), manifest);
+    let with = |target: Value| {
+        let changes = json!({"targets": [target], "podMonitor": {"enabled": true}});
+        let made = template("waypoint", &changes);
+        let spec = one(&made, "TrafficExtension")["spec"].clone();
+        let monitor = of_kind(&made, "PodMonitor").next().map(|monitor| monitor.spec()["selector"].clone());
+        (spec, monitor)
+    };
+    let gateway = json!([{"kind": "Gateway", "name": "waypoint"}]);
+    let (spec, monitor) = with(json!({"targetRefs": gateway, "inbound": {"ports": [3306]}}));
+    assert_eq!(spec["match"], json!([{"mode": "SERVER", "ports": [{"number": 3306}]}]));
+    let name =
+        json!({"key": "gateway.networking.k8s.io/gateway-name", "operator": "In", "values": ["waypoint"]});
+    assert_eq!(monitor, Some(json!({"matchExpressions": [name]})));
+
+    let others = json!([{"kind": "Service", "name": "mysql"}, {"kind": "ServiceEntry", "name": "orders"}]);
+    let (spec, monitor) = with(json!({"targetRefs": others}));
+    assert_eq!(
+        spec["targetRefs"],
+        json!([
+            {"group": "", "kind": "Service", "name": "mysql"},
+            {"group": "networking.istio.io", "kind": "ServiceEntry", "name": "orders"},
+        ])
+    );
+    assert_eq!(monitor, None, "only Istio knows the pods of its waypoint");
+}
+
+/// The notes as Helm prints them. `helm template` leaves them out, so a copy of the chart has them in a resource.
+fn notes(name: &str, changes: &Value) -> String {
+    let copy = temp_dir();
+    let status = Command::new("cp").arg("-r").arg(chart()).arg(copy.path()).status().expect("cp");
+    assert!(status.success());
+    let chart = copy.path().join("firstword");
+    let resource = r#"{apiVersion: v1, kind: ConfigMap, metadata: {name: notes, namespace: a},
+        data: {notes: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}}}"#;
+    std::fs::write(chart.join("templates/notes.yaml"), resource).expect("a file");
+    let made = template_of(&chart, "firstword", name, changes).expect("the notes");
+    let notes = made.iter().find(|resource| resource.name == "notes").expect("the notes");
+    notes.document["data"]["notes"].as_str().expect("text").to_owned()
+}
+
+/// The patches in the notes: lines that are indented after the command that applies them.
+fn patches(notes: &str) -> Vec<Value> {
+    let blocks = notes.split("--patch-file firstword.yaml\n\n").skip(1);
+    let block = |text: &str| -> String {
+        let lines = text.lines().take_while(|line| line.starts_with("     "));
+        lines.map(|line| format!("{}\n", line.strip_prefix("     ").expect("indented"))).collect()
+    };
+    blocks.map(|text| serde_norway::from_str(&block(text)).expect("YAML")).collect()
+}
+
+#[test]
+fn the_notes_print_the_patch_for_the_native_module() {
+    let [deployment] = resources("native/deployment.yaml").try_into().expect("one document");
+    let mut expected = deployment.document["spec"]["template"].clone();
+    // The label that is there already.
+    expected["metadata"]["labels"].as_object_mut().expect("labels").remove("app");
+    let text = notes("native", &json!({}));
+    assert!(text.contains("kubectl patch deployment NAME -n default --patch-file firstword.yaml"), "{text}");
+    assert_eq!(patches(&text), [json!({"spec": {"template": expected}})], "{text}");
+
+    // A gateway's proxy is a container of its Deployment, for which Istio reads no annotation with mounts.
+    let gateway =
+        json!({"name": "gateway", "labels": {"istio": "ingressgateway"}, "gateway": {"ports": [3306]}});
+    let text = notes(
+        "native",
+        &json!({"targets": [gateway], "native": {"image": {"repository": "", "digest": ""}}}),
+    );
+    let [patch] = patches(&text).try_into().expect("one patch");
+    let template = &patch["spec"]["template"];
+    let mounts = expected["metadata"]["annotations"]["sidecar.istio.io/userVolumeMount"].as_str();
+    let mounts: Value = serde_json::from_str(mounts.expect("mounts")).expect("JSON");
+    assert_eq!(
+        template["spec"]["containers"],
+        json!([{"name": "istio-proxy", "volumeMounts": mounts}]),
+        "{text}"
+    );
+    assert_eq!(template["metadata"]["annotations"].as_object().expect("annotations").len(), 1, "{text}");
+    // Without an image, a ConfigMap that the notes say how to create.
+    let volumes = json!([{"name": "firstword", "configMap": {"name": "firstword-native"}}]);
+    assert_eq!(template["spec"]["volumes"], volumes, "{text}");
+    assert!(text.contains("kubectl create configmap firstword-native -n NAMESPACE"), "{text}");
+    assert!(text.contains("It holds 1 MiB at most"), "{text}");
+}
+
+/// Each namespace with a target has the ConfigMap, because a pod can only name one of its own namespace.
+#[test]
+fn the_bootstrap_of_the_native_module_is_in_each_namespace_and_stays() {
+    let target = |name: &str, namespace: &str| json!({"name": name, "namespace": namespace, "labels": {"app": name}, "inbound": {"ports": [3306]}});
+    let targets = json!([target("a", "shop"), target("b", "db"), target("c", "shop")]);
+    let made = try_template("sql", "native", &json!({"targets": targets})).expect("resources");
+    let maps: Vec<_> = of_kind(&made, "ConfigMap").collect();
+    let namespaces: BTreeSet<_> = maps.iter().map(|map| map.namespace.as_str()).collect();
+    assert_eq!((maps.len(), namespaces), (2, BTreeSet::from(["db", "shop"])));
+    for map in maps {
+        assert_eq!(map.name, "sql-firstword-native-bootstrap");
+        assert_eq!(map.document["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    }
+    for filter in of_kind(&made, "EnvoyFilter") {
+        // Only pods with the file, because a proxy without it refuses the listener.
+        assert_eq!(filter.spec()["workloadSelector"]["labels"]["firstword"], "native");
+        let value = &filter.spec()["configPatches"][0]["patch"]["value"];
+        assert_eq!(value["typed_config"]["filter_name"], "sql-firstword");
+    }
+    let none = template("everything", &json!({"dashboard": {"enabled": false}}));
+    assert_eq!(of_kind(&none, "ConfigMap").count(), 0, "the wasm module needs no bootstrap");
+}
+
 fn is_of_istio(resource: &Resource) -> bool {
     resource.document["apiVersion"].as_str().expect("a version").contains("istio.io")
+}
+
+/// Kinds of resources that an example can have.
+fn kinds_of(name: &str) -> &'static [&'static str] {
+    match name {
+        "native" => &["EnvoyFilter"],
+        "waypoint" => &["WasmPlugin", "TrafficExtension"],
+        _ => &["EnvoyFilter", "WasmPlugin", "TrafficExtension"],
+    }
 }
 
 #[test]
@@ -165,9 +302,9 @@ fn the_api_server_accepts_each_resource_of_the_chart() {
     let schemas = Schemas::read();
     let mut kinds = BTreeSet::new();
     for name in EXAMPLES {
-        for kind in ["EnvoyFilter", "WasmPlugin", "TrafficExtension"] {
+        for kind in kinds_of(name) {
             let mut changes = json!({"kind": kind});
-            if name == "everything" && kind != "EnvoyFilter" {
+            if name == "everything" && *kind != "EnvoyFilter" {
                 // A plugin reaches ports only.
                 let app = json!({"labels": {"app": "app"}, "outbound": {"ports": [3306]}, "inbound": {"ports": [3306]}});
                 let gateway =
@@ -318,6 +455,12 @@ fn a_typo_in_the_values_is_refused() {
         &json!({"targets": [{"labels": {}, "outbound": {"ports": [1]}}]}),
         "labels",
     );
+    assert_refused("envoyfilter", &json!({"module": "rust"}), "module");
+    // A number, of which YAML makes 1.3.
+    assert_refused("native", &json!({"istioVersion": 1.30}), "istioVersion");
+    assert_refused("native", &json!({"native": {"image": {"tag": "v1"}}}), "tag");
+    let reference = |kind: &str| json!({"targets": [{"targetRefs": [{"kind": kind, "name": "a"}]}]});
+    assert_refused("waypoint", &reference("GatewayClass"), "targetRefs");
     let entry = json!({"name": "a", "addresses": ["10.0.0.0/8"], "port": 1});
     assert_refused("wasmplugin", &json!({"serviceEntries": [entry]}), "addresses");
 }
@@ -346,11 +489,51 @@ fn values_that_would_fail_later_are_refused() {
     assert_refused("envoyfilter", &twice, "would count each of its connections twice");
 }
 
+/// Combinations that Istio does not load, or that would stop a proxy.
+#[test]
+fn a_module_that_istio_cannot_load_is_refused() {
+    let version = |version: &str| json!({"istioVersion": version});
+    assert_refused("native", &json!({"kind": "WasmPlugin"}), "module native needs kind EnvoyFilter");
+    assert_refused("waypoint", &json!({"module": "native"}), "module native needs kind EnvoyFilter");
+    assert_refused("native", &version(""), "istioVersion is empty. Set it");
+    for old in ["1.30", "1.30.9", "1.9"] {
+        let why = format!("the native module needs Istio 1.31 or newer, and istioVersion is {old}");
+        assert_refused("native", &version(old), &why);
+    }
+    for new in ["1.31", "1.31.0", "1.32", "1.100.1"] {
+        assert_eq!(template("native", &version(new)).len(), 2, "{new}");
+    }
+    assert_refused(
+        "native",
+        &json!({"native": {"image": {"digest": ""}}}),
+        "only one of repository and digest",
+    );
+    assert_refused("waypoint", &version("1.29.3"), "kind TrafficExtension needs Istio 1.30 or newer");
+    assert_refused("envoyfilter", &version("1.24"), "the filter needs Istio 1.25 or newer");
+    let tls = json!({"config": {"rules": [{"name": "a", "match": {"addresses": ["10.0.0.1"]}, "tls": {"upstream": "originate"}}]}});
+    assert_refused("envoyfilter", &tls, "which the wasm module refuses. Set module: native");
+    assert_eq!(template("native", &tls).len(), 2);
+}
+
+#[test]
+fn a_target_that_no_proxy_could_be_is_refused() {
+    let waypoint = json!([{"kind": "Gateway", "name": "waypoint"}]);
+    let targets = |target: Value| json!({"targets": [target]});
+    let no_filter = "targetRefs need kind TrafficExtension or WasmPlugin";
+    assert_refused("envoyfilter", &targets(json!({"targetRefs": waypoint})), no_filter);
+    assert_refused("native", &targets(json!({"targetRefs": waypoint})), no_filter);
+    let either = "set labels, of the pods, or targetRefs, of a waypoint or gateway, and not both";
+    assert_refused("waypoint", &targets(json!({"labels": {"app": "app"}, "targetRefs": waypoint})), either);
+    assert_refused("waypoint", &targets(json!({"inbound": {"ports": [3306]}})), either);
+    let outbound = json!({"targetRefs": waypoint, "outbound": {"ports": [3306]}});
+    assert_refused("waypoint", &targets(outbound), "outbound is for pods with a sidecar");
+}
+
 /// It also renders the notes, which `helm template` leaves out.
 #[test]
 fn helm_finds_no_fault_in_the_chart() {
     for name in EXAMPLES {
-        let output = helm(&["lint", "--strict"], &[&example(name)]);
+        let output = helm(&["lint", "--strict"], &chart(), &[&example(name)]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{name}: {text}");
         assert!(text.contains("1 chart(s) linted, 0 chart(s) failed") && !text.contains("[ERROR]"), "{text}");
@@ -359,49 +542,73 @@ fn helm_finds_no_fault_in_the_chart() {
 
 /// The notes print the annotations as a user would paste them.
 #[test]
-fn the_notes_read_the_annotations() {
-    let notes = read(chart().join("templates/NOTES.txt"));
-    let path =
-        notes.split_once(r#".Files.Get "files/pod-annotations.yaml" | fromYaml | dig "#).expect("the file").1;
-    let path = path.split_once(" dict").expect("the end").0;
-    let path: String = path.split(' ').map(|key| format!("/{}", key.trim_matches('"'))).collect();
-    let file: Value =
-        serde_norway::from_str(&read(chart().join("files/pod-annotations.yaml"))).expect("YAML");
-    assert_eq!(file.pointer(&path), Some(&annotations()));
+fn the_notes_print_the_annotations() {
+    let text = notes("envoyfilter", &json!({}));
+    let (_, printed) = text.split_once("\n     proxy.istio.io/config:").expect("the annotations");
+    let printed: Value =
+        serde_norway::from_str(&format!("     proxy.istio.io/config:{printed}")).expect("YAML");
+    assert_eq!(printed, annotations());
 }
 
-/// The release writes the digest of its image into the chart. A registry has its chart and ours alike: the same bytes.
+/// Digests of the two images of a release.
+const DIGESTS: [(&str, char); 2] = [("IMAGE_DIGEST", '1'), ("NATIVE_DIGEST", '2')];
+
+/// Runs a script that packs for a release. Returns the folder and the path of the archive.
+fn pack(script: &str, archive: &str) -> (TempDir, PathBuf) {
+    let directory = temp_dir();
+    let mut command = Command::new(root().join("scripts").join(script));
+    command.arg(directory.path()).env("IMAGE_REPOSITORY", "registry.example.com/ours");
+    for (name, digit) in DIGESTS {
+        command.env(name, digest(digit));
+    }
+    let output = command.output().expect(script);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let packed = directory.path().join(archive);
+    assert!(packed.is_file(), "{}", String::from_utf8_lossy(&output.stdout));
+    (directory, packed)
+}
+
+fn digest(digit: char) -> String {
+    format!("sha256:{}", digit.to_string().repeat(64))
+}
+
+/// The release writes the digests of its images into the chart. A registry has its chart and ours alike: the same bytes.
 #[test]
-fn the_packed_chart_has_the_digest_and_the_same_bytes() {
-    let digest = format!("sha256:{}", "1".repeat(64));
-    let pack = || {
-        let directory = temp_dir();
-        let mut script = Command::new(root().join("scripts/chart.sh"));
-        script
-            .arg(directory.path())
-            .env("IMAGE_DIGEST", &digest)
-            .env("IMAGE_REPOSITORY", "registry.example.com/ours");
-        let output = script.output().expect("chart.sh");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let name = format!("firstword-{}.tgz", env!("CARGO_PKG_VERSION"));
-        let packed = directory.path().join(name);
-        assert!(packed.is_file(), "{}", String::from_utf8_lossy(&output.stdout));
-        (directory, packed)
-    };
-    let (first, second) = (pack(), pack());
+fn the_packed_chart_has_the_digests_and_the_same_bytes() {
+    let name = format!("firstword-{}.tgz", env!("CARGO_PKG_VERSION"));
+    let (first, second) = (pack("chart.sh", &name), pack("chart.sh", &name));
     assert!(std::fs::read(&first.1).expect("a chart") == std::fs::read(&second.1).expect("a chart"));
 
     let targets = json!({"targets": [{"labels": {"app": "app"}, "outbound": {"ports": [3306]}}]});
     let values = first.0.path().join("values.json");
     std::fs::write(&values, targets.to_string()).expect("a file");
-    let mut helm = Command::new(root().join("target/tools/helm"));
-    helm.args(["template", "firstword"])
-        .arg(&first.1)
-        .arg("--values")
-        .arg(values)
-        .env("KUBECONFIG", "/nonexistent");
-    let output = helm.output().expect("helm");
+    let output = helm(&["template", "firstword"], &first.1, &[&values]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(text.contains(&format!("oci://registry.example.com/ours@{digest}")), "{text}");
+    assert!(text.contains(&format!("oci://registry.example.com/ours@{}", digest('1'))), "{text}");
+
+    let output = helm(&["show", "values"], &first.1, &[]);
+    let values: Value = serde_norway::from_slice(&output.stdout).expect("YAML");
+    let image = json!({"repository": "registry.example.com/ours-native", "digest": digest('2')});
+    assert_eq!(values["native"]["image"], image);
+}
+
+/// Each image in the manifests of a release is one that the release made.
+#[test]
+fn the_packed_manifests_name_the_images_of_the_release() {
+    let name = format!("firstword-manifests-{}", env!("CARGO_PKG_VERSION"));
+    let (directory, archive) = pack("manifests.sh", &format!("{name}.tar.gz"));
+    let tar = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(directory.path()).status();
+    assert!(tar.expect("tar").success());
+    let mut grep = Command::new("grep");
+    grep.args(["-rhoE", "[^ \"]*/[a-z-]+@sha256:[0-9a-f]{64}"])
+        .arg(directory.path().join(name).join("istio"));
+    let found = String::from_utf8(grep.output().expect("grep").stdout).expect("UTF-8");
+    let found: BTreeSet<_> = found.lines().collect();
+    let (wasm, native) = (digest('1'), digest('2'));
+    let expected = [
+        format!("oci://registry.example.com/ours@{wasm}"),
+        format!("registry.example.com/ours-native@{native}"),
+    ];
+    assert!(found.iter().eq(&expected), "{found:#?}");
 }

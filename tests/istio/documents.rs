@@ -73,6 +73,7 @@ const TREATMENTS: &[(&str, Treatment)] = &[
     ("kubectl delete -k istio/overlays/mine", Cluster),
     ("kubectl patch deployment app", Cluster),
     ("kubectl get envoyfilters,wasmplugins", Cluster),
+    ("kubectl create configmap firstword-native", Cluster),
     ("kubectl", Left(WITH_KUBELETS)),
     ("istioctl", Left(WITH_KUBELETS)),
     ("curl", Left("needs an Envoy with traffic; `tests/envoy` reads the same page")),

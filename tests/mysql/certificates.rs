@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use firstword_testing::temp_dir;
@@ -41,6 +42,16 @@ impl Certificates {
 
     pub fn directory(&self) -> &Path {
         self.0.path()
+    }
+
+    /// One of the files, as Envoy's configuration names it.
+    pub fn file(&self, name: &str) -> Value {
+        json!({"filename": self.directory().join(name)})
+    }
+
+    /// The certificate and its key, as Envoy's configuration names them.
+    pub fn pair(&self) -> Value {
+        json!({"certificate_chain": self.file("cert.pem"), "private_key": self.file("key.pem")})
     }
 
     /// Options of a server that requires TLS.

@@ -49,8 +49,13 @@ pub fn sum(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
 
 /// Sums of a metric for each value of one label, without zeros.
 pub fn sums_by(metrics: &Metrics, name: &str, label: &str) -> BTreeMap<String, u64> {
+    sums_of(metrics, name, &[], label)
+}
+
+/// Sums of the series with these labels for each value of another label, without zeros.
+pub fn sums_of(metrics: &Metrics, name: &str, labels: &[(&str, &str)], label: &str) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
-    for sample in metrics.select(&format!("firstword_{name}"), &[]) {
+    for sample in metrics.select(&format!("firstword_{name}"), labels) {
         *sums.entry(sample.labels[label].clone()).or_insert(0) += sample.value as u64;
     }
     sums.retain(|_, count| *count > 0);

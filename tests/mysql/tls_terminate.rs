@@ -1,12 +1,14 @@
 //! Clients with TLS and a server that gets sessions without it: the native module sees them, and no password leaves as it is
 //! (`envoy/tls-terminate.yaml`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::counts::{QUIET, address, sum, sums_by};
-use crate::tls_bridge::{Sides, log_in, result, results};
+use crate::tls_bridge::{judges_and_logs_accounts, log_in};
+use crate::tls_modes::{Sides, result, results};
 use firstword_testing::client::{CLASSIC, COMPRESS, Client, Hello, Login, SSL};
 use firstword_testing::database::{Database, PASSWORD, USER};
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
@@ -62,7 +64,7 @@ fn a_session_between_a_client_with_tls_and_a_server_without_is_visible() {
         let server = database.oracle_when_alone().since(&before);
         assert_eq!(sums_by(&metrics, "opaque_total", "reason").len(), 0, "{}", envoy.log());
         assert_eq!(results(&envoy, "downstream"), result("established", 5));
-        assert_eq!(results(&envoy, "upstream"), []);
+        assert_eq!(results(&envoy, "upstream"), BTreeMap::new());
         assert_eq!(sum(&metrics, "connections_total", &[]), 5, "each connection is counted once");
         assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), 4);
         assert_eq!(sum(&metrics, "bytes_total", &[("sender", "client")]), server.bytes_received);
@@ -92,6 +94,14 @@ fn a_password_that_cannot_be_encrypted_stays_in_envoy() {
     assert_eq!(changes.iter().filter(|row| row[0].starts_with(USER)).count(), 1, "{changes:?}");
 }
 
+#[test]
+fn accounts_are_judged_and_logged() {
+    let sides = Sides::new();
+    let database = MariaDb::start(&["--skip-ssl", "--general-log=ON", "--log-output=TABLE"]);
+    let (tls, options) = (json!({"downstream": "terminate"}), options(&sides, &database));
+    judges_and_logs_accounts(&sides, &database, options, &tls, "-");
+}
+
 /// The client does not wait between its SSLRequest and its ClientHello, and any cut of them is possible.
 #[test]
 fn no_login_is_lost() {
@@ -118,7 +128,7 @@ fn no_login_is_lost() {
     });
     let logins = hellos.len() as u64 * LOGINS as u64 + 44;
     assert_eq!(results(&envoy, "downstream"), result("established", logins), "{}", envoy.log());
-    assert_eq!(results(&envoy, "upstream"), []);
+    assert_eq!(results(&envoy, "upstream"), BTreeMap::new());
 }
 
 /// A client without TLS, and what a third party inserts before the client's TLS.
@@ -138,7 +148,7 @@ fn nothing_of_a_client_passes_before_its_tls() {
     client.send(&[packet(1, &payload[..32]), command].concat());
     assert!(client.closes(), "this is no TLS");
     assert_eq!(database.sql("SHOW DATABASES LIKE 'injected'").len(), 0);
-    let counts = [("failed".to_owned(), 1), ("not_requested".to_owned(), 1)];
+    let counts = [("failed".to_owned(), 1), ("not_requested".to_owned(), 1)].into();
     assert_eq!(results(&envoy, "downstream"), counts, "{}", envoy.log());
     assert_eq!(sum(&envoy.stable(QUIET), "commands_total", &[]), 0);
 }
@@ -177,7 +187,7 @@ mod needs_mysqld {
             }
             changed.quit();
             assert_eq!(results(&envoy, "downstream"), result("established", 62));
-            assert_eq!(results(&envoy, "upstream"), []);
+            assert_eq!(results(&envoy, "upstream"), BTreeMap::new());
             let metrics = envoy.stable(QUIET);
             assert_eq!(sum(&metrics, "opaque_total", &[]), 0, "{}", envoy.log());
             assert_eq!(sum(&metrics, "handshakes_total", &[("result", "ok")]), 61);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use firstword_testing::machine::{Machine, program};
+use firstword_testing::median::Median;
 use firstword_testing::{envoy, mariadbd, root};
 use serde_json::{Value, json};
 
@@ -80,7 +81,7 @@ impl Report {
         let Options { asked, connections, minutes, .. } = self.options;
         let is_long = minutes.is_some();
         let unequal = self.comparisons.iter().filter(|compared| !compared.is_equal()).count();
-        let (low, median, high) = self.ratio(|times| times.p99);
+        let Median { low, median, high } = self.median(|round| round.filtered.p99 / round.plain.p99);
         vec![
             Verdict {
                 what: "open connections".into(),
@@ -117,25 +118,8 @@ impl Report {
         ]
     }
 
-    /// Median of the ratios of all rounds, with the values at the ranks between which the median of any number of rounds is with
-    /// 95 % certainty.
-    fn ratio(&self, of: fn(&Times) -> f64) -> (f64, f64, f64) {
-        let mut ratios: Vec<_> =
-            self.rounds.iter().map(|round| of(&round.filtered) / of(&round.plain)).collect();
-        ratios.sort_by(f64::total_cmp);
-        let (last, either_side) = (ratios.len() - 1, ratios.len().isqrt());
-        let median = (ratios[last / 2] + ratios[last.div_ceil(2)]) / 2.0;
-        (
-            ratios[(last / 2).saturating_sub(either_side)],
-            median,
-            ratios[(last.div_ceil(2) + either_side).min(last)],
-        )
-    }
-
-    fn times(&self, of: fn(&Round) -> f64) -> f64 {
-        let mut times: Vec<_> = self.rounds.iter().map(of).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+    fn median(&self, of: impl Fn(&Round) -> f64) -> Median {
+        Median::of(self.rounds.iter().map(of)).expect("a round")
     }
 
     /// Prints the report, and writes it.
@@ -191,10 +175,10 @@ impl Report {
             "Times of good queries beside the flood in {} rounds: p50 {:.0} µs with the filter, {:.0} µs without it; p99 {:.0} µs and \
              {:.0} µs.",
             self.rounds.len(),
-            self.times(|round| round.filtered.p50),
-            self.times(|round| round.plain.p50),
-            self.times(|round| round.filtered.p99),
-            self.times(|round| round.plain.p99),
+            self.median(|round| round.filtered.p50).median,
+            self.median(|round| round.plain.p50).median,
+            self.median(|round| round.filtered.p99).median,
+            self.median(|round| round.plain.p99).median,
         );
         text += "\n| minute | open connections | resident, MiB | allocated, MiB | state of connections, MiB | linear memory of the VMs, MiB |\n\
                  |---|---|---|---|---|---|\n";

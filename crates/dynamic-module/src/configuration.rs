@@ -16,7 +16,6 @@ use log::Level;
 
 use crate::abi::{self, ConfigurationCounter};
 use crate::host::Process;
-use crate::rsa_key;
 
 /// Environment variable of Envoy: with the value `refuse` the filter refuses each bad configuration.
 const ON_CONFIG_ERROR: &str = "FIRSTWORD_ON_CONFIG_ERROR";
@@ -88,7 +87,7 @@ impl Configuration {
             Process.log(Level::Error, line);
             return None;
         }
-        if let Some(key) = filter.needs_tls().then(rsa_key::password_key).flatten() {
+        if let Some(key) = filter.needs_tls().then(firstword_password_rsa::password_key).flatten() {
             filter.set_password_key(key);
         }
         filter.log_start(&Process);

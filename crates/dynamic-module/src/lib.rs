@@ -15,7 +15,6 @@
 //! host           Envoy as a host of the filter
 //! panics         catches panics
 //! partners       finds the two parts of one connection
-//! rsa_key        the key for passwords of clients without TLS
 //! clock          a clock that never steps back
 //! abi            Envoy's ABI, and all unsafe code
 //! types          values of the ABI without pointers
@@ -31,7 +30,6 @@ mod metrics;
 mod module;
 mod panics;
 mod partners;
-mod rsa_key;
 mod types;
 mod worker;
 

@@ -18,6 +18,7 @@
 
 pub mod capture;
 pub mod client;
+pub mod command_line;
 pub mod database;
 pub mod doctor;
 pub mod dumpcap;
@@ -32,6 +33,7 @@ pub mod invariants;
 pub mod link;
 pub mod machine;
 pub mod mariadb;
+pub mod median;
 pub mod mysqld;
 pub mod namespace;
 pub mod packets;
@@ -47,6 +49,7 @@ pub mod relay;
 pub mod replay;
 pub mod shell;
 pub mod table;
+pub mod tls_session;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -74,6 +77,11 @@ pub fn envoy() -> PathBuf {
 pub fn mariadbd() -> PathBuf {
     // Resolves links, because the server looks for its files in its own directory.
     built("MARIADBD", "target/tools/mariadbd", "make tools").canonicalize().expect("the path of the server")
+}
+
+/// A newer MariaDB server: `NEW_MARIADBD`, else the one `make tools-mariadb` fetched.
+pub fn new_mariadbd() -> PathBuf {
+    built("NEW_MARIADBD", "target/tools/new-mariadbd", "make tools-mariadb")
 }
 
 /// The MySQL server: `MYSQLD`, else the one `make tools-mysql` fetched.

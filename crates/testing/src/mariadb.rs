@@ -1,6 +1,7 @@
 //! A private MariaDB: its own data directory, socket and port.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Write;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,15 @@ const COMMON: [&str; 4] = [
     "--innodb-buffer-pool-size=32M",
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-use-native-aio=0",
+];
+
+/// Statements that create the tables of the schema `mysql`.
+const SYSTEM_TABLES: [&str; 5] = [
+    "mariadb_system_tables.sql",
+    "mariadb_performance_tables.sql",
+    "mariadb_system_tables_data.sql",
+    "maria_add_gis_sp_bootstrap.sql",
+    "mariadb_sys_schema.sql",
 ];
 
 /// Options for [`MariaDb::start`] that keep the general log in a table, where [`MariaDb::logged`] reads it.
@@ -70,19 +80,13 @@ impl MariaDb {
     pub fn start_by(program: PathBuf, options: &[&str]) -> Self {
         // Plug-ins are installed with the package of the service, or unpacked by `make tools`.
         let plugins = super::root().join("target/tools/mariadb-plugins");
-        let recipe = Recipe {
-            name: "MariaDB",
-            program,
-            common: &COMMON,
-            serving: plugins.exists().then(|| joined("--plugin-dir=", &plugins)).into_iter().collect(),
-            port_taken: "Bind on TCP/IP port",
-            setup: SETUP,
-            initialise,
-            status_schema: "information_schema",
-            monitor: &[],
-            count,
-        };
-        Self(Database::start(recipe, options))
+        let serving = plugins.exists().then(|| joined("--plugin-dir=", &plugins)).into_iter().collect();
+        Self(Database::start(recipe(program, serving, initialise), options))
+    }
+
+    /// Starts a newer server, which has parsec.
+    pub fn start_new(options: &[&str]) -> Self {
+        Self(Database::start(recipe(super::new_mariadbd(), Vec::new(), initialise_new), options))
     }
 
     /// Number of commands of other connections than the monitor's, by their name in the general log (`Connect`, `Query`,
@@ -108,6 +112,21 @@ impl Deref for MariaDb {
 impl DerefMut for MariaDb {
     fn deref_mut(&mut self) -> &mut Database {
         &mut self.0
+    }
+}
+
+fn recipe(program: PathBuf, serving: Vec<OsString>, initialise: fn(&Recipe, &Path)) -> Recipe {
+    Recipe {
+        name: "MariaDB",
+        program,
+        common: &COMMON,
+        serving,
+        port_taken: "Bind on TCP/IP port",
+        setup: SETUP,
+        initialise,
+        status_schema: "information_schema",
+        monitor: &[],
+        count,
     }
 }
 
@@ -147,12 +166,32 @@ fn initialise(recipe: &Recipe, data: &Path) {
     let options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--force"];
     arguments.extend(options.map(Into::into));
     run(&install, arguments);
+    bootstrap(recipe, data, SETUP);
+}
 
+/// The statements of `mariadb-install-db`, which would run the server without its launcher.
+fn initialise_new(recipe: &Recipe, data: &Path) {
+    std::fs::create_dir(data).expect("a data directory");
+    let files = super::root().join("target/tools/mariadb-rootfs/usr/share/mariadb");
+    let read = |name: &&str| std::fs::read_to_string(files.join(name)).expect("a file of the server");
+    let system = SYSTEM_TABLES.iter().map(read).collect::<String>();
+    let system = format!("CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n{system}");
+    bootstrap(recipe, data, &system);
+    bootstrap(recipe, data, SETUP);
+}
+
+/// Runs statements in a server without network.
+fn bootstrap(recipe: &Recipe, data: &Path, statements: &str) {
     let mut server = Command::new(&recipe.program);
     server.args(recipe.arguments(data)).arg("--bootstrap");
     server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut server = server.spawn().expect("mariadbd --bootstrap");
-    server.stdin.take().expect("a pipe").write_all(SETUP.as_bytes()).expect("statements for --bootstrap");
+    server
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(statements.as_bytes())
+        .expect("statements for --bootstrap");
     let output = server.wait_with_output().expect("the end of mariadbd --bootstrap");
     assert!(output.status.success(), "mariadbd --bootstrap: {output:?}");
 }

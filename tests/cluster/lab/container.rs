@@ -52,8 +52,8 @@ pub struct Parent<'p> {
 enum Image {
     /// A program of Istio, which it runs as Istio's user.
     Istio(&'static str),
-    /// The native module. The container names its command.
-    Native,
+    /// The native module, in an image of the user's own. The container names its command.
+    Copy,
 }
 
 impl Image {
@@ -62,7 +62,7 @@ impl Image {
         match image_name(container["image"].as_str().expect("an image")) {
             "pilot" => Some(Self::Istio("pilot-discovery")),
             "proxyv2" => Some(Self::Istio("pilot-agent")),
-            "firstword-native" => Some(Self::Native),
+            "firstword-copy" => Some(Self::Copy),
             _ => None,
         }
     }
@@ -70,7 +70,7 @@ impl Image {
     const fn user(self) -> u64 {
         match self {
             Self::Istio(_) => ISTIO_PROXY,
-            Self::Native => 0,
+            Self::Copy => 0,
         }
     }
 
@@ -78,7 +78,7 @@ impl Image {
     fn command(self, container: &Value) -> Vec<OsString> {
         match self {
             Self::Istio(program) => vec![format!("/usr/local/bin/{program}").into()],
-            Self::Native => {
+            Self::Copy => {
                 let words = container["command"].as_array().expect("a command").iter();
                 words.map(|word| word.as_str().expect("a word").into()).collect()
             }
@@ -151,7 +151,7 @@ fn mounts_of(world: &World, parent: &Parent<'_>, container: &Value, image: Image
     };
     match image {
         Image::Istio(name) => mount(&program(name), &format!("/usr/local/bin/{name}")),
-        Image::Native => mount(&native(), "/libfirstword.so"),
+        Image::Copy => mount(&native(), "/libfirstword.so"),
     }
     if image == Image::Istio("pilot-agent") {
         let envoy = firstword_testing::envoy().canonicalize().expect("the path of Envoy");

@@ -21,22 +21,16 @@ pub struct Credentials(PathBuf);
 
 impl Credentials {
     /// Writes all files: `ca.pem`, `api.pem` and its key, `registry.pem` and its key, `orders.pem`
-    /// (of the database outside) and its key, `accounts.pem` (public) and its key,
-    /// `tokens.csv`, `kubeconfig`.
+    /// (of the database outside) and its key, `sidecar-ca.pem`, `sidecar.pem` (of a sidecar that ends TLS)
+    /// and its key, `accounts.pem` (public) and its key, `tokens.csv`, `kubeconfig`.
     pub fn write(directory: PathBuf) -> Self {
-        let authority_key = KeyPair::generate().expect("a key");
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "lab");
-        let certificate = authority.self_signed(&authority_key).expect("a certificate").pem();
-        let issuer = Issuer::new(authority, authority_key);
-
         let credentials = Self(directory);
-        credentials.put("ca.pem", &certificate);
+        let issuer = credentials.authority("ca.pem");
         let api = ["kubernetes.default.svc", "localhost"];
         credentials.issue("api", &issuer, &api, &[NODE, API_SERVICE, Ipv4Addr::LOCALHOST]);
         credentials.issue("registry", &issuer, &["registry.example.com"], &[REGISTRY]);
         credentials.issue("orders", &issuer, &[DATABASE_HOST], &[DATABASE]);
+        credentials.issue("sidecar", &credentials.authority("sidecar-ca.pem"), &[DATABASE_HOST], &[DATABASE]);
         let accounts = KeyPair::generate().expect("a key");
         credentials.put("accounts.pem", &accounts.public_key_pem());
         credentials.put("accounts-key.pem", &accounts.serialize_pem());
@@ -51,6 +45,15 @@ impl Credentials {
         });
         credentials.put("kubeconfig", &kubeconfig.to_string());
         credentials
+    }
+
+    fn authority(&self, file: &str) -> Issuer<'static, KeyPair> {
+        let key = KeyPair::generate().expect("a key");
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "lab");
+        self.put(file, &authority.self_signed(&key).expect("a certificate").pem());
+        Issuer::new(authority, key)
     }
 
     fn issue(&self, name: &str, by: &Issuer<'_, KeyPair>, hosts: &[&str], addresses: &[Ipv4Addr]) {

@@ -76,7 +76,7 @@ impl Pod {
         let pod = kubectl.get(&["pod", &this.name, "-n", &this.of]).expect("the Pod");
         let directory = this._files.path().to_owned();
         let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten().map(|volume| {
-            let folder = volumes::create(kubectl, &pod, volume, &directory.join("volumes"));
+            let folder = volumes::create(world, kubectl, &pod, volume, &directory.join("volumes"));
             (text(&volume["name"]), folder)
         });
         let volumes: BTreeMap<_, _> = volumes.collect();

@@ -15,8 +15,20 @@ use firstword_testing::{built, wait_for};
 /// Port of the registry without TLS, on the world's loopback.
 const PORT: u16 = 5000;
 const START: Duration = Duration::from_secs(20);
-/// Name of the repository in the manifests.
-const REPOSITORY: &str = "firstword";
+
+/// Puts the files of an image for this machine into a folder, as a container runtime does for a volume.
+pub fn unpack(world: &World, reference: &str, folder: &Path) {
+    let image = reference.strip_prefix("registry.example.com/").expect("an image of the registry");
+    let processor = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" };
+    let archive = folder.with_extension("tar");
+    let mut command = world.namespace.command();
+    command.arg(built("CRANE", "target/tools/crane", "make tools-istio"));
+    command.args(["export", "--platform", &format!("linux/{processor}")]);
+    let output = command.arg(format!("127.0.0.1:{PORT}/{image}")).arg(&archive).output().expect("crane");
+    assert!(output.status.success(), "{reference}: {}", String::from_utf8_lossy(&output.stderr));
+    let tar = std::process::Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(folder).status();
+    assert!(tar.expect("tar").success(), "{reference}");
+}
 
 /// A running registry.
 pub struct Registry {
@@ -41,11 +53,11 @@ impl Registry {
         this
     }
 
-    /// Pushes an image in OCI's layout. Returns the digest of its manifest.
-    pub fn push(&self, image: &Path, tag: &str) -> String {
+    /// Pushes an image in OCI's layout. Returns the digest of its manifest or index.
+    pub fn push(&self, image: &Path, repository: &str, tag: &str) -> String {
         let mut command = self.world.namespace.command();
         command.arg(built("CRANE", "target/tools/crane", "make tools-istio"));
-        command.arg("push").arg(image).arg(format!("127.0.0.1:{PORT}/{REPOSITORY}:{tag}"));
+        command.arg("push").arg(image).arg(format!("127.0.0.1:{PORT}/{repository}:{tag}"));
         let output = command.output().expect("crane");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "crane push {}: {error}", image.display());

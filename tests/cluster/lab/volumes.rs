@@ -9,13 +9,15 @@ use serde_json::Value;
 
 use super::environment::field_of;
 use super::kubectl::Kubectl;
+use super::registry;
+use super::world::World;
 use firstword_testing::wait_for;
 
 /// Maximum wait for a ConfigMap that a controller makes.
 const CONFIG_MAP: Duration = Duration::from_secs(60);
 
 /// Creates the folder of a volume below `directory`.
-pub fn create(kubectl: &Kubectl, pod: &Value, volume: &Value, directory: &Path) -> PathBuf {
+pub fn create(world: &World, kubectl: &Kubectl, pod: &Value, volume: &Value, directory: &Path) -> PathBuf {
     let name = volume["name"].as_str().expect("a volume's name");
     let folder = directory.join(name);
     std::fs::create_dir_all(&folder).expect("a volume's folder");
@@ -41,9 +43,14 @@ pub fn create(kubectl: &Kubectl, pod: &Value, volume: &Value, directory: &Path) 
         put_config_map(kubectl, namespace, &volume["configMap"], &folder);
     } else if volume["downwardAPI"].is_object() {
         put_fields(pod, &volume["downwardAPI"], &folder);
-    } else if let Some(secret) = volume["secret"]["secretName"].as_str() {
-        let exists = kubectl.get(&["secret", secret, "-n", namespace]).is_some();
-        assert!(volume["secret"]["optional"] == true && !exists, "the node mounts no Secret: {secret}");
+    } else if let Some(reference) = volume["image"]["reference"].as_str() {
+        registry::unpack(world, reference, &folder);
+    } else if let Some(name) = volume["secret"]["secretName"].as_str() {
+        let source = &volume["secret"];
+        match kubectl.get(&["secret", name, "-n", namespace]) {
+            Some(secret) => put_decoded(source, &secret["data"], &folder),
+            None => assert!(source["optional"] == true, "there is no Secret {name}"),
+        }
     } else {
         panic!("the node cannot mount {volume}");
     }
@@ -76,22 +83,28 @@ fn put_config_map(kubectl: &Kubectl, namespace: &str, source: &Value, folder: &P
         Some(wait_for(&format!("ConfigMap {namespace}/{name}"), CONFIG_MAP, get))
     };
     let Some(map) = map else { return };
-    let target = |key: &String| {
-        let Some(items) = source["items"].as_array() else { return Some(key.clone()) };
-        let item = items.iter().find(|item| item["key"] == **key)?;
-        item["path"].as_str().map(str::to_owned)
-    };
     for (key, value) in map["data"].as_object().into_iter().flatten() {
-        if let Some(path) = target(key) {
+        if let Some(path) = file_of(source, key) {
             write(&folder.join(path), value.as_str().expect("a text").as_bytes());
         }
     }
-    for (key, value) in map["binaryData"].as_object().into_iter().flatten() {
-        if let Some(path) = target(key) {
+    put_decoded(source, &map["binaryData"], folder);
+}
+
+/// Writes values in base64.
+fn put_decoded(source: &Value, data: &Value, folder: &Path) {
+    for (key, value) in data.as_object().into_iter().flatten() {
+        if let Some(path) = file_of(source, key) {
             let decoded = base64::engine::general_purpose::STANDARD.decode(value.as_str().expect("a text"));
             write(&folder.join(path), &decoded.expect("base64"));
         }
     }
+}
+
+/// The file for a key. `None` if the volume leaves the key out.
+fn file_of<'v>(source: &'v Value, key: &'v str) -> Option<&'v str> {
+    let Some(items) = source["items"].as_array() else { return Some(key) };
+    items.iter().find(|item| item["key"] == *key)?["path"].as_str()
 }
 
 fn put_fields(pod: &Value, source: &Value, folder: &Path) {

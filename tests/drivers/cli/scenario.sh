@@ -1,9 +1,10 @@
 #!/bin/sh
 # Scenario with command-line clients. $1 is the folder with `client`, `admin` and `dump`, $2 their option for no TLS, $3 their
-# option for TLS.
+# option for TLS, $4 the one for TLS that verifies the server.
 set -eu
 programs=$1
-case ${10} in plain) tls=$2 ;; tls) tls=$3 ;; default) tls= ;; esac
+case ${11} in plain) tls=$2 ;; tls) tls=$3 ;; default) tls= ;; /*) tls="$4 --ssl-ca=${11}" ;; esac
+shift
 export MYSQL_PWD="$7"
 database=$8
 file=$9

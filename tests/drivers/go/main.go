@@ -4,6 +4,8 @@ package main
 import (
 	"context"
 	"crypto/md5"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -17,13 +19,20 @@ import (
 
 func main() {
 	if len(os.Args) != 8 {
-		log.Fatal("usage: go-sql-driver HOST PORT USER PASSWORD DATABASE FILE plain|tls|default")
+		log.Fatal("usage: go-sql-driver HOST PORT USER PASSWORD DATABASE FILE plain|tls|default|AUTHORITY")
 	}
 	config := mysql.NewConfig()
 	config.Net, config.Addr = "tcp", os.Args[1]+":"+os.Args[2]
 	config.User, config.Passwd, config.DBName = os.Args[3], os.Args[4], os.Args[5]
-	if os.Args[7] == "tls" {
+	switch transport := os.Args[7]; transport {
+	case "plain", "default":
+	case "tls":
 		config.TLSConfig = "skip-verify"
+	default:
+		authority, err := os.ReadFile(transport)
+		check(err)
+		config.TLS = &tls.Config{RootCAs: x509.NewCertPool(), ServerName: os.Args[1]}
+		config.TLS.RootCAs.AppendCertsFromPEM(authority)
 	}
 	say("driver", "go-sql-driver/mysql", version())
 	connector, err := mysql.NewConnector(config)

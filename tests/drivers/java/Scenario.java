@@ -1,5 +1,12 @@
+import java.io.InputStream;
+import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.KeyStore;
 import java.security.MessageDigest;
+import java.security.cert.Certificate;
+import java.security.cert.CertificateFactory;
 import java.sql.CallableStatement;
 import java.sql.Connection;
 import java.sql.DriverManager;
@@ -18,6 +25,9 @@ import java.util.StringJoiner;
 
 /** Scenario with any JDBC driver. The first argument is `mariadb` or `mysql`, and decides the options. */
 class Scenario {
+    /** Not secret: the store has an authority only. */
+    private static final String STORE_PASSWORD = "changeit";
+
     private final Connection db;
 
     Scenario(Connection db) {
@@ -44,7 +54,7 @@ class Scenario {
             options.setProperty("characterEncoding", "UTF-8");
         }
         if (!transport.equals("default")) {
-            setTls(options, kind, transport.equals("tls"));
+            setTls(options, kind, transport);
         }
         String url = "jdbc:%s://%s:%s/%s".formatted(kind, host, port, database);
         try (Connection db = DriverManager.getConnection(url, options)) {
@@ -53,16 +63,42 @@ class Scenario {
         }
     }
 
-    private static void setTls(Properties options, String kind, boolean tls) {
+    private static void setTls(Properties options, String kind, String transport) throws Exception {
+        boolean verifies = transport.startsWith("/");
+        boolean tls = verifies || transport.equals("tls");
         if (kind.equals("mariadb")) {
-            options.setProperty("sslMode", tls ? "trust" : "disable");
+            options.setProperty("sslMode", verifies ? "verify-full" : tls ? "trust" : "disable");
+            if (verifies) {
+                options.setProperty("serverSslCert", transport);
+            }
             return;
         }
-        options.setProperty("sslMode", tls ? "REQUIRED" : "DISABLED");
+        options.setProperty("sslMode", verifies ? "VERIFY_IDENTITY" : tls ? "REQUIRED" : "DISABLED");
         // The names of these options in 5.1.
         options.setProperty("useSSL", Boolean.toString(tls));
-        options.setProperty("verifyServerCertificate", "false");
+        options.setProperty("verifyServerCertificate", Boolean.toString(verifies));
         options.setProperty("enabledTLSProtocols", "TLSv1.2");
+        if (verifies) {
+            options.setProperty("trustCertificateKeyStoreUrl", keyStore(transport).toUri().toString());
+            options.setProperty("trustCertificateKeyStoreType", "PKCS12");
+            options.setProperty("trustCertificateKeyStorePassword", STORE_PASSWORD);
+        }
+    }
+
+    /** Copies an authority into a file that Connector/J can read. */
+    private static Path keyStore(String authority) throws Exception {
+        KeyStore store = KeyStore.getInstance("PKCS12");
+        store.load(null, null);
+        try (InputStream certificate = Files.newInputStream(Path.of(authority))) {
+            Certificate parsed = CertificateFactory.getInstance("X.509").generateCertificate(certificate);
+            store.setCertificateEntry("authority", parsed);
+        }
+        Path file = Files.createTempFile("authority", ".p12");
+        file.toFile().deleteOnExit();
+        try (OutputStream out = Files.newOutputStream(file)) {
+            store.store(out, STORE_PASSWORD.toCharArray());
+        }
+        return file;
     }
 
     private void run(String kind, String file, String user, String password) throws Exception {

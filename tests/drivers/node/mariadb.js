@@ -3,7 +3,7 @@
 
 const crypto = require('crypto');
 const mariadb = require('mariadb');
-const { failure, names, rows, say, sum } = require('./show');
+const { failure, names, rows, say, sum, tls } = require('./show');
 
 const STATEMENT = 'SELECT id, name, price FROM items WHERE id >= ? AND price < ? ORDER BY id';
 
@@ -13,7 +13,7 @@ async function main([host, port, user, password, database, file, transport]) {
     host, port, user, password, database, rowsAsArray: true, dateStrings: true, maxAllowedPacket: 64 << 20,
     allowPublicKeyRetrieval: true,
   };
-  if (transport !== 'default') options.ssl = transport === 'tls' ? { rejectUnauthorized: false } : false;
+  if (transport !== 'default') options.ssl = tls(transport) ?? false;
   const connection = await mariadb.createConnection(options);
 
   // All of these are in flight at the same time.

@@ -5,7 +5,7 @@ const crypto = require('crypto');
 const fs = require('fs');
 const mysql = require('mysql2/promise');
 const { version } = require('mysql2/package.json');
-const { failure, names, rows, say, sum } = require('./show');
+const { failure, names, rows, say, sum, tls } = require('./show');
 
 const STATEMENT = 'SELECT id, name, price FROM items WHERE id >= ? AND price < ? ORDER BY id';
 
@@ -13,7 +13,7 @@ async function main([host, port, user, password, database, file, transport]) {
   say('driver', 'mysql2', version);
   const connection = await mysql.createConnection({
     host, port, user, password, database, rowsAsArray: true, dateStrings: true, supportBigNumbers: true,
-    ssl: transport === 'tls' ? { rejectUnauthorized: false } : undefined,
+    ssl: tls(transport),
     infileStreamFactory: (path) => fs.createReadStream(path),
   });
   const select = async (statement) => (await connection.query(statement))[0];

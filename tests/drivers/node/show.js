@@ -1,5 +1,7 @@
-// Output of values and rows to insert, for both programs.
+// Output of values, rows to insert and options of TLS, for both programs.
 'use strict';
+
+const fs = require('fs');
 
 function show(value) {
   if (value === null) return 'NULL';
@@ -18,3 +20,11 @@ exports.failure = async (step, promise) => {
 };
 
 exports.names = () => Array.from({ length: 100 }, (_, i) => [i + 1, i % 2 === 0 ? `name ${i + 1}` : null]);
+
+// Options for `tls`, and for the file of an authority. Undefined for `plain` and `default`.
+exports.tls = (transport) => {
+  if (transport === 'tls') return { rejectUnauthorized: false };
+  if (!transport.startsWith('/')) return undefined;
+  // Both drivers give Node no address to verify.
+  return { ca: fs.readFileSync(transport), checkServerIdentity: () => undefined };
+};

@@ -8,10 +8,10 @@ use Digest::MD5 qw(md5_hex);
 my ($kind, $host, $port, $user, $password, $database, $file, $transport) = @ARGV;
 binmode STDOUT, ':encoding(UTF-8)';
 my $own = lc "${kind}_";
-my $tls = $transport eq 'tls';
 my $source = "DBI:$kind:host=$host;port=$port;database=$database;${own}local_infile=1";
-# Neither can require TLS with this client library, but both use it if it is optional.
-$source .= ";${own}ssl=1;${own}ssl_optional=1" if $tls;
+# DBD::mysql cannot require TLS with this client library, but both drivers use it if it is optional.
+$source .= ";${own}ssl=1;${own}ssl_optional=1" if $transport eq 'tls';
+$source .= ";${own}ssl=1;${own}ssl_verify_server_cert=1;${own}ssl_ca_file=$transport" if $transport =~ m{^/};
 my $db = DBI->connect($source, $user, $password, { RaiseError => 1, PrintError => 0, AutoCommit => 1,
     $kind eq 'mysql' ? (mysql_enable_utf8mb4 => 1) : () });
 say('driver', "DBD::$kind", "DBD::$kind"->VERSION);

@@ -9,6 +9,10 @@ mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
 $db = mysqli_init();
 $db->options(MYSQLI_OPT_LOCAL_INFILE, true);
 $flags = $transport === 'tls' ? MYSQLI_CLIENT_SSL | MYSQLI_CLIENT_SSL_DONT_VERIFY_SERVER_CERT : 0;
+if (str_starts_with($transport, '/')) {
+    $flags = MYSQLI_CLIENT_SSL;
+    $db->ssl_set(null, null, $transport, null, null);
+}
 $db->real_connect($host, $user, $password, $database, (int) $port, null, $flags);
 $db->set_charset('utf8mb4');
 

@@ -14,6 +14,8 @@ if ($transport === 'tls') {
     // PDO uses TLS only if an option of TLS is set.
     $options[PDO::MYSQL_ATTR_SSL_CIPHER] = 'DEFAULT';
     $options[PDO::MYSQL_ATTR_SSL_VERIFY_SERVER_CERT] = false;
+} elseif (str_starts_with($transport, '/')) {
+    $options[PDO::MYSQL_ATTR_SSL_CA] = $transport;
 }
 $db = new PDO("mysql:host=$host;port=$port;dbname=$database;charset=utf8mb4", $user, $password, $options);
 

@@ -11,6 +11,8 @@ pure = sys.argv[1] == "pure"
 login, infile, transport = scenario.arguments()
 if transport != "default":
     login["ssl_disabled"] = transport == "plain"
+if transport.startswith("/"):
+    login |= {"ssl_ca": transport, "ssl_verify_cert": True, "ssl_verify_identity": True}
 say("driver", "mysql-connector-python", mysql.connector.__version__)
 connection = mysql.connector.connect(
     **login, use_pure=pure, allow_local_infile=True, consume_results=True)

@@ -13,6 +13,8 @@ if transport == "tls":
     login["ssl"] = ssl._create_unverified_context()
 elif transport == "plain":
     login["ssl_disabled"] = True
+elif transport != "default":
+    login["ssl"] = ssl.create_default_context(cafile=transport)
 say("driver", "PyMySQL", importlib.metadata.version("PyMySQL"))
 connection = pymysql.connect(**login, local_infile=True, max_allowed_packet=64 << 20)
 scenario.run(connection, pymysql.err.MySQLError, infile)

@@ -12,15 +12,11 @@ mod invariants;
 #[path = "../../../crates/testing/src/link.rs"]
 #[allow(dead_code, reason = "a part of it is used here")]
 mod link;
+mod packets;
 mod plan;
 mod seeds;
-#[path = "../../../crates/testing/src/capture/text.rs"]
-#[allow(dead_code, reason = "captures are only read here")]
-mod text;
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use bytes::Bytes;
 use driver::Driver;
@@ -58,18 +54,11 @@ fn any_connection(plan: &Plan) {
 
 /// Each capture twice: without a rule, and under one of the rules that change bytes.
 fn examples() -> Vec<Vec<u8>> {
-    let directory =
-        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../captures")).expect("captures");
-    let mut paths: Vec<_> = directory.map(|entry| entry.expect("a capture").path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "cap"));
-    paths.sort();
     let address = |port| SocketAddr::from(([192, 0, 2, 1], port));
     let endpoints = Endpoints { source: address(56324), destination: address(3306) };
     let rules = [0x01, 0x02, 0x1c, 0x20, 0x3e];
     let mut seeds = Vec::new();
-    for (index, path) in paths.iter().enumerate() {
-        let text = fs::read_to_string(path).expect("a capture");
-        let mut chunks = text::parse(&text);
+    for (index, mut chunks) in packets::captures().into_iter().enumerate() {
         seeds.push(plan::write([0, 0, 0, 0], &chunks));
         seeds.push(plan::write([rules[index % rules.len()], 0, 0, 0xc0], &chunks));
         // Some captures also follow a PROXY header, which is received and sent on.

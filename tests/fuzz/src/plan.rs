@@ -90,6 +90,7 @@ impl Plan {
             // The target `tls` has it.
             originate_tls: None,
             terminate_tls: false,
+            guard_password: None,
         };
         let piece = choice(*more, 0, 63) + 1;
         Some(Self { rules, piece, steps: steps(rest) })

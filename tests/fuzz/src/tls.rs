@@ -9,13 +9,9 @@
 
 #![no_main]
 
+mod packets;
 mod seeds;
-#[path = "../../../crates/testing/src/capture/text.rs"]
-#[allow(dead_code, reason = "captures are only read here")]
-mod text;
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,7 +26,7 @@ use firstword::event::output::Output;
 use firstword::event::runner::Runner;
 use firstword::event::{ClosedBy, Event, Sender, TlsSide};
 use firstword::password_key::{PasswordKey, PasswordKeyRef};
-use firstword::rules::{ClearCapabilities, Expected, Inspection, GuardPassword, OriginateTls, Rules};
+use firstword::rules::{ClearCapabilities, Expected, GuardPassword, Inspection, OriginateTls, Rules};
 use libfuzzer_sys::fuzz_target;
 
 /// Length of an SSLRequest.
@@ -202,7 +198,11 @@ impl Driver {
             ServerVerdict::Pass => {}
             ServerVerdict::Edit(Edit { drain, .. }) => assert!(drain <= bytes.len()),
             ServerVerdict::Resume(edit) => {
-                assert_eq!((edit.drain, edit.prepend.len()), (bytes.len(), 0), "no byte of the key reaches the client");
+                assert_eq!(
+                    (edit.drain, edit.prepend.len()),
+                    (bytes.len(), 0),
+                    "no byte of the key reaches the client"
+                );
                 assert!(!self.held.is_empty(), "the password is held");
                 self.client(&[], false);
             }
@@ -251,15 +251,7 @@ fn any_connection(input: &[u8]) {
 /// The beginnings of the captures, for each of the three rules. Their servers offer TLS here, and count the SSLRequest in their
 /// sequence ids. With the end of TLS their clients send an SSLRequest too.
 fn examples() -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../captures");
-    let paths = fs::read_dir(directory).expect("captures").map(|entry| entry.expect("a capture").path());
-    let paths = paths.filter(|path| path.extension().is_some_and(|extension| extension == "cap"));
-    paths
-        .flat_map(|path| {
-            let chunks = text::parse(&fs::read_to_string(path).expect("a capture"));
-            [0, 16, 48].map(|flags| example(flags, &chunks))
-        })
-        .collect()
+    packets::captures().iter().flat_map(|chunks| [0, 16, 48].map(|flags| example(flags, chunks))).collect()
 }
 
 fn example(flags: u8, chunks: &[(Sender, Bytes)]) -> Vec<u8> {

@@ -12,10 +12,10 @@
 )]
 
 mod agent;
-#[path = "../../src/bin/image/command.rs"]
-mod command;
 #[path = "../../src/bin/image/layout.rs"]
 mod layout;
+#[path = "../../src/bin/image/platforms.rs"]
+mod platforms;
 mod registry;
 
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ use std::process::Command;
 use agent::fetch;
 use firstword_testing::{root, temp_dir, wasm};
 use layout::Form;
+use platforms::Content;
 use registry::Registry;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -146,31 +147,38 @@ fn the_agent_fetches_the_module_in_each_form() {
     }
 }
 
-/// A runtime chooses the binary by its own processor.
+/// A runtime chooses the file by its own processor.
 #[test]
-fn the_image_of_the_command_has_one_binary_for_each_processor() {
-    let binaries: [(&str, &[u8]); 2] = [("amd64", b"for x86_64"), ("arm64", b"for aarch64")];
-    let layouts = [temp_dir(), temp_dir()];
-    let digests = layouts.each_ref().map(|directory| command::write(&binaries, directory.path()));
-    assert_eq!(digests[0], digests[1], "the same binaries make the same image");
-    let registry = Registry::start();
-    registry.push(layouts[0].path(), REPOSITORY, TAG);
-    assert_eq!(registry.digest(REPOSITORY, TAG), digests[0], "the registry has another one");
-    for (processor, binary) in binaries {
-        let config = registry.config(REPOSITORY, TAG, processor);
-        assert_eq!(config["architecture"], processor);
-        assert_eq!(config["config"]["Entrypoint"], json!(["/firstword"]));
-        assert_eq!(config["config"]["User"], "65532:65532");
-        let archive = registry.files(REPOSITORY, TAG, processor);
-        let mut archive = tar::Archive::new(archive.as_slice());
-        let mut entries = archive.entries().unwrap().map(Result::unwrap);
-        let mut file = entries.next().expect("the binary");
-        assert_eq!(file.path().unwrap().to_str(), Some("firstword"));
-        assert_eq!(file.header().mode().unwrap() & 0o777, 0o755);
-        let mut content = Vec::new();
-        std::io::copy(&mut file, &mut content).unwrap();
-        assert_eq!(content, binary);
-        assert!(entries.next().is_none());
+fn the_images_of_the_command_and_of_the_native_module_have_one_file_for_each_processor() {
+    let program = json!({"Entrypoint": ["/firstword"], "User": "65532:65532", "WorkingDir": "/"});
+    let expected = [
+        (Content::Command, "firstword", 0o755, program),
+        // A volume needs no program.
+        (Content::Native, "libfirstword.so", 0o644, json!({})),
+    ];
+    let files: [(&str, &[u8]); 2] = [("amd64", b"for x86_64"), ("arm64", b"for aarch64")];
+    for (content, name, mode, process) in expected {
+        let layouts = [temp_dir(), temp_dir()];
+        let digests = layouts.each_ref().map(|directory| platforms::write(content, &files, directory.path()));
+        assert_eq!(digests[0], digests[1], "the same files make the same image");
+        let registry = Registry::start();
+        registry.push(layouts[0].path(), REPOSITORY, TAG);
+        assert_eq!(registry.digest(REPOSITORY, TAG), digests[0], "the registry has another one");
+        for (processor, file) in files {
+            let config = registry.config(REPOSITORY, TAG, processor);
+            assert_eq!(config["architecture"], processor);
+            assert_eq!(config["config"], process, "{content:?}");
+            let archive = registry.files(REPOSITORY, TAG, processor);
+            let mut archive = tar::Archive::new(archive.as_slice());
+            let mut entries = archive.entries().unwrap().map(Result::unwrap);
+            let mut entry = entries.next().expect("the file");
+            assert_eq!(entry.path().unwrap().to_str(), Some(name));
+            assert_eq!(entry.header().mode().unwrap() & 0o777, mode);
+            let mut unpacked = Vec::new();
+            std::io::copy(&mut entry, &mut unpacked).unwrap();
+            assert_eq!(unpacked, file);
+            assert!(entries.next().is_none());
+        }
     }
 }
 

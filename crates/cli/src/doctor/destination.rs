@@ -64,10 +64,7 @@ impl Destination {
 
     /// Text such as `10.1.2.3:3306` or `*:3306`.
     pub(super) fn text(&self) -> String {
-        match self.ip {
-            Some(ip) => SocketAddr::new(ip, self.port).to_string(),
-            None => format!("*:{}", self.port),
-        }
+        text(self.ip, self.port)
     }
 
     pub(super) fn entry<'d>(&self, dump: &'d Dump) -> Entry<'d> {
@@ -85,10 +82,7 @@ impl Destination {
                 None => Entry::Redirected(listener),
             };
         }
-        let any = |listener: &&Listener| {
-            listener.addresses().any(|address| address.ip().is_unspecified() && address.port() == self.port)
-        };
-        if let Some(listener) = bound().find(any) {
+        if let Some(listener) = bound().find(|listener| listener.is_for_any_address(self.port)) {
             return Entry::Listener(listener);
         }
         // The configuration does not show a port that the kernel chooses.
@@ -101,6 +95,14 @@ impl Destination {
             [listener] => Entry::Listener(listener),
             _ => Entry::Unknown,
         }
+    }
+}
+
+/// Text such as `10.1.2.3:3306` or `*:3306`.
+pub(super) fn text(ip: Option<IpAddr>, port: u16) -> String {
+    match ip {
+        Some(ip) => SocketAddr::new(ip, port).to_string(),
+        None => format!("*:{port}"),
     }
 }
 

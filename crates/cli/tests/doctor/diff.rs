@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::inputs::{inspector, listener};
-use crate::run;
+use crate::{admin, run};
 
 /// The arguments for two inputs in files, and the folder with the files.
 fn files(before: &Value, after: &Value) -> (tempfile::TempDir, [String; 2]) {
@@ -106,6 +106,31 @@ fn statistics_say_how_many_connections_are_open() {
     let report: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(report["listeners"][0]["open"], 42);
     assert_eq!(report["listeners"][0]["statistic"], "listener.0.0.0.0_3306.downstream_cx_active");
+}
+
+/// An admin interface that has this dump and no statistics.
+fn without_statistics(dump: &Value) -> String {
+    let body = dump.to_string();
+    let dump = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    admin::serve(move |request| {
+        let is_dump = request.starts_with("GET /config_dump");
+        if is_dump { dump.clone() } else { "HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n".to_owned() }
+    })
+}
+
+#[test]
+fn statistics_after_the_change_are_not_read() {
+    let before = dump(&listener(&json!({})), &json!({}));
+    let after = without_statistics(&dump(&listener(&json!({"stat_prefix": "x"})), &json!({})));
+    let (folder, [before, _]) = files(&before, &json!({}));
+    let (status, _, problems) = run(&["--diff", &before, &after], "");
+    assert_eq!((status, problems.as_str()), (3, ""));
+    let (status, _, problems) = run(&["--diff", &after, &before], "");
+    assert_eq!(status, 2, "those before it are: {problems}");
+    let stats = folder.path().join("stats");
+    fs::write(&stats, "listener.x.downstream_cx_active: 42\n").unwrap();
+    let (status, _, problems) = run(&["--diff", &after, &before, "--stats", stats.to_str().unwrap()], "");
+    assert_eq!((status, problems.as_str()), (3, ""));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Envoys.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub, reason = "helpers of tests, too")]
 
+mod admin;
 mod diff;
 mod filter;
 mod inputs;

@@ -1,13 +1,11 @@
 //! Inputs that the command refuses, each with the reason.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::inputs::{bootstrap, listener, string_value, with_filter};
-use crate::{json_of, run, verdicts};
+use crate::{admin, json_of, run, verdicts};
 
 #[test]
 fn invalid_inputs_are_refused() {
@@ -76,16 +74,7 @@ fn invalid_inputs_are_refused() {
 
 /// The address of a server that sends this response to every client.
 fn responding(response: &'static str) -> String {
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = server.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        for stream in server.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(response.as_bytes());
-        }
-    });
-    address
+    admin::serve(move |_| response.to_owned())
 }
 
 #[test]

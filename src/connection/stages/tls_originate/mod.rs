@@ -281,9 +281,7 @@ impl TlsOriginator {
             Action::Replace(mut password) => {
                 // The request for the key and the key have passed between filter and client only.
                 self.shift = self.shift.wrapping_sub(2);
-                let mut packet = whole(id.wrapping_add(self.shift), &password);
-                rewrite.replace_from(0, &packet);
-                wipe(&mut packet);
+                rewrite.replace_with_password(whole(id.wrapping_add(self.shift), &password));
                 wipe(&mut password);
             }
         }

@@ -18,7 +18,7 @@ pub struct Arguments {
     pub password: String,
     pub database: String,
     pub file: String,
-    /// `plain`, `tls`, or `default`: without any option of TLS.
+    /// `plain`, `tls`, `default`: without any option of TLS, or the file of an authority, by which the driver verifies the server.
     pub transport: String,
 }
 
@@ -55,7 +55,7 @@ pub fn version(package: &str) -> &str {
 async fn main() -> Result<(), Error> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [driver, host, port, user, password, database, file, transport] = words.as_slice() else {
-        return Err("usage: mysql_async|sqlx HOST PORT USER PASSWORD DATABASE FILE plain|tls|default".into());
+        return Err("usage: mysql_async|sqlx HOST PORT USER PASSWORD DATABASE FILE plain|tls|default|AUTHORITY".into());
     };
     let arguments = Arguments {
         host: host.clone(),

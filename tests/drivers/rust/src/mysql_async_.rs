@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
 use mysql_async::{
@@ -7,8 +9,16 @@ use mysql_async::{
 use crate::{Arguments, BATCH, Error, FIELD, LAST, STATEMENT, digest, names, rows, say};
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
-    let tls =
-        SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
+    let tls = match arguments.transport.as_str() {
+        "plain" | "default" => None,
+        "tls" => Some(
+            SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true),
+        ),
+        authority => {
+            let authority = PathBuf::from(authority);
+            Some(SslOpts::default().with_disable_built_in_roots(true).with_root_certs(vec![authority.into()]))
+        }
+    };
     let options = OptsBuilder::default()
         .ip_or_hostname(arguments.host.clone())
         .tcp_port(arguments.port)
@@ -18,7 +28,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
         .prefer_socket(false)
         .max_allowed_packet(Some(64 << 20))
         .local_infile_handler(Some(WhiteListFsHandler::new([arguments.file.clone()])))
-        .ssl_opts((arguments.transport == "tls").then_some(tls));
+        .ssl_opts(tls);
     let mut db = Conn::new(options).await?;
 
     say("text", text(&mut db, "SELECT * FROM kinds").await?);

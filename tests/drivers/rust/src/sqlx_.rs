@@ -17,7 +17,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Error> {
     match arguments.transport.as_str() {
         "plain" => options = options.ssl_mode(MySqlSslMode::Disabled),
         "tls" => options = options.ssl_mode(MySqlSslMode::Required),
-        _ => {}
+        "default" => {}
+        authority => options = options.ssl_mode(MySqlSslMode::VerifyIdentity).ssl_ca(authority),
     }
     let mut db = options.connect().await?;
 

@@ -1,13 +1,11 @@
 //! What `--diff` compares of one input: whole listeners, because Envoy compares whole messages, and filters by name.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::Value;
 
 use super::super::envoy::dump::{Content, Document, NO_LISTENER};
-use super::super::input::{self, Source, named};
-use super::super::statistics::Statistics;
+use super::super::input::{Source, named};
 
 /// The place of an input in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +29,6 @@ pub(super) struct Configuration {
     pub(super) extensions: BTreeMap<String, Value>,
     /// Listeners that Envoy refused, each with its name and the reason.
     pub(super) refused: Vec<(String, String)>,
-    pub(super) statistics: Option<Statistics>,
 }
 
 /// A listener.
@@ -44,12 +41,11 @@ pub(super) struct Entry {
 
 impl Configuration {
     /// Reads an input. An error begins with its name.
-    pub(super) fn read(path: &Path, place: Place, statistics: Option<&Path>) -> Result<Self, String> {
-        let (source, statistics) = input::with_statistics(path, statistics)?;
+    pub(super) fn read(source: Source, place: Place) -> Result<Self, String> {
         let Source { name, documents, .. } = source;
         let read = Document::of(documents).and_then(|document| Self::of(document, place));
         let read = read.map_err(|problem| named(&name, &problem))?;
-        Ok(Self { input: name, statistics, ..read })
+        Ok(Self { input: name, ..read })
     }
 
     fn of(document: Document, place: Place) -> Result<Self, String> {
@@ -116,8 +112,7 @@ impl Configuration {
             Place::After => ["warming_state", "active_state"],
         };
         let Some(state) = states.into_iter().find(|state| entry.get(state).is_some()) else { return Ok(()) };
-        let state_value = entry.get_mut(state).map(Value::take).unwrap_or_default();
-        let listener = state_value.get("listener").cloned().unwrap_or_default();
+        let listener = entry.pointer_mut(&format!("/{state}/listener")).map(Value::take).unwrap_or_default();
         self.add_listener(listener, &format!("{at}.{state}.listener"), false)
     }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::super::statistics::Statistics;
 use super::configuration::Configuration;
-use super::update::{Effect, Update};
+use super::update::{Change, Effect, Update};
 
 /// The difference of two configurations.
 pub(super) struct Difference {
@@ -11,14 +12,20 @@ pub(super) struct Difference {
     pub(super) after: Configuration,
     /// Changed listeners, by name.
     pub(super) updates: Vec<Update>,
-    /// Changed filters that Envoy discovers by name, and the change in a word.
-    pub(super) filters: Vec<(String, &'static str)>,
+    /// Statistics before the change.
+    pub(super) statistics: Option<Statistics>,
+    /// Changed filters that Envoy discovers by name.
+    pub(super) filters: Vec<(String, Change)>,
     /// What the comparison leaves out, in sentences.
     pub(super) not_compared: Vec<String>,
 }
 
 impl Difference {
-    pub(super) fn between(before: Configuration, after: Configuration) -> Self {
+    pub(super) fn between(
+        before: Configuration,
+        after: Configuration,
+        statistics: Option<Statistics>,
+    ) -> Self {
         let names: BTreeSet<_> = before.listeners.keys().chain(after.listeners.keys()).collect();
         let update = |name: &&String| {
             Update::of(name, before.listeners.get(name.as_str()), after.listeners.get(name.as_str()))
@@ -26,7 +33,7 @@ impl Difference {
         let updates: Vec<_> = names.iter().filter_map(update).collect();
         let filters = filters(&before, &after);
         let not_compared = not_compared(&before, &after, &updates);
-        Self { before, after, updates, filters, not_compared }
+        Self { before, after, updates, statistics, filters, not_compared }
     }
 
     /// 0: no connection is closed. 3: some are. 1: Envoy refuses a part of the change.
@@ -43,12 +50,12 @@ impl Difference {
 }
 
 /// The filters that Envoy discovers by name, as far as they differ.
-fn filters(before: &Configuration, after: &Configuration) -> Vec<(String, &'static str)> {
+fn filters(before: &Configuration, after: &Configuration) -> Vec<(String, Change)> {
     let names: BTreeSet<_> = before.extensions.keys().chain(after.extensions.keys()).collect();
     let change = |name: &String| match (before.extensions.get(name), after.extensions.get(name)) {
-        (None, Some(_)) => Some("added"),
-        (Some(_), None) => Some("removed"),
-        (Some(old), Some(new)) if old != new => Some("changed"),
+        (None, Some(_)) => Some(Change::Added),
+        (Some(_), None) => Some(Change::Removed),
+        (Some(old), Some(new)) if old != new => Some(Change::Changed),
         _ => None,
     };
     names.into_iter().filter_map(|name| Some((name.clone(), change(name)?))).collect()

@@ -9,6 +9,7 @@ mod update;
 use std::path::Path;
 
 use super::answer::Answer;
+use super::input;
 use crate::findings::Format;
 use crate::paint::Paint;
 use configuration::{Configuration, Place};
@@ -21,9 +22,10 @@ pub(super) fn answer(
     format: Format,
     paint: Paint,
 ) -> Result<Answer, String> {
-    let before = Configuration::read(before, Place::Before, statistics)?;
-    let after = Configuration::read(after, Place::After, None)?;
-    let difference = Difference::between(before, after);
+    let (before, statistics) = input::with_statistics(before, statistics)?;
+    let before = Configuration::read(before, Place::Before)?;
+    let after = Configuration::read(input::source(after)?, Place::After)?;
+    let difference = Difference::between(before, after, statistics);
     let text = match format {
         Format::Text => report::text(&difference, paint),
         Format::Json => report::json(&difference),

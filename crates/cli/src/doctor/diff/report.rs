@@ -22,7 +22,7 @@ const OPEN: &str = "downstream_cx_active";
 impl Difference {
     /// The number of open connections of a listener before the change, if the statistics have it.
     fn open(&self, update: &Update) -> Option<u64> {
-        self.before.statistics.as_ref()?.of_listener(update.statistics.as_deref()?, OPEN)
+        self.statistics.as_ref()?.of_listener(update.statistics.as_deref()?, OPEN)
     }
 }
 
@@ -49,7 +49,8 @@ pub(super) fn json(of: &Difference) -> String {
             "open": of.open(update),
         })
     });
-    let filters = of.filters.iter().map(|(filter, change)| json!({"filter": filter, "change": change}));
+    let filters =
+        of.filters.iter().map(|(filter, change)| json!({"filter": filter, "change": word(*change)}));
     let refused = of.after.refused.iter().map(|(listener, why)| json!({"listener": listener, "why": why}));
     let report = json!({
         "format": FORMAT,
@@ -109,12 +110,13 @@ pub(super) fn text(of: &Difference, paint: Paint) -> String {
     }
     for (filter, change) in &of.filters {
         let name = paint.with(BOLD, &format!("filter {}", escape::text(filter)));
-        let what = match *change {
-            "changed" => {
+        let what = match change {
+            Change::Kept => continue,
+            Change::Changed => {
                 "a new configuration by name (ECDS) closes nothing. Open connections keep the old one."
             }
-            "added" => "its configuration came by name (ECDS), which closes nothing.",
-            _ => "its configuration by name (ECDS) has gone, which closes nothing.",
+            Change::Added => "its configuration came by name (ECDS), which closes nothing.",
+            Change::Removed => "its configuration by name (ECDS) has gone, which closes nothing.",
         };
         let _ = writeln!(text, "{name}: {what}");
     }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
+use super::super::envoy::dump::typed;
 use super::super::envoy::listener::Listener;
 use super::configuration::{Entry, text};
 use super::equivalent::differing_fields;
@@ -56,7 +57,7 @@ pub(super) struct Chain {
     pub(super) drained: bool,
 }
 
-/// What becomes of a chain.
+/// What becomes of a chain, or of a filter that Envoy discovers by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {
     Removed,
@@ -223,6 +224,6 @@ fn statistics(listener: &Value) -> Option<String> {
     if listener.get("internal_listener").is_some() && listener.get("stat_prefix").is_none() {
         return Some(format!("envoy_internal_{}", text(listener, "name")));
     }
-    let typed: Listener = serde_json::from_value(listener.clone()).ok()?;
-    Some(typed.statistics()).filter(|name| !name.is_empty())
+    let listener: Listener = typed(listener, "$").ok()?;
+    Some(listener.statistics()).filter(|name| !name.is_empty())
 }

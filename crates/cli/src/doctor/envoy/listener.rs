@@ -191,6 +191,11 @@ impl Listener {
         self.address.iter().chain(more).filter_map(|address| address.socket_address.as_ref()?.ip())
     }
 
+    /// Whether the listener accepts connections on this port of each address.
+    pub(in super::super) fn is_for_any_address(&self, port: u16) -> bool {
+        self.addresses().any(|address| address.ip().is_unspecified() && address.port() == port)
+    }
+
     /// Whether the kernel chooses a port of the listener.
     pub(in super::super) fn has_chosen_port(&self) -> bool {
         self.is_bound() && self.addresses().any(|address| address.port() == 0)

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use firstword::escape;
 use serde_json::json;
 
+use super::super::destination;
 use super::rows::{Key, Row, State};
 use super::scan::Mesh;
 use crate::paint::{Paint, RED, YELLOW};
@@ -16,10 +17,7 @@ const FORMAT: u32 = 1;
 
 impl Key {
     fn text(&self) -> String {
-        let address = match self.ip {
-            Some(ip) => std::net::SocketAddr::new(ip, self.port).to_string(),
-            None => format!("*:{}", self.port),
-        };
+        let address = destination::text(self.ip, self.port);
         match &self.host {
             Some(host) => format!("{host}, {address}"),
             None => address,
@@ -32,7 +30,7 @@ pub(super) fn json(mesh: &Mesh) -> String {
     let destinations = mesh.rows.all.iter().map(|(key, row)| {
         let count = |state| row.pods.get(&state).map_or(0, |pods| pods.count);
         let host = key.host.as_ref();
-        let address = Key { host: None, ..key.clone() }.text();
+        let address = destination::text(key.ip, key.port);
         json!({
             "destination": address,
             "host": host,

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use super::super::candidates;
 use super::super::destination::{Destination, Reason, Side, redirected};
 use super::super::envoy::dump::Dump;
-use super::super::envoy::listener::Listener;
 use super::super::simulate::{Client, Journey, Outcome, journey};
 use super::http_service;
 
@@ -122,10 +121,7 @@ impl Rows {
     /// The destinations that may have a server-first protocol.
     fn suggested(&mut self, dump: &Dump) -> Vec<Destination> {
         let has_listener = |to: &Destination| {
-            let is = |listener: &Listener| {
-                listener.addresses().any(|address| address.ip().is_unspecified() && address.port() == to.port)
-            };
-            to.ip.is_some() || dump.listeners.iter().any(is)
+            to.ip.is_some() || dump.listeners.iter().any(|listener| listener.is_for_any_address(to.port))
         };
         let (known, others): (Vec<_>, Vec<_>) = candidates::all(dump)
             .into_iter()

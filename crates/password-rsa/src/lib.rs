@@ -1,5 +1,7 @@
 //! The RSA key by which clients without TLS encrypt their passwords. It is created once for each process, and never written.
 //! The keys of servers without TLS, by which the module encrypts passwords.
+//!
+//! A crate of its own, because a profile of Cargo decides for each package: this one is optimised for its size.
 
 use std::sync::OnceLock;
 
@@ -44,7 +46,8 @@ impl PasswordKey for RsaKey {
 }
 
 /// Returns the key of this process. The first call creates it, which takes some tenths of a second.
-pub(crate) fn password_key() -> Option<PasswordKeyRef> {
+#[must_use]
+pub fn password_key() -> Option<PasswordKeyRef> {
     static KEY: OnceLock<Option<RsaKey>> = OnceLock::new();
     let key = KEY.get_or_init(|| RsaKey::new().ok());
     key.as_ref().map(|key| PasswordKeyRef(key))
