@@ -32,6 +32,8 @@ pub struct Sample {
     pub vm: f64,
     /// Resident memory of Envoy in MiB.
     pub resident: f64,
+    /// Memory that Envoy's allocator has given out, in MiB.
+    pub allocated: f64,
 }
 
 pub struct Report {
@@ -178,14 +180,17 @@ impl Report {
             self.median(|round| round.filtered.p99).median,
             self.median(|round| round.plain.p99).median,
         );
-        text += "\n| minute | open connections | resident, MiB | state of connections, MiB | linear memory of the VMs, MiB |\n\
-                 |---|---|---|---|---|\n";
+        text += "\n| minute | open connections | resident, MiB | allocated, MiB | state of connections, MiB | linear memory of the VMs, MiB |\n\
+                 |---|---|---|---|---|---|\n";
         let shown = |minute: u32| self.samples.len() < 6 || minute == 1 || minute % 5 == 0;
-        for Sample { minute, open, state, vm, resident } in
+        for Sample { minute, open, state, vm, resident, allocated } in
             self.samples.iter().filter(|sample| shown(sample.minute))
         {
             let [state, vm] = [state, vm].map(|bytes| bytes / f64::from(1 << 20));
-            let _ = writeln!(text, "| {minute} | {open} | {resident:.1} | {state:.1} | {vm:.1} |");
+            let _ = writeln!(
+                text,
+                "| {minute} | {open} | {resident:.1} | {allocated:.1} | {state:.1} | {vm:.1} |"
+            );
         }
         text
     }
@@ -215,6 +220,7 @@ impl Report {
             })).collect::<Vec<_>>(),
             "samples": self.samples.iter().map(|sample| json!({
                 "minute": sample.minute, "open": sample.open, "resident_mib": sample.resident,
+                "allocated_mib": sample.allocated,
                 "state_bytes": sample.state, "vm_bytes": sample.vm,
             })).collect::<Vec<_>>(),
             "counts": self.comparisons.iter().map(|compared| json!({

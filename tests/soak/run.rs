@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
+use firstword_testing::envoy::Envoy;
 use firstword_testing::mariadb::MariaDb;
 use firstword_testing::process::resident;
 use firstword_testing::random::Random;
+use serde_json::Value;
 
 use crate::cut::cut;
 use crate::delays::{Round, flood, measure};
@@ -117,7 +119,10 @@ pub fn run(subject: Subject) {
             }
         });
         let sample = sample(&mut filtered, interval + 1);
-        say(&format!("minute {}: {:.1} MiB", sample.minute, sample.resident));
+        say(&format!(
+            "minute {}: {:.1} MiB, {:.1} allocated",
+            sample.minute, sample.resident, sample.allocated
+        ));
         samples.push(sample);
     }
 
@@ -246,9 +251,17 @@ fn sample(filtered: &mut Filtered, minute: u32) -> Sample {
     let gauge = |name: &str| metrics.get(&format!("firstword_{name}"), &[]).unwrap_or_default();
     Sample {
         minute,
-        open: envoy.stat(r"^listener\.127\..*_0\.downstream_cx_active$"),
+        open: envoy.stat(r"^listener\.127[.0-9]*_0\.downstream_cx_active$"),
         state: gauge("connection_state_bytes"),
         vm: gauge("vm_memory_bytes"),
         resident: resident(envoy.process().id()),
+        allocated: allocated(envoy),
     }
+}
+
+/// Memory that Envoy's allocator has given out, in MiB. The rest of what it has from the kernel is free.
+fn allocated(envoy: &Envoy) -> f64 {
+    let memory: Value = serde_json::from_str(&envoy.admin_get("/memory")).expect("JSON");
+    let bytes: f64 = memory["allocated"].as_str().and_then(|bytes| bytes.parse().ok()).expect("a number");
+    bytes / f64::from(1 << 20)
 }
