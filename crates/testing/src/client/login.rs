@@ -174,8 +174,9 @@ impl Client {
         let end = rest.iter().position(|byte| *byte == 0).expect("a plugin's name");
         let plugin = String::from_utf8_lossy(&rest[..end]).into_owned();
         let nonce = &rest[end + 1..];
-        // Servers end the nonce with a NUL that is not part of it, except for ed25519.
-        self.nonce = nonce.strip_suffix(&[0]).unwrap_or(nonce).to_vec();
+        // Servers end the nonce with a NUL that is not part of it, except for ed25519, whose last byte can be zero.
+        let has_end = plugin != "client_ed25519";
+        self.nonce = nonce.strip_suffix(&[0]).filter(|_| has_end).unwrap_or(nonce).to_vec();
         let scramble = self.scramble(&plugin, password);
         (plugin, scramble)
     }
