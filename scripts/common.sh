@@ -100,6 +100,22 @@ need_go() {
     [ "$oldest" = 1.21 ] || fail "$(go version) is too old to build $1: Go 1.21 and newer can fetch the Go 1.26 that is needed"
 }
 
+# $1: program, $2: version, $3: package, $4: what building it takes. Builds a Go program as $tools/PROGRAM, unless this version exists.
+go_program() {
+    program=$1 version=$2 package=$3
+    built=$tools/$program-$version
+    install_program() {
+        CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" "$package@$version" && mv "$cache/$program" "$built"
+    }
+    [ -x "$built" ] || {
+        need_go "$program"
+        say "building $program $version ($4)"
+        in_go install_program || fail "go could not build $program"
+    }
+    ln -sfn "$program-$version" "$tools/$program"
+    say "$program $version"
+}
+
 # Requires Cargo of version $1, or of the version in Cargo.toml, or newer; and the C linker that rustc calls for native programs.
 need_rust() {
     command -v cargo >/dev/null && command -v "${RUSTC:-rustc}" >/dev/null ||

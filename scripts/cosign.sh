@@ -5,18 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-cosign_version=v3.1.3
 tools=$(pwd -P)/target/tools
 mkdir -p "$tools"
-
-install_cosign() {
-    CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" "github.com/sigstore/cosign/v3/cmd/cosign@$cosign_version" &&
-        mv "$cache/cosign" "$tools/cosign-$cosign_version"
-}
-[ -x "$tools/cosign-$cosign_version" ] || {
-    need_go cosign
-    say "building cosign $cosign_version (minutes)"
-    in_go install_cosign || fail "go could not build cosign"
-}
-ln -sfn "cosign-$cosign_version" "$tools/cosign"
-say "cosign $cosign_version"
+go_program cosign v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign "minutes"
