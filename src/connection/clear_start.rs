@@ -17,9 +17,9 @@ use crate::connection::chunk::{Chunk, ClientVerdict, Edit, HandOver, Reply, Serv
 use crate::connection::stages::greeting_flags::{SSL_AT, SSL_FLAG};
 use crate::event::{Event, TlsResult, TlsSide};
 use crate::mysql::wire::capability::Capabilities;
+use crate::mysql::wire::packet::HEADER_LEN;
 use crate::mysql::wire::response::error_packet;
 
-const HEADER_LEN: usize = 4;
 /// Length of the payload of an SSLRequest.
 const PAYLOAD_LEN: usize = 32;
 const REQUEST_LEN: usize = HEADER_LEN.saturating_add(PAYLOAD_LEN);

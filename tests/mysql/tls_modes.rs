@@ -1,4 +1,4 @@
-//! The two modes in which the native module starts TLS to the server: servers, Envoys and clients for their tests.
+//! Servers, Envoys and clients for the tests of the two modes in which the native module starts TLS to the server.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -51,7 +51,7 @@ fn assert_refused(output: &Output, why: &str) {
     assert!(output.as_ref().is_err_and(|error| error.contains(why)), "{output:?}");
 }
 
-/// Asserts that so many connections use TLS on each side that the filter ends or starts.
+/// Asserts the number of connections with TLS, on each side on which the filter ends or starts it.
 fn assert_established(mode: Mode, envoy: &Envoy, count: u64) {
     assert_eq!(results(envoy, "upstream"), result("established", count), "{mode:?}: {}", envoy.log());
     let ended = if mode == Mode::Bridge { result("established", count) } else { BTreeMap::new() };

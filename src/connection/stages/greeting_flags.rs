@@ -7,8 +7,8 @@
 //! however the greeting is cut.
 
 use crate::mysql::wire::handshake::PROTOCOL_V10;
+use crate::mysql::wire::packet::HEADER_LEN;
 
-const HEADER_LEN: usize = 4;
 /// Offset of the protocol version. The server version follows it.
 const VERSION_AT: usize = HEADER_LEN;
 /// Distance from the NUL after the server version to the lower flags.

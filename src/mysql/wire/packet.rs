@@ -8,13 +8,18 @@
 //! a 1 GiB row takes no more memory than an empty one.
 
 /// Length of a packet header, in bytes.
-const HEADER_LEN: usize = 4;
+pub(crate) const HEADER_LEN: usize = 4;
 
 /// Maximum memory for a prefix that is kept between packets, in bytes.
 const MAX_IDLE: usize = 256;
 
 /// Maximum payload length of a fragment. A fragment of this length announces a further one.
 pub const MAX_FRAGMENT_LEN: u32 = 0xff_ffff;
+
+/// Length of a packet's payload, or of a fragment of it, from its header.
+pub(crate) fn payload_len([l0, l1, l2, _]: [u8; HEADER_LEN]) -> usize {
+    usize::try_from(u32::from_le_bytes([l0, l1, l2, 0])).unwrap_or(usize::MAX)
+}
 
 /// Returns a whole packet. `payload`: shorter than 64 KiB.
 #[must_use]

@@ -52,7 +52,8 @@ impl Commands {
             match self.headers.next(bytes, &mut at) {
                 None => return Scanned::Commands,
                 Some(Found::SequenceId { id, .. }) => {
-                    // The packet of a file that follows the 255th has the id of a command, but follows no packet of the server.
+                    // A client that sends a file (LOAD DATA LOCAL) numbers its packets. After 255 comes 0, which is also the id of
+                    // a command. But a command follows a packet of the server, and the next packet of a file does not.
                     let continues = self.id == u8::MAX && !self.is_after_server;
                     self.is_command = id == 0 && !continues;
                     (self.id, self.is_after_server) = (id, false);

@@ -34,12 +34,11 @@ use crate::event::{Event, TlsResult, TlsSide};
 use crate::mysql::wire::auth_plugin::{AUTH_MORE_DATA, AuthPlugin};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::HandshakeResponse;
-use crate::mysql::wire::packet::{Framed, Framer, whole};
+use crate::mysql::wire::packet::{Framed, Framer, HEADER_LEN, payload_len, whole};
 use crate::mysql::wire::response::{ERR, OK, error_packet};
 use crate::password_key::{PasswordKeyRef, wipe};
 use crate::rules::Rules;
 
-const HEADER_LEN: usize = 4;
 /// Maximum length of the packet with the key. A key of 4096 bits has 800 characters.
 const MAX_KEY_LEN: usize = 2 << 10;
 /// Packets that only the filter and the server exchange for a password.
@@ -134,12 +133,7 @@ impl Stage for PasswordGuard {
         }
         let rest = rewrite.rest();
         let header = rest.read(0, HEADER_LEN).unwrap_or_default();
-        let len = match header.first_chunk() {
-            Some([l0, l1, l2, _]) => {
-                usize::try_from(u32::from_le_bytes([*l0, *l1, *l2, 0])).unwrap_or(usize::MAX)
-            }
-            None => 0,
-        };
+        let len = header.first_chunk().map_or(0, |header| payload_len(*header));
         let end = len.saturating_add(HEADER_LEN);
         if len > MAX_LOGIN_LEN || rest.len() > end && header.len() == HEADER_LEN {
             return self.refuse(TlsResult::Refused, out);
@@ -147,15 +141,10 @@ impl Stage for PasswordGuard {
         if rest.len() < end {
             return if end_stream { self.refuse(TlsResult::Refused, out) } else { Flow::HoldRest };
         }
+        let payload = || rest.read(HEADER_LEN, len).unwrap_or_default();
         match self.state {
-            State::Response => {
-                let payload = rest.read(HEADER_LEN, len).unwrap_or_default();
-                self.response(&payload, &header, rewrite, out)
-            }
-            State::Login { again } => {
-                let payload = rest.read(HEADER_LEN, len).unwrap_or_default();
-                self.data(again, &payload, &header, rewrite, out)
-            }
+            State::Response => self.response(&payload(), &header, rewrite, out),
+            State::Login { again } => self.data(again, &payload(), &header, rewrite, out),
             State::KeyRequested { .. } => Flow::HoldRest,
             _ => {
                 self.next = Some(Next::Password);

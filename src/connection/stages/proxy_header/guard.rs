@@ -16,7 +16,7 @@ use crate::event::output::Output;
 use crate::event::refusal::RefusalReason;
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::{self, HandshakeV10};
-use crate::mysql::wire::packet::{Framed, Framer};
+use crate::mysql::wire::packet::{Framed, Framer, payload_len};
 use crate::mysql::wire::response::OK;
 use crate::proxy_protocol::{Format, looks_like_header};
 use crate::rules::Rules;
@@ -204,8 +204,7 @@ impl Fragments {
             return None;
         }
         self.have = 0;
-        let [l0, l1, l2, _] = self.header;
-        self.left = usize::try_from(u32::from_le_bytes([l0, l1, l2, 0])).unwrap_or(usize::MAX);
+        self.left = payload_len(self.header);
         self.packets = self.packets.saturating_add(1).min(2);
         Some(self.header)
     }

@@ -30,12 +30,11 @@ use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, Event, Sender, TlsResult, TlsSide};
 use crate::mysql::wire::capability::Capabilities;
-use crate::mysql::wire::packet::{MAX_FRAGMENT_LEN, whole};
+use crate::mysql::wire::packet::{HEADER_LEN, MAX_FRAGMENT_LEN, whole};
 use crate::mysql::wire::response::{ERR, OK, error_packet};
 use crate::password_key::wipe;
 use crate::rules::Rules;
 
-const HEADER_LEN: usize = 4;
 /// Length of the part of a handshake response that an SSLRequest repeats.
 const REQUEST_LEN: u8 = 32;
 const REQUEST_END: usize = HEADER_LEN + REQUEST_LEN as usize;

@@ -25,10 +25,10 @@ use crate::connection::stages::packet_headers::{Found, PacketHeaders};
 use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, Event, Sender, TlsResult, TlsSide};
+use crate::mysql::wire::packet::HEADER_LEN;
 use crate::mysql::wire::response::{ERR, OK};
 use crate::rules::Rules;
 
-const HEADER_LEN: usize = 4;
 /// Offset of the byte with `CLIENT_SSL` in a handshake response.
 const FLAG_AT: usize = HEADER_LEN.saturating_add(SSL_AT);
 /// Sequence id of a handshake response that follows an SSLRequest.
