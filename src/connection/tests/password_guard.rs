@@ -230,6 +230,19 @@ fn a_handshake_response_with_a_password_is_refused() {
 }
 
 #[test]
+fn an_early_packet_of_the_server_decides_nothing() {
+    let response = response("mysql_native_password", &[7; 20]);
+    for first in [OK[0], 0xff] {
+        let mut host = requested(rules());
+        host.client(&response[..20]);
+        // The guard waits for the rest of this packet.
+        host.server(&[0, 2, 0, 2, first]);
+        host.client(&response[20..]);
+        assert_eq!(host.clear, forwarded(&response), "without CLIENT_SSL: {first}");
+    }
+}
+
+#[test]
 fn a_host_without_rsa_refuses_a_password() {
     let guard_password = Some(GuardPassword::default());
     let mut host = requested(Rules { guard_password, ..rules() });

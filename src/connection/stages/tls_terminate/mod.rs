@@ -145,7 +145,8 @@ impl Stage for TlsTerminator {
         while let Some(found) = self.server.next(&bytes, &mut at) {
             match (self.state, found) {
                 (State::Login, Found::SequenceId { at, id }) => rewrite.set_again(at, id.wrapping_add(SHIFT)),
-                (State::Login, Found::First(OK | ERR)) => {
+                // Before the response the server decides nothing.
+                (State::Login, Found::First(OK | ERR)) if self.has_responded => {
                     self.state = State::Decided;
                     break;
                 }
