@@ -1,5 +1,5 @@
 #!/bin/sh
-# Counts the instructions of the filter for a query, and compares them with the committed baseline.
+# Counts the instructions of the filter for a query and for a connection, and compares them with the committed baseline.
 #
 #   BLESS=1   write a new baseline
 #
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 baseline=crates/proxy-wasm/benches/instructions/baseline.txt
 few=1000
 many=11000
-# Percent of the baseline that a query may take.
+# Percent of the baseline that one may take.
 limit=102
 
 command -v valgrind >/dev/null || apt_install valgrind
@@ -30,7 +30,7 @@ count() {
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 failed=
-for scenario in default full rules; do
+for scenario in connect default full rules; do
     first=$(count "$scenario" "$few")
     second=$(count "$scenario" "$many")
     [ -n "$first" ] && [ -n "$second" ] || fail "callgrind counted nothing for $scenario"
@@ -40,7 +40,7 @@ for scenario in default full rules; do
     was=$(sed -n "s/^$scenario \([0-9]*\) .*/\1/p" "$baseline")
     with=$(sed -n "s/^$scenario [0-9]* \(.*\)/\1/p" "$baseline")
     [ -n "$was" ] || fail "$baseline has no line for $scenario; write it with BLESS=1"
-    say "$scenario: $found instructions for each query, baseline $was ($((found * 100 / was)) %)"
+    say "$scenario: $found instructions, baseline $was ($((found * 100 / was)) %)"
     if [ "$with" != "$compiler" ]; then
         say "the baseline was counted with Rust $with, this is $compiler: not judged"
     elif [ $((found * 100)) -gt $((was * limit)) ]; then

@@ -362,6 +362,8 @@ fn show(peers: &mut String, key: &str, text: &[u8]) {
     let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
     let shown = text.iter().take(MAX_SHOWN).map(|byte| if fit(byte) { char::from(*byte) } else { '_' });
     if !text.is_empty() {
+        // Once, because the iterator promises no length, and the text would grow byte by byte.
+        peers.reserve(key.len().saturating_add(text.len().min(MAX_SHOWN)));
         peers.push_str(key);
         peers.extend(shown);
     }

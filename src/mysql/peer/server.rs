@@ -101,10 +101,16 @@ pub fn identify(server_version: &[u8]) -> (Flavor, Release) {
     let text = server_version.strip_prefix(REPLICATION_PREFIX).unwrap_or(server_version);
     let release = major_minor(text).map(|(major, minor)| Release::known(major, minor));
     let unmarked = if release.is_some() { Flavor::Mysql } else { Flavor::Other };
-    let lower = text.to_ascii_lowercase();
-    let says = |mark: &[u8]| lower.windows(mark.len()).any(|window| window == mark);
-    let marked = MARKS.iter().find(|(mark, _)| says(mark)).map(|(_, flavor)| *flavor);
-    (marked.unwrap_or(unmarked), release.unwrap_or(Release::OTHER))
+    let rests = (0..text.len()).filter_map(|at| text.get(at..));
+    (rests.filter_map(marked).next().unwrap_or(unmarked), release.unwrap_or(Release::OTHER))
+}
+
+/// Server whose mark is at the beginning of a text.
+fn marked(text: &[u8]) -> Option<Flavor> {
+    let first = text.first()?.to_ascii_lowercase();
+    let says = |mark: &[u8]| text.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
+    let found = MARKS.iter().find(|(mark, _)| mark.first() == Some(&first) && says(mark));
+    found.map(|(_, flavor)| *flavor)
 }
 
 /// The first two numbers of a version text.

@@ -13,6 +13,9 @@ unsafe extern "C" {
     safe fn proxy_on_configure(context_id: u32, size: usize) -> bool;
     safe fn proxy_on_new_connection(context_id: u32) -> u32;
     safe fn proxy_on_downstream_data(context_id: u32, size: usize, end_of_stream: bool) -> u32;
+    safe fn proxy_on_downstream_connection_close(context_id: u32, peer: u32);
+    safe fn proxy_on_done(context_id: u32) -> bool;
+    safe fn proxy_on_delete(context_id: u32);
     safe fn proxy_on_upstream_data(context_id: u32, size: usize, end_of_stream: bool) -> u32;
 }
 
@@ -21,6 +24,8 @@ const NOT_FOUND: u32 = 1;
 /// Ids of the root context and of the connection.
 const ROOT: u32 = 1;
 const STREAM: u32 = 2;
+/// `proxy_peer_type_t`: the client.
+const REMOTE: u32 = 2;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -90,15 +95,26 @@ nothing! {
     proxy_resolve_shared_queue proxy_send_local_response proxy_set_header_map_pairs
 }
 
-/// Starts a worker with the filter, and one connection.
+/// Starts a worker with the filter.
 pub fn start(configuration: &str) {
     // SAFETY: called once; it registers the root context with this thread's dispatcher.
     unsafe { _initialize() };
     proxy_on_context_create(ROOT, 0);
     set_buffer(configuration.as_bytes());
     assert!(proxy_on_configure(ROOT, configuration.len()), "the configuration is valid");
+}
+
+/// Opens a connection.
+pub fn open() {
     proxy_on_context_create(STREAM, ROOT);
     proxy_on_new_connection(STREAM);
+}
+
+/// Closes it by its client.
+pub fn close() {
+    proxy_on_downstream_connection_close(STREAM, REMOTE);
+    proxy_on_done(STREAM);
+    proxy_on_delete(STREAM);
 }
 
 fn set_buffer(bytes: &[u8]) {

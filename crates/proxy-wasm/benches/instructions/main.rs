@@ -1,7 +1,7 @@
-//! Number of instructions that the filter needs for a query, counted by valgrind's callgrind: `make instructions`.
+//! Number of instructions that the filter needs for a query or a connection, counted by valgrind's callgrind: `make instructions`.
 //!
-//! The program takes a scenario and a number of queries, and passes these queries through the filter's ABI. The difference
-//! between two runs with different numbers of queries is the cost of the additional queries.
+//! The program takes a scenario and a number, and passes so many queries or connections through the filter's ABI. The difference
+//! between two runs with different numbers is the cost of the additional ones.
 
 // This program reports errors by a panic.
 #![allow(
@@ -16,12 +16,16 @@
 mod host;
 
 use firstword_testing::packets::{
-    CLIENT_CAPABILITIES, MARIADB_CAPABILITIES, answer, command, handshake_response, handshake_v10, ok,
-    packet, result_set,
+    CLIENT_CAPABILITIES, COM_QUIT, MARIADB_CAPABILITIES, answer, command, handshake_response, handshake_v10,
+    ok, packet, result_set,
 };
 
+/// Scenario of connections that each log in and quit. The others have one connection and queries.
+const CONNECT: &str = "connect";
+
 /// Settings, by the name of the scenario.
-const SCENARIOS: [(&str, &str); 3] = [
+const SCENARIOS: [(&str, &str); 4] = [
+    (CONNECT, ""),
     ("default", ""),
     ("full", r#"{"metrics": {"profile": "full"}, "access_log": ["user", "schema", "commands"]}"#),
     (
@@ -33,20 +37,37 @@ const SCENARIOS: [(&str, &str); 3] = [
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let [scenario, queries] = arguments.as_slice() else {
-        return println!("usage: instructions SCENARIO QUERIES; see make instructions");
+    let [scenario, count] = arguments.as_slice() else {
+        return println!("usage: instructions SCENARIO COUNT; see make instructions");
     };
     let found = SCENARIOS.iter().find(|(name, _)| name == scenario);
+    let names = SCENARIOS.map(|(name, _)| name);
     let (_, configuration) =
-        found.unwrap_or_else(|| panic!("scenarios: default, full, rules; found {scenario}"));
-    let queries: usize = queries.parse().expect("a number of queries");
+        found.unwrap_or_else(|| panic!("scenarios: {}; found {scenario}", names.join(", ")));
+    let count: usize = count.parse().expect("a number of queries or connections");
     host::start(configuration);
-    host::server(&packet(0, &handshake_v10("10.11.19-MariaDB", MARIADB_CAPABILITIES)));
-    host::client(&packet(1, &handshake_response(CLIENT_CAPABILITIES)));
-    host::server(&packet(2, &ok()));
+    let greeting = packet(0, &handshake_v10("10.11.19-MariaDB", MARIADB_CAPABILITIES));
+    let response = packet(1, &handshake_response(CLIENT_CAPABILITIES));
+    let accepted = packet(2, &ok());
+    let log_in = || {
+        host::open();
+        host::server(&greeting);
+        host::client(&response);
+        host::server(&accepted);
+    };
+    if scenario == CONNECT {
+        let quit = command(COM_QUIT, b"");
+        for _ in 0..count {
+            log_in();
+            host::client(&quit);
+            host::close();
+        }
+        return;
+    }
+    log_in();
     let query = command(3, b"SELECT c FROM sbtest1 WHERE id = 5014");
     let response = answer(result_set(&["a row with a value of some length, as sysbench has them"]));
-    for _ in 0..queries {
+    for _ in 0..count {
         host::client(&query);
         host::server(&response);
     }
