@@ -32,3 +32,6 @@ mod run;
 #[path = "../soak/tally.rs"]
 mod tally;
 mod traps;
+#[allow(dead_code, reason = "each target uses a part of this")]
+#[path = "../soak/tunnel.rs"]
+mod tunnel;

@@ -87,7 +87,7 @@ fn rows(subject: Subject) -> Vec<Row> {
     let nowhere = loopback(free_port());
     let before = exact::statuses(&good);
     let mut filtered =
-        Filtered::start(subject, [good.addr(), server.addr(), scripted.address(), nowhere], WORKERS);
+        Filtered::start(subject, [good.addr(), nowhere, server.addr(), scripted.address(), nowhere], WORKERS);
     let address = |traffic| filtered.proxy.address(traffic);
     let cut = address(Traffic::Cut);
     let mut bystanders = Bystanders::open(address(Traffic::Good));

@@ -106,7 +106,9 @@ impl Server {
             sum(&metrics, name, &[&[("destination", traffic.name())], labels].concat())
         };
         let tally = &counts.good;
-        let good = |name: &str, labels: &[(&str, &str)]| of(Traffic::Good, name, labels);
+        let good = |name: &str, labels: &[(&str, &str)]| {
+            [Traffic::Good, Traffic::Open].map(|traffic| of(traffic, name, labels)).iter().sum()
+        };
         for (sender, status) in [("client", "Bytes_received"), ("server", "Bytes_sent")] {
             let found = good("bytes_total", &[("sender", sender)]);
             add(format!("bytes of the {sender}, as the server counts"), found, self.count(status));

@@ -30,6 +30,7 @@ mod proxy;
 mod report;
 mod run;
 mod tally;
+mod tunnel;
 
 use proxy::Subject;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use firstword_testing::process::raise_open_files;
 
-/// Files that Envoy needs in addition to two for each open connection.
-const OTHER_FILES: u64 = 400;
+/// Files that a process needs in addition to one for each open connection.
+const OTHER_FILES: u64 = 1000;
 
 pub struct Options {
     /// Minutes of mixed load. `None` for the short run.
@@ -22,7 +22,7 @@ impl Options {
     pub fn from_environment() -> Self {
         let minutes = number("MINUTES").filter(|minutes| *minutes > 0);
         let asked = number("CONNECTIONS").unwrap_or(if minutes.is_some() { 10_000 } else { 100 });
-        let allowed = raise_open_files().saturating_sub(OTHER_FILES) / 2;
+        let allowed = raise_open_files().saturating_sub(OTHER_FILES);
         let connections = asked.min(u32::try_from(allowed).unwrap_or(u32::MAX));
         assert!(connections > 0, "expected a higher limit of open files (ulimit -n)");
         Self { minutes, asked, connections, is_recorded: number("RECORD").is_some_and(|record| record != 0) }
@@ -45,7 +45,7 @@ impl Options {
 
     /// Number of rounds in which delays are compared, and the time of each side in a round.
     pub fn rounds(&self) -> (usize, Duration) {
-        self.minutes.map_or((2, Duration::from_millis(300)), |_| (20, Duration::from_secs(2)))
+        self.minutes.map_or((2, Duration::from_millis(300)), |_| (60, Duration::from_secs(2)))
     }
 }
 

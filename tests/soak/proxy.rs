@@ -1,4 +1,6 @@
 //! Two Envoys with the same listeners: one with the filter, one with `tcp_proxy` alone.
+//!
+//! The connections that stay open leave both as streams of HTTP/2, as in an ambient mesh, so that each takes one open file.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,6 +13,8 @@ use tempfile::TempDir;
 
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use firstword_testing::{shell, temp_dir, wait_for};
+
+use crate::tunnel;
 
 /// The filter under test, or none.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,8 @@ impl Subject {
 pub enum Traffic {
     /// Clients that check each byte and end with COM_QUIT.
     Good,
+    /// Clients of this kind that stay until the end.
+    Open,
     /// Clients that reset their connections.
     Cut,
     /// Hostile clients and servers.
@@ -52,12 +58,13 @@ pub enum Traffic {
 }
 
 impl Traffic {
-    pub const ALL: [Self; 4] = [Self::Good, Self::Cut, Self::Flood, Self::Proxied];
+    pub const ALL: [Self; 5] = [Self::Good, Self::Open, Self::Cut, Self::Flood, Self::Proxied];
 
     /// Name of its listener, cluster and rule.
     pub fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
+            Self::Open => "open",
             Self::Cut => "cut",
             Self::Flood => "flood",
             Self::Proxied => "proxied",
@@ -67,9 +74,10 @@ impl Traffic {
     fn address(self) -> &'static str {
         match self {
             Self::Good => "127.0.10.1",
-            Self::Cut => "127.0.10.2",
-            Self::Flood => "127.0.10.3",
-            Self::Proxied => "127.0.10.4",
+            Self::Open => "127.0.10.2",
+            Self::Cut => "127.0.10.3",
+            Self::Flood => "127.0.10.4",
+            Self::Proxied => "127.0.10.5",
         }
     }
 }
@@ -77,11 +85,11 @@ impl Traffic {
 /// An Envoy, and the addresses of its listeners.
 pub struct Proxy {
     pub envoy: Envoy,
-    addresses: [SocketAddr; 4],
+    addresses: [SocketAddr; 5],
 }
 
 impl Proxy {
-    fn start(options: EnvoyOptions, servers: [SocketAddr; 4], workers: u32) -> Self {
+    fn start(options: EnvoyOptions, servers: [SocketAddr; 5], workers: u32) -> Self {
         let servers = Traffic::ALL.iter().zip(servers);
         let options =
             servers.fold(options, |options, (traffic, server)| options.upstream(traffic.name(), server));
@@ -91,7 +99,7 @@ impl Proxy {
     }
 
     /// The Envoy without the filter.
-    pub fn plain(servers: [SocketAddr; 4], workers: u32) -> Self {
+    pub fn plain(servers: [SocketAddr; 5], workers: u32) -> Self {
         let options = EnvoyOptions::new(Subject::Plain.file()).edit(|bootstrap| spread(bootstrap, None));
         Self::start(options, servers, workers)
     }
@@ -111,9 +119,13 @@ fn spread(bootstrap: &mut Value, filter: Option<&Value>) {
         listener["address"]["socket_address"]["address"] = json!(traffic.address());
         let filters = listener["filter_chains"][0]["filters"].as_array_mut().expect("filters");
         filters.splice(..1, filter.cloned());
-        filters.last_mut().expect("tcp_proxy")["typed_config"]["cluster"] = json!(traffic.name());
+        let tcp_proxy = &mut filters.last_mut().expect("tcp_proxy")["typed_config"];
+        tcp_proxy["cluster"] = json!(traffic.name());
         cluster["name"] = json!(traffic.name());
         cluster["load_assignment"]["cluster_name"] = json!(traffic.name());
+        if traffic == Traffic::Open {
+            tunnel::enter(tcp_proxy, &mut cluster);
+        }
         (listener, cluster)
     });
     let (listeners, clusters): (Vec<_>, Vec<_>) = copies.into_iter().unzip();
@@ -132,7 +144,7 @@ pub struct Filtered {
 }
 
 impl Filtered {
-    pub fn start(subject: Subject, servers: [SocketAddr; 4], workers: u32) -> Self {
+    pub fn start(subject: Subject, servers: [SocketAddr; 5], workers: u32) -> Self {
         let directory = temp_dir();
         if subject == Subject::Plain {
             let proxy = Proxy::plain(servers, workers);

@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::proxy::{Filtered, Proxy, Subject, Traffic};
 use crate::report::{Report, Sample};
 use crate::tally::{Counts, Tally};
+use crate::tunnel;
 
 /// Options of the servers. One thread for each connection would need more memory than the connections themselves.
 const SERVER: [&str; 3] =
@@ -87,26 +88,30 @@ pub fn run(subject: Subject) {
     [&good, &cut_server, &plain_server].into_iter().for_each(|server| good::prepare(server));
     let (hostile, bodies) = (flood::server(), good::bodies());
     let before = exact::statuses(&good);
-    let mut filtered = Filtered::start(subject, [good.addr(), cut_server.addr(), hostile, hostile], WORKERS);
+    let tunnel = tunnel::exit(good.addr(), WORKERS);
+    let servers = [good.addr(), tunnel.listener_addr("tunnel"), cut_server.addr(), hostile, hostile];
+    let mut filtered = Filtered::start(subject, servers, WORKERS);
     let mut counts = Counts::default();
     let say = |phase: &str| eprintln!("{}: {phase}", subject.name());
 
     say("good queries beside a flood");
     let rounds = {
-        let plain = Proxy::plain([plain_server.addr(), plain_server.addr(), hostile, hostile], WORKERS);
+        let server = plain_server.addr();
+        let plain = Proxy::plain([server, server, server, hostile, hostile], WORKERS);
         compare_delays(&filtered.proxy, &plain, &options, &mut counts)
     };
     drop(plain_server);
 
     say("open connections");
-    let address = filtered.proxy.address(Traffic::Good);
+    let address = filtered.proxy.address(Traffic::Open);
     let mut workers: Vec<_> = (0..THREADS).map(Worker::new).collect();
     let began = Instant::now();
     open(&mut workers, address, &bodies, options.connections as usize);
     let opened_in = began.elapsed();
 
     say("connects");
-    let (connects, connecting) = connect(address, options.connecting(), &mut counts);
+    let (connects, connecting) =
+        connect(filtered.proxy.address(Traffic::Good), options.connecting(), &mut counts);
 
     let mut samples = Vec::new();
     for interval in 0..options.intervals() {

@@ -1,0 +1,83 @@
+//! A tunnel of HTTP/2 CONNECT, as in an ambient mesh: all connections of a worker share one connection to its other end.
+
+use std::net::SocketAddr;
+
+use firstword_testing::envoy::{Envoy, EnvoyOptions};
+use serde_json::{Value, json};
+
+/// More than all streams, frames or connections of a run. Envoy's own limits protect it from strangers.
+const MANY: u32 = 1_000_000;
+
+/// Makes a `tcp_proxy` and its cluster send each connection as a stream.
+pub fn enter(tcp_proxy: &mut Value, cluster: &mut Value) {
+    tcp_proxy["tunneling_config"] = json!({"hostname": "database:3306"});
+    cluster["circuit_breakers"]["thresholds"][0]["max_requests"] = json!(MANY);
+    cluster["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": http2()},
+        },
+    });
+}
+
+/// Starts the other end, which connects to a server for each stream.
+pub fn exit(server: SocketAddr, workers: u32) -> Envoy {
+    let anywhere = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+    let bootstrap = json!({
+        "static_resources": {
+            "listeners": [{
+                "name": "tunnel",
+                "address": anywhere,
+                "filter_chains": [{"filters": [{
+                    "name": "envoy.filters.network.http_connection_manager",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                        "stat_prefix": "tunnel",
+                        "codec_type": "HTTP2",
+                        "http2_protocol_options": http2(),
+                        "stream_idle_timeout": "0s",
+                        "route_config": {"virtual_hosts": [{
+                            "name": "all",
+                            "domains": ["*"],
+                            "routes": [{
+                                "match": {"connect_matcher": {}},
+                                "route": {
+                                    "cluster": "server",
+                                    "timeout": "0s",
+                                    "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
+                                },
+                            }],
+                        }]},
+                        "http_filters": [{
+                            "name": "envoy.filters.http.router",
+                            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                        }],
+                    },
+                }]}],
+            }],
+            "clusters": [{
+                "name": "server",
+                "type": "STATIC",
+                "connect_timeout": "5s",
+                "circuit_breakers": {"thresholds": [{
+                    "max_connections": MANY, "max_pending_requests": MANY, "max_requests": MANY,
+                }]},
+                "load_assignment": {
+                    "cluster_name": "server",
+                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": anywhere}}]}],
+                },
+            }],
+        },
+    });
+    Envoy::start(EnvoyOptions::from_value(bootstrap).upstream("server", server).concurrency(workers))
+}
+
+/// Envoy counts frames of all streams together, and closes the connection of all of them beyond its limits.
+fn http2() -> Value {
+    json!({
+        "allow_connect": true,
+        "max_concurrent_streams": MANY,
+        "max_outbound_frames": MANY,
+        "max_outbound_control_frames": MANY,
+    })
+}
