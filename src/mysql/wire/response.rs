@@ -135,6 +135,12 @@ pub fn error_packet(
     whole(sequence_id, &payload)
 }
 
+/// Returns `ER_HANDSHAKE_ERROR` as a whole packet, for a client that logs in.
+#[must_use]
+pub fn handshake_error(sequence_id: u8, message: &[u8]) -> Vec<u8> {
+    error_packet(sequence_id, Capabilities::PROTOCOL_41, 1043, b"08S01", message)
+}
+
 /// Reads `error_code` of an ERR packet. 0xffff is a progress report of MariaDB, not an error.
 pub fn error_code(payload: &[u8]) -> Result<u16, ParseError> {
     let mut reader = Reader::new(payload);

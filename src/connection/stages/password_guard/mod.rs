@@ -35,7 +35,7 @@ use crate::mysql::wire::auth_plugin::{AUTH_MORE_DATA, AuthPlugin};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::handshake::HandshakeResponse;
 use crate::mysql::wire::packet::{Framed, Framer, HEADER_LEN, payload_len, whole};
-use crate::mysql::wire::response::{ERR, OK, error_packet};
+use crate::mysql::wire::response::{ERR, OK, handshake_error};
 use crate::password_key::{PasswordKeyRef, wipe};
 use crate::rules::Rules;
 
@@ -44,9 +44,6 @@ const MAX_KEY_LEN: usize = 2 << 10;
 /// Packets that only the filter and the server exchange for a password.
 const KEY_PACKETS: u8 = 2;
 
-/// `ER_HANDSHAKE_ERROR`.
-const ERRNO: u16 = 1043;
-const SQL_STATE: &[u8] = b"08S01";
 const CLEAR: &[u8] = b"The proxy sends no password to the server without TLS, and this login needs that (tls.downstream is terminate, \
       and tls.upstream is not originate)";
 const NO_KEY: &[u8] = b"The server has sent no RSA key by which the proxy can encrypt the password (tls.upstream is not originate)";
@@ -256,7 +253,7 @@ impl PasswordGuard {
     ) -> Flow {
         self.refuse(TlsResult::ClearPassword, out);
         let id = header.last().map_or(1, |id| id.wrapping_add(1));
-        rewrite.reply(error_packet(id, Capabilities::PROTOCOL_41, ERRNO, SQL_STATE, message));
+        rewrite.reply(handshake_error(id, message));
         Flow::Refuse
     }
 

@@ -29,9 +29,8 @@ use crate::connection::stages::packet_headers::{Found, PacketHeaders};
 use crate::connection::stages::{Seen, Stage};
 use crate::event::output::Output;
 use crate::event::{ClosedBy, Event, Sender, TlsResult, TlsSide};
-use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::packet::{HEADER_LEN, MAX_FRAGMENT_LEN, whole};
-use crate::mysql::wire::response::{ERR, OK, error_packet};
+use crate::mysql::wire::response::{ERR, OK, handshake_error};
 use crate::password_key::wipe;
 use crate::rules::Rules;
 
@@ -43,10 +42,6 @@ const MAX_BLOCK_LEN: usize = 1024;
 /// Number of turns of the host's event loop between the SSLRequest and TLS. Envoy writes to the socket in the turn after the
 /// call, but after it has read from sockets. So the SSLRequest has left in the second turn.
 const TURNS: u8 = 2;
-
-/// `ER_HANDSHAKE_ERROR`.
-const ERRNO: u16 = 1043;
-const SQL_STATE: &[u8] = b"08S01";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -247,7 +242,7 @@ impl TlsOriginator {
     ) -> Flow {
         self.refuse(result, out);
         let id = start.get(HEADER_LEN.saturating_sub(1)).map_or(1, |id| id.wrapping_add(1));
-        rewrite.reply(error_packet(id, Capabilities::PROTOCOL_41, ERRNO, SQL_STATE, message));
+        rewrite.reply(handshake_error(id, message));
         Flow::Refuse
     }
 
