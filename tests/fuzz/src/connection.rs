@@ -38,6 +38,11 @@ fn without_cuts(events: Vec<Event>) -> (Vec<Event>, [u64; 2]) {
             // `Driver` checks the number of bytes. Compressed bytes are counted from the first chunk that holds nothing else.
             // The cuts alone decide whether an EOF arrives later than the packet before it.
             Event::Bytes { .. } | Event::CompressedBytes { .. } | Event::PrepareEofSplit { .. } => {}
+            // Only equal commands that arrive in one callback share an event.
+            Event::CommandsAbandoned { count, .. } => {
+                let ended = *rest.last().expect("the first of these commands");
+                rest.extend((0..count).map(|_| ended));
+            }
             other => rest.push(other),
         }
     }
