@@ -32,7 +32,7 @@ labels! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release(Option<(u8, u8)>);
 
-/// Words in a version text that identify the server, in lower case.
+/// Words in a version text that identify the server, in lower case. If it contains several, the first of this list counts.
 const MARKS: &[(&[u8], Flavor)] = &[
     (b"tidb", Flavor::Tidb),
     (b"vitess", Flavor::Vitess),
@@ -101,16 +101,16 @@ pub fn identify(server_version: &[u8]) -> (Flavor, Release) {
     let text = server_version.strip_prefix(REPLICATION_PREFIX).unwrap_or(server_version);
     let release = major_minor(text).map(|(major, minor)| Release::known(major, minor));
     let unmarked = if release.is_some() { Flavor::Mysql } else { Flavor::Other };
-    let rests = (0..text.len()).filter_map(|at| text.get(at..));
-    (rests.filter_map(marked).next().unwrap_or(unmarked), release.unwrap_or(Release::OTHER))
+    let first = (0..text.len()).filter_map(|at| mark_at_start(text.get(at..)?)).min();
+    let marked = first.and_then(|index| MARKS.get(index)).map(|(_, flavor)| *flavor);
+    (marked.unwrap_or(unmarked), release.unwrap_or(Release::OTHER))
 }
 
-/// Server whose mark is at the beginning of a text.
-fn marked(text: &[u8]) -> Option<Flavor> {
+/// Index of the mark at the beginning of a text.
+fn mark_at_start(text: &[u8]) -> Option<usize> {
     let first = text.first()?.to_ascii_lowercase();
     let says = |mark: &[u8]| text.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
-    let found = MARKS.iter().find(|(mark, _)| mark.first() == Some(&first) && says(mark));
-    found.map(|(_, flavor)| *flavor)
+    MARKS.iter().position(|(mark, _)| mark.first() == Some(&first) && says(mark))
 }
 
 /// The first two numbers of a version text.
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn servers_are_identified_by_version_text() {
-        let cases: [(&str, Flavor, &str); 14] = [
+        let cases: [(&str, Flavor, &str); 15] = [
             ("8.0.41", Flavor::Mysql, "8.0"),
             ("9.7.4", Flavor::Mysql, "9.7"),
             ("8.0.36-28", Flavor::Mysql, "8.0"),
@@ -145,6 +145,7 @@ mod tests {
             ("5.7.44-48-Percona Server", Flavor::Percona, "5.7"),
             ("26.10.0", Flavor::Mysql, "26.10"),
             ("13.0.1-MariaDB", Flavor::Mariadb, "13.0"),
+            ("10.11.6-MariaDB-maxscale", Flavor::Maxscale, "10.11"),
             ("99.1.0", Flavor::Mysql, "other"),
             ("hello", Flavor::Other, "other"),
             ("", Flavor::Other, "other"),
