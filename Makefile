@@ -96,8 +96,8 @@ search: rust ## look for holes with random hostile peers, TIME seconds for each 
 test-suites: tools tools-mysql wasm ## run the own suites of servers and drivers through the filter, as root (SUITES="mariadb pymysql": those)
 	@$(peers) scripts/suites.sh all $(SUITES)
 
-fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: so many seconds for each target)
-	@scripts/fuzz.sh $(TIME)
+fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: so many seconds for each target; RECORD=1: renew tests/fuzz/corpus)
+	@RECORD=$(RECORD) scripts/fuzz.sh $(TIME)
 
 # `make test` runs it for seconds. MODULE=plain is the control, tcp_proxy alone.
 soak: rust tools wasm native ## load each module for MINUTES (default 30) with CONNECTIONS (default 10000) open (MODULE=wasm, native, plain or both; RECORD=1: into docs/soak.md)
