@@ -108,7 +108,8 @@ pub fn identify(server_version: &[u8]) -> (Flavor, Release) {
 
 /// Index of the mark at the beginning of a text.
 fn mark_at_start(text: &[u8]) -> Option<usize> {
-    let first = text.first()?.to_ascii_lowercase();
+    // Most of a version text is numbers.
+    let first = text.first().filter(|byte| byte.is_ascii_alphabetic())?.to_ascii_lowercase();
     let says = |mark: &[u8]| text.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
     MARKS.iter().position(|(mark, _)| mark.first() == Some(&first) && says(mark))
 }
