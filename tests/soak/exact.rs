@@ -107,7 +107,7 @@ impl Server {
         };
         let tally = &counts.good;
         let good = |name: &str, labels: &[(&str, &str)]| {
-            [Traffic::Good, Traffic::Open].map(|traffic| of(traffic, name, labels)).iter().sum()
+            [Traffic::Good, Traffic::Tunnelled].map(|traffic| of(traffic, name, labels)).iter().sum()
         };
         for (sender, status) in [("client", "Bytes_received"), ("server", "Bytes_sent")] {
             let found = good("bytes_total", &[("sender", sender)]);

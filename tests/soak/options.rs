@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use firstword_testing::process::raise_open_files;
 
-/// Files that a process needs in addition to one for each open connection.
-const OTHER_FILES: u64 = 1000;
+/// Files that a process needs in addition to those of the open connections.
+const OTHER_FILES: u64 = 600;
 
 pub struct Options {
     /// Minutes of mixed load. `None` for the short run.
@@ -14,6 +14,8 @@ pub struct Options {
     pub asked: u32,
     /// Number of connections that the limit of open files allows.
     pub connections: u32,
+    /// The part of them that leaves Envoy through the tunnel, because two open files for each would exceed the limit.
+    pub tunnelled: u32,
     /// True if the results are recorded in the documents.
     pub is_recorded: bool,
 }
@@ -22,10 +24,18 @@ impl Options {
     pub fn from_environment() -> Self {
         let minutes = number("MINUTES").filter(|minutes| *minutes > 0);
         let asked = number("CONNECTIONS").unwrap_or(if minutes.is_some() { 10_000 } else { 100 });
-        let allowed = raise_open_files().saturating_sub(OTHER_FILES);
-        let connections = asked.min(u32::try_from(allowed).unwrap_or(u32::MAX));
+        let files = u32::try_from(raise_open_files().saturating_sub(OTHER_FILES)).unwrap_or(u32::MAX);
+        let connections = asked.min(files);
+        // The short run has some too.
+        let tunnelled = connections.saturating_mul(2).saturating_sub(files).max(connections / 20);
         assert!(connections > 0, "expected a higher limit of open files (ulimit -n)");
-        Self { minutes, asked, connections, is_recorded: number("RECORD").is_some_and(|record| record != 0) }
+        Self {
+            minutes,
+            asked,
+            connections,
+            tunnelled,
+            is_recorded: number("RECORD").is_some_and(|record| record != 0),
+        }
     }
 
     /// Time between two samples of memory. It is a minute in the long run, and less in the short one.

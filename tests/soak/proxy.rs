@@ -1,6 +1,6 @@
 //! Two Envoys with the same listeners: one with the filter, one with `tcp_proxy` alone.
 //!
-//! The connections that stay open leave both as streams of HTTP/2, as in an ambient mesh, so that each takes one open file.
+//! Some connections leave both as streams of HTTP/2, as in an ambient mesh, so that each takes one open file.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -47,8 +47,8 @@ impl Subject {
 pub enum Traffic {
     /// Clients that check each byte and end with COM_QUIT.
     Good,
-    /// Clients of this kind that stay until the end.
-    Open,
+    /// Clients of this kind whose connections leave Envoy through a tunnel.
+    Tunnelled,
     /// Clients that reset their connections.
     Cut,
     /// Hostile clients and servers.
@@ -58,13 +58,13 @@ pub enum Traffic {
 }
 
 impl Traffic {
-    pub const ALL: [Self; 5] = [Self::Good, Self::Open, Self::Cut, Self::Flood, Self::Proxied];
+    pub const ALL: [Self; 5] = [Self::Good, Self::Tunnelled, Self::Cut, Self::Flood, Self::Proxied];
 
     /// Name of its listener, cluster and rule.
     pub fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
-            Self::Open => "open",
+            Self::Tunnelled => "tunnelled",
             Self::Cut => "cut",
             Self::Flood => "flood",
             Self::Proxied => "proxied",
@@ -74,7 +74,7 @@ impl Traffic {
     fn address(self) -> &'static str {
         match self {
             Self::Good => "127.0.10.1",
-            Self::Open => "127.0.10.2",
+            Self::Tunnelled => "127.0.10.2",
             Self::Cut => "127.0.10.3",
             Self::Flood => "127.0.10.4",
             Self::Proxied => "127.0.10.5",
@@ -123,7 +123,7 @@ fn spread(bootstrap: &mut Value, filter: Option<&Value>) {
         tcp_proxy["cluster"] = json!(traffic.name());
         cluster["name"] = json!(traffic.name());
         cluster["load_assignment"]["cluster_name"] = json!(traffic.name());
-        if traffic == Traffic::Open {
+        if traffic == Traffic::Tunnelled {
             tunnel::enter(tcp_proxy, &mut cluster);
         }
         (listener, cluster)

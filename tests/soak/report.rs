@@ -78,14 +78,17 @@ impl Report {
     }
 
     fn verdicts(&self) -> Vec<Verdict> {
-        let Options { asked, connections, minutes, .. } = self.options;
+        let Options { asked, connections, tunnelled, minutes, .. } = self.options;
         let is_long = minutes.is_some();
         let unequal = self.comparisons.iter().filter(|compared| !compared.is_equal()).count();
         let Median { low, median, high } = self.median(|round| round.filtered.p99 / round.plain.p99);
         vec![
             Verdict {
                 what: "open connections".into(),
-                found: format!("{connections}, opened in {:.0} s", self.opened_in.as_secs_f64()),
+                found: format!(
+                    "{connections} ({tunnelled} of them tunnelled), opened in {:.0} s",
+                    self.opened_in.as_secs_f64()
+                ),
                 limit: asked.to_string(),
                 holds: Some(connections == asked),
             },

@@ -103,10 +103,12 @@ pub fn run(subject: Subject) {
     drop(plain_server);
 
     say("open connections");
-    let address = filtered.proxy.address(Traffic::Open);
     let mut workers: Vec<_> = (0..THREADS).map(Worker::new).collect();
     let began = Instant::now();
-    open(&mut workers, address, &bodies, options.connections as usize);
+    let direct = options.connections - options.tunnelled;
+    for (traffic, count) in [(Traffic::Good, direct), (Traffic::Tunnelled, options.tunnelled)] {
+        open(&mut workers, filtered.proxy.address(traffic), &bodies, count as usize);
+    }
     let opened_in = began.elapsed();
 
     say("connects");
