@@ -14,7 +14,8 @@ pub struct Options {
     pub asked: u32,
     /// Number of connections that the limit of open files allows.
     pub connections: u32,
-    /// The part of them that leaves Envoy through the tunnel, because two open files for each would exceed the limit.
+    /// The part of them that leaves Envoy through the tunnel: a twentieth, or more if the others would exceed the limit with two
+    /// open files for each.
     pub tunnelled: u32,
     /// True if the results are recorded in the documents.
     pub is_recorded: bool,
@@ -26,7 +27,6 @@ impl Options {
         let asked = number("CONNECTIONS").unwrap_or(if minutes.is_some() { 10_000 } else { 100 });
         let files = u32::try_from(raise_open_files().saturating_sub(OTHER_FILES)).unwrap_or(u32::MAX);
         let connections = asked.min(files);
-        // The short run has some too.
         let tunnelled = connections.saturating_mul(2).saturating_sub(files).max(connections / 20);
         assert!(connections > 0, "expected a higher limit of open files (ulimit -n)");
         Self {
