@@ -96,7 +96,7 @@ search: rust ## look for holes with random hostile peers, TIME seconds for each 
 test-suites: tools tools-mysql wasm ## run the own suites of servers and drivers through the filter, as root (SUITES="mariadb pymysql": those)
 	@$(peers) scripts/suites.sh all $(SUITES)
 
-fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: so many seconds for each target; RECORD=1: renew tests/fuzz/corpus)
+fuzz: rust ## run arbitrary bytes through the core, coverage-guided by libFuzzer (TIME=600: 600 seconds for each target; RECORD=1: renew tests/fuzz/corpus)
 	@RECORD=$(RECORD) scripts/fuzz.sh $(TIME)
 
 # `make test` runs it for seconds. MODULE=plain is the control, tcp_proxy alone.

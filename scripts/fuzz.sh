@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fuzzes each target of tests/fuzz with libFuzzer, for a number of seconds each: fuzz.sh [SECONDS [TARGET...]]
 #
-#   RECORD=1   replace tests/fuzz/corpus/TARGET.tar.gz by the smallest known inputs that reach the same code
+#   RECORD=1   write tests/fuzz/corpus/TARGET.tar.gz again: for each branch of the code, the smallest input that reaches it
 #
 # A run begins with the committed inputs in tests/fuzz/corpus, with those of earlier runs in target/fuzz/corpus/TARGET, and with
 # the seeds that each target writes there. Fails if a target crashes, hangs or exceeds its memory, and prints the command that
@@ -59,7 +59,7 @@ for target in "$@"; do
     [ ! -e "$archive" ] || tar -xzf "$archive" -C "$committed"
     say "$target, for $seconds seconds"
     run -max_total_time="$seconds" -print_final_stats=1 "$corpus" "$committed"
-    # The rest of the output is libFuzzer's proposal for a dictionary.
+    # Without the dictionary that libFuzzer proposes.
     grep -E '^(Done|stat::)|DONE' "$log"
     [ -n "${RECORD:-}" ] || continue
     # One input for each branch. With libFuzzer's counters of repetitions there are up to seven times as many.

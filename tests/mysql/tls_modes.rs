@@ -1,4 +1,4 @@
-//! Servers, Envoys and clients for the tests of the two modes in which the native module starts TLS to the server.
+//! Servers, Envoys and clients for tests in which the native module starts TLS to the server, in two modes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

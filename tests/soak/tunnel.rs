@@ -72,7 +72,7 @@ pub fn exit(server: SocketAddr, workers: u32) -> Envoy {
     Envoy::start(EnvoyOptions::from_value(bootstrap).upstream("server", server).concurrency(workers))
 }
 
-/// Envoy counts frames of all streams together, and closes the connection of all of them beyond its limits.
+/// All streams share a connection, and Envoy closes it if it has more streams or frames than these limits.
 fn http2() -> Value {
     json!({
         "allow_connect": true,
