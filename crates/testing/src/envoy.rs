@@ -20,6 +20,9 @@ use super::{temp_dir, wait_for};
 const START: Duration = Duration::from_secs(30);
 /// Maximum time of everything else that is polled for.
 const PATIENCE: Duration = Duration::from_secs(10);
+const HEARTBEAT: &str = "firstword_heartbeat_total";
+/// More ticks than one filter counts in two flushes, so that the filters of the main thread and of a worker have both flushed.
+const FLUSH_OF_ALL: f64 = 5.0;
 
 /// A bootstrap, and changes to it.
 #[derive(Clone)]
@@ -434,13 +437,21 @@ impl Envoy {
         }
     }
 
-    /// Scrapes until no metric of the filter has changed for `quiet`, and returns the last scrape. If `quiet` is longer than two
-    /// ticks of the filter, the scrape includes everything that has happened. The heartbeat and the VM's memory are ignored.
+    /// Scrapes until no metric of the filter has changed for `quiet`, and returns the last scrape. The heartbeat and the VM's
+    /// memory are ignored. If `quiet` is longer than two ticks of the filter, the scrape includes everything that has happened:
+    /// on a machine that is too busy for a tick in that time, the wait is up to three times as long.
     pub fn stable(&self, quiet: Duration) -> Metrics {
-        let deadline = Instant::now() + PATIENCE + quiet;
+        let longest = 3 * quiet;
+        let deadline = Instant::now() + PATIENCE + longest;
         let mut last = self.prometheus();
         let mut since = Instant::now();
-        while since.elapsed() < quiet {
+        let begin = ticks(&last);
+        loop {
+            let elapsed = since.elapsed();
+            let has_flushed = ticks(&last) >= begin + FLUSH_OF_ALL;
+            if elapsed >= longest || elapsed >= quiet && has_flushed {
+                return last;
+            }
             assert!(Instant::now() < deadline, "the filter's metrics still change:\n{}", self.log());
             sleep(Duration::from_millis(50));
             let now = self.prometheus();
@@ -449,7 +460,6 @@ impl Envoy {
             }
             last = now;
         }
-        last
     }
 
     /// The log of Envoy and the filter so far.
@@ -481,8 +491,13 @@ impl Envoy {
     }
 }
 
+/// Ticks of all filters so far. Zero before their first flush, and without the filter.
+fn ticks(metrics: &Metrics) -> f64 {
+    metrics.select(HEARTBEAT, &[]).map(|sample| sample.value).sum()
+}
+
 fn of_traffic(metrics: &Metrics) -> Vec<&super::prometheus::Sample> {
-    let ignored = ["firstword_heartbeat_total", "firstword_vm_memory_bytes"];
+    let ignored = [HEARTBEAT, "firstword_vm_memory_bytes"];
     let ours = |name: &str| name.starts_with("firstword_") && !ignored.contains(&name);
     metrics.samples.iter().filter(|sample| ours(&sample.name)).collect()
 }
