@@ -100,15 +100,18 @@ need_go() {
     [ "$oldest" = 1.21 ] || fail "$(go version) is too old to build $1: Go 1.21 and newer can fetch the Go 1.26 that is needed"
 }
 
-# $1: program, $2: version, $3: package, $4: what building it takes. Builds a Go program as $tools/PROGRAM, unless this version exists.
+# $1: program, $2: version, $3: package, $4: what building it takes, $5: `new` if Debian's Go is too old for it. Builds a Go program
+# as target/tools/PROGRAM, unless this version exists.
 go_program() {
     program=$1 version=$2 package=$3
+    tools=$(pwd -P)/target/tools
     built=$tools/$program-$version
+    mkdir -p "$tools"
     install_program() {
         CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" "$package@$version" && mv "$cache/$program" "$built"
     }
     [ -x "$built" ] || {
-        need_go "$program"
+        [ "${5:-}" != new ] || need_go "$program"
         say "building $program $version ($4)"
         in_go install_program || fail "go could not build $program"
     }

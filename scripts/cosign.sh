@@ -5,6 +5,4 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-tools=$(pwd -P)/target/tools
-mkdir -p "$tools"
-go_program cosign v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign "minutes"
+go_program cosign v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign "minutes" new

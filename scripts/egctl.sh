@@ -4,6 +4,4 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-tools=$(pwd -P)/target/tools
-mkdir -p "$tools"
-go_program egctl v1.9.1 github.com/envoyproxy/gateway/cmd/egctl "minutes, and 3 GB while it builds"
+go_program egctl v1.9.1 github.com/envoyproxy/gateway/cmd/egctl "minutes, and 3 GB while it builds" new

@@ -8,16 +8,4 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 helm_version=${HELM_VERSION:-v3.12.3}
-tools=$(pwd -P)/target/tools
-mkdir -p "$tools"
-
-install_helm() {
-    major=${helm_version%%.*}
-    go install "helm.sh/helm/$major/cmd/helm@$helm_version" && mv "$cache/helm" "$tools/helm-$helm_version"
-}
-[ -x "$tools/helm-$helm_version" ] || {
-    say "building helm $helm_version (minutes)"
-    in_go install_helm || fail "go could not build helm"
-}
-ln -sfn "helm-$helm_version" "$tools/helm"
-say "helm $helm_version"
+go_program helm "$helm_version" "helm.sh/helm/${helm_version%%.*}/cmd/helm" "minutes"

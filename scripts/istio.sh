@@ -9,31 +9,10 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-kustomize_version=v5.0.1
-# Built by Go 1.18 and newer.
-crane_version=v0.20.2
 api_version=v1.31.1
-tools=$(pwd -P)/target/tools
-mkdir -p "$tools"
-
-install_kustomize() {
-    go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version" && mv "$cache/kustomize" "$tools/kustomize-$kustomize_version"
-}
-[ -x "$tools/kustomize-$kustomize_version" ] || {
-    say "building kustomize $kustomize_version"
-    in_go install_kustomize || fail "go could not build kustomize"
-}
-ln -sfn "kustomize-$kustomize_version" "$tools/kustomize"
-
-install_crane() {
-    go install "github.com/google/go-containerregistry/cmd/crane@$crane_version" &&
-        mv "$cache/crane" "$tools/crane-$crane_version"
-}
-[ -x "$tools/crane-$crane_version" ] || {
-    say "building crane $crane_version"
-    in_go install_crane || fail "go could not build crane"
-}
-ln -sfn "crane-$crane_version" "$tools/crane"
+go_program kustomize v5.0.1 sigs.k8s.io/kustomize/kustomize/v5 "a minute"
+# Built by Go 1.18 and newer.
+go_program crane v0.20.2 github.com/google/go-containerregistry/cmd/crane "a minute"
 
 fetch_crds() {
     go mod download "istio.io/api@$api_version" &&
@@ -48,4 +27,4 @@ if [ "$(id -u)" = 0 ]; then
     command -v ip >/dev/null || apt_install iproute2
     command -v iptables-restore >/dev/null || apt_install iptables
 fi
-say "kustomize $kustomize_version, Istio's schemas $api_version"
+say "Istio's schemas $api_version"
