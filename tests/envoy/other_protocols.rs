@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::bootstrap::{MYSQL, filters, listeners, plugin, shipped, with_fast_flush};
 use crate::counter_diff::{CounterDiff, wait_for_flushes};
+use firstword_testing::connection_manager::connection_manager;
 use firstword_testing::envoy::Envoy;
 use firstword_testing::peer::closed_address;
 use firstword_testing::process::{Process, in_path, read_log};
@@ -59,23 +60,13 @@ fn run(program: &Path, arguments: &[OsString]) -> Vec<u8> {
     output.stdout
 }
 
-fn connection_manager(name: &str) -> Value {
+fn routed(name: &str) -> Value {
     let to = |cluster: &str| json!({"cluster": cluster, "timeout": "0s"});
-    json!({
-        "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-            "stat_prefix": name,
-            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
-                {"match": {"prefix": "/", "grpc": {}}, "route": to("grpc")},
-                {"match": {"prefix": "/"}, "route": to("web")},
-            ]}]},
-            "http_filters": [{
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-            }],
-        },
-    })
+    let routes = json!([
+        {"match": {"prefix": "/", "grpc": {}}, "route": to("grpc")},
+        {"match": {"prefix": "/"}, "route": to("web")},
+    ]);
+    connection_manager(name, &routes)
 }
 
 fn tcp_proxy(name: &str) -> Value {
@@ -128,11 +119,11 @@ fn envoy(directory: &Path, web: SocketAddr, grpc: SocketAddr) -> Envoy {
         };
         for (suffix, filtered) in [("", true), ("-plain", false)] {
             let name = |kind: &str| format!("{kind}{suffix}");
-            add(&name("http"), filtered, connection_manager(&name("http")), None);
-            add(&name("https"), filtered, connection_manager(&name("https")), Some(&tls));
+            add(&name("http"), filtered, routed(&name("http")), None);
+            add(&name("https"), filtered, routed(&name("https")), Some(&tls));
             add(&name("passthrough"), filtered, tcp_proxy(&name("passthrough")), None);
         }
-        add("https-upstream", false, connection_manager("https-upstream"), Some(&tls));
+        add("https-upstream", false, routed("https-upstream"), Some(&tls));
         listeners(bootstrap).last_mut().expect("a listener")["address"] = socket.clone();
 
         let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");

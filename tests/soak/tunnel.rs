@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use firstword_testing::connection_manager::connection_manager;
 use firstword_testing::envoy::{Envoy, EnvoyOptions};
 use serde_json::{Value, json};
 
@@ -23,38 +24,22 @@ pub fn enter(tcp_proxy: &mut Value, cluster: &mut Value) {
 /// Starts the other end, which connects to a server for each stream.
 pub fn exit(server: SocketAddr, workers: u32) -> Envoy {
     let anywhere = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+    let routes = json!([{
+        "match": {"connect_matcher": {}},
+        "route": {
+            "cluster": "server",
+            "timeout": "0s",
+            "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
+        },
+    }]);
+    let mut manager = connection_manager("tunnel", &routes);
+    let config = &mut manager["typed_config"];
+    config["codec_type"] = json!("HTTP2");
+    config["http2_protocol_options"] = http2();
+    config["stream_idle_timeout"] = json!("0s");
     let bootstrap = json!({
         "static_resources": {
-            "listeners": [{
-                "name": "tunnel",
-                "address": anywhere,
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                        "stat_prefix": "tunnel",
-                        "codec_type": "HTTP2",
-                        "http2_protocol_options": http2(),
-                        "stream_idle_timeout": "0s",
-                        "route_config": {"virtual_hosts": [{
-                            "name": "all",
-                            "domains": ["*"],
-                            "routes": [{
-                                "match": {"connect_matcher": {}},
-                                "route": {
-                                    "cluster": "server",
-                                    "timeout": "0s",
-                                    "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
-                                },
-                            }],
-                        }]},
-                        "http_filters": [{
-                            "name": "envoy.filters.http.router",
-                            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-                        }],
-                    },
-                }]}],
-            }],
+            "listeners": [{"name": "tunnel", "address": anywhere, "filter_chains": [{"filters": [manager]}]}],
             "clusters": [{
                 "name": "server",
                 "type": "STATIC",

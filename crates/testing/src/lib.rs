@@ -19,6 +19,7 @@
 pub mod capture;
 pub mod client;
 pub mod command_line;
+pub mod connection_manager;
 pub mod database;
 pub mod doctor;
 pub mod dumpcap;
