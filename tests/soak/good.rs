@@ -1,6 +1,8 @@
 //! Good clients. They compare each result with what it must be.
 
 use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
 
 use firstword_testing::client::{CLASSIC, Client, DEPRECATE_EOF, Login, Response, SESSION_TRACK};
 use firstword_testing::database::Database;
@@ -14,6 +16,9 @@ const TEXTS: usize = 1000;
 /// Number of rows in the table of bodies, and the length of each in bytes.
 const BODIES: usize = 16;
 const BODY: usize = 100 << 10;
+/// Repetitions of all bodies that fill Envoy's buffer of 1 MiB and the sockets beside it, and the time in which they do.
+const FILL: usize = 3;
+const FILL_TIME: Duration = Duration::from_millis(10);
 /// COM_RESET_CONNECTION.
 const COM_RESET_CONNECTION: u8 = 0x1f;
 /// The error for an unknown column.
@@ -64,6 +69,19 @@ impl Session {
         Self { client: Client::login(address, &Login::new(capabilities)) }
     }
 
+    /// Reads a response late that is larger than what Envoy buffers for a connection. Envoy keeps room for the longest queue that a
+    /// connection has had, so no later response makes it take more.
+    pub fn fill(&mut self, bodies: &[String], tally: &mut Tally) {
+        let all = "SELECT body FROM bodies ORDER BY id; ".repeat(FILL);
+        self.client.command(&self.client.query_payload(all.trim_end_matches("; ")));
+        // Meanwhile the queue grows.
+        sleep(FILL_TIME);
+        tally.command("query");
+        let response = self.client.results().expect("all bodies");
+        let expected: Vec<_> = bodies.iter().map(String::as_str).collect();
+        assert_rows(&response, &expected.repeat(FILL), tally);
+    }
+
     /// Does one thing of the mixed load.
     pub fn work(&mut self, bodies: &[String], random: &mut Random, tally: &mut Tally) {
         match random.below(20) {
@@ -104,7 +122,7 @@ impl Session {
     }
 
     /// Rows of 100 KiB.
-    pub fn download(&mut self, bodies: &[String], random: &mut Random, tally: &mut Tally) {
+    fn download(&mut self, bodies: &[String], random: &mut Random, tally: &mut Tally) {
         let first = random.below(BODIES - 3);
         let last = first + 3;
         let response = self.query(

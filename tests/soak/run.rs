@@ -56,7 +56,7 @@ impl Worker {
     fn open(&mut self, address: SocketAddr, bodies: &[String], count: usize) {
         for _ in 0..count {
             let mut session = Session::open(address, &mut self.tally);
-            session.download(bodies, &mut self.random, &mut self.tally);
+            session.fill(bodies, &mut self.tally);
             session.upload(bodies, &mut self.random, &mut self.tally);
             self.open.push(session);
         }
