@@ -127,7 +127,7 @@ profile: rust sysbench tools wasm ## show where the CPU time of a query goes, by
 	@scripts/native.sh symbols
 	@$(peers) QUERIES=$(QUERIES) cargo bench --profile dev --bench profile
 
-instructions: rust ## count the instructions of the filter for a query and a connection, against the committed baseline (BLESS=1: write it)
+instructions: rust ## count the instructions of the filter for a query, a connection and a hostile one, against the committed baseline (BLESS=1: write it)
 	@scripts/instructions.sh
 
 footprint: rust tools wasm native ## measure what the filter takes before the first query: memory, VMs, time to start

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Counts the instructions of the filter for a query and for a connection, and compares them with the committed baseline.
+# Counts the instructions of the filter for a query, a connection and a hostile one, and compares them with the committed baseline.
 #
 #   BLESS=1   write a new baseline
 #
@@ -30,7 +30,7 @@ count() {
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 failed=
-for scenario in connect default full rules; do
+for scenario in connect hostile default full rules; do
     first=$(count "$scenario" "$few")
     second=$(count "$scenario" "$many")
     [ -n "$first" ] && [ -n "$second" ] || fail "callgrind counted nothing for $scenario"

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::desync_report::DesyncReport;
 use super::refusal::Refusal;
 pub use crate::escape::word;
 use crate::mysql::sql::verb::Verb;
@@ -45,9 +46,8 @@ pub struct Details {
     pub source: Option<SocketAddr>,
     /// Why the connection is closed; `None` if it is not, or if its client left without sending a byte.
     pub refusal: Option<Refusal>,
-    /// After [`OpaqueReason::Desync`](super::OpaqueReason::Desync): the violated rule, the peers, and the sizes of the last
-    /// packets, as `key=value`.
-    pub desync: Option<String>,
+    /// After [`OpaqueReason::Desync`](super::OpaqueReason::Desync): why, and between whom.
+    pub desync: Option<Box<DesyncReport>>,
 }
 
 impl Details {

@@ -3,9 +3,11 @@
 //! No event contains bytes that a peer sent: every word in it comes from a fixed set.
 
 mod advice;
+pub mod desync_report;
 pub mod details;
 mod hazard;
 pub mod output;
+pub mod recent_packets;
 pub mod refusal;
 pub mod runner;
 pub mod violation;

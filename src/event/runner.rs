@@ -57,23 +57,24 @@ mod tests {
     #[test]
     fn output_is_received_in_order_and_in_parts() {
         let mut runner = Runner::default();
+        let source = ([192, 0, 2, 1], 1).into();
         let mut received = Vec::new();
         let result = runner.run(
             &Timestamp::default,
             7,
-            &mut |events, details| received.push((events.len(), details.desync.take())),
+            &mut |events, details| received.push((events.len(), details.source.take())),
             |out| {
                 for _ in 0..1500 {
                     out.events.push(Event::Bytes { sender: Sender::Client, count: 1 });
                     out.between_reads();
                 }
-                out.details.desync = Some("report".into());
+                out.details.source = Some(source);
                 out.events.push(Event::Opaque(OpaqueReason::Desync));
                 out.room
             },
         );
         assert_eq!(result, 7);
-        assert_eq!(received, [(1024, None), (477, Some("report".to_owned()))]);
+        assert_eq!(received, [(1024, None), (477, Some(source))]);
         runner.run(&Timestamp::default, 0, &mut |events, _| assert!(events.is_empty()), |_| ());
     }
 }

@@ -16,7 +16,6 @@ mod connection_phase;
 mod idle;
 pub mod options;
 mod pending;
-pub mod recent_packets;
 mod requests_only;
 pub mod response;
 pub mod statements;
@@ -24,7 +23,10 @@ pub mod statements;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::event::desync_report::DesyncReport;
 use crate::event::output::{Outcome, Output};
+use crate::event::recent_packets::RecentPackets;
+use crate::event::violation::Violation;
 use crate::event::{ClosedBy, Event, HandshakeResult, HazardKind, OpaqueReason, Phase, Sender};
 use crate::mysql::wire::capability::Capabilities;
 use crate::mysql::wire::packet::Packet;
@@ -33,7 +35,6 @@ use crate::session::command_phase::CommandPhase;
 use crate::session::connection_phase::{ConnectionPhase, Progress};
 use crate::session::options::Options;
 use crate::session::pending::{MAX_COMMAND_PREFIX, RequestedIdentity, command_prefix_len};
-use crate::session::recent_packets::RecentPackets;
 use crate::session::requests_only::RequestsOnly;
 
 /// Number of bytes of a packet that are inspected in the connection phase. Greetings fit, and nearly all handshake responses
@@ -324,11 +325,11 @@ impl Session {
         }
     }
 
-    /// Data for the report of a desync: the peers, their capabilities, and the sizes and numbers of the last packets.
+    /// The report of a desync, which ends the session: it takes the names of the peers with it.
     #[must_use]
-    pub fn report(&self) -> String {
-        let (base, extended) = self.capabilities().split();
-        format!("{} capabilities={base:#x}/{extended:#x} packets=\"{}\"", self.peers, self.recent_packets)
+    pub fn report(&mut self, violation: Option<Violation>) -> DesyncReport {
+        let (peers, packets) = (std::mem::take(&mut self.peers), self.recent_packets);
+        DesyncReport { violation, peers, capabilities: self.capabilities(), packets }
     }
 
     /// Enters the command phase. Compression begins after the OK, which is not compressed.

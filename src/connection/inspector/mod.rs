@@ -283,12 +283,8 @@ impl Inspector {
             mysql.count_packets(Sender::Server, out);
             mysql.session.end(Some(reason), out.events);
             if reason == OpaqueReason::Desync {
-                let report = mysql.session.report();
-                let violation = out.violation.take();
-                out.details.desync = Some(match violation {
-                    Some(violation) => format!("{violation} {report}"),
-                    None => report,
-                });
+                let report = mysql.session.report(out.violation.take());
+                out.details.desync = Some(Box::new(report));
             }
         }
         self.state = State::Opaque { compressed: reason == OpaqueReason::Compressed };

@@ -3,6 +3,7 @@
 use log::Level;
 
 use super::ConnectionLog;
+use crate::event::desync_report::DesyncReport;
 use crate::version::VERSION;
 
 /// Remedy if connections need more memory than they may use.
@@ -21,7 +22,7 @@ pub(in crate::filter) fn out_of_memory(log: &ConnectionLog) {
 }
 
 /// Logs that inspection has ended, because a packet violates the protocol.
-pub(in crate::filter) fn desync(log: &ConnectionLog, report: &str) {
+pub(in crate::filter) fn desync(log: &ConnectionLog, report: &DesyncReport) {
     log.line(Level::Warn, || {
         format!(
             "event=opaque reason=desync version={VERSION} {report} fix=\"report this line: it has no content of the session\""

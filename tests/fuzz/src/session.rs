@@ -86,7 +86,7 @@ impl Driver {
     /// Ends the session. Returns its events, the reason of an earlier end, and the report.
     fn end(mut self) -> (Vec<Event>, Option<OpaqueReason>, String) {
         self.session.end(self.end, &mut self.events);
-        (self.events, self.end, self.session.report())
+        (self.events, self.end, self.session.report(None).to_string())
     }
 }
 

@@ -173,7 +173,7 @@ impl Conversation {
             usize::MAX,
             &mut |emitted, details| {
                 events.extend_from_slice(emitted);
-                desync = desync.take().or(details.desync.take());
+                desync = desync.take().or(details.desync.take().map(|report| report.to_string()));
             },
             |out| call(inspector, out),
         );

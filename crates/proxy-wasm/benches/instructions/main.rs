@@ -20,12 +20,15 @@ use firstword_testing::packets::{
     ok, packet, result_set,
 };
 
-/// Scenario of connections that each log in and quit. The others have one connection and queries.
+/// Scenarios of connections that each log in and quit, or send a packet that breaks the protocol. The others have one connection and
+/// queries.
 const CONNECT: &str = "connect";
+const HOSTILE: &str = "hostile";
 
 /// Settings, by the name of the scenario.
-const SCENARIOS: [(&str, &str); 4] = [
+const SCENARIOS: [(&str, &str); 5] = [
     (CONNECT, ""),
+    (HOSTILE, ""),
     ("default", ""),
     ("full", r#"{"metrics": {"profile": "full"}, "access_log": ["user", "schema", "commands"]}"#),
     (
@@ -55,11 +58,11 @@ fn main() {
         host::client(&response);
         host::server(&accepted);
     };
-    if scenario == CONNECT {
-        let quit = command(COM_QUIT, b"");
+    if [CONNECT, HOSTILE].contains(&scenario.as_str()) {
+        let last = if scenario == CONNECT { command(COM_QUIT, b"") } else { packet(7, b"\x03SELECT 1") };
         for _ in 0..count {
             log_in();
-            host::client(&quit);
+            host::client(&last);
             host::close();
         }
         return;
