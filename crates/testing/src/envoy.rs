@@ -21,8 +21,8 @@ const START: Duration = Duration::from_secs(30);
 /// Maximum time of everything else that is polled for.
 const PATIENCE: Duration = Duration::from_secs(10);
 const HEARTBEAT: &str = "firstword_heartbeat_total";
-/// More ticks than one filter counts in two flushes, so that the filters of the main thread and of a worker have both flushed.
-const FLUSH_OF_ALL: f64 = 5.0;
+/// Ticks in one flush of the main thread's filter and one of a worker's: two each, with the default flush interval.
+const FLUSH_OF_ALL: f64 = 4.0;
 
 /// A bootstrap, and changes to it.
 #[derive(Clone)]
@@ -445,7 +445,7 @@ impl Envoy {
         let deadline = Instant::now() + PATIENCE + longest;
         let mut last = self.prometheus();
         let mut since = Instant::now();
-        let begin = ticks(&last);
+        let mut begin = ticks(&last);
         loop {
             let elapsed = since.elapsed();
             let has_flushed = ticks(&last) >= begin + FLUSH_OF_ALL;
@@ -457,6 +457,7 @@ impl Envoy {
             let now = self.prometheus();
             if of_traffic(&now) != of_traffic(&last) {
                 since = Instant::now();
+                begin = ticks(&now);
             }
             last = now;
         }
