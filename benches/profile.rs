@@ -75,7 +75,7 @@ fn profile(database: &MariaDb, module: Option<&Path>, queries: u32) -> [f64; GRO
         let options = ["--db-ps-mode=disable", "--time=0", &format!("--events={queries}")];
         sysbench(address, "oltp_point_select", "run", &options)
     };
-    // V8 replaces its first translation of the module.
+    // Caches fill first.
     load(queries / 4);
     let samples = root().join("target/profile.data");
     let mut perf = Command::new("perf");

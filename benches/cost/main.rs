@@ -74,7 +74,7 @@ fn run(loads: Vec<Load>, rounds: usize) -> Vec<Measured> {
     let sides = sides::start(&database);
     let mut all: Vec<_> =
         loads.into_iter().map(|load| Measured { load, samples: vec![Vec::new(); sides.len()] }).collect();
-    // The first round is not counted, because caches fill, and V8 replaces its first translation of the module.
+    // The first round is not counted, because caches fill.
     let progress = Progress::start("loads", rounds + 1);
     for round in 0..=rounds {
         progress.show(round);

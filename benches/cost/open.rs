@@ -64,7 +64,7 @@ pub(crate) fn measure(sides: &[Side], load: &Load, steps: &[u32], rounds: usize)
         for turn in 0..sides.len() {
             let index = (round + turn) % sides.len();
             let Some(pid) = sides[index].proxy() else { continue };
-            // Caches fill, and V8 replaces its first translation of the module.
+            // Caches fill.
             load.run(&sides[index]);
             let mut idle = Vec::new();
             for point in &mut all[index].points {

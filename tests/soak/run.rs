@@ -181,7 +181,7 @@ fn compare_delays(filtered: &Proxy, plain: &Proxy, options: &Options, counts: &m
             Round { filtered: measure(filtered, time, seed, counts), plain }
         }
     };
-    // The first round is not counted, because caches fill, and V8 replaces its first translation of the module.
+    // The first round is not counted, because caches fill.
     round(0);
     (1..=rounds).map(round).collect()
 }
