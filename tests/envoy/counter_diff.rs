@@ -136,10 +136,9 @@ impl<'e> CounterDiff<'e> {
 
 /// Waits until each VM has flushed several times, so that everything before the call is exported.
 pub fn wait_for_flushes(envoy: &Envoy) {
-    let ticks = || envoy.metric("firstword_heartbeat_total", &[]).unwrap_or_default();
     let deadline = Instant::now() + PATIENCE;
-    let begin = ticks();
-    while ticks() < begin + TICKS {
+    let begin = envoy.ticks();
+    while envoy.ticks() < begin + TICKS {
         assert!(Instant::now() < deadline, "the VMs do not tick:\n{}", envoy.log());
         sleep(POLL);
     }

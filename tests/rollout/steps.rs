@@ -115,11 +115,10 @@ impl Rollout {
 
 /// Waits until each VM has flushed several times.
 pub fn wait_for_flushes(envoy: &Envoy) {
-    let ticks = || envoy.metric("firstword_heartbeat_total", &[]).unwrap_or_default();
-    let begin = ticks();
+    let begin = envoy.ticks();
     wait_for("ticks", PATIENCE, || {
         let no_vm = envoy.stat(r"^wasm\.envoy\.wasm\.runtime\.v8\.active$") == 0;
-        (no_vm || ticks() >= begin + 16.0).then_some(())
+        (no_vm || envoy.ticks() >= begin + 16.0).then_some(())
     });
 }
 

@@ -72,8 +72,8 @@ impl Session {
     /// Reads a response late that is larger than what Envoy buffers for a connection. Envoy keeps room for the longest queue that a
     /// connection has had, so no later response makes it take more.
     pub fn fill(&mut self, bodies: &[String], tally: &mut Tally) {
-        let all = "SELECT body FROM bodies ORDER BY id; ".repeat(FILL);
-        self.client.command(&self.client.query_payload(all.trim_end_matches("; ")));
+        let statements = ["SELECT body FROM bodies ORDER BY id"; FILL].join("; ");
+        self.client.command(&self.client.query_payload(&statements));
         // Meanwhile the queue grows.
         sleep(FILL_TIME);
         tally.command("query");
