@@ -1,5 +1,6 @@
 #!/bin/sh
-# Counts the instructions of the filter for a query, a connection and a hostile one, and compares them with the committed baseline.
+# Counts the instructions of the filter for a query, a connection and a connection that breaks the protocol, and compares
+# them with the committed baseline.
 #
 #   BLESS=1   write a new baseline
 #

@@ -1,7 +1,7 @@
 //! Number of instructions that the filter needs for a query or a connection, counted by valgrind's callgrind: `make instructions`.
 //!
-//! The program takes a scenario and a number of queries or connections, and passes these through the filter's ABI. The difference
-//! between two runs with different numbers is the cost of the additional queries or connections.
+//! The program takes a scenario and a number of queries or connections, and passes these through the filter's ABI. To get the
+//! cost of one, divide the difference between two runs by the difference between their numbers.
 
 // This program reports errors by a panic.
 #![allow(
